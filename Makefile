@@ -1,0 +1,79 @@
+# Everything runs from .venv, which the first target that needs it makes.
+#
+#   PYTHON=python3.12       the interpreter that .venv is made with (3.11 or later)
+#   ARGS="method=rtn"       passed on to the runner, pytest or the benchmarks
+#   TORCH_BACKEND=cpu       at the first set-up: torch without CUDA, a much smaller download
+#
+# PIP_FIND_LINKS, PIP_INDEX_URL and PIP_EXTRA_INDEX_URL are honoured where they are set.
+
+PYTHON ?= python3
+ARGS ?=
+TORCH_BACKEND ?=
+
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help setup run test lint unit integration bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@echo
+	@sed -n 's/^#   /  /p' Makefile
+
+setup: $(STAMP) ## Make or bring up to date .venv
+
+run: $(STAMP) ## Run the runner: make run ARGS="method=rtn bits=w4a16"
+	@$(BIN)/runner $(ARGS)
+
+test: lint unit integration ## Lint, then unit tests, then integration tests
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: $(STAMP) ## Unit tests only
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+integration: $(STAMP) ## Integration tests only
+	$(BIN)/python -m pytest tests/integration $(ARGS)
+
+bench: $(STAMP) ## Benchmarks of the runner itself
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove caches and build outputs; keep .venv and results
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+# uv does not read pip's settings, so they are handed over. As in pip, the best match of all
+# indexes counts; the versions are pinned.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	if ! $(BIN)/python -c '' 2>/dev/null; then \
+	    $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	        echo "Python 3.11 or later is needed; name one: make PYTHON=python3.12 ..." >&2; \
+	        exit 1; }; \
+	    $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	        v=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	        echo "$(PYTHON) cannot make virtual environments." \
+	            "On Debian or Ubuntu: apt install python$$v-venv" >&2; \
+	        exit 1; }; \
+	    $(PYTHON) -m venv --clear .venv; \
+	fi; \
+	echo "Setting up .venv (the first time downloads torch: several minutes) ..."; \
+	start=$$(date +%s); \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt uv; \
+	set -- --python $(BIN)/python -c constraints.txt -b constraints.txt; \
+	for at in $$PIP_FIND_LINKS; do set -- "$$@" --find-links "$$at"; done; \
+	if [ -n "$$PIP_INDEX_URL" ]; then set -- "$$@" --index-url "$$PIP_INDEX_URL"; fi; \
+	if [ -n "$$PIP_EXTRA_INDEX_URL" ]; then \
+	    set -- "$$@" --index-strategy unsafe-best-match; \
+	    for at in $$PIP_EXTRA_INDEX_URL; do set -- "$$@" --extra-index-url "$$at"; done; \
+	fi; \
+	if [ -n "$(TORCH_BACKEND)" ]; then set -- "$$@" --torch-backend "$(TORCH_BACKEND)"; fi; \
+	if [ ! -t 1 ]; then set -- "$$@" --quiet; fi; \
+	$(BIN)/uv pip install "$$@" -e '.[default,dev]'; \
+	touch $@; \
+	echo "Set-up took $$(($$(date +%s) - start)) s."

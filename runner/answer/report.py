@@ -1,0 +1,68 @@
+"""Builds the answer of a sweep from its records, prints it and writes it as JSON and CSV."""
+
+import csv
+import io
+from dataclasses import fields
+from pathlib import Path
+
+from runner.answer.pareto import mark_best_tradeoffs
+from runner.answer.rows import Row, rows_of
+from runner.answer.table import build_table, footnotes
+from runner.errors import UsageError
+from runner.serialise import to_json
+from runner.store.files import write_json_atomically, write_text_atomically
+from runner.store.records import RunRecord, latest_sweep, read_records
+
+_WIDTH_WHEN_PIPED = 120
+
+
+def report(runs: Path, sweep: str | None, copies: Path | None) -> list[RunRecord]:
+    """Print a sweep's answer to standard output and write ``answer.json`` and ``answer.csv``.
+
+    Args:
+        runs: The store's folder of records.
+        sweep: Its id; the latest by default.
+        copies: A folder for further copies of both files.
+
+    Raises:
+        UsageError: There is no such sweep, or none at all.
+    """
+    sweep = sweep or latest_sweep(runs)
+    records = read_records(runs, sweep) if sweep else []
+    if not sweep or not records:
+        known = sorted((path.name for path in runs.glob("*") if path.is_dir()), reverse=True)[:5]
+        raise UsageError(
+            f"the store has no records of sweep {sweep}; latest: {', '.join(known) or 'none'}"
+            if sweep
+            else "the store has no records yet: run an experiment first"
+        )
+    rows = rows_of(records)
+    mark_best_tradeoffs(rows)
+    for folder in filter(None, (runs / sweep, copies)):
+        write_json_atomically(folder / "answer.json", {"sweep": sweep, "rows": to_json(rows)})
+        write_text_atomically(folder / "answer.csv", _csv(rows))
+    _print(rows, runs / sweep)
+    return records
+
+
+def _csv(rows: list[Row]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(to_json(rows))
+    return stream.getvalue()
+
+
+def _print(rows: list[Row], folder: Path) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH_WHEN_PIPED)
+    for model in dict.fromkeys(row.model for row in rows):
+        of_model = [row for row in rows if row.model == model]
+        console.print(f"\n{model}", style="bold")
+        console.print(build_table(of_model))
+        for note in footnotes(of_model):
+            console.print(note, markup=False, soft_wrap=True)
+    console.print(f"answer.json, answer.csv and records: {folder}", markup=False, soft_wrap=True)

@@ -1,0 +1,125 @@
+"""Rows of the answer, read from run records."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.store.records import RunRecord, Status
+
+
+@dataclass
+class Row:
+    """One recipe's numbers. ``None`` means it was not measured."""
+
+    recipe: str
+    model: str
+    status: str
+    reason: str | None
+    run: str | None
+    """Directory of the run's record; ``None`` for the unquantized model's own row."""
+    is_baseline: bool = False
+    bits_per_weight: float | None = None
+    checkpoint_bytes: int | None = None
+    perplexity_protocol: str | None = None
+    perplexity: float | None = None
+    perplexity_delta: float | None = None
+    perplexity_delta_low: float | None = None
+    perplexity_delta_high: float | None = None
+    perplexity_ratio: float | None = None
+    perplexity_ratio_low: float | None = None
+    perplexity_ratio_high: float | None = None
+    batch_size: int | None = None
+    decode_tokens_per_second: float | None = None
+    decode_tokens_per_second_sd: float | None = None
+    decode_ratio: float | None = None
+    time_to_first_token_seconds: float | None = None
+    memory_bandwidth_utilization: float | None = None
+    peak_memory_bytes: int | None = None
+    best_tradeoff: bool = False
+    """Not dominated in size, quality and speed by another row."""
+
+
+def rows_of(records: list[RunRecord]) -> list[Row]:
+    """One row a run, preceded by one for each unquantized model they were compared with."""
+    rows: list[Row] = []
+    seen: dict[tuple[str, str], Row] = {}
+    for record in records:
+        baseline = _baseline_row(record)
+        if baseline is not None:
+            identity = (record.model, str(baseline.perplexity))
+            if identity in seen:
+                _fill(seen[identity], baseline)
+            else:
+                seen[identity] = baseline
+                rows.append(baseline)
+        if record.status is Status.ok and _is_baseline_run(record):
+            continue
+        rows.append(_recipe_row(record))
+    return rows
+
+
+def _is_baseline_run(record: RunRecord) -> bool:
+    return all(entry.subject == "baseline" for entry in record.stages)
+
+
+def _baseline_row(record: RunRecord) -> Row | None:
+    if not any(entry.subject == "baseline" for entry in record.stages):
+        return None
+    row = Row("unquantized", record.model, Status.ok.value, None, None, is_baseline=True)
+    if _is_baseline_run(record):
+        row.run = record.run
+    _add_numbers(row, record, "baseline")
+    return row
+
+
+def _recipe_row(record: RunRecord) -> Row:
+    row = Row(record.label, record.model, record.status.value, record.reason, record.run)
+    _add_numbers(row, record, "recipe")
+    return row
+
+
+def _fill(row: Row, other: Row) -> None:
+    for name, value in vars(other).items():
+        if getattr(row, name) is None:
+            setattr(row, name, value)
+
+
+def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
+    quantize, eval_, bench = (record.stage(s, subject) for s in ("quantize", "eval", "bench"))
+    if quantize is not None:
+        row.bits_per_weight = quantize["bits_per_weight"]
+        row.checkpoint_bytes = quantize["checkpoint_bytes"]
+    if eval_ is not None:
+        _add_quality(row, eval_)
+    if bench is not None:
+        _add_speed(row, bench, record.stage("bench", "baseline"))
+        row.checkpoint_bytes = bench["checkpoint_bytes"]
+        if row.bits_per_weight is None:
+            footprint = bench["footprint"]["weight_bytes_by_dtype"]
+            row.bits_per_weight = None if len(footprint) != 1 else row.bits_per_weight
+
+
+def _add_quality(row: Row, eval_: dict[str, Any]) -> None:
+    row.perplexity_protocol = eval_["perplexity"]["protocol"]
+    row.perplexity = eval_["perplexity"]["value"]
+    change = eval_["change"]
+    if change is None:
+        return
+    row.perplexity_delta = change["delta"]["estimate"]
+    row.perplexity_delta_low = change["delta"]["low"]
+    row.perplexity_delta_high = change["delta"]["high"]
+    row.perplexity_ratio = change["ratio"]["estimate"]
+    row.perplexity_ratio_low = change["ratio"]["low"]
+    row.perplexity_ratio_high = change["ratio"]["high"]
+
+
+def _add_speed(row: Row, bench: dict[str, Any], baseline: dict[str, Any] | None) -> None:
+    first = bench["batches"][0]
+    row.batch_size = first["batch_size"]
+    row.decode_tokens_per_second = first["decode_tokens_per_second"]["mean"]
+    row.decode_tokens_per_second_sd = first["decode_tokens_per_second"]["sd"]
+    row.time_to_first_token_seconds = first["time_to_first_token_seconds"]["mean"]
+    row.memory_bandwidth_utilization = first["memory_bandwidth_utilization"]
+    row.peak_memory_bytes = bench["device_peak_memory_bytes"] or bench["peak_memory_bytes"]
+    if baseline is not None:
+        base: float = baseline["batches"][0]["decode_tokens_per_second"]["mean"]
+        row.decode_ratio = row.decode_tokens_per_second / base if base else None

@@ -1,0 +1,16 @@
+"""Entry point of ``runner``: help at once, everything else through Hydra."""
+
+import sys
+
+
+def main() -> None:
+    """Entry point of ``runner`` and ``python -m runner``."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in ("--help", "-h"):
+        from runner.help import help_text
+
+        print(help_text(arguments[1] if len(arguments) > 1 else None), end="")
+        return
+    from runner.application import execute
+
+    sys.exit(execute())

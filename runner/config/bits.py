@@ -1,0 +1,75 @@
+"""Which number formats weights and activations are stored in."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Optional
+
+from omegaconf import MISSING
+
+
+class NumberType(Enum):
+    """Family of a number format."""
+
+    int = "int"
+    float = "float"
+    bfloat = "bfloat"
+    normal_float = "normal_float"
+    """Quantiles of a normal distribution (NF4, QLoRA, arXiv 2305.14314)."""
+
+
+@dataclass
+class NumberFormat:
+    """One number format: a family, a width, and the exponent's width where it matters."""
+
+    type: NumberType = MISSING
+    num_bits: int = MISSING
+    exponent_bits: Optional[int] = None
+    """Told for 8-bit floats: 4 is E4M3, 5 is E5M2 (arXiv 2209.05433)."""
+
+
+def _float16() -> NumberFormat:
+    return NumberFormat(type=NumberType.bfloat, num_bits=16)
+
+
+@dataclass
+class Bits:
+    """The number formats of a recipe's weights and of the activations they meet."""
+
+    weight: NumberFormat = field(default_factory=NumberFormat)
+    activation: NumberFormat = field(default_factory=_float16)
+
+    @property
+    def quantizes_activations(self) -> bool:
+        """True when activations are rounded to fewer than 16 bits as well."""
+        return self.activation.num_bits < 16
+
+    @property
+    def label(self) -> str:
+        """Short name derived from the values (``w4a16``, ``nf4``, ``fp8_e4m3``, ``bf16``).
+
+        It is derived, never stored, so that ``bits=w4a16 bits.weight.num_bits=3`` is
+        called ``w3a16``.
+        """
+        weight, activation = _format_label(self.weight), _format_label(self.activation)
+        if self.weight.type is NumberType.int:
+            stem = f"w{self.weight.num_bits}"
+            if self.activation.type is NumberType.int or activation == "bf16":
+                return f"{stem}a{self.activation.num_bits}"
+            return f"{stem}a_{activation}"
+        if self.weight.num_bits >= 16 or activation in (weight, "bf16"):
+            narrow = self.weight.num_bits == 8 and not self.quantizes_activations
+            return f"{weight}_a16" if narrow else weight
+        return f"{weight}_a_{activation}"
+
+
+def _format_label(number: NumberFormat) -> str:
+    if number.type is NumberType.bfloat:
+        return f"bf{number.num_bits}"
+    if number.type is NumberType.normal_float:
+        return f"nf{number.num_bits}"
+    if number.type is NumberType.int:
+        return f"int{number.num_bits}"
+    if number.exponent_bits is not None:
+        mantissa = number.num_bits - 1 - number.exponent_bits
+        return f"fp{number.num_bits}_e{number.exponent_bits}m{mantissa}"
+    return f"fp{number.num_bits}"

@@ -1,0 +1,36 @@
+"""What runs a checkpoint."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+from omegaconf import MISSING
+
+
+class Device(Enum):
+    """Where tensors live."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(Enum):
+    """Arithmetic of everything that a recipe leaves unquantized."""
+
+    auto = "auto"
+    """The checkpoint's own on a GPU and on a CPU with bfloat16 instructions, else float32."""
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    float32 = "float32"
+
+
+@dataclass
+class Engine:
+    """An engine and how it is started."""
+
+    name: str = MISSING
+    device: Device = Device.auto
+    dtype: Dtype = Dtype.auto
+    threads: Optional[int] = None
+    """CPU threads; every usable core by default."""

@@ -1,0 +1,46 @@
+"""A device's limits: published ones for devices in the table, measured ones for this machine."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Interconnect:
+    """The link between devices of one node."""
+
+    name: Optional[str] = None
+    gigabytes_per_second: Optional[float] = None
+
+
+@dataclass
+class Price:
+    """What an hour of one device costs, and when and where that was read."""
+
+    dollars_per_hour: Optional[float] = None
+    date: Optional[str] = None
+    source: Optional[str] = None
+
+
+@dataclass
+class Hardware:
+    """One device. Sizes are decimal: 1 gigabyte is 1e9 bytes, as vendors count."""
+
+    name: str = MISSING
+    kind: str = MISSING
+    """``local`` is the machine at hand, measured; else cuda, rocm, gaudi or tpu."""
+    match: Optional[str] = None
+    """Part of the name the driver reports, by which the device is recognised."""
+    architecture: Optional[str] = None
+    compute_capability: Optional[str] = None
+    memory_gigabytes: Optional[float] = None
+    memory_bandwidth_gigabytes_per_second: Optional[float] = None
+    peak_teraflops: dict[str, float] = field(default_factory=dict)
+    """Dense matrix peak by format (fp32, tf32, fp16, bf16, fp8, int8, int4, fp4)."""
+    native_formats: list[str] = field(default_factory=list)
+    """Formats with matrix units of their own."""
+    interconnect: Interconnect = field(default_factory=Interconnect)
+    power_watts: Optional[float] = None
+    price: Price = field(default_factory=Price)
+    source: Optional[str] = None

@@ -1,0 +1,60 @@
+"""The one configuration: everything a person can say to the runner."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Optional
+
+from omegaconf import MISSING
+
+from runner.config.bench import Bench
+from runner.config.bits import Bits
+from runner.config.calibration import Calibration
+from runner.config.engine import Engine
+from runner.config.environment import Environment
+from runner.config.eval import Eval
+from runner.config.group_size import GroupSize
+from runner.config.hardware import Hardware
+from runner.config.method import Method
+from runner.config.model import Model
+from runner.config.tracker import Tracker
+
+
+class StageName(Enum):
+    """A step a user can ask for."""
+
+    quantize = "quantize"
+    eval = "eval"
+    bench = "bench"
+    report = "report"
+
+
+@dataclass
+class Store:
+    """Where models, checkpoints, results and records are kept."""
+
+    root: str = MISSING
+
+
+@dataclass
+class Config:
+    """Root of the configuration tree; every config group is one field."""
+
+    model: Model = field(default_factory=Model)
+    method: Method = field(default_factory=Method)
+    bits: Bits = field(default_factory=Bits)
+    group_size: GroupSize = field(default_factory=GroupSize)
+    calibration: Calibration = field(default_factory=Calibration)
+    engine: Engine = field(default_factory=Engine)
+    hardware: Hardware = field(default_factory=Hardware)
+    environment: Environment = field(default_factory=Environment)
+    eval: Eval = field(default_factory=Eval)
+    bench: Bench = field(default_factory=Bench)
+    tracker: Tracker = field(default_factory=Tracker)
+    store: Store = field(default_factory=Store)
+
+    stages: list[StageName] = MISSING
+    """Stages to go through, in any order."""
+    force: list[StageName] = field(default_factory=list)
+    """Stages to redo although the store has their result."""
+    sweep: Optional[str] = None
+    """Id under which records are filed; made from the date and time by default."""

@@ -1,0 +1,32 @@
+"""Where runs are logged."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Optional
+
+from omegaconf import MISSING
+
+
+class TrackerMode(Enum):
+    """Whether the tracker talks to its server while a run goes on."""
+
+    offline = "offline"
+    online = "online"
+
+
+@dataclass
+class Tracker:
+    """A tracker and how a run presents itself there."""
+
+    name: str = MISSING
+    mode: TrackerMode = TrackerMode.offline
+    project: str = "quant-runner"
+    entity: Optional[str] = None
+    group: Optional[str] = None
+    """Runs shown together; the sweep's id by default."""
+    tags: list[str] = field(default_factory=list)
+    notes: Optional[str] = None
+    directory: str = MISSING
+    """Where offline runs are kept until they are synced."""
+    connect_timeout_seconds: float = 20.0
+    """After this long without an answer an online run is kept offline instead."""

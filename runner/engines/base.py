@@ -1,0 +1,74 @@
+"""What an engine is: it loads a checkpoint, scores tokens and generates on a clock."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass
+class LoadSpec:
+    """Which checkpoint to load and how to compute with it."""
+
+    checkpoint: Path
+    device: str
+    """``cpu`` or ``cuda``."""
+    dtype: str
+    """Torch dtype name, or ``auto`` for the checkpoint's own."""
+    trust_remote_code: bool
+
+
+@dataclass
+class GenerationTiming:
+    """Clock readings of one batch generated greedily."""
+
+    time_to_first_token_seconds: float
+    """From handing over the prompts to having every sequence's first token."""
+    inter_token_seconds: list[float]
+    """From each token to the next, for the whole batch at once."""
+
+
+@dataclass
+class Footprint:
+    """What a loaded model occupies, as the engine holds it."""
+
+    weight_bytes: int
+    """Every parameter and buffer."""
+    streamed_bytes_per_step: int
+    """Parameters read for each generated token: all but an input embedding of its own."""
+    kv_cache_bytes_per_token: int
+    weight_bytes_by_dtype: dict[str, int]
+
+
+class LoadedModel(Protocol):
+    """A checkpoint ready to compute with."""
+
+    def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
+        """Negative log-likelihood in nats of every token after the first, given those before."""
+
+    def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
+        """Generate ``new_tokens`` greedily for arbitrary prompts, reading the clock."""
+
+    def footprint(self) -> Footprint:
+        """Sizes of what was loaded."""
+
+    def device_memory_peak_bytes(self) -> int | None:
+        """Peak of the accelerator's memory in this process; ``None`` on a CPU."""
+
+
+class EngineImplementation(Protocol):
+    """An engine: one module of ``runner.engines`` exposes one of these as ``ENGINE``."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions whose version can change a result."""
+
+    @property
+    def checkpoint_formats(self) -> tuple[str, ...]:
+        """Formats it reads, by ``quant_method``; the empty string is an unquantized model."""
+
+    def load(self, spec: LoadSpec) -> LoadedModel:
+        """Load a checkpoint; ready to compute at full speed when it returns."""

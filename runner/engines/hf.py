@@ -1,0 +1,159 @@
+"""Engine ``hf``: Hugging Face transformers."""
+
+import itertools
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from runner.engines.base import Footprint, GenerationTiming, LoadSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+_TOKENS_A_CHUNK = 128
+"""Tokens whose float32 logits exist at once: 25 MB with a vocabulary of 49,152."""
+
+
+class HfEngine:
+    """transformers, with compressed-tensors and bitsandbytes checkpoints."""
+
+    packages = ("transformers", "torch", "compressed-tensors", "bitsandbytes")
+    checkpoint_formats = ("", "float", "compressed-tensors", "bitsandbytes")
+
+    def load(self, spec: LoadSpec) -> "HfModel":
+        """Load and run one token, so that lazily unpacked weights are unpacked."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        model = AutoModelForCausalLM.from_pretrained(
+            spec.checkpoint,
+            dtype="auto" if spec.dtype == "auto" else getattr(torch, spec.dtype),
+            device_map={"": spec.device},
+            trust_remote_code=spec.trust_remote_code,
+            use_safetensors=True,
+        ).eval()
+        if spec.dtype != "auto":
+            # bitsandbytes layers state their own arithmetic; the request overrides it.
+            for module in model.modules():
+                if hasattr(module, "compute_dtype"):
+                    module.compute_dtype = getattr(torch, spec.dtype)
+        loaded = HfModel(model, spec.device)
+        loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
+        return loaded
+
+
+class HfModel:
+    """A model loaded by transformers."""
+
+    def __init__(self, model: Any, device: str) -> None:
+        """Wrap a causal language model that lies on ``device``."""
+        self._model = model
+        self._device = device
+        self._chunked: bool | None = None
+
+    def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
+        """Losses by chunks, so that float32 logits of a whole window never exist."""
+        import torch
+
+        with torch.inference_mode():
+            ids = torch.tensor([window], device=self._device)
+            if self._chunked is None:
+                self._chunked = self._head_is_linear(ids[:, :8])
+            if self._chunked:
+                hidden = self._decoder()(input_ids=ids, use_cache=False).last_hidden_state[0]
+                head = self._model.get_output_embeddings()
+            else:
+                hidden = self._model(input_ids=ids, use_cache=False).logits[0]
+                head = torch.nn.Identity()
+            losses = [
+                torch.nn.functional.cross_entropy(head(states).float(), targets, reduction="none")
+                for states, targets in zip(
+                    torch.split(hidden[:-1], _TOKENS_A_CHUNK),
+                    torch.split(ids[0, 1:], _TOKENS_A_CHUNK),
+                    strict=True,
+                )
+            ]
+            return torch.cat(losses).cpu().numpy()
+
+    def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
+        """Greedy decoding with the model's own KV cache; no tokenizer, no sampling."""
+        import torch
+
+        vocabulary = self._model.get_input_embeddings().weight.shape[0]
+        generator = torch.Generator().manual_seed(0)
+        prompt = torch.randint(0, vocabulary, (batch_size, prompt_tokens), generator=generator)
+        prompt = prompt.to(self._device)
+        with torch.inference_mode():
+            marks = [self._now()]
+            output = self._model(input_ids=prompt, use_cache=True, logits_to_keep=1)
+            token = output.logits[:, -1:].argmax(-1)
+            marks.append(self._now())
+            for _ in range(new_tokens - 1):
+                output = self._model(
+                    input_ids=token, past_key_values=output.past_key_values, use_cache=True
+                )
+                token = output.logits[:, -1:].argmax(-1)
+                marks.append(self._now())
+        steps = [after - before for before, after in itertools.pairwise(marks)]
+        return GenerationTiming(steps[0], steps[1:])
+
+    def footprint(self) -> Footprint:
+        """Sizes of parameters and buffers, shared ones counted once."""
+        tensors: dict[int, torch.Tensor] = {}
+        for tensor in (*self._model.parameters(), *self._model.buffers()):
+            tensors[tensor.data_ptr()] = tensor
+        sizes: dict[str, int] = {}
+        for tensor in tensors.values():
+            name = str(tensor.dtype).removeprefix("torch.")
+            sizes[name] = sizes.get(name, 0) + tensor.nbytes
+        total = sum(sizes.values())
+        embedding = self._model.get_input_embeddings().weight
+        head = self._model.get_output_embeddings().weight
+        tied = embedding.data_ptr() == head.data_ptr()
+        return Footprint(
+            weight_bytes=total,
+            streamed_bytes_per_step=total if tied else total - embedding.nbytes,
+            kv_cache_bytes_per_token=self._kv_cache_bytes_per_token(),
+            weight_bytes_by_dtype=sizes,
+        )
+
+    def device_memory_peak_bytes(self) -> int | None:
+        """What torch allocated at most on the GPU."""
+        import torch
+
+        return torch.cuda.max_memory_allocated() if self._device.startswith("cuda") else None
+
+    def _kv_cache_bytes_per_token(self) -> int:
+        config = self._model.config.get_text_config()
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return int(2 * config.num_hidden_layers * kv_heads * head_dim * self._model.dtype.itemsize)
+
+    def _decoder(self) -> Any:
+        return self._model.get_decoder()
+
+    def _head_is_linear(self, ids: "torch.Tensor") -> bool:
+        """Whether logits are the output embedding of the decoder's states and nothing more.
+
+        Some architectures scale or cap them; the whole model is then used.
+        """
+        import torch
+
+        expected = self._model(input_ids=ids, use_cache=False).logits
+        states = self._decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        found = self._model.get_output_embeddings()(states)
+        return torch.allclose(expected, found, rtol=1e-3, atol=1e-3)
+
+    def _now(self) -> float:
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+ENGINE = HfEngine()

@@ -1,0 +1,37 @@
+"""Gathers what legality needs to know, without torch."""
+
+from dataclasses import replace
+
+from runner.config.model import Architecture, architecture_of
+from runner.config.root import Config
+from runner.experiment.compute import resolve_compute
+from runner.hardware.detect import Machine
+from runner.legality.facts import Facts
+from runner.models.locate import light_config
+
+_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
+
+
+def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Facts:
+    """Facts about the model and the machine.
+
+    Raises:
+        UsageError: A local model's directory is not one.
+    """
+    compute = resolve_compute(config.engine, machine)
+    hf_config = light_config(config.model) or {}
+    read = architecture_of(hf_config) if hf_config else Architecture()
+    architecture = replace(
+        config.model.architecture,
+        **{name: value for name, value in vars(read).items() if value is not None},
+    )
+    quantization = hf_config.get("quantization_config") or {}
+    chosen = (override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides)
+    return Facts(
+        architecture=architecture,
+        quantized_as=quantization.get("quant_method"),
+        machine=machine,
+        device=compute.device,
+        chosen=frozenset(chosen),
+        load_bytes_per_parameter=_BYTES.get(compute.dtype, 2.0),
+    )

@@ -1,0 +1,177 @@
+"""Carries out one configuration and files its record. Never raises for a run that fails."""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from runner.config.root import Config, StageName
+from runner.environment import package_versions
+from runner.errors import RunnerError
+from runner.experiment.facts import gather_facts
+from runner.experiment.steps import Steps
+from runner.legality.check import check
+from runner.legality.verdict import Severity
+from runner.recipe import Recipe
+from runner.redact import redact
+from runner.serialise import to_json
+from runner.session import Obtained, Session
+from runner.store.records import RunRecord, StageRecord, Status, write_record
+from runner.tracking import start_tracker
+from runner.tracking.base import RunTracker
+from runner.worker.pool import WorkerFailed
+
+_RECORDED_PACKAGES = (
+    "quant-runner torch transformers llmcompressor compressed-tensors bitsandbytes hydra-core wandb"
+)
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """Where a run is filed and what was asked for."""
+
+    sweep: str
+    number: int
+    overrides: list[str]
+
+
+def illegalities(config: Config, session: Session, overrides: list[str]) -> list[str]:
+    """Why a configuration cannot be carried out; empty when it can.
+
+    Raises:
+        UsageError: A local model's directory is not one.
+    """
+    facts = gather_facts(config, session.machine, overrides)
+    found = check(config, facts)
+    return [str(verdict) for verdict in found if verdict.severity is Severity.illegal]
+
+
+def run_experiment(config: Config, session: Session, identity: RunIdentity) -> RunRecord:
+    """Go through legality and the stages; returns the record as it was filed.
+
+    Raises:
+        KeyboardInterrupt: The user stopped the run; its record says so.
+    """
+    record = _new_record(config, session, identity)
+    write_record(session.store.runs, record)
+    session.display.line(f"{record.run}  {record.model}", style="bold")
+    start = time.monotonic()
+    tracker = start_tracker(config.tracker, record, session.display)
+    try:
+        _decide_and_work(config, session, identity, record, tracker)
+    except KeyboardInterrupt:
+        record.reason = "stopped by the user"
+        raise
+    except WorkerFailed as error:
+        record.status, record.reason = Status.failed, str(error)
+        record.log_tail = redact(error.log_tail)
+    except RunnerError as error:
+        record.status, record.reason = Status.failed, str(error)
+    except Exception as error:
+        record.status, record.reason = Status.failed, f"{type(error).__name__}: {error}"
+        record.log_tail = redact(traceback.format_exc().splitlines()[-20:])
+    finally:
+        record.seconds = time.monotonic() - start
+        record.reason = redact(record.reason)
+        write_record(session.store.runs, record)
+        _say_how_it_ended(record, session)
+        tracker.finish(record)
+    return record
+
+
+def _decide_and_work(
+    config: Config, session: Session, identity: RunIdentity, record: RunRecord, tracker: RunTracker
+) -> None:
+    facts = gather_facts(config, session.machine, identity.overrides)
+    verdicts = check(config, facts)
+    record.warnings = [str(v) for v in verdicts if v.severity is Severity.warning]
+    reasons = [str(v) for v in verdicts if v.severity is Severity.illegal]
+    if reasons:
+        record.status, record.reason = Status.skipped, "; ".join(reasons)
+        return
+    for warning in record.warnings:
+        session.display.line(f"  warning: {warning}", style="yellow")
+
+    def keep(stage: StageName, subject: str, obtained: Obtained) -> None:
+        record.stages.append(_stage_record(stage.value, subject, obtained))
+        write_record(session.store.runs, record)
+        tracker.log_stage(record.stages[-1])
+
+    _go_through_stages(config, Steps(config, session, identity.sweep), keep)
+    record.status = Status.ok
+
+
+def _go_through_stages(
+    config: Config, steps: Steps, keep: Callable[[StageName, str, Obtained], None]
+) -> None:
+    model = steps.model()
+    subject = model
+    if StageName.quantize in config.stages:
+        subject, made = steps.checkpoint(model)
+        if made is not None:
+            keep(StageName.quantize, "recipe", made)
+    quantized_here = subject is not model
+    # A model that came quantized has no unquantized one to be compared with.
+    has_baseline = quantized_here or not steps.is_quantized(model)
+    if StageName.eval in config.stages:
+        baseline = steps.evaluate(model, model, None) if has_baseline else None
+        if baseline is not None:
+            keep(StageName.eval, "baseline", baseline)
+        if baseline is None or quantized_here:
+            keep(StageName.eval, "recipe", steps.evaluate(subject, model, baseline))
+    if StageName.bench in config.stages:
+        bandwidth = steps.bandwidth_bytes_per_second()
+        if quantized_here and config.bench.baseline:
+            keep(StageName.bench, "baseline", steps.bench(model, bandwidth))
+        measured = steps.bench(subject, bandwidth)
+        keep(
+            StageName.bench,
+            "recipe" if quantized_here or not has_baseline else "baseline",
+            measured,
+        )
+
+
+def _new_record(config: Config, session: Session, identity: RunIdentity) -> RunRecord:
+    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
+    label = recipe.label if StageName.quantize in config.stages else "as-is"
+    return RunRecord(
+        sweep=identity.sweep,
+        run=f"{identity.number:03d}-{label}",
+        label=label,
+        model=config.model.name,
+        status=Status.interrupted,
+        reason="still running, or its process vanished",
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=None,
+        overrides=redact(identity.overrides),
+        config=redact(to_json(config)),
+        versions=package_versions(config.environment.python, _RECORDED_PACKAGES.split()),
+        host=session.machine.to_dict(),
+    )
+
+
+def _stage_record(stage: str, subject: str, obtained: Obtained) -> StageRecord:
+    result: dict[str, Any] = dict(obtained.result)
+    result["resources"] = obtained.resources
+    return StageRecord(
+        stage=stage,
+        subject=subject,
+        key=obtained.address.key,
+        reused=obtained.reused,
+        seconds=obtained.seconds,
+        result=result,
+    )
+
+
+def _say_how_it_ended(record: RunRecord, session: Session) -> None:
+    if record.status is Status.ok:
+        record.reason = None
+        write_record(session.store.runs, record)
+        session.display.line(f"  ok in {record.seconds:.1f} s")
+        return
+    style = "yellow" if record.status is Status.skipped else "red"
+    session.display.line(f"  {record.status.value}: {record.reason}", style=style)
+    for line in record.log_tail:
+        session.display.line(f"    | {line}", style="dim")

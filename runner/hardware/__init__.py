@@ -1,0 +1,1 @@
+"""What the machine at hand is and what it can do."""

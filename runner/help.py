@@ -1,0 +1,63 @@
+"""``runner --help``: what can be said, read from the configuration folders without Hydra."""
+
+import textwrap
+from pathlib import Path
+
+from runner.paths import conf_dir, sweeps_dir
+
+_INTRODUCTION = """\
+runner measures LLM quantization trade-offs: it quantizes a model, measures quality and
+speed against the unquantized model, and prints which recipe to serve.
+
+Usage
+  runner                                           the default experiment
+  runner method=rtn bits=w3a16 group_size=g32      another recipe
+  runner -m method=none,rtn,gptq bits=w8a16,w4a16  a sweep over combinations
+  runner -cn first_look                            a ready sweep out of sweeps/
+  runner stages=[eval,bench] model=local model.path=/models/mine
+  runner stages=[report]                           the last answer again, from the store
+  runner --cfg job                                 what would be run, resolved
+  runner --help GROUP                              the options of a group, described
+  eval "$(runner -sc install=bash)"                tab completion
+
+Config groups: choose with GROUP=OPTION
+"""
+_FOOTER = """\
+Single fields: GROUP.FIELD=VALUE, such as method.sym=false, bench.batch_sizes=[1,4,16],
+eval.context_length=2048 or store.root=/data/store. All of them: runner --cfg job.
+Other settings
+  stages=[quantize,eval,bench]   steps to go through; report rebuilds the answer
+  force=[quantize]               steps to redo although the store has their result
+  sweep=NAME                     the name that results are filed under
+Hydra's own flags: runner --hydra-help
+"""
+_INTERNAL_GROUPS = ("hydra",)
+
+
+def help_text(group: str | None = None) -> str:
+    """The help page, or the described options of one config group."""
+    groups = {
+        folder.name: _options(folder)
+        for folder in sorted(conf_dir().iterdir())
+        if folder.is_dir() and folder.name not in _INTERNAL_GROUPS
+    }
+    if group in groups:
+        width = max(map(len, groups[group]))
+        lines = [f"  {name:<{width}}  {about}" for name, about in groups[group].items()]
+        return f"{group}=…\n" + "\n".join(lines) + "\n"
+    listed = [_wrapped(name, sorted(options)) for name, options in groups.items()]
+    sweeps = _wrapped("-cn", sorted(_options(sweeps_dir())))
+    return f"{_INTRODUCTION}{''.join(listed)}Ready sweeps\n{sweeps}\n{_FOOTER}"
+
+
+def _options(folder: Path) -> dict[str, str]:
+    """Names of the YAML files and the comment each begins with."""
+    return {
+        path.stem: path.read_text("utf-8").partition("\n")[0].removeprefix("# ")
+        for path in sorted(folder.glob("*.yaml"))
+    }
+
+
+def _wrapped(name: str, options: list[str]) -> str:
+    lines = textwrap.wrap(", ".join(options), width=72)
+    return f"  {name:<12} " + ("\n" + " " * 15).join(lines) + "\n"

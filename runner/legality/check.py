@@ -1,0 +1,13 @@
+"""All rules, in one place."""
+
+from runner.config.root import Config
+from runner.legality.facts import Facts
+from runner.legality.recipe import check_recipe
+from runner.legality.stages import check_stages
+from runner.legality.verdict import Severity, Verdict
+
+
+def check(config: Config, facts: Facts) -> list[Verdict]:
+    """Every finding on a configuration, the illegal ones first."""
+    verdicts = [*check_stages(config, facts), *check_recipe(config, facts)]
+    return sorted(verdicts, key=lambda verdict: verdict.severity is not Severity.illegal)

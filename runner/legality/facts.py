@@ -1,0 +1,23 @@
+"""What legality knows besides the configuration."""
+
+from dataclasses import dataclass
+
+from runner.config.model import Architecture
+from runner.hardware.detect import Machine
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts about the model and the machine, all had without torch."""
+
+    architecture: Architecture
+    """The model's dimensions, as far as they are known."""
+    quantized_as: str | None
+    """``quant_method`` of a model that is quantized already."""
+    machine: Machine
+    device: str
+    """``cpu`` or ``cuda``: what ``engine.device`` resolves to."""
+    chosen: frozenset[str]
+    """Config groups named on the command line or by the sweep."""
+    load_bytes_per_parameter: float
+    """What a parameter occupies while the unquantized model is loaded."""

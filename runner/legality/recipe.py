@@ -1,0 +1,205 @@
+"""Rules on method, bits, group size and calibration."""
+
+from collections.abc import Iterator
+
+from runner.config.bits import Bits, NumberFormat, NumberType
+from runner.config.group_size import Granularity
+from runner.config.root import Config, StageName
+from runner.legality.facts import Facts
+from runner.legality.layers import linear_inputs
+from runner.legality.verdict import Verdict, illegal, warning
+from runner.methods import find_method, method_names
+from runner.methods.base import Abilities, bits_fit, group_size_fits
+from runner.recipe import Recipe
+
+_WIDTHS = {
+    NumberType.int: range(2, 9),
+    NumberType.normal_float: (4,),
+    NumberType.float: (4, 8, 16, 32),
+    NumberType.bfloat: (16,),
+}
+_USUAL_GROUPS = (256, 128, 64, 32, 16)
+
+
+def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on the recipe; none when the run does not quantize."""
+    if StageName.quantize not in config.stages:
+        return
+    method = find_method(config.method.name)
+    if config.method.name != "none" and facts.quantized_as:
+        yield illegal(
+            f"the model is quantized already ({facts.quantized_as}); quantizing it again would "
+            "start from rounded weights",
+            "stages=[eval,bench], or model.path of the unquantized model",
+        )
+        return
+    broken = list(_check_formats(config.bits))
+    yield from broken
+    if broken:
+        return
+    if not bits_fit(method.abilities, config.bits):
+        yield _bits_do_not_fit(config, method.abilities)
+        return
+    yield from _check_group_size(config, method.abilities, facts)
+    yield from _check_calibration(config, facts)
+    yield from _check_knobs(config)
+
+
+def _check_formats(bits: Bits) -> Iterator[Verdict]:
+    for role, number in (("weight", bits.weight), ("activation", bits.activation)):
+        widths = _WIDTHS[number.type]
+        if number.num_bits not in widths:
+            best = min(widths, key=lambda width: abs(width - number.num_bits))
+            yield illegal(
+                f"there is no {number.type.value} format of {number.num_bits} bits",
+                f"bits.{role}.num_bits={best}",
+            )
+        elif _is_float8(number) and number.exponent_bits not in (4, 5):
+            yield illegal(
+                f"an 8-bit float has 4 or 5 exponent bits, not {number.exponent_bits}",
+                f"bits.{role}.exponent_bits=4",
+            )
+
+
+def _is_float8(number: NumberFormat) -> bool:
+    return number.type is NumberType.float and number.num_bits == 8
+
+
+def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
+    name, label = config.method.name, config.bits.label
+    makers = [m for m in method_names() if label in find_method(m).abilities.bits]
+    nearest = f"bits={_nearest_bits(config.bits, abilities)}"
+    if makers:
+        nearest += f", or method={' or method='.join(makers)} for {label}"
+    if name == "none":
+        return illegal(
+            f"method=none keeps the weights as they are, bits={label} asks for more", nearest
+        )
+    return illegal(
+        f"method={name} cannot make {label}; it makes {', '.join(abilities.bits)}", nearest
+    )
+
+
+def _nearest_bits(bits: Bits, abilities: Abilities) -> str:
+    def distance(label: str) -> int:
+        digits = [int(part) for part in "".join(c if c.isdigit() else " " for c in label).split()]
+        return abs((digits or [16])[0] - bits.weight.num_bits)
+
+    return min(abilities.bits, key=distance)
+
+
+def _check_group_size(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
+    group_size, name = config.group_size, config.method.name
+    if name == "none":
+        return
+    if group_size.granularity is Granularity.group and not (group_size.size or 0) > 0:
+        yield illegal("group_size.granularity=group needs a positive size", "group_size=g64")
+        return
+    if group_size.granularity is not Granularity.group and group_size.size is not None:
+        yield illegal(
+            f"group_size.size={group_size.size} contradicts granularity "
+            f"{group_size.granularity.value}",
+            f"group_size=g{group_size.size} or group_size=per_{group_size.granularity.value}",
+        )
+        return
+    if not group_size_fits(abilities, group_size):
+        usual = [label.replace("g*", "g64") for label in abilities.group_sizes]
+        yield illegal(
+            f"method={name} does not scale weights {group_size.label}",
+            " or ".join(f"group_size={label}" for label in reversed(usual)),
+        )
+        return
+    if config.bits.quantizes_activations and group_size.granularity is Granularity.group:
+        yield illegal(
+            f"{config.bits.label} multiplies {config.bits.activation.num_bits}-bit activations; "
+            f"scales for every {group_size.size} inputs cannot be taken out of such a product",
+            "group_size=per_channel",
+        )
+        return
+    if group_size.size is not None:
+        yield from _check_divides(group_size.size, facts)
+    if group_size.granularity is Granularity.tensor and config.bits.weight.num_bits <= 4:
+        yield warning(
+            f"one scale for a whole matrix at {config.bits.weight.num_bits} bits usually "
+            "destroys a model",
+            "group_size=g64",
+        )
+
+
+def _check_divides(size: int, facts: Facts) -> Iterator[Verdict]:
+    inputs = linear_inputs(facts.architecture)
+    bad = {layer: width for layer, width in inputs.items() if width % size}
+    if not bad:
+        return
+    fitting = [g for g in _USUAL_GROUPS if all(width % g == 0 for width in inputs.values())]
+    layers = ", ".join(f"{layer} ({width})" for layer, width in bad.items())
+    sizes = ", ".join(f"g{g}" for g in fitting) or "none of the usual ones"
+    nearest = min(fitting, key=lambda g: abs(g - size), default=None)
+    yield illegal(
+        f"group size {size} does not divide the inputs of {layers}; sizes that fit: {sizes}",
+        "group_size=per_channel" if nearest is None else f"group_size=g{nearest}",
+    )
+
+
+def _check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
+    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
+    calibration = find_method(config.method.name).calibration_for(recipe)
+    if calibration is None:
+        return
+    if calibration.text is None:
+        why = "static activation scales are" if config.method.name == "rtn" else "it is"
+        yield illegal(
+            f"method={config.method.name} needs calibration text: {why} found on it",
+            "calibration=openwebtext",
+        )
+        return
+    if calibration.samples < 1 or calibration.sequence_length < 2:
+        yield illegal(
+            f"calibration of {calibration.samples} samples of {calibration.sequence_length} tokens "
+            "is empty",
+            "calibration.samples=32 calibration.sequence_length=256",
+        )
+        return
+    context = facts.architecture.context
+    if context is not None and calibration.sequence_length > context:
+        yield illegal(
+            f"calibration.sequence_length={calibration.sequence_length} exceeds the model's "
+            f"context of {context} tokens",
+            f"calibration.sequence_length={context}",
+        )
+    width = max(linear_inputs(facts.architecture).values(), default=0)
+    if calibration.tokens < width:
+        yield warning(
+            f"{calibration.tokens} calibration tokens for layers of {width} inputs leave their "
+            "Hessians singular; results depend on damping",
+            f"calibration.samples={-(-width // calibration.sequence_length) * 2}",
+        )
+    if StageName.eval in config.stages and calibration.text.name == config.eval.text.name:
+        yield warning(
+            f"calibration and evaluation use the same text ({calibration.text.name}); the recipe "
+            "will look better than it is",
+            "calibration=openwebtext with eval.text on wikipedia",
+        )
+
+
+def _check_knobs(config: Config) -> Iterator[Verdict]:
+    damp = getattr(config.method, "damp_percent", None)
+    if damp is not None and not 0 < damp < 1:
+        yield illegal(
+            f"method.damp_percent={damp} is a fraction between 0 and 1", "method.damp_percent=0.01"
+        )
+    block = getattr(config.method, "block_size", None)
+    if block is not None and block < 1:
+        yield illegal(f"method.block_size={block} is not positive", "method.block_size=128")
+    if getattr(config.method, "static_groups", False) and not getattr(
+        config.method, "desc_act", False
+    ):
+        yield warning("method.static_groups has no effect without desc_act", "method.desc_act=true")
+    threshold = getattr(config.method, "threshold", None)
+    if threshold is not None and threshold < 0:
+        yield illegal(f"method.threshold={threshold} is negative", "method.threshold=6.0")
+    sym = getattr(config.method, "sym", True)
+    if not sym and config.bits.weight.type is not NumberType.int:
+        yield illegal(
+            f"{config.bits.label} has no zero point, so it cannot be asymmetric", "method.sym=true"
+        )

@@ -1,0 +1,132 @@
+"""Rules on stages, evaluation, benchmark, engine, device and hardware."""
+
+from collections.abc import Iterator
+
+from runner.config.engine import Device
+from runner.config.model import ModelKind
+from runner.config.root import Config, StageName
+from runner.engines import find_engine
+from runner.hardware.detect import recognises
+from runner.legality.facts import Facts
+from runner.legality.verdict import Verdict, illegal, warning
+from runner.methods import find_method
+
+_RECIPE_GROUPS = ("method", "bits", "group_size", "calibration")
+_MEASURING = (StageName.quantize, StageName.eval, StageName.bench)
+
+
+def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on what is to be done and where."""
+    if not config.stages:
+        yield illegal("stages is empty, so there is nothing to do", "stages=[quantize,eval,bench]")
+        return
+    named = sorted(facts.chosen.intersection(_RECIPE_GROUPS))
+    if StageName.quantize not in config.stages and named and config.method.name != "none":
+        yield illegal(
+            f"{', '.join(named)} describes a recipe, but stages leaves out quantize",
+            "add quantize to stages (a finished checkpoint is reused), or drop the recipe",
+        )
+    yield from _check_numbers(config, facts)
+    yield from _check_device(config, facts)
+    yield from _check_hardware(config, facts)
+    yield from _check_memory(config, facts)
+    if config.model.trust_remote_code:
+        yield warning("model.trust_remote_code=true runs Python code shipped with the model")
+    formats = find_engine(config.engine.name).checkpoint_formats
+    written = facts.quantized_as or ""
+    if StageName.quantize in config.stages:
+        written = find_method(config.method.name).abilities.checkpoint_format or written
+    if written not in formats:
+        yield illegal(
+            f"engine={config.engine.name} does not read {written} checkpoints; it reads "
+            f"{', '.join(filter(None, formats))}"
+        )
+
+
+def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
+    context = facts.architecture.context
+    if StageName.eval in config.stages:
+        length = config.eval.context_length
+        if length < 2:
+            yield illegal(
+                f"eval.context_length={length} scores no token", "eval.context_length=512"
+            )
+        elif context is not None and length > context:
+            yield illegal(
+                f"eval.context_length={length} exceeds the model's context of {context} tokens",
+                f"eval.context_length={context}",
+            )
+        if config.eval.windows < 2:
+            yield illegal(
+                f"eval.windows={config.eval.windows} gives no interval; two are the least",
+                "eval.windows=16",
+            )
+    if StageName.bench in config.stages:
+        bench = config.bench
+        if not bench.batch_sizes or min(bench.batch_sizes) < 1:
+            yield illegal(
+                f"bench.batch_sizes={bench.batch_sizes} must be positive", "bench.batch_sizes=[1,8]"
+            )
+        if bench.repetitions < 1 or bench.warmups < 0 or bench.prompt_tokens < 1:
+            yield illegal("bench needs a prompt and at least one repetition", "bench=generation")
+        if bench.new_tokens < 2:
+            yield illegal(
+                f"bench.new_tokens={bench.new_tokens} has no inter-token latency",
+                "bench.new_tokens=32",
+            )
+        total = bench.prompt_tokens + bench.new_tokens
+        if context is not None and total > context:
+            yield illegal(
+                f"bench asks for {total} tokens, the model's context is {context}",
+                f"bench.prompt_tokens={max(1, context - bench.new_tokens)}",
+            )
+
+
+def _check_device(config: Config, facts: Facts) -> Iterator[Verdict]:
+    if config.engine.device is Device.cuda and not facts.machine.gpus:
+        yield illegal("engine.device=cuda, but no GPU answers on this machine", "engine.device=cpu")
+    threads = config.engine.threads
+    if threads is not None and threads < 1:
+        yield illegal(f"engine.threads={threads} is not positive", "engine.threads=null")
+
+
+def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
+    hardware = config.hardware
+    if StageName.bench in config.stages and not recognises(hardware, facts.machine):
+        yield illegal(
+            f"bench measures the machine it runs on, which is not a {hardware.name}",
+            "hardware=local, or leave bench out of stages",
+        )
+    activation = config.bits.activation
+    float8 = config.bits.quantizes_activations and activation.type.value == "float"
+    if StageName.quantize not in config.stages or not float8:
+        return
+    if hardware.kind == "local" and facts.device == "cpu":
+        yield warning("this CPU has no 8-bit float arithmetic; fp8 saves memory here, not time")
+    elif hardware.kind != "local" and "fp8" not in hardware.native_formats:
+        yield warning(
+            f"{hardware.name} has no fp8 units: fp8 saves bandwidth there, products run in 16 bits",
+            "bits=w8a8" if "int8" in hardware.native_formats else None,
+        )
+
+
+def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
+    parameters = facts.architecture.parameters
+    if parameters is None or not set(config.stages).intersection(_MEASURING):
+        return
+    needed = parameters * facts.load_bytes_per_parameter
+    available = facts.machine.memory_bytes
+    where = "memory"
+    gpus = [gpu.memory_bytes for gpu in facts.machine.gpus if gpu.memory_bytes is not None]
+    if facts.device == "cuda" and gpus:
+        available = max(gpus)
+        where = "GPU memory"
+    if needed > available:
+        nearest = "a machine with more memory, or a smaller model"
+        if config.model.kind is ModelKind.hub:
+            nearest = f"a machine with more {where}, or model=smollm2_135m to try the runner"
+        yield illegal(
+            f"{config.model.name} needs about {needed / 1e9:.0f} GB to load unquantized, "
+            f"this machine has {available / 1e9:.0f} GB of {where}",
+            nearest,
+        )

@@ -1,0 +1,88 @@
+"""What a quantization method is: its knobs, its abilities as a table, and one function."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from runner.config.bits import Bits
+from runner.config.calibration import Calibration
+from runner.config.group_size import GroupSize
+from runner.config.method import Method
+from runner.recipe import Recipe
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, what)."""
+
+
+class ActivationScales(Enum):
+    """When the scales of quantized activations are found."""
+
+    dynamic = "dynamic"
+    """Afresh for every token; needs no calibration."""
+    static = "static"
+    """Once, from calibration text; one scale a tensor."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a method can do: rows of the legality table."""
+
+    bits: tuple[str, ...]
+    """Labels of the bits schemes it can carry out, best known first."""
+    group_sizes: tuple[str, ...]
+    """Granularities it can carry out: ``per_tensor``, ``per_channel``, ``g64``; ``g*`` is any."""
+    uses_calibration: bool
+    """Whether calibration text is always needed."""
+    checkpoint_format: str
+    """``quantization_config.quant_method`` of what it writes."""
+    packages: tuple[str, ...]
+    """Distributions whose version determines the checkpoint."""
+
+
+@dataclass
+class QuantizeJob:
+    """One piece of work for a method."""
+
+    model_directory: Path
+    checkpoint_directory: Path
+    """An existing empty directory to write the checkpoint into."""
+    recipe: Recipe
+    windows: list[list[int]]
+    """Calibration windows of token ids, all of one length; empty without calibration."""
+    device: str
+    compute_dtype: str
+    """Torch dtype name in which forward passes run."""
+    trust_remote_code: bool
+    progress: Progress
+
+
+class QuantizationMethod(Protocol):
+    """A method: one module of ``runner.methods`` exposes one of these as ``METHOD``."""
+
+    @property
+    def config(self) -> type[Method]:
+        """Dataclass of the method's knobs."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the method can do."""
+
+    def calibration_for(self, recipe: Recipe) -> Calibration | None:
+        """The calibration the recipe really uses, or ``None`` when no text is looked at."""
+
+    def quantize(self, job: QuantizeJob) -> None:
+        """Write the checkpoint. Imports its libraries itself."""
+
+
+def group_size_fits(abilities: Abilities, group_size: GroupSize) -> bool:
+    """Whether the granularity is one the method can carry out."""
+    if group_size.size is not None and "g*" in abilities.group_sizes:
+        return True
+    return group_size.label in abilities.group_sizes
+
+
+def bits_fit(abilities: Abilities, bits: Bits) -> bool:
+    """Whether the bits scheme is one the method can carry out."""
+    return bits.label in abilities.bits

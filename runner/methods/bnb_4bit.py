@@ -1,0 +1,56 @@
+"""Four-bit floats in blocks of 64 through bitsandbytes (QLoRA, arXiv 2305.14314)."""
+
+from dataclasses import dataclass
+
+from runner.config.calibration import Calibration
+from runner.config.engine import Dtype
+from runner.config.method import Method
+from runner.methods import bits_and_bytes
+from runner.methods.base import Abilities, QuantizeJob
+from runner.recipe import Recipe
+
+
+@dataclass
+class Bnb4bit(Method):
+    """Knobs of bitsandbytes' 4-bit weights."""
+
+    double_quant: bool = False
+    """Quantize the scales too: 0.37 bits a weight fewer (``bnb_4bit_use_double_quant``)."""
+    compute_dtype: Dtype = Dtype.bfloat16
+    """Arithmetic of matrix products stated in the checkpoint (``bnb_4bit_compute_dtype``)."""
+
+
+class Bnb4bitMethod:
+    """NF4 and FP4 through bitsandbytes."""
+
+    config = Bnb4bit
+    abilities = Abilities(
+        bits=("nf4", "fp4"),
+        group_sizes=("g64",),
+        uses_calibration=False,
+        checkpoint_format="bitsandbytes",
+        packages=bits_and_bytes.PACKAGES,
+    )
+
+    def calibration_for(self, recipe: Recipe) -> Calibration | None:
+        """Looks at no text."""
+        return bits_and_bytes.no_calibration(recipe)
+
+    def quantize(self, job: QuantizeJob) -> None:
+        """Round while loading, save."""
+        from transformers import BitsAndBytesConfig
+
+        knobs = job.recipe.method
+        assert isinstance(knobs, Bnb4bit)
+        dtype = Dtype.bfloat16 if knobs.compute_dtype is Dtype.auto else knobs.compute_dtype
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=job.recipe.bits.label,
+            bnb_4bit_use_double_quant=knobs.double_quant,
+            bnb_4bit_compute_dtype=dtype.value,
+            llm_int8_skip_modules=list(knobs.ignore),
+        )
+        bits_and_bytes.quantize_on_load(job, config)
+
+
+METHOD = Bnb4bitMethod()

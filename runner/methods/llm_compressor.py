@@ -1,0 +1,138 @@
+"""What the methods carried out by llm-compressor have in common."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.config.bits import NumberFormat, NumberType
+from runner.config.calibration import Calibration
+from runner.config.group_size import Granularity
+from runner.methods.base import ActivationScales, QuantizeJob
+from runner.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
+INTEGER_WEIGHTS = tuple(f"w{bits}a16" for bits in (8, 4, 3, 2, 5, 6, 7))
+_FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
+
+
+def build_scheme(
+    job: QuantizeJob,
+    *,
+    sym: bool,
+    observer: str,
+    activation_scales: ActivationScales,
+    activation_order: str | None = None,
+) -> Any:
+    """The compressed-tensors scheme of a recipe.
+
+    Scales are rounded to the 16-bit type they are stored in before weights are rounded
+    with them, so that what is stored is exactly what was optimised.
+    """
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+    recipe = job.recipe
+    group_size = recipe.group_size
+    weights = QuantizationArgs(
+        **_number(recipe.bits.weight),
+        strategy=group_size.granularity.value,
+        group_size=group_size.size if group_size.granularity is Granularity.group else None,
+        symmetric=sym,
+        observer=observer,
+        actorder=activation_order,
+        scale_dtype=_storage_dtype(job.model_directory),
+    )
+    activations = None
+    if recipe.bits.quantizes_activations:
+        dynamic = activation_scales is ActivationScales.dynamic
+        activations = QuantizationArgs(
+            **_number(recipe.bits.activation),
+            strategy="token" if dynamic else "tensor",
+            dynamic=dynamic,
+            symmetric=True,
+        )
+    return QuantizationScheme(targets=["Linear"], weights=weights, input_activations=activations)
+
+
+def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
+    """Run llm-compressor's one-shot flow and write a compressed-tensors checkpoint."""
+    import torch
+    from llmcompressor import oneshot
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # Weights are held in float32 where the device computes in it, and stored as they came.
+    compute_dtype = getattr(torch, job.compute_dtype)
+    model = AutoModelForCausalLM.from_pretrained(
+        job.model_directory,
+        dtype=compute_dtype,
+        trust_remote_code=job.trust_remote_code,
+        use_safetensors=True,
+    ).to(job.device)
+    arguments: dict[str, Any] = {"model": model, "recipe": modifiers, "log_dir": None}
+    if job.windows:
+        arguments |= {
+            "dataset": _dataset(job.windows),
+            "num_calibration_samples": len(job.windows),
+            "max_seq_length": len(job.windows[0]),
+            "shuffle_calibration_samples": False,
+        }
+    oneshot(**arguments)
+    model.save_pretrained(job.checkpoint_directory, save_compressed=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        job.model_directory, trust_remote_code=job.trust_remote_code
+    )
+    tokenizer.save_pretrained(job.checkpoint_directory)
+    store_in_dtype(job.checkpoint_directory, _storage_dtype(job.model_directory))
+
+
+def store_in_dtype(checkpoint: Path, dtype: "torch.dtype") -> None:
+    """Rewrite a checkpoint's float32 tensors as ``dtype``, the model's own 16-bit type."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    for path in sorted(checkpoint.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as tensors:
+            metadata = tensors.metadata()
+            content = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+        for name, tensor in content.items():
+            if tensor.dtype is torch.float32:
+                content[name] = tensor.to(dtype)
+        save_file(content, path, metadata=metadata)
+    config_path = checkpoint / "config.json"
+    config = json.loads(config_path.read_text())
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    for group in config.get("quantization_config", {}).get("config_groups", {}).values():
+        # It only guided the rounding; readers of other versions do not know the value.
+        group["weights"].pop("scale_dtype", None)
+    config_path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def _number(number: NumberFormat) -> dict[str, Any]:
+    kind = "float" if number.type in _FLOAT_TYPES else "int"
+    return {"num_bits": number.num_bits, "type": kind}
+
+
+def _storage_dtype(model_directory: Path) -> "torch.dtype":
+    import torch
+
+    config = json.loads((model_directory / "config.json").read_text())
+    name = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _dataset(windows: list[list[int]]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {"input_ids": windows, "attention_mask": [[1] * len(window) for window in windows]}
+    )
+
+
+def calibration_of_activations(recipe: Recipe) -> Calibration | None:
+    """The calibration of a method that needs text for static activation scales alone."""
+    static = getattr(recipe.method, "activation_scales", None) is ActivationScales.static
+    return recipe.calibration if static and recipe.bits.quantizes_activations else None

@@ -1,0 +1,50 @@
+"""LLM.int8(): int8 products, with outlier columns kept in 16 bits (arXiv 2208.07339)."""
+
+from dataclasses import dataclass
+
+from runner.config.calibration import Calibration
+from runner.config.method import Method
+from runner.methods import bits_and_bytes
+from runner.methods.base import Abilities, QuantizeJob
+from runner.recipe import Recipe
+
+
+@dataclass
+class LlmInt8(Method):
+    """Knobs of LLM.int8()."""
+
+    threshold: float = 6.0
+    """Columns with an activation above this are computed in 16 bits (``llm_int8_threshold``)."""
+
+
+class LlmInt8Method:
+    """LLM.int8() through bitsandbytes."""
+
+    config = LlmInt8
+    abilities = Abilities(
+        bits=("w8a8",),
+        group_sizes=("per_channel",),
+        uses_calibration=False,
+        checkpoint_format="bitsandbytes",
+        packages=bits_and_bytes.PACKAGES,
+    )
+
+    def calibration_for(self, recipe: Recipe) -> Calibration | None:
+        """Looks at no text."""
+        return bits_and_bytes.no_calibration(recipe)
+
+    def quantize(self, job: QuantizeJob) -> None:
+        """Round while loading, save."""
+        from transformers import BitsAndBytesConfig
+
+        knobs = job.recipe.method
+        assert isinstance(knobs, LlmInt8)
+        config = BitsAndBytesConfig(
+            load_in_8bit=True,
+            llm_int8_threshold=knobs.threshold,
+            llm_int8_skip_modules=list(knobs.ignore),
+        )
+        bits_and_bytes.quantize_on_load(job, config)
+
+
+METHOD = LlmInt8Method()

@@ -1,0 +1,45 @@
+"""No quantization: the model as it is, or cast to another float type."""
+
+from runner.config.calibration import Calibration
+from runner.config.method import Method
+from runner.methods.base import Abilities, QuantizeJob
+from runner.recipe import Recipe
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+class NoneMethod:
+    """Keeps every weight, in the float type that ``bits`` names."""
+
+    config = Method
+    abilities = Abilities(
+        bits=tuple(_DTYPES),
+        group_sizes=("per_tensor", "per_channel", "g*"),
+        uses_calibration=False,
+        checkpoint_format="",
+        packages=("transformers", "torch"),
+    )
+
+    def calibration_for(self, recipe: Recipe) -> Calibration | None:
+        """Looks at no text."""
+        return None
+
+    def quantize(self, job: QuantizeJob) -> None:
+        """Cast and save."""
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        dtype = getattr(torch, _DTYPES[job.recipe.bits.label])
+        model = AutoModelForCausalLM.from_pretrained(
+            job.model_directory,
+            dtype=dtype,
+            trust_remote_code=job.trust_remote_code,
+            use_safetensors=True,
+        )
+        model.save_pretrained(job.checkpoint_directory)
+        AutoTokenizer.from_pretrained(
+            job.model_directory, trust_remote_code=job.trust_remote_code
+        ).save_pretrained(job.checkpoint_directory)
+
+
+METHOD = NoneMethod()

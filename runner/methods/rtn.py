@@ -1,0 +1,65 @@
+"""Round to nearest: every weight goes to the closest value of its grid."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from runner.config.calibration import Calibration
+from runner.config.method import Method
+from runner.methods import llm_compressor
+from runner.methods.base import Abilities, ActivationScales, QuantizeJob
+from runner.recipe import Recipe
+
+
+class Observer(Enum):
+    """How a grid's range is chosen."""
+
+    minmax = "minmax"
+    """From the smallest to the largest weight."""
+    mse = "mse"
+    """The range with the least squared rounding error."""
+
+
+@dataclass
+class Rtn(Method):
+    """Knobs of round to nearest."""
+
+    sym: bool = True
+    """A grid symmetric around zero; otherwise one with a zero point."""
+    observer: Observer = Observer.minmax
+    activation_scales: ActivationScales = ActivationScales.dynamic
+
+
+class RtnMethod:
+    """Round to nearest through llm-compressor."""
+
+    config = Rtn
+    abilities = Abilities(
+        bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8", "fp8_e4m3"),
+        group_sizes=("per_tensor", "per_channel", "g*"),
+        uses_calibration=False,
+        checkpoint_format="compressed-tensors",
+        packages=llm_compressor.PACKAGES,
+    )
+
+    def calibration_for(self, recipe: Recipe) -> Calibration | None:
+        """Only static activation scales look at text."""
+        return llm_compressor.calibration_of_activations(recipe)
+
+    def quantize(self, job: QuantizeJob) -> None:
+        """Round and save."""
+        from llmcompressor.modifiers.quantization import QuantizationModifier
+
+        knobs = job.recipe.method
+        assert isinstance(knobs, Rtn)
+        observer = {Observer.minmax: "memoryless_minmax", Observer.mse: "memoryless_mse"}
+        scheme = llm_compressor.build_scheme(
+            job,
+            sym=knobs.sym,
+            observer=observer[knobs.observer],
+            activation_scales=knobs.activation_scales,
+        )
+        modifier = QuantizationModifier(config_groups={"linear": scheme}, ignore=knobs.ignore)
+        llm_compressor.compress(job, [modifier])
+
+
+METHOD = RtnMethod()

@@ -1,0 +1,1 @@
+"""What is computed from measurements: perplexity, summaries, intervals, memory, tensor sizes."""

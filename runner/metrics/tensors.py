@@ -1,0 +1,91 @@
+"""What a checkpoint's tensors are made of, read from safetensors headers without loading them."""
+
+import json
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class DtypeShare:
+    """Tensors of one dtype."""
+
+    tensors: int
+    elements: int
+    bytes: int
+
+
+@dataclass
+class TensorReport:
+    """Tensors of a checkpoint by dtype."""
+
+    parameters: int
+    """Elements of all tensors; packed formats hold several weights in one element."""
+    bytes: int
+    by_dtype: dict[str, DtypeShare]
+
+
+@dataclass(frozen=True)
+class _Header:
+    dtype: str
+    elements: int
+    bytes: int
+
+
+def report_tensors(directory: Path) -> TensorReport:
+    """Count a checkpoint's tensors, elements and bytes by dtype."""
+    shares: dict[str, DtypeShare] = {}
+    for header in _headers(directory).values():
+        share = shares.setdefault(header.dtype, DtypeShare(0, 0, 0))
+        share.tensors += 1
+        share.elements += header.elements
+        share.bytes += header.bytes
+    return TensorReport(
+        parameters=sum(share.elements for share in shares.values()),
+        bytes=sum(share.bytes for share in shares.values()),
+        by_dtype=dict(sorted(shares.items())),
+    )
+
+
+def bits_per_weight(model: Path, checkpoint: Path) -> float:
+    """Stored bits per weight of the layers that were quantized.
+
+    A layer counts as quantized when its weight is stored in another dtype or shape than in
+    the model. Everything stored under the layer's name (packed weights, scales, zero
+    points, codebooks) is counted. Without any such layer: bits per weight of the matrices.
+    """
+    original, stored = _headers(model), _headers(checkpoint)
+    weights = bits = 0
+    for name, header in original.items():
+        if not name.endswith(".weight"):
+            continue
+        kept = stored.get(name)
+        if kept is not None and kept.dtype in _FLOATS and kept.elements == header.elements:
+            continue
+        prefix = name.removesuffix("weight")
+        parts = [part for other, part in stored.items() if other.startswith(prefix)]
+        if parts:
+            weights += header.elements
+            bits += 8 * sum(part.bytes for part in parts)
+    if weights == 0:
+        weights = sum(header.elements for header in stored.values())
+        bits = 8 * sum(header.bytes for header in stored.values())
+    return bits / weights
+
+
+_FLOATS = {"BF16", "F16", "F32", "F64"}
+
+
+def _headers(directory: Path) -> dict[str, _Header]:
+    """Header of every tensor; format: https://github.com/huggingface/safetensors."""
+    headers: dict[str, _Header] = {}
+    for path in sorted(directory.glob("*.safetensors")):
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            content = json.loads(stream.read(length))
+        for name, entry in content.items():
+            if name != "__metadata__":
+                begin, end = entry["data_offsets"]
+                headers[name] = _Header(entry["dtype"], math.prod(entry["shape"]), end - begin)
+    return headers

@@ -1,0 +1,45 @@
+"""A tiny Llama of random weights with a byte-level tokenizer: for tests, not for answers."""
+
+from pathlib import Path
+
+from runner.config.model import Model
+from runner.models.directory import save
+
+_BYTES = 256
+
+
+def write_generated_model(model: Model, destination: Path) -> None:
+    """Generate weights from the model's seed and save them as bfloat16."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    shape = model.architecture
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<s>": 0, "</s>": 1} | {c: i + 2 for i, c in enumerate(alphabet[:_BYTES])}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        eos_token="</s>",
+        model_max_length=shape.context,
+    )
+    config = LlamaConfig(
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=bool(shape.tied_embeddings),
+        bos_token_id=0,
+        eos_token_id=1,
+        # Wide enough that predictions depend on the weights, so that rounding shows.
+        initializer_range=0.2,
+    )
+    torch.manual_seed(model.seed)
+    save(LlamaForCausalLM(config).to(torch.bfloat16), tokenizer, destination)

@@ -1,0 +1,36 @@
+"""Where the configuration lies: in a checkout, or inside the installed package."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def conf_dir() -> Path:
+    """Return the folder of Hydra's configuration groups.
+
+    Returns:
+        The checkout's `conf/` when the package lies in a checkout, else the one in the wheel.
+    """
+    return _shipped("conf")
+
+
+def sweeps_dir() -> Path:
+    """Return the folder of ready sweeps.
+
+    Returns:
+        The checkout's `sweeps/` when the package lies in a checkout, else the one in the wheel.
+    """
+    return _shipped("sweeps")
+
+
+def _shipped(name: str) -> Path:
+    """Find a folder that is at the top level of a checkout and inside the package in a wheel."""
+    root = _PACKAGE.parent
+    if (root / "pyproject.toml").is_file() and (root / name).is_dir():
+        return root / name
+    return _PACKAGE / name
+
+
+def package_root() -> Path:
+    """Return the directory that must be on another interpreter's path to import `runner`."""
+    return _PACKAGE.parent

@@ -1,0 +1,51 @@
+"""A recipe: what is done to a model's weights. It says nothing about speed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.config.bits import Bits
+from runner.config.calibration import Calibration
+from runner.config.group_size import GroupSize
+from runner.config.method import Method
+from runner.serialise import from_json
+
+
+@dataclass
+class Recipe:
+    """Everything that determines a checkpoint besides the model it is made from."""
+
+    method: Method
+    bits: Bits
+    group_size: GroupSize
+    calibration: Calibration | None
+    """``None`` when the method does not look at any text."""
+
+    @property
+    def is_identity(self) -> bool:
+        """True when the weights stay what they are (method ``none``)."""
+        return self.method.name == "none"
+
+    @property
+    def label(self) -> str:
+        """Short readable name, such as ``gptq-w4a16-g64``, derived from the values."""
+        if self.is_identity:
+            return f"none-{self.bits.label}"
+        return f"{self.method.name}-{self.bits.label}-{self.group_size.label}"
+
+
+def recipe_from_json(content: dict[str, Any]) -> Recipe:
+    """Build a recipe, its method with that method's own knobs, from JSON values.
+
+    Raises:
+        UsageError: There is no such method.
+        ValueError: A field is missing or has the wrong type.
+    """
+    from runner.methods import find_method
+
+    calibration = content["calibration"]
+    return Recipe(
+        method=from_json(find_method(content["method"]["name"]).config, content["method"]),
+        bits=from_json(Bits, content["bits"]),
+        group_size=from_json(GroupSize, content["group_size"]),
+        calibration=None if calibration is None else from_json(Calibration, calibration),
+    )

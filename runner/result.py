@@ -1,0 +1,54 @@
+"""The typed result of a run, for notebooks and tests."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from runner.serialise import from_json
+from runner.stages.bench import BenchResult
+from runner.stages.eval import EvalResult
+from runner.stages.quantize import QuantizeResult
+from runner.store.records import RunRecord, Status
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run found. Fields of stages that did not run are ``None``."""
+
+    record: RunRecord
+    quantize: QuantizeResult | None
+    eval: EvalResult | None
+    """The recipe's quality; the unquantized model's when that is what the run looked at."""
+    bench: BenchResult | None
+    baseline_eval: EvalResult | None
+    baseline_bench: BenchResult | None
+
+    @property
+    def status(self) -> Status:
+        """How the run ended."""
+        return self.record.status
+
+    @property
+    def reason(self) -> str | None:
+        """Why it did not end well."""
+        return self.record.reason
+
+    @classmethod
+    def of(cls, record: RunRecord) -> "RunResult":
+        """Read the typed results out of a record."""
+
+        def read(kind: type[T], stage: str, subject: str) -> T | None:
+            content = record.stage(stage, subject)
+            return None if content is None else from_json(kind, content)
+
+        baseline_eval = read(EvalResult, "eval", "baseline")
+        baseline_bench = read(BenchResult, "bench", "baseline")
+        return cls(
+            record=record,
+            quantize=read(QuantizeResult, "quantize", "recipe"),
+            eval=read(EvalResult, "eval", "recipe") or baseline_eval,
+            bench=read(BenchResult, "bench", "recipe") or baseline_bench,
+            baseline_eval=baseline_eval,
+            baseline_bench=baseline_bench,
+        )

@@ -1,0 +1,17 @@
+"""What workers do: one module a stage, found by its name.
+
+Each exposes ``STAGE``: its request and result types, the version of their schema, and
+``run``. Dataclasses come first and are light; heavy imports are inside functions.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runner.stages.base import Stage
+
+
+def find_stage(name: str) -> "Stage":
+    """The stage called ``name``."""
+    stage: Stage = importlib.import_module(f"runner.stages.{name}").STAGE
+    return stage

@@ -1,0 +1,101 @@
+"""Stage ``eval``: perplexity of a checkpoint, alone and against the unquantized model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.engines import find_engine
+from runner.engines.base import LoadSpec
+from runner.errors import StageError
+from runner.metrics.perplexity import (
+    Perplexity,
+    PerplexityChange,
+    gptq_protocol,
+    perplexity,
+    perplexity_change,
+)
+from runner.texts.windows import leading_windows, token_ids
+from runner.worker.job import StageContext
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LOSSES_FILE = "token_losses.npy"
+
+
+@dataclass
+class EvalRequest:
+    """A checkpoint, a text, and the baseline to compare with."""
+
+    checkpoint: Path
+    tokenizer_directory: Path
+    """The unquantized model's: every recipe is scored on the same tokens."""
+    text_directory: Path
+    context_length: int
+    windows: int
+    engine: str
+    device: str
+    dtype: str
+    trust_remote_code: bool
+    baseline_directory: Path | None
+    """Result of the unquantized model's evaluation; ``None`` for that one itself."""
+
+
+@dataclass
+class EvalResult:
+    """Quality of a checkpoint. Token losses lie in ``token_losses.npy`` beside it."""
+
+    perplexity: Perplexity
+    change: PerplexityChange | None
+    tokens_per_second: float
+
+
+class EvalStage:
+    """Measures quality."""
+
+    name = "eval"
+    schema_version = 1
+    request = EvalRequest
+    result = EvalResult
+
+    def run(self, request: EvalRequest, context: StageContext) -> EvalResult:
+        """Load, score window by window, compare."""
+        import time
+
+        import numpy as np
+
+        ids = token_ids(
+            request.text_directory, request.tokenizer_directory, request.trust_remote_code
+        )
+        windows = leading_windows(ids, request.context_length, request.windows)
+        context.progress(0, len(windows), "loading the checkpoint")
+        model = find_engine(request.engine).load(
+            LoadSpec(request.checkpoint, request.device, request.dtype, request.trust_remote_code)
+        )
+        start = time.perf_counter()
+        losses = []
+        for window in windows:
+            losses.append(model.token_losses(window))
+            context.progress(len(losses), len(windows), "scoring windows")
+        seconds = time.perf_counter() - start
+        token_losses = np.stack(losses).astype(np.float32)
+        if not np.isfinite(token_losses).all():
+            raise StageError("the checkpoint is broken: it gives losses that are not finite")
+        np.save(context.output / LOSSES_FILE, token_losses, allow_pickle=False)
+        return EvalResult(
+            perplexity=perplexity(token_losses, gptq_protocol(request.context_length)),
+            change=_change(token_losses, request.baseline_directory),
+            tokens_per_second=len(windows) * request.context_length / seconds,
+        )
+
+
+def _change(token_losses: "NDArray[np.float32]", baseline: Path | None) -> PerplexityChange | None:
+    import numpy as np
+
+    if baseline is None:
+        return None
+    return perplexity_change(token_losses, np.load(baseline / LOSSES_FILE, allow_pickle=False))
+
+
+STAGE = EvalStage()

@@ -1,0 +1,49 @@
+"""Stage ``text``: read a text out of its package or file."""
+
+import hashlib
+from dataclasses import dataclass
+
+from runner.config.text import Text
+from runner.texts.readers import read_documents
+from runner.texts.windows import DOCUMENTS_FILE, write_documents
+from runner.worker.job import StageContext
+
+
+@dataclass
+class TextRequest:
+    """Which text to read."""
+
+    text: Text
+
+
+@dataclass
+class TextResult:
+    """The documents lie in ``documents.jsonl`` beside the result."""
+
+    documents: int
+    characters: int
+    sha256: str
+
+
+class TextStage:
+    """Reads texts."""
+
+    name = "text"
+    schema_version = 1
+    request = TextRequest
+    result = TextResult
+
+    def run(self, request: TextRequest, context: StageContext) -> TextResult:
+        """Fetch, strip markup, store one document a line."""
+        context.progress(0, 1, f"reading text {request.text.name}")
+        documents = read_documents(request.text, context.cache)
+        write_documents(context.output, documents)
+        context.progress(1, 1, f"reading text {request.text.name}")
+        return TextResult(
+            documents=len(documents),
+            characters=sum(map(len, documents)),
+            sha256=hashlib.sha256((context.output / DOCUMENTS_FILE).read_bytes()).hexdigest(),
+        )
+
+
+STAGE = TextStage()

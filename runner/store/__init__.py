@@ -1,0 +1,1 @@
+"""Where checkpoints and results lie, addressed by content."""

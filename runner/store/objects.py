@@ -1,0 +1,110 @@
+"""Finished stage results, each a directory named by the hash of what determines it.
+
+Layout below the store's root::
+
+    objects/<stage>/<key>/result.json   what the stage found, and files it wrote beside it
+    staging/                            unfinished work; never read
+    locks/                              one lock file a key
+    runs/<sweep>/<run>/record.json      see runner.store.records
+    cache/                              downloads and measurements of this machine
+"""
+
+import contextlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from runner.store.files import sha256_of_json
+
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Place of one result: its stage and the key of what determines it."""
+
+    stage: str
+    key: str
+
+    @classmethod
+    def of(cls, stage: str, determinants: dict[str, Any]) -> "Address":
+        """Address of the result that ``determinants`` (JSON values) determine."""
+        return cls(stage, sha256_of_json(determinants)[:20])
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.key}"
+
+
+class ObjectStore:
+    """Results on a file system; what exists is whole."""
+
+    def __init__(self, root: Path) -> None:
+        """Use ``root``; nothing is created before it is needed."""
+        self.root = root
+        self.cache = root / "cache"
+        self.runs = root / "runs"
+
+    def directory(self, address: Address) -> Path:
+        """Where the result lies once it is finished."""
+        return self.root / "objects" / address.stage / address.key
+
+    def read(self, address: Address) -> dict[str, Any] | None:
+        """Content of a finished result's JSON file, or ``None`` when there is none."""
+        try:
+            content: dict[str, Any] = json.loads(
+                (self.directory(address) / RESULT_FILE).read_text("utf-8")
+            )
+        except FileNotFoundError:
+            return None
+        return content
+
+    @contextlib.contextmanager
+    def locked(self, address: Address, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Hold the key's lock. The operating system frees it when its holder dies.
+
+        ``on_wait`` is called once when another process has it.
+        """
+        path = self.root / "locks" / f"{address.stage}-{address.key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def writing(self, address: Address) -> Iterator[Path]:
+        """An empty directory that becomes the result if the block ends without an error.
+
+        The caller holds the key's lock, so leftovers of the same key belong to the dead.
+        """
+        staging = self.root / "staging"
+        staging.mkdir(parents=True, exist_ok=True)
+        for leftover in staging.glob(f"{address.stage}-{address.key}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        work = staging / f"{address.stage}-{address.key}-{uuid.uuid4().hex[:8]}"
+        work.mkdir()
+        try:
+            yield work
+            place = self.directory(address)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():
+                old = work.with_name(f"{work.name}-old")
+                place.rename(old)
+                work.rename(place)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                work.rename(place)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)

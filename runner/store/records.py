@@ -1,0 +1,88 @@
+"""What became of each run: one JSON file a run, written when it starts and when it ends."""
+
+import json
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from runner.serialise import from_json, to_json
+from runner.store.files import write_json_atomically
+
+SCHEMA_VERSION = 1
+
+
+class Status(Enum):
+    """How a run ended."""
+
+    ok = "ok"
+    skipped = "skipped"
+    """The combination is illegal; ``reason`` says why."""
+    failed = "failed"
+    interrupted = "interrupted"
+    """Stopped by the user, or still running, or its process vanished."""
+
+
+@dataclass
+class StageRecord:
+    """One stage of a run: which result it got and how."""
+
+    stage: str
+    subject: str
+    """``recipe`` or ``baseline``: which checkpoint the stage looked at."""
+    key: str
+    reused: bool
+    seconds: float
+    result: dict[str, Any]
+
+
+@dataclass
+class RunRecord:
+    """Everything worth knowing about one run; reports are made from these alone."""
+
+    sweep: str
+    run: str
+    label: str
+    model: str
+    status: Status
+    reason: str | None
+    started: str
+    """UTC, ISO 8601."""
+    seconds: float | None
+    overrides: list[str]
+    config: dict[str, Any]
+    """The resolved configuration, secrets masked."""
+    warnings: list[str] = field(default_factory=list)
+    stages: list[StageRecord] = field(default_factory=list)
+    log_tail: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    host: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def stage(self, name: str, subject: str = "recipe") -> dict[str, Any] | None:
+        """Result of a stage of this run, or ``None`` when it has none."""
+        for entry in self.stages:
+            if entry.stage == name and entry.subject == subject:
+                return entry.result
+        return None
+
+
+def write_record(runs: Path, record: RunRecord) -> Path:
+    """File a record; returns the path of its JSON file."""
+    path = runs / record.sweep / record.run / "record.json"
+    write_json_atomically(path, to_json(record))
+    return path
+
+
+def read_records(runs: Path, sweep: str) -> list[RunRecord]:
+    """All records of a sweep, in the order of their runs."""
+    paths = sorted((runs / sweep).glob("*/record.json"))
+    return [from_json(RunRecord, json.loads(path.read_text("utf-8"))) for path in paths]
+
+
+def latest_sweep(runs: Path) -> str | None:
+    """Id of the sweep whose newest record was written last, or ``None``."""
+    newest = max(
+        runs.glob("*/*/record.json"), key=lambda path: path.stat().st_mtime_ns, default=None
+    )
+    return newest.parent.parent.name if newest else None

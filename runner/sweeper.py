@@ -1,0 +1,41 @@
+"""A Hydra sweeper that takes several grids, since real questions are rarely one product."""
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's basic sweeper over the union of grids.
+
+    ``hydra.sweeper.grids`` maps a name to ``{group or field: comma-separated choices}``.
+    ``params`` and the command line apply to every grid and win over it.
+    """
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        grids: dict[str, dict[str, str]] | None = None,
+    ) -> None:
+        """See the class."""
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        self.grids = grids or {}
+
+    def split_arguments(  # type: ignore[override]
+        self, overrides: list[Override], max_batch_size: int | None
+    ) -> list[list[list[str]]]:
+        """Jobs of all grids, each once, in batches."""
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        jobs: list[list[str]] = []
+        for grid in self.grids.values() or [{}]:
+            own: list[Any] = parser.parse_overrides(
+                [f"{key}={value}" for key, value in grid.items()]
+            )
+            for job in BasicSweeper.split_arguments(own + overrides, None)[0]:
+                if job not in jobs:
+                    jobs.append(job)
+        return list(self.split_overrides_to_chunks(jobs, max_batch_size))

@@ -1,0 +1,71 @@
+"""Trackers: one module each, found by its name.
+
+To add one, write ``runner/tracking/<name>.py`` with a ``start`` and ``conf/tracker/<name>.yaml``.
+A tracker that breaks costs its log, never the run.
+"""
+
+import importlib
+import pkgutil
+
+from runner.config.tracker import Tracker
+from runner.display import Display
+from runner.errors import UsageError
+from runner.store.records import RunRecord, StageRecord
+from runner.tracking.base import RunTracker
+
+
+def tracker_names() -> list[str]:
+    """Names of all trackers, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+
+
+def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTracker:
+    """Begin to follow a run.
+
+    Raises:
+        UsageError: There is no such tracker.
+    """
+    if config.name not in tracker_names():
+        raise UsageError(
+            f"no tracker called {config.name!r}; there are {', '.join(tracker_names())}"
+        )
+    guarded = _Guarded(display)
+    guarded.begin(config, record)
+    return guarded
+
+
+class _Guarded:
+    """A tracker whose failures become one warning."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._tracker: RunTracker | None = None
+
+    def begin(self, config: Tracker, record: RunRecord) -> None:
+        module = importlib.import_module(f"runner.tracking.{config.name}")
+        try:
+            self._tracker = module.start(config, record, self._display)
+        except Exception as error:
+            self._give_up(error)
+
+    def log_stage(self, stage: StageRecord) -> None:
+        if self._tracker is not None:
+            try:
+                self._tracker.log_stage(stage)
+            except Exception as error:
+                self._give_up(error)
+
+    def finish(self, record: RunRecord) -> None:
+        if self._tracker is not None:
+            try:
+                self._tracker.finish(record)
+            except Exception as error:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._tracker = None
+        self._display.line(
+            f"  warning: tracking stopped ({type(error).__name__}: {error}); results are in the "
+            "store all the same",
+            style="yellow",
+        )

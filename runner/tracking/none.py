@@ -1,0 +1,20 @@
+"""Tracker ``none``: the store's records are enough."""
+
+from runner.config.tracker import Tracker
+from runner.display import Display
+from runner.store.records import RunRecord, StageRecord
+
+
+class NoTracker:
+    """Logs nothing."""
+
+    def log_stage(self, stage: StageRecord) -> None:
+        """Nothing."""
+
+    def finish(self, record: RunRecord) -> None:
+        """Nothing."""
+
+
+def start(config: Tracker, record: RunRecord, display: Display) -> NoTracker:
+    """Follow nothing."""
+    return NoTracker()

@@ -1,0 +1,112 @@
+"""One job in its own process: run a stage, write its result, tell how it went."""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.metrics.memory import process_memory_bytes, reset_peak_memory
+from runner.serialise import from_json, to_json
+from runner.stages import find_stage
+from runner.store.files import write_json_atomically
+from runner.store.objects import RESULT_FILE
+from runner.worker.protocol import Job
+
+_PR_SET_PDEATHSIG = 1
+_PROGRESS_INTERVAL_SECONDS = 0.1
+
+
+@dataclass
+class StageContext:
+    """What a stage may use besides its request."""
+
+    output: Path
+    """Directory to write files into; it becomes the finished result."""
+    cache: Path
+    threads: int
+    progress: Callable[[int, int, str], None]
+
+
+def run_job(job: Job, events: int) -> int:
+    """Carry out a job in a freshly forked process; returns its exit code.
+
+    Args:
+        job: What to do.
+        events: File descriptor for event lines.
+    """
+    die_with_parent()
+    os.setpgid(0, 0)
+    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    send(events, event="started", pid=os.getpid())
+    try:
+        _run(job, events)
+    except KeyboardInterrupt:
+        return 130
+    except BaseException as error:
+        traceback.print_exc()
+        send(events, event="error", kind=type(error).__name__, message=str(error))
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
+
+
+def _run(job: Job, events: int) -> None:
+    reset_peak_memory()
+    before = process_memory_bytes()
+    start = time.perf_counter()
+    stage = find_stage(job.stage)
+    last = 0.0
+
+    def progress(done: int, total: int, what: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done in (0, total) or now - last > _PROGRESS_INTERVAL_SECONDS:
+            last = now
+            send(events, event="progress", done=done, total=total, what=what)
+
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(job.threads)
+    context = StageContext(Path(job.output), Path(job.cache), job.threads, progress)
+    result = stage.run(from_json(stage.request, job.request), context)
+    memory = process_memory_bytes()
+    write_json_atomically(
+        Path(job.output) / RESULT_FILE,
+        {
+            "stage": job.stage,
+            "schema_version": stage.schema_version,
+            "result": to_json(result),
+            "resources": {
+                "seconds": time.perf_counter() - start,
+                "imports_memory_bytes": before.resident,
+                "peak_memory_bytes": memory.peak,
+                "threads": job.threads,
+            },
+        },
+    )
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies, so that none is orphaned."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def send(events: int, **content: Any) -> None:
+    """Write one event line; short enough to be atomic on a pipe."""
+    if "message" in content:
+        content["message"] = content["message"][:2000]
+    os.write(events, (json.dumps(content) + "\n").encode())

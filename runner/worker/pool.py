@@ -1,0 +1,181 @@
+"""The control side of workers: one warm server an interpreter, one job at a time each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from runner.config.environment import Environment
+from runner.errors import StageError
+from runner.paths import package_root
+from runner.worker.protocol import Job
+
+_TAIL_LINES = 20
+_SIGNALS = {
+    signal.SIGKILL: "killed (SIGKILL; often the kernel's out-of-memory killer)",
+    signal.SIGSEGV: "crashed (SIGSEGV)",
+    signal.SIGTERM: "terminated (SIGTERM)",
+    signal.SIGABRT: "aborted (SIGABRT)",
+}
+
+Event = dict[str, Any]
+
+
+class WorkerFailed(StageError):
+    """A job ended without a result."""
+
+    def __init__(self, message: str, log_tail: list[str]) -> None:
+        """Keep the last lines the worker printed beside the message."""
+        super().__init__(message)
+        self.log_tail = log_tail
+
+
+class WorkerPool:
+    """Warm servers by interpreter. Use as a context manager: leaving it ends them all."""
+
+    def __init__(self, logs: Path) -> None:
+        """Write the servers' logs below ``logs``."""
+        self._logs = logs
+        self._servers: dict[str, _Server] = {}
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers.values():
+            server.stop()
+        self._servers.clear()
+
+    def run(self, environment: Environment, job: Job, on_event: Callable[[Event], None]) -> None:
+        """Carry out a job; returns when its result has been written.
+
+        Raises:
+            WorkerFailed: The job's process raised, crashed or was killed.
+        """
+        python = environment.python or sys.executable
+        server = self._servers.get(python)
+        if server is None or not server.alive:
+            server = _Server(python, environment.preload, self._logs)
+            self._servers[python] = server
+        try:
+            server.run(job, on_event)
+        except BaseException:
+            # Whatever state it is in, a fresh one is cheap and certain.
+            server.stop()
+            raise
+
+
+class _Server:
+    def __init__(self, python: str, preload: list[str], logs: Path) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        self._log = logs / f"server-{uuid.uuid4().hex[:8]}.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [python, "-m", "runner.worker.server", *preload],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=_worker_environment(python),
+                # Ctrl-C reaches the control process alone, which then ends its workers.
+                start_new_session=True,
+            )
+        self._job_pid: int | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write((json.dumps(asdict(job)) + "\n").encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._raise_server_gone()
+        error: str | None = None
+        for event in self._events():
+            if event["event"] == "started":
+                self._job_pid = event["pid"]
+            elif event["event"] == "error":
+                error = f"{event['kind']}: {event['message']}"
+                if event["kind"] in ("StageError", "UsageError"):
+                    error = event["message"]
+            elif event["event"] == "exit":
+                self._job_pid = None
+                if event["code"] == 0:
+                    return
+                raise WorkerFailed(error or _cause(event), _tail(Path(job.log)))
+            on_event(event)
+        self._raise_server_gone(Path(job.log))
+
+    def stop(self) -> None:
+        if self._job_pid is not None:
+            _kill_group(self._job_pid)
+            self._job_pid = None
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            _kill_group(self._process.pid)
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        if self._log.exists() and self._log.stat().st_size == 0:
+            self._log.unlink()
+
+    def _events(self) -> Any:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            yield json.loads(line)
+
+    def _raise_server_gone(self, job_log: Path | None = None) -> None:
+        code = self._process.wait()
+        tail = (_tail(job_log) if job_log else []) or _tail(self._log)
+        message = f"the worker's parent process ended with code {code}"
+        if code < 0:
+            message = f"the worker's parent process was {_describe_signal(-code)}"
+        raise WorkerFailed(message, tail)
+
+
+def _worker_environment(python: str) -> dict[str, str]:
+    environment = dict(os.environ)
+    # The worker decides about threads after its fork; tokenizers warn about forks otherwise.
+    environment["TOKENIZERS_PARALLELISM"] = "false"
+    environment["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    environment["PYTHONUNBUFFERED"] = "1"
+    if python != sys.executable:
+        environment["PYTHONPATH"] = str(package_root())
+    return environment
+
+
+def _cause(event: Event) -> str:
+    if event["signal"] is not None:
+        return f"the worker was {_describe_signal(event['signal'])}"
+    return f"the worker ended with code {event['code']}"
+
+
+def _describe_signal(number: int) -> str:
+    return _SIGNALS.get(signal.Signals(number), f"ended by {signal.Signals(number).name}")
+
+
+def _tail(log: Path) -> list[str]:
+    if not log.exists():
+        return []
+    # Progress bars overwrite their line with carriage returns; keep what stood there last.
+    lines = log.read_text("utf-8", "replace").splitlines()
+    return [line for line in lines if line.strip()][-_TAIL_LINES:]
+
+
+def _kill_group(pid: int) -> None:
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
