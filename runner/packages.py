@@ -14,11 +14,14 @@ from runner.errors import StageError
 from runner.store.files import sha256_of_file
 
 # One fixed platform, so that the same archive is taken on every machine; it is only read.
+# pip does not count an older manylinux as part of a newer one: each is named.
 _WHEEL_ONLY = (
     "--only-binary=:all:",
     "--python-version=3.11",
     "--implementation=cp",
     "--platform=manylinux_2_28_x86_64",
+    "--platform=manylinux2014_x86_64",
+    "--platform=manylinux_2_17_x86_64",
 )
 
 
@@ -55,8 +58,9 @@ def fetch_member(package: str, version: str, member: str, sha256: str, cache: Pa
 def _download(package: str, version: str, directory: Path) -> Path:
     """Let pip download the wheel, or else the source archive."""
     message = ""
-    for options in (_WHEEL_ONLY, ()):
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    for options in (_WHEEL_ONLY, (f"--no-binary={package}",)):
+        # No questions: an index that asks for a password would wait for an answer nobody sees.
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
         done = subprocess.run(
             [*command, *options, f"--dest={directory}", f"{package}=={version}"],
             capture_output=True,
@@ -67,7 +71,7 @@ def _download(package: str, version: str, directory: Path) -> Path:
         archives = [path for path in directory.iterdir() if path.is_file()]
         if done.returncode == 0 and archives:
             return archives[0]
-        message = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        message = " ".join(done.stderr.strip().splitlines()[-2:]) or "no message"
     raise StageError(
         f"{package} {version} cannot be fetched from the package index ({message}); check the "
         "network, or point PIP_INDEX_URL or PIP_FIND_LINKS to a mirror that has it"

@@ -71,7 +71,7 @@ class Steps:
             "text",
             f"text {text.name}",
             TextRequest(text),
-            {"text": to_json(text), **versions, **self._versions(("mwparserfromhell",))},
+            {"text": to_json(text), **versions},
         )
 
     def checkpoint(self, model: Subject) -> tuple[Subject, Obtained | None]:

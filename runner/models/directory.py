@@ -21,9 +21,13 @@ def save(model: Any, tokenizer: Any, destination: Path) -> None:
     _write(destination / "config.json", config)
     settings = _read(destination / "tokenizer_config.json")
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
-    # Details of how it was loaded, which tie the directory to one version.
-    for name in ("backend", "is_local", "local_files_only"):
+    # Details of how it was loaded, which tie the directory to one version; and ids, which the
+    # GGUF converter gets wrong and which the tokens tell.
+    loaded = ("backend", "is_local", "local_files_only", "model_type", "legacy")
+    for name in (*loaded, "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id"):
         settings.pop(name, None)
+    # True would remove the space before punctuation when decoding, which BPE had on purpose.
+    settings["clean_up_tokenization_spaces"] = False
     _write(destination / "tokenizer_config.json", settings)
     for path in destination.iterdir():
         path.chmod(0o644)

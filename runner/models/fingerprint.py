@@ -8,9 +8,9 @@ from runner.models.locate import locate
 from runner.serialise import to_json
 from runner.store.files import sha256_of_file, sha256_of_json, write_json_atomically
 
-_CONVERTER_VERSION = 1
-"""Raised when the same package or seed would give other weights."""
-_IDENTIFYING = ("config.json", "*.safetensors", "tokenizer*", "*.model")
+_CONVERTER_VERSION = 2
+"""Raised when the same package or seed would give other weights or another tokenizer."""
+_IDENTIFYING = ("config.json", "*.safetensors", "tokenizer*", "*.model", "vocab.*", "merges.txt")
 
 
 def fingerprint(model: Model, cache: Path) -> str:

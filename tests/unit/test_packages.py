@@ -1,0 +1,134 @@
+"""Files out of packages: a hand-made index stands for the real one."""
+
+import hashlib
+import io
+import re
+import subprocess
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import StageError
+from runner.packages import fetch_member
+
+pytestmark = pytest.mark.unit
+
+MEMBER = "demo_texts/data/story.txt"
+CONTENT = b"Once upon a time.\n"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is all pip can see."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    return folder
+
+
+def add_wheel(index: Path, tag: str = "py3-none-any", content: bytes = CONTENT) -> Path:
+    wheel = index / f"demo_texts-1.0-{tag}.whl"
+    information = "demo_texts-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(MEMBER, content)
+        archive.writestr(
+            f"{information}/METADATA", "Metadata-Version: 2.1\nName: demo-texts\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            f"{information}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n"
+        )
+        archive.writestr(f"{information}/RECORD", "")
+    return wheel
+
+
+def fetch(cache: Path, sha256: str = SHA256, member: str = MEMBER) -> Path:
+    return fetch_member("demo-texts", "1.0", member, sha256, cache)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "py3-none-any",
+        # Of another interpreter and system than this one may be: it is read, not run.
+        "cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64",
+        "cp311-cp311-manylinux2014_x86_64",
+        "cp311-cp311-manylinux_2_17_x86_64",
+    ],
+)
+def test_member_of_a_wheel_is_kept_and_the_archive_is_not(
+    index: Path, tmp_path: Path, tag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    run = subprocess.run
+
+    def counted(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", counted)
+    add_wheel(index, tag)
+    cache = tmp_path / "cache"
+    path = fetch(cache)
+    assert path == cache / "packages" / "demo-texts-1.0" / SHA256[:12] / "story.txt"
+    assert path.read_bytes() == CONTENT
+    left = {child.name for child in cache.rglob("*") if child.is_file()}
+    assert left - {"story.lock"} == {"story.txt"}
+    # Found as a wheel of the fixed platform, not as whatever this machine would install.
+    assert len(asked) == 1
+
+
+def test_second_fetch_asks_no_index(index: Path, tmp_path: Path) -> None:
+    wheel = add_wheel(index)
+    first = fetch(tmp_path / "cache")
+    wheel.unlink()
+    assert fetch(tmp_path / "cache") == first
+
+
+def test_other_checksum_is_refused_and_nothing_kept(index: Path, tmp_path: Path) -> None:
+    add_wheel(index, content=b"Something else.\n")
+    found = hashlib.sha256(b"Something else.\n").hexdigest()
+    with pytest.raises(StageError, match=f"{found}.*{SHA256}.*not kept"):
+        fetch(tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("story.txt"))
+
+
+def test_missing_member_is_named(index: Path, tmp_path: Path) -> None:
+    add_wheel(index)
+    with pytest.raises(StageError, match=re.escape("no file demo_texts/other.txt")):
+        fetch(tmp_path / "cache", member="demo_texts/other.txt")
+
+
+def test_missing_package_names_the_settings_that_help(index: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"demo-texts==1\.0.*PIP_INDEX_URL.*PIP_FIND_LINKS"):
+        fetch(tmp_path / "cache")
+
+
+def test_source_archive_is_taken_where_there_is_no_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pip runs a source archive's build to learn its name, which needs an index with setuptools;
+    # so pip's answers are given here: no wheel, then the archive.
+    asked: list[list[str]] = []
+
+    def pip(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        if "--only-binary=:all:" in command:
+            return subprocess.CompletedProcess(command, 1, "", "ERROR: no wheel")
+        target = next(part for part in command if part.startswith("--dest=")).partition("=")[2]
+        with tarfile.open(Path(target) / "demo_texts-1.0.tar.gz", "w:gz") as archive:
+            entry = tarfile.TarInfo(f"demo_texts-1.0/{MEMBER}")
+            entry.size = len(CONTENT)
+            archive.addfile(entry, io.BytesIO(CONTENT))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    assert fetch(tmp_path / "cache").read_bytes() == CONTENT
+    assert len(asked) == 2
+    assert "--no-binary=demo-texts" in asked[1]
+    assert all("--no-deps" in command and "--no-input" in command for command in asked)
