@@ -27,8 +27,8 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
             later does not raise: see ``result.status`` and ``result.reason``.
     """
     from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
 
+    from runner.complaints import COMPOSITION_ERRORS, explain
     from runner.compose import register, typed
     from runner.errors import UsageError
     from runner.experiment.run import RunIdentity, illegalities, run_experiment
@@ -40,8 +40,8 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
             config = typed(compose(config_name, overrides=list(overrides)))
-    except HydraException as error:
-        raise UsageError(str(error)) from None
+    except COMPOSITION_ERRORS as error:
+        raise UsageError(explain(error, overrides)) from None
     session = Session(Path(config.store.root).expanduser().resolve())
     try:
         if reasons := illegalities(config, session, list(overrides)):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from runner.complaints import COMPOSITION_ERRORS, explain
 from runner.compose import register
 from runner.errors import UsageError
 from runner.paths import conf_dir
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runner.session import Session
 
 _SWEEP_VARIABLE = "QUANT_RUNNER_SWEEP"
+_RAW_ERRORS_VARIABLE = "HYDRA_FULL_ERROR"
 
 
 class _Invocation:
@@ -50,7 +51,9 @@ class _Invocation:
         self.output = Path(
             hydra_config.sweep.dir if self.multirun else hydra_config.runtime.output_dir
         )
-        overrides = list(hydra_config.overrides.task)
+        # As they were typed: an interpolation in one is none of the list's.
+        overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+        assert isinstance(overrides, list)
         config = typed(composed)
         root = Path(config.store.root).expanduser().resolve()
         if config.stages == [StageName.report]:
@@ -85,6 +88,9 @@ def execute() -> int:
     register()
     sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
     os.environ.setdefault(_SWEEP_VARIABLE, sweep)
+    # Hydra would print its errors itself, over many lines and with where it looked for files.
+    show_everything = os.environ.get(_RAW_ERRORS_VARIABLE) == "1"
+    os.environ[_RAW_ERRORS_VARIABLE] = "1"
     invocation = _Invocation()
 
     def job(composed: DictConfig) -> Any:
@@ -101,9 +107,11 @@ def execute() -> int:
             return 2
         if stop.code:
             return int(stop.code) if isinstance(stop.code, int) else 1
-    except HydraException as error:
-        # Raised by --help and --cfg, which do not go through Hydra's own reporting.
-        print(f"runner: {error}", file=sys.stderr)
+    except COMPOSITION_ERRORS as error:
+        # Once a job has been composed an error is a fault of ours and shown in full.
+        if invocation.started or show_everything:
+            raise
+        print(f"runner: {explain(error, sys.argv[1:])}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("runner: stopped; finished stages are kept and reused", file=sys.stderr)

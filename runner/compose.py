@@ -1,5 +1,9 @@
 """Hydra, set up for the runner: schemas, search path, composition into typed objects."""
 
+import functools
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +14,13 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from runner.complaints import explain
+from runner.config.model import ModelKind
 from runner.config.root import Config
+from runner.config.text import TextKind
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.paths import conf_dir, sweeps_dir
-from runner.sweeper import GridSweeper
 
 
 class _SearchPath(SearchPathPlugin):
@@ -28,40 +34,73 @@ class _SearchPath(SearchPathPlugin):
                 search_path.append("working-directory", f"file://{own}")
 
 
+@functools.cache
 def register() -> None:
-    """Tell Hydra the schemas, the sweeper and where configuration lies."""
+    """Tell Hydra the schemas, the sweeper and where configuration lies; once a process."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name in method_names():
         store.store(group="schema/method", name=name, node=find_method(name).config)
     store.store(
         group="hydra/sweeper",
-        name="basic",
+        name="grid",
         provider="quant-runner",
         node={
-            "_target_": f"{GridSweeper.__module__}.{GridSweeper.__qualname__}",
+            # By name: Hydra's scan for plugins must be the first to import its own sweeper.
+            "_target_": "hydra_plugins.quant_runner.GridSweeper",
             "max_batch_size": None,
             "params": None,
             "grids": None,
         },
     )
-    plugins = Plugins.instance()
-    plugins.register(_SearchPath)
-    plugins.register(GridSweeper)
+    plugins_path = str(Path(__file__).parent / "plugins")
+    if plugins_path not in sys.path:
+        sys.path.append(plugins_path)
+    Plugins.instance().register(_SearchPath)
 
 
 def typed(config: DictConfig) -> Config:
     """The configuration as nested dataclasses, everything resolved.
 
     Raises:
-        UsageError: A mandatory value is missing or an interpolation cannot be resolved.
+        UsageError: A mandatory value is missing, a key is unknown, or an interpolation cannot
+            be resolved.
     """
+    for key, kind in _MANDATORY.items():
+        section, _, name = key.rpartition(".")
+        node = OmegaConf.select(config, section)
+        if isinstance(node, DictConfig) and node.get("kind") is kind and node.get(name) is None:
+            raise _no_value(key)
     try:
         result: Any = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
-        key = error.full_key or ""
-        raise UsageError(f"{key} has no value: add {key}=… to the command line") from None
+        raise _no_value(error.full_key or "") from None
     except OmegaConfBaseException as error:
-        raise UsageError(str(error).splitlines()[0]) from None
+        raise UsageError(explain(error)) from None
     assert isinstance(result, Config)
+    if unknown := list(_unknown_keys(result, "")):
+        raise UsageError(f"there is no {', '.join(unknown)}; drop what was added with +")
     return result
+
+
+_MANDATORY = {
+    "model.path": ModelKind.local,
+    "model.hub_id": ModelKind.hub,
+    "calibration.text.path": TextKind.file,
+    "eval.text.path": TextKind.file,
+}
+"""Fields without which an option means nothing, by the kind that makes them so."""
+
+
+def _no_value(key: str) -> UsageError:
+    return UsageError(f"{key} has no value: add {key}=… to the command line")
+
+
+def _unknown_keys(value: Any, prefix: str) -> Iterator[str]:
+    """Keys that ``+key=value`` added to sections that know nothing of them."""
+    known = {field.name for field in fields(value)}
+    for name, content in vars(value).items():
+        if name not in known:
+            yield f"{prefix}{name}"
+        elif is_dataclass(content):
+            yield from _unknown_keys(content, f"{prefix}{name}.")

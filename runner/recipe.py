@@ -1,6 +1,7 @@
 """A recipe: what is done to a model's weights. It says nothing about speed."""
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from runner.config.bits import Bits
@@ -27,10 +28,26 @@ class Recipe:
 
     @property
     def label(self) -> str:
-        """Short readable name, such as ``gptq-w4a16-g64``, derived from the values."""
+        """Short readable name derived from the values, such as ``gptq-w4a16-g64``.
+
+        Knobs that differ from the method's defaults follow: ``rtn-w3a16-g64,sym=false``.
+        """
         if self.is_identity:
             return f"none-{self.bits.label}"
-        return f"{self.method.name}-{self.bits.label}-{self.group_size.label}"
+        name = f"{self.method.name}-{self.bits.label}-{self.group_size.label}"
+        defaults = type(self.method)(name=self.method.name)
+        changed = (
+            f",{field}={_shown(value)}"
+            for field, value in vars(self.method).items()
+            if value != getattr(defaults, field) and not isinstance(value, list)
+        )
+        return name + "".join(changed)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def recipe_from_json(content: dict[str, Any]) -> Recipe:

@@ -14,6 +14,9 @@ class GridSweeper(BasicSweeper):
     ``params`` and the command line apply to every grid and win over it.
     """
 
+    # Hydra takes plugins only from a package of this name: runner/plugins has it.
+    __module__ = "hydra_plugins.quant_runner"
+
     def __init__(
         self,
         max_batch_size: int | None = None,
@@ -30,10 +33,11 @@ class GridSweeper(BasicSweeper):
         """Jobs of all grids, each once, in batches."""
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        given = {override.get_key_element() for override in overrides}
         jobs: list[list[str]] = []
         for grid in self.grids.values() or [{}]:
             own: list[Any] = parser.parse_overrides(
-                [f"{key}={value}" for key, value in grid.items()]
+                [f"{key}={value}" for key, value in grid.items() if key not in given]
             )
             for job in BasicSweeper.split_arguments(own + overrides, None)[0]:
                 if job not in jobs:

@@ -50,7 +50,7 @@ class HfModel:
 
     def __init__(self, model: Any, device: str) -> None:
         """Wrap a causal language model that lies on ``device``."""
-        self._model = model
+        self.model = model
         self._device = device
         self._chunked: bool | None = None
 
@@ -64,9 +64,9 @@ class HfModel:
                 self._chunked = self._head_is_linear(ids[:, :8])
             if self._chunked:
                 hidden = self._decoder()(input_ids=ids, use_cache=False).last_hidden_state[0]
-                head = self._model.get_output_embeddings()
+                head = self.model.get_output_embeddings()
             else:
-                hidden = self._model(input_ids=ids, use_cache=False).logits[0]
+                hidden = self.model(input_ids=ids, use_cache=False).logits[0]
                 head = torch.nn.Identity()
             losses = [
                 torch.nn.functional.cross_entropy(head(states).float(), targets, reduction="none")
@@ -82,17 +82,17 @@ class HfModel:
         """Greedy decoding with the model's own KV cache; no tokenizer, no sampling."""
         import torch
 
-        vocabulary = self._model.get_input_embeddings().weight.shape[0]
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
         generator = torch.Generator().manual_seed(0)
         prompt = torch.randint(0, vocabulary, (batch_size, prompt_tokens), generator=generator)
         prompt = prompt.to(self._device)
         with torch.inference_mode():
             marks = [self._now()]
-            output = self._model(input_ids=prompt, use_cache=True, logits_to_keep=1)
+            output = self.model(input_ids=prompt, use_cache=True, logits_to_keep=1)
             token = output.logits[:, -1:].argmax(-1)
             marks.append(self._now())
             for _ in range(new_tokens - 1):
-                output = self._model(
+                output = self.model(
                     input_ids=token, past_key_values=output.past_key_values, use_cache=True
                 )
                 token = output.logits[:, -1:].argmax(-1)
@@ -103,15 +103,15 @@ class HfModel:
     def footprint(self) -> Footprint:
         """Sizes of parameters and buffers, shared ones counted once."""
         tensors: dict[int, torch.Tensor] = {}
-        for tensor in (*self._model.parameters(), *self._model.buffers()):
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
             tensors[tensor.data_ptr()] = tensor
         sizes: dict[str, int] = {}
         for tensor in tensors.values():
             name = str(tensor.dtype).removeprefix("torch.")
             sizes[name] = sizes.get(name, 0) + tensor.nbytes
         total = sum(sizes.values())
-        embedding = self._model.get_input_embeddings().weight
-        head = self._model.get_output_embeddings().weight
+        embedding = self.model.get_input_embeddings().weight
+        head = self.model.get_output_embeddings().weight
         tied = embedding.data_ptr() == head.data_ptr()
         return Footprint(
             weight_bytes=total,
@@ -127,14 +127,14 @@ class HfModel:
         return torch.cuda.max_memory_allocated() if self._device.startswith("cuda") else None
 
     def _kv_cache_bytes_per_token(self) -> int:
-        config = self._model.config.get_text_config()
+        config = self.model.config.get_text_config()
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return int(2 * config.num_hidden_layers * kv_heads * head_dim * self._model.dtype.itemsize)
+        return int(2 * config.num_hidden_layers * kv_heads * head_dim * self.model.dtype.itemsize)
 
     def _decoder(self) -> Any:
-        return self._model.get_decoder()
+        return self.model.get_decoder()
 
     def _head_is_linear(self, ids: "torch.Tensor") -> bool:
         """Whether logits are the output embedding of the decoder's states and nothing more.
@@ -143,9 +143,9 @@ class HfModel:
         """
         import torch
 
-        expected = self._model(input_ids=ids, use_cache=False).logits
+        expected = self.model(input_ids=ids, use_cache=False).logits
         states = self._decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        found = self._model.get_output_embeddings()(states)
+        found = self.model.get_output_embeddings()(states)
         return torch.allclose(expected, found, rtol=1e-3, atol=1e-3)
 
     def _now(self) -> float:

@@ -1,9 +1,11 @@
 """Gathers what legality needs to know, without torch."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from runner.config.model import Architecture, architecture_of
 from runner.config.root import Config
+from runner.errors import UsageError
 from runner.experiment.compute import resolve_compute
 from runner.hardware.detect import Machine
 from runner.legality.facts import Facts
@@ -16,8 +18,11 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
     """Facts about the model and the machine.
 
     Raises:
-        UsageError: A local model's directory is not one.
+        UsageError: A local model's directory is not one, or a text's file is missing.
     """
+    for text in (config.calibration.text, config.eval.text):
+        if text is not None and text.path and not Path(text.path).expanduser().exists():
+            raise UsageError(f"text {text.name}: there is no file {text.path}")
     compute = resolve_compute(config.engine, machine)
     hf_config = light_config(config.model) or {}
     read = architecture_of(hf_config) if hf_config else Architecture()

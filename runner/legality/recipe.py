@@ -178,7 +178,7 @@ def _check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield warning(
             f"calibration and evaluation use the same text ({calibration.text.name}); the recipe "
             "will look better than it is",
-            "calibration=openwebtext with eval.text on wikipedia",
+            "calibration=openwebtext text@eval.text=wikipedia",
         )
 
 
@@ -191,10 +191,6 @@ def _check_knobs(config: Config) -> Iterator[Verdict]:
     block = getattr(config.method, "block_size", None)
     if block is not None and block < 1:
         yield illegal(f"method.block_size={block} is not positive", "method.block_size=128")
-    if getattr(config.method, "static_groups", False) and not getattr(
-        config.method, "desc_act", False
-    ):
-        yield warning("method.static_groups has no effect without desc_act", "method.desc_act=true")
     threshold = getattr(config.method, "threshold", None)
     if threshold is not None and threshold < 0:
         yield illegal(f"method.threshold={threshold} is negative", "method.threshold=6.0")

@@ -94,7 +94,7 @@ def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
     hardware = config.hardware
     if StageName.bench in config.stages and not recognises(hardware, facts.machine):
         yield illegal(
-            f"bench measures the machine it runs on, which is not a {hardware.name}",
+            f"bench measures the machine it runs on, which has no {hardware.name}",
             "hardware=local, or leave bench out of stages",
         )
     activation = config.bits.activation

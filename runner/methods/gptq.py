@@ -15,10 +15,9 @@ class Gptq(Method):
 
     sym: bool = True
     """A grid symmetric around zero; otherwise one with a zero point."""
-    desc_act: bool = False
-    """Take columns in the order of decreasing activation."""
-    static_groups: bool = False
-    """With ``desc_act``: fix the groups' scales first, so that inference needs no reordering."""
+    desc_act: bool = True
+    """Take columns in the order of decreasing activation. Groups' scales are fixed before
+    (static groups), so that inference needs no reordering and costs nothing more."""
     damp_percent: float = 0.01
     """Added to the Hessian's diagonal, as a fraction of its mean."""
     block_size: int = 128
@@ -48,7 +47,7 @@ class GptqMethod:
 
         knobs = job.recipe.method
         assert isinstance(knobs, Gptq)
-        order = ("static" if knobs.static_groups else "group") if knobs.desc_act else None
+        order = "static" if knobs.desc_act else None
         scheme = llm_compressor.build_scheme(
             job,
             sym=knobs.sym,
@@ -61,6 +60,8 @@ class GptqMethod:
             ignore=knobs.ignore,
             dampening_frac=knobs.damp_percent,
             block_size=knobs.block_size,
+            # Left out, the modifier would put its own default over the scheme's.
+            actorder=order,
         )
         llm_compressor.compress(job, [modifier])
 

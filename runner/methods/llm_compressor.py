@@ -1,13 +1,16 @@
 """What the methods carried out by llm-compressor have in common."""
 
+import contextlib
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.bits import NumberFormat, NumberType
 from runner.config.calibration import Calibration
 from runner.config.group_size import Granularity
-from runner.methods.base import ActivationScales, QuantizeJob
+from runner.methods.base import ActivationScales, Progress, QuantizeJob
 from runner.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -78,13 +81,39 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
             "max_seq_length": len(job.windows[0]),
             "shuffle_calibration_samples": False,
         }
-    oneshot(**arguments)
+    with _progress_from_log(model, job.recipe.method.ignore, job.progress):
+        oneshot(**arguments)
     model.save_pretrained(job.checkpoint_directory, save_compressed=True)
     tokenizer = AutoTokenizer.from_pretrained(
         job.model_directory, trust_remote_code=job.trust_remote_code
     )
     tokenizer.save_pretrained(job.checkpoint_directory)
     store_in_dtype(job.checkpoint_directory, _storage_dtype(job.model_directory))
+
+
+@contextlib.contextmanager
+def _progress_from_log(model: Any, ignored: list[str], progress: Progress) -> Iterator[None]:
+    """Count layers as llm-compressor logs them; it has no callback."""
+    import torch
+    from loguru import logger
+
+    total = sum(
+        isinstance(module, torch.nn.Linear) and name not in ignored
+        for name, module in model.named_modules()
+    )
+    done = 0
+
+    def count(message: str) -> None:
+        nonlocal done
+        if found := re.match(r"Quantizing (\d+) module", message):
+            progress(done, total, "calibrating and rounding layers")
+            done += int(found.group(1))
+
+    handler = logger.add(count, level="INFO", format="{message}")
+    try:
+        yield
+    finally:
+        logger.remove(handler)
 
 
 def store_in_dtype(checkpoint: Path, dtype: "torch.dtype") -> None:

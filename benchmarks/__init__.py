@@ -1,0 +1,1 @@
+"""Timings of the runner's own parts, as ratios within one run. By hand: ``make bench``."""

@@ -1,0 +1,7 @@
+"""``python -m benchmarks``: run every benchmark and print a line for each."""
+
+from benchmarks import eval_cost, startup
+
+if __name__ == "__main__":
+    for benchmark in (startup, eval_cost):
+        print(benchmark.measure(), flush=True)

@@ -1,0 +1,5 @@
+"""Where Hydra looks for plugins: a package of this name, on the path (see runner.compose)."""
+
+from runner.sweeper import GridSweeper
+
+__all__ = ["GridSweeper"]

@@ -1,0 +1,107 @@
+"""Wrong requests end soon, with one clear message and exit code 2, and leave nothing behind."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runner.hardware.detect import detect
+
+pytestmark = pytest.mark.integration
+
+BOUND_SECONDS = 6.0
+"""The promise is three seconds; twice that keeps a loaded machine from failing the test."""
+
+BAD = {
+    "unknown option": ("method=gtpq", "there is no method=gtpq; did you mean gptq?"),
+    "unknown group": ("mehtod=gptq", "there is no mehtod; did you mean method?"),
+    "unknown field": ("bits.weight.num_bit=3", "did you mean num_bits?"),
+    "field of another method": ("method.threshold=5", "there is no method.threshold (fields of"),
+    "added field": ("+method.speed=9", "there is no method.speed"),
+    "number for an option": ("bits=4", "there is no bits=4 (options of bits: bf16,"),
+    "word for a number": ("eval.windows=lots", "eval.windows=lots: value 'lots' of type 'str'"),
+    "unknown stage": ("stages=[nonsense]", "expected one of [quantize, eval, bench, report]"),
+    "no stage": ("stages=[]", "nothing to do"),
+    "no assignment": ("gptq", "gptq is not of the form group=option"),
+    "sweep without -m": ("bits=w4a16,w8a16", "add -m"),
+    "unknown primary": ("-cn nope", "there is no -cn nope (ready configurations: config,"),
+    "unknown option in a sweep": ("-m method=gtpq,rtn", "did you mean gptq?"),
+    "unknown option, shown": ("--cfg job method=gtpq", "did you mean gptq?"),
+    "unresolvable": ("store.root=${nope}", "'nope' not found"),
+    "bits the method lacks": (
+        "method=bnb_4bit bits=w4a16",
+        "method=bnb_4bit cannot make w4a16; it makes nf4, fp4; nearest legal choice: bits=nf4",
+    ),
+    "group size": (
+        "group_size=g128",
+        "128 does not divide the inputs of q/k/v_proj (576), o_proj (576), gate/up_proj (576); "
+        "sizes that fit: g64, g32, g16; nearest legal choice: group_size=g64",
+    ),
+    "local without a path": ("model=local", "model.path has no value: add model.path=…"),
+    "path to nothing": ("model=local model.path=missing", "missing is not a directory"),
+    "path to no model": ("model=local model.path=empty", "empty has no config.json"),
+    "pickle": ("model=local model.path=pickled", "only pickled weights, which can run code"),
+    "hub name": ("model=hub model.hub_id=a/b/c", "not of the form owner/name"),
+    "text that is not there": (
+        "calibration=local calibration.text.path=missing.txt",
+        "there is no file missing.txt",
+    ),
+    "device": (
+        "engine.device=cuda",
+        "no GPU answers on this machine; nearest legal choice: engine.device=cpu",
+    ),
+    "another machine's bench": ("hardware=tpu_v5e", "which has no tpu_v5e"),
+    "no sweep to report": ("stages=[report] sweep=never_ran", "no records of sweep never_ran"),
+    "nothing to report": ("stages=[report]", "no records yet"),
+    "too large": ("model=llama31_405b", "llama31_405b needs about"),
+    "too long": ("eval.context_length=10000", "exceeds the model's context of 8192 tokens"),
+    "static scales without text": (
+        "method=rtn bits=w8a8 method.activation_scales=static calibration=none",
+        "static activation scales are found on it",
+    ),
+    "recipe that is not made": ("stages=[eval] method=gptq", "stages leaves out quantize"),
+    "tracker": ("tracker=mlflow", "there is no tracker=mlflow (options of tracker: none, wandb)"),
+}
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A working directory with two directories that are no usable model."""
+    (tmp_path / "empty").mkdir()
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_one_message_and_exit_code_2(case: str, directory: Path) -> None:
+    arguments, said = BAD[case]
+    if case == "device" and detect().gpus:
+        pytest.skip("this machine has a GPU")
+    store = directory / "store"
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", *arguments.split()],
+        cwd=directory,
+        env={**os.environ, "QUANT_RUNNER_STORE": str(store), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    seconds = time.perf_counter() - start
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("runner: ")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stdout == ""
+    assert seconds < BOUND_SECONDS
+    assert not store.exists(), "a wrong request leaves nothing in the store"

@@ -1,0 +1,111 @@
+"""The ready sweep ``first_look`` on the default model: the numbers a user would act on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
+
+_PLAIN_LOOP = """
+import json, sys
+import numpy, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model_directory, documents, dtype, length, count = sys.argv[1:]
+length, count = int(length), int(count)
+text = "\\n\\n".join(json.loads(line) for line in open(documents, encoding="utf-8"))
+ids = AutoTokenizer.from_pretrained(model_directory)(text, verbose=False)["input_ids"]
+model = AutoModelForCausalLM.from_pretrained(model_directory, dtype=dtype).eval()
+losses = []
+with torch.inference_mode():
+    for start in range(0, length * count, length):
+        window = torch.tensor([ids[start : start + length]])
+        losses.append(model(input_ids=window, labels=window).loss.item())
+assert not any(name.startswith("runner") for name in sys.modules)
+print(numpy.exp(numpy.mean(losses)))
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the sweep's results."""
+    root = tmp_path_factory.mktemp("first_look")
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "-cn", "first_look", "bench=quick", "sweep=look",
+         f"store.root={root / 'store'}"],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return root / "store"
+
+
+@pytest.fixture(scope="module")
+def rows(store: Path) -> dict[str, dict[str, Any]]:
+    """Rows of the answer by recipe."""
+    answer = json.loads((store / "runs" / "look" / "answer.json").read_text())
+    return {row["recipe"]: row for row in answer["rows"]}
+
+
+def test_every_run_is_ok(rows: dict[str, dict[str, Any]]) -> None:
+    assert {row["status"] for row in rows.values()} == {"ok"}
+    assert set(rows) == {
+        "unquantized",
+        "rtn-w8a16-g64,sym=false",
+        "rtn-w4a16-g64,sym=false",
+        "rtn-w3a16-g64,sym=false",
+        "gptq-w4a16-g64,sym=false",
+        "gptq-w3a16-g64,sym=false",
+        "bnb_4bit-nf4-g64",
+        "llm_int8-w8a8-per_channel",
+    }
+
+
+def test_gptq_beats_rounding(rows: dict[str, dict[str, Any]]) -> None:
+    for bits in ("w4a16", "w3a16"):
+        assert (
+            rows[f"gptq-{bits}-g64,sym=false"]["perplexity"]
+            < rows[f"rtn-{bits}-g64,sym=false"]["perplexity"]
+        )
+    gptq, rtn = rows["gptq-w3a16-g64,sym=false"], rows["rtn-w3a16-g64,sym=false"]
+    assert gptq["perplexity_delta_high"] < rtn["perplexity_delta_low"]
+    assert gptq["perplexity_ratio_high"] < rtn["perplexity_ratio_low"]
+
+
+def test_eight_bits_are_nearly_lossless(rows: dict[str, dict[str, Any]]) -> None:
+    assert rows["rtn-w8a16-g64,sym=false"]["perplexity_ratio"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_bits_per_weight_are_what_the_formats_cost(rows: dict[str, dict[str, Any]]) -> None:
+    # bits + a 16-bit scale for every 64 weights; NF4 has a 32-bit one.
+    expected = {"rtn-w8a16-g64,sym=false": 8.25, "gptq-w4a16-g64,sym=false": 4.25, "gptq-w3a16-g64,sym=false": 3.25,
+                "bnb_4bit-nf4-g64": 4.5}  # fmt: skip
+    for recipe, bits in expected.items():
+        assert rows[recipe]["bits_per_weight"] == pytest.approx(bits, abs=0.01)
+
+
+def test_unquantized_perplexity_equals_a_plain_transformers_loop(
+    store: Path, rows: dict[str, dict[str, Any]]
+) -> None:
+    record = json.loads(next((store / "runs" / "look").glob("000-*/record.json")).read_text())
+    result = next(s["result"] for s in record["stages"] if s["stage"] == "eval")
+    dtype = next(s["result"]["dtype"] for s in record["stages"] if s["stage"] == "bench")
+    (model,) = store.glob("objects/model/*/model")
+    documents = next(
+        path.parent / "documents.jsonl"
+        for path in store.glob("objects/text/*/result.json")
+        if json.loads(path.read_text())["result"]["documents"] == 96
+    )
+    plain = subprocess.run(
+        [sys.executable, "-c", _PLAIN_LOOP, str(model), str(documents), dtype, "512",
+         str(result["perplexity"]["windows"])],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert rows["unquantized"]["perplexity"] == pytest.approx(float(plain.stdout), rel=1e-4)
+    assert np.exp(np.mean(result["perplexity"]["window_losses"])) == pytest.approx(
+        result["perplexity"]["value"]
+    )

@@ -1,0 +1,53 @@
+"""Composition as the command line does it, for tests of what is composed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from runner.compose import register, typed
+from runner.config.root import Config
+from runner.hardware.detect import Gpu, Machine
+from runner.paths import conf_dir
+
+Compose = Callable[..., Config]
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Whatever is written goes here."""
+    monkeypatch.setenv("QUANT_RUNNER_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def composed() -> Compose:
+    def compose_typed(*overrides: str, name: str = "config") -> Config:
+        register()
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
+            return typed(compose(name, overrides=list(overrides)))
+
+    return compose_typed
+
+
+@pytest.fixture
+def cpu() -> Machine:
+    """A small server without a GPU."""
+    return Machine(
+        cpu_name="a CPU",
+        cpu_architecture="x86_64",
+        physical_cores=2,
+        usable_cores=2,
+        instruction_sets=("avx2",),
+        last_level_cache_bytes=32_000_000,
+        memory_bytes=24_000_000_000,
+        gpus=(),
+    )
+
+
+@pytest.fixture
+def gpu(cpu: Machine) -> Machine:
+    """The same with an A100 in it."""
+    card = Gpu("NVIDIA A100-SXM4-80GB", 85_000_000_000, "8.0", "GPU-0")
+    return Machine(**{**vars(cpu), "gpus": (card,)})

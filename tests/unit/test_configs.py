@@ -1,0 +1,195 @@
+"""What ships in conf/ and sweeps/ composes into the typed configuration, and mistakes do not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+
+from runner.api import run
+from runner.compose import register
+from runner.config.bits import NumberType
+from runner.config.calibration import Calibration
+from runner.config.group_size import Granularity
+from runner.config.hardware import Hardware
+from runner.config.model import Model, ModelKind
+from runner.config.root import Config, StageName
+from runner.errors import UsageError
+from runner.methods import find_method, method_names
+from runner.paths import conf_dir, sweeps_dir
+
+pytestmark = pytest.mark.unit
+
+Compose = Callable[..., Config]
+
+MANDATORY = {
+    "model/local": ["model.path=somewhere"],
+    "model/hub": ["model.hub_id=owner/name"],
+    "calibration/local": ["calibration.text.path=somewhere"],
+    "text/local": ["calibration.text.path=somewhere"],
+}
+"""What an option cannot be composed without."""
+
+OPTIONS = sorted(
+    path.relative_to(conf_dir()).with_suffix("").as_posix() for path in conf_dir().glob("*/*.yaml")
+)
+SWEEPS = sorted(path.stem for path in sweeps_dir().glob("*.yaml"))
+
+
+def test_every_group_of_the_schema_has_options() -> None:
+    groups = {option.split("/")[0] for option in OPTIONS}
+    plain = {"stages", "force", "sweep", "store"}
+    assert set(Config.__dataclass_fields__) - plain == groups - {"text"}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes(option: str, composed: Compose) -> None:
+    group, name = option.split("/")
+    # A text is no group of its own: it fills a place in calibration or eval.
+    place = "text@calibration.text" if group == "text" else group
+    config = composed(f"{place}={name}", *MANDATORY.get(option, []))
+    assert isinstance(config, Config)
+    if group == "text":
+        assert isinstance(config.calibration, Calibration)
+        assert config.calibration.text is not None
+        assert config.calibration.text.name == name
+    elif group == "bits":
+        assert config.bits.label == name
+    elif group == "group_size":
+        assert config.group_size.label == name
+    elif group == "method":
+        assert type(config.method) is find_method(name).config
+    elif group not in ("eval", "bench") and name != "hub":
+        assert getattr(config, group).name == name
+    check_dimensions(config.model)
+    check_limits(config.hardware)
+
+
+def check_dimensions(model: Model) -> None:
+    """The dimensions give the number of parameters stated beside them."""
+    shape = model.architecture
+    if shape.hidden is None:
+        assert model.kind in (ModelKind.local, ModelKind.hub), "only a user's model is open"
+        return
+    assert shape.heads and shape.kv_heads and shape.layers and shape.intermediate and shape.vocab
+    assert shape.heads % shape.kv_heads == 0
+    attention = 2 * shape.hidden * (shape.heads + shape.kv_heads) * (shape.head_dim or 0)
+    feed_forward = (2 if shape.family == "opt" else 3) * shape.hidden * shape.intermediate
+    embeddings = shape.vocab * shape.hidden * (1 if shape.tied_embeddings else 2)
+    matrices = shape.layers * (attention + feed_forward) + embeddings
+    assert shape.parameters == pytest.approx(matrices, rel=0.01)
+
+
+def check_limits(hardware: Hardware) -> None:
+    """A device in the table states its limits and where they were read."""
+    if hardware.kind == "local":
+        assert hardware.memory_gigabytes is None
+        return
+    assert hardware.memory_gigabytes and hardware.memory_bandwidth_gigabytes_per_second
+    assert hardware.source
+    assert any(name in hardware.peak_teraflops for name in hardware.native_formats)
+    assert hardware.price.dollars_per_hour is None or hardware.price.date
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_sweep_composes_and_so_does_every_job_of_it(name: str, composed: Compose) -> None:
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
+        whole = compose(name, return_hydra_config=True)
+    grids = whole.hydra.sweeper.grids
+    assert grids
+    for grid in grids.values():
+        for key, choices in grid.items():
+            for choice in str(choices).split(","):
+                assert isinstance(composed(f"{key}={choice}", name=name), Config)
+
+
+def test_every_method_has_one_option_and_its_own_schema() -> None:
+    assert {f"method/{name}" for name in method_names()} == {
+        option for option in OPTIONS if option.startswith("method/")
+    }
+    register()
+    shipped = ConfigStore.instance().list("schema/method")
+    assert [name.removesuffix(".yaml") for name in shipped] == method_names()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label", "group_size", "calibration"),
+    [
+        ([], "w4a16", "g64", "openwebtext"),
+        (["method=rtn"], "w4a16", "g64", "openwebtext"),
+        (["method=bnb_4bit"], "nf4", "g64", "none"),
+        (["method=bnb_4bit", "bits=fp4"], "fp4", "g64", "none"),
+        (["bits=fp4", "method=bnb_4bit"], "fp4", "g64", "none"),
+        (["method=llm_int8"], "w8a8", "per_channel", "none"),
+        (["method=llm_int8", "group_size=g32"], "w8a8", "g32", "none"),
+        (["method=none"], "bf16", "g64", "none"),
+        (["method=none", "bits=fp32", "calibration=bible"], "fp32", "g64", "bible"),
+        (["bits=w8a8"], "w8a8", "per_channel", "openwebtext"),
+        (["bits=fp8_e4m3", "method=rtn"], "fp8_e4m3", "per_channel", "openwebtext"),
+        (["bits=w8a8", "group_size=g128"], "w8a8", "g128", "openwebtext"),
+        (["bits=w4a16", "bits.weight.num_bits=3"], "w3a16", "g64", "openwebtext"),
+        (["group_size=g64", "group_size.size=96"], "w4a16", "g96", "openwebtext"),
+    ],
+)
+def test_a_method_picks_what_the_command_line_leaves_open(
+    overrides: list[str], label: str, group_size: str, calibration: str, composed: Compose
+) -> None:
+    config = composed(*overrides)
+    assert config.bits.label == label
+    assert config.group_size.label == group_size
+    assert config.calibration.name == calibration
+
+
+def test_values_arrive_with_their_types(composed: Compose, store: Path) -> None:
+    config = composed("stages=[eval]", "method.desc_act=true", "eval.windows=3")
+    assert config.stages == [StageName.eval]
+    assert getattr(config.method, "desc_act", None) is True
+    assert config.eval.windows == 3
+    assert config.bits.weight.type is NumberType.int
+    assert config.group_size.granularity is Granularity.group
+    assert config.store.root == str(store)
+    assert config.tracker.directory == str(store / "tracking")
+
+
+def test_the_evaluation_text_is_chosen_like_any_option(composed: Compose) -> None:
+    assert composed("text@eval.text=bible").eval.text.name == "bible"
+    assert composed("text@eval.text=bible").calibration.name == "openwebtext"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("method=gtpq", "did you mean gptq?"),
+        ("mehtod=gptq", "did you mean method?"),
+        ("bits.weight.num_bit=3", "did you mean num_bits?"),
+        ("method.threshold=5", "there is no method.threshold"),
+        ("bits=4", "options of bits: bf16"),
+        ("eval.windows=lots", "eval.windows=lots: value 'lots' of type 'str'"),
+        ("method.sym=perhaps", "not a valid bool"),
+        ("engine.device=gpu", "expected one of [auto, cpu, cuda]"),
+        ("stages=[nonsense]", "expected one of [quantize, eval, bench, report]"),
+        ("eval.text=bible", "text@eval.text=OPTION"),
+        ("+method.fooo=1", "there is no method.fooo"),
+        ("+foo=1", "there is no foo"),
+        ("model=local", "model.path has no value"),
+        ("model=hub", "model.hub_id has no value"),
+        ("calibration=local", "calibration.text.path has no value"),
+        ("text@eval.text=local", "eval.text.path has no value"),
+        ("store.root=${nope}", "'nope' not found"),
+        ("foo", "not of the form group=option"),
+        ("bits=w4a16,w8a16", "add -m"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(override: str, said: str, store: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        run([override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not store.exists()
+
+
+def test_an_unknown_configuration_names_the_ready_ones() -> None:
+    with pytest.raises(UsageError, match=r"no -cn first_lok; did you mean first_look\?"):
+        run([], config_name="first_lok")

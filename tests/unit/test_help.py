@@ -1,0 +1,36 @@
+"""``runner --help`` is made from what ships."""
+
+import pytest
+
+from runner.help import help_text
+from runner.paths import conf_dir, sweeps_dir
+
+pytestmark = pytest.mark.unit
+
+GROUPS = sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir())
+
+
+def test_every_group_option_and_sweep_is_listed() -> None:
+    text = help_text()
+    words = set(text.replace(",", " ").split())
+    assert set(GROUPS) <= words
+    assert {path.stem for path in conf_dir().glob("*/*.yaml")} <= words
+    assert {path.stem for path in sweeps_dir().glob("*.yaml")} <= words
+
+
+def test_it_fits_a_terminal() -> None:
+    assert max(map(len, help_text().splitlines())) <= 100
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_is_described(group: str) -> None:
+    lines = help_text(group).splitlines()
+    assert lines[0] == f"{group}=…"
+    options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    assert [line.split()[0] for line in lines[1:]] == options
+    for line in lines[1:]:
+        assert len(line.split()) >= 3, f"{line!r} describes nothing"
+
+
+def test_an_unknown_group_gets_the_whole_page() -> None:
+    assert help_text("nonsense") == help_text()

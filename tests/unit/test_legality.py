@@ -1,0 +1,243 @@
+"""Which combinations are legal, why not, and what is the nearest that is."""
+
+import json
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runner.config.root import Config
+from runner.errors import UsageError
+from runner.experiment.facts import gather_facts
+from runner.hardware.detect import Machine
+from runner.legality.check import check
+from runner.legality.verdict import Severity, Verdict
+
+pytestmark = pytest.mark.unit
+
+Compose = Callable[..., Config]
+
+
+def judge(composed: Compose, machine: Machine, overrides: list[str]) -> list[Verdict]:
+    config = composed(*overrides)
+    return check(config, gather_facts(config, machine, overrides))
+
+
+def illegal_ones(verdicts: list[Verdict]) -> list[Verdict]:
+    return [verdict for verdict in verdicts if verdict.severity is Severity.illegal]
+
+
+def applied(overrides: list[str], nearest: str) -> list[str]:
+    """The command line with the first suggestion taken; an option replaces its group's fields."""
+    changes = re.split(r",? or |, ", nearest)[0].split()
+    keys = {change.partition("=")[0] for change in changes}
+    kept = [o for o in overrides if not keys & {o.partition("=")[0], o.partition(".")[0]}]
+    return kept + changes
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        "",
+        "method=rtn bits=w2a16 group_size=per_channel",
+        "method=rtn bits=w8a8",
+        "method=rtn bits=w8a8 method.activation_scales=static",
+        "method=gptq bits=w8a8",
+        "method=bnb_4bit",
+        "method=llm_int8",
+        "method=none",
+        "method=none bits=fp16",
+        "stages=[eval,bench]",
+        "stages=[eval] hardware=a100_80_sxm",
+        "method=rtn model=opt_6_7b group_size=g128 stages=[quantize]",
+    ],
+)
+def test_legal_without_a_word(overrides: str, composed: Compose, cpu: Machine) -> None:
+    roomy = Machine(**{**vars(cpu), "memory_bytes": 64_000_000_000})
+    assert judge(composed, roomy, overrides.split()) == []
+
+
+ILLEGAL = [
+    ("group_size=g128", "128 does not divide the inputs of q/k/v_proj (576)", "group_size=g64"),
+    ("group_size=g128", "o_proj (576), gate/up_proj (576); sizes that fit: g64, g32, g16", "g64"),
+    ("group_size.size=100", "down_proj (1536)", "group_size=g64"),
+    ("method=none bits=w8a16", "keeps the weights as they are", "bits=bf16"),
+    ("method=none bits=w8a16", "bits=w8a16 asks for more", "method=gptq or method=rtn for w8a16"),
+    ("method=gptq bits=nf4", "method=gptq cannot make nf4", "bits=w4a16, or method=bnb_4bit"),
+    ("method=bnb_4bit bits=w4a16", "it makes nf4, fp4", "bits=nf4, or method=gptq or method=rtn"),
+    ("method=llm_int8 bits=w4a16", "cannot make w4a16", "bits=w8a8"),
+    ("bits.weight.num_bits=11", "no int format of 11 bits", "bits.weight.num_bits=8"),
+    ("bits.weight.num_bits=1", "no int format of 1 bits", "bits.weight.num_bits=2"),
+    ("method=rtn bits=fp8_e4m3 bits.weight.exponent_bits=3", "4 or 5", "exponent_bits=4"),
+    ("method=bnb_4bit group_size=g32", "does not scale weights g32", "group_size=g64"),
+    ("method=gptq group_size=per_tensor", "does not scale weights per_tensor", "group_size=g64"),
+    ("method=rtn bits=w8a8 group_size=g64", "multiplies 8-bit activations", "per_channel"),
+    ("group_size=g64 group_size.size=null", "needs a positive size", "group_size=g64"),
+    ("group_size=per_channel group_size.size=64", "contradicts granularity", "group_size=g64"),
+    ("calibration=none", "method=gptq needs calibration text", "calibration=openwebtext"),
+    (
+        "method=rtn bits=w8a8 method.activation_scales=static calibration=none",
+        "static activation scales are found on it",
+        "calibration=openwebtext",
+    ),
+    ("calibration.samples=0", "is empty", "calibration.samples=32"),
+    ("calibration.sequence_length=9000", "context of 8192", "calibration.sequence_length=8192"),
+    ("method.damp_percent=1.5", "fraction between 0 and 1", "method.damp_percent=0.01"),
+    ("method.block_size=0", "is not positive", "method.block_size=128"),
+    ("method=llm_int8 method.threshold=-1", "is negative", "method.threshold=6.0"),
+    ("method=rtn bits=fp8_e4m3 method.sym=false", "has no zero point", "method.sym=true"),
+    ("eval.context_length=9000", "exceeds the model's context of 8192", "context_length=8192"),
+    ("eval.context_length=1", "scores no token", "eval.context_length=512"),
+    ("eval.windows=1", "gives no interval", "eval.windows=16"),
+    ("bench.batch_sizes=[]", "must be positive", "bench.batch_sizes=[1,8]"),
+    ("bench.batch_sizes=[0,1]", "must be positive", "bench.batch_sizes=[1,8]"),
+    ("bench.new_tokens=1", "no inter-token latency", "bench.new_tokens=32"),
+    ("bench.prompt_tokens=8190", "asks for 8206 tokens", "bench.prompt_tokens=8176"),
+    ("bench.repetitions=0", "at least one repetition", "bench=generation"),
+    ("engine.device=cuda", "no GPU answers", "engine.device=cpu"),
+    ("engine.threads=0", "is not positive", "engine.threads=null"),
+    ("hardware=a100_80_sxm", "runs on, which has no a100_80_sxm", "hardware=local"),
+    ("stages=[]", "nothing to do", "stages=[quantize,eval,bench]"),
+    ("stages=[eval] method=gptq", "stages leaves out quantize", "add quantize to stages"),
+    ("stages=[eval] bits.weight.num_bits=3", "bits describes a recipe", "drop the recipe"),
+    ("model=llama31_70b", "about 282 GB", "model=smollm2_135m to try"),
+    ("model=llama31_70b stages=[bench]", "this machine has 24 GB of memory", "more memory"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "reason", "nearest"), ILLEGAL)
+def test_illegal(
+    overrides: str, reason: str, nearest: str, composed: Compose, cpu: Machine
+) -> None:
+    found = illegal_ones(judge(composed, cpu, overrides.split()))
+    assert len(found) == 1, found
+    assert reason in found[0].reason
+    assert nearest in (found[0].nearest or "")
+    assert str(found[0]) == f"{found[0].reason}; nearest legal choice: {found[0].nearest}"
+    suggestion = found[0].nearest or ""
+    if suggestion.startswith(("add ", "a machine")):
+        return  # No single override does it.
+    better = applied(overrides.split(), suggestion)
+    assert illegal_ones(judge(composed, cpu, better)) == [], better
+
+
+WARNINGS = [
+    ("method=rtn group_size=per_tensor", "one scale for a whole matrix", "group_size=g64"),
+    ("text@eval.text=openwebtext", "use the same text (openwebtext)", "text@eval.text=wikipedia"),
+    ("calibration.samples=2", "Hessians singular", "calibration.samples=12"),
+    ("method=rtn bits=fp8_e4m3", "no 8-bit float arithmetic", ""),
+    (
+        "method=rtn bits=fp8_e4m3 hardware=a100_80_sxm stages=[quantize,eval]",
+        "a100_80_sxm has no fp8 units",
+        "bits=w8a8",
+    ),
+    ("model.trust_remote_code=true", "runs Python code shipped with the model", ""),
+]
+
+
+@pytest.mark.parametrize(("overrides", "reason", "nearest"), WARNINGS)
+def test_warned_of(
+    overrides: str, reason: str, nearest: str, composed: Compose, cpu: Machine
+) -> None:
+    verdicts = judge(composed, cpu, overrides.split())
+    assert [verdict.severity for verdict in verdicts] == [Severity.warning]
+    assert reason in verdicts[0].reason
+    assert nearest in (verdicts[0].nearest or "")
+    if nearest:
+        better = applied(overrides.split(), nearest)
+        assert judge(composed, cpu, better) == [], better
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    ["hardware=a100_80_sxm", "engine.device=cuda", "hardware=local", "engine.device=cpu"],
+)
+def test_legal_where_the_gpu_is(overrides: str, composed: Compose, gpu: Machine) -> None:
+    assert judge(composed, gpu, overrides.split()) == []
+
+
+def test_fp8_is_at_home_on_hopper_and_not_on_ampere(composed: Compose, gpu: Machine) -> None:
+    recipe = ["method=rtn", "bits=fp8_e4m3", "stages=[quantize]"]
+    assert judge(composed, gpu, [*recipe, "hardware=h100_sxm"]) == []
+    assert judge(composed, gpu, [*recipe, "hardware=a100_80_sxm"]) != []
+
+
+def test_gpu_memory_counts_on_a_gpu(composed: Compose, gpu: Machine) -> None:
+    (found,) = illegal_ones(judge(composed, gpu, ["model=llama31_70b"]))
+    assert "about 141 GB" in found.reason
+    assert "85 GB of GPU memory" in found.reason
+
+
+def test_the_illegal_come_first(composed: Compose, cpu: Machine) -> None:
+    overrides = ["model.trust_remote_code=true", "group_size=per_channel", "calibration=none"]
+    severities = [v.severity for v in judge(composed, cpu, overrides)]
+    assert severities == [Severity.illegal, Severity.warning]
+
+
+def test_every_mistake_of_one_command_line_is_named(composed: Compose, cpu: Machine) -> None:
+    overrides = ["group_size=g128", "calibration=none", "eval.windows=1", "engine.device=cuda"]
+    assert len(illegal_ones(judge(composed, cpu, overrides))) == 4
+
+
+@pytest.fixture
+def quantized(tmp_path: Path) -> Path:
+    """A model directory that says it is quantized, with a safetensors file of no tensors."""
+    directory = tmp_path / "quantized"
+    directory.mkdir()
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+        "quantization_config": {"quant_method": "compressed-tensors"},
+    }
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    return directory
+
+
+def test_a_quantized_model_is_not_quantized_again(
+    quantized: Path, composed: Compose, cpu: Machine
+) -> None:
+    overrides = ["model=local", f"model.path={quantized}", "eval=quick", "bench=quick"]
+    (found,) = illegal_ones(judge(composed, cpu, overrides))
+    assert "quantized already (compressed-tensors)" in found.reason
+    better = applied(overrides, found.nearest or "")
+    assert "stages=[eval,bench]" in better
+    assert judge(composed, cpu, better) == []
+
+
+def test_a_local_models_own_dimensions_count(
+    quantized: Path, composed: Compose, cpu: Machine
+) -> None:
+    overrides = ["model=local", f"model.path={quantized}", "stages=[eval]"]
+    (found,) = illegal_ones(judge(composed, cpu, overrides))
+    assert "context of 256 tokens" in found.reason
+
+
+def test_a_format_the_engine_does_not_read(
+    quantized: Path, composed: Compose, cpu: Machine
+) -> None:
+    config_file = quantized / "config.json"
+    config_file.write_text(config_file.read_text().replace("compressed-tensors", "exotic"))
+    overrides = ["model=local", f"model.path={quantized}", "stages=[eval]", "eval=quick"]
+    (found,) = illegal_ones(judge(composed, cpu, overrides))
+    assert "engine=hf does not read exotic checkpoints" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.path=/nowhere", "is not a directory"),
+        ("calibration.text.path=/nowhere", "there is no file /nowhere"),
+    ],
+)
+def test_files_that_are_not_there(
+    override: str, said: str, composed: Compose, cpu: Machine
+) -> None:
+    group = override.partition(".")[0]
+    with pytest.raises(UsageError, match=said):
+        judge(composed, cpu, [f"{group}=local", override])

@@ -1,0 +1,56 @@
+"""What crosses between processes comes back equal."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runner.config.root import Config
+from runner.methods.base import ActivationScales
+from runner.methods.gptq import Gptq
+from runner.recipe import Recipe, recipe_from_json
+from runner.serialise import from_json, to_json
+from runner.stages.eval import EvalRequest
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_request_with_paths_and_none() -> None:
+    request = EvalRequest(
+        checkpoint=Path("/a"),
+        tokenizer_directory=Path("/b"),
+        text_directory=Path("/c"),
+        context_length=512,
+        windows=16,
+        engine="hf",
+        device="cpu",
+        dtype="auto",
+        trust_remote_code=False,
+        baseline_directory=None,
+    )
+    assert from_json(EvalRequest, json.loads(json.dumps(to_json(request)))) == request
+
+
+def test_a_recipe_keeps_its_methods_own_knobs(composed: Callable[..., Config]) -> None:
+    config = composed("method.desc_act=true", "method.activation_scales=static")
+    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
+    back = recipe_from_json(json.loads(json.dumps(to_json(recipe))))
+    assert back == recipe
+    assert isinstance(back.method, Gptq)
+    assert back.method.desc_act
+    assert back.method.activation_scales is ActivationScales.static
+
+
+def test_a_whole_configuration(composed: Callable[..., Config]) -> None:
+    config = composed("method=none")
+    assert from_json(Config, json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"windows": "lots"}, "windows"), ({"windows": None}, "windows"), ({"x": 1}, "checkpoint")],
+)
+def test_a_wrong_value_is_refused_by_name(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        from_json(EvalRequest, change)

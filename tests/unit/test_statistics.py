@@ -1,0 +1,59 @@
+"""Intervals and summaries, against scipy and by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from runner.metrics.statistics import mean_interval, summarise
+
+pytestmark = pytest.mark.unit
+
+
+def test_interval_is_students() -> None:
+    values = np.random.default_rng(0).normal(3.0, 2.0, 12)
+    found = mean_interval(values)
+    test = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+    assert found.estimate == pytest.approx(values.mean())
+    assert (found.low, found.high) == pytest.approx((test.low, test.high))
+
+
+def test_interval_covers_the_truth_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(1)
+    hits = 0
+    for _ in range(1000):
+        interval = mean_interval(generator.normal(1.0, 1.0, 6))
+        hits += interval.low <= 1.0 <= interval.high
+    # Three standard errors of a proportion; a normal interval instead of t would cover 90%.
+    assert hits / 1000 == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / 1000))
+
+
+def test_pairing_takes_out_what_both_share() -> None:
+    generator = np.random.default_rng(2)
+    difficulty = generator.normal(0.0, 1.0, 16)
+    one = difficulty + generator.normal(0.1, 0.01, 16)
+    paired = mean_interval(one - difficulty)
+    apart = stats.ttest_ind(one, difficulty).confidence_interval(0.95)
+    assert paired.high - paired.low < 0.05 * (apart.high - apart.low)
+    assert paired.low > 0 > apart.low
+
+
+def test_one_value_has_no_interval() -> None:
+    found = mean_interval(np.array([2.0]))
+    assert (found.estimate, found.low, found.high) == (2.0, -math.inf, math.inf)
+
+
+def test_summary() -> None:
+    samples = [float(value) for value in range(101)]
+    found = summarise(samples)
+    assert found.mean == 50.0
+    assert found.sd == pytest.approx(np.std(samples, ddof=1))
+    assert (found.p50, found.p90, found.p99) == (50.0, 90.0, 99.0)
+    assert found.samples == samples
+    assert found.samples is not samples
+
+
+def test_summary_of_one_sample() -> None:
+    found = summarise([7.0])
+    assert (found.mean, found.sd, found.p50, found.p99) == (7.0, 0.0, 7.0, 7.0)

@@ -1,0 +1,211 @@
+"""The store: what exists is whole, one key is made once, records come back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.store.files import sha256_of_file, write_json_atomically
+from runner.store.objects import RESULT_FILE, Address, ObjectStore
+from runner.store.records import (
+    RunRecord,
+    StageRecord,
+    Status,
+    latest_sweep,
+    read_records,
+    write_record,
+)
+
+pytestmark = pytest.mark.unit
+
+ADDRESS = Address.of("eval", {"model": "a", "windows": 16})
+
+
+def finish(work: Path, value: object = 1) -> None:
+    (work / RESULT_FILE).write_text(json.dumps({"value": value}))
+
+
+def test_address_depends_on_values_and_not_on_their_order() -> None:
+    assert Address.of("eval", {"windows": 16, "model": "a"}) == ADDRESS
+    others = [
+        Address.of("eval", {"model": "a", "windows": 17}),
+        Address.of("eval", {"model": "a", "windows": "16"}),
+        Address.of("bench", {"model": "a", "windows": 16}),
+    ]
+    assert ADDRESS not in others
+    assert str(ADDRESS).startswith("eval/")
+
+
+def test_nothing_is_created_before_it_is_needed(store: Path) -> None:
+    assert ObjectStore(store).read(ADDRESS) is None
+    assert not store.exists()
+
+
+def test_a_finished_result_is_found_with_its_files(store: Path) -> None:
+    objects = ObjectStore(store)
+    with objects.writing(ADDRESS) as work:
+        finish(work)
+        (work / "more.bin").write_bytes(b"abc")
+        assert objects.read(ADDRESS) is None, "unfinished work is invisible"
+    assert objects.read(ADDRESS) == {"value": 1}
+    assert (objects.directory(ADDRESS) / "more.bin").read_bytes() == b"abc"
+    assert list((store / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_leaves_nothing(error: type[BaseException], store: Path) -> None:
+    objects = ObjectStore(store)
+    with pytest.raises(error), objects.writing(ADDRESS) as work:
+        finish(work)
+        raise error
+    assert objects.read(ADDRESS) is None
+    assert not objects.directory(ADDRESS).exists()
+    assert list((store / "staging").iterdir()) == []
+
+
+def test_redoing_replaces_and_an_error_meanwhile_keeps_the_old(store: Path) -> None:
+    objects = ObjectStore(store)
+    for value in (1, 2):
+        with objects.writing(ADDRESS) as work:
+            finish(work, value)
+            (work / f"only_in_{value}").touch()
+    with pytest.raises(RuntimeError), objects.writing(ADDRESS):
+        raise RuntimeError
+    assert objects.read(ADDRESS) == {"value": 2}
+    files = {path.name for path in objects.directory(ADDRESS).iterdir()}
+    assert files == {RESULT_FILE, "only_in_2"}
+
+
+def test_leftovers_of_the_dead_are_removed_and_of_others_are_kept(store: Path) -> None:
+    mine = store / "staging" / f"{ADDRESS.stage}-{ADDRESS.key}-dead"
+    other = store / "staging" / "eval-anotherkey-alive"
+    for directory in (mine, other):
+        directory.mkdir(parents=True)
+        (directory / "half").touch()
+    with ObjectStore(store).writing(ADDRESS) as work:
+        assert not mine.exists()
+        finish(work)
+    assert (other / "half").exists()
+
+
+CONTENDER = """
+import sys, time
+from pathlib import Path
+from runner.store.objects import RESULT_FILE, Address, ObjectStore
+
+store = ObjectStore(Path(sys.argv[1]))
+address = Address.of("eval", {"model": "a", "windows": 16})
+with store.locked(address, lambda: print("waiting", flush=True)):
+    if store.read(address) is None:
+        with store.writing(address) as work:
+            print("making", flush=True)
+            sys.stdin.readline()
+            (work / RESULT_FILE).write_text('{"value": "%s"}' % sys.argv[2])
+    else:
+        print("reusing", flush=True)
+"""
+
+
+def contend(store: Path, name: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CONTENDER, str(store), name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_of_two_processes_one_makes_it_and_the_other_uses_it(store: Path) -> None:
+    with contend(store, "first") as first, contend(store, "second") as second:
+        words = {said(first): first, said(second): second}
+        assert set(words) == {"making", "waiting"}
+        words["making"].communicate("go on\n", timeout=30)
+        rest, _ = words["waiting"].communicate(timeout=30)
+        assert rest.strip() == "reusing"
+    assert ObjectStore(store).read(ADDRESS) is not None
+
+
+def test_the_lock_of_a_killed_process_is_free_and_its_work_is_gone(store: Path) -> None:
+    objects = ObjectStore(store)
+    with contend(store, "killed") as first:
+        assert said(first) == "making"
+        os.kill(first.pid, signal.SIGKILL)
+    assert objects.read(ADDRESS) is None
+    with contend(store, "next") as second:
+        assert said(second) == "making"
+        second.communicate("go on\n", timeout=30)
+    assert objects.read(ADDRESS) == {"value": "next"}
+    assert list((store / "staging").iterdir()) == []
+
+
+def test_other_keys_do_not_wait(store: Path) -> None:
+    objects = ObjectStore(store)
+    waited = []
+    with objects.locked(ADDRESS, lambda: None):
+        other = Address.of("eval", {"model": "b"})
+        with objects.locked(other, lambda: waited.append(other)):
+            pass
+    assert waited == []
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.json"
+    write_json_atomically(path, {"a": 1})
+    before = sha256_of_file(path)
+    with pytest.raises(TypeError):
+        write_json_atomically(path, {"a": object()})
+    assert sha256_of_file(path) == before
+    assert [p.name for p in path.parent.iterdir()] == ["file.json"]
+
+
+def record(sweep: str, run: str, **changes: object) -> RunRecord:
+    plain = {
+        "label": "gptq-w4a16-g64",
+        "model": "tiny",
+        "status": Status.ok,
+        "reason": None,
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 1.5,
+        "overrides": ["method=gptq"],
+        "config": {"bits": {"weight": {"num_bits": 4}}},
+    }
+    return RunRecord(sweep=sweep, run=run, **{**plain, **changes})  # type: ignore[arg-type]
+
+
+def test_records_come_back_equal_and_in_order(tmp_path: Path) -> None:
+    stage = StageRecord("eval", "baseline", "abc", False, 2.0, {"perplexity": {"value": 12.5}})
+    written = [
+        record("s", "001-b", status=Status.skipped, reason="because"),
+        record("s", "000-a", stages=[stage], warnings=["w"], log_tail=["line"]),
+    ]
+    for entry in written:
+        write_record(tmp_path, entry)
+    assert read_records(tmp_path, "s") == written[::-1]
+    assert read_records(tmp_path, "t") == []
+    assert written[1].stage("eval", "baseline") == {"perplexity": {"value": 12.5}}
+    assert written[1].stage("eval") is None
+
+
+def test_a_record_is_plain_json_and_rewritten_as_the_run_goes_on(tmp_path: Path) -> None:
+    entry = record("s", "000-a", status=Status.interrupted)
+    path = write_record(tmp_path, entry)
+    assert json.loads(path.read_text())["status"] == "interrupted"
+    entry.status = Status.ok
+    assert write_record(tmp_path, entry) == path
+    assert json.loads(path.read_text())["status"] == "ok"
+
+
+def test_the_latest_sweep_is_the_one_written_last(tmp_path: Path) -> None:
+    assert latest_sweep(tmp_path) is None
+    for time, (sweep, run) in enumerate([("z", "000"), ("a", "000"), ("z", "001"), ("m", "000")]):
+        os.utime(write_record(tmp_path, record(sweep, run)), (time, time))
+    assert latest_sweep(tmp_path) == "m"

@@ -1,0 +1,68 @@
+"""Sweeps are unions of grids."""
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext
+
+from runner.compose import register
+from runner.paths import conf_dir
+
+pytestmark = pytest.mark.unit
+
+
+def jobs(
+    grids: dict[str, dict[str, str]] | None, *command_line: str, batch: int | None = None
+) -> list[list[list[str]]]:
+    register()
+    # Hydra imports its own sweeper anew when it looks for plugins; ours builds on that one.
+    from runner.sweeper import GridSweeper
+
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    sweeper = GridSweeper(grids=grids)
+    # The rest of the context starts jobs, which is not what is tested here.
+    sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
+    overrides = OverridesParser.create(loader).parse_overrides(list(command_line))
+    return sweeper.split_arguments(overrides, batch)
+
+
+GRIDS = {
+    "unquantized": {"method": "none"},
+    "rounding": {"method": "rtn", "bits": "w8a16,w4a16"},
+}
+
+
+def test_the_union_of_products_in_order() -> None:
+    assert jobs(GRIDS) == [
+        [["method=none"], ["method=rtn", "bits=w8a16"], ["method=rtn", "bits=w4a16"]]
+    ]
+
+
+def test_without_grids_the_command_line_alone() -> None:
+    assert jobs(None, "method=rtn,gptq", "bits=w4a16") == [
+        [["method=rtn", "bits=w4a16"], ["method=gptq", "bits=w4a16"]]
+    ]
+
+
+def test_the_command_line_holds_in_every_grid() -> None:
+    (found,) = jobs(GRIDS, "model=tiny", "group_size=g32,g64")
+    assert len(found) == 6
+    assert all("model=tiny" in job for job in found)
+    assert ["method=none", "model=tiny", "group_size=g32"] in found
+
+
+def test_the_command_line_wins_and_equal_jobs_run_once() -> None:
+    (found,) = jobs(GRIDS, "bits=w3a16")
+    assert found == [["method=none", "bits=w3a16"], ["method=rtn", "bits=w3a16"]]
+    (found,) = jobs(GRIDS, "method=gptq,rtn", "bits=w4a16")
+    assert found == [["method=gptq", "bits=w4a16"], ["method=rtn", "bits=w4a16"]]
+
+
+def test_equal_jobs_of_two_grids_run_once() -> None:
+    (found,) = jobs({"a": {"bits": "w4a16,w3a16"}, "b": {"bits": "w3a16,w2a16"}})
+    assert found == [["bits=w4a16"], ["bits=w3a16"], ["bits=w2a16"]]
+
+
+def test_batches() -> None:
+    assert [len(batch) for batch in jobs(GRIDS, batch=2)] == [2, 1]
