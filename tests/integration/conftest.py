@@ -1,0 +1,78 @@
+"""One store for the whole session, and the command line as a user calls it."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TINY = ("model=tiny", "group_size=g32", "eval=quick", "bench=quick")
+"""A run of the machinery: a generated model, a few windows, two short repetitions."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a command line did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that tests share, so that models and texts are made once."""
+    return tmp_path_factory.mktemp("session") / "store"
+
+
+@pytest.fixture(scope="session")
+def environment(store: Path) -> dict[str, str]:
+    """The test process's environment with the session's store."""
+    return {**os.environ, "QUANT_RUNNER_STORE": str(store)}
+
+
+@pytest.fixture
+def command(environment: dict[str, str], tmp_path: Path) -> Callable[..., Called]:
+    """Calls ``runner`` with these arguments and waits."""
+
+    def call(*arguments: str, **variables: str) -> Called:
+        done = subprocess.run(
+            [sys.executable, "-m", "runner", *arguments],
+            cwd=tmp_path,
+            env={**environment, **variables},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Called(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+def records(store: Path, sweep: str) -> list[dict[str, Any]]:
+    """Records of a sweep in the order of its runs."""
+    paths = sorted((store / "runs" / sweep).glob("*/record.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def keys(record: dict[str, Any], stage: str) -> list[tuple[str, str, bool]]:
+    """(subject, key, reused) of a stage's results in a record."""
+    found = (entry for entry in record["stages"] if entry["stage"] == stage)
+    return [(entry["subject"], entry["key"], entry["reused"]) for entry in found]
+
+
+@pytest.fixture(scope="session")
+def prose(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A local text that is short, so that a tiny model's evaluation takes no time."""
+    chosen = random.Random(0)
+    words = ["quantized", "models", "round", "their", "weights", "to", "fewer", "bits", "and", "so"]
+    sentences = (" ".join(chosen.choices(words, k=9)).capitalize() + "." for _ in range(400))
+    path = tmp_path_factory.mktemp("text") / "prose.txt"
+    path.write_text("A plain text for tests. " + " ".join(sentences))
+    return path

@@ -1,0 +1,171 @@
+"""Checkpoints of every kind are standard: plain transformers reads them and agrees."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import records
+
+pytestmark = pytest.mark.integration
+
+SWEEP = """
+defaults: [config, _self_]
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    grids:
+      unquantized: {method: none}
+      half: {method: none, bits: fp16}
+      weights: {method: "rtn,gptq", bits: w4a16, group_size: g32}
+      zero_points: {method: rtn, bits: w3a16, group_size: g32, method.sym: "false"}
+      activations: {method: rtn, bits: "w8a8,fp8_e4m3", group_size: per_channel}
+      four_bit_floats: {method: bnb_4bit, bits: nf4}
+      outlier_aware: {method: llm_int8}
+"""
+KINDS = {
+    "none-fp16": "float",
+    "rtn-w4a16-g32": "compressed-tensors",
+    "gptq-w4a16-g32": "compressed-tensors",
+    "rtn-w3a16-g32,sym=false": "compressed-tensors",
+    "rtn-w8a8-per_channel": "compressed-tensors",
+    "rtn-fp8_e4m3-per_channel": "compressed-tensors",
+    "bnb_4bit-nf4-g64": "bitsandbytes",
+    "llm_int8-w8a8-per_channel": "bitsandbytes",
+}
+LENGTH, WINDOWS = 128, 6
+
+PLAIN_LOOP = """
+import json, sys
+import numpy, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+asked = json.load(sys.stdin)
+length, count = asked["length"], asked["windows"]
+with open(asked["documents"], encoding="utf-8") as stream:
+    text = "\\n\\n".join(json.loads(line) for line in stream)
+ids = AutoTokenizer.from_pretrained(asked["tokenizer"])(text, verbose=False)["input_ids"]
+found = {}
+for name, directory in asked["checkpoints"].items():
+    model = AutoModelForCausalLM.from_pretrained(
+        directory, dtype=asked["dtype"], use_safetensors=True
+    ).eval()
+    for module in model.modules():
+        if hasattr(module, "compute_dtype"):  # a 4-bit layer's arithmetic, else bfloat16
+            module.compute_dtype = getattr(torch, asked["dtype"])
+    losses = []
+    with torch.inference_mode():
+        for start in range(0, length * count, length):
+            window = torch.tensor([ids[start : start + length]])
+            logits = model(input_ids=window).logits[0, :-1].float()
+            losses.append(torch.nn.functional.cross_entropy(logits, window[0, 1:]).item())
+    config = model.config.to_dict().get("quantization_config") or {}
+    method = getattr(config.get("quant_method"), "value", config.get("quant_method"))
+    found[name] = {"perplexity": float(numpy.exp(numpy.mean(losses))), "quant_method": method}
+assert not any(name.split(".")[0] == "runner" for name in sys.modules)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def sweep(
+    store: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory, prose: Path
+) -> dict[str, dict[str, Any]]:
+    """Records of one run a kind, by recipe."""
+    work = tmp_path_factory.mktemp("kinds")
+    (work / "sweeps").mkdir()
+    (work / "sweeps" / "kinds.yaml").write_text(SWEEP)
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "-cn", "kinds", "model=tiny", "tracker=none",
+         "stages=[quantize,eval]", "sweep=kinds", "text@eval.text=local",
+         f"eval.text.path={prose}", f"eval.context_length={LENGTH}", f"eval.windows={WINDOWS}",
+         "calibration.samples=8", "calibration.sequence_length=64"],
+        cwd=work, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {record["label"]: record for record in records(store, "kinds")}
+
+
+def _stage(record: dict[str, Any], stage: str, subject: str) -> dict[str, Any]:
+    return next(
+        entry
+        for entry in record["stages"]
+        if (entry["stage"], entry["subject"]) == (stage, subject)
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(sweep: dict[str, dict[str, Any]], store: Path) -> dict[str, dict[str, Any]]:
+    """What plain transformers makes of each checkpoint, by recipe."""
+    objects = store / "objects"
+    (model,) = objects.glob("model/*/model")
+    made = {name: _stage(sweep[name], "quantize", "recipe") for name in KINDS}
+    (documents,) = (
+        path
+        for path in objects.glob("text/*/documents.jsonl")
+        if path.read_text().startswith('"A plain text for tests.')
+    )
+    asked = {
+        "tokenizer": str(model),
+        "documents": str(documents),
+        "length": LENGTH,
+        "windows": WINDOWS,
+        "dtype": made["rtn-w4a16-g32"]["result"]["compute_dtype"],
+        "checkpoints": {
+            "none-bf16": str(model),
+            **{
+                name: str(objects / "quantize" / stage["key"] / "checkpoint")
+                for name, stage in made.items()
+            },
+        },
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PLAIN_LOOP],
+        cwd=model, input=json.dumps(asked), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_every_kind_is_made(sweep: dict[str, dict[str, Any]]) -> None:
+    assert set(sweep) == {"none-bf16", *KINDS}
+    assert {name: r["reason"] for name, r in sweep.items() if r["status"] != "ok"} == {}
+    values = [
+        _stage(r, "eval", "recipe")["result"]["perplexity"]["value"]
+        for name, r in sweep.items()
+        if name in KINDS
+    ]
+    assert len(set(values)) == len(KINDS), "kinds that agree to the last digit are not different"
+
+
+def test_the_unquantized_model_scores_the_same(
+    sweep: dict[str, dict[str, Any]], plain: dict[str, dict[str, Any]]
+) -> None:
+    inside = _stage(sweep["none-bf16"], "eval", "baseline")["result"]["perplexity"]
+    assert inside["tokens_scored"] == WINDOWS * (LENGTH - 1)
+    assert inside["value"] == pytest.approx(plain["none-bf16"]["perplexity"], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plain_transformers_scores_it_the_same(
+    kind: str, sweep: dict[str, dict[str, Any]], plain: dict[str, dict[str, Any]]
+) -> None:
+    manifest = _stage(sweep[kind], "quantize", "recipe")["result"]
+    assert manifest["checkpoint_format"] == KINDS[kind]
+    if KINDS[kind] != "float":
+        assert plain[kind]["quant_method"] == KINDS[kind]
+    inside = _stage(sweep[kind], "eval", "recipe")["result"]
+    assert inside["perplexity"]["value"] == pytest.approx(plain[kind]["perplexity"], rel=1e-4)
+    base = _stage(sweep[kind], "eval", "baseline")["result"]["perplexity"]["value"]
+    assert inside["change"]["baseline"] == pytest.approx(base)
+
+
+def test_weights_are_safetensors_alone(sweep: dict[str, dict[str, Any]], store: Path) -> None:
+    written = [path for path in (store / "objects").rglob("*") if path.is_file()]
+    assert len([path for path in written if path.suffix == ".safetensors"]) >= len(KINDS)
+    kinds = {path.suffix for path in written}
+    assert kinds <= {".safetensors", ".json", ".jsonl", ".npy", ".yaml", ".jinja", ".txt", ".model"}

@@ -1,0 +1,125 @@
+"""Processes that vanish: what was finished stays, what was not is never seen."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.conftest import TINY, Called, records
+
+pytestmark = pytest.mark.integration
+
+LONG = {
+    "quantize": (
+        "calibration.samples=512",
+        "calibration.sequence_length=256",
+        "calibration.seed=7",
+    ),
+    "eval": ("calibration.samples=8", "calibration.sequence_length=64", "eval.windows=1500"),
+}
+"""Work that lasts long enough to be hit."""
+WAIT_SECONDS = 120
+
+
+@pytest.fixture
+def started(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., psutil.Popen]]:
+    """Starts ``runner`` and does not wait; whatever is left at the end is killed."""
+    processes: list[psutil.Popen] = []
+
+    def start(*arguments: str) -> psutil.Popen:
+        processes.append(
+            psutil.Popen(
+                [sys.executable, "-m", "runner", *TINY, "method=gptq", "tracker=none", *arguments],
+                cwd=tmp_path,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def job_of(process: psutil.Popen, store: Path, stage: str) -> psutil.Process:
+    """The worker that is carrying out ``stage``: a child of the runner's warm server."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        servers = process.children()
+        jobs = servers[0].children() if servers else []
+        if jobs and list((store / "staging").glob(f"{stage}-*")):
+            time.sleep(0.5)
+            if jobs[0].is_running():
+                return jobs[0]
+        time.sleep(0.02)
+    pytest.fail(f"{stage} was never seen at work: {process.communicate()[1]}")
+
+
+def no_process_left(processes: list[psutil.Process]) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("stage", ["quantize", "eval"])
+def test_a_killed_worker_fails_its_run_alone(
+    stage: str,
+    started: Callable[..., psutil.Popen],
+    command: Callable[..., Called],
+    store: Path,
+) -> None:
+    arguments = (*LONG[stage], "stages=[quantize,eval]")
+    process = started(*arguments, f"sweep=killed-{stage}")
+    before = set((store / "objects").glob(f"{stage}/*"))
+    job_of(process, store, stage).kill()
+    _, stderr = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 1
+    (record,) = records(store, f"killed-{stage}")
+    assert record["status"] == "failed"
+    assert "SIGKILL" in record["reason"]
+    assert "failed: the worker was killed" in stderr
+    assert list((store / "staging").iterdir()) == []
+    for path in set((store / "objects").glob(f"{stage}/*")) - before:
+        assert (path / "result.json").exists()
+    again = command(*TINY, "method=gptq", "tracker=none", *arguments, f"sweep=again-{stage}")
+    assert again.returncode == 0, again.stderr
+
+
+def test_killing_the_control_process_leaves_no_orphan(
+    started: Callable[..., psutil.Popen], store: Path
+) -> None:
+    process = started(*LONG["eval"], "eval.windows=1600", "stages=[eval]", "method=none",
+                      "sweep=orphan")  # fmt: skip
+    job_of(process, store, "eval")
+    family = process.children(recursive=True)
+    assert len(family) >= 2
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert no_process_left(family)
+    (record,) = records(store, "orphan")
+    assert record["status"] == "interrupted"
+
+
+def test_control_c_stops_everything(started: Callable[..., psutil.Popen], store: Path) -> None:
+    process = started(*LONG["eval"], "eval.windows=1700", "stages=[eval]", "method=none",
+                      "sweep=control-c")  # fmt: skip
+    job_of(process, store, "eval")
+    family = process.children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert no_process_left(family)
+    # Its own leftovers are gone; those of the process killed before are not its business.
+    assert not list((store / "objects" / "eval").glob("*/.*"))
+    (record,) = records(store, "control-c")
+    assert (record["status"], record["reason"]) == ("interrupted", "stopped by the user")

@@ -1,0 +1,142 @@
+"""One run from the command line to the store, and what a second call reuses."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import TINY, Called, keys, records
+
+pytestmark = pytest.mark.integration
+
+RECIPE = (*TINY, "method=gptq", "calibration.samples=8", "calibration.sequence_length=64")
+
+
+@pytest.fixture(scope="module")
+def first(store: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]):
+    """The run that the others are compared with."""
+    import subprocess
+    import sys
+
+    return subprocess.run(
+        [sys.executable, "-m", "runner", *RECIPE, "sweep=first"],
+        cwd=tmp_path_factory.mktemp("work"), env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+
+def test_a_run_is_recorded_and_answered(first: Called, store: Path) -> None:
+    assert first.returncode == 0, first.stderr
+    (record,) = records(store, "first")
+    assert record["status"] == "ok"
+    assert record["config"]["method"]["name"] == "gptq"
+    assert record["versions"]["llmcompressor"] != "absent"
+    assert record["host"]["usable_cores"] >= 1
+    stages = [(entry["stage"], entry["subject"]) for entry in record["stages"]]
+    assert stages == [
+        ("quantize", "recipe"),
+        ("eval", "baseline"),
+        ("eval", "recipe"),
+        ("bench", "baseline"),
+        ("bench", "recipe"),
+    ]
+    for shown in ("unquantized", "gptq-w4a16-g32", "gptq_128", "best trade-offs"):
+        assert shown in first.stdout
+    rows = list(csv.DictReader((store / "runs" / "first" / "answer.csv").open()))
+    assert [row["recipe"] for row in rows] == ["unquantized", "gptq-w4a16-g32"]
+    answer = json.loads((store / "runs" / "first" / "answer.json").read_text())
+    assert answer["rows"][1]["perplexity"] == pytest.approx(float(rows[1]["perplexity"]))
+
+
+def test_the_manifest_accounts_for_every_byte(first: Called, store: Path) -> None:
+    (record,) = records(store, "first")
+    ((_, key, _),) = keys(record, "quantize")
+    directory = store / "objects" / "quantize" / key
+    manifest = json.loads((directory / "result.json").read_text())
+    result = manifest["result"]
+    assert result["recipe"]["method"]["name"] == "gptq"
+    assert result["calibration_tokens"] == 8 * 64
+    assert manifest["resources"]["peak_memory_bytes"] > 1e8
+    assert manifest["resources"]["seconds"] > 0
+    # 4 bits, a 16-bit scale every 32 weights, and a shape of 16 bytes in layers this small.
+    assert 4.5 <= result["bits_per_weight"] < 4.7
+    shares = result["tensors"]["by_dtype"].values()
+    stored = sum(path.stat().st_size for path in directory.glob("checkpoint/*.safetensors"))
+    assert sum(share["bytes"] for share in shares) == result["tensors"]["bytes"]
+    assert 0 < stored - result["tensors"]["bytes"] < 20_000
+    assert result["checkpoint_bytes"] == stored
+
+
+def test_a_second_call_reuses_all_but_speed(
+    first: Called, command: Callable[..., Called], store: Path
+) -> None:
+    again = command(*RECIPE, "sweep=again")
+    assert again.returncode == 0, again.stderr
+    assert "quantize gptq-w4a16-g32: reused" in again.stderr
+    assert "eval gptq-w4a16-g32: reused" in again.stderr
+    (old,), (new,) = records(store, "first"), records(store, "again")
+    for stage in ("quantize", "eval"):
+        assert [found[:2] for found in keys(new, stage)] == [f[:2] for f in keys(old, stage)]
+        assert all(reused for _, _, reused in keys(new, stage))
+    assert not any(reused for _, _, reused in keys(new, "bench"))
+
+
+def test_other_speed_settings_do_not_requantize(
+    first: Called, command: Callable[..., Called], store: Path
+) -> None:
+    done = command(*RECIPE, "bench.new_tokens=4", "bench.reuse=true", "sweep=bench")
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, "bench")
+    assert keys(record, "quantize")[0][2]
+
+
+def test_another_recipe_or_force_does(
+    first: Called, command: Callable[..., Called], store: Path
+) -> None:
+    quick = ("stages=[quantize,eval]", "tracker=none")
+    assert command(*RECIPE, *quick, "calibration.seed=1", "sweep=seed").returncode == 0
+    assert command(*RECIPE, *quick, "force=[eval]", "sweep=force").returncode == 0
+    (old,), (seed,), (force,) = (records(store, name) for name in ("first", "seed", "force"))
+    assert keys(seed, "quantize")[0][1] != keys(old, "quantize")[0][1]
+    assert keys(force, "quantize") == [("recipe", keys(old, "quantize")[0][1], True)]
+    assert not any(reused for _, _, reused in keys(force, "eval"))
+
+
+def test_the_report_is_rebuilt_from_the_store(
+    first: Called, command: Callable[..., Called]
+) -> None:
+    report = command("stages=[report]", "sweep=first")
+    assert report.returncode == 0, report.stderr
+    assert report.stdout.strip().splitlines()[:8] == first.stdout.strip().splitlines()[:8]
+
+
+def test_nothing_unfinished_is_left(first: Called, store: Path) -> None:
+    assert list((store / "staging").iterdir()) == []
+    assert not [p for p in (store / "objects").rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_a_sweep_goes_on_past_what_cannot_be(
+    command: Callable[..., Called], store: Path, tmp_path: Path
+) -> None:
+    short = tmp_path / "short.txt"
+    short.write_text("Too short a text for sixteen windows. " * 20)
+    swept = command(
+        "-m", *TINY, "method=none,rtn", "bits=bf16,w4a16", "stages=[quantize,eval]", "sweep=mixed",
+        "tracker=none",
+    )  # fmt: skip
+    assert swept.returncode == 0, swept.stderr
+    found = {r["run"]: (r["status"], r["reason"]) for r in records(store, "mixed")}
+    assert found["000-none-bf16"] == ("ok", None)
+    assert found["003-rtn-w4a16-g32"] == ("ok", None)
+    assert found["001-none-w4a16"][0] == found["002-rtn-bf16-g32"][0] == "skipped"
+    assert "bits=" in found["001-none-w4a16"][1]
+    failing = command(
+        "-m", *TINY, "method=none", "eval.windows=4,400", "stages=[eval]", "text@eval.text=local",
+        f"eval.text.path={short}", "sweep=failing", "tracker=none",
+    )  # fmt: skip
+    assert failing.returncode == 1
+    statuses = [(r["status"], r["reason"] or "") for r in records(store, "failing")]
+    assert [status for status, _ in statuses] == ["ok", "failed"]
+    assert "lower the number of windows" in statuses[1][1]

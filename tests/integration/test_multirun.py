@@ -1,0 +1,119 @@
+"""Sweeps: what cannot be is skipped, what breaks is failed, and the rest goes on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Called, records
+
+pytestmark = pytest.mark.integration
+
+QUICK = ("model=tiny", "tracker=none", "stages=[quantize,eval]", "group_size=g32")
+
+MINE = """
+defaults: [config, _self_]
+model: {name: tiny-of-mine, seed: 3}
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    grids:
+      reference: {method: none}
+      rounded: {method: rtn, bits: "w8a16,w4a16"}
+      twice: {method: "rtn,bnb_4bit", bits: w4a16}
+"""
+
+
+@pytest.fixture
+def text(prose: Path) -> tuple[str, ...]:
+    """Arguments that evaluate on the local text."""
+    return (
+        "text@eval.text=local",
+        f"eval.text.path={prose}",
+        "eval.context_length=64",
+        "eval.windows=4",
+    )
+
+
+def test_illegal_combinations_are_skipped_with_their_reason(
+    command: Callable[..., Called], store: Path, text: tuple[str, ...]
+) -> None:
+    done = command(
+        "-m", *QUICK, *text, "method=none,rtn", "bits=w8a16,w4a16", "sweep=product"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = {record["run"]: record for record in records(store, "product")}
+    assert {name: record["status"] for name, record in found.items()} == {
+        "000-none-w8a16": "skipped",
+        "001-none-w4a16": "skipped",
+        "002-rtn-w8a16-g32": "ok",
+        "003-rtn-w4a16-g32": "ok",
+    }
+    skipped = found["000-none-w8a16"]
+    assert "nearest legal choice: bits=bf16" in skipped["reason"]
+    assert skipped["stages"] == []
+    assert f"none-w8a16 skipped: {skipped['reason']}" in done.stdout
+    rows = json.loads((store / "runs" / "product" / "answer.json").read_text())["rows"]
+    assert [(row["recipe"], row["status"]) for row in rows if row["status"] == "ok"] == [
+        ("unquantized", "ok"),
+        ("rtn-w8a16-g32", "ok"),
+        ("rtn-w4a16-g32", "ok"),
+    ]
+    # The baseline is evaluated once for the whole sweep.
+    baselines = [
+        entry["reused"]
+        for record in found.values()
+        for entry in record["stages"]
+        if (entry["stage"], entry["subject"]) == ("eval", "baseline")
+    ]
+    assert len(baselines) == 2
+    assert baselines[1]
+
+
+def test_a_failing_run_fails_alone(
+    command: Callable[..., Called], store: Path, text: tuple[str, ...]
+) -> None:
+    done = command(
+        "-m", *QUICK, *text, "method=rtn", "bits=w8a16,w4a16", "eval.windows=100000,4",
+        "sweep=partly",
+    )  # fmt: skip
+    assert done.returncode == 1
+    found = records(store, "partly")
+    assert [record["status"] for record in found] == ["failed", "ok", "failed", "ok"]
+    for record in (found[0], found[2]):
+        assert "but 100000 are asked for: lower the number of windows" in record["reason"]
+        # What was finished before is kept.
+        assert [entry["stage"] for entry in record["stages"]] == ["quantize"]
+        assert any("leading_windows" in line for line in record["log_tail"])
+        assert record["reason"] in done.stderr
+    assert "Traceback" not in done.stdout
+    assert "rtn-w8a16-g32 failed: " in done.stdout
+    assert list((store / "staging").iterdir()) == []
+
+
+def test_a_sweep_of_ones_own_is_the_union_of_its_grids(
+    command: Callable[..., Called], store: Path, text: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "mine.yaml").write_text(MINE)
+    done = command("-cn", "mine", *QUICK, *text, "sweep=mine")
+    assert done.returncode == 0, done.stderr
+    # rtn at 4 bits stands in two grids and runs once.
+    assert [(record["run"], record["status"]) for record in records(store, "mine")] == [
+        ("000-none-bf16", "ok"),
+        ("001-rtn-w8a16-g32", "ok"),
+        ("002-rtn-w4a16-g32", "ok"),
+        ("003-bnb_4bit-w4a16-g32", "skipped"),
+    ]
+    # Fields the sweep's file sets hold for every grid.
+    assert {(r["model"], r["config"]["model"]["seed"]) for r in records(store, "mine")} == {
+        ("tiny-of-mine", 3)
+    }
+    (copy,) = tmp_path.glob("multirun/*/*/answer.csv")
+    assert copy.read_text() == (store / "runs" / "mine" / "answer.csv").read_text()
+    narrowed = command("-cn", "mine", *QUICK, *text, "method=rtn", "sweep=narrowed")
+    assert narrowed.returncode == 0, narrowed.stderr
+    # The command line wins over every grid.
+    labels = [record["label"] for record in records(store, "narrowed")]
+    assert labels == ["rtn-w4a16-g32", "rtn-w8a16-g32"]
