@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.complaints import COMPOSITION_ERRORS, explain
 from runner.compose import register
-from runner.errors import UsageError
+from runner.errors import USAGE_EXIT_CODE, UsageError, complain
 from runner.paths import conf_dir
 
 if TYPE_CHECKING:
@@ -98,25 +98,24 @@ def execute() -> int:
             invocation.run_job(composed)
         except UsageError as error:
             invocation.usage_error = True
-            print(f"runner: {error}", file=sys.stderr)
+            complain(error)
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except SystemExit as stop:
         if stop.code and not invocation.started:
-            return 2
+            return USAGE_EXIT_CODE
         if stop.code:
             return int(stop.code) if isinstance(stop.code, int) else 1
     except COMPOSITION_ERRORS as error:
         # Once a job has been composed an error is a fault of ours and shown in full.
         if invocation.started or show_everything:
             raise
-        print(f"runner: {explain(error, sys.argv[1:])}", file=sys.stderr)
-        return 2
+        return complain(explain(error, sys.argv[1:]))
     except KeyboardInterrupt:
         print("runner: stopped; finished stages are kept and reused", file=sys.stderr)
         return 130
     finally:
         if invocation.session is not None:
             invocation.session.close()
-    return 2 if invocation.usage_error else invocation.answer()
+    return USAGE_EXIT_CODE if invocation.usage_error else invocation.answer()

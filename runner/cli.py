@@ -7,9 +7,13 @@ def main() -> None:
     """Entry point of ``runner`` and ``python -m runner``."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("--help", "-h"):
+        from runner.errors import UsageError, complain
         from runner.help import help_text
 
-        print(help_text(arguments[1] if len(arguments) > 1 else None), end="")
+        try:
+            print(help_text(arguments[1] if len(arguments) > 1 else None), end="")
+        except UsageError as error:
+            sys.exit(complain(error))
         return
     from runner.application import execute
 

@@ -1,7 +1,6 @@
 """What a person sees while runs go on: one line a stage, and a bar on a terminal."""
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -75,8 +74,3 @@ class Display:
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             yield StageDisplay(self.console, title, progress)
-
-
-def fail(message: str) -> None:
-    """Print an error to standard error."""
-    print(f"runner: {message}", file=sys.stderr)

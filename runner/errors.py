@@ -1,5 +1,9 @@
 """Errors that end a run with one clear message instead of a traceback."""
 
+import sys
+
+USAGE_EXIT_CODE = 2
+
 
 class RunnerError(Exception):
     """A problem a user can act on. The message names the fix."""
@@ -11,3 +15,9 @@ class UsageError(RunnerError):
 
 class StageError(RunnerError):
     """A stage could not finish. The run is recorded as failed."""
+
+
+def complain(message: object) -> int:
+    """Print what is wrong with a request on standard error; returns the exit code for it."""
+    print(f"runner: {message}", file=sys.stderr)
+    return USAGE_EXIT_CODE

@@ -3,6 +3,7 @@
 import textwrap
 from pathlib import Path
 
+from runner.errors import UsageError
 from runner.paths import conf_dir, sweeps_dir
 
 _INTRODUCTION = """\
@@ -35,13 +36,19 @@ _INTERNAL_GROUPS = ("hydra",)
 
 
 def help_text(group: str | None = None) -> str:
-    """The help page, or the described options of one config group."""
+    """The help page, or the described options of one config group.
+
+    Raises:
+        UsageError: There is no such group.
+    """
     groups = {
         folder.name: _options(folder)
         for folder in sorted(conf_dir().iterdir())
         if folder.is_dir() and folder.name not in _INTERNAL_GROUPS
     }
-    if group in groups:
+    if group is not None and group not in groups:
+        raise UsageError(f"there is no config group {group}; there are {', '.join(groups)}")
+    if group is not None:
         width = max(map(len, groups[group]))
         lines = [f"  {name:<{width}}  {about}" for name, about in groups[group].items()]
         return f"{group}=…\n" + "\n".join(lines) + "\n"

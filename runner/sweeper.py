@@ -1,10 +1,14 @@
 """A Hydra sweeper that takes several grids, since real questions are rarely one product."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from runner.redact import redact
 
 
 class GridSweeper(BasicSweeper):
@@ -26,6 +30,16 @@ class GridSweeper(BasicSweeper):
         """See the class."""
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.grids = grids or {}
+
+    def sweep(self, arguments: list[str]) -> Sequence[Any]:
+        """Go through all jobs; what Hydra files of the request has its credentials masked."""
+        assert self.config is not None
+        masked = OmegaConf.create(redact(OmegaConf.to_container(self.config)))
+        # Otherwise the time in the directory's name would be read anew.
+        OmegaConf.copy_cache(self.config, masked)
+        self.config = masked
+        result: Sequence[Any] = super().sweep(arguments)
+        return result
 
     def split_arguments(  # type: ignore[override]
         self, overrides: list[Override], max_batch_size: int | None

@@ -48,18 +48,28 @@ class WandbTracker:
             group=config.group or record.sweep,
             job_type="run",
             name=record.run,
-            tags=[record.model, record.label, *config.tags],
-            notes=config.notes,
+            tags=redact([record.model, record.label, *config.tags]),
+            notes=redact(config.notes),
             dir=str(directory),
             mode=mode,
             reinit="finish_previous",
-            config=redact({**record.config, "sweep": record.sweep, "overrides": record.overrides}),
+            config=redact(
+                {
+                    **record.config,
+                    "sweep": record.sweep,
+                    "overrides": record.overrides,
+                    "versions": record.versions,
+                    "host": record.host,
+                }
+            ),
             settings=wandb.Settings(
                 silent=True,
                 init_timeout=config.connect_timeout_seconds,
                 console="off",
                 disable_git=True,
                 disable_code=True,
+                # Its own record of the host holds the command line as it was typed.
+                x_disable_meta=True,
             ),
         )
 

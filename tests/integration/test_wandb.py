@@ -44,7 +44,7 @@ def tracked(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         cwd=work, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     runs = [read_back(path) for path in sorted(tracking.glob("wandb/offline-run-*/*.wandb"))]
-    return {"done": done, "runs": runs, "tracking": tracking}
+    return {"done": done, "runs": runs, "tracking": tracking, "work": work}
 
 
 def test_one_run_a_job_with_its_status(tracked: dict[str, Any], store: Path) -> None:
@@ -69,7 +69,7 @@ def test_config_and_metrics_are_read_back(tracked: dict[str, Any]) -> None:
 
 def test_credentials_are_nowhere(tracked: dict[str, Any], store: Path) -> None:
     printed = tracked["done"].stdout + tracked["done"].stderr
-    files = [*store.rglob("*"), *tracked["tracking"].rglob("*")]
+    files = [*store.rglob("*"), *tracked["work"].rglob("*")]
     for secret in (TOKEN, KEY):
         assert secret not in printed
         for run in tracked["runs"]:
