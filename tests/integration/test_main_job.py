@@ -113,7 +113,10 @@ def test_the_report_is_rebuilt_from_the_store(
 
 
 def test_nothing_unfinished_is_left(first: Called, store: Path) -> None:
-    assert list((store / "staging").iterdir()) == []
+    (record,) = records(store, "first")
+    made = {entry["key"] for entry in record["stages"]}
+    # Other tests kill processes, whose leftovers wait for the next who needs the same result.
+    assert made.isdisjoint(path.name.split("-")[1] for path in (store / "staging").iterdir())
     assert not [p for p in (store / "objects").rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
 
 
