@@ -17,11 +17,11 @@ pytestmark = pytest.mark.integration
 
 LONG = {
     "quantize": (
-        "calibration.samples=512",
+        "calibration.samples=128",
         "calibration.sequence_length=256",
         "calibration.seed=7",
     ),
-    "eval": ("calibration.samples=8", "calibration.sequence_length=64", "eval.windows=1500"),
+    "eval": ("calibration.samples=8", "calibration.sequence_length=64", "eval.windows=600"),
 }
 """Work that lasts long enough to be hit."""
 WAIT_SECONDS = 120
@@ -98,7 +98,7 @@ def test_a_killed_worker_fails_its_run_alone(
 def test_killing_the_control_process_leaves_no_orphan(
     started: Callable[..., psutil.Popen], store: Path
 ) -> None:
-    process = started(*LONG["eval"], "eval.windows=1600", "stages=[eval]", "method=none",
+    process = started(*LONG["eval"], "eval.windows=610", "stages=[eval]", "method=none",
                       "sweep=orphan")  # fmt: skip
     job_of(process, store, "eval")
     family = process.children(recursive=True)
@@ -111,7 +111,7 @@ def test_killing_the_control_process_leaves_no_orphan(
 
 
 def test_control_c_stops_everything(started: Callable[..., psutil.Popen], store: Path) -> None:
-    process = started(*LONG["eval"], "eval.windows=1700", "stages=[eval]", "method=none",
+    process = started(*LONG["eval"], "eval.windows=620", "stages=[eval]", "method=none",
                       "sweep=control-c")  # fmt: skip
     job_of(process, store, "eval")
     family = process.children(recursive=True)
