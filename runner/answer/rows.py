@@ -93,9 +93,6 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     if bench is not None:
         _add_speed(row, bench, record.stage("bench", "baseline"))
         row.checkpoint_bytes = bench["checkpoint_bytes"]
-        if row.bits_per_weight is None:
-            footprint = bench["footprint"]["weight_bytes_by_dtype"]
-            row.bits_per_weight = None if len(footprint) != 1 else row.bits_per_weight
 
 
 def _add_quality(row: Row, eval_: dict[str, Any]) -> None:

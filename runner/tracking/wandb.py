@@ -45,7 +45,7 @@ class WandbTracker:
         self._run = wandb.init(
             project=config.project,
             entity=config.entity,
-            group=config.group or record.sweep,
+            group=redact(config.group or record.sweep),
             job_type="run",
             name=record.run,
             tags=redact([record.model, record.label, *config.tags]),
