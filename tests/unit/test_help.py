@@ -2,6 +2,7 @@
 
 import pytest
 
+from runner.errors import UsageError
 from runner.help import help_text
 from runner.paths import conf_dir, sweeps_dir
 
@@ -32,5 +33,6 @@ def test_every_option_is_described(group: str) -> None:
         assert len(line.split()) >= 3, f"{line!r} describes nothing"
 
 
-def test_an_unknown_group_gets_the_whole_page() -> None:
-    assert help_text("nonsense") == help_text()
+def test_an_unknown_group_is_answered_with_the_groups_there_are() -> None:
+    with pytest.raises(UsageError, match="no config group nonsense; there are .*group_size"):
+        help_text("nonsense")
