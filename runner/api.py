@@ -3,10 +3,10 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from runner.config.root import Config
     from runner.result import RunResult
 
 
@@ -26,23 +26,13 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
         UsageError: The configuration is wrong or cannot be carried out. A run that fails
             later does not raise: see ``result.status`` and ``result.reason``.
     """
-    from hydra import compose, initialize_config_dir
-
-    from runner.complaints import COMPOSITION_ERRORS, explain
-    from runner.compose import register, typed
     from runner.errors import UsageError
     from runner.experiment.run import RunIdentity, illegalities, run_experiment
-    from runner.paths import conf_dir
     from runner.result import RunResult
-    from runner.session import Session
+    from runner.session import open_session
 
-    register()
-    try:
-        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
-            config = typed(compose(config_name, overrides=list(overrides)))
-    except COMPOSITION_ERRORS as error:
-        raise UsageError(explain(error, overrides)) from None
-    session = Session(Path(config.store.root).expanduser().resolve())
+    config = compose_config(overrides, config_name)
+    session = open_session(config)
     try:
         if reasons := illegalities(config, session, list(overrides)):
             raise UsageError("; ".join(reasons))
@@ -51,3 +41,24 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
     finally:
         session.close()
     return RunResult.of(record)
+
+
+def compose_config(overrides: Sequence[str] = (), config_name: str = "config") -> "Config":
+    """The configuration that a command line with these overrides composes.
+
+    Raises:
+        UsageError: It does not compose.
+    """
+    from hydra import compose, initialize_config_dir
+
+    from runner.complaints import COMPOSITION_ERRORS, explain
+    from runner.compose import register, typed
+    from runner.errors import UsageError
+    from runner.paths import conf_dir
+
+    register()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
+            return typed(compose(config_name, overrides=list(overrides)))
+    except COMPOSITION_ERRORS as error:
+        raise UsageError(explain(error, overrides)) from None

@@ -43,7 +43,7 @@ class _Invocation:
         from runner.compose import typed
         from runner.config.root import StageName
         from runner.experiment.run import RunIdentity, illegalities, run_experiment
-        from runner.session import Session
+        from runner.session import open_session
 
         self.started = True
         hydra_config = HydraConfig.get()
@@ -62,7 +62,7 @@ class _Invocation:
             report(root / "runs", config.sweep, self.output)
             return
         if self.session is None or self.session.store.root != root:
-            self.session = Session(root)
+            self.session = open_session(config)
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.
         if not self.multirun and (reasons := illegalities(config, self.session, overrides)):
             raise UsageError("; ".join(reasons))

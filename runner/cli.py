@@ -15,6 +15,10 @@ def main() -> None:
         except UsageError as error:
             sys.exit(complain(error))
         return
+    if arguments and arguments[0] == "env":
+        from runner.environments.command import execute as execute_env
+
+        sys.exit(execute_env(arguments[1:]))
     from runner.application import execute
 
     sys.exit(execute())

@@ -18,6 +18,7 @@ from runner.complaints import explain
 from runner.config.model import ModelKind
 from runner.config.root import Config
 from runner.config.text import TextKind
+from runner.engines import engine_names, find_engine
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.paths import conf_dir, sweeps_dir
@@ -41,6 +42,8 @@ def register() -> None:
     store.store(name="schema", node=Config)
     for name in method_names():
         store.store(group="schema/method", name=name, node=find_method(name).config)
+    for name in engine_names():
+        store.store(group="schema/engine", name=name, node=find_engine(name).config)
     store.store(
         group="hydra/sweeper",
         name="grid",

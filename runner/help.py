@@ -17,6 +17,7 @@ Usage
   runner -cn first_look                            a ready sweep out of sweeps/
   runner stages=[eval,bench] model=local model.path=/models/mine
   runner stages=[report]                           the last answer again, from the store
+  runner env list                                  environments; also create, check, remove
   runner --cfg job                                 what would be run, resolved
   runner --help GROUP                              the options of a group, described
   eval "$(runner -sc install=bash)"                tab completion
@@ -59,10 +60,13 @@ def help_text(group: str | None = None) -> str:
 
 def _options(folder: Path) -> dict[str, str]:
     """Names of the YAML files and the comment each begins with."""
-    return {
-        path.stem: path.read_text("utf-8").partition("\n")[0].removeprefix("# ")
-        for path in sorted(folder.glob("*.yaml"))
-    }
+    return {path.stem: _comment(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def _comment(path: Path) -> str:
+    """The first line that is a comment for people; Hydra wants its own before it."""
+    lines = path.read_text("utf-8").splitlines()
+    return next((line[2:] for line in lines if not line.startswith("# @")), "")
 
 
 def _wrapped(name: str, options: list[str]) -> str:

@@ -1,6 +1,8 @@
-"""Gets one file out of a distribution on the package index, without installing anything."""
+"""Gets files out of a distribution on the package index, without installing anything."""
 
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -55,12 +57,69 @@ def fetch_member(package: str, version: str, member: str, sha256: str, cache: Pa
     return place
 
 
-def _download(package: str, version: str, directory: Path) -> Path:
+def fetch_tree(
+    package: str, version: str, prefixes: tuple[str, ...], sha256: str, cache: Path
+) -> Path:
+    """Directory with some of the files of a source archive, fetched on first use and then kept.
+
+    Args:
+        package: Distribution on the package index.
+        version: Its version.
+        prefixes: Files and folders to unpack, as paths below the archive's top folder; the
+            same ones in every call for a package.
+        sha256: Digest of the whole archive.
+        cache: Where to keep them.
+
+    Returns:
+        What corresponds to the archive's top folder.
+
+    Raises:
+        StageError: The package cannot be had, lacks a file, or its checksum differs.
+    """
+    place = cache / "packages" / f"{package}-{version}" / sha256[:12] / "tree"
+    if place.exists():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_suffix(".lock")):
+        if place.exists():
+            return place
+        with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+            archive = _download(package, version, Path(scratch), (_source_only(package),))
+            found = sha256_of_file(archive)
+            if found != sha256:
+                raise StageError(
+                    f"{archive.name} has sha256 {found}, expected {sha256}; it was not kept"
+                )
+            beside = Path(scratch) / "tree"
+            _unpack(archive, prefixes, beside)
+            beside.replace(place)
+    return place
+
+
+def _source_only(package: str) -> tuple[str, ...]:
+    return (f"--no-binary={package}",)
+
+
+def _pip() -> list[str]:
+    """A pip: this interpreter's, or the one on the path; environments made by uv have none."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    if found := shutil.which("pip"):
+        return [found]
+    raise StageError(f"pip is needed to fetch packages; {sys.executable} has none")
+
+
+def _download(
+    package: str,
+    version: str,
+    directory: Path,
+    kinds: tuple[tuple[str, ...], ...] | None = None,
+) -> Path:
     """Let pip download the wheel, or else the source archive."""
     message = ""
-    for options in (_WHEEL_ONLY, (f"--no-binary={package}",)):
+    for options in kinds or (_WHEEL_ONLY, _source_only(package)):
         # No questions: an index that asks for a password would wait for an answer nobody sees.
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+        command = [*_pip(), "download", "--quiet", "--no-deps", "--no-input"]
         done = subprocess.run(
             [*command, *options, f"--dest={directory}", f"{package}=={version}"],
             capture_output=True,
@@ -92,3 +151,21 @@ def _read_member(archive: Path, member: str) -> bytes:
             return stream.read()
     except KeyError:
         raise StageError(f"{archive.name} has no file {member}") from None
+
+
+def _unpack(archive: Path, prefixes: tuple[str, ...], directory: Path) -> None:
+    """Write the files of a source archive that lie below ``prefixes``."""
+    missing = set(prefixes)
+    with tarfile.open(archive) as source:
+        for entry in source:
+            entry.name = entry.name.partition("/")[2]
+            below = {
+                prefix
+                for prefix in prefixes
+                if entry.name == prefix or entry.name.startswith(f"{prefix}/")
+            }
+            if below and (entry.isfile() or entry.isdir()):
+                missing -= below
+                source.extract(entry, directory, filter="data")
+    if missing:
+        raise StageError(f"{archive.name} has no {', '.join(sorted(missing))}")

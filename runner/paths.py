@@ -1,5 +1,7 @@
 """Where the configuration lies: in a checkout, or inside the installed package."""
 
+import contextlib
+import hashlib
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -31,6 +33,14 @@ def _shipped(name: str) -> Path:
     return _PACKAGE / name
 
 
-def package_root() -> Path:
-    """Return the directory that must be on another interpreter's path to import `runner`."""
-    return _PACKAGE.parent
+def import_path(cache: Path) -> Path:
+    """Return a directory, made below `cache`, that makes `runner` and nothing else importable.
+
+    The package's own parent will not do: in an installation it is a whole site-packages, whose
+    libraries would hide those of the other interpreter.
+    """
+    folder = cache / "import" / hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (folder / _PACKAGE.name).symlink_to(_PACKAGE)
+    return folder

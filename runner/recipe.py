@@ -10,6 +10,9 @@ from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.serialise import from_json
 
+_UNTOLD = ("ignore", "backend", "environment")
+"""Fields of a method that its label leaves out, or tells in another way."""
+
 
 @dataclass
 class Recipe:
@@ -30,18 +33,21 @@ class Recipe:
     def label(self) -> str:
         """Short readable name derived from the values, such as ``gptq-w4a16-g64``.
 
-        Knobs that differ from the method's defaults follow: ``rtn-w3a16-g64,sym=false``.
+        A backend other than the method's own and knobs that differ from its defaults are
+        told: ``gptq@auto_gptq-w4a16-g64``, ``rtn-w3a16-g64,sym=false``.
         """
         if self.is_identity:
             return f"none-{self.bits.label}"
-        name = f"{self.method.name}-{self.bits.label}-{self.group_size.label}"
-        defaults = type(self.method)(name=self.method.name)
+        method = self.method
+        defaults = type(method)(name=method.name)
         changed = (
             f",{field}={_shown(value)}"
-            for field, value in vars(self.method).items()
-            if value != getattr(defaults, field) and not isinstance(value, list)
+            for field, value in vars(method).items()
+            if value != getattr(defaults, field) and field not in _UNTOLD
         )
-        return name + "".join(changed)
+        maker = "" if method.backend == defaults.backend else f"@{method.backend}"
+        scheme = method.scheme_label(self.bits, self.group_size)
+        return f"{method.name}{maker}-{scheme}{''.join(changed)}"
 
 
 def _shown(value: Any) -> str:

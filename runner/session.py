@@ -2,15 +2,19 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runner.config.environment import Environment
-from runner.display import Display
+from runner.config.root import Config
+from runner.display import Display, StageDisplay
+from runner.environments.manager import EnvironmentManager
+from runner.environments.ready import ReadyEnvironment
 from runner.hardware.detect import Machine, detect
 from runner.serialise import to_json
-from runner.store.objects import Address, ObjectStore
+from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.worker.pool import WorkerPool
 from runner.worker.protocol import Job
 
@@ -23,40 +27,88 @@ class Obtained:
     directory: Path
     result: dict[str, Any]
     resources: dict[str, Any]
+    environment: str
+    versions: dict[str, str]
+    """Of the packages that determine it."""
     reused: bool
     seconds: float
 
 
 @dataclass(frozen=True)
-class Work:
-    """A stage to carry out, and all that its result depends on."""
+class Task:
+    """A stage to carry out and where."""
 
     stage: str
-    title: str
     request: Any
     """The stage's request dataclass."""
+    environment: ReadyEnvironment
+    threads: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task, and all that its result depends on."""
+
+    title: str
+    task: Task
     determinants: dict[str, Any]
     """JSON values that determine the result, besides the stage and its schema's version."""
-    environment: Environment
-    threads: int
     force: bool = False
+    inspection: Callable[[Path], Task] | None = None
+    """Given where the finished files lie, a task that looks at them. If it fails nothing is
+    kept; else what it finds becomes a field of the result, named as its stage."""
+
+
+def open_session(config: Config) -> "Session":
+    """The session of a configuration's store and environments."""
+    root = Path(config.store.root).expanduser().resolve()
+    return Session(root, Path(config.store.environments).expanduser().resolve())
 
 
 class Session:
     """Obtains stage results: from the store, or by having a worker make them."""
 
-    def __init__(self, root: Path) -> None:
-        """Use the store below ``root``."""
+    def __init__(self, root: Path, environments: Path) -> None:
+        """Use the store below ``root``, and virtual environments below ``environments``."""
         self.store = ObjectStore(root)
+        self.store.clear_leftovers()
         self.display = Display()
         self.logs = root / "logs"
         self.machine: Machine = detect()
-        self._pool = WorkerPool(self.logs)
+        self._pool = WorkerPool(self.logs, self.store.cache)
+        self._manager = EnvironmentManager(environments, self.logs)
+        self._environments: dict[str, ReadyEnvironment] = {}
         self._mentioned: set[Address] = set()
 
     def close(self) -> None:
         """End all workers."""
         self._pool.__exit__()
+
+    def environment(self, environment: Environment) -> ReadyEnvironment:
+        """An environment ready for use, made now when it is not there.
+
+        Raises:
+            StageError: It cannot be made.
+            UsageError: It names an interpreter that does not run.
+        """
+        ready = self._environments.get(environment.name)
+        if ready is None:
+            ready = self._manager.find(environment) or self._make_environment(environment)
+            self._environments[environment.name] = ready
+        return ready
+
+    def _make_environment(self, environment: Environment) -> ReadyEnvironment:
+        title = f"environment {environment.name}"
+        waiting = f"  {title}: another process is making it; waiting"
+        start = time.monotonic()
+        with self.display.stage(title) as shown:
+            ready = self._manager.obtain(
+                environment,
+                lambda: self.display.line(waiting),
+                lambda text: shown.update(0, 1, text),
+            )
+        self.display.line(f"  {title}: made in {time.monotonic() - start:.1f} s")
+        return ready
 
     def obtain(self, work: Work) -> Obtained:
         """The result of ``work``.
@@ -66,32 +118,34 @@ class Session:
         """
         from runner.stages import find_stage
 
-        stage = find_stage(work.stage)
+        stage = find_stage(work.task.stage)
         address = Address.of(
-            work.stage, {"schema_version": stage.schema_version, **work.determinants}
+            stage.name, {"schema_version": stage.schema_version, **work.determinants}
         )
-        if not work.force and (found := self._found(address, work.title)):
+        if not work.force and (found := self._found(address, work)):
             return found
         waiting = f"{work.title}: another process is making it; waiting"
         with self.store.locked(address, lambda: self.display.line(f"  {waiting}")):
             # Whoever held the lock may just have made it.
-            if not work.force and (found := self._found(address, work.title)):
+            if not work.force and (found := self._found(address, work)):
                 return found
             return self._make(address, work)
 
-    def _found(self, address: Address, title: str) -> Obtained | None:
+    def _found(self, address: Address, work: Work) -> Obtained | None:
         content = self.store.read(address)
         if content is None:
             return None
         # Texts and baselines are asked for again and again; once is enough to say so.
         if address not in self._mentioned:
-            self.display.line(f"  {title}: reused")
+            self.display.line(f"  {work.title}: reused")
         self._mentioned.add(address)
         return Obtained(
             address=address,
             directory=self.store.directory(address),
             result=content["result"],
             resources=content["resources"],
+            environment=work.task.environment.name,
+            versions=work.determinants.get("versions", {}),
             reused=True,
             seconds=0.0,
         )
@@ -101,23 +155,11 @@ class Session:
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{address.stage}-{address.key}-{uuid.uuid4().hex[:6]}.log"
         with self.store.writing(address) as directory, self.display.stage(work.title) as shown:
-            job = Job(
-                stage=work.stage,
-                request=to_json(work.request),
-                output=str(directory),
-                cache=str(self.store.cache),
-                log=str(log),
-                threads=work.threads,
-            )
-            self._pool.run(
-                work.environment,
-                job,
-                lambda event: (
-                    shown.update(event["done"], event["total"], event["what"])
-                    if event["event"] == "progress"
-                    else None
-                ),
-            )
+            self._carry_out(work.task, directory, RESULT_FILE, log, shown)
+            if work.inspection is not None:
+                task = work.inspection(directory)
+                self._carry_out(task, directory, f"{task.stage}.json", log, shown)
+                add_finding(directory, task.stage)
         seconds = time.monotonic() - start
         self._mentioned.add(address)
         self.display.line(f"  {work.title}: done in {seconds:.1f} s")
@@ -128,6 +170,27 @@ class Session:
             directory=self.store.directory(address),
             result=content["result"],
             resources=content["resources"],
+            environment=work.task.environment.name,
+            versions=work.determinants.get("versions", {}),
             reused=False,
             seconds=seconds,
         )
+
+    def _carry_out(
+        self, task: Task, directory: Path, result_file: str, log: Path, shown: StageDisplay
+    ) -> None:
+        job = Job(
+            stage=task.stage,
+            request=to_json(task.request),
+            output=str(directory),
+            result_file=result_file,
+            cache=str(self.store.cache),
+            log=str(log),
+            threads=task.threads,
+        )
+
+        def on_event(event: dict[str, Any]) -> None:
+            if event["event"] == "progress":
+                shown.update(event["done"], event["total"], event["what"])
+
+        self._pool.run(task.environment, job, on_event)

@@ -12,6 +12,7 @@ class Row:
 
     recipe: str
     model: str
+    engine: str
     status: str
     reason: str | None
     run: str | None
@@ -41,11 +42,11 @@ class Row:
 def rows_of(records: list[RunRecord]) -> list[Row]:
     """One row a run, preceded by one for each unquantized model they were compared with."""
     rows: list[Row] = []
-    seen: dict[tuple[str, str], Row] = {}
+    seen: dict[tuple[str, str, str], Row] = {}
     for record in records:
         baseline = _baseline_row(record)
         if baseline is not None:
-            identity = (record.model, str(baseline.perplexity))
+            identity = (record.model, record.engine, str(baseline.perplexity))
             if identity in seen:
                 _fill(seen[identity], baseline)
             else:
@@ -64,7 +65,10 @@ def _is_baseline_run(record: RunRecord) -> bool:
 def _baseline_row(record: RunRecord) -> Row | None:
     if not any(entry.subject == "baseline" for entry in record.stages):
         return None
-    row = Row("unquantized", record.model, Status.ok.value, None, None, is_baseline=True)
+    row = Row(
+        "unquantized", record.model, record.engine, Status.ok.value, None, None, is_baseline=True
+    )
+    row.bits_per_weight = record.unquantized_bits
     if _is_baseline_run(record):
         row.run = record.run
     _add_numbers(row, record, "baseline")
@@ -72,7 +76,9 @@ def _baseline_row(record: RunRecord) -> Row | None:
 
 
 def _recipe_row(record: RunRecord) -> Row:
-    row = Row(record.label, record.model, record.status.value, record.reason, record.run)
+    row = Row(
+        record.label, record.model, record.engine, record.status.value, record.reason, record.run
+    )
     _add_numbers(row, record, "recipe")
     return row
 

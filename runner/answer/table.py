@@ -21,6 +21,9 @@ def build_table(rows: list[Row]) -> "Table":
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("")
     table.add_column("recipe", no_wrap=True)
+    engines = {row.engine for row in rows}
+    if len(engines) > 1:
+        table.add_column("engine", no_wrap=True)
     table.add_column("bits/\nweight", justify="right")
     table.add_column("checkpoint\nMB", justify="right")
     table.add_column(f"perplexity\n{protocol or ''}", justify="right", no_wrap=True)
@@ -32,6 +35,7 @@ def build_table(rows: list[Row]) -> "Table":
         table.add_row(
             "★" if row.best_tradeoff else "",
             row.recipe if ok else f"{row.recipe} ({row.status})",
+            *([row.engine] if len(engines) > 1 else []),
             _number(row.bits_per_weight, "{:.2f}"),
             _number(row.checkpoint_bytes, "{:.1f}", 1e-6),
             _number(row.perplexity, "{:.4g}" if (row.perplexity or 0) >= 1e4 else "{:.3f}"),
@@ -50,7 +54,7 @@ def footnotes(rows: list[Row]) -> list[str]:
         notes.append("★ best trade-offs: no other row is at least as small, as good and as fast.")
     for row in rows:
         if row.status != Status.ok.value:
-            notes.append(f"{row.recipe} {row.status}: {row.reason}")
+            notes.append(f"{row.recipe} on {row.engine} {row.status}: {row.reason}")
     return notes
 
 

@@ -57,8 +57,12 @@ class Bits:
                 return f"{stem}a{self.activation.num_bits}"
             return f"{stem}a_{activation}"
         if self.weight.num_bits >= 16 or activation in (weight, "bf16"):
-            narrow = self.weight.num_bits == 8 and not self.quantizes_activations
-            return f"{weight}_a16" if narrow else weight
+            # What is usual goes without saying: fp8 means activations too, fp4 weights alone.
+            if self.weight.num_bits == 8 and not self.quantizes_activations:
+                return f"{weight}_a16"
+            if self.weight.num_bits == 4 and self.quantizes_activations:
+                return f"{weight}_a4"
+            return weight
         return f"{weight}_a_{activation}"
 
 

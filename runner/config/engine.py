@@ -27,9 +27,11 @@ class Dtype(Enum):
 
 @dataclass
 class Engine:
-    """An engine and how it is started."""
+    """Fields every engine has. An engine's own settings live beside its code in runner.engines."""
 
     name: str = MISSING
+    environment: Optional[str] = None
+    """Name of the environment it runs in; by default the first that provides it."""
     device: Device = Device.auto
     dtype: Dtype = Dtype.auto
     threads: Optional[int] = None

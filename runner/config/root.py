@@ -33,6 +33,8 @@ class Store:
     """Where models, checkpoints, results and records are kept."""
 
     root: str = MISSING
+    environments: str = MISSING
+    """Where virtual environments are made; may be shared by many stores."""
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Config:
     calibration: Calibration = field(default_factory=Calibration)
     engine: Engine = field(default_factory=Engine)
     hardware: Hardware = field(default_factory=Hardware)
-    environment: Environment = field(default_factory=Environment)
+    environment: dict[str, Environment] = field(default_factory=dict)
     eval: Eval = field(default_factory=Eval)
     bench: Bench = field(default_factory=Bench)
     tracker: Tracker = field(default_factory=Tracker)

@@ -6,14 +6,19 @@ To add one, write ``runner/engines/<name>.py`` with an ``ENGINE`` (see ``base``)
 
 import importlib
 import pkgutil
+from typing import Any
 
+from runner.config.engine import Engine
 from runner.engines.base import EngineImplementation
 from runner.errors import UsageError
+from runner.serialise import from_json
+
+_HELPERS = {"base", "dequantize", "loading"}
 
 
 def engine_names() -> list[str]:
     """Names of all engines, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
 
 
 def find_engine(name: str) -> EngineImplementation:
@@ -26,3 +31,13 @@ def find_engine(name: str) -> EngineImplementation:
         raise UsageError(f"no engine called {name!r}; there are {', '.join(engine_names())}")
     engine: EngineImplementation = importlib.import_module(f"runner.engines.{name}").ENGINE
     return engine
+
+
+def settings_from_json(content: dict[str, Any]) -> Engine:
+    """An engine's settings as its own dataclass.
+
+    Raises:
+        UsageError: There is no such engine.
+        ValueError: A field is missing or has the wrong type.
+    """
+    return from_json(find_engine(content["name"]).config, content)

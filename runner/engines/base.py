@@ -4,9 +4,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from runner.config.bits import Bits
+from runner.config.engine import Engine
+from runner.config.group_size import GroupSize
+from runner.config.method import Method
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What is known of a checkpoint before it is loaded, or even made."""
+
+    format: str
+    """``float``, ``compressed-tensors``, ``gptq``, ``awq``, ``bitsandbytes`` or ``gguf``."""
+    bits: Bits | None
+    """``None`` for a checkpoint that was not made here."""
+    group_size: GroupSize | None
+    method: Method | None
+    device: str
+    """Where it is to be loaded: ``cpu`` or ``cuda``."""
 
 
 @dataclass
@@ -14,11 +33,17 @@ class LoadSpec:
     """Which checkpoint to load and how to compute with it."""
 
     checkpoint: Path
+    """Directory in Hugging Face layout, or one that holds a single ``.gguf`` file."""
+    checkpoint_format: str
+    """See ``CheckpointFacts.format``."""
     device: str
     """``cpu`` or ``cuda``."""
     dtype: str
     """Torch dtype name, or ``auto`` for the checkpoint's own."""
     trust_remote_code: bool
+    threads: int
+    settings: Engine
+    """The engine's own dataclass."""
 
 
 @dataclass
@@ -58,17 +83,27 @@ class LoadedModel(Protocol):
     def device_memory_peak_bytes(self) -> int | None:
         """Peak of the accelerator's memory in this process; ``None`` on a CPU."""
 
+    def close(self) -> None:
+        """Free what the model holds, processes of its own included."""
+
 
 class EngineImplementation(Protocol):
     """An engine: one module of ``runner.engines`` exposes one of these as ``ENGINE``."""
 
     @property
-    def packages(self) -> tuple[str, ...]:
-        """Distributions whose version can change a result."""
+    def config(self) -> type[Engine]:
+        """Dataclass of the engine's settings."""
 
     @property
-    def checkpoint_formats(self) -> tuple[str, ...]:
-        """Formats it reads, by ``quant_method``; the empty string is an unquantized model."""
+    def packages(self) -> tuple[str, ...]:
+        """Distributions whose version can change a result; those it has not are passed over."""
+
+    @property
+    def dense_format(self) -> str:
+        """Format in which it wants unquantized models: ``float``, or ``gguf``."""
+
+    def refusal(self, checkpoint: CheckpointFacts) -> str | None:
+        """Why it cannot load such a checkpoint; ``None`` when it can. Imports nothing heavy."""
 
     def load(self, spec: LoadSpec) -> LoadedModel:
         """Load a checkpoint; ready to compute at full speed when it returns."""

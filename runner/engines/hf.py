@@ -5,7 +5,8 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from runner.engines.base import Footprint, GenerationTiming, LoadSpec
+from runner.config.engine import Engine
+from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,25 +17,30 @@ _TOKENS_A_CHUNK = 128
 """Tokens whose float32 logits exist at once: 25 MB with a vocabulary of 49,152."""
 
 
-class HfEngine:
-    """transformers, with compressed-tensors and bitsandbytes checkpoints."""
+_FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf")
 
-    packages = ("transformers", "torch", "compressed-tensors", "bitsandbytes")
-    checkpoint_formats = ("", "float", "compressed-tensors", "bitsandbytes")
+
+class HfEngine:
+    """transformers. GPTQ, AWQ and GGUF checkpoints are dequantized into a dense model."""
+
+    config = Engine
+    packages = ("transformers", "torch", "compressed-tensors", "bitsandbytes", "gguf")
+    dense_format = "float"
+
+    def refusal(self, checkpoint: CheckpointFacts) -> str | None:
+        """Every format that the runner makes can be read."""
+        if checkpoint.format in _FORMATS:
+            return None
+        return (
+            f"engine=hf does not read {checkpoint.format} checkpoints, only {', '.join(_FORMATS)}"
+        )
 
     def load(self, spec: LoadSpec) -> "HfModel":
         """Load and run one token, so that lazily unpacked weights are unpacked."""
         import torch
-        from transformers import AutoModelForCausalLM
 
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        model = AutoModelForCausalLM.from_pretrained(
-            spec.checkpoint,
-            dtype="auto" if spec.dtype == "auto" else getattr(torch, spec.dtype),
-            device_map={"": spec.device},
-            trust_remote_code=spec.trust_remote_code,
-            use_safetensors=True,
-        ).eval()
+        model = _read(spec)
         if spec.dtype != "auto":
             # bitsandbytes layers state their own arithmetic; the request overrides it.
             for module in model.modules():
@@ -43,6 +49,39 @@ class HfEngine:
         loaded = HfModel(model, spec.device)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
+
+
+def _read(spec: LoadSpec) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    dtype = "auto" if spec.dtype == "auto" else getattr(torch, spec.dtype)
+    if spec.checkpoint_format in ("gptq", "awq"):
+        from runner.engines.dequantize import load_dense
+
+        dense = torch.bfloat16 if spec.dtype == "auto" else getattr(torch, spec.dtype)
+        return load_dense(spec.checkpoint, spec.checkpoint_format, dense).to(spec.device).eval()
+    if spec.checkpoint_format == "gguf":
+        (file,) = spec.checkpoint.glob("*.gguf")
+        model = AutoModelForCausalLM.from_pretrained(
+            spec.checkpoint, gguf_file=file.name, dtype=dtype
+        )
+        return model.to(spec.device).eval()
+    options: dict[str, Any] = {}
+    if spec.checkpoint_format == "compressed-tensors":
+        from transformers import CompressedTensorsConfig
+
+        # Unpacked now: at the first forward pass some formats unpack to bfloat16 whatever is asked.
+        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        spec.checkpoint,
+        dtype=dtype,
+        device_map={"": spec.device},
+        trust_remote_code=spec.trust_remote_code,
+        use_safetensors=True,
+        **options,
+    ).eval()
+    return model.to(dtype) if options and dtype != "auto" else model
 
 
 class HfModel:
@@ -125,6 +164,10 @@ class HfModel:
         import torch
 
         return torch.cuda.max_memory_allocated() if self._device.startswith("cuda") else None
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.model = None
 
     def _kv_cache_bytes_per_token(self) -> int:
         config = self.model.config.get_text_config()

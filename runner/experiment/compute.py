@@ -8,6 +8,9 @@ from typing import Any
 from runner.config.engine import Device, Dtype, Engine
 from runner.hardware.detect import Machine
 
+DTYPE_BITS = {"float32": 32.0, "float16": 16.0, "bfloat16": 16.0}
+"""Bits of a number, by torch dtype name."""
+
 
 @dataclass(frozen=True)
 class Compute:

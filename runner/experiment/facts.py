@@ -6,12 +6,10 @@ from pathlib import Path
 from runner.config.model import Architecture, architecture_of
 from runner.config.root import Config
 from runner.errors import UsageError
-from runner.experiment.compute import resolve_compute
+from runner.experiment.compute import DTYPE_BITS, resolve_compute
 from runner.hardware.detect import Machine
 from runner.legality.facts import Facts
 from runner.models.locate import light_config
-
-_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 
 
 def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Facts:
@@ -38,5 +36,5 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         machine=machine,
         device=compute.device,
         chosen=frozenset(chosen),
-        load_bytes_per_parameter=_BYTES.get(compute.dtype, 2.0),
+        load_bytes_per_parameter=DTYPE_BITS.get(compute.dtype, 16.0) / 8,
     )

@@ -1,5 +1,6 @@
 """Carries out one configuration and files its record. Never raises for a run that fails."""
 
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -8,10 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runner.config.root import Config, StageName
-from runner.environment import package_versions
+from runner.environments.ready import installed_versions
 from runner.errors import RunnerError
+from runner.experiment.compute import DTYPE_BITS, model_dtype
 from runner.experiment.facts import gather_facts
-from runner.experiment.steps import Steps
+from runner.experiment.steps import Steps, Subject
 from runner.legality.check import check
 from runner.legality.verdict import Severity
 from runner.recipe import Recipe
@@ -23,9 +25,7 @@ from runner.tracking import start_tracker
 from runner.tracking.base import RunTracker
 from runner.worker.pool import WorkerFailed
 
-_RECORDED_PACKAGES = (
-    "quant-runner torch transformers llmcompressor compressed-tensors bitsandbytes hydra-core wandb"
-)
+_RECORDED_PACKAGES = ("quant-runner", "hydra-core", "omegaconf", "wandb")
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,20 @@ def _decide_and_work(
         write_record(session.store.runs, record)
         tracker.log_stage(record.stages[-1])
 
-    _go_through_stages(config, Steps(config, session, identity.sweep), keep)
+    steps = Steps(config, session, identity.sweep)
+    model = steps.model()
+    if model.format == "float":
+        record.unquantized_bits = DTYPE_BITS.get(model_dtype(model.directory))
+    _go_through_stages(config, steps, model, keep)
     record.status = Status.ok
 
 
 def _go_through_stages(
-    config: Config, steps: Steps, keep: Callable[[StageName, str, Obtained], None]
+    config: Config,
+    steps: Steps,
+    model: Subject,
+    keep: Callable[[StageName, str, Obtained], None],
 ) -> None:
-    model = steps.model()
     subject = model
     if StageName.quantize in config.stages:
         subject, made = steps.checkpoint(model)
@@ -114,7 +120,7 @@ def _go_through_stages(
             keep(StageName.quantize, "recipe", made)
     quantized_here = subject is not model
     # A model that came quantized has no unquantized one to be compared with.
-    has_baseline = quantized_here or not steps.is_quantized(model)
+    has_baseline = quantized_here or model.format == "float"
     if StageName.eval in config.stages:
         baseline = steps.evaluate(model, model, None) if has_baseline else None
         if baseline is not None:
@@ -136,10 +142,12 @@ def _go_through_stages(
 def _new_record(config: Config, session: Session, identity: RunIdentity) -> RunRecord:
     recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
     label = recipe.label if StageName.quantize in config.stages else "as-is"
+    installed = installed_versions(sys.executable)
     return RunRecord(
         sweep=identity.sweep,
         run=f"{identity.number:03d}-{label}",
         label=label,
+        engine=config.engine.name,
         model=config.model.name,
         status=Status.interrupted,
         reason="still running, or its process vanished",
@@ -147,7 +155,7 @@ def _new_record(config: Config, session: Session, identity: RunIdentity) -> RunR
         seconds=None,
         overrides=redact(identity.overrides),
         config=redact(to_json(config)),
-        versions=package_versions(config.environment.python, _RECORDED_PACKAGES.split()),
+        versions={name: installed.get(name, "absent") for name in _RECORDED_PACKAGES},
         host=session.machine.to_dict(),
     )
 
@@ -158,6 +166,8 @@ def _stage_record(stage: str, subject: str, obtained: Obtained) -> StageRecord:
     return StageRecord(
         stage=stage,
         subject=subject,
+        environment=obtained.environment,
+        versions=obtained.versions,
         key=obtained.address.key,
         reused=obtained.reused,
         seconds=obtained.seconds,

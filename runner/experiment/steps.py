@@ -1,23 +1,31 @@
 """The steps of a run. Each names what its result depends on and obtains it."""
 
+import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from runner.config.engine import Engine
 from runner.config.model import ModelKind
 from runner.config.root import Config, StageName
 from runner.config.text import Text, TextKind
 from runner.engines import find_engine
-from runner.environment import package_versions
+from runner.engines.loading import LoadRequest
+from runner.environments.choose import choose
+from runner.environments.ready import ReadyEnvironment
 from runner.experiment.compute import model_config, model_dtype, resolve_compute
 from runner.methods import find_method
+from runner.methods.base import abilities_of
 from runner.models.fingerprint import fingerprint
 from runner.models.locate import locate
 from runner.recipe import Recipe
 from runner.serialise import to_json
-from runner.session import Obtained, Session, Work
+from runner.session import Obtained, Session, Task, Work
 from runner.stages.bench import BenchRequest
+from runner.stages.check import CheckRequest
 from runner.stages.eval import EvalRequest
+from runner.stages.gguf import DIRECTORY as GGUF_DIRECTORY
+from runner.stages.gguf import GgufRequest
 from runner.stages.hardware import HardwareRequest
 from runner.stages.model import DIRECTORY as MODEL_DIRECTORY
 from runner.stages.model import ModelRequest
@@ -26,6 +34,9 @@ from runner.stages.quantize import QuantizeRequest
 from runner.stages.text import TextRequest
 
 _FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_TRANSFORMERS = "transformers"
+_RESOLVED = ("environment", "device", "dtype", "threads")
+"""Settings of every engine that are told as they were resolved, or change no result."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,8 @@ class Subject:
     """A checkpoint to look at, and what identifies its content."""
 
     directory: Path
+    format: str
+    """``float``, ``compressed-tensors``, ``gptq``, ``awq``, ``bitsandbytes`` or ``gguf``."""
     identity: dict[str, Any]
     label: str
 
@@ -53,25 +66,26 @@ class Steps:
         identity = {"model": fingerprint(model, self._session.store.cache)}
         label = "unquantized" if StageName.quantize in self._config.stages else model.name
         if model.kind in (ModelKind.local, ModelKind.hub):
-            return Subject(locate(model), identity, label)
-        packages = ("torch", "transformers", "tokenizers", "gguf")
-        made = self._obtain(
-            "model", f"model {model.name}", ModelRequest(model), identity | self._versions(packages)
+            directory = locate(model)
+            return Subject(directory, _format(directory), identity, label)
+        environment = self._environment(_TRANSFORMERS)
+        versions = environment.versions(("torch", "transformers", "tokenizers", "gguf"))
+        task = self._task("model", ModelRequest(model), environment)
+        made = self._session.obtain(
+            Work(f"model {model.name}", task, {**identity, "versions": versions})
         )
-        return Subject(made.directory / MODEL_DIRECTORY, identity, label)
+        return Subject(made.directory / MODEL_DIRECTORY, "float", identity, label)
 
     def text(self, text: Text) -> Obtained:
         """A text's documents."""
         versions: dict[str, Any] = {}
         if text.kind is TextKind.standard_library:
-            versions = {"python": self._python_version()}
+            versions = {"python": platform.python_version()}
         if text.kind is TextKind.file and text.path:
             versions = {"file": _file_state(Path(text.path))}
-        return self._obtain(
-            "text",
-            f"text {text.name}",
-            TextRequest(text),
-            {"text": to_json(text), **versions},
+        task = self._task("text", TextRequest(text), self._environment(_TRANSFORMERS))
+        return self._session.obtain(
+            Work(f"text {text.name}", task, {"text": to_json(text), **versions})
         )
 
     def checkpoint(self, model: Subject) -> tuple[Subject, Obtained | None]:
@@ -79,50 +93,56 @@ class Steps:
         recipe = self._recipe()
         if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model_dtype(model.directory):
             return model, None
-        method = find_method(recipe.method.name)
-        versions = self._versions(method.abilities.packages)
+        abilities = abilities_of(recipe.method)
+        environment = self._environment(recipe.method.backend, recipe.method.environment)
         text = None
         if recipe.calibration is not None and recipe.calibration.text is not None:
             text = self.text(recipe.calibration.text)
-        compute_dtype = self._compute.dtype_for(model.directory)
         request = QuantizeRequest(
             model_directory=model.directory,
             recipe=to_json(recipe),
             text_directory=text.directory if text else None,
             device=self._compute.device,
-            compute_dtype=compute_dtype,
+            compute_dtype=self._compute.dtype_for(model.directory),
             trust_remote_code=self._config.model.trust_remote_code,
-            versions=versions["versions"],
+            versions=environment.versions(abilities.packages),
         )
         determinants = {
             **model.identity,
-            **versions,
-            "recipe": to_json(recipe),
+            "versions": request.versions,
+            "shims": list(environment.shims),
+            "recipe": request.recipe,
             "calibration_text": text.address.key if text else None,
-            "device": self._compute.device,
-            "compute_dtype": compute_dtype,
+            "device": request.device,
+            "compute_dtype": request.compute_dtype,
         }
-        made = self._obtain(
-            "quantize", f"quantize {recipe.label}", request, determinants, StageName.quantize
+        inspector = self._inspector(model, recipe, abilities.checkpoint_format)
+        made = self._session.obtain(
+            Work(
+                title=f"quantize {recipe.label}",
+                task=self._task("quantize", request, environment),
+                determinants=determinants,
+                force=StageName.quantize in self._config.force,
+                inspection=inspector,
+            )
         )
+        identity = {"checkpoint": made.address.key}
         directory = made.directory / CHECKPOINT_DIRECTORY
-        return Subject(directory, {"checkpoint": made.address.key}, recipe.label), made
+        return Subject(directory, abilities.checkpoint_format, identity, recipe.label), made
 
     def evaluate(self, subject: Subject, model: Subject, baseline: Obtained | None) -> Obtained:
         """Quality of a subject, against the baseline's evaluation where there is one."""
         eval_, engine = self._config.eval, self._config.engine
+        subject = self._presented(subject)
         text = self.text(eval_.text)
-        dtype = self._compute.dtype
+        environment = self._environment(engine.name, engine.environment)
+        load = self._load(subject, engine)
         request = EvalRequest(
-            checkpoint=subject.directory,
+            load=load,
             tokenizer_directory=model.directory,
             text_directory=text.directory,
             context_length=eval_.context_length,
             windows=eval_.windows,
-            engine=engine.name,
-            device=self._compute.device,
-            dtype=dtype,
-            trust_remote_code=self._config.model.trust_remote_code,
             baseline_directory=baseline.directory if baseline else None,
         )
         determinants = {
@@ -131,42 +151,39 @@ class Steps:
             "text": text.address.key,
             "context_length": eval_.context_length,
             "windows": eval_.windows,
-            "engine": engine.name,
-            "device": self._compute.device,
-            "dtype": dtype,
+            **_engine_determinants(load),
             "baseline": baseline.address.key if baseline else None,
-            **self._versions(find_engine(engine.name).packages),
+            "versions": environment.versions(find_engine(engine.name).packages),
         }
-        title = f"eval {subject.label}"
-        return self._obtain("eval", title, request, determinants, StageName.eval)
+        force = StageName.eval in self._config.force
+        task = self._task("eval", request, environment)
+        return self._session.obtain(Work(f"eval {subject.label}", task, determinants, force))
 
     def bench(self, subject: Subject, bandwidth_bytes_per_second: float | None) -> Obtained:
         """Speed of a subject: measured once a sweep, or taken from the store if asked for."""
         bench, engine = self._config.bench, self._config.engine
+        subject = self._presented(subject)
+        environment = self._environment(engine.name, engine.environment)
+        load = self._load(subject, engine)
         request = BenchRequest(
-            checkpoint=subject.directory,
-            engine=engine.name,
-            device=self._compute.device,
-            dtype=self._compute.dtype,
-            trust_remote_code=self._config.model.trust_remote_code,
+            subject=load,
             # Who else is measured, and whether anew, does not change this measurement.
             load=replace(bench, baseline=True, reuse=False),
             bandwidth_bytes_per_second=bandwidth_bytes_per_second,
         )
         determinants = {
             "subject": subject.identity,
-            "engine": engine.name,
-            "device": self._compute.device,
-            "dtype": self._compute.dtype,
+            **_engine_determinants(load),
             "load": to_json(request.load),
             "threads": self._compute.threads,
             "machine": self._session.machine.to_dict(),
-            **self._versions(find_engine(engine.name).packages),
+            "versions": environment.versions(find_engine(engine.name).packages),
         }
         if not bench.reuse:
             determinants["measured_in"] = self._sweep
-        title = f"bench {subject.label}"
-        return self._obtain("bench", title, request, determinants, StageName.bench)
+        force = StageName.bench in self._config.force
+        task = self._task("bench", request, environment)
+        return self._session.obtain(Work(f"bench {subject.label}", task, determinants, force))
 
     def bandwidth_bytes_per_second(self) -> float | None:
         """Memory bandwidth: measured for this machine, published for a device in the table."""
@@ -174,20 +191,66 @@ class Steps:
         if published is not None:
             return published * 1e9
         machine = self._session.machine
+        environment = self._environment(_TRANSFORMERS)
         request = HardwareRequest(self._compute.device, machine.last_level_cache_bytes)
         determinants = {
             "machine": machine.to_dict(),
             "device": self._compute.device,
             "threads": self._compute.threads,
-            **self._versions(("torch",)),
+            "versions": environment.versions(("torch",)),
         }
-        measured = self._obtain("hardware", "hardware local", request, determinants)
+        task = self._task("hardware", request, environment)
+        measured = self._session.obtain(Work("hardware local", task, determinants))
         value: float = measured.result["bandwidth_bytes_per_second"]
         return value
 
-    def is_quantized(self, model: Subject) -> bool:
-        """Whether the model was quantized before the runner saw it."""
-        return "quantization_config" in model_config(model.directory)
+    def _presented(self, subject: Subject) -> Subject:
+        """The subject in a format that the engine takes: a dense model may need another."""
+        if subject.format != "float":
+            return subject
+        if find_engine(self._config.engine.name).dense_format == "float":
+            return subject
+        environment = self._environment("llama_cpp")
+        dtype = self._config.engine.dtype.value
+        if dtype == "auto":
+            # Where bfloat16 would be emulated, float16 keeps the size and the speed.
+            emulated = self._compute.dtype == "float32"
+            dtype = "float16" if emulated else model_dtype(subject.directory)
+        versions = environment.versions(("llama-cpp-python", "gguf", "transformers"))
+        made = self._session.obtain(
+            Work(
+                title=f"GGUF of {subject.label}",
+                task=self._task("gguf", GgufRequest(subject.directory, dtype), environment),
+                determinants={**subject.identity, "dtype": dtype, "versions": versions},
+            )
+        )
+        return replace(
+            subject,
+            directory=made.directory / GGUF_DIRECTORY,
+            format="gguf",
+            identity={"gguf": made.address.key},
+        )
+
+    def _inspector(self, model: Subject, recipe: Recipe, checkpoint_format: str) -> Any:
+        """Reloads a fresh checkpoint in the engine that reads its format best."""
+        engine = Engine(name="hf")
+        if checkpoint_format == "gguf":
+            engine = find_engine("llama_cpp").config(name="llama_cpp")
+        environment = self._environment(engine.name)
+        text = self.text(self._config.eval.text)
+
+        def inspect(directory: Path) -> Task:
+            place = directory / CHECKPOINT_DIRECTORY
+            request = CheckRequest(
+                subject=self._load(Subject(place, checkpoint_format, {}, ""), engine),
+                model_directory=model.directory,
+                text_directory=text.directory,
+                bits=to_json(recipe.bits),
+                group_size=to_json(recipe.group_size),
+            )
+            return self._task("check", request, environment)
+
+        return inspect
 
     def _recipe(self) -> Recipe:
         config = self._config
@@ -195,33 +258,33 @@ class Steps:
         recipe.calibration = find_method(config.method.name).calibration_for(recipe)
         return recipe
 
-    def _obtain(
-        self,
-        stage: str,
-        title: str,
-        request: Any,
-        determinants: dict[str, Any],
-        forced_by: StageName | None = None,
-    ) -> Obtained:
-        return self._session.obtain(
-            Work(
-                stage=stage,
-                title=title,
-                request=request,
-                determinants=determinants,
-                environment=self._config.environment,
-                threads=self._compute.threads,
-                force=forced_by is not None and forced_by in self._config.force,
-            )
+    def _load(self, subject: Subject, engine: Engine) -> LoadRequest:
+        return LoadRequest(
+            checkpoint=subject.directory,
+            checkpoint_format=subject.format,
+            engine=to_json(engine),
+            device=self._compute.device,
+            dtype=self._compute.dtype,
+            trust_remote_code=self._config.model.trust_remote_code,
         )
 
-    def _versions(self, packages: tuple[str, ...]) -> dict[str, Any]:
-        return {"versions": package_versions(self._config.environment.python, packages)}
+    def _environment(self, need: str, named: str | None = None) -> ReadyEnvironment:
+        chosen = choose(self._config.environment, need, self._compute.device, named)
+        return self._session.environment(chosen)
 
-    def _python_version(self) -> str:
-        import platform
+    def _task(self, stage: str, request: Any, environment: ReadyEnvironment) -> Task:
+        return Task(stage, request, environment, self._compute.threads)
 
-        return platform.python_version()
+
+def _engine_determinants(load: LoadRequest) -> dict[str, Any]:
+    settings = {key: value for key, value in load.engine.items() if key not in _RESOLVED}
+    return {"engine": settings, "device": load.device, "dtype": load.dtype}
+
+
+def _format(directory: Path) -> str:
+    quantization = model_config(directory).get("quantization_config") or {}
+    name: str = quantization.get("quant_method") or "float"
+    return name
 
 
 def _file_state(path: Path) -> list[Any]:

@@ -6,6 +6,7 @@ from runner.config.bits import Bits, NumberFormat, NumberType
 from runner.config.group_size import Granularity
 from runner.config.root import Config, StageName
 from runner.legality.facts import Facts
+from runner.legality.knobs import check_knobs
 from runner.legality.layers import linear_inputs
 from runner.legality.verdict import Verdict, illegal, warning
 from runner.methods import find_method, method_names
@@ -25,7 +26,6 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Findings on the recipe; none when the run does not quantize."""
     if StageName.quantize not in config.stages:
         return
-    method = find_method(config.method.name)
     if config.method.name != "none" and facts.quantized_as:
         yield illegal(
             f"the model is quantized already ({facts.quantized_as}); quantizing it again would "
@@ -33,16 +33,24 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
             "stages=[eval,bench], or model.path of the unquantized model",
         )
         return
+    backends = find_method(config.method.name).backends
+    if config.method.backend not in backends:
+        yield illegal(
+            f"method={config.method.name} has no backend {config.method.backend}",
+            " or ".join(f"method.backend={name}" for name in backends),
+        )
+        return
+    abilities = backends[config.method.backend]
     broken = list(_check_formats(config.bits))
     yield from broken
     if broken:
         return
-    if not bits_fit(method.abilities, config.bits):
-        yield _bits_do_not_fit(config, method.abilities)
+    if not bits_fit(abilities, config.bits):
+        yield _bits_do_not_fit(config, abilities)
         return
-    yield from _check_group_size(config, method.abilities, facts)
+    yield from _check_group_size(config, abilities, facts)
     yield from _check_calibration(config, facts)
-    yield from _check_knobs(config)
+    yield from check_knobs(config)
 
 
 def _check_formats(bits: Bits) -> Iterator[Verdict]:
@@ -67,16 +75,23 @@ def _is_float8(number: NumberFormat) -> bool:
 
 def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
     name, label = config.method.name, config.bits.label
-    makers = [m for m in method_names() if label in find_method(m).abilities.bits]
+    makers = [
+        name
+        for name in method_names()
+        if any(label in able.bits for able in find_method(name).backends.values())
+    ]
     nearest = f"bits={_nearest_bits(config.bits, abilities)}"
     if makers:
         nearest += f", or method={' or method='.join(makers)} for {label}"
+    through = "" if len(find_method(name).backends) == 1 else f" through {config.method.backend}"
     if name == "none":
         return illegal(
             f"method=none keeps the weights as they are, bits={label} asks for more", nearest
         )
     return illegal(
-        f"method={name} cannot make {label}; it makes {', '.join(abilities.bits)}", nearest
+        f"method={name}{through} cannot make {label}; it makes "
+        f"{', '.join(dict.fromkeys(abilities.bits))}",
+        nearest,
     )
 
 
@@ -179,23 +194,4 @@ def _check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
             f"calibration and evaluation use the same text ({calibration.text.name}); the recipe "
             "will look better than it is",
             "calibration=openwebtext text@eval.text=wikipedia",
-        )
-
-
-def _check_knobs(config: Config) -> Iterator[Verdict]:
-    damp = getattr(config.method, "damp_percent", None)
-    if damp is not None and not 0 < damp < 1:
-        yield illegal(
-            f"method.damp_percent={damp} is a fraction between 0 and 1", "method.damp_percent=0.01"
-        )
-    block = getattr(config.method, "block_size", None)
-    if block is not None and block < 1:
-        yield illegal(f"method.block_size={block} is not positive", "method.block_size=128")
-    threshold = getattr(config.method, "threshold", None)
-    if threshold is not None and threshold < 0:
-        yield illegal(f"method.threshold={threshold} is negative", "method.threshold=6.0")
-    sym = getattr(config.method, "sym", True)
-    if not sym and config.bits.weight.type is not NumberType.int:
-        yield illegal(
-            f"{config.bits.label} has no zero point, so it cannot be asymmetric", "method.sym=true"
         )

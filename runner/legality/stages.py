@@ -1,15 +1,21 @@
 """Rules on stages, evaluation, benchmark, engine, device and hardware."""
 
+import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 from runner.config.engine import Device
 from runner.config.model import ModelKind
 from runner.config.root import Config, StageName
-from runner.engines import find_engine
+from runner.engines import engine_names, find_engine
+from runner.engines.base import CheckpointFacts
+from runner.environments.choose import choose
+from runner.errors import UsageError
 from runner.hardware.detect import recognises
 from runner.legality.facts import Facts
 from runner.legality.verdict import Verdict, illegal, warning
 from runner.methods import find_method
+from runner.methods.base import abilities_of
 
 _RECIPE_GROUPS = ("method", "bits", "group_size", "calibration")
 _MEASURING = (StageName.quantize, StageName.eval, StageName.bench)
@@ -30,16 +36,71 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
     yield from _check_device(config, facts)
     yield from _check_hardware(config, facts)
     yield from _check_memory(config, facts)
+    yield from _check_engine(config, facts)
+    yield from _check_environments(config, facts)
+    yield from _check_vllm(config, facts)
     if config.model.trust_remote_code:
         yield warning("model.trust_remote_code=true runs Python code shipped with the model")
-    formats = find_engine(config.engine.name).checkpoint_formats
-    written = facts.quantized_as or ""
-    if StageName.quantize in config.stages:
-        written = find_method(config.method.name).abilities.checkpoint_format or written
-    if written not in formats:
+
+
+def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Whether the engine can load what the run looks at."""
+    if not {StageName.eval, StageName.bench}.intersection(config.stages):
+        return
+    engine = find_engine(config.engine.name)
+    made_here = StageName.quantize in config.stages and config.method.name != "none"
+    checkpoint = CheckpointFacts(facts.quantized_as or "float", None, None, None, facts.device)
+    if made_here:
+        with contextlib.suppress(UsageError):  # another rule speaks about an unknown backend
+            checkpoint = CheckpointFacts(
+                abilities_of(config.method).checkpoint_format,
+                config.bits,
+                config.group_size,
+                config.method,
+                facts.device,
+            )
+    if checkpoint.format == "float":
+        checkpoint = replace(checkpoint, format=engine.dense_format)
+    if reason := engine.refusal(checkpoint):
+        readers = [
+            name
+            for name in engine_names()
+            if name != config.engine.name and find_engine(name).refusal(checkpoint) is None
+        ]
+        yield illegal(reason, " or ".join(f"engine={name}" for name in readers) or None)
+
+
+def _check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Whether there is an environment for everything that is to run."""
+    needs = [("engine", config.engine.name, config.engine.environment)]
+    backends = find_method(config.method.name).backends
+    # Another rule speaks about an unknown backend; one name is complained about once.
+    if StageName.quantize in config.stages and config.method.backend in {*backends} - {needs[0][1]}:
+        needs.append(("method", config.method.backend, config.method.environment))
+    for group, need, named in needs:
+        try:
+            choose(config.environment, need, facts.device, named)
+        except UsageError as error:
+            unnamed = None if named is None else f"{group}.environment=null"
+            yield illegal(str(error), unnamed)
+
+
+def _check_vllm(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Settings that only GPUs can meet."""
+    rounding = getattr(config.engine, "quantization", None)
+    if rounding is not None and facts.device == "cpu":
         yield illegal(
-            f"engine={config.engine.name} does not read {written} checkpoints; it reads "
-            f"{', '.join(filter(None, formats))}"
+            f"engine.quantization={rounding}: vLLM rounds weights while it loads them on GPUs only",
+            "engine.quantization=null",
+        )
+    wanted = getattr(config.engine, "tensor_parallel_size", 1)
+    there = len(facts.machine.gpus) if facts.device == "cuda" else 1
+    if wanted > max(1, there):
+        kind = "GPUs" if facts.device == "cuda" else "device (no GPU answers)"
+        yield illegal(
+            f"engine.tensor_parallel_size={wanted} needs as many GPUs; this machine has "
+            f"{there} {kind}",
+            f"engine.tensor_parallel_size={there}",
         )
 
 
@@ -115,6 +176,11 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
     if parameters is None or not set(config.stages).intersection(_MEASURING):
         return
     needed = parameters * facts.load_bytes_per_parameter
+    if StageName.quantize not in config.stages or config.method.name == "none":
+        # An engine may round while it loads, and share the model out.
+        if getattr(config.engine, "quantization", None) == "fp8":
+            needed = float(parameters)
+        needed /= getattr(config.engine, "tensor_parallel_size", 1)
     available = facts.machine.memory_bytes
     where = "memory"
     gpus = [gpu.memory_bytes for gpu in facts.machine.gpus if gpu.memory_bytes is not None]

@@ -1,6 +1,6 @@
 """What a quantization method is: its knobs, its abilities as a table, and one function."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -10,6 +10,7 @@ from runner.config.bits import Bits
 from runner.config.calibration import Calibration
 from runner.config.group_size import GroupSize
 from runner.config.method import Method
+from runner.errors import UsageError
 from runner.recipe import Recipe
 
 Progress = Callable[[int, int, str], None]
@@ -27,7 +28,7 @@ class ActivationScales(Enum):
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a method can do: rows of the legality table."""
+    """What a method can do through one backend: rows of the legality table."""
 
     bits: tuple[str, ...]
     """Labels of the bits schemes it can carry out, best known first."""
@@ -48,6 +49,8 @@ class QuantizeJob:
     model_directory: Path
     checkpoint_directory: Path
     """An existing empty directory to write the checkpoint into."""
+    scratch: Path
+    """An existing empty directory for files that are not kept."""
     recipe: Recipe
     windows: list[list[int]]
     """Calibration windows of token ids, all of one length; empty without calibration."""
@@ -55,6 +58,9 @@ class QuantizeJob:
     compute_dtype: str
     """Torch dtype name in which forward passes run."""
     trust_remote_code: bool
+    cache: Path
+    """Downloads that are kept."""
+    threads: int
     progress: Progress
 
 
@@ -66,14 +72,34 @@ class QuantizationMethod(Protocol):
         """Dataclass of the method's knobs."""
 
     @property
-    def abilities(self) -> Abilities:
-        """What the method can do."""
+    def backends(self) -> Mapping[str, Abilities]:
+        """What the method can do, by the backend that does it; the default one first."""
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
         """The calibration the recipe really uses, or ``None`` when no text is looked at."""
 
     def quantize(self, job: QuantizeJob) -> None:
-        """Write the checkpoint. Imports its libraries itself."""
+        """Write the checkpoint, through the backend that the recipe names.
+
+        Runs in the environment that provides the backend, and imports its libraries itself.
+        """
+
+
+def abilities_of(method: Method) -> Abilities:
+    """What a configured method can do through the backend it names.
+
+    Raises:
+        UsageError: There is no such method, or it has no such backend.
+    """
+    from runner.methods import find_method
+
+    backends = find_method(method.name).backends
+    if method.backend not in backends:
+        raise UsageError(
+            f"method={method.name} has no backend {method.backend}; nearest legal choice: "
+            + " or ".join(f"method.backend={name}" for name in backends)
+        )
+    return backends[method.backend]
 
 
 def group_size_fits(abilities: Abilities, group_size: GroupSize) -> bool:

@@ -1,6 +1,7 @@
 """Four-bit floats in blocks of 64 through bitsandbytes (QLoRA, arXiv 2305.14314)."""
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from runner.config.calibration import Calibration
 from runner.config.engine import Dtype
@@ -14,6 +15,7 @@ from runner.recipe import Recipe
 class Bnb4bit(Method):
     """Knobs of bitsandbytes' 4-bit weights."""
 
+    backend: str = "bitsandbytes"
     double_quant: bool = False
     """Quantize the scales too: 0.37 bits a weight fewer (``bnb_4bit_use_double_quant``)."""
     compute_dtype: Dtype = Dtype.bfloat16
@@ -24,12 +26,16 @@ class Bnb4bitMethod:
     """NF4 and FP4 through bitsandbytes."""
 
     config = Bnb4bit
-    abilities = Abilities(
-        bits=("nf4", "fp4"),
-        group_sizes=("g64",),
-        uses_calibration=False,
-        checkpoint_format="bitsandbytes",
-        packages=bits_and_bytes.PACKAGES,
+    backends = MappingProxyType(
+        {
+            "bitsandbytes": Abilities(
+                bits=("nf4", "fp4"),
+                group_sizes=("g64",),
+                uses_calibration=False,
+                checkpoint_format="bitsandbytes",
+                packages=bits_and_bytes.PACKAGES,
+            )
+        }
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

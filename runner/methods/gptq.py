@@ -1,6 +1,7 @@
 """GPTQ: round column by column and let the rest make up for the error (arXiv 2210.17323)."""
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from runner.config.calibration import Calibration
 from runner.config.method import Method
@@ -13,6 +14,8 @@ from runner.recipe import Recipe
 class Gptq(Method):
     """Knobs of GPTQ, named as in the reference implementation."""
 
+    backend: str = "llm_compressor"
+    """``llm_compressor``, ``gptqmodel``, or the archived ``auto_gptq``."""
     sym: bool = True
     """A grid symmetric around zero; otherwise one with a zero point."""
     desc_act: bool = True
@@ -22,19 +25,39 @@ class Gptq(Method):
     """Added to the Hessian's diagonal, as a fraction of its mean."""
     block_size: int = 128
     """Columns updated together."""
+    true_sequential: bool | None = None
+    """Quantize a block's layers one after the other, each on what the rounded ones before it
+    give. ``None`` is the backend's way: llm_compressor takes a whole block at once, the others
+    do not."""
     activation_scales: ActivationScales = ActivationScales.dynamic
 
 
 class GptqMethod:
-    """GPTQ through llm-compressor."""
+    """GPTQ through llm-compressor, GPTQModel or AutoGPTQ."""
 
     config = Gptq
-    abilities = Abilities(
-        bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8"),
-        group_sizes=("per_channel", "g*"),
-        uses_calibration=True,
-        checkpoint_format="compressed-tensors",
-        packages=llm_compressor.PACKAGES,
+    backends = MappingProxyType(
+        {
+            llm_compressor.NAME: llm_compressor.abilities(
+                bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8"),
+                group_sizes=("per_channel", "g*"),
+                uses_calibration=True,
+            ),
+            "auto_gptq": Abilities(
+                bits=("w4a16", "w8a16", "w3a16", "w2a16"),
+                group_sizes=("per_channel", "g*"),
+                uses_calibration=True,
+                checkpoint_format="gptq",
+                packages=("auto-gptq", "transformers", "torch"),
+            ),
+            "gptqmodel": Abilities(
+                bits=("w4a16", "w8a16", "w3a16", "w2a16"),
+                group_sizes=("per_channel", "g*"),
+                uses_calibration=True,
+                checkpoint_format="gptq",
+                packages=("gptqmodel", "transformers", "torch"),
+            ),
+        }
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
@@ -43,27 +66,22 @@ class GptqMethod:
 
     def quantize(self, job: QuantizeJob) -> None:
         """Estimate Hessians block by block, solve, save."""
-        from llmcompressor.modifiers.quantization import GPTQModifier
-
         knobs = job.recipe.method
         assert isinstance(knobs, Gptq)
-        order = "static" if knobs.desc_act else None
-        scheme = llm_compressor.build_scheme(
+        if knobs.backend == "llm_compressor":
+            llm_compressor.compress(job, [llm_compressor.gptq_modifier(job, knobs)])
+            return
+        if knobs.backend == "auto_gptq":
+            from runner.backends.auto_gptq import quantize_gptq
+        else:
+            from runner.backends.gptqmodel import quantize_gptq
+        quantize_gptq(
             job,
             sym=knobs.sym,
-            observer="memoryless_minmax",
-            activation_scales=knobs.activation_scales,
-            activation_order=order,
+            desc_act=knobs.desc_act,
+            damp_percent=knobs.damp_percent,
+            true_sequential=knobs.true_sequential is not False,
         )
-        modifier = GPTQModifier(
-            config_groups={"linear": scheme},
-            ignore=knobs.ignore,
-            dampening_frac=knobs.damp_percent,
-            block_size=knobs.block_size,
-            # Left out, the modifier would put its own default over the scheme's.
-            actorder=order,
-        )
-        llm_compressor.compress(job, [modifier])
 
 
 METHOD = GptqMethod()

@@ -3,22 +3,40 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from runner.config.bits import NumberFormat, NumberType
 from runner.config.calibration import Calibration
 from runner.config.group_size import Granularity
-from runner.methods.base import ActivationScales, Progress, QuantizeJob
+from runner.methods.base import Abilities, ActivationScales, Progress, QuantizeJob
 from runner.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
 
+    from runner.methods.gptq import Gptq
+
+NAME = "llm_compressor"
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
 INTEGER_WEIGHTS = tuple(f"w{bits}a16" for bits in (8, 4, 3, 2, 5, 6, 7))
 _FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
+
+
+def abilities(
+    bits: tuple[str, ...], group_sizes: tuple[str, ...], uses_calibration: bool
+) -> Abilities:
+    """Abilities through llm-compressor, which always writes compressed-tensors."""
+    return Abilities(bits, group_sizes, uses_calibration, "compressed-tensors", PACKAGES)
+
+
+def only_backend(
+    bits: tuple[str, ...], group_sizes: tuple[str, ...], uses_calibration: bool
+) -> Mapping[str, Abilities]:
+    """The backends of a method that llm-compressor alone carries out."""
+    return MappingProxyType({NAME: abilities(bits, group_sizes, uses_calibration)})
 
 
 def build_scheme(
@@ -26,7 +44,7 @@ def build_scheme(
     *,
     sym: bool,
     observer: str,
-    activation_scales: ActivationScales,
+    activation_scales: ActivationScales = ActivationScales.dynamic,
     activation_order: str | None = None,
 ) -> Any:
     """The compressed-tensors scheme of a recipe.
@@ -57,6 +75,28 @@ def build_scheme(
             symmetric=True,
         )
     return QuantizationScheme(targets=["Linear"], weights=weights, input_activations=activations)
+
+
+def gptq_modifier(job: QuantizeJob, knobs: "Gptq") -> Any:
+    """llm-compressor's GPTQ, set up as ``knobs`` say."""
+    from llmcompressor.modifiers.quantization import GPTQModifier
+
+    order = "static" if knobs.desc_act else None
+    scheme = build_scheme(
+        job,
+        sym=knobs.sym,
+        observer="memoryless_minmax",
+        activation_scales=knobs.activation_scales,
+        activation_order=order,
+    )
+    return GPTQModifier(
+        config_groups={"linear": scheme},
+        ignore=knobs.ignore,
+        dampening_frac=knobs.damp_percent,
+        block_size=knobs.block_size,
+        # Left out, the modifier would put its own default over the scheme's.
+        actorder=order,
+    )
 
 
 def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
@@ -127,15 +167,17 @@ def store_in_dtype(checkpoint: Path, dtype: "torch.dtype") -> None:
             metadata = tensors.metadata()
             content = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
         for name, tensor in content.items():
-            if tensor.dtype is torch.float32:
+            # A global scale holds the range that a narrower type's scales do not have.
+            if tensor.dtype is torch.float32 and not name.endswith("global_scale"):
                 content[name] = tensor.to(dtype)
         save_file(content, path, metadata=metadata)
     config_path = checkpoint / "config.json"
     config = json.loads(config_path.read_text())
     config["dtype"] = str(dtype).removeprefix("torch.")
     for group in config.get("quantization_config", {}).get("config_groups", {}).values():
-        # It only guided the rounding; readers of other versions do not know the value.
-        group["weights"].pop("scale_dtype", None)
+        # A 16-bit type only guided the rounding; readers of other versions do not know it.
+        if "float8" not in str(group["weights"].get("scale_dtype")):
+            group["weights"].pop("scale_dtype", None)
     config_path.write_text(json.dumps(config, indent=2) + "\n")
 
 

@@ -1,6 +1,7 @@
 """LLM.int8(): int8 products, with outlier columns kept in 16 bits (arXiv 2208.07339)."""
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from runner.config.calibration import Calibration
 from runner.config.method import Method
@@ -13,6 +14,7 @@ from runner.recipe import Recipe
 class LlmInt8(Method):
     """Knobs of LLM.int8()."""
 
+    backend: str = "bitsandbytes"
     threshold: float = 6.0
     """Columns with an activation above this are computed in 16 bits (``llm_int8_threshold``)."""
 
@@ -21,12 +23,16 @@ class LlmInt8Method:
     """LLM.int8() through bitsandbytes."""
 
     config = LlmInt8
-    abilities = Abilities(
-        bits=("w8a8",),
-        group_sizes=("per_channel",),
-        uses_calibration=False,
-        checkpoint_format="bitsandbytes",
-        packages=bits_and_bytes.PACKAGES,
+    backends = MappingProxyType(
+        {
+            "bitsandbytes": Abilities(
+                bits=("w8a8",),
+                group_sizes=("per_channel",),
+                uses_calibration=False,
+                checkpoint_format="bitsandbytes",
+                packages=bits_and_bytes.PACKAGES,
+            )
+        }
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

@@ -1,5 +1,8 @@
 """No quantization: the model as it is, or cast to another float type."""
 
+from dataclasses import dataclass
+from types import MappingProxyType
+
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods.base import Abilities, QuantizeJob
@@ -8,16 +11,27 @@ from runner.recipe import Recipe
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
+@dataclass
+class Cast(Method):
+    """No knobs."""
+
+    backend: str = "transformers"
+
+
 class NoneMethod:
     """Keeps every weight, in the float type that ``bits`` names."""
 
-    config = Method
-    abilities = Abilities(
-        bits=tuple(_DTYPES),
-        group_sizes=("per_tensor", "per_channel", "g*"),
-        uses_calibration=False,
-        checkpoint_format="",
-        packages=("transformers", "torch"),
+    config = Cast
+    backends = MappingProxyType(
+        {
+            "transformers": Abilities(
+                bits=tuple(_DTYPES),
+                group_sizes=("per_tensor", "per_channel", "g*"),
+                uses_calibration=False,
+                checkpoint_format="float",
+                packages=("transformers", "torch"),
+            )
+        }
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

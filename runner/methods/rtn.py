@@ -6,7 +6,7 @@ from enum import Enum
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods import llm_compressor
-from runner.methods.base import Abilities, ActivationScales, QuantizeJob
+from runner.methods.base import ActivationScales, QuantizeJob
 from runner.recipe import Recipe
 
 
@@ -23,6 +23,7 @@ class Observer(Enum):
 class Rtn(Method):
     """Knobs of round to nearest."""
 
+    backend: str = "llm_compressor"
     sym: bool = True
     """A grid symmetric around zero; otherwise one with a zero point."""
     observer: Observer = Observer.minmax
@@ -33,12 +34,10 @@ class RtnMethod:
     """Round to nearest through llm-compressor."""
 
     config = Rtn
-    abilities = Abilities(
-        bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8", "fp8_e4m3"),
+    backends = llm_compressor.only_backend(
+        bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8", "fp8_e4m3", "fp8_e4m3_a16"),
         group_sizes=("per_tensor", "per_channel", "g*"),
         uses_calibration=False,
-        checkpoint_format="compressed-tensors",
-        packages=llm_compressor.PACKAGES,
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

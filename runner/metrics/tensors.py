@@ -1,7 +1,8 @@
-"""What a checkpoint's tensors are made of, read from safetensors headers without loading them."""
+"""What a checkpoint's tensors are made of, read from file headers without loading them."""
 
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,12 @@ def report_tensors(directory: Path) -> TensorReport:
     )
 
 
+def weight_file_bytes(directory: Path) -> int:
+    """Size of a checkpoint's weight files."""
+    patterns = ("*.safetensors", "*.gguf")
+    return sum(path.stat().st_size for pattern in patterns for path in directory.glob(pattern))
+
+
 def bits_per_weight(model: Path, checkpoint: Path) -> float:
     """Stored bits per weight of the layers that were quantized.
 
@@ -56,6 +63,9 @@ def bits_per_weight(model: Path, checkpoint: Path) -> float:
     points, codebooks) is counted. Without any such layer: bits per weight of the matrices.
     """
     original, stored = _headers(model), _headers(checkpoint)
+    if any(checkpoint.glob("*.gguf")):
+        blocks = [h for name, h in stored.items() if _GGUF_MATRIX.fullmatch(name)]
+        return 8 * sum(h.bytes for h in blocks) / sum(h.elements for h in blocks)
     weights = bits = 0
     for name, header in original.items():
         if not name.endswith(".weight"):
@@ -74,12 +84,15 @@ def bits_per_weight(model: Path, checkpoint: Path) -> float:
     return bits / weights
 
 
+_GGUF_MATRIX = re.compile(r"blk\.\d+\.(attn|ffn)_(?!norm)\w+\.weight")
 _FLOATS = {"BF16", "F16", "F32", "F64"}
 
 
 def _headers(directory: Path) -> dict[str, _Header]:
     """Header of every tensor; format: https://github.com/huggingface/safetensors."""
     headers: dict[str, _Header] = {}
+    for path in sorted(directory.glob("*.gguf")):
+        headers |= _gguf_headers(path)
     for path in sorted(directory.glob("*.safetensors")):
         with path.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
@@ -89,3 +102,14 @@ def _headers(directory: Path) -> dict[str, _Header]:
                 begin, end = entry["data_offsets"]
                 headers[name] = _Header(entry["dtype"], math.prod(entry["shape"]), end - begin)
     return headers
+
+
+def _gguf_headers(path: Path) -> dict[str, _Header]:
+    import gguf
+
+    return {
+        str(tensor.name): _Header(
+            tensor.tensor_type.name, int(tensor.n_elements), int(tensor.n_bytes)
+        )
+        for tensor in gguf.GGUFReader(path).tensors
+    }

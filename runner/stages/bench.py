@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from runner.config.bench import Bench
-from runner.engines import find_engine
-from runner.engines.base import Footprint, LoadedModel, LoadSpec
+from runner.engines.base import Footprint, LoadedModel
+from runner.engines.loading import LoadRequest, load
 from runner.metrics.memory import process_memory_bytes
 from runner.metrics.statistics import Summary, summarise
+from runner.metrics.tensors import weight_file_bytes
 from runner.worker.job import StageContext
 
 
@@ -17,11 +17,7 @@ from runner.worker.job import StageContext
 class BenchRequest:
     """A checkpoint, an engine and the load to put on it."""
 
-    checkpoint: Path
-    engine: str
-    device: str
-    dtype: str
-    trust_remote_code: bool
+    subject: LoadRequest
     load: Bench
     bandwidth_bytes_per_second: float | None
     """Measured memory bandwidth of the device; ``None`` when it was not measured."""
@@ -75,9 +71,7 @@ class BenchStage:
         context.progress(0, steps, "loading the checkpoint")
         before = process_memory_bytes().resident
         start = time.perf_counter()
-        model = find_engine(request.engine).load(
-            LoadSpec(request.checkpoint, request.device, request.dtype, request.trust_remote_code)
-        )
+        model = load(request.subject, context.threads)
         load_seconds = time.perf_counter() - start
         resident = process_memory_bytes().resident - before
         footprint = model.footprint()
@@ -91,22 +85,22 @@ class BenchStage:
         batches = [
             _measure(model, size, request, footprint, tick) for size in request.load.batch_sizes
         ]
-        return BenchResult(
-            engine=request.engine,
-            device=request.device,
-            dtype=request.dtype,
+        result = BenchResult(
+            engine=request.subject.engine["name"],
+            device=request.subject.device,
+            dtype=request.subject.dtype,
             prompt_tokens=request.load.prompt_tokens,
             new_tokens=request.load.new_tokens,
             load_seconds=load_seconds,
-            checkpoint_bytes=sum(
-                path.stat().st_size for path in request.checkpoint.glob("*.safetensors")
-            ),
+            checkpoint_bytes=weight_file_bytes(request.subject.checkpoint),
             resident_memory_bytes=resident,
             peak_memory_bytes=process_memory_bytes().peak,
             device_peak_memory_bytes=model.device_memory_peak_bytes(),
             footprint=footprint,
             batches=batches,
         )
+        model.close()
+        return result
 
 
 def _measure(

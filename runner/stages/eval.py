@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.engines import find_engine
-from runner.engines.base import LoadSpec
+from runner.engines.loading import LoadRequest, load
 from runner.errors import StageError
 from runner.metrics.perplexity import (
     Perplexity,
@@ -14,7 +13,7 @@ from runner.metrics.perplexity import (
     perplexity,
     perplexity_change,
 )
-from runner.texts.windows import leading_windows, token_ids
+from runner.texts.windows import leading_windows
 from runner.worker.job import StageContext
 
 if TYPE_CHECKING:
@@ -28,16 +27,12 @@ LOSSES_FILE = "token_losses.npy"
 class EvalRequest:
     """A checkpoint, a text, and the baseline to compare with."""
 
-    checkpoint: Path
+    load: LoadRequest
     tokenizer_directory: Path
     """The unquantized model's: every recipe is scored on the same tokens."""
     text_directory: Path
     context_length: int
     windows: int
-    engine: str
-    device: str
-    dtype: str
-    trust_remote_code: bool
     baseline_directory: Path | None
     """Result of the unquantized model's evaluation; ``None`` for that one itself."""
 
@@ -65,20 +60,22 @@ class EvalStage:
 
         import numpy as np
 
-        ids = token_ids(
-            request.text_directory, request.tokenizer_directory, request.trust_remote_code
+        windows = leading_windows(
+            request.text_directory,
+            request.tokenizer_directory,
+            request.context_length,
+            request.windows,
+            request.load.trust_remote_code,
         )
-        windows = leading_windows(ids, request.context_length, request.windows)
         context.progress(0, len(windows), "loading the checkpoint")
-        model = find_engine(request.engine).load(
-            LoadSpec(request.checkpoint, request.device, request.dtype, request.trust_remote_code)
-        )
+        model = load(request.load, context.threads)
         start = time.perf_counter()
         losses = []
         for window in windows:
             losses.append(model.token_losses(window))
             context.progress(len(losses), len(windows), "scoring windows")
         seconds = time.perf_counter() - start
+        model.close()
         token_losses = np.stack(losses).astype(np.float32)
         if not np.isfinite(token_losses).all():
             raise StageError("the checkpoint is broken: it gives losses that are not finite")

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
 from runner.methods import find_method
-from runner.methods.base import QuantizeJob
-from runner.metrics.tensors import TensorReport, bits_per_weight, report_tensors
+from runner.methods.base import QuantizeJob, abilities_of
+from runner.metrics.tensors import TensorReport, bits_per_weight, report_tensors, weight_file_bytes
 from runner.recipe import Recipe, recipe_from_json
+from runner.stages.check import CheckResult
 from runner.texts.windows import sampled_windows, token_ids
 from runner.worker.job import StageContext
 
@@ -51,8 +53,10 @@ class QuantizeResult:
     bits_per_parameter: float
     """The same over every parameter of the model."""
     checkpoint_bytes: int
-    """Size of the safetensors files."""
+    """Size of the safetensors or GGUF files."""
     tensors: TensorReport
+    check: CheckResult | None = None
+    """What reloading it gave; added once the checkpoint has been inspected."""
 
 
 class QuantizeStage:
@@ -70,28 +74,32 @@ class QuantizeStage:
         windows = _calibration_windows(request, recipe)
         directory = context.output / DIRECTORY
         directory.mkdir()
-        method.quantize(
-            QuantizeJob(
-                model_directory=request.model_directory,
-                checkpoint_directory=directory,
-                recipe=recipe,
-                windows=windows,
-                device=request.device,
-                compute_dtype=request.compute_dtype,
-                trust_remote_code=request.trust_remote_code,
-                progress=context.progress,
+        with tempfile.TemporaryDirectory(dir=context.output, prefix="scratch-") as scratch:
+            method.quantize(
+                QuantizeJob(
+                    model_directory=request.model_directory,
+                    checkpoint_directory=directory,
+                    scratch=Path(scratch),
+                    recipe=recipe,
+                    windows=windows,
+                    device=request.device,
+                    compute_dtype=request.compute_dtype,
+                    trust_remote_code=request.trust_remote_code,
+                    cache=context.cache,
+                    threads=context.threads,
+                    progress=context.progress,
+                )
             )
-        )
         original = report_tensors(request.model_directory)
         tensors = report_tensors(directory)
         if tensors.bytes == 0:
-            raise StageError(f"{recipe.label} wrote no safetensors file")
+            raise StageError(f"{recipe.label} wrote no weights")
         # Files are world-readable like any other result, whatever a library's default is.
         for path in directory.iterdir():
             path.chmod(0o644)
         return QuantizeResult(
             recipe=request.recipe,
-            checkpoint_format=method.abilities.checkpoint_format or "float",
+            checkpoint_format=abilities_of(recipe.method).checkpoint_format,
             versions=request.versions,
             device=request.device,
             compute_dtype=request.compute_dtype,
@@ -100,7 +108,7 @@ class QuantizeStage:
             calibration_sha256=_digest(windows) if windows else None,
             bits_per_weight=bits_per_weight(request.model_directory, directory),
             bits_per_parameter=8 * tensors.bytes / original.parameters,
-            checkpoint_bytes=sum(p.stat().st_size for p in directory.glob("*.safetensors")),
+            checkpoint_bytes=weight_file_bytes(directory),
             tensors=tensors,
         )
 

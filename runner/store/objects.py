@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from runner.store.files import sha256_of_json
+from runner.store.files import sha256_of_json, write_json_atomically
 
 RESULT_FILE = "result.json"
 
@@ -64,15 +64,26 @@ class ObjectStore:
             return None
         return content
 
+    def clear_leftovers(self) -> None:
+        """Delete unfinished work of processes that were killed: that whose lock is free."""
+        for work in (self.root / "staging").glob("*-*-*"):
+            stage, key, _ = work.name.split("-", 2)
+            address = Address(stage, key)
+            with contextlib.suppress(Timeout), FileLock(self._lock(address), timeout=0):
+                shutil.rmtree(work, ignore_errors=True)
+
+    def _lock(self, address: Address) -> Path:
+        path = self.root / "locks" / f"{address.stage}-{address.key}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     @contextlib.contextmanager
     def locked(self, address: Address, on_wait: Callable[[], None]) -> Iterator[None]:
         """Hold the key's lock. The operating system frees it when its holder dies.
 
         ``on_wait`` is called once when another process has it.
         """
-        path = self.root / "locks" / f"{address.stage}-{address.key}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        lock = FileLock(self._lock(address))
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -108,3 +119,12 @@ class ObjectStore:
                 work.rename(place)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def add_finding(directory: Path, stage: str) -> None:
+    """Move what a second stage found in ``<stage>.json`` into the unfinished result's field."""
+    path, beside = directory / RESULT_FILE, directory / f"{stage}.json"
+    content = json.loads(path.read_text("utf-8"))
+    content["result"][stage] = json.loads(beside.read_text("utf-8"))["result"]
+    write_json_atomically(path, content)
+    beside.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 from runner.serialise import from_json, to_json
 from runner.store.files import write_json_atomically
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Status(Enum):
@@ -33,6 +33,10 @@ class StageRecord:
     key: str
     reused: bool
     seconds: float
+    environment: str
+    """Where it ran."""
+    versions: dict[str, str]
+    """Of the packages that determine its result."""
     result: dict[str, Any]
 
 
@@ -44,6 +48,7 @@ class RunRecord:
     run: str
     label: str
     model: str
+    engine: str
     status: Status
     reason: str | None
     started: str
@@ -52,10 +57,13 @@ class RunRecord:
     overrides: list[str]
     config: dict[str, Any]
     """The resolved configuration, secrets masked."""
+    unquantized_bits: float | None = None
+    """Bits per weight of the model before quantization."""
     warnings: list[str] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
     log_tail: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    """Of the control process; what a stage ran with is told with the stage."""
     host: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 

@@ -12,6 +12,7 @@ from typing import Any
 from runner.errors import StageError
 
 DOCUMENTS_FILE = "documents.jsonl"
+_CUT_TOKENS = 64
 
 
 def write_documents(directory: Path, documents: list[str]) -> None:
@@ -22,25 +23,53 @@ def write_documents(directory: Path, documents: list[str]) -> None:
 
 def token_ids(text_directory: Path, model_directory: Path, trust_remote_code: bool) -> list[int]:
     """Tokens of a whole text: its documents joined by blank lines, tokenized once."""
+    tokenizer = _tokenizer(model_directory, trust_remote_code)
+    return _encode(tokenizer, _documents(text_directory))
+
+
+def _tokenizer(directory: Path, trust_remote_code: bool) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(
-        model_directory, trust_remote_code=trust_remote_code
-    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
     # The text is longer than the model's context on purpose; it is cut right after.
     tokenizer.model_max_length = 10**12
+    return tokenizer
+
+
+def _documents(text_directory: Path) -> list[str]:
     with (text_directory / DOCUMENTS_FILE).open(encoding="utf-8") as stream:
-        documents = [json.loads(line) for line in stream]
+        return [json.loads(line) for line in stream]
+
+
+def _encode(tokenizer: Any, documents: list[str]) -> list[int]:
     ids: list[int] = tokenizer("\n\n".join(documents))["input_ids"]
     return ids
 
 
-def leading_windows(ids: list[int], length: int, count: int) -> list[list[int]]:
-    """The first ``count`` disjoint windows.
+def leading_windows(
+    text_directory: Path,
+    tokenizer_directory: Path,
+    length: int,
+    count: int,
+    trust_remote_code: bool,
+) -> list[list[int]]:
+    """The first ``count`` disjoint windows of a text.
+
+    Only as many documents are tokenized as are needed, and some more: where a text is cut
+    off, its last tokens may differ from those of the whole.
 
     Raises:
         StageError: The text is too short.
     """
+    tokenizer = _tokenizer(tokenizer_directory, trust_remote_code)
+    documents = _documents(text_directory)
+    needed = length * count + _CUT_TOKENS
+    taken = 1
+    while True:
+        ids = _encode(tokenizer, documents[:taken])
+        if taken >= len(documents) or len(ids) >= needed:
+            break
+        taken = min(len(documents), taken * 2)
     _require(ids, length, count)
     return [ids[i * length : (i + 1) * length] for i in range(count)]
 

@@ -16,7 +16,6 @@ from runner.metrics.memory import process_memory_bytes, reset_peak_memory
 from runner.serialise import from_json, to_json
 from runner.stages import find_stage
 from runner.store.files import write_json_atomically
-from runner.store.objects import RESULT_FILE
 from runner.worker.protocol import Job
 
 _PR_SET_PDEATHSIG = 1
@@ -81,7 +80,7 @@ def _run(job: Job, events: int) -> None:
     result = stage.run(from_json(stage.request, job.request), context)
     memory = process_memory_bytes()
     write_json_atomically(
-        Path(job.output) / RESULT_FILE,
+        Path(job.output) / job.result_file,
         {
             "stage": job.stage,
             "schema_version": stage.schema_version,

@@ -4,16 +4,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from runner.config.environment import Environment
+from runner.environments.ready import ReadyEnvironment
 from runner.errors import StageError
-from runner.paths import package_root
+from runner.paths import import_path
 from runner.worker.protocol import Job
 
 _TAIL_LINES = 20
@@ -39,9 +38,10 @@ class WorkerFailed(StageError):
 class WorkerPool:
     """Warm servers by interpreter. Use as a context manager: leaving it ends them all."""
 
-    def __init__(self, logs: Path) -> None:
-        """Write the servers' logs below ``logs``."""
+    def __init__(self, logs: Path, cache: Path) -> None:
+        """Write the servers' logs below ``logs``, and what they share below ``cache``."""
         self._logs = logs
+        self._cache = cache
         self._servers: dict[str, _Server] = {}
 
     def __enter__(self) -> "WorkerPool":
@@ -52,17 +52,18 @@ class WorkerPool:
             server.stop()
         self._servers.clear()
 
-    def run(self, environment: Environment, job: Job, on_event: Callable[[Event], None]) -> None:
+    def run(
+        self, environment: ReadyEnvironment, job: Job, on_event: Callable[[Event], None]
+    ) -> None:
         """Carry out a job; returns when its result has been written.
 
         Raises:
             WorkerFailed: The job's process raised, crashed or was killed.
         """
-        python = environment.python or sys.executable
-        server = self._servers.get(python)
+        server = self._servers.get(environment.name)
         if server is None or not server.alive:
-            server = _Server(python, environment.preload, self._logs)
-            self._servers[python] = server
+            server = _Server(environment, self._logs, self._cache)
+            self._servers[environment.name] = server
         try:
             server.run(job, on_event)
         except BaseException:
@@ -72,16 +73,22 @@ class WorkerPool:
 
 
 class _Server:
-    def __init__(self, python: str, preload: list[str], logs: Path) -> None:
+    def __init__(self, environment: ReadyEnvironment, logs: Path, cache: Path) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self._log = logs / f"server-{uuid.uuid4().hex[:8]}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [python, "-m", "runner.worker.server", *preload],
+                [
+                    environment.python,
+                    "-m",
+                    "runner.worker.server",
+                    f"--shims={','.join(environment.shims)}",
+                    *environment.preload,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=_worker_environment(python),
+                env=_worker_environment(environment, cache),
                 # Ctrl-C reaches the control process alone, which then ends its workers.
                 start_new_session=True,
             )
@@ -144,14 +151,14 @@ class _Server:
         raise WorkerFailed(message, tail)
 
 
-def _worker_environment(python: str) -> dict[str, str]:
-    environment = dict(os.environ)
+def _worker_environment(chosen: ReadyEnvironment, cache: Path) -> dict[str, str]:
+    environment = {**os.environ, **chosen.variables}
     # The worker decides about threads after its fork; tokenizers warn about forks otherwise.
     environment["TOKENIZERS_PARALLELISM"] = "false"
     environment["HF_HUB_DISABLE_TELEMETRY"] = "1"
     environment["PYTHONUNBUFFERED"] = "1"
-    if python != sys.executable:
-        environment["PYTHONPATH"] = str(package_root())
+    if not chosen.is_control:
+        environment["PYTHONPATH"] = str(import_path(cache))
     return environment
 
 

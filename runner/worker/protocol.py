@@ -23,7 +23,8 @@ class Job:
     request: dict[str, object]
     """JSON form of the stage's request."""
     output: str
-    """Staging directory; the job writes ``result.json`` there."""
+    """Staging directory; the job writes ``result_file`` there."""
+    result_file: str
     cache: str
     """Directory for downloads."""
     log: str

@@ -1,6 +1,7 @@
 """The warm parent of workers: imports an environment's modules once and forks a child a job.
 
-Run as ``python -m runner.worker.server MODULE…``. It does no numerical work itself: a
+Run as ``python -m runner.worker.server --shims=SHIM,… MODULE…``. It does no numerical work
+itself: a
 process that has started threads of a numerical library must not fork.
 """
 
@@ -24,7 +25,10 @@ def main() -> None:
     events = os.dup(1)
     # Libraries that print while they are imported must not disturb the event stream.
     os.dup2(2, 1)
-    for name in sys.argv[1:]:
+    shims, *modules = sys.argv[1:]
+    for name in filter(None, shims.removeprefix("--shims=").split(",")):
+        importlib.import_module(f"runner.shims.{name}").apply()
+    for name in modules:
         importlib.import_module(name)
     send(events, event="ready", pid=os.getpid())
     pending = b""

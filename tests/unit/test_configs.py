@@ -1,20 +1,27 @@
 """What ships in conf/ and sweeps/ composes into the typed configuration, and mistakes do not."""
 
+import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from runner.api import run
 from runner.compose import register
 from runner.config.bits import NumberType
 from runner.config.calibration import Calibration
+from runner.config.environment import Environment
 from runner.config.group_size import Granularity
 from runner.config.hardware import Hardware
 from runner.config.model import Model, ModelKind
 from runner.config.root import Config, StageName
+from runner.environments.create import constraints_file
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.paths import conf_dir, sweeps_dir
@@ -60,10 +67,46 @@ def test_every_option_composes(option: str, composed: Compose) -> None:
         assert config.group_size.label == name
     elif group == "method":
         assert type(config.method) is find_method(name).config
+    elif group == "environment":
+        assert config.environment[name].name == name
+        check_environment(config.environment[name])
     elif group not in ("eval", "bench") and name != "hub":
         assert getattr(config, group).name == name
     check_dimensions(config.model)
     check_limits(config.hardware)
+
+
+def check_environment(environment: Environment) -> None:
+    """Everything is pinned, and everything it names is there."""
+    path = constraints_file(environment)
+    pinned = {
+        canonicalize_name(Requirement(line).name)
+        for line in (path.read_text().splitlines() if path else ())
+        if not line.startswith("#")
+    }
+    for text in environment.requirements:
+        requirement = Requirement(text)
+        exact = any(s.operator == "==" for s in requirement.specifier)
+        assert exact or canonicalize_name(requirement.name) in pinned, f"{text} is not pinned"
+    for shim in environment.shims:
+        module = importlib.import_module(f"runner.shims.{shim}")
+        assert re.search(r"\d+\.\d+", module.__doc__ or ""), "says which version it is for"
+        assert callable(module.apply)
+    assert set(environment.accelerators) <= {"cpu", "cuda"}
+    assert environment.provides
+    assert environment.self_test
+
+
+def test_the_default_environment_is_what_set_up_installs() -> None:
+    """Made apart or adopted, it has the same versions."""
+
+    def lines(path: Path) -> set[str]:
+        return {line for line in path.read_text().splitlines() if not line.startswith("#")}
+
+    constraints = lines(conf_dir().parent / "constraints.txt")
+    default = yaml.safe_load((conf_dir() / "environment" / "default.yaml").read_text())
+    assert lines(conf_dir() / "environment" / "default.txt") <= constraints
+    assert set(default["requirements"]) <= constraints
 
 
 def check_dimensions(model: Model) -> None:

@@ -11,7 +11,7 @@ import pytest
 from runner.config.root import Config
 from runner.errors import UsageError
 from runner.experiment.facts import gather_facts
-from runner.hardware.detect import Machine
+from runner.hardware.detect import Gpu, Machine
 from runner.legality.check import check
 from runner.legality.verdict import Severity, Verdict
 
@@ -64,9 +64,13 @@ ILLEGAL = [
     ("group_size=g128", "o_proj (576), gate/up_proj (576); sizes that fit: g64, g32, g16", "g64"),
     ("group_size.size=100", "down_proj (1536)", "group_size=g64"),
     ("method=none bits=w8a16", "keeps the weights as they are", "bits=bf16"),
-    ("method=none bits=w8a16", "bits=w8a16 asks for more", "method=gptq or method=rtn for w8a16"),
-    ("method=gptq bits=nf4", "method=gptq cannot make nf4", "bits=w4a16, or method=bnb_4bit"),
-    ("method=bnb_4bit bits=w4a16", "it makes nf4, fp4", "bits=nf4, or method=gptq or method=rtn"),
+    ("method=none bits=w8a16", "bits=w8a16 asks for more", "method=rtn for w8a16"),
+    (
+        "method=gptq bits=nf4",
+        "method=gptq through llm_compressor cannot make nf4",
+        "bits=w4a16, or method=bnb_4bit",
+    ),
+    ("method=bnb_4bit bits=w4a16", "it makes nf4, fp4", "bits=nf4, or method=awq or method=gguf"),
     ("method=llm_int8 bits=w4a16", "cannot make w4a16", "bits=w8a8"),
     ("bits.weight.num_bits=11", "no int format of 11 bits", "bits.weight.num_bits=8"),
     ("bits.weight.num_bits=1", "no int format of 1 bits", "bits.weight.num_bits=2"),
@@ -102,6 +106,25 @@ ILLEGAL = [
     ("stages=[]", "nothing to do", "stages=[quantize,eval,bench]"),
     ("stages=[eval] method=gptq", "stages leaves out quantize", "add quantize to stages"),
     ("stages=[eval] bits.weight.num_bits=3", "bits describes a recipe", "drop the recipe"),
+    ("method.backend=exllama", "has no backend exllama", "method.backend=llm_compressor"),
+    ("method.true_sequential=true", "whole block at once", "method.backend=auto_gptq"),
+    ("method=awq method.clip=true", "search narrower ranges", "method.backend=autoawq"),
+    ("method=awq method.backend=autoawq bits=w3a16", "through autoawq cannot", "bits=w4a16"),
+    (
+        "method=awq method.backend=autoawq method.zero_point=false",
+        "with a zero point only",
+        "method.backend=llm_compressor",
+    ),
+    ("method=smoothquant method.strength=2", "share between 0 and 1", "method.strength=0.8"),
+    ("method=smoothquant bits=w4a16", "it makes w8a8", "bits=w8a8"),
+    ("method=mxfp4 group_size=g64", "does not scale weights g64", "group_size=g32"),
+    ("method=bnb_4bit engine=vllm", "not bitsandbytes", "engine=hf"),
+    ("method=bnb_4bit engine=llama_cpp", "bitsandbytes", "engine=hf"),
+    ("method=gguf engine=vllm", "not gguf", "engine=hf or engine=llama_cpp"),
+    ("method=rtn bits=w3a16 engine=vllm", "not of w3a16", "engine=hf"),
+    ("method=none engine=vllm engine.quantization=fp8", "on GPUs only", "quantization=null"),
+    ("method=none engine=vllm engine.tensor_parallel_size=2", "1 device", "parallel_size=1"),
+    ("engine.environment=mine", "which is not there", "engine.environment=null"),
     ("model=llama31_70b", "about 282 GB", "model=smollm2_135m to try"),
     ("model=llama31_70b stages=[bench]", "this machine has 24 GB of memory", "more memory"),
 ]
@@ -241,3 +264,35 @@ def test_files_that_are_not_there(
     group = override.partition(".")[0]
     with pytest.raises(UsageError, match=said):
         judge(composed, cpu, [f"{group}=local", override])
+
+
+PRODUCTION = [
+    "model=llama31_70b",
+    "method=none",
+    "engine=vllm",
+    "engine.quantization=fp8",
+    "engine.tensor_parallel_size=2",
+    "engine.kv_cache_dtype=fp8",
+    "hardware=h100_sxm",
+    "stages=[eval,bench]",
+]
+
+
+def test_a_70b_model_in_fp8_on_two_h100(composed: Compose, cpu: Machine) -> None:
+    card = Gpu("NVIDIA H100 80GB HBM3", 85_000_000_000, "9.0", "GPU-0")
+    server = Machine(**{**vars(cpu), "gpus": (card, card)})
+    assert illegal_ones(judge(composed, server, PRODUCTION)) == []
+    single = Machine(**{**vars(cpu), "gpus": (card,)})
+    reasons = " ".join(
+        verdict.reason for verdict in illegal_ones(judge(composed, single, PRODUCTION))
+    )
+    assert "tensor_parallel_size=2 needs as many GPUs; this machine has 1 GPUs" in reasons
+    refused = " ".join(v.reason for v in illegal_ones(judge(composed, cpu, PRODUCTION)))
+    assert "no h100_sxm" in refused
+    assert "tensor_parallel_size=2 needs as many GPUs" in refused
+    assert "needs about 35 GB to load" in refused
+
+
+def test_llama_cpp_has_no_environment_for_gpus(composed: Compose, gpu: Machine) -> None:
+    (found,) = illegal_ones(judge(composed, gpu, ["method=gguf", "engine=llama_cpp"]))
+    assert "has no environment for cuda, only for cpu: engine.device=cpu" in found.reason

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.config.root import Config
+from runner.engines.loading import LoadRequest
 from runner.methods.base import ActivationScales
 from runner.methods.gptq import Gptq
 from runner.recipe import Recipe, recipe_from_json
@@ -18,15 +19,18 @@ pytestmark = pytest.mark.unit
 
 def test_a_request_with_paths_and_none() -> None:
     request = EvalRequest(
-        checkpoint=Path("/a"),
+        load=LoadRequest(
+            checkpoint=Path("/a"),
+            checkpoint_format="gptq",
+            engine={"name": "hf"},
+            device="cpu",
+            dtype="auto",
+            trust_remote_code=False,
+        ),
         tokenizer_directory=Path("/b"),
         text_directory=Path("/c"),
         context_length=512,
         windows=16,
-        engine="hf",
-        device="cpu",
-        dtype="auto",
-        trust_remote_code=False,
         baseline_directory=None,
     )
     assert from_json(EvalRequest, json.loads(json.dumps(to_json(request)))) == request
@@ -43,13 +47,15 @@ def test_a_recipe_keeps_its_methods_own_knobs(composed: Callable[..., Config]) -
 
 
 def test_a_whole_configuration(composed: Callable[..., Config]) -> None:
-    config = composed("method=none")
-    assert from_json(Config, json.loads(json.dumps(to_json(config)))) == config
+    content = json.loads(json.dumps(to_json(composed("method=awq", "engine=hf"))))
+    assert content["method"]["duo_scaling"] is True
+    assert content["engine"]["device"] == "auto"
+    assert "autoawq" in content["environment"]["legacy"]["provides"]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"windows": "lots"}, "windows"), ({"windows": None}, "windows"), ({"x": 1}, "checkpoint")],
+    [({"windows": "lots"}, "windows"), ({"windows": None}, "windows"), ({"x": 1}, "load")],
 )
 def test_a_wrong_value_is_refused_by_name(change: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):

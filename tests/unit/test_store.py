@@ -171,6 +171,7 @@ def record(sweep: str, run: str, **changes: object) -> RunRecord:
     plain = {
         "label": "gptq-w4a16-g64",
         "model": "tiny",
+        "engine": "hf",
         "status": Status.ok,
         "reason": None,
         "started": "2026-01-01T00:00:00+00:00",
@@ -182,7 +183,9 @@ def record(sweep: str, run: str, **changes: object) -> RunRecord:
 
 
 def test_records_come_back_equal_and_in_order(tmp_path: Path) -> None:
-    stage = StageRecord("eval", "baseline", "abc", False, 2.0, {"perplexity": {"value": 12.5}})
+    stage = StageRecord(
+        "eval", "baseline", "abc", False, 2.0, "default", {}, {"perplexity": {"value": 12.5}}
+    )
     written = [
         record("s", "001-b", status=Status.skipped, reason="because"),
         record("s", "000-a", stages=[stage], warnings=["w"], log_tail=["line"]),

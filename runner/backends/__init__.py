@@ -1,0 +1,1 @@
+"""What methods of one library have in common: one module a backend."""

@@ -1,0 +1,124 @@
+"""Which checkpoints vLLM 0.32 has kernels for, as a table."""
+
+import json
+import platform
+from functools import cache
+
+from runner.engines.base import CheckpointFacts, LoadSpec
+
+_CHANNELS = ("per_channel", "per_tensor")
+_GROUPS = ("per_channel", "g32", "g64", "g128")
+_READS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+    ("compressed-tensors", "cpu"): {
+        "w4a16": ("per_channel", "g*"),
+        "w8a8": _CHANNELS,
+        "fp8_e4m3": _CHANNELS,
+    },
+    ("compressed-tensors", "cuda"): {
+        "w4a16": _GROUPS,
+        "w8a16": _GROUPS,
+        "w8a8": _CHANNELS,
+        "fp8_e4m3": _CHANNELS,
+        "fp8_e4m3_a16": _CHANNELS,
+        "fp4": ("g16", "g32"),
+        "fp4_a4": ("g16",),
+    },
+    ("gptq", "cpu"): {"w4a16": _GROUPS},
+    ("gptq", "cuda"): {"w4a16": _GROUPS, "w8a16": _GROUPS},
+    ("awq", "cpu"): {"w4a16": ("per_channel", "g*")},
+    ("awq", "cuda"): {"w4a16": _GROUPS},
+}
+"""Labels of bits and of group sizes; ``g*`` is any."""
+_CPU_NEEDS = {
+    "w4a16": (
+        frozenset({"avx512f"}),
+        "vLLM's kernel for 4-bit weights needs AVX-512, which this CPU lacks",
+    ),
+    # Measured: without them sums of two products saturate at 16 bits, without a word.
+    "w8a8": (
+        frozenset({"avx512_vnni", "avx_vnni", "amx_int8"}),
+        "vLLM multiplies 8-bit integers wrongly on a CPU without VNNI instructions, as this one is",
+    ),
+}
+"""Instruction sets of x86 CPUs, one of which a kernel needs, and what to say without."""
+_STORED_AS = {"pack-quantized": "w4a16", "int-quantized": "w8a8"}
+"""What compressed-tensors calls the layouts that only one of a CPU's kernels reads."""
+_FORMATS = ("float", *dict.fromkeys(name for name, _ in _READS))
+
+
+def reason_against(checkpoint: CheckpointFacts) -> str | None:
+    """Why vLLM cannot read a checkpoint, with what it reads instead; ``None`` when it can."""
+    if checkpoint.format == "float":
+        return None
+    table = _READS.get((checkpoint.format, checkpoint.device))
+    if table is None:
+        return f"vLLM reads {_either(_FORMATS)} checkpoints, not {checkpoint.format}"
+    reason = None
+    bits = "w4a16" if checkpoint.format in ("gptq", "awq") else None
+    if checkpoint.bits is not None and checkpoint.group_size is not None:
+        bits = checkpoint.bits.label
+        reason = _reason_against_scheme(checkpoint, table, bits, checkpoint.group_size.label)
+    if reason is None and checkpoint.device == "cpu":
+        reason = _reason_against_cpu(bits)
+    return reason
+
+
+def reason_against_loading(spec: LoadSpec) -> str | None:
+    """Why vLLM cannot compute with a checkpoint at hand, as its own config describes it."""
+    stored = "pack-quantized" if spec.checkpoint_format in ("gptq", "awq") else None
+    if spec.checkpoint_format == "compressed-tensors":
+        config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))
+        stored = config["quantization_config"].get("format")
+    if stored == "pack-quantized" and spec.dtype == "float32":
+        return "vLLM computes with packed integer weights in 16 bits only: engine.dtype=bfloat16"
+    return _reason_against_cpu(_STORED_AS.get(stored or "")) if spec.device == "cpu" else None
+
+
+def _reason_against_scheme(
+    checkpoint: CheckpointFacts, table: dict[str, tuple[str, ...]], bits: str, group_size: str
+) -> str | None:
+    where = "on a CPU" if checkpoint.device == "cpu" else "on a GPU"
+    if bits not in table:
+        return (
+            f"vLLM reads {checkpoint.format} checkpoints of bits={_either(tuple(table))} {where}, "
+            f"not of {bits}"
+        )
+    readable = table[bits]
+    if group_size not in readable and not ("g*" in readable and group_size.startswith("g")):
+        return (
+            f"vLLM reads {checkpoint.format} checkpoints of bits={bits} with "
+            f"group_size={_either(readable)} {where}, not with {group_size}"
+        )
+    return _reason_against_knobs(checkpoint, bits)
+
+
+def _reason_against_knobs(checkpoint: CheckpointFacts, bits: str) -> str | None:
+    symmetric_only = checkpoint.format == "gptq" or bits == "w8a8"
+    if symmetric_only and getattr(checkpoint.method, "sym", True) is False:
+        return (
+            f"vLLM reads {checkpoint.format} checkpoints of bits={bits} on a symmetric grid only: "
+            "method.sym=true"
+        )
+    version = getattr(checkpoint.method, "version", None)
+    if checkpoint.format == "awq" and version is not None and version.value != "GEMM":
+        return f"vLLM reads AWQ checkpoints of method.version=GEMM, not of {version.value}"
+    return None
+
+
+def _either(names: tuple[str, ...]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _reason_against_cpu(bits: str | None) -> str | None:
+    if bits not in _CPU_NEEDS or platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    needed, reason = _CPU_NEEDS[bits]
+    return reason if needed.isdisjoint(_instruction_sets()) else None
+
+
+@cache
+def _instruction_sets() -> frozenset[str]:
+    from runner.hardware.detect import detect
+
+    return frozenset(detect().instruction_sets)

@@ -1,0 +1,58 @@
+"""What a model occupies while vLLM holds it."""
+
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+LOADER = "quant_runner"
+"""Load format of the loader that notes sizes."""
+
+
+def register_loader() -> None:
+    """Teach vLLM a loader that notes the weights' sizes before CPU kernels take them over.
+
+    oneDNN packs weights into memory of its own, where no parameter shows them any more.
+    """
+    from vllm.model_executor.model_loader import register_model_loader
+    from vllm.model_executor.model_loader.default_loader import DefaultModelLoader
+
+    @register_model_loader(LOADER)
+    class Loader(DefaultModelLoader):  # type: ignore[misc]
+        def __init__(self, load_config: Any) -> None:
+            super().__init__(replace(load_config, load_format="safetensors"))
+
+        def load_weights(self, model: Any, model_config: Any) -> None:
+            super().load_weights(model, model_config)
+            model.loaded_sizes = {
+                name: (tensor.dtype, tensor.nbytes) for name, tensor in model.named_parameters()
+            }
+
+
+def tensor_sizes(model: Any) -> tuple[dict[str, int], int]:
+    """Bytes by dtype of a model's tensors, shared ones counted once, and of its input embedding.
+
+    Runs in the process that holds the model.
+    """
+    tensors = {}
+    for tensor in chain(model.parameters(), model.buffers()):
+        if tensor.numel():
+            tensors[tensor.data_ptr()] = (tensor.dtype, tensor.nbytes)
+    sizes: dict[str, int] = {}
+    for dtype, nbytes in chain(tensors.values(), _taken_over(model)):
+        name = str(dtype).removeprefix("torch.")
+        sizes[name] = sizes.get(name, 0) + nbytes
+    # An output embedding's class is derived from the input embedding's.
+    embeddings = [m for m in model.modules() if type(m).__name__ == "VocabParallelEmbedding"]
+    return sizes, sum(module.weight.nbytes for module in embeddings)
+
+
+def _taken_over(model: Any) -> list[tuple[Any, int]]:
+    """Dtype and size of every weight that a kernel keeps as large as it was, but elsewhere."""
+    gone = []
+    for path, noted in getattr(model, "loaded_sizes", {}).items():
+        module, _, name = path.rpartition(".")
+        left = model.get_submodule(module)._parameters
+        # A weight given another name was deleted under its old one and is among the others.
+        if name in left and (left[name] is None or not left[name].numel()):
+            gone.append(noted)
+    return gone

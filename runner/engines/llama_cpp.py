@@ -1,0 +1,236 @@
+"""Engine ``llama_cpp``: llama.cpp, through llama-cpp-python."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from runner.backends.llama_cpp import read_gguf
+from runner.backends.llama_log import listen, print_warnings
+from runner.config.engine import Engine
+from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.errors import StageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_ROWS_AT_ONCE = 128
+"""Tokens whose probabilities are computed at once: 50 MB with a vocabulary of 49,152."""
+_CONTEXT_STEP = 256
+"""llama.cpp rounds the tokens of a sequence up to this."""
+_KV_BYTES = 2
+"""The cache is float16."""
+
+
+@dataclass
+class LlamaCpp(Engine):
+    """Settings of llama.cpp, named as there where it has them."""
+
+    context_length: Optional[int] = None  # noqa: UP045 - OmegaConf reads Optional[...]
+    """Tokens of a sequence that memory is set aside for; as many as are used by default."""
+    batch_size: int = 512
+    """Tokens of prompts computed together (``n_batch``)."""
+    gpu_layers: int = -1
+    """Layers that lie on the GPU when there is one; -1 is all of them."""
+
+
+class LlamaCppEngine:
+    """llama.cpp: GGUF files, arithmetic as it sees fit."""
+
+    config = LlamaCpp
+    packages = ("llama-cpp-python", "gguf")
+    dense_format = "gguf"
+
+    def refusal(self, checkpoint: CheckpointFacts) -> str | None:
+        """It reads nothing but GGUF files."""
+        if checkpoint.format == "gguf":
+            return None
+        return f"llama.cpp reads GGUF files, not {checkpoint.format}; method=gguf makes one"
+
+    def load(self, spec: LoadSpec) -> "LlamaCppModel":
+        """Map the file into memory and run one token. What ``spec.dtype`` says has no effect."""
+        import llama_cpp
+
+        settings = spec.settings
+        assert isinstance(settings, LlamaCpp)
+        files = sorted(spec.checkpoint.glob("*.gguf"))
+        if len(files) != 1:
+            raise StageError(f"{spec.checkpoint} holds {len(files)} .gguf files, not one")
+        listen(print_warnings)
+        llama_cpp.llama_backend_init()
+        on_gpu = spec.device.startswith("cuda")
+        if on_gpu and not llama_cpp.llama_supports_gpu_offload():
+            raise StageError("this llama.cpp was compiled for CPUs: engine.device=cpu")
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.n_gpu_layers = settings.gpu_layers if on_gpu else 0
+        model = llama_cpp.llama_model_load_from_file(str(files[0]).encode(), parameters)
+        if not model:
+            raise StageError(f"llama.cpp cannot load {files[0].name}")
+        loaded = LlamaCppModel(model, files[0], settings, spec.threads)
+        loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
+        return loaded
+
+
+class LlamaCppModel:
+    """A model loaded by llama.cpp, and the context that the last call needed."""
+
+    def __init__(self, model: Any, path: Path, settings: LlamaCpp, threads: int) -> None:
+        """Wrap a model read from ``path``."""
+        import llama_cpp
+
+        self._api = llama_cpp
+        self._model = model
+        self._path = path
+        self._settings = settings
+        self._threads = threads
+        self._vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+        self._context: Any = None
+        self._shape = (0, 0)
+
+    def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
+        """Losses by chunks of the batch size; no token is put in front."""
+        import numpy as np
+
+        self._clear(sequences=1, tokens=len(window))
+        losses = []
+        # The last token has nothing after it to predict.
+        entries = [(token, position, 0, True) for position, token in enumerate(window[:-1])]
+        done = 0
+        for batch in self._chunks(entries):
+            for logits in np.split(batch, range(_ROWS_AT_ONCE, len(batch), _ROWS_AT_ONCE)):
+                targets = np.array(window[done + 1 : done + 1 + len(logits)])
+                shifted = logits - logits.max(axis=1, keepdims=True)
+                right = np.take_along_axis(shifted, targets[:, None], axis=1)[:, 0]
+                total = np.exp(shifted, out=shifted).sum(axis=1, dtype=np.float64)
+                losses.append((np.log(total) - right).astype(np.float32))
+                done += len(logits)
+        return np.concatenate(losses)
+
+    def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
+        """Greedy decoding of all sequences together; no tokenizer, no sampler."""
+        import numpy as np
+
+        self._clear(sequences=batch_size, tokens=prompt_tokens + new_tokens)
+        generator = np.random.default_rng(0)
+        prompts = generator.integers(0, self._vocabulary, (batch_size, prompt_tokens)).tolist()
+        last = prompt_tokens - 1
+        entries = [
+            (token, position, sequence, position == last)
+            for sequence, prompt in enumerate(prompts)
+            for position, token in enumerate(prompt)
+        ]
+        marks = [time.perf_counter()]
+        for step in range(new_tokens):
+            chosen = np.concatenate([logits.argmax(axis=1) for logits in self._chunks(entries)])
+            marks.append(time.perf_counter())
+            entries = [
+                (token, prompt_tokens + step, sequence, True)
+                for sequence, token in enumerate(chosen.tolist())
+            ]
+        steps = [after - before for before, after in itertools.pairwise(marks)]
+        return GenerationTiming(steps[0], steps[1:])
+
+    def footprint(self) -> Footprint:
+        """Sizes of the tensors in the file, which llama.cpp computes with as they are."""
+        reader = read_gguf(self._path)
+        sizes: dict[str, int] = {}
+        for tensor in reader.tensors:
+            name = tensor.tensor_type.name
+            sizes[name] = sizes.get(name, 0) + int(tensor.n_bytes)
+        by_name = {tensor.name: int(tensor.n_bytes) for tensor in reader.tensors}
+        total = self._api.llama_model_size(self._model)
+        # Without an output embedding of its own a model reads the input embedding every time.
+        unread = by_name["token_embd.weight"] if "output.weight" in by_name else 0
+        return Footprint(
+            weight_bytes=total,
+            streamed_bytes_per_step=total - unread,
+            kv_cache_bytes_per_token=_kv_cache_bytes_per_token(reader),
+            weight_bytes_by_dtype=sizes,
+        )
+
+    def device_memory_peak_bytes(self) -> int | None:
+        """``None``: llama.cpp does not tell what it took of a GPU's memory."""
+        return None
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        if self._context:
+            self._api.llama_free(self._context)
+        if self._model:
+            self._api.llama_model_free(self._model)
+        self._context = self._model = None
+
+    def _clear(self, sequences: int, tokens: int) -> None:
+        """Have an empty context for so many sequences of so many tokens."""
+        limit = self._settings.context_length
+        if limit is not None and tokens > limit:
+            raise StageError(f"{tokens} tokens do not fit engine.context_length={limit}")
+        room = -(-max(tokens, limit or 0) // _CONTEXT_STEP) * _CONTEXT_STEP
+        if self._context and self._shape[0] == sequences and self._shape[1] >= room:
+            memory = self._api.llama_get_memory(self._context)
+            self._api.llama_memory_clear(memory, True)
+            return
+        if self._context:
+            self._api.llama_free(self._context)
+        parameters = self._api.llama_context_default_params()
+        # Sequences have caches of their own, each an equal part of the context.
+        parameters.n_ctx = sequences * room
+        parameters.n_seq_max = sequences
+        parameters.n_batch = parameters.n_ubatch = max(self._settings.batch_size, sequences)
+        parameters.n_threads = parameters.n_threads_batch = self._threads
+        self._context = self._api.llama_init_from_model(self._model, parameters)
+        self._shape = (sequences, room)
+        if not self._context:
+            raise StageError(f"llama.cpp has no room for {sequences} x {room} tokens")
+
+    def _chunks(self, entries: list[tuple[int, int, int, bool]]) -> Iterator["NDArray[np.float32]"]:
+        """Compute (token, position, sequence, wanted) and give the wanted ones' logits.
+
+        Each array is a view that the next computation overwrites.
+        """
+        import numpy as np
+
+        size = max(self._settings.batch_size, self._shape[0])
+        batch = self._api.llama_batch_init(size, 0, 1)
+        try:
+            for start in range(0, len(entries), size):
+                chunk = entries[start : start + size]
+                batch.n_tokens = len(chunk)
+                for i, (token, position, sequence, wanted) in enumerate(chunk):
+                    batch.token[i] = token
+                    batch.pos[i] = position
+                    batch.n_seq_id[i] = 1
+                    batch.seq_id[i][0] = sequence
+                    batch.logits[i] = wanted
+                if code := self._api.llama_decode(self._context, batch):
+                    raise StageError(f"llama.cpp could not compute {len(chunk)} tokens ({code})")
+                rows = sum(wanted for *_, wanted in chunk)
+                # It waits for the computation to end.
+                pointer = self._api.llama_get_logits(self._context)
+                if rows:
+                    yield np.ctypeslib.as_array(pointer, (rows, self._vocabulary))
+        finally:
+            self._api.llama_batch_free(batch)
+
+
+def _kv_cache_bytes_per_token(reader: Any) -> int:
+    """Bytes of keys and values that a token adds to a float16 cache, over all layers."""
+
+    def value(name: str, default: Any = None) -> Any:
+        found = reader.fields.get(f"{architecture}.{name}")
+        return default if found is None else found.contents()
+
+    architecture = reader.fields["general.architecture"].contents()
+    heads = value("attention.head_count")
+    widest = max(heads) if isinstance(heads, list) else heads
+    kv_heads = value("attention.head_count_kv", heads)
+    total = sum(kv_heads) if isinstance(kv_heads, list) else kv_heads * value("block_count")
+    width = value("embedding_length") // widest
+    key, val = value("attention.key_length", width), value("attention.value_length", width)
+    return int(total * (key + val) * _KV_BYTES)
+
+
+ENGINE = LlamaCppEngine()

@@ -1,0 +1,35 @@
+"""How a stage asks for a checkpoint in an engine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.engines import find_engine, settings_from_json
+from runner.engines.base import LoadedModel, LoadSpec
+
+
+@dataclass
+class LoadRequest:
+    """A checkpoint and an engine, as they cross to a worker."""
+
+    checkpoint: Path
+    checkpoint_format: str
+    engine: dict[str, Any]
+    """JSON form of the engine's settings."""
+    device: str
+    dtype: str
+    trust_remote_code: bool
+
+
+def load(request: LoadRequest, threads: int) -> LoadedModel:
+    """Load the checkpoint; ready to compute at full speed when it returns."""
+    spec = LoadSpec(
+        checkpoint=request.checkpoint,
+        checkpoint_format=request.checkpoint_format,
+        device=request.device,
+        dtype=request.dtype,
+        trust_remote_code=request.trust_remote_code,
+        threads=threads,
+        settings=settings_from_json(request.engine),
+    )
+    return find_engine(spec.settings.name).load(spec)

@@ -1,0 +1,290 @@
+"""Engine ``vllm``: paged attention and continuous batching, on CPUs and on NVIDIA GPUs."""
+
+import gc
+import os
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Optional
+
+from runner.backends import vllm_kernels, vllm_weights
+from runner.config.engine import Engine
+from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.errors import StageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_CPU_KV_CACHE_BYTES = 1 << 30
+
+
+class KvCacheDtype(Enum):
+    """Number format of stored keys and values."""
+
+    auto = "auto"
+    """What the checkpoint says; else that of the arithmetic."""
+    fp8 = "fp8"
+    fp8_e4m3 = "fp8_e4m3"
+    fp8_e5m2 = "fp8_e5m2"
+
+
+@dataclass
+class Vllm(Engine):
+    """Settings of vLLM, named as there where it has them."""
+
+    tensor_parallel_size: int = 1
+    """Devices that share the model."""
+    gpu_memory_utilization: float = 0.9
+    """Part of a GPU's memory to take, the KV cache included."""
+    max_model_len: Optional[int] = None  # noqa: UP045 - OmegaConf reads Optional[...]
+    """Longest sequence in tokens; by default the model's own, or what the KV cache holds."""
+    kv_cache_dtype: KvCacheDtype = KvCacheDtype.auto
+    kv_cache_bytes: Optional[int] = None  # noqa: UP045
+    """Size of the KV cache; 1 GiB on a CPU and what is left on a GPU by default."""
+    quantization: Optional[str] = None  # noqa: UP045
+    """Round the weights while they are loaded, as vLLM's option of this name says (``fp8``)."""
+    enforce_eager: bool = False
+    """Compile nothing and capture no CUDA graphs: loads sooner, runs slower."""
+
+
+def engine_arguments(spec: LoadSpec) -> dict[str, Any]:
+    """The arguments of ``vllm.LLM`` for what is to be loaded."""
+    settings = spec.settings
+    assert isinstance(settings, Vllm)
+    arguments: dict[str, Any] = {
+        "model": str(spec.checkpoint),
+        "skip_tokenizer_init": True,
+        "trust_remote_code": spec.trust_remote_code,
+        "dtype": spec.dtype,
+        "quantization": settings.quantization,
+        "kv_cache_dtype": settings.kv_cache_dtype.value,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        # -1: shorten the model's own limit to what the KV cache can hold.
+        "max_model_len": settings.max_model_len or -1,
+        "enforce_eager": settings.enforce_eager,
+        # Never a pickle.
+        "load_format": "safetensors",
+        "use_tqdm_on_load": False,
+        "seed": 0,
+        # Sampling defaults of the model's maker must not leak into measurements.
+        "generation_config": "vllm",
+        "logprobs_mode": "raw_logprobs",
+        # Tokens found in a prefix cache are not computed, so their losses are unknown,
+        # and the second of two equal prompts would cost nothing.
+        "enable_prefix_caching": False,
+        # Every step then returns the tokens it computed, not those of the step before.
+        "async_scheduling": False,
+    }
+    if spec.device == "cpu":
+        arguments["kv_cache_memory_bytes"] = settings.kv_cache_bytes or _CPU_KV_CACHE_BYTES
+        arguments["load_format"] = vllm_weights.LOADER
+        # So many tokens are also what it warms up with: half of its own choice.
+        arguments["max_num_batched_tokens"] = 2048
+    elif settings.kv_cache_bytes is not None:
+        arguments["kv_cache_memory_bytes"] = settings.kv_cache_bytes
+    else:
+        arguments["gpu_memory_utilization"] = settings.gpu_memory_utilization
+    return arguments
+
+
+def process_environment(spec: LoadSpec) -> dict[str, str]:
+    """Environment variables that vLLM must find when it is imported."""
+    settings = spec.settings
+    assert isinstance(settings, Vllm)
+    alone = settings.tensor_parallel_size == 1
+    return {
+        # In this very process where possible, so that its memory is what is measured.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0" if alone else "1",
+        # Lets ``apply_model`` send functions to its own worker processes.
+        "VLLM_ALLOW_INSECURE_SERIALIZATION": "0" if alone else "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_DO_NOT_TRACK": "1",
+        "VLLM_LOGGING_LEVEL": "ERROR",
+        "VLLM_HOST_IP": "127.0.0.1",
+        # It would bind threads to cores of its own choice and keep one core for itself.
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(spec.threads),
+        # On CPUs with matrix tiles it would round activations of 4-bit models to 8 bits unasked.
+        "VLLM_CPU_INT4_W4A8": "0",
+        "HF_HUB_OFFLINE": "1",
+        # On CPUs it stores compiled models of this kind but cannot read them back, and then
+        # compiles anew every time; without it torch's own cache serves.
+        **({"VLLM_USE_AOT_COMPILE": "0"} if spec.device == "cpu" else {}),
+    }
+
+
+class VllmEngine:
+    """vLLM: unquantized models, compressed-tensors, GPTQ and AWQ checkpoints."""
+
+    config = Vllm
+    packages = ("vllm", "vllm-cpu", "torch", "transformers", "compressed-tensors")
+    dense_format = "float"
+
+    def refusal(self, checkpoint: CheckpointFacts) -> str | None:
+        """What its kernels on that device cannot read."""
+        return vllm_kernels.reason_against(checkpoint)
+
+    def load(self, spec: LoadSpec) -> "VllmModel":
+        """Load, compile and generate one token."""
+        _check(spec)
+        os.environ.update(process_environment(spec))
+        import vllm
+
+        if spec.device == "cpu":
+            vllm_weights.register_loader()
+        loaded = VllmModel(vllm.LLM(**engine_arguments(spec)), spec.device)
+        loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
+        return loaded
+
+
+def _check(spec: LoadSpec) -> None:
+    """Say beforehand what vLLM would say late and at length, in the names used here."""
+    assert isinstance(spec.settings, Vllm)
+    if spec.device == "cpu" and spec.settings.quantization:
+        raise StageError(
+            f"vLLM rounds weights while it loads them on a GPU only: "
+            f"engine.quantization={spec.settings.quantization} needs engine.device=cuda"
+        )
+    if reason := vllm_kernels.reason_against_loading(spec):
+        raise StageError(reason)
+
+
+class VllmModel:
+    """A model loaded by vLLM."""
+
+    def __init__(self, llm: Any, device: str) -> None:
+        """Wrap a ``vllm.LLM`` whose model lies on ``device``."""
+        self._llm = llm
+        self._device = device
+        self._requests = 0
+
+    def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
+        """Losses as vLLM reports them: of the prompt's tokens, and of the one it is made to add.
+
+        The last token is generated, with all others forbidden, because a prompt that fills
+        the whole context leaves vLLM no room for the token it must generate. Reported are
+        probabilities from before others were forbidden.
+        """
+        import numpy as np
+        from vllm import SamplingParams
+
+        *prompt, last = window
+        parameters = SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            prompt_logprobs=0,
+            logprobs=0,
+            allowed_token_ids=[last],
+            ignore_eos=True,
+            detokenize=False,
+        )
+        (output,) = self._llm.generate([{"prompt_token_ids": prompt}], parameters, use_tqdm=False)
+        known = [*output.prompt_logprobs[1:], *output.outputs[0].logprobs]
+        losses = [-known[i][token].logprob for i, token in enumerate(window[1:])]
+        return np.array(losses, np.float32)
+
+    def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
+        """Greedy decoding of all sequences together, one step of the engine at a time.
+
+        A long prefill is cut up, and sequences that are through it go on while others are
+        not. They go on to the end, so that every later step has the whole batch; a step
+        counts when the slowest sequence has got its token.
+        """
+        import numpy as np
+        from vllm import SamplingParams
+        from vllm.inputs.engine import tokens_input
+        from vllm.sampling_params import RequestOutputKind
+
+        engine = self._llm.llm_engine
+        ahead = self._check_room(batch_size, prompt_tokens, new_tokens)
+        vocabulary = self._llm.model_config.get_vocab_size()
+        generator = np.random.default_rng(0)
+        prompts = generator.integers(0, vocabulary, (batch_size, prompt_tokens)).tolist()
+        parameters = SamplingParams(
+            temperature=0.0,
+            max_tokens=new_tokens + ahead,
+            ignore_eos=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.DELTA,
+        )
+        self._requests += 1
+        counts = {f"{self._requests}-{i}": 0 for i in range(batch_size)}
+        start = time.perf_counter()
+        for request, prompt in zip(counts, prompts, strict=True):
+            engine.add_request(request, tokens_input(prompt), parameters)
+        marks: list[float] = []
+        while len(marks) < new_tokens:
+            for output in engine.step():
+                counts[output.request_id] += len(output.outputs[0].token_ids)
+            now = time.perf_counter()
+            marks += [now] * (min(counts.values()) - len(marks))
+        engine.abort_request([name for name, count in counts.items() if count < new_tokens + ahead])
+        while engine.has_unfinished_requests():
+            engine.step()
+        marks = marks[:new_tokens]
+        return GenerationTiming(marks[0] - start, np.diff(marks).tolist())
+
+    def footprint(self) -> Footprint:
+        """Sizes of parameters and buffers on all devices together."""
+        parts = self._llm.apply_model(vllm_weights.tensor_sizes)
+        sizes: dict[str, int] = {}
+        embedding = 0
+        for part, unread in parts:
+            embedding += unread
+            for name, size in part.items():
+                sizes[name] = sizes.get(name, 0) + size
+        total = sum(sizes.values())
+        config = self._llm.model_config.hf_text_config
+        tied = getattr(config, "tie_word_embeddings", False)
+        return Footprint(
+            weight_bytes=total,
+            streamed_bytes_per_step=total if tied else total - embedding,
+            kv_cache_bytes_per_token=self._kv_cache_bytes_per_token(),
+            weight_bytes_by_dtype=sizes,
+        )
+
+    def device_memory_peak_bytes(self) -> int | None:
+        """What torch allocated at most on the GPU; ``None`` when other processes did it."""
+        if not self._device.startswith("cuda"):
+            return None
+        import torch
+
+        return torch.cuda.max_memory_allocated() or None
+
+    def close(self) -> None:
+        """Shut the engine down, its processes included, and free the model."""
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+        self._llm = None
+        gc.collect()
+
+    def _check_room(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> int:
+        """How many tokens the first sequence may be ahead of the last."""
+        config = self._llm.llm_engine.vllm_config
+        cache, scheduler = config.cache_config, config.scheduler_config
+        ahead: int = batch_size * prompt_tokens // scheduler.max_num_batched_tokens
+        tokens = prompt_tokens + new_tokens + ahead
+        blocks = batch_size * -(-tokens // cache.block_size)
+        limit = config.model_config.max_model_len
+        if tokens > limit:
+            raise StageError(f"{tokens} tokens do not fit engine.max_model_len={limit}")
+        if batch_size > scheduler.max_num_seqs:
+            raise StageError(f"vLLM computes {scheduler.max_num_seqs} sequences at once at most")
+        if blocks > cache.num_gpu_blocks:
+            raise StageError(
+                f"the KV cache has no room for {batch_size} x {tokens} tokens, only for "
+                f"{cache.num_gpu_blocks * cache.block_size} in all; raise engine.kv_cache_bytes"
+            )
+        return ahead
+
+    def _kv_cache_bytes_per_token(self) -> int:
+        config = self._llm.llm_engine.vllm_config
+        model = config.model_config
+        kept = str(config.cache_config.cache_dtype)
+        width = 1 if kept.startswith("fp8") else model.dtype.itemsize
+        layers = model.hf_text_config.num_hidden_layers
+        return int(2 * layers * model.get_total_num_kv_heads() * model.get_head_size() * width)
+
+
+ENGINE = VllmEngine()

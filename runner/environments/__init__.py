@@ -1,0 +1,1 @@
+"""Virtual environments in which backends and engines run, made on first use."""

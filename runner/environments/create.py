@@ -1,0 +1,205 @@
+"""Makes a virtual environment with uv: shared cache, hard links, nothing downloaded twice."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from runner.config.environment import Environment
+from runner.environments.ready import installed_versions
+from runner.errors import StageError
+from runner.paths import conf_dir
+from runner.store.files import sha256_of_json, write_json_atomically
+
+READY_FILE = "ready.json"
+WORKER_REQUIREMENTS = ("filelock", "numpy", "omegaconf==2.3.1", "pydantic>=2")
+"""What the runner itself imports in a worker."""
+
+_NEVER = "sys_platform == 'never'"
+_TAIL_LINES = 12
+# Linux kills the installer when this process dies, so that nobody writes into a dead staging area.
+_CHILD = (
+    "import os, sys; from runner.worker.job import die_with_parent; die_with_parent(); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+def create(
+    environment: Environment, digest: str, directory: Path, log: Path, say: Callable[[str], None]
+) -> None:
+    """Fill ``directory``, which does not exist yet; it can be renamed afterwards.
+
+    Args:
+        environment: What to install.
+        digest: Recorded in ``ready.json``, which is written last.
+        directory: Where to.
+        log: File that gets everything the installer prints.
+        say: Called with short lines of progress.
+
+    Raises:
+        StageError: A build tool is missing or a package cannot be had or built.
+    """
+    missing = {
+        tool: package
+        for tool, package in environment.build_tools.items()
+        if shutil.which(tool) is None
+    }
+    if missing:
+        raise StageError(
+            f"environment {environment.name} needs {', '.join(missing)} to be built: "
+            f"apt-get install {' '.join(sorted(set(missing.values())))}"
+        )
+    start = time.monotonic()
+    uv = _uv()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    say("making a virtual environment")
+    _call(
+        [uv, "venv", "--quiet", "--relocatable", "--python", _python(environment), str(directory)],
+        environment, log, say,
+    )  # fmt: skip
+    wheels = [_built(text, environment, directory.parent, log, say) for text in environment.builds]
+    python = directory / "bin" / "python"
+    requirements = [*environment.requirements, *WORKER_REQUIREMENTS]
+    _write_lines(directory / "requirements.txt", requirements)
+    excluded = [f"{name} ; {_NEVER}" for name in environment.excludes]
+    _write_lines(directory / "overrides.txt", excluded)
+    _call(
+        [uv, "pip", "install", "--python", str(python), "--compile-bytecode",
+         "-r", str(directory / "requirements.txt"),
+         "--override", str(directory / "overrides.txt"),
+         *_constraints(environment),
+         *(option for folder in wheels for option in ("--find-links", str(folder))),
+         *_sources(environment)],
+        environment, log, say,
+    )  # fmt: skip
+    installed_versions.cache_clear()
+    write_json_atomically(
+        directory / READY_FILE,
+        {
+            "name": environment.name,
+            "digest": digest,
+            "requirements": requirements,
+            "seconds": time.monotonic() - start,
+            "installed": installed_versions(str(python)),
+        },
+    )
+
+
+def _built(
+    text: str, environment: Environment, root: Path, log: Path, say: Callable[[str], None]
+) -> Path:
+    """Folder with the wheel of a source package, built now when it is not there."""
+    settings = {"package": text, "python": sys.version, "variables": environment.build_variables}
+    place = root / ".wheels" / sha256_of_json(settings)[:12]
+    if place.exists():
+        return place
+    beside = place.with_name(f"{place.name}-{uuid.uuid4().hex[:8]}")
+    say(f"building {text} (minutes)")
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-input"]
+    try:
+        _call([*pip, "--wheel-dir", str(beside), text], environment, log, say)
+        with contextlib.suppress(OSError):  # another environment may just have built it
+            beside.rename(place)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return place
+
+
+def constraints_file(environment: Environment) -> Path | None:
+    """Where the versions of indirect requirements are written down.
+
+    Raises:
+        StageError: The file that the environment names is not there.
+    """
+    if environment.constraints is None:
+        return None
+    for folder in (Path.cwd() / "conf", conf_dir()):
+        path = folder / "environment" / environment.constraints
+        if path.is_file():
+            return path
+    raise StageError(
+        f"environment {environment.name}: there is no conf/environment/{environment.constraints}"
+    )
+
+
+def _constraints(environment: Environment) -> list[str]:
+    path = constraints_file(environment)
+    return [] if path is None else ["--constraint", str(path)]
+
+
+def _uv() -> str:
+    """The uv that was installed with the runner, or the one on the path."""
+    beside = Path(sysconfig.get_path("scripts")) / "uv"
+    found = str(beside) if beside.exists() else shutil.which("uv")
+    if found is None:
+        raise StageError("environments are made with uv, which is missing: pip install uv")
+    return found
+
+
+def _python(environment: Environment) -> str:
+    """This interpreter when the packages support it, else a description that uv understands."""
+    if sys.version.split()[0] in SpecifierSet(environment.python_version):
+        return sys.executable
+    return environment.python_version
+
+
+def _sources(environment: Environment) -> list[str]:
+    """Where packages come from. uv does not read pip's settings, so they are handed over."""
+    options = []
+    links = os.environ.get("PIP_FIND_LINKS", "").split()
+    for link in links:
+        options += ["--find-links", link]
+    if index := os.environ.get("PIP_INDEX_URL"):
+        options += ["--index-url", index]
+    for index in os.environ.get("PIP_EXTRA_INDEX_URL", "").split():
+        options += ["--index-strategy", "unsafe-best-match", "--extra-index-url", index]
+    local = any(folder.is_dir() and any(folder.glob("torch-*.whl")) for folder in map(Path, links))
+    if environment.torch_backend and not local and "UV_TORCH_BACKEND" not in os.environ:
+        options += ["--torch-backend", environment.torch_backend]
+    return options
+
+
+def _call(
+    command: list[str], environment: Environment, log: Path, say: Callable[[str], None]
+) -> None:
+    tail: list[str] = []
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(f"$ {json.dumps(command)}\n")
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environment.build_variables},
+        )
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                stream.write(line)
+                if text := line.strip():
+                    tail = [*tail, text][-_TAIL_LINES:]
+                    say(text)
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+    if code != 0:
+        shown = " ".join(tail[-4:])
+        raise StageError(
+            f"environment {environment.name} cannot be made: {shown or f'uv ended with {code}'} "
+            f"(all of it in {log}; mirrors go into PIP_INDEX_URL or PIP_FIND_LINKS)"
+        )
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

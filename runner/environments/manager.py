@@ -1,0 +1,207 @@
+"""The environments on this machine's disk."""
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from packaging.requirements import Requirement
+
+from runner.config.environment import Environment
+from runner.environments.create import READY_FILE, WORKER_REQUIREMENTS, constraints_file, create
+from runner.environments.ready import ReadyEnvironment, installed_versions
+from runner.serialise import to_json
+from runner.store.files import sha256_of_json
+
+_DETERMINING = (
+    "requirements", "excludes", "python_version", "torch_backend", "build_variables",
+)  # fmt: skip
+
+
+class State(Enum):
+    """What there is of an environment."""
+
+    own = "your interpreter"
+    control = "the runner's own"
+    ready = "ready"
+    outdated = "outdated"
+    absent = "absent"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An environment's directory on disk."""
+
+    directory: Path
+    name: str
+    digest: str
+
+
+class EnvironmentManager:
+    """Environments below one directory: ``<name>-<digest>/`` each, whole or not there."""
+
+    def __init__(self, root: Path, logs: Path) -> None:
+        """Keep environments below ``root`` and what their making printed below ``logs``."""
+        self.root = root
+        self._logs = logs
+
+    def state(self, environment: Environment) -> State:
+        """Whether it can be used as it is."""
+        if environment.python:
+            return State.own
+        if _control_suffices(environment):
+            return State.control
+        if (self._place(environment) / READY_FILE).exists():
+            return State.ready
+        kept = (kept.name for kept in self.kept())
+        return State.outdated if environment.name in kept else State.absent
+
+    def find(self, environment: Environment) -> ReadyEnvironment | None:
+        """The environment if it can be used as it is.
+
+        Raises:
+            UsageError: It names an interpreter that does not run.
+        """
+        state = self.state(environment)
+        if state in (State.absent, State.outdated):
+            return None
+        python = str(self._place(environment) / "bin" / "python")
+        if environment.python:
+            # The path as it is: resolving a virtual environment's link leaves the environment.
+            python = str(Path(environment.python).expanduser().absolute())
+        elif state is State.control:
+            python = sys.executable
+        return ReadyEnvironment(
+            name=environment.name,
+            python=python,
+            installed=self._installed(environment, python, state),
+            variables=dict(environment.variables),
+            shims=tuple(environment.shims),
+            preload=tuple(environment.preload),
+        )
+
+    def obtain(
+        self,
+        environment: Environment,
+        on_wait: Callable[[], None],
+        say: Callable[[str], None],
+    ) -> ReadyEnvironment:
+        """The environment, made now when it is not there.
+
+        Of several processes that want it, one makes it and the others wait. What a killed
+        process left behind is cleared away by the next one.
+
+        Raises:
+            StageError: It cannot be made.
+            UsageError: It names an interpreter that does not run.
+        """
+        if found := self.find(environment):
+            return found
+        with self._locked(environment.name, on_wait):
+            if found := self.find(environment):
+                return found
+            for leftover in self.root.glob(f".{environment.name}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            staging = self.root / f".{environment.name}-{uuid.uuid4().hex[:8]}"
+            digest = _digest(environment)
+            log = self._logs / f"environment-{environment.name}-{digest}.log"
+            try:
+                create(environment, digest, staging, log, say)
+                place = self._place(environment)
+                shutil.rmtree(place, ignore_errors=True)
+                staging.rename(place)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        installed_versions.cache_clear()
+        found = self.find(environment)
+        assert found is not None
+        return found
+
+    def remove(self, name: str) -> list[Path]:
+        """Delete every version of an environment; returns what was deleted."""
+        with self._locked(name, lambda: None):
+            removed = [kept.directory for kept in self.kept() if kept.name == name]
+            for directory in removed:
+                # Renamed first, so that no one finds half an environment.
+                grave = self.root / f".{name}-{uuid.uuid4().hex[:8]}"
+                directory.rename(grave)
+                shutil.rmtree(grave, ignore_errors=True)
+        return removed
+
+    def kept(self) -> list[Kept]:
+        """All environments on disk, outdated ones included."""
+        found = []
+        for directory in sorted(self.root.glob("[!.]*-*")):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                content = json.loads((directory / READY_FILE).read_text("utf-8"))
+                found.append(Kept(directory, content["name"], content["digest"]))
+        return found
+
+    def _place(self, environment: Environment) -> Path:
+        return self.root / f"{environment.name}-{_digest(environment)}"
+
+    def _installed(self, environment: Environment, python: str, state: State) -> dict[str, str]:
+        if state is not State.ready:
+            return installed_versions(python)
+        content: dict[str, Any] = json.loads(
+            (self._place(environment) / READY_FILE).read_text("utf-8")
+        )
+        installed: dict[str, str] = content["installed"]
+        return installed
+
+    @contextlib.contextmanager
+    def _locked(self, name: str, on_wait: Callable[[], None]) -> Any:
+        self.root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / f".{name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def disk_bytes(directories: list[Path]) -> int:
+    """Bytes on disk of all files below ``directories``; files that share storage count once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for directory in directories:
+        for folder, _, names in os.walk(directory):
+            for name in names:
+                status = os.lstat(os.path.join(folder, name))  # noqa: PTH118
+                identity = (status.st_dev, status.st_ino)
+                if identity not in seen:
+                    seen.add(identity)
+                    total += status.st_blocks * 512
+    return total
+
+
+def _digest(environment: Environment) -> str:
+    """Hash of all that determines what is installed."""
+    pins = {name: to_json(getattr(environment, name)) for name in _DETERMINING}
+    path = constraints_file(environment)
+    versions = None if path is None else path.read_text("utf-8")
+    return sha256_of_json({**pins, "constraints": versions, "worker": WORKER_REQUIREMENTS})[:12]
+
+
+def _control_suffices(environment: Environment) -> bool:
+    if not environment.adopts_control:
+        return False
+    installed = installed_versions(sys.executable)
+    for text in environment.requirements:
+        requirement = Requirement(text)
+        version = installed.get(requirement.name.lower().replace("_", "-"))
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            return False
+    return True

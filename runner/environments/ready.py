@@ -1,0 +1,58 @@
+"""An environment that can be used: its interpreter and what is installed for it."""
+
+import functools
+import importlib.metadata
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from runner.errors import UsageError
+
+_LIST = (
+    "import importlib.metadata as m, json; "
+    "print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in m.distributions()}))"
+)
+
+
+@dataclass(frozen=True)
+class ReadyEnvironment:
+    """An interpreter to run workers in."""
+
+    name: str
+    python: str
+    installed: dict[str, str]
+    """Versions of all distributions, by normalised name."""
+    variables: dict[str, str] = field(default_factory=dict)
+    shims: tuple[str, ...] = ()
+    preload: tuple[str, ...] = ()
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is the interpreter of this very process."""
+        return self.python == sys.executable
+
+    def versions(self, packages: Iterable[str]) -> dict[str, str]:
+        """Versions of distributions; ``absent`` for missing ones."""
+        return {name: self.installed.get(name, "absent") for name in sorted(packages)}
+
+
+@functools.cache
+def installed_versions(python: str) -> dict[str, str]:
+    """Versions of all distributions of an interpreter, read without importing them.
+
+    Raises:
+        UsageError: The interpreter cannot be run.
+    """
+    if python == sys.executable:
+        return {
+            distribution.name.lower().replace("_", "-"): distribution.version
+            for distribution in importlib.metadata.distributions()
+        }
+    try:
+        done = subprocess.run([python, "-c", _LIST], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError(f"the interpreter {python} does not run: {error}") from None
+    versions: dict[str, str] = json.loads(done.stdout)
+    return versions

@@ -1,0 +1,90 @@
+"""AWQ: scale up the channels that activations make important, then round (arXiv 2306.00978)."""
+
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from runner.config.calibration import Calibration
+from runner.config.method import Method
+from runner.methods import llm_compressor
+from runner.methods.base import Abilities, QuantizeJob
+from runner.recipe import Recipe
+
+
+class Version(Enum):
+    """How AutoAWQ packs weights: for matrix products, or for matrix-vector products."""
+
+    GEMM = "GEMM"
+    GEMV = "GEMV"
+
+
+@dataclass
+class Awq(Method):
+    """Knobs of AWQ, named as in the reference implementation.
+
+    Its ``w_bit`` and ``q_group_size`` are ``bits`` and ``group_size``.
+    """
+
+    backend: str = "llm_compressor"
+    """``llm_compressor``, or the archived ``autoawq``."""
+    zero_point: bool = True
+    """A grid with a zero point; otherwise one symmetric around zero."""
+    version: Version = Version.GEMM
+    """Layout of the checkpoint that autoawq writes."""
+    duo_scaling: bool = True
+    """Weigh the scales with the weights' magnitudes too."""
+    clip: bool = False
+    """Search a range narrower than the weights' own (autoawq; ten times the time)."""
+
+
+class AwqMethod:
+    """AWQ through llm-compressor or AutoAWQ."""
+
+    config = Awq
+    backends = MappingProxyType(
+        {
+            llm_compressor.NAME: llm_compressor.abilities(
+                bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
+                group_sizes=("per_channel", "g*"),
+                uses_calibration=True,
+            ),
+            "autoawq": Abilities(
+                bits=("w4a16",),
+                group_sizes=("g*",),
+                uses_calibration=True,
+                checkpoint_format="awq",
+                packages=("autoawq", "transformers", "torch"),
+            ),
+        }
+    )
+
+    def calibration_for(self, recipe: Recipe) -> Calibration | None:
+        """Activations are looked at on the calibration text."""
+        return recipe.calibration
+
+    def quantize(self, job: QuantizeJob) -> None:
+        """Search the scales block by block, round, save."""
+        knobs = job.recipe.method
+        assert isinstance(knobs, Awq)
+        if knobs.backend == "autoawq":
+            from runner.backends.autoawq import quantize_awq
+
+            quantize_awq(
+                job,
+                zero_point=knobs.zero_point,
+                version=knobs.version.value,
+                duo_scaling=knobs.duo_scaling,
+                clip=knobs.clip,
+            )
+            return
+        from llmcompressor.modifiers.quantization import QuantizationModifier
+        from llmcompressor.modifiers.transform.awq import AWQModifier
+
+        scheme = llm_compressor.build_scheme(
+            job, sym=not knobs.zero_point, observer="memoryless_minmax"
+        )
+        rounding = QuantizationModifier(config_groups={"linear": scheme}, ignore=knobs.ignore)
+        llm_compressor.compress(job, [AWQModifier(duo_scaling=knobs.duo_scaling), rounding])
+
+
+METHOD = AwqMethod()

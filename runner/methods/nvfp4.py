@@ -1,0 +1,43 @@
+"""NVFP4: 4-bit floats in blocks of 16 with fp8 scales and one scale a tensor (NVIDIA)."""
+
+from dataclasses import dataclass
+
+from runner.config.calibration import Calibration
+from runner.config.method import Method
+from runner.methods import llm_compressor
+from runner.methods.base import QuantizeJob
+from runner.recipe import Recipe
+
+
+@dataclass
+class Nvfp4(Method):
+    """No knobs: the format fixes them."""
+
+    backend: str = "llm_compressor"
+
+
+class Nvfp4Method:
+    """NVFP4 through llm-compressor."""
+
+    config = Nvfp4
+    backends = llm_compressor.only_backend(
+        bits=("fp4", "fp4_a4"), group_sizes=("g16",), uses_calibration=False
+    )
+
+    def calibration_for(self, recipe: Recipe) -> Calibration | None:
+        """Quantized activations have one scale a tensor, found on text."""
+        return recipe.calibration if recipe.bits.quantizes_activations else None
+
+    def quantize(self, job: QuantizeJob) -> None:
+        """Round and save."""
+        from compressed_tensors.quantization import preset_name_to_scheme
+        from llmcompressor.modifiers.quantization import QuantizationModifier
+
+        preset = "NVFP4" if job.recipe.bits.quantizes_activations else "NVFP4A16"
+        scheme = preset_name_to_scheme(preset, targets=["Linear"])
+        ignore = job.recipe.method.ignore
+        modifier = QuantizationModifier(config_groups={"linear": scheme}, ignore=ignore)
+        llm_compressor.compress(job, [modifier])
+
+
+METHOD = Nvfp4Method()

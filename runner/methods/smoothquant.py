@@ -1,0 +1,69 @@
+"""SmoothQuant: move activations' outliers into the weights, then round both to 8 bits.
+
+arXiv 2211.10438.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from runner.config.calibration import Calibration
+from runner.config.method import Method
+from runner.methods import llm_compressor
+from runner.methods.base import ActivationScales, QuantizeJob
+from runner.methods.gptq import Gptq
+from runner.recipe import Recipe
+
+
+class Rounding(Enum):
+    """How the smoothed weights are rounded."""
+
+    rtn = "rtn"
+    gptq = "gptq"
+
+
+@dataclass
+class SmoothQuant(Method):
+    """Knobs of SmoothQuant."""
+
+    backend: str = "llm_compressor"
+    strength: float = 0.8
+    """Share of an outlier that goes into the weights: alpha in the paper, between 0 and 1."""
+    rounding: Rounding = Rounding.rtn
+    activation_scales: ActivationScales = ActivationScales.dynamic
+
+
+class SmoothQuantMethod:
+    """SmoothQuant through llm-compressor."""
+
+    config = SmoothQuant
+    backends = llm_compressor.only_backend(
+        bits=("w8a8",), group_sizes=("per_channel", "per_tensor"), uses_calibration=True
+    )
+
+    def calibration_for(self, recipe: Recipe) -> Calibration | None:
+        """Activations' ranges are found on the calibration text."""
+        return recipe.calibration
+
+    def quantize(self, job: QuantizeJob) -> None:
+        """Smooth, round, save."""
+        from llmcompressor.modifiers.quantization import QuantizationModifier
+        from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+
+        knobs = job.recipe.method
+        assert isinstance(knobs, SmoothQuant)
+        smooth = SmoothQuantModifier(smoothing_strength=knobs.strength)
+        if knobs.rounding is Rounding.gptq:
+            solver = Gptq(ignore=knobs.ignore, activation_scales=knobs.activation_scales)
+            llm_compressor.compress(job, [smooth, llm_compressor.gptq_modifier(job, solver)])
+            return
+        scheme = llm_compressor.build_scheme(
+            job,
+            sym=True,
+            observer="memoryless_minmax",
+            activation_scales=knobs.activation_scales,
+        )
+        rounding = QuantizationModifier(config_groups={"linear": scheme}, ignore=knobs.ignore)
+        llm_compressor.compress(job, [smooth, rounding])
+
+
+METHOD = SmoothQuantMethod()

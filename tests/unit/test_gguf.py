@@ -1,0 +1,147 @@
+"""GGUF: what follows from the bits, what llama.cpp refuses, what is fetched."""
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from runner import packages
+from runner.backends.llama_cpp import _reason, lossless_type
+from runner.config.bits import Bits, NumberFormat, NumberType
+from runner.config.calibration import Calibration
+from runner.config.group_size import Granularity, GroupSize
+from runner.config.method import Method
+from runner.engines.base import CheckpointFacts
+from runner.engines.llama_cpp import ENGINE
+from runner.errors import StageError
+from runner.methods.gguf import METHOD, Gguf, QuantType, type_for
+from runner.recipe import Recipe
+
+pytestmark = pytest.mark.unit
+
+GROUP_SIZE = GroupSize(granularity=Granularity.group, size=64)
+
+
+def weight_bits(num_bits: int) -> Bits:
+    return Bits(weight=NumberFormat(type=NumberType.int, num_bits=num_bits))
+
+
+@pytest.mark.parametrize(
+    ("num_bits", "label"),
+    [(8, "Q8_0"), (6, "Q6_K"), (5, "Q5_K_M"), (4, "Q4_K_M"), (3, "Q3_K_M"), (2, "Q2_K")],
+)
+def test_type_follows_from_the_bits(num_bits: int, label: str) -> None:
+    assert Gguf(name="gguf").scheme_label(weight_bits(num_bits), GROUP_SIZE) == label
+
+
+def test_every_bits_scheme_it_claims_has_a_type() -> None:
+    for label in METHOD.backends["llama_cpp"].bits:
+        bits = weight_bits(int(label[1]))
+        assert bits.label == label
+        assert type_for(Gguf(name="gguf"), bits) is not None
+
+
+def test_type_asked_for_wins() -> None:
+    method = Gguf(name="gguf", quant_type=QuantType.IQ4_XS)
+    assert method.scheme_label(weight_bits(8), GROUP_SIZE) == "IQ4_XS"
+
+
+def test_other_bits_have_no_type() -> None:
+    method = Gguf(name="gguf")
+    activations = NumberFormat(type=NumberType.int, num_bits=8)
+    floats = Bits(weight=NumberFormat(type=NumberType.normal_float, num_bits=4))
+    for bits in (
+        weight_bits(7),
+        floats,
+        Bits(weight=weight_bits(8).weight, activation=activations),
+    ):
+        assert type_for(method, bits) is None
+        assert method.scheme_label(bits, GROUP_SIZE) == Method.scheme_label(
+            method, bits, GROUP_SIZE
+        )
+
+
+@pytest.mark.parametrize("imatrix", [False, True])
+def test_text_is_looked_at_for_an_importance_matrix_alone(imatrix: bool) -> None:
+    calibration = Calibration(name="some")
+    recipe = Recipe(Gguf(name="gguf", imatrix=imatrix), weight_bits(4), GROUP_SIZE, calibration)
+    assert METHOD.calibration_for(recipe) is (calibration if imatrix else None)
+
+
+def test_engine_reads_gguf_alone() -> None:
+    def refusal(kind: str) -> str | None:
+        return ENGINE.refusal(
+            CheckpointFacts(format=kind, bits=None, group_size=None, method=None, device="cpu")
+        )
+
+    assert refusal("gguf") is None
+    assert "method=gguf" in (refusal("compressed-tensors") or "")
+    assert ENGINE.dense_format == "gguf"
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [('{"dtype": "float16"}', "f16"), ('{"torch_dtype": "float32"}', "f32"), ("{}", "bf16")],
+)
+def test_conversion_keeps_the_weights_type(config: str, kind: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(config)
+    assert lossless_type(tmp_path) == kind
+
+
+def test_reason_is_the_last_line_that_says_something() -> None:
+    assert _reason(["INFO:hf-to-gguf:x", "ERROR:hf-to-gguf:Model Foo is not supported"]) == (
+        "Model Foo is not supported"
+    )
+    lines = ["Traceback (most recent call last):", "NotImplementedError: not recognized", ""]
+    assert _reason(lines) == "not recognized"
+    assert _reason(["the cause", "ValueError"]) == "the cause"
+
+
+def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+@pytest.fixture
+def sha256(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Digest of the source archive that pip would give."""
+    path = tmp_path / "demo-1.0.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        add_file(archive, "demo-1.0/tools/script.py", b"print()\n")
+        add_file(archive, "demo-1.0/tools/parts/one.py", b"ONE = 1\n")
+        add_file(archive, "demo-1.0/tools/partsbin/two.py", b"TWO = 2\n")
+
+    def download(package: str, version: str, directory: Path, kinds: object) -> Path:
+        assert kinds == (("--no-binary=demo",),)
+        copy = directory / path.name
+        copy.write_bytes(path.read_bytes())
+        return copy
+
+    monkeypatch.setattr(packages, "_download", download)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_tree_holds_what_was_asked_for_and_is_fetched_once(
+    sha256: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ("tools/script.py", "tools/parts")
+    tree = packages.fetch_tree("demo", "1.0", wanted, sha256, tmp_path / "cache")
+    files = {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
+    assert files == {"tools/script.py", "tools/parts/one.py"}
+    assert {child.name for child in tree.parent.iterdir()} <= {"tree", "tree.lock"}
+    monkeypatch.setattr(packages, "_download", None)
+    assert packages.fetch_tree("demo", "1.0", wanted, sha256, tmp_path / "cache") == tree
+
+
+def test_tree_of_another_archive_or_without_a_folder_is_refused(
+    sha256: str, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    with pytest.raises(StageError, match=rf"{sha256}.*expected {'0' * 64}; it was not kept"):
+        packages.fetch_tree("demo", "1.0", ("tools",), "0" * 64, cache)
+    with pytest.raises(StageError, match=r"demo-1\.0\.tar\.gz has no tools/other"):
+        packages.fetch_tree("demo", "1.0", ("tools/script.py", "tools/other"), sha256, cache)
+    assert not [path for path in cache.rglob("tree") if path.is_dir()]

@@ -1,0 +1,174 @@
+"""What is asked of vLLM, and which checkpoints it is not given. Without vLLM."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.backends import vllm_kernels
+from runner.config.bits import Bits, NumberFormat, NumberType
+from runner.config.group_size import Granularity, GroupSize
+from runner.engines.base import CheckpointFacts, LoadSpec
+from runner.engines.vllm import ENGINE, KvCacheDtype, Vllm, engine_arguments, process_environment
+from runner.errors import StageError
+from runner.methods.awq import Awq, Version
+from runner.methods.rtn import Rtn
+
+pytestmark = pytest.mark.unit
+
+
+def _spec(device: str, **settings: Any) -> LoadSpec:
+    return LoadSpec(
+        checkpoint=Path("/models/llama31_70b"),
+        checkpoint_format="float",
+        device=device,
+        dtype="bfloat16",
+        trust_remote_code=False,
+        threads=4,
+        settings=Vllm(name="vllm", **settings),
+    )
+
+
+def _facts(form: str, device: str, bits: int = 4, activation: int = 16, **more: Any) -> Any:
+    kind = NumberType.int if activation < 16 else NumberType.bfloat
+    size = more.get("size", 64)
+    return CheckpointFacts(
+        form,
+        Bits(NumberFormat(NumberType.int, bits), NumberFormat(kind, activation)),
+        GroupSize(Granularity.group if size else Granularity.channel, size),
+        more.get("method", Rtn(name="rtn")),
+        device,
+    )
+
+
+def _cpu(monkeypatch: pytest.MonkeyPatch, *instruction_sets: str) -> None:
+    monkeypatch.setattr(vllm_kernels.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(vllm_kernels, "_instruction_sets", lambda: frozenset(instruction_sets))
+
+
+@pytest.fixture(autouse=True)
+def _capable_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    _cpu(monkeypatch, "avx2", "avx512f", "avx512_vnni")
+
+
+def test_large_model_in_fp8_on_two_gpus() -> None:
+    """Llama-3.1-70B, fp8, tensor parallel 2, fp8 KV cache."""
+    spec = _spec(
+        "cuda", quantization="fp8", tensor_parallel_size=2, kv_cache_dtype=KvCacheDtype.fp8
+    )
+    arguments = engine_arguments(spec)
+    assert arguments["model"] == "/models/llama31_70b"
+    assert arguments["quantization"] == "fp8"
+    assert arguments["tensor_parallel_size"] == 2
+    assert arguments["kv_cache_dtype"] == "fp8"
+    assert arguments["dtype"] == "bfloat16"
+    assert arguments["gpu_memory_utilization"] == 0.9
+    assert "kv_cache_memory_bytes" not in arguments
+
+
+def test_the_checkpoint_decides_what_is_not_said() -> None:
+    arguments = engine_arguments(_spec("cuda"))
+    assert arguments["quantization"] is None
+    assert arguments["kv_cache_dtype"] == "auto"
+    assert arguments["max_model_len"] == -1
+    assert engine_arguments(_spec("cuda", max_model_len=512))["max_model_len"] == 512
+
+
+def test_measurements_are_not_taken_from_a_cache() -> None:
+    for device in ("cpu", "cuda"):
+        arguments = engine_arguments(_spec(device))
+        assert arguments["enable_prefix_caching"] is False
+        assert arguments["async_scheduling"] is False
+
+
+def test_a_cpu_has_a_kv_cache_of_a_told_size() -> None:
+    assert engine_arguments(_spec("cpu"))["kv_cache_memory_bytes"] == 1 << 30
+    assert "gpu_memory_utilization" not in engine_arguments(_spec("cpu"))
+    for device in ("cpu", "cuda"):
+        arguments = engine_arguments(_spec(device, kv_cache_bytes=1 << 20))
+        assert arguments["kv_cache_memory_bytes"] == 1 << 20
+
+
+def test_one_device_needs_no_further_process() -> None:
+    alone = process_environment(_spec("cpu"))
+    assert alone["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+    assert alone["OMP_NUM_THREADS"] == "4"
+    several = process_environment(_spec("cuda", tensor_parallel_size=2))
+    assert several["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        CheckpointFacts("float", None, None, None, "cpu"),
+        CheckpointFacts("compressed-tensors", None, None, None, "cpu"),
+        _facts("compressed-tensors", "cpu"),
+        _facts("compressed-tensors", "cpu", method=Rtn(name="rtn", sym=False)),
+        _facts("compressed-tensors", "cpu", 8, 8, size=None),
+        _facts("compressed-tensors", "cuda", 8),
+        _facts("gptq", "cuda", 8),
+        _facts("awq", "cpu", method=Awq(name="awq", backend="autoawq")),
+    ],
+)
+def test_reads(facts: CheckpointFacts) -> None:
+    assert ENGINE.refusal(facts) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        (_facts("gguf", "cpu"), "not gguf"),
+        (_facts("bitsandbytes", "cuda"), "not bitsandbytes"),
+        (_facts("compressed-tensors", "cpu", 8), "bits=w4a16, w8a8 or fp8_e4m3 on a CPU"),
+        (_facts("compressed-tensors", "cuda", 3), "not of w3a16"),
+        (_facts("compressed-tensors", "cpu", 8, 8), "group_size=per_channel or per_tensor"),
+        (_facts("gptq", "cpu", size=16), "group_size=per_channel, g32, g64 or g128"),
+        (_facts("gptq", "cpu", method=SimpleNamespace(sym=False)), "method.sym=true"),
+        (
+            _facts("compressed-tensors", "cpu", 8, 8, size=None, method=Rtn(sym=False)),
+            "method.sym=true",
+        ),
+        (_facts("awq", "cuda", method=Awq(version=Version.GEMV)), "method.version=GEMM"),
+    ],
+)
+def test_refuses(facts: CheckpointFacts, says: str) -> None:
+    reason = ENGINE.refusal(facts)
+    assert reason is not None
+    assert says in reason
+
+
+def test_integers_need_instructions_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    four, eight = _facts("awq", "cpu"), _facts("compressed-tensors", "cpu", 8, 8, size=None)
+    _cpu(monkeypatch, "avx2")
+    assert "AVX-512" in (ENGINE.refusal(four) or "")
+    assert "VNNI" in (ENGINE.refusal(eight) or "")
+    assert "AVX-512" in (ENGINE.refusal(CheckpointFacts("gptq", None, None, None, "cpu")) or "")
+    assert ENGINE.refusal(_facts("awq", "cuda")) is None
+    _cpu(monkeypatch, "avx2", "avx_vnni")
+    assert ENGINE.refusal(eight) is None
+
+
+def test_a_checkpoint_of_others_is_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text('{"quantization_config": {"format": "int-quantized"}}')
+    spec = _spec("cpu")
+    spec.checkpoint, spec.checkpoint_format = tmp_path, "compressed-tensors"
+    assert vllm_kernels.reason_against_loading(spec) is None
+    _cpu(monkeypatch, "avx2")
+    with pytest.raises(StageError, match="VNNI"):
+        ENGINE.load(spec)
+
+
+def test_packed_weights_are_not_computed_with_in_float32(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"quantization_config": {"format": "pack-quantized"}}')
+    spec = _spec("cpu")
+    spec.checkpoint, spec.checkpoint_format, spec.dtype = tmp_path, "compressed-tensors", "float32"
+    with pytest.raises(StageError, match=r"engine\.dtype=bfloat16"):
+        ENGINE.load(spec)
+
+
+def test_rounding_while_loading_needs_a_gpu() -> None:
+    with pytest.raises(StageError, match=r"engine\.device=cuda"):
+        ENGINE.load(_spec("cpu", quantization="fp8"))
