@@ -28,7 +28,10 @@ BAD = {
     "no stage": ("stages=[]", "nothing to do"),
     "no assignment": ("gptq", "gptq is not of the form group=option"),
     "sweep without -m": ("bits=w4a16,w8a16", "add -m"),
-    "unknown primary": ("-cn nope", "there is no -cn nope (ready configurations: config,"),
+    "unknown primary": (
+        "-cn nope",
+        "there is no -cn nope (ready configurations: backends, config, first_look",
+    ),
     "unknown option in a sweep": ("-m method=gtpq,rtn", "did you mean gptq?"),
     "unknown option, shown": ("--cfg job method=gtpq", "did you mean gptq?"),
     "unresolvable": ("store.root=${nope}", "'nope' not found"),

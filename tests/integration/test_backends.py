@@ -1,0 +1,220 @@
+"""Every backend and every engine in one sweep, on the real model, each in its own environment.
+
+The environments are made from nothing, on first use.
+"""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.conftest import Called, records
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
+
+# Short texts: what is compared saw the same tokens.
+SWEEP = """
+defaults: [config, _self_]
+calibration: {samples: 8, sequence_length: 256}
+eval: {context_length: 256, windows: 4}
+tracker: {name: none}
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    grids:
+      dense:
+        method: none
+        engine: hf,eager,llama_cpp
+        stages: "[quantize,eval,bench]"
+        bench: quick
+      gguf: {method: gguf, bits: w8a16, engine: "hf,llama_cpp", stages: "[quantize,eval]"}
+      fp8: {method: fp8, engine: "hf,eager", stages: "[quantize,eval]"}
+      gptq:
+        method: gptq
+        method.backend: llm_compressor,auto_gptq
+        engine: hf
+        stages: "[quantize,eval]"
+      awq:
+        method: awq
+        method.backend: llm_compressor,autoawq
+        engine: hf
+        stages: "[quantize,eval]"
+      refused: {method: bnb_4bit, engine: "vllm,llama_cpp"}
+"""
+
+EAGER = """
+# vLLM that compiles nothing: it loads sooner, and is not timed here.
+defaults: [vllm, _self_]
+enforce_eager: true
+"""
+
+
+@pytest.fixture(scope="module")
+def called(
+    store: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Called:
+    work = tmp_path_factory.mktemp("backends")
+    (work / "sweeps").mkdir()
+    (work / "sweeps" / "all_backends.yaml").write_text(SWEEP)
+    (work / "conf" / "engine").mkdir(parents=True)
+    (work / "conf" / "engine" / "eager.yaml").write_text(EAGER)
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "-cn", "all_backends", "sweep=backends"],
+        cwd=work, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return Called(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def found(called: Called, store: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Records by recipe and engine."""
+    return {(r["label"], r["engine"]): r for r in records(store, "backends")}
+
+
+def result(record: dict[str, Any], stage: str, subject: str = "recipe") -> dict[str, Any]:
+    (entry,) = [s for s in record["stages"] if (s["stage"], s["subject"]) == (stage, subject)]
+    content: dict[str, Any] = entry["result"]
+    return content
+
+
+def perplexity(record: dict[str, Any], subject: str = "recipe") -> float:
+    value: float = result(record, "eval", subject)["perplexity"]["value"]
+    return value
+
+
+def test_everything_legal_is_ok_and_the_rest_is_skipped(
+    called: Called, found: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    assert called.returncode == 0, called.stderr[-4000:]
+    refused = {key for key, record in found.items() if record["status"] == "skipped"}
+    assert refused == {("bnb_4bit-nf4-g64", "vllm"), ("bnb_4bit-nf4-g64", "llama_cpp")}
+    for key in refused:
+        assert "nearest legal choice: engine=hf" in found[key]["reason"]
+    assert {r["status"] for key, r in found.items() if key not in refused} == {"ok"}
+    assert len(found) == 13
+
+
+AGREE = [
+    ("float", "none-bf16", ("hf", "vllm", "llama_cpp")),
+    ("gguf", "gguf-Q8_0", ("hf", "llama_cpp")),
+    ("compressed-tensors", "fp8-fp8_e4m3-per_channel", ("hf", "vllm")),
+]
+
+
+@pytest.mark.parametrize(("checkpoint_format", "label", "engines"), AGREE)
+def test_engines_agree_on_a_checkpoint(
+    checkpoint_format: str,
+    label: str,
+    engines: tuple[str, ...],
+    found: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    subject = "baseline" if checkpoint_format == "float" else "recipe"
+    values = {engine: perplexity(found[label, engine], subject) for engine in engines}
+    for engine, value in values.items():
+        assert value == pytest.approx(values["hf"], rel=0.01), f"{engine}: {values}"
+    if checkpoint_format != "float":
+        keys = {next(s["key"] for s in found[label, e]["stages"] if s["stage"] == "quantize")
+                for e in engines}  # fmt: skip
+        assert len(keys) == 1, "it is one checkpoint"
+        assert result(found[label, "hf"], "quantize")["checkpoint_format"] == checkpoint_format
+
+
+@pytest.mark.parametrize(
+    ("archived", "maintained", "distribution"),
+    [
+        ("gptq@auto_gptq-w4a16-g64", "gptq-w4a16-g64", "auto-gptq"),
+        ("awq@autoawq-w4a16-g64", "awq-w4a16-g64", "autoawq"),
+    ],
+)
+def test_archived_libraries_are_as_good(
+    archived: str,
+    maintained: str,
+    distribution: str,
+    found: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    old, new = found[archived, "hf"], found[maintained, "hf"]
+    assert perplexity(old) == pytest.approx(perplexity(new), rel=0.2)
+    windows = [result(record, "quantize")["calibration_sha256"] for record in (old, new)]
+    assert windows[0] == windows[1], "the same tokens"
+    (made,) = [s for s in old["stages"] if s["stage"] == "quantize"]
+    assert made["environment"] == "legacy"
+    assert made["versions"][distribution] != "absent"
+    assert made["versions"]["transformers"] == "4.51.3"
+
+
+def test_a_checkpoint_is_reloaded_before_it_counts(
+    found: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    for (label, engine), record in found.items():
+        if record["status"] == "ok" and not label.startswith("none"):
+            check = result(record, "quantize")["check"]
+            assert 0.9 < check["ratio"] < 3, f"{label} on {engine}"
+
+
+def test_each_engine_is_benched(found: dict[tuple[str, str], dict[str, Any]]) -> None:
+    for engine in ("hf", "vllm", "llama_cpp"):
+        bench = result(found["none-bf16", engine], "bench", "baseline")
+        assert bench["engine"] == engine
+        assert 200e6 < bench["footprint"]["weight_bytes"] < 600e6
+        # 30 layers, 3 key-value heads of width 64, keys and values, 2 or 4 bytes each.
+        assert bench["footprint"]["kv_cache_bytes_per_token"] in (23040, 46080)
+        for batch in bench["batches"]:
+            assert math.isfinite(batch["decode_tokens_per_second"]["mean"])
+            assert batch["decode_tokens_per_second"]["mean"] > 1
+
+
+def test_environments_share_what_they_have_in_common(
+    called: Called, environment: dict[str, str]
+) -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "runner", "env", "list"],
+        env=environment, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    ready = [line.split()[0] for line in listed.splitlines() if " ready " in line]
+    assert {"legacy", "vllm_cpu", "llama_cpp"} <= set(ready)
+    together, apart = (int(part.split()[0]) for part in
+                       (listed.split(": ")[-1], listed.split("would take ")[-1]))  # fmt: skip
+    assert together < 0.75 * apart, "torch is stored once"
+
+
+def test_gptqmodel_in_its_environment(
+    store: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "runner", "method=gptq", "method.backend=gptqmodel",
+            "model=tiny", "group_size=g32", "stages=[quantize,eval]", "eval=quick",
+            "calibration.samples=8", "tracker=none", "sweep=gptqmodel",
+        ],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    (record,) = records(store, "gptqmodel")
+    assert result(record, "quantize")["checkpoint_format"] == "gptq"
+    assert result(record, "eval")["change"]["ratio"]["estimate"] == pytest.approx(1, abs=0.3)
+
+
+def test_a_broken_checkpoint_is_no_result(
+    store: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """AutoAWQ on a CPU scales weights it means to restore, and reports success: its shim is off."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "runner", "method=awq", "method.backend=autoawq",
+            "environment.legacy.shims=[]", "calibration.samples=4",
+            "calibration.sequence_length=64", "stages=[quantize,eval]", "eval=quick",
+            "tracker=none", "sweep=broken",
+        ],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr[-4000:]
+    (record,) = records(store, "broken")
+    assert record["status"] == "failed"
+    assert "the checkpoint is broken: reloaded, its perplexity is" in record["reason"]
+    assert record["stages"] == [], "nothing counts"
+    made = [json.loads(path.read_text()) for path in store.glob("objects/quantize/*/result.json")]
+    assert not [m for m in made if m["result"]["calibration_tokens"] == 4 * 64]
