@@ -52,9 +52,11 @@ def footnotes(rows: list[Row]) -> list[str]:
     notes = []
     if any(row.best_tradeoff for row in rows):
         notes.append("★ best trade-offs: no other row is at least as small, as good and as fast.")
+    several = len({row.engine for row in rows}) > 1
     for row in rows:
         if row.status != Status.ok.value:
-            notes.append(f"{row.recipe} on {row.engine} {row.status}: {row.reason}")
+            where = f" on {row.engine}" if several else ""
+            notes.append(f"{row.recipe}{where} {row.status}: {row.reason}")
     return notes
 
 

@@ -1,6 +1,7 @@
 """Checkpoints of every kind are standard: plain transformers reads them and agrees."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,17 @@ for name, directory in asked["checkpoints"].items():
 assert not any(name.split(".")[0] == "runner" for name in sys.modules)
 print(json.dumps(found))
 """
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of its own: what other tests make is none of these kinds."""
+    return tmp_path_factory.mktemp("kinds") / "store"
+
+
+@pytest.fixture(scope="module")
+def environment(store: Path) -> dict[str, str]:
+    return {**os.environ, "QUANT_RUNNER_STORE": str(store)}
 
 
 @pytest.fixture(scope="module")

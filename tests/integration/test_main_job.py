@@ -32,7 +32,9 @@ def test_a_run_is_recorded_and_answered(first: Called, store: Path) -> None:
     (record,) = records(store, "first")
     assert record["status"] == "ok"
     assert record["config"]["method"]["name"] == "gptq"
-    assert record["versions"]["llmcompressor"] != "absent"
+    assert record["versions"]["hydra-core"] != "absent"
+    assert record["stages"][0]["versions"]["llmcompressor"] != "absent"
+    assert {entry["environment"] for entry in record["stages"]} == {"default"}
     assert record["host"]["usable_cores"] >= 1
     stages = [(entry["stage"], entry["subject"]) for entry in record["stages"]]
     assert stages == [

@@ -168,8 +168,8 @@ def test_runs_without_a_result_say_why(records: list[RunRecord]) -> None:
     assert (rows[5].status, rows[5].reason) == ("failed", "killed by signal 9")
     assert rows[5].perplexity is None, "what a failed run took from the baseline is not its own"
     notes = footnotes(rows)
-    assert "gptq-nf4-g64 on hf skipped: method=gptq cannot make nf4" in notes
-    assert "gptq-w2a16-g64 on hf failed: killed by signal 9" in notes
+    assert "gptq-nf4-g64 skipped: method=gptq cannot make nf4" in notes
+    assert "gptq-w2a16-g64 failed: killed by signal 9" in notes
 
 
 def test_the_dominated_are_not_marked(records: list[RunRecord]) -> None:
@@ -222,7 +222,7 @@ def test_report_prints_a_table_and_writes_json_and_csv(
         "+1.00 [+0.50, +1.50]",
         "60.0 (1.50x)",
         "gptq_512",
-        "gptq-nf4-g64 on hf skipped: method=gptq cannot make nf4",
+        "gptq-nf4-g64 skipped: method=gptq cannot make nf4",
         str(runs / "demo"),
     ):
         assert fragment in printed
