@@ -7,12 +7,12 @@ import shutil
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from packaging.requirements import Requirement
 
 from runner.config.environment import Environment
@@ -20,6 +20,7 @@ from runner.environments.create import READY_FILE, WORKER_REQUIREMENTS, constrai
 from runner.environments.ready import ReadyEnvironment, installed_versions
 from runner.serialise import to_json
 from runner.store.files import sha256_of_json
+from runner.store.locks import held
 
 _DETERMINING = (
     "requirements", "excludes", "python_version", "torch_backend", "build_variables",
@@ -157,19 +158,8 @@ class EnvironmentManager:
         installed: dict[str, str] = content["installed"]
         return installed
 
-    @contextlib.contextmanager
-    def _locked(self, name: str, on_wait: Callable[[], None]) -> Any:
-        self.root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.root / f".{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            on_wait()
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+    def _locked(self, name: str, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
+        return held(self.root / f".{name}.lock", on_wait)
 
 
 def disk_bytes(directories: list[Path]) -> int:

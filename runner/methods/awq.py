@@ -46,12 +46,10 @@ class AwqMethod:
             llm_compressor.NAME: llm_compressor.abilities(
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
                 group_sizes=("per_channel", "g*"),
-                uses_calibration=True,
             ),
             "autoawq": Abilities(
                 bits=("w4a16",),
                 group_sizes=("g*",),
-                uses_calibration=True,
                 checkpoint_format="awq",
                 packages=("autoawq", "transformers", "torch"),
             ),

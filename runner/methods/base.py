@@ -34,8 +34,6 @@ class Abilities:
     """Labels of the bits schemes it can carry out, best known first."""
     group_sizes: tuple[str, ...]
     """Granularities it can carry out: ``per_tensor``, ``per_channel``, ``g64``; ``g*`` is any."""
-    uses_calibration: bool
-    """Whether calibration text is always needed."""
     checkpoint_format: str
     """``quantization_config.quant_method`` of what it writes."""
     packages: tuple[str, ...]

@@ -31,7 +31,6 @@ class Bnb4bitMethod:
             "bitsandbytes": Abilities(
                 bits=("nf4", "fp4"),
                 group_sizes=("g64",),
-                uses_calibration=False,
                 checkpoint_format="bitsandbytes",
                 packages=bits_and_bytes.PACKAGES,
             )

@@ -26,7 +26,6 @@ class Fp8Method:
     backends = llm_compressor.only_backend(
         bits=("fp8_e4m3", "fp8_e4m3_a16"),
         group_sizes=("per_channel", "per_tensor"),
-        uses_calibration=False,
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

@@ -81,7 +81,6 @@ class GgufMethod:
             bits=("w4a16", "w8a16", "w6a16", "w5a16", "w3a16", "w2a16"),
             # A type's blocks are its own; what is asked for is not looked at.
             group_sizes=("per_tensor", "per_channel", "g*"),
-            uses_calibration=False,
             checkpoint_format="gguf",
             packages=("llama-cpp-python", "gguf", "transformers"),
         )

@@ -41,19 +41,16 @@ class GptqMethod:
             llm_compressor.NAME: llm_compressor.abilities(
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8"),
                 group_sizes=("per_channel", "g*"),
-                uses_calibration=True,
             ),
             "auto_gptq": Abilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
                 group_sizes=("per_channel", "g*"),
-                uses_calibration=True,
                 checkpoint_format="gptq",
                 packages=("auto-gptq", "transformers", "torch"),
             ),
             "gptqmodel": Abilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
                 group_sizes=("per_channel", "g*"),
-                uses_calibration=True,
                 checkpoint_format="gptq",
                 packages=("gptqmodel", "transformers", "torch"),
             ),

@@ -25,18 +25,14 @@ INTEGER_WEIGHTS = tuple(f"w{bits}a16" for bits in (8, 4, 3, 2, 5, 6, 7))
 _FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
 
 
-def abilities(
-    bits: tuple[str, ...], group_sizes: tuple[str, ...], uses_calibration: bool
-) -> Abilities:
+def abilities(bits: tuple[str, ...], group_sizes: tuple[str, ...]) -> Abilities:
     """Abilities through llm-compressor, which always writes compressed-tensors."""
-    return Abilities(bits, group_sizes, uses_calibration, "compressed-tensors", PACKAGES)
+    return Abilities(bits, group_sizes, "compressed-tensors", PACKAGES)
 
 
-def only_backend(
-    bits: tuple[str, ...], group_sizes: tuple[str, ...], uses_calibration: bool
-) -> Mapping[str, Abilities]:
+def only_backend(bits: tuple[str, ...], group_sizes: tuple[str, ...]) -> Mapping[str, Abilities]:
     """The backends of a method that llm-compressor alone carries out."""
-    return MappingProxyType({NAME: abilities(bits, group_sizes, uses_calibration)})
+    return MappingProxyType({NAME: abilities(bits, group_sizes)})
 
 
 def build_scheme(

@@ -28,7 +28,6 @@ class LlmInt8Method:
             "bitsandbytes": Abilities(
                 bits=("w8a8",),
                 group_sizes=("per_channel",),
-                uses_calibration=False,
                 checkpoint_format="bitsandbytes",
                 packages=bits_and_bytes.PACKAGES,
             )

@@ -27,7 +27,6 @@ class NoneMethod:
             "transformers": Abilities(
                 bits=tuple(_DTYPES),
                 group_sizes=("per_tensor", "per_channel", "g*"),
-                uses_calibration=False,
                 checkpoint_format="float",
                 packages=("transformers", "torch"),
             )

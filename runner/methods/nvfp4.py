@@ -20,9 +20,7 @@ class Nvfp4Method:
     """NVFP4 through llm-compressor."""
 
     config = Nvfp4
-    backends = llm_compressor.only_backend(
-        bits=("fp4", "fp4_a4"), group_sizes=("g16",), uses_calibration=False
-    )
+    backends = llm_compressor.only_backend(bits=("fp4", "fp4_a4"), group_sizes=("g16",))
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
         """Quantized activations have one scale a tensor, found on text."""

@@ -37,7 +37,6 @@ class RtnMethod:
     backends = llm_compressor.only_backend(
         bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8", "fp8_e4m3", "fp8_e4m3_a16"),
         group_sizes=("per_tensor", "per_channel", "g*"),
-        uses_calibration=False,
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

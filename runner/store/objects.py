@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from runner.store.files import sha256_of_json, write_json_atomically
+from runner.store.locks import held
 
 RESULT_FILE = "result.json"
 
@@ -83,16 +84,8 @@ class ObjectStore:
 
         ``on_wait`` is called once when another process has it.
         """
-        lock = FileLock(self._lock(address))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            on_wait()
-            lock.acquire()
-        try:
+        with held(self._lock(address), on_wait):
             yield
-        finally:
-            lock.release()
 
     @contextlib.contextmanager
     def writing(self, address: Address) -> Iterator[Path]:
