@@ -13,7 +13,11 @@ from runner.environments.ready import installed_versions
 from runner.errors import RunnerError
 from runner.experiment.compute import DTYPE_BITS, model_dtype
 from runner.experiment.facts import gather_facts
-from runner.experiment.steps import Steps, Subject
+from runner.experiment.inputs import Inputs
+from runner.experiment.steps.bench import bandwidth_bytes_per_second, bench
+from runner.experiment.steps.checkpoint import checkpoint
+from runner.experiment.steps.evaluate import evaluate
+from runner.experiment.subject import Subject
 from runner.legality.check import check
 from runner.legality.verdict import Severity
 from runner.recipe import Recipe
@@ -99,39 +103,39 @@ def _decide_and_work(
         write_record(session.store.runs, record)
         tracker.log_stage(record.stages[-1])
 
-    steps = Steps(config, session, identity.sweep)
-    model = steps.model()
+    inputs = Inputs(config, session, identity.sweep)
+    model = inputs.model()
     if model.format == "float":
         record.unquantized_bits = DTYPE_BITS.get(model_dtype(model.directory))
-    _go_through_stages(config, steps, model, keep)
+    _go_through_stages(config, inputs, model, keep)
     record.status = Status.ok
 
 
 def _go_through_stages(
     config: Config,
-    steps: Steps,
+    inputs: Inputs,
     model: Subject,
     keep: Callable[[StageName, str, Obtained], None],
 ) -> None:
     subject = model
     if StageName.quantize in config.stages:
-        subject, made = steps.checkpoint(model)
+        subject, made = checkpoint(inputs, model)
         if made is not None:
             keep(StageName.quantize, "recipe", made)
     quantized_here = subject is not model
     # A model that came quantized has no unquantized one to be compared with.
     has_baseline = quantized_here or model.format == "float"
     if StageName.eval in config.stages:
-        baseline = steps.evaluate(model, model, None) if has_baseline else None
+        baseline = evaluate(inputs, model, model, None) if has_baseline else None
         if baseline is not None:
             keep(StageName.eval, "baseline", baseline)
         if baseline is None or quantized_here:
-            keep(StageName.eval, "recipe", steps.evaluate(subject, model, baseline))
+            keep(StageName.eval, "recipe", evaluate(inputs, subject, model, baseline))
     if StageName.bench in config.stages:
-        bandwidth = steps.bandwidth_bytes_per_second()
+        bandwidth = bandwidth_bytes_per_second(inputs)
         if quantized_here and config.bench.baseline:
-            keep(StageName.bench, "baseline", steps.bench(model, bandwidth))
-        measured = steps.bench(subject, bandwidth)
+            keep(StageName.bench, "baseline", bench(inputs, model, bandwidth))
+        measured = bench(inputs, subject, bandwidth)
         keep(
             StageName.bench,
             "recipe" if quantized_here or not has_baseline else "baseline",

@@ -1,0 +1,138 @@
+"""What every stage of a run draws on: the model, texts, environments, where to compute."""
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from runner.config.engine import Engine
+from runner.config.model import ModelKind
+from runner.config.root import Config, StageName
+from runner.config.text import Text, TextKind
+from runner.engines import find_engine
+from runner.engines.loading import LoadRequest
+from runner.environments.choose import choose
+from runner.environments.ready import ReadyEnvironment
+from runner.experiment.compute import model_config, model_dtype, resolve_compute
+from runner.experiment.subject import Subject
+from runner.models.fingerprint import fingerprint
+from runner.models.locate import locate
+from runner.serialise import to_json
+from runner.session import Obtained, Session, Task, Work
+from runner.stages.gguf import DIRECTORY as GGUF_DIRECTORY
+from runner.stages.gguf import GgufRequest
+from runner.stages.model import DIRECTORY as MODEL_DIRECTORY
+from runner.stages.model import ModelRequest
+from runner.stages.text import TextRequest
+
+TRANSFORMERS = "transformers"
+_RESOLVED = ("environment", "device", "dtype", "threads")
+"""Settings of every engine that are told as they were resolved, or change no result."""
+
+
+class Inputs:
+    """One configuration's model, texts and environments, from the session's store or workers."""
+
+    def __init__(self, config: Config, session: Session, sweep: str) -> None:
+        """Resolve where to compute."""
+        self.config = config
+        self.session = session
+        self.sweep = sweep
+        self.compute = resolve_compute(config.engine, session.machine)
+
+    def model(self) -> Subject:
+        """The unquantized model (or whatever ``model`` names), on this machine's disk."""
+        model = self.config.model
+        identity = {"model": fingerprint(model, self.session.store.cache)}
+        label = "unquantized" if StageName.quantize in self.config.stages else model.name
+        if model.kind in (ModelKind.local, ModelKind.hub):
+            directory = locate(model)
+            return Subject(directory, _format(directory), identity, label)
+        environment = self.environment(TRANSFORMERS)
+        versions = environment.versions(("torch", "transformers", "tokenizers", "gguf"))
+        task = self.task("model", ModelRequest(model), environment)
+        made = self.session.obtain(
+            Work(f"model {model.name}", task, {**identity, "versions": versions})
+        )
+        return Subject(made.directory / MODEL_DIRECTORY, "float", identity, label)
+
+    def text(self, text: Text) -> Obtained:
+        """A text's documents."""
+        versions: dict[str, Any] = {}
+        if text.kind is TextKind.standard_library:
+            versions = {"python": platform.python_version()}
+        if text.kind is TextKind.file and text.path:
+            versions = {"file": _file_state(Path(text.path))}
+        task = self.task("text", TextRequest(text), self.environment(TRANSFORMERS))
+        return self.session.obtain(
+            Work(f"text {text.name}", task, {"text": to_json(text), **versions})
+        )
+
+    def presented(self, subject: Subject) -> Subject:
+        """The subject in a format that the engine takes: a dense model may need another."""
+        if subject.format != "float":
+            return subject
+        if find_engine(self.config.engine.name).dense_format == "float":
+            return subject
+        environment = self.environment("llama_cpp")
+        dtype = self.config.engine.dtype.value
+        if dtype == "auto":
+            # Where bfloat16 would be emulated, float16 keeps the size and the speed.
+            emulated = self.compute.dtype == "float32"
+            dtype = "float16" if emulated else model_dtype(subject.directory)
+        versions = environment.versions(("llama-cpp-python", "gguf", "transformers"))
+        made = self.session.obtain(
+            Work(
+                title=f"GGUF of {subject.label}",
+                task=self.task("gguf", GgufRequest(subject.directory, dtype), environment),
+                determinants={**subject.identity, "dtype": dtype, "versions": versions},
+            )
+        )
+        return replace(
+            subject,
+            directory=made.directory / GGUF_DIRECTORY,
+            format="gguf",
+            identity={"gguf": made.address.key},
+        )
+
+    def load(self, subject: Subject, engine: Engine) -> LoadRequest:
+        """How a stage asks for the subject in an engine."""
+        return LoadRequest(
+            checkpoint=subject.directory,
+            checkpoint_format=subject.format,
+            engine=to_json(engine),
+            device=self.compute.device,
+            dtype=self.compute.dtype,
+            trust_remote_code=self.config.model.trust_remote_code,
+        )
+
+    def environment(self, need: str, named: str | None = None) -> ReadyEnvironment:
+        """The environment that provides what is needed, or the one that was named."""
+        chosen = choose(self.config.environment, need, self.compute.device, named)
+        return self.session.environment(chosen)
+
+    def task(self, stage: str, request: Any, environment: ReadyEnvironment) -> Task:
+        """A stage in an environment, with this configuration's threads."""
+        return Task(stage, request, environment, self.compute.threads)
+
+
+def engine_determinants(load: LoadRequest) -> dict[str, Any]:
+    """What of an engine and its arithmetic determines a result."""
+    settings = {key: value for key, value in load.engine.items() if key not in _RESOLVED}
+    return {"engine": settings, "device": load.device, "dtype": load.dtype}
+
+
+def _format(directory: Path) -> str:
+    quantization = model_config(directory).get("quantization_config") or {}
+    name: str = quantization.get("quant_method") or "float"
+    return name
+
+
+def _file_state(path: Path) -> list[Any]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [[str(file), *_size_and_time(file)] for file in files if file.is_file()]
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,1 @@
+"""What each stage needs and what its result depends on: one module a stage."""

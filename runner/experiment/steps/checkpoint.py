@@ -1,0 +1,93 @@
+"""Step ``quantize``: the recipe's checkpoint, looked at before it counts."""
+
+from pathlib import Path
+from typing import Any
+
+from runner.config.engine import Engine
+from runner.config.root import StageName
+from runner.engines import find_engine
+from runner.experiment.compute import model_dtype
+from runner.experiment.inputs import Inputs
+from runner.experiment.subject import Subject
+from runner.methods import find_method
+from runner.methods.base import abilities_of
+from runner.recipe import Recipe
+from runner.serialise import to_json
+from runner.session import Obtained, Task, Work
+from runner.stages.check import CheckRequest
+from runner.stages.quantize import DIRECTORY as CHECKPOINT_DIRECTORY
+from runner.stages.quantize import QuantizeRequest
+
+_FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+def checkpoint(inputs: Inputs, model: Subject) -> tuple[Subject, Obtained | None]:
+    """The recipe's checkpoint; the model itself when there is nothing to do."""
+    recipe = _recipe(inputs)
+    if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model_dtype(model.directory):
+        return model, None
+    abilities = abilities_of(recipe.method)
+    environment = inputs.environment(recipe.method.backend, recipe.method.environment)
+    text = None
+    if recipe.calibration is not None and recipe.calibration.text is not None:
+        text = inputs.text(recipe.calibration.text)
+    request = QuantizeRequest(
+        model_directory=model.directory,
+        recipe=to_json(recipe),
+        text_directory=text.directory if text else None,
+        device=inputs.compute.device,
+        compute_dtype=inputs.compute.dtype_for(model.directory),
+        trust_remote_code=inputs.config.model.trust_remote_code,
+        versions=environment.versions(abilities.packages),
+    )
+    determinants = {
+        **model.identity,
+        "versions": request.versions,
+        "shims": list(environment.shims),
+        "recipe": request.recipe,
+        "calibration_text": text.address.key if text else None,
+        "device": request.device,
+        "compute_dtype": request.compute_dtype,
+    }
+    inspector = _inspector(inputs, model, recipe, abilities.checkpoint_format)
+    made = inputs.session.obtain(
+        Work(
+            title=f"quantize {recipe.label}",
+            task=inputs.task("quantize", request, environment),
+            determinants=determinants,
+            force=StageName.quantize in inputs.config.force,
+            inspection=inspector,
+        )
+    )
+    identity = {"checkpoint": made.address.key}
+    directory = made.directory / CHECKPOINT_DIRECTORY
+    return Subject(directory, abilities.checkpoint_format, identity, recipe.label), made
+
+
+def _inspector(inputs: Inputs, model: Subject, recipe: Recipe, checkpoint_format: str) -> Any:
+    """Reloads a fresh checkpoint in the engine that reads its format best."""
+    engine = Engine(name="hf")
+    if checkpoint_format == "gguf":
+        engine = find_engine("llama_cpp").config(name="llama_cpp")
+    environment = inputs.environment(engine.name)
+    text = inputs.text(inputs.config.eval.text)
+
+    def inspect(directory: Path) -> Task:
+        place = directory / CHECKPOINT_DIRECTORY
+        request = CheckRequest(
+            subject=inputs.load(Subject(place, checkpoint_format, {}, ""), engine),
+            model_directory=model.directory,
+            text_directory=text.directory,
+            bits=to_json(recipe.bits),
+            group_size=to_json(recipe.group_size),
+        )
+        return inputs.task("check", request, environment)
+
+    return inspect
+
+
+def _recipe(inputs: Inputs) -> Recipe:
+    config = inputs.config
+    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
+    recipe.calibration = find_method(config.method.name).calibration_for(recipe)
+    return recipe

@@ -1,0 +1,16 @@
+"""What a stage looks at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint to look at, and what identifies its content."""
+
+    directory: Path
+    format: str
+    """``float``, ``compressed-tensors``, ``gptq``, ``awq``, ``bitsandbytes`` or ``gguf``."""
+    identity: dict[str, Any]
+    label: str
