@@ -1,5 +1,6 @@
 """What all runs of one control process share: the store, warm workers and the display."""
 
+import shutil
 import time
 import uuid
 from collections.abc import Callable
@@ -152,13 +153,13 @@ class Session:
 
     def _make(self, address: Address, work: Work) -> Obtained:
         start = time.monotonic()
-        self.logs.mkdir(parents=True, exist_ok=True)
-        log = self.logs / f"{address.stage}-{address.key}-{uuid.uuid4().hex[:6]}.log"
+        if work.force:
+            shutil.rmtree(self.store.partial(address), ignore_errors=True)
         with self.store.writing(address) as directory, self.display.stage(work.title) as shown:
-            self._carry_out(work.task, directory, RESULT_FILE, log, shown)
+            self._carry_out(work.task, address, directory / RESULT_FILE, shown)
             if work.inspection is not None:
                 task = work.inspection(directory)
-                self._carry_out(task, directory, f"{task.stage}.json", log, shown)
+                self._carry_out(task, address, directory / f"{task.stage}.json", shown)
                 add_finding(directory, task.stage)
         seconds = time.monotonic() - start
         self._mentioned.add(address)
@@ -176,14 +177,15 @@ class Session:
             seconds=seconds,
         )
 
-    def _carry_out(
-        self, task: Task, directory: Path, result_file: str, log: Path, shown: StageDisplay
-    ) -> None:
+    def _carry_out(self, task: Task, address: Address, result: Path, shown: StageDisplay) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.logs / f"{address.stage}-{address.key}-{uuid.uuid4().hex[:6]}.log"
         job = Job(
             stage=task.stage,
             request=to_json(task.request),
-            output=str(directory),
-            result_file=result_file,
+            output=str(result.parent),
+            result_file=result.name,
+            partial=str(self.store.partial(address)),
             cache=str(self.store.cache),
             log=str(log),
             threads=task.threads,

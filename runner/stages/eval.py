@@ -1,5 +1,6 @@
 """Stage ``eval``: perplexity of a checkpoint, alone and against the unquantized model."""
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from runner.metrics.perplexity import (
     perplexity,
     perplexity_change,
 )
+from runner.store.units import Units
 from runner.texts.windows import leading_windows
 from runner.worker.job import StageContext
 
@@ -44,13 +46,15 @@ class EvalResult:
     perplexity: Perplexity
     change: PerplexityChange | None
     tokens_per_second: float
+    windows_resumed: int
+    """Windows that an attempt which was killed had scored."""
 
 
 class EvalStage:
     """Measures quality."""
 
     name = "eval"
-    schema_version = 1
+    schema_version = 2
     request = EvalRequest
     result = EvalResult
 
@@ -70,9 +74,13 @@ class EvalStage:
         context.progress(0, len(windows), "loading the checkpoint")
         model = load(request.load, context.threads)
         start = time.perf_counter()
-        losses = []
-        for window in windows:
-            losses.append(model.token_losses(window))
+        units = Units(context.partial)
+        losses: list[NDArray[np.float32]] = []
+        resumed = 0
+        for number, window in enumerate(windows):
+            name = f"window-{number:05d}"
+            resumed += name in units
+            losses.append(units.array(name, functools.partial(model.token_losses, window)))
             context.progress(len(losses), len(windows), "scoring windows")
         seconds = time.perf_counter() - start
         model.close()
@@ -83,7 +91,8 @@ class EvalStage:
         return EvalResult(
             perplexity=perplexity(token_losses, gptq_protocol(request.context_length)),
             change=_change(token_losses, request.baseline_directory),
-            tokens_per_second=len(windows) * request.context_length / seconds,
+            tokens_per_second=(len(windows) - resumed) * request.context_length / seconds,
+            windows_resumed=resumed,
         )
 
 

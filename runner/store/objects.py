@@ -4,6 +4,7 @@ Layout below the store's root::
 
     objects/<stage>/<key>/result.json   what the stage found, and files it wrote beside it
     staging/                            unfinished work; never read
+    partial/<stage>-<key>/              finished units of unfinished work; read by the next attempt
     locks/                              one lock file a key
     runs/<sweep>/<run>/record.json      see runner.store.records
     cache/                              downloads and measurements of this machine
@@ -12,6 +13,7 @@ Layout below the store's root::
 import contextlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from runner.store.files import sha256_of_json, write_json_atomically
 from runner.store.locks import held
 
 RESULT_FILE = "result.json"
+_PARTIAL_SECONDS = 30 * 24 * 3600
+"""After so long nobody is expected to go on with unfinished work."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class ObjectStore:
         """Where the result lies once it is finished."""
         return self.root / "objects" / address.stage / address.key
 
+    def partial(self, address: Address) -> Path:
+        """Where a stage keeps what it has finished, until its result is. It may not exist."""
+        return self.root / "partial" / f"{address.stage}-{address.key}"
+
     def read(self, address: Address) -> dict[str, Any] | None:
         """Content of a finished result's JSON file, or ``None`` when there is none."""
         try:
@@ -72,6 +80,13 @@ class ObjectStore:
             address = Address(stage, key)
             with contextlib.suppress(Timeout), FileLock(self._lock(address), timeout=0):
                 shutil.rmtree(work, ignore_errors=True)
+        for kept in (self.root / "partial").glob("*-*"):
+            address = Address(*kept.name.split("-", 1))
+            with contextlib.suppress(Timeout, FileNotFoundError):
+                old = time.time() - kept.stat().st_mtime > _PARTIAL_SECONDS
+                if old or self.directory(address).exists():
+                    with FileLock(self._lock(address), timeout=0):
+                        shutil.rmtree(kept, ignore_errors=True)
 
     def _lock(self, address: Address) -> Path:
         path = self.root / "locks" / f"{address.stage}-{address.key}.lock"
@@ -91,8 +106,10 @@ class ObjectStore:
     def writing(self, address: Address) -> Iterator[Path]:
         """An empty directory that becomes the result if the block ends without an error.
 
-        The caller holds the key's lock, so leftovers of the same key belong to the dead.
+        The caller holds the key's lock, so leftovers of the same key belong to the dead. What
+        earlier attempts kept in ``partial`` goes when the result is there, and stays when not.
         """
+        partial = self.partial(address)
         staging = self.root / "staging"
         staging.mkdir(parents=True, exist_ok=True)
         for leftover in staging.glob(f"{address.stage}-{address.key}-*"):
@@ -110,8 +127,11 @@ class ObjectStore:
                 shutil.rmtree(old, ignore_errors=True)
             else:
                 work.rename(place)
+            shutil.rmtree(partial, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                partial.rmdir()  # if nothing was kept
 
 
 def add_finding(directory: Path, stage: str) -> None:

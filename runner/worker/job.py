@@ -28,6 +28,9 @@ class StageContext:
 
     output: Path
     """Directory to write files into; it becomes the finished result."""
+    partial: Path
+    """Directory for finished units of long work. An attempt that is killed leaves it to the next
+    attempt at the same result; it goes when the result is there. See ``runner.store.units``."""
     cache: Path
     threads: int
     progress: Callable[[int, int, str], None]
@@ -76,7 +79,14 @@ def _run(job: Job, events: int) -> None:
 
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(job.threads)
-    context = StageContext(Path(job.output), Path(job.cache), job.threads, progress)
+    context = StageContext(
+        output=Path(job.output),
+        partial=Path(job.partial),
+        cache=Path(job.cache),
+        threads=job.threads,
+        progress=progress,
+    )
+    context.partial.mkdir(parents=True, exist_ok=True)
     result = stage.run(from_json(stage.request, job.request), context)
     memory = process_memory_bytes()
     write_json_atomically(

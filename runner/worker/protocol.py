@@ -25,6 +25,8 @@ class Job:
     output: str
     """Staging directory; the job writes ``result_file`` there."""
     result_file: str
+    partial: str
+    """Directory of what earlier attempts at the same result have finished; may not exist."""
     cache: str
     """Directory for downloads."""
     log: str

@@ -91,8 +91,21 @@ def test_a_killed_worker_fails_its_run_alone(
     assert list((store / "staging").iterdir()) == []
     for path in set((store / "objects").glob(f"{stage}/*")) - before:
         assert (path / "result.json").exists()
+    kept = sorted(path.name for path in (store / "partial").glob(f"{stage}-*/window-*.npy"))
     again = command(*TINY, "method=gptq", "tracker=none", *arguments, f"sweep=again-{stage}")
     assert again.returncode == 0, again.stderr
+    assert list((store / "partial").iterdir()) == []
+    if stage == "eval":
+        (record,) = records(store, "again-eval")
+        resumed = [e["result"]["windows_resumed"] for e in record["stages"] if e["stage"] == stage]
+        assert 0 < sum(resumed) == len(kept) < 600, "the rest alone was computed"
+        whole = command(*TINY, "method=gptq", "tracker=none", *arguments, "force=[eval]",
+                        "sweep=whole-eval")  # fmt: skip
+        assert whole.returncode == 0, whole.stderr
+        (uninterrupted,) = records(store, "whole-eval")
+        values = [[e["result"]["perplexity"]["window_losses"] for e in r["stages"]
+                   if e["stage"] == stage] for r in (record, uninterrupted)]  # fmt: skip
+        assert values[0] == values[1]
 
 
 def test_killing_the_control_process_leaves_no_orphan(

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from runner.store.files import sha256_of_file, write_json_atomically
@@ -19,6 +21,7 @@ from runner.store.records import (
     read_records,
     write_record,
 )
+from runner.store.units import Units
 
 pytestmark = pytest.mark.unit
 
@@ -209,6 +212,36 @@ def test_a_record_is_plain_json_and_rewritten_as_the_run_goes_on(tmp_path: Path)
 
 def test_the_latest_sweep_is_the_one_written_last(tmp_path: Path) -> None:
     assert latest_sweep(tmp_path) is None
-    for time, (sweep, run) in enumerate([("z", "000"), ("a", "000"), ("z", "001"), ("m", "000")]):
-        os.utime(write_record(tmp_path, record(sweep, run)), (time, time))
+    for second, (sweep, run) in enumerate([("z", "000"), ("a", "000"), ("z", "001"), ("m", "000")]):
+        os.utime(write_record(tmp_path, record(sweep, run)), (second, second))
     assert latest_sweep(tmp_path) == "m"
+
+
+def test_what_a_killed_attempt_finished_is_kept_for_the_next(store: Path) -> None:
+    objects = ObjectStore(store)
+    with pytest.raises(RuntimeError), objects.writing(ADDRESS):
+        assert Units(objects.partial(ADDRESS)).value("a", lambda: {"n": 1}) == {"n": 1}
+        array = Units(objects.partial(ADDRESS)).array("b", lambda: np.arange(3))
+        assert array.tolist() == [0, 1, 2]
+        raise RuntimeError
+    objects.clear_leftovers()
+    with objects.writing(ADDRESS) as work:
+        units = Units(objects.partial(ADDRESS))
+        assert units.value("a", pytest.fail) == {"n": 1}
+        assert units.array("b", pytest.fail).tolist() == [0, 1, 2]
+        assert ("a" in units, "b" in units, "c" in units) == (True, True, False)
+        finish(work)
+    assert not objects.partial(ADDRESS).exists()
+
+
+def test_nobody_waits_for_ever_for_unfinished_work(store: Path) -> None:
+    objects = ObjectStore(store)
+    path = objects.partial(ADDRESS)
+    Units(path).value("a", lambda: 1)
+    long_ago = time.time() - 40 * 24 * 3600
+    os.utime(path, (long_ago, long_ago))
+    with objects.locked(ADDRESS, lambda: None):
+        ObjectStore(store).clear_leftovers()
+        assert path.exists(), "somebody is at it"
+    objects.clear_leftovers()
+    assert not path.exists()
