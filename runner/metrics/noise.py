@@ -1,0 +1,104 @@
+"""Whether two measurements differ by more than their repetitions do. Needs numpy and no scipy.
+
+Repetitions of one process share its memory layout and the machine's mood of that minute, so
+intervals of two separate measurements are too narrow; interleaved ones (A B A B) are paired,
+which takes out what both share.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.metrics.statistics import Interval
+
+_STUDENT_975 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+)  # fmt: skip
+"""Student's t at 97.5% for 1, 2, … degrees of freedom."""
+
+
+@dataclass
+class Comparison:
+    """One measurement against another, both positive, repetition by repetition."""
+
+    ratio: Interval
+    """First over second, with its 95% interval; infinite when nothing was repeated."""
+    within_noise: bool
+    """The interval holds 1: the repetitions do not tell them apart."""
+    paired: bool
+
+
+def relative_noise(samples: Sequence[float]) -> float | None:
+    """Half of the 95% interval of the mean, relative to the mean; ``None`` for one sample.
+
+    The repeat spread: 0.03 says that the mean is known within 3%.
+    """
+    count = len(samples)
+    if count < 2:
+        return None
+    mean, variance = _moments(samples)
+    return student_975(count - 1) * math.sqrt(variance / count) / abs(mean)
+
+
+def compare(first: Sequence[float], second: Sequence[float], paired: bool = False) -> Comparison:
+    """Ratio of two series of positive measurements.
+
+    Works on logarithms: paired repetitions by Student's t on their differences, others by
+    Welch's test with the degrees of freedom of Welch and Satterthwaite.
+
+    Args:
+        first: Samples of the one.
+        second: Samples of the other; as many when paired.
+        paired: Whether the samples were taken in turns.
+
+    Raises:
+        ValueError: A series is empty or not positive, or paired ones differ in length.
+    """
+    if not first or not second or min(*first, *second) <= 0:
+        raise ValueError("measurements to compare must be positive and not empty")
+    one, other = [math.log(x) for x in first], [math.log(x) for x in second]
+    if paired:
+        if len(one) != len(other):
+            raise ValueError(f"{len(one)} samples cannot be paired with {len(other)}")
+        mean, variance = _moments([a - b for a, b in zip(one, other, strict=True)])
+        error, freedom = variance / len(one), len(one) - 1.0
+    else:
+        (mean_one, var_one), (mean_other, var_other) = _moments(one), _moments(other)
+        mean = mean_one - mean_other
+        shares = (var_one / len(one), var_other / len(other))
+        error = sum(shares)
+        spread = sum(
+            share**2 / (len(values) - 1)
+            for share, values in zip(shares, (one, other), strict=True)
+            if len(values) > 1
+        )
+        freedom = min(len(one), len(other)) - 1.0
+        if freedom and spread:
+            freedom = error**2 / spread
+    half = student_975(freedom) * math.sqrt(error) if freedom >= 1 else math.inf
+    ratio = Interval(math.exp(mean), math.exp(mean - half), _exp(mean + half))
+    return Comparison(ratio, ratio.low <= 1.0 <= ratio.high, paired)
+
+
+def student_975(freedom: float) -> float:
+    """Student's t at 97.5%, within 1% (fractional degrees of freedom are rounded down)."""
+    whole = int(freedom)
+    if whole < 1:
+        return math.inf
+    if whole <= len(_STUDENT_975):
+        return _STUDENT_975[whole - 1]
+    # First terms of its expansion around the normal quantile (Abramowitz and Stegun 26.7.5).
+    z = 1.959964
+    return z + (z**3 + z) / (4 * whole) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * whole**2)
+
+
+def _moments(values: Sequence[float]) -> tuple[float, float]:
+    mean = math.fsum(values) / len(values)
+    if len(values) < 2:
+        return mean, 0.0
+    return mean, math.fsum((x - mean) ** 2 for x in values) / (len(values) - 1)
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf
