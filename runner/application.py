@@ -59,7 +59,7 @@ class _Invocation:
         if config.stages == [StageName.report]:
             from runner.answer.report import report
 
-            report(root / "runs", config.sweep, self.output)
+            report(root / "runs", config.sweep, self.output, page=True, figures=True)
             return
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config)
@@ -78,7 +78,7 @@ class _Invocation:
         from runner.answer.report import report
         from runner.store.records import Status
 
-        records = report(self.session.store.runs, self.last_sweep, self.output)
+        records = report(self.session.store.runs, self.last_sweep, self.output, page=self.multirun)
         good = (Status.ok, Status.skipped)
         return 0 if all(record.status in good for record in records) else 1
 

@@ -1,10 +1,17 @@
-"""Builds the answer of a sweep from its records, prints it and writes it as JSON and CSV."""
+"""Builds the answer of a sweep from its records, prints it and writes it down.
+
+As JSON, CSV and Markdown, as a page (HTML) and as figures.
+"""
 
 import csv
 import io
 from dataclasses import fields
 from pathlib import Path
 
+from runner.answer.markdown import markdown
+from runner.answer.page.build import build_page
+from runner.answer.page.figures import write_figures
+from runner.answer.page.subject import Subject
 from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.rows import Row, rows_of
 from runner.answer.table import build_table, footnotes
@@ -16,13 +23,24 @@ from runner.store.records import RunRecord, latest_sweep, read_records
 _WIDTH_WHEN_PIPED = 120
 
 
-def report(runs: Path, sweep: str | None, copies: Path | None) -> list[RunRecord]:
-    """Print a sweep's answer to standard output and write ``answer.json`` and ``answer.csv``.
+def report(
+    runs: Path,
+    sweep: str | None,
+    copies: Path | None,
+    *,
+    page: bool = False,
+    figures: bool = False,
+) -> list[RunRecord]:
+    """Print a sweep's answer to standard output and write it into its folder.
+
+    Always as ``answer.json``, ``answer.csv`` and ``answer.md``.
 
     Args:
         runs: The store's folder of records.
         sweep: Its id; the latest by default.
-        copies: A folder for further copies of both files.
+        copies: A folder for further copies of the files.
+        page: Write ``report.html`` too.
+        figures: Write ``figures/*.svg`` and ``*.png`` too.
 
     Raises:
         UsageError: There is no such sweep, or none at all.
@@ -38,10 +56,20 @@ def report(runs: Path, sweep: str | None, copies: Path | None) -> list[RunRecord
         )
     rows = rows_of(records)
     mark_best_tradeoffs(rows)
-    for folder in filter(None, (runs / sweep, copies)):
+    subject = Subject(sweep, records, rows)
+    folders = [folder for folder in (runs / sweep, copies) if folder is not None]
+    html = build_page(subject, runs.parent / "cache") if page else None
+    for folder in folders:
         write_json_atomically(folder / "answer.json", {"sweep": sweep, "rows": to_json(rows)})
         write_text_atomically(folder / "answer.csv", _csv(rows))
+        write_text_atomically(folder / "answer.md", markdown(rows))
+        if html is not None:
+            write_text_atomically(folder / "report.html", html)
+        if figures:
+            write_figures(subject.row_dicts(), folder / "figures")
     _print(rows, runs / sweep)
+    if html is not None:
+        print(f"report to open in a browser: {folders[-1] / 'report.html'}")
     return records
 
 

@@ -1,0 +1,285 @@
+"""Vega-Lite specifications of the charts, for the page and for figures alike.
+
+They draw data named ``points``: see ``points`` for its fields.
+"""
+
+from typing import Any
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F6BB3", "#8A8D91")
+"""Okabe and Ito's colours (jfly.uni-koeln.de/color), without yellow and black, which vanish
+on a light or a dark ground. Shapes repeat what colours say."""
+SHAPES = (
+    "circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right",
+)  # fmt: skip
+"""One fewer than colours, so that pairs repeat late."""
+_VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
+
+Spec = dict[str, Any]
+
+
+def points(rows: list[dict[str, Any]], quality: str, group: str) -> list[dict[str, Any]]:
+    """Rows as points: quality, size in MB, decode tokens/s, and the group that colours them."""
+    return [
+        {
+            "id": row["id"],
+            "recipe": row["recipe"],
+            "engine": row["engine"],
+            "model": row["model"],
+            "quality": row[quality],
+            "low": row.get(f"{quality}_low"),
+            "high": row.get(f"{quality}_high"),
+            "size": None if row["checkpoint_bytes"] is None else row["checkpoint_bytes"] / 1e6,
+            "speed": row["decode_tokens_per_second"],
+            "group": str(row.get(group)),
+            "baseline": row["is_baseline"],
+            "star": row["best_tradeoff"],
+        }
+        for row in rows
+        if row["status"] == "ok"
+    ]
+
+
+def batch_points(rows: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
+    """One point a row and batch size."""
+    return [
+        {
+            "id": row["id"],
+            "recipe": row["recipe"],
+            "engine": row["engine"],
+            "line": f"{row['recipe']} {row['engine']} {row['model']}",
+            "group": str(row.get(group)),
+            "baseline": row["is_baseline"],
+            **batch,
+            "low": batch["speed"] - batch["sd"],
+            "high": batch["speed"] + batch["sd"],
+        }
+        for row in rows
+        if row["status"] == "ok"
+        for batch in row.get("batches", [])
+    ]
+
+
+def tradeoff(
+    cost: str, cost_title: str, quality_title: str, group_title: str, more_is_better: bool
+) -> Spec:
+    """Quality (less is better) over a cost, with the Pareto front of what is shown.
+
+    Args:
+        cost: ``size`` or ``speed``.
+        cost_title: Title of its axis.
+        quality_title: Title of the other axis.
+        group_title: Title of the legend.
+        more_is_better: Whether a larger cost is the better one.
+    """
+    order = "descending" if more_is_better else "ascending"
+    sort = [{"field": cost, "order": order}, {"field": "quality", "order": "ascending"}]
+    front = [
+        {"filter": f"isValid(datum.{cost}) && isValid(datum.quality)"},
+        {
+            "window": [{"op": "min", "field": "quality", "as": "least"}],
+            "groupby": ["model"],
+            "sort": sort,
+        },
+        {
+            "window": [{"op": "lag", "field": "least", "as": "best"}],
+            "groupby": ["model"],
+            "sort": sort,
+        },
+        {"filter": "!isValid(datum.best) || datum.quality < datum.best"},
+    ]
+    x = {"field": cost, "type": "quantitative", "title": cost_title, "scale": _scale()}
+    y = {"field": "quality", "type": "quantitative", "title": quality_title, "scale": _scale()}
+    return {
+        "$schema": _VEGA_LITE,
+        "data": {"name": "points"},
+        "width": "container",
+        "height": 300,
+        "encoding": {"x": x, "y": y},
+        "layer": [
+            {
+                "name": "front",
+                "transform": front,
+                "mark": {
+                    "type": "line",
+                    "interpolate": "step-before" if more_is_better else "step-after",
+                    "strokeDash": [4, 3],
+                    "strokeWidth": 1.5,
+                    "color": "#8A8D91",
+                    "clip": True,
+                },
+                "encoding": {"detail": {"field": "model"}},
+            },
+            {
+                "name": "dots",
+                "transform": [{"filter": f"isValid(datum.{cost}) && isValid(datum.quality)"}],
+                "params": [
+                    {"name": "hover", "select": {"type": "point", "on": "pointerover"}},
+                ],
+                "mark": {"type": "point", "filled": True, "cursor": "pointer"},
+                "encoding": {
+                    **_colours(group_title),
+                    "size": {
+                        "condition": [
+                            {"param": "hover", "empty": False, "value": 220},
+                            {"test": "datum.star", "value": 110},
+                        ],
+                        "value": 60,
+                    },
+                    "opacity": {"condition": {"test": "datum.star", "value": 1}, "value": 0.6},
+                    "tooltip": _tooltip(quality_title),
+                },
+            },
+        ],
+    }
+
+
+def speed_by_batch(group_title: str) -> Spec:
+    """Decode tokens/s over the batch size, with the spread of repetitions."""
+    x = {
+        "field": "batch",
+        "type": "quantitative",
+        "title": "batch size",
+        "scale": {"type": "log", "base": 2, "nice": False, "padding": 12},
+        "axis": {"format": "d", "grid": False},
+    }
+    y = {"field": "speed", "type": "quantitative", "title": "decode tokens/s"}
+    tooltip = [
+        {"field": "recipe", "title": "recipe"},
+        {"field": "engine"},
+        {"field": "batch"},
+        {"field": "speed", "title": "tokens/s", "format": ".1f"},
+        {"field": "sd", "title": "± sd", "format": ".2f"},
+    ]
+    colours = _colours(group_title)
+    return {
+        "$schema": _VEGA_LITE,
+        "data": {"name": "points"},
+        "width": "container",
+        "height": 300,
+        "encoding": {"x": x, "y": y, "detail": {"field": "line"}},
+        "layer": [
+            {
+                "mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.8},
+                "encoding": {"color": colours["color"]},
+            },
+            {
+                "mark": {"type": "rule", "opacity": 0.7},
+                "encoding": {"y": {"field": "low"}, "y2": {"field": "high"}, **_colour(colours)},
+            },
+            {
+                "name": "dots",
+                "mark": {"type": "point", "filled": True, "size": 60, "cursor": "pointer"},
+                "encoding": {**colours, "tooltip": tooltip},
+            },
+        ],
+    }
+
+
+def quality_intervals(quality_title: str, group_title: str) -> Spec:
+    """Every recipe's quality with its 95% interval, the best on top."""
+    colours = _colours(group_title)
+    return {
+        "$schema": _VEGA_LITE,
+        "data": {"name": "points"},
+        "transform": [
+            {"filter": "isValid(datum.quality)"},
+            {"calculate": "datum.recipe + '  ' + datum.engine", "as": "name"},
+        ],
+        "width": "container",
+        "height": {"step": 18},
+        "encoding": {
+            "y": {
+                "field": "name",
+                "type": "nominal",
+                "sort": {"field": "quality", "op": "min"},
+                "title": None,
+                "axis": {"labelLimit": 230, "grid": False, "ticks": False, "domain": False},
+            },
+            # Losses span magnitudes and intervals reach below zero.
+            "x": {
+                "field": "quality",
+                "type": "quantitative",
+                "scale": {"type": "symlog", "constant": 1},
+            },
+        },
+        "layer": [
+            {
+                "transform": [{"filter": "isValid(datum.low) && isValid(datum.high)"}],
+                "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.75},
+                "encoding": {
+                    "x": {"field": "low", "title": quality_title},
+                    "x2": {"field": "high"},
+                    **_colour(colours),
+                },
+            },
+            {
+                "name": "dots",
+                "mark": {"type": "point", "filled": True, "size": 60, "cursor": "pointer"},
+                "encoding": {
+                    "x": {"field": "quality", "title": quality_title},
+                    **colours,
+                    "tooltip": _tooltip(quality_title),
+                },
+            },
+        ],
+    }
+
+
+def sensitivity_map() -> Spec:
+    """Divergence from rounding one unit alone, over the layers' numbers and their parts."""
+    return {
+        "$schema": _VEGA_LITE,
+        "data": {"name": "points"},
+        "facet": {"row": {"field": "rounding", "title": None, "header": {"labelAngle": 0}}},
+        "spec": {
+            "height": {"step": 20},
+            "mark": {"type": "rect"},
+            "encoding": {
+                "x": {"field": "layer", "type": "ordinal", "title": "layer"},
+                "y": {"field": "part", "type": "nominal", "title": None},
+                "color": {
+                    "field": "kl",
+                    "type": "quantitative",
+                    "title": "KL divergence, nats a token",
+                    "scale": {"type": "log", "scheme": "viridis"},
+                },
+                "tooltip": [
+                    {"field": "unit"},
+                    {"field": "rounding"},
+                    {"field": "kl", "title": "KL, nats a token", "format": ".3~g"},
+                    {"field": "low", "title": "95% from", "format": ".3~g"},
+                    {"field": "high", "title": "to", "format": ".3~g"},
+                    {"field": "perplexity", "format": ".4~g"},
+                ],
+            },
+        },
+    }
+
+
+def _scale() -> Spec:
+    return {"type": "linear", "zero": False, "nice": True, "padding": 10}
+
+
+def _colours(title: str) -> Spec:
+    shared = {"field": "group", "type": "nominal", "title": title}
+    return {
+        "color": {**shared, "scale": {"range": list(PALETTE)}},
+        "shape": {**shared, "scale": {"range": list(SHAPES)}},
+    }
+
+
+def _colour(colours: Spec) -> Spec:
+    return {"color": colours["color"]}
+
+
+def _tooltip(quality_title: str) -> list[Spec]:
+    return [
+        {"field": "recipe", "title": "recipe"},
+        {"field": "engine"},
+        {"field": "model"},
+        {"field": "quality", "title": quality_title, "format": ".4~g"},
+        {"field": "low", "title": "95% from", "format": ".4~g"},
+        {"field": "high", "title": "to", "format": ".4~g"},
+        {"field": "size", "title": "checkpoint MB", "format": ".1f"},
+        {"field": "speed", "title": "decode tokens/s", "format": ".1f"},
+    ]

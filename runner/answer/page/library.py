@@ -1,0 +1,18 @@
+"""The chart library: Vega-Lite as vl-convert carries it, with no network."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from runner.store.files import write_text_atomically
+
+
+def chart_script(cache: Path) -> str:
+    """JavaScript that defines ``vegaEmbed``; put together once for each version, then kept."""
+    import vl_convert
+
+    kept = cache / "report" / f"vl-convert-{version('vl-convert-python')}.js"
+    if not kept.is_file():
+        script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+        # It stands inside a script element.
+        write_text_atomically(kept, script.replace("</script", "<\\/script"))
+    return kept.read_text("utf-8")

@@ -1,0 +1,88 @@
+"""Every run in full for the page: what runs have in common is written once."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.store.records import RunRecord
+
+_LEFT_OUT = {"environment", "store", "tracker"}
+"""Groups of the configuration that say nothing about a result."""
+_LOG_LINES = 40
+
+
+@dataclass
+class _Interned:
+    """Values by number, equal ones once."""
+
+    values: list[Any] = field(default_factory=list)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def number(self, value: Any) -> int:
+        key = json.dumps(value, sort_keys=True)
+        if key not in self._numbers:
+            self._numbers[key] = len(self.values)
+            self.values.append(value)
+        return self._numbers[key]
+
+
+def runs_content(records: list[RunRecord]) -> dict[str, Any]:
+    """All runs as ``{"values": [...], "keys": [...], "runs": [...]}``.
+
+    A run's configuration is a list of numbers into ``values``, in the order of ``keys``; the
+    same numbers stand for its versions, host, reason and log.
+    """
+    configs = [_flat(record.config) for record in records]
+    keys = list(dict.fromkeys(key for config in configs for key in config))
+    interned = _Interned([None], {"null": 0})
+    runs = []
+    for record, config in zip(records, configs, strict=True):
+        stages = [
+            {
+                "stage": entry.stage,
+                "subject": entry.subject,
+                "key": entry.key,
+                "reused": entry.reused,
+                "seconds": entry.seconds,
+                "environment": entry.environment,
+                "versions": interned.number(entry.versions),
+                "resources": _small(entry.result.get("resources", {})),
+            }
+            for entry in record.stages
+        ]
+        runs.append(
+            {
+                "run": record.run,
+                "model": record.model,
+                "engine": record.engine,
+                "status": record.status.value,
+                "reason": interned.number(record.reason),
+                "started": record.started,
+                "seconds": record.seconds,
+                "overrides": record.overrides,
+                "config": [interned.number(config.get(key)) for key in keys],
+                "versions": interned.number(record.versions),
+                "host": interned.number(_flat(record.host)),
+                "warnings": interned.number(record.warnings),
+                "log": interned.number(record.log_tail[-_LOG_LINES:]),
+                "stages": stages,
+            }
+        )
+    return {"keys": keys, "values": interned.values, "runs": runs}
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields under dotted names; lists as they are, ``None`` left out."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        if not prefix and name in _LEFT_OUT:
+            continue
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def _small(resources: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in resources.items() if isinstance(value, int | float)}

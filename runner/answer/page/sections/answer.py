@@ -1,0 +1,44 @@
+"""The answer: what to take for quality, for size and for speed."""
+
+from typing import Any
+
+from runner.answer.best import TOLERANCES, USUAL_TOLERANCE, picks
+from runner.answer.page.subject import Subject
+from runner.answer.rows import Row
+
+TITLE = "The answer"
+
+
+def gather(subject: Subject) -> dict[str, Any] | None:
+    """For each model and tolerated loss of quality, the rows to take."""
+    numbers = {id(row): number for number, row in enumerate(subject.rows)}
+
+    def shown(row: Row | None) -> dict[str, Any] | None:
+        return None if row is None else {"id": numbers[id(row)], "row": row}
+
+    models = []
+    for model in dict.fromkeys(row.model for row in subject.rows):
+        baselines = [r for r in subject.rows if r.model == model and r.is_baseline]
+        by_tolerance = []
+        for tolerance in TOLERANCES:
+            chosen = picks(subject.rows, model, tolerance)
+            by_tolerance.append(
+                {
+                    "tolerance": tolerance,
+                    "quality": shown(chosen.quality),
+                    "size": shown(chosen.size),
+                    "speed": shown(chosen.speed),
+                }
+            )
+        if any(r.perplexity or r.decode_tokens_per_second for r in subject.rows):
+            models.append(
+                {
+                    "model": model,
+                    "baseline_bytes": next(
+                        (r.checkpoint_bytes for r in baselines if r.checkpoint_bytes), None
+                    ),
+                    "picks": by_tolerance,
+                    "stars": sum(r.best_tradeoff for r in subject.rows if r.model == model),
+                }
+            )
+    return {"models": models, "usual": USUAL_TOLERANCE} if models else None

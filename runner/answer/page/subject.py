@@ -1,0 +1,92 @@
+"""What a page is about: records and rows of a sweep, each row with the groups it belongs to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.answer.rows import Row
+from runner.config.bits import Bits
+from runner.config.group_size import GroupSize
+from runner.serialise import from_json, to_json
+from runner.store.records import RunRecord
+
+GROUPS = {
+    "model": "Model",
+    "method": "Method",
+    "backend": "Backend",
+    "bits": "Bits",
+    "group_size": "Group size",
+    "calibration": "Calibration",
+    "engine": "Engine",
+    "hardware": "Hardware",
+    "status": "Status",
+}
+"""Config groups that a reader filters by, and what they are called."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One sweep, ready to be shown."""
+
+    sweep: str
+    records: list[RunRecord]
+    rows: list[Row]
+
+    def row_dicts(self) -> list[dict[str, Any]]:
+        """Rows as JSON, with their groups, their speed at every batch size, and a number."""
+        by_run = {record.run: record for record in self.records}
+        baselines = {
+            (r.model, r.engine): r
+            for r in reversed(self.records)
+            if any(entry.subject == "baseline" for entry in r.stages)
+        }
+        found = []
+        for number, row in enumerate(self.rows):
+            record = by_run.get(row.run or "") or baselines.get((row.model, row.engine))
+            content: dict[str, Any] = to_json(row)
+            content["id"] = number
+            if record is not None:
+                content |= groups_of(record, row.is_baseline)
+                content["batches"] = _batches(record, "baseline" if row.is_baseline else "recipe")
+            found.append(content)
+        return found
+
+
+def groups_of(record: RunRecord, is_baseline: bool) -> dict[str, str]:
+    """The values of a run's config groups, under the keys of ``GROUPS``.
+
+    Raises nothing: a record of an older version may lack any of them.
+    """
+    config = record.config
+    method = {"name": "none", "backend": "none"} if is_baseline else config.get("method", {})
+    hardware = config.get("hardware", {}).get("name", "local")
+    gpus = record.host.get("gpus") or []
+    here = (gpus[0].get("name") if gpus else record.host.get("cpu_name")) or "local"
+    calibration = (record.stage("quantize") or {}).get("calibration_tokens")
+    return {
+        "method": str(method.get("name", "?")),
+        "backend": str(method.get("backend", "?")),
+        "bits": "unquantized" if is_baseline else _label(Bits, config.get("bits")),
+        "group_size": "none" if is_baseline else _label(GroupSize, config.get("group_size")),
+        "calibration": str(config.get("calibration", {}).get("name")) if calibration else "none",
+        "hardware": str(here if hardware == "local" else hardware),
+    }
+
+
+def _label(kind: Any, content: Any) -> str:
+    try:
+        return str(from_json(kind, content).label)
+    except (ValueError, TypeError):
+        return "?"
+
+
+def _batches(record: RunRecord, subject: str) -> list[dict[str, Any]]:
+    """Decode tokens/s with their standard deviation at every batch size."""
+    bench = record.stage("bench", subject) or {}
+    return [
+        {
+            "batch": batch["batch_size"],
+            "speed": batch["decode_tokens_per_second"]["mean"],
+            "sd": batch["decode_tokens_per_second"]["sd"],
+        }
+        for batch in bench.get("batches", [])
+    ]

@@ -1,0 +1,76 @@
+"use strict";
+// One run in full, in a dialog with an address of its own (#run=…).
+report.details = {
+  open(row) {
+    const dialog = document.getElementById("details");
+    dialog.replaceChildren(...this.content(row));
+    if (!dialog.open) dialog.showModal();
+    dialog.scrollTop = 0;
+    if (row.run) history.replaceState(null, "", `#run=${encodeURIComponent(row.run)}`);
+  },
+
+  openFromAddress() {
+    document.getElementById("details").addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
+    const wanted = /^#run=(.+)$/.exec(location.hash);
+    const row = wanted && report.data.rows.find((r) => r.run === decodeURIComponent(wanted[1]));
+    if (row) this.open(row);
+  },
+
+  content(row) {
+    const { element } = report;
+    const close = () => document.getElementById("details").close();
+    const head = element("div", { class: "head" },
+      element("div", {}, element("h3", {}, row.recipe),
+        element("div", { class: "muted" }, [row.model, row.engine, row.run].filter(Boolean).join(" · "))),
+      element("button", { type: "button", "aria-label": "Close", onclick: close }, "✕"));
+    const body = element("div", { class: "body" });
+    const run = report.byRun.get(row.run);
+    body.append(element("p", { class: "chips" }, element("span", { class: `chip ${row.status}` }, row.status),
+      row.best_tradeoff ? element("span", { class: "chip" }, "★ best trade-off") : null,
+      run && run.seconds !== null ? element("span", { class: "chip" }, `${report.number(run.seconds, 1)} s`) : null,
+      run ? element("span", { class: "chip" }, run.started) : null));
+    if (row.reason) body.append(element("pre", {}, row.reason));
+    this.part(body, "Results", this.figures(row));
+    if (run) this.ofRun(body, run);
+    else body.append(element("p", { class: "muted" }, "The unquantized model, measured beside the runs it is compared with."));
+    return [head, body];
+  },
+
+  figures(row) {
+    return ((report.sections.table || {}).columns || [])
+      .filter((column) => row[column.key] !== null && row[column.key] !== undefined)
+      .map((column) => [column.title, `${report.number(row[column.key] * column.factor, column.digits, column.signed)} ${column.unit}`]);
+  },
+
+  ofRun(body, run) {
+    const { element } = report;
+    const values = report.data.runs.values;
+    if (values[run.warnings].length) {
+      body.append(element("h3", {}, "Warnings"), ...values[run.warnings].map((text) => element("p", { class: "note" }, text)));
+    }
+    if (run.overrides.length) body.append(element("h3", {}, "Asked for"), element("pre", {}, `runner ${run.overrides.join(" ")}`));
+    this.part(body, "Stages", run.stages.map((stage) => [
+      `${stage.stage} (${stage.subject})`,
+      `${stage.reused ? "reused" : `${report.number(stage.seconds, 1)} s`} · environment ${stage.environment}` +
+      (stage.resources.peak_memory_bytes ? ` · peak ${report.number(stage.resources.peak_memory_bytes / 1e6, 0)} MB` : "") +
+      ` · ${this.list(values[stage.versions])} · key ${stage.key}`,
+    ]));
+    this.part(body, "Configuration", report.data.runs.keys
+      .map((key, at) => [key, values[run.config[at]]])
+      .filter(([, value]) => value !== null)
+      .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]));
+    this.part(body, "Host", Object.entries(values[run.host]).map(([key, value]) => [key, JSON.stringify(value)]));
+    this.part(body, "Versions", Object.entries(values[run.versions]));
+    const log = values[run.log];
+    if (log.length) body.append(element("h3", {}, "Log's tail"), element("pre", {}, log.join("\n")));
+  },
+
+  list(versions) { return Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(", "); },
+
+  part(body, title, pairs) {
+    if (!pairs.length) return;
+    const { element } = report;
+    body.append(element("h3", {}, title), element("table", {}, element("tbody", {},
+      ...pairs.map(([name, value]) => element("tr", {}, element("td", {}, name), element("td", {}, String(value)))))));
+  },
+};

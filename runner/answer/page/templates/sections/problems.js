@@ -1,0 +1,6 @@
+"use strict";
+report.beginnings.push(() => {
+  for (const button of document.querySelectorAll(".reasons button[data-row]")) {
+    button.addEventListener("click", () => report.details.open(report.data.rows[Number(button.dataset.row)]));
+  }
+});

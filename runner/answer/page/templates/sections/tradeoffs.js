@@ -1,0 +1,122 @@
+"use strict";
+// Charts follow the filters; axes turn logarithmic where what is shown spans a factor of ten.
+report.charts = {
+  mostLines: 24,
+  mostIntervals: 40,
+  views: [],
+
+  points() {
+    const quality = this.quality();
+    return report.rows.filter((row) => row.status === "ok").map((row) => ({
+      id: row.id, recipe: row.recipe, engine: row.engine, model: row.model,
+      quality: row[quality], low: row[`${quality}_low`], high: row[`${quality}_high`],
+      size: row.checkpoint_bytes === null ? null : row.checkpoint_bytes / 1e6,
+      speed: row.decode_tokens_per_second, group: String(row[this.colour()]),
+      baseline: row.is_baseline, star: row.best_tradeoff,
+    }));
+  },
+  data: {
+    size: (points) => points,
+    speed: (points) => points,
+    interval(points) {
+      const rows = report.data.rows;
+      const all = points.map((point) => ({ ...point, quality: rows[point.id].perplexity_delta,
+        low: rows[point.id].perplexity_delta_low, high: rows[point.id].perplexity_delta_high }))
+        .filter((point) => point.quality !== null).sort((a, b) => a.quality - b.quality);
+      report.charts.note("interval", all.length, report.charts.mostIntervals, "best");
+      return all.slice(0, report.charts.mostIntervals);
+    },
+    batch(points) {
+      const rows = points.map((point) => report.data.rows[point.id]).filter((row) => (row.batches || []).length);
+      const fastest = (row) => Math.max(...row.batches.map((batch) => batch.speed));
+      rows.sort((a, b) => fastest(b) - fastest(a));
+      report.charts.note("batch", rows.length, report.charts.mostLines, "fastest");
+      return rows.slice(0, report.charts.mostLines).flatMap((row) => row.batches.map((batch) => ({
+        ...batch, id: row.id, recipe: row.recipe, engine: row.engine, line: String(row.id),
+        group: String(row[report.charts.colour()]), baseline: row.is_baseline,
+        low: batch.speed - batch.sd, high: batch.speed + batch.sd })));
+    },
+  },
+  note(name, count, most, which) {
+    document.getElementById(`note-${name}`).textContent = count > most ? `the ${most} ${which} of ${count}` : "";
+  },
+  colour() { return document.getElementById("colour").value; },
+  quality() {
+    const chooser = document.getElementById("quality");
+    return chooser ? chooser.value : report.sections.tradeoffs.quality;
+  },
+
+  finish(chart, points) {
+    const spec = structuredClone(chart.spec);
+    const titles = { GROUP: report.data.all_groups[this.colour()],
+      QUALITY: report.sections.tradeoffs.qualities[this.quality()] };
+    const name = (node) => {
+      if (node && typeof node === "object") {
+        if (titles[node.title]) node.title = titles[node.title];
+        Object.values(node).forEach(name);
+      }
+    };
+    name(spec);
+    // Colours and shapes keep their meaning while filters change.
+    const groups = [...new Set(report.data.rows.filter((row) => row.status === "ok").map((row) => String(row[this.colour()])))].sort();
+    const shown = new Set(points.map((point) => point.group));
+    for (const layer of spec.layer) {
+      for (const channel of ["color", "shape"]) {
+        const encoding = layer.encoding && layer.encoding[channel];
+        if (!encoding || !encoding.scale) continue;
+        const range = encoding.scale.range;
+        encoding.scale = { domain: groups.filter((group) => shown.has(group)),
+          range: groups.map((_, at) => range[at % range.length]).filter((_, at) => shown.has(groups[at])) };
+      }
+    }
+    for (const axis of ["x", "y"]) {
+      const encoding = spec.encoding[axis];
+      if (!encoding.scale || encoding.scale.type !== "linear") continue;
+      const values = points.map((point) => point[encoding.field]).filter((value) => value !== null && value !== undefined);
+      if (values.length && Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 10) {
+        encoding.scale = { type: "log", nice: false, padding: 10 };
+      }
+    }
+    spec.data = { name: "points", values: points };
+    spec.autosize = { type: "fit-x", contains: "padding" };
+    return spec;
+  },
+
+  async draw() {
+    const drawing = (this.drawing = (this.drawing || 0) + 1);
+    const points = this.points();
+    for (const chart of report.sections.tradeoffs.charts) {
+      const place = document.getElementById(`chart-${chart.name}`);
+      const own = this.data[chart.name](points);
+      if (!own.length) {
+        place.replaceChildren(report.element("div", { class: "empty" }, "nothing to show"));
+        continue;
+      }
+      const result = await vegaEmbed(place, this.finish(chart, own), {
+        actions: false, renderer: "canvas", ast: true, config: report.theme.chart(),
+        tooltip: { theme: "custom" },
+      });
+      if (drawing !== this.drawing) { result.finalize(); return; }
+      result.view.addEventListener("click", (_, item) => {
+        const datum = item && item.datum && (item.datum.id !== undefined ? item.datum : item.datum.datum);
+        if (datum && datum.id !== undefined) report.details.open(report.data.rows[datum.id]);
+      });
+      const before = this.views.findIndex((view) => view.name === chart.name);
+      if (before >= 0) this.views.splice(before, 1)[0].result.finalize();
+      this.views.push({ name: chart.name, result });
+    }
+    document.documentElement.dataset.drawn = String(drawing);
+  },
+
+  start() {
+    const chooser = document.getElementById("colour");
+    const usable = Object.keys(report.data.groups).filter((group) => group !== "status");
+    for (const group of usable.length ? usable : ["method"]) {
+      chooser.append(report.element("option", { value: group }, report.data.all_groups[group]));
+    }
+    if (usable.includes("method")) chooser.value = "method";
+    for (const control of document.querySelectorAll("#colour, #quality")) control.addEventListener("change", () => this.draw());
+    report.listeners.push(() => { clearTimeout(this.later); this.later = setTimeout(() => this.draw(), 30); });
+  },
+};
+report.beginnings.push(() => report.charts.start());
