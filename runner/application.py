@@ -61,6 +61,11 @@ class _Invocation:
 
             report(root / "runs", config.sweep, self.output, page=True, figures=True)
             return
+        if StageName.compare in config.stages:
+            from runner.answer.compare import compare
+
+            compare(root / "runs", config, self.output)
+            return
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config)
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.

@@ -20,7 +20,7 @@ from runner.serialise import to_json
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord, latest_sweep, read_records
 
-_WIDTH_WHEN_PIPED = 120
+_WIDTH_WHEN_PIPED = 140
 
 
 def report(
@@ -90,7 +90,7 @@ def _print(rows: list[Row], folder: Path) -> None:
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
         console.print(f"\n{model}", style="bold")
-        console.print(build_table(of_model))
+        console.print(build_table(of_model, console.width))
         for note in footnotes(of_model):
             console.print(note, markup=False, soft_wrap=True)
     console.print(f"answer.json, answer.csv and records: {folder}", markup=False, soft_wrap=True)

@@ -1,5 +1,6 @@
 """The answer as a table for a terminal."""
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.answer.rows import Row
@@ -11,40 +12,88 @@ if TYPE_CHECKING:
 _ABSENT = "-"
 
 
-def build_table(rows: list[Row]) -> "Table":
-    """Recipe, size, quality, speed, memory; the best trade-offs carry a star."""
+def build_table(rows: list[Row], width: int = 120) -> "Table":
+    """Recipe, size, quality, speed, memory; the best trade-offs carry a star.
+
+    Rows without a result are left to the footnotes. Columns that would not fit into ``width``
+    characters are left out, the least telling first; the files have them all.
+    """
     from rich import box
     from rich.table import Table
 
+    rows = [row for row in rows if row.status == Status.ok.value]
+    columns = _columns(rows)
+    for dispensable in _DISPENSABLE:
+        if sum(column.width + 3 for column in columns) > width:
+            columns = [column for column in columns if column.key != dispensable]
+    if sum(column.width + 3 for column in columns) > width:
+        columns = [_narrowed(column) for column in columns]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    for column in columns:
+        table.add_column(column.title, justify="left" if column.is_text else "right", no_wrap=True)
+    for number in range(len(rows)):
+        table.add_row(*(column.cells[number] for column in columns))
+    return table
+
+
+_DISPENSABLE = ("interval", "memory", "bits")
+"""Columns that a narrow terminal goes without, in this order."""
+_SHORT = {"checkpoint": "size", "perplexity": "perpl.", "decode tok/s": "tok/s"}
+"""Titles where even that is too wide."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    key: str
+    title: str
+    cells: list[str]
+    is_text: bool = False
+
+    @property
+    def width(self) -> int:
+        """Characters of the widest line; an escaped bracket takes one."""
+        lines = [*self.title.split("\n"), *self.cells]
+        return max(len(line.replace("\\[", "[")) for line in lines)
+
+
+def _narrowed(column: _Column) -> _Column:
+    """A shorter title, and no ratio in brackets."""
+    title = "\n".join(_SHORT.get(line, line) for line in column.title.split("\n"))
+    return replace(column, title=title, cells=[cell.partition(" (")[0] for cell in column.cells])
+
+
+def _columns(rows: list[Row]) -> list[_Column]:
     protocol = next((row.perplexity_protocol for row in rows if row.perplexity_protocol), None)
     batch = next((row.batch_size for row in rows if row.batch_size), None)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    table.add_column("")
-    table.add_column("recipe", no_wrap=True)
-    engines = {row.engine for row in rows}
-    if len(engines) > 1:
-        table.add_column("engine", no_wrap=True)
-    table.add_column("bits/\nweight", justify="right")
-    table.add_column("checkpoint\nMB", justify="right")
-    table.add_column(f"perplexity\n{protocol or ''}", justify="right", no_wrap=True)
-    table.add_column("change\n\\[95% interval]", justify="right", no_wrap=True)
-    table.add_column(f"decode tok/s\nbatch {batch or _ABSENT}", justify="right", no_wrap=True)
-    table.add_column("peak mem.\nMB", justify="right")
-    for row in rows:
-        ok = row.status == Status.ok.value
-        table.add_row(
-            "★" if row.best_tradeoff else "",
-            row.recipe if ok else f"{row.recipe} ({row.status})",
-            *([row.engine] if len(engines) > 1 else []),
-            _number(row.bits_per_weight, "{:.2f}"),
-            _number(row.checkpoint_bytes, "{:.1f}", 1e-6),
-            _number(row.perplexity, "{:.4g}" if (row.perplexity or 0) >= 1e4 else "{:.3f}"),
-            _change(row),
-            _speed(row),
-            _number(row.peak_memory_bytes, "{:.0f}", 1e-6),
-            style=None if ok else "dim",
-        )
-    return table
+    found = [
+        _Column("star", "", ["★" if row.best_tradeoff else "" for row in rows], True),
+        _Column("recipe", "recipe", [row.recipe for row in rows], True),
+        _Column("engine", "engine", [row.engine for row in rows], True),
+        _Column("bits", "bits/\nweight", [_number(r.bits_per_weight, "{:.2f}") for r in rows]),
+        _Column(
+            "size",
+            "checkpoint\nMB",
+            [_number(row.checkpoint_bytes, "{:.1f}", 1e-6) for row in rows],
+        ),
+        _Column(
+            "perplexity",
+            f"perplexity\n{protocol or ''}",
+            [
+                _number(r.perplexity, "{:.4g}" if (r.perplexity or 0) >= 1e4 else "{:.3f}")
+                for r in rows
+            ],
+        ),
+        _Column("interval", "change\n\\[95% interval]", [_change(row) for row in rows]),
+        _Column("speed", f"decode tok/s\nbatch {batch or _ABSENT}", [_speed(row) for row in rows]),
+        _Column(
+            "memory",
+            "peak mem.\nMB",
+            [_number(row.peak_memory_bytes, "{:.0f}", 1e-6) for row in rows],
+        ),
+    ]
+    if len({row.engine for row in rows}) < 2:
+        found = [column for column in found if column.key != "engine"]
+    return found
 
 
 def footnotes(rows: list[Row]) -> list[str]:
@@ -53,15 +102,22 @@ def footnotes(rows: list[Row]) -> list[str]:
     if any(row.best_tradeoff for row in rows):
         notes.append("★ best trade-offs: no other row is at least as small, as good and as fast.")
     several = len({row.engine for row in rows}) > 1
+    without: dict[tuple[str, str | None], list[str]] = {}
     for row in rows:
         if row.status != Status.ok.value:
             where = f" on {row.engine}" if several else ""
-            notes.append(f"{row.recipe}{where} {row.status}: {row.reason}")
-    return notes
+            without.setdefault((row.status, row.reason), []).append(f"{row.recipe}{where}")
+    return notes + [
+        f"{', '.join(names)} {status}: {reason}" for (status, reason), names in without.items()
+    ]
 
 
 def _number(value: float | None, form: str, factor: float = 1.0) -> str:
     return _ABSENT if value is None else form.format(value * factor)
+
+
+def _perplexity(row: Row) -> str:
+    return _number(row.perplexity, "{:.4g}" if (row.perplexity or 0) >= 1e4 else "{:.3f}")
 
 
 def _change(row: Row) -> str:

@@ -9,6 +9,7 @@ from omegaconf import MISSING
 from runner.config.bench import Bench
 from runner.config.bits import Bits
 from runner.config.calibration import Calibration
+from runner.config.compare import Compare
 from runner.config.engine import Engine
 from runner.config.environment import Environment
 from runner.config.eval import Eval
@@ -26,6 +27,7 @@ class StageName(Enum):
     eval = "eval"
     bench = "bench"
     report = "report"
+    compare = "compare"
 
 
 @dataclass
@@ -53,6 +55,8 @@ class Config:
     bench: Bench = field(default_factory=Bench)
     tracker: Tracker = field(default_factory=Tracker)
     store: Store = field(default_factory=Store)
+
+    compare: Compare = field(default_factory=Compare)
 
     stages: list[StageName] = MISSING
     """Stages to go through, in any order."""

@@ -24,7 +24,7 @@ BAD = {
     "added field": ("+method.speed=9", "there is no method.speed"),
     "number for an option": ("bits=4", "there is no bits=4 (options of bits: bf16,"),
     "word for a number": ("eval.windows=lots", "eval.windows=lots: value 'lots' of type 'str'"),
-    "unknown stage": ("stages=[nonsense]", "expected one of [quantize, eval, bench, report]"),
+    "unknown stage": ("stages=[nonsense]", "expected one of [quantize, eval, bench, report"),
     "no stage": ("stages=[]", "nothing to do"),
     "no assignment": ("gptq", "gptq is not of the form group=option"),
     "sweep without -m": ("bits=w4a16,w8a16", "add -m"),

@@ -46,7 +46,7 @@ SWEEPS = sorted(path.stem for path in sweeps_dir().glob("*.yaml"))
 
 def test_every_group_of_the_schema_has_options() -> None:
     groups = {option.split("/")[0] for option in OPTIONS}
-    plain = {"stages", "force", "sweep", "store"}
+    plain = {"stages", "force", "sweep", "store", "compare"}
     assert set(Config.__dataclass_fields__) - plain == groups - {"text"}
 
 
@@ -212,7 +212,7 @@ def test_the_evaluation_text_is_chosen_like_any_option(composed: Compose) -> Non
         ("eval.windows=lots", "eval.windows=lots: value 'lots' of type 'str'"),
         ("method.sym=perhaps", "not a valid bool"),
         ("engine.device=gpu", "expected one of [auto, cpu, cuda]"),
-        ("stages=[nonsense]", "expected one of [quantize, eval, bench, report]"),
+        ("stages=[nonsense]", "expected one of [quantize, eval, bench, report"),
         ("eval.text=bible", "text@eval.text=OPTION"),
         ("+method.fooo=1", "there is no method.fooo"),
         ("+foo=1", "there is no foo"),

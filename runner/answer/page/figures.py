@@ -102,7 +102,7 @@ def _for_paper(spec: Spec, values: list[dict[str, Any]]) -> Spec:
 
 def _names_of(front: Spec) -> Spec:
     return {
-        "transform": front["transform"],
+        "transform": [*front["transform"], {"filter": "!datum.baseline"}],
         "mark": {"type": "text", "align": "left", "dx": 5, "dy": -5},
         "encoding": {"text": {"field": "recipe"}},
     }

@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner.answer.flat import flat
 from runner.store.records import RunRecord
 
-_LEFT_OUT = {"environment", "store", "tracker"}
-"""Groups of the configuration that say nothing about a result."""
 _LOG_LINES = 40
 
 
@@ -32,7 +31,7 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
     A run's configuration is a list of numbers into ``values``, in the order of ``keys``; the
     same numbers stand for its versions, host, reason and log.
     """
-    configs = [_flat(record.config) for record in records]
+    configs = [flat(record.config) for record in records]
     keys = list(dict.fromkeys(key for config in configs for key in config))
     interned = _Interned([None], {"null": 0})
     runs = []
@@ -62,26 +61,13 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
                 "overrides": record.overrides,
                 "config": [interned.number(config.get(key)) for key in keys],
                 "versions": interned.number(record.versions),
-                "host": interned.number(_flat(record.host)),
+                "host": interned.number(flat(record.host)),
                 "warnings": interned.number(record.warnings),
                 "log": interned.number(record.log_tail[-_LOG_LINES:]),
                 "stages": stages,
             }
         )
     return {"keys": keys, "values": interned.values, "runs": runs}
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields under dotted names; lists as they are, ``None`` left out."""
-    found: dict[str, Any] = {}
-    for name, value in content.items():
-        if not prefix and name in _LEFT_OUT:
-            continue
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{name}.")
-        elif value is not None:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def _small(resources: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,37 @@
+"""Two runs or two sweeps side by side: what differs, by how much, and whether it is noise."""
+
+from pathlib import Path
+
+from runner.answer.compare.find import Side, find_side
+from runner.answer.compare.pairs import pair_up
+from runner.answer.compare.show import show
+from runner.config.root import Config, StageName
+from runner.errors import UsageError
+from runner.serialise import to_json
+from runner.store.files import write_json_atomically
+
+__all__ = ["compare"]
+
+
+def compare(runs: Path, config: Config, output: Path) -> None:
+    """Print the comparison that ``config.compare`` asks for; write ``compare.json``.
+
+    Raises:
+        UsageError: A side is not named or not there, or other stages are asked for too.
+    """
+    if config.stages != [StageName.compare]:
+        raise UsageError("compare looks at what has run: ask for it alone, with stages=[compare]")
+    if config.compare.a is None or config.compare.b is None:
+        raise UsageError(
+            "compare needs two sides: compare.a=SWEEP compare.b=SWEEP, or SWEEP/RUN for one run"
+        )
+    sides: tuple[Side, Side] = (
+        find_side(runs, config.compare.a),
+        find_side(runs, config.compare.b),
+    )
+    pairs = pair_up(*sides)
+    write_json_atomically(
+        output / "compare.json", {"a": sides[0].name, "b": sides[1].name, "pairs": to_json(pairs)}
+    )
+    show(*sides, pairs)
+    print(f"compare.json: {output}")

@@ -1,0 +1,89 @@
+"""Which run of one side stands opposite which of the other, and what differs between them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from runner.answer.compare.figures import Figure, figures
+from runner.answer.compare.find import Side
+from runner.answer.flat import flat
+from runner.store.records import RunRecord
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field that is not the same on both sides; ``None`` where a side lacks it."""
+
+    name: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs, or one that has no partner."""
+
+    a: str | None
+    b: str | None
+    label: str
+    statuses: tuple[str | None, str | None]
+    figures: list[Figure]
+    differences: list[Difference]
+    """In configuration, versions and host."""
+
+
+def pair_up(a: Side, b: Side) -> list[Pair]:
+    """Runs of equal model, recipe and engine together; single runs with each other."""
+    if len(a.records) == 1 and len(b.records) == 1:
+        return [_pair(a.records[0], b.records[0])]
+    left = {_identity(record): record for record in b.records}
+    pairs = []
+    for record in a.records:
+        partner = left.pop(_identity(record), None)
+        pairs.append(_pair(record, partner))
+    return pairs + [_pair(None, record) for record in left.values()]
+
+
+def _identity(record: RunRecord) -> tuple[str, ...]:
+    calibration = record.config.get("calibration", {})
+    return (
+        record.model,
+        record.label,
+        record.engine,
+        str(record.config.get("hardware", {}).get("name")),
+        str(calibration.get("name")),
+        str(calibration.get("samples")),
+        str(calibration.get("seed")),
+    )
+
+
+def _pair(a: RunRecord | None, b: RunRecord | None) -> Pair:
+    both = a is not None and b is not None
+    labels = list(dict.fromkeys(f"{r.label} on {r.engine}" for r in (a, b) if r is not None))
+    return Pair(
+        a=a.run if a else None,
+        b=b.run if b else None,
+        label=" → ".join(labels),
+        statuses=(a.status.value if a else None, b.status.value if b else None),
+        figures=list(figures(a, b)) if a is not None and b is not None else [],
+        differences=_differences(a, b) if both and a is not None and b is not None else [],
+    )
+
+
+def _differences(a: RunRecord, b: RunRecord) -> list[Difference]:
+    one, other = _described(a), _described(b)
+    names = dict.fromkeys([*one, *other])
+    return [
+        Difference(name, one.get(name), other.get(name))
+        for name in names
+        if one.get(name) != other.get(name)
+    ]
+
+
+def _described(record: RunRecord) -> dict[str, Any]:
+    versions = {
+        f"version of {name}": version
+        for versions in (record.versions, *(entry.versions for entry in record.stages))
+        for name, version in versions.items()
+    }
+    host = {f"host.{name}": value for name, value in record.host.items()}
+    return flat(record.config) | versions | host

@@ -1,0 +1,95 @@
+"""A comparison as a terminal shows it."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from runner.answer.compare.figures import Figure
+from runner.answer.compare.find import Side
+from runner.answer.compare.pairs import Pair
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDTH_WHEN_PIPED = 140
+_STYLES = {"better": "green", "worse": "red", "within noise": "dim", "equal": "dim"}
+_UNITS = {"_bytes": ("MB", 1e-6), "_seconds": ("ms", 1e3)}
+
+
+def show(a: Side, b: Side, pairs: list[Pair]) -> None:
+    """Print differences of configuration first, then figures pair by pair, then the sum."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH_WHEN_PIPED)
+    console.print(f"a: {a.name}\nb: {b.name}", markup=False, soft_wrap=True)
+    matched = [pair for pair in pairs if pair.a and pair.b]
+    for name, count in _common_differences(matched):
+        where = "" if count == len(matched) else f"  (in {count} of {len(matched)} pairs)"
+        console.print(f"  {name}{where}", markup=False, soft_wrap=True)
+    if any(pair.figures for pair in matched):
+        console.print(_table(matched))
+    for side, alone in (("a", [p for p in pairs if not p.b]), ("b", [p for p in pairs if not p.a])):
+        if alone:
+            names = ", ".join(pair.label for pair in alone)
+            console.print(f"only in {side}: {names}", markup=False, soft_wrap=True)
+    for pair in matched:
+        if pair.statuses != ("ok", "ok"):
+            console.print(
+                f"{pair.label}: {pair.statuses[0]} in a, {pair.statuses[1]} in b", markup=False
+            )
+    verdicts = Counter(figure.verdict for pair in matched for figure in pair.figures)
+    total = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    console.print(f"b against a: {total or 'nothing to compare'}", style="bold")
+    if verdicts["unknown"]:
+        console.print("unknown: measured once on a side, so there is no telling it from noise")
+
+
+def _common_differences(pairs: list[Pair]) -> list[tuple[str, int]]:
+    counts: Counter[str] = Counter(
+        f"{difference.name}: {_plain(difference.a)} → {_plain(difference.b)}"
+        for pair in pairs
+        for difference in pair.differences
+    )
+    return counts.most_common()
+
+
+def _plain(value: Any) -> str:
+    return "absent" if value is None else str(value)
+
+
+def _table(pairs: list[Pair]) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("figure", no_wrap=True)
+    for name in ("a", "b", "b/a [95% interval]", "verdict"):
+        table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
+    for pair in pairs:
+        if not pair.figures:
+            continue
+        table.add_row(pair.label, "", "", "", "", style="bold")
+        for figure in pair.figures:
+            table.add_row(*_cells(figure), style=_STYLES.get(figure.verdict))
+    return table
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    name, factor = figure.name, 1.0
+    stem, slash, rest = name.partition("/")
+    for ending, (unit, scale) in _UNITS.items():
+        if stem.endswith(ending):
+            factor = scale
+            stem = f"{stem.removesuffix(ending)}, {unit}"
+    name = f"{stem.replace('_', ' ')}{slash}{rest}"
+    ratio = f"{figure.b / figure.a:.3f}" if figure.a else "-"
+    if figure.ratio is not None:
+        ratio = rf"{figure.ratio.estimate:.3f} \[{figure.ratio.low:.3f}, {figure.ratio.high:.3f}]"
+    return (
+        f"  {name}",
+        f"{figure.a * factor:.5g}",
+        f"{figure.b * factor:.5g}",
+        ratio,
+        figure.verdict,
+    )

@@ -1,0 +1,19 @@
+"""Nested configuration as one level of dotted names, so that it can be shown and compared."""
+
+from typing import Any
+
+UNTELLING = frozenset({"environment", "store", "tracker", "sweep", "force", "stages", "compare"})
+"""Fields of a configuration's root that say nothing about a result."""
+
+
+def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Fields under dotted names; lists as they are, ``None`` and untelling ones left out."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        if not prefix and name in UNTELLING:
+            continue
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            found[f"{prefix}{name}"] = value
+    return found

@@ -1,0 +1,101 @@
+"""Records as runs leave them, made up where a test needs their numbers to be round."""
+
+from typing import Any
+
+from runner.store.records import RunRecord, StageRecord, Status
+
+CONFIG = {
+    "model": {"name": "small"},
+    "method": {"name": "gptq", "backend": "llm_compressor"},
+    "bits": {
+        "weight": {"type": "int", "num_bits": 4},
+        "activation": {"type": "bfloat", "num_bits": 16},
+    },
+    "group_size": {"granularity": "group", "size": 64},
+    "calibration": {"name": "openwebtext", "samples": 16, "seed": 0},
+    "eval": {"text": {"name": "wikipedia"}},
+    "hardware": {"name": "local"},
+}  # fmt: skip
+
+
+def summary(mean: float, spread: float = 0.02) -> dict[str, Any]:
+    samples = [mean * (1 - spread), mean, mean * (1 + spread)]
+    return {"mean": mean, "sd": spread * mean, "samples": samples}
+
+
+def interval(estimate: float, half: float) -> dict[str, float]:
+    return {"estimate": estimate, "low": estimate - half, "high": estimate + half}
+
+
+def evaluation(losses: list[float], perplexity: float, baseline: float | None) -> dict[str, Any]:
+    change = None
+    if baseline is not None:
+        delta, ratio = perplexity - baseline, perplexity / baseline
+        change = {"delta": interval(delta, 0.1), "ratio": interval(ratio, 0.01)}
+    found = {"protocol": "gptq_512", "value": perplexity, "window_losses": losses}
+    return {"perplexity": found, "change": change}
+
+
+def bench(speed: float, size: int) -> dict[str, Any]:
+    batches = [
+        {
+            "batch_size": batch,
+            "decode_tokens_per_second": summary(speed * batch),
+            "time_to_first_token_seconds": summary(0.2),
+            "memory_bandwidth_utilization": 0.5,
+        }
+        for batch in (1, 4)
+    ]
+    return {
+        "batches": batches,
+        "prompt_tokens": 64,
+        "new_tokens": 16,
+        "checkpoint_bytes": size,
+        "device_peak_memory_bytes": None,
+        "peak_memory_bytes": 2 * size,
+    }
+
+
+def stage(name: str, subject: str, result: dict[str, Any]) -> StageRecord:
+    versions = {"torch": "2.13.0"}
+    return StageRecord(name, subject, "0123abcd", False, 1.0, "default", versions, result)
+
+
+def record(number: int, label: str, stages: list[StageRecord], **changes: Any) -> RunRecord:
+    content: dict[str, Any] = {
+        "sweep": "demo",
+        "run": f"{number:03d}-{label}",
+        "label": label,
+        "model": "small",
+        "engine": "hf",
+        "status": Status.ok,
+        "reason": None,
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 2.0,
+        "overrides": ["method=gptq"],
+        "config": CONFIG,
+        "versions": {"quant-runner": "0.1.0"},
+        "host": {"cpu_name": "Test CPU", "gpus": []},
+        "stages": stages,
+    }
+    return RunRecord(**(content | changes))
+
+
+BASE = [
+    stage("eval", "baseline", evaluation([3.0, 3.1, 2.9], 20.0, None)),
+    stage("bench", "baseline", bench(40.0, 270_000_000)),
+]
+
+
+def recipe(
+    number: int, label: str, perplexity: float, speed: float, size: int, **changes: Any
+) -> RunRecord:
+    shift = (perplexity - 20.0) / 20.0
+    losses = [3.0 + shift, 3.1 + shift * 1.1, 2.9 + shift * 0.9]
+    made = {"bits_per_weight": 4.25, "checkpoint_bytes": size, "calibration_tokens": 9}
+    own = [
+        stage("quantize", "recipe", made),
+        stage("eval", "recipe", evaluation(losses, perplexity, 20.0)),
+        stage("bench", "recipe", bench(speed, size)),
+    ]  # fmt: skip
+    return record(number, label, BASE + own, **changes)

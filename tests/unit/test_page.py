@@ -1,0 +1,240 @@
+"""The page: self-contained, harmless whatever strings runs have, and right about what to take."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.answer.best import picks
+from runner.answer.markdown import markdown
+from runner.answer.page.build import build_page
+from runner.answer.page.charts import points, tradeoff
+from runner.answer.page.figures import write_figures
+from runner.answer.page.runs import runs_content
+from runner.answer.page.sections.sensitivity import place_of
+from runner.answer.page.subject import Subject
+from runner.answer.pareto import mark_best_tradeoffs
+from runner.answer.report import report
+from runner.answer.rows import rows_of
+from runner.answer.table import build_table
+from runner.store.records import RunRecord, Status, write_record
+from tests.unit.records import BASE, recipe, record, stage
+
+pytestmark = pytest.mark.unit
+
+EVIL = "</script><img src=x onerror=alert(1)><b>"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # The chart library is put together in it once.
+    return tmp_path_factory.mktemp("store") / "cache"
+
+
+def subject(*more: RunRecord) -> Subject:
+    records = [
+        record(0, "none-bf16", BASE),
+        recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000),
+        recipe(2, "rtn-w4a16-g64", 30.0, 80.0, 80_000_000),
+        recipe(3, "rtn-w8a16-g64", 20.1, 50.0, 150_000_000),
+        *more,
+    ]
+    rows = rows_of(records)
+    mark_best_tradeoffs(rows)
+    return Subject("demo", records, rows)
+
+
+class Page(HTMLParser):
+    """Elements and the JSON block of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.data: Any = None
+        self.text = ""
+        self._in_data = False
+        self._in_code = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._in_data = dict(attrs).get("id") == "data"
+        self._in_code = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_data = self._in_code = False
+
+    def handle_data(self, data: str) -> None:
+        if self._in_data:
+            self.data = json.loads(data)
+        elif not self._in_code:
+            self.text += data
+
+
+def test_strings_of_runs_stay_text(cache: Path) -> None:
+    failed = record(
+        4, EVIL, [], status=Status.failed, reason=EVIL, log_tail=[EVIL], model=EVIL, engine=EVIL,
+        warnings=[EVIL], overrides=[EVIL],
+    )  # fmt: skip
+    page = Page(build_page(subject(failed), cache))
+    assert not [tag for tag, _ in page.tags if tag in ("img", "b", "iframe", "object")]
+    assert EVIL in page.text, "the reason is shown as it is"
+    run = page.data["runs"]["runs"][-1]
+    assert page.data["runs"]["values"][run["reason"]] == EVIL
+
+
+def test_nothing_is_fetched(cache: Path) -> None:
+    page = Page(build_page(subject(), cache))
+    for tag, attributes in page.tags:
+        for name in ("src", "href"):
+            target = attributes.get(name) or "#"
+            assert target.startswith(("#", "data:")), (tag, target)
+    policy = next(a for t, a in page.tags if t == "meta" and a.get("http-equiv"))["content"]
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+
+
+def test_numbers_without_a_json_form_become_null(cache: Path) -> None:
+    odd = recipe(4, "odd", 21.0, 60.0, 90_000_000)
+    change = odd.stage("eval")
+    assert change is not None
+    change["change"]["delta"] |= {"low": float("-inf"), "high": float("inf")}
+    html = build_page(subject(odd), cache)
+    page = Page(html)
+    assert page.data["rows"][-1]["perplexity_delta_low"] is None
+    assert not re.search(r'"low":-?Infinity', html)
+
+
+def test_sections_appear_with_their_data(cache: Path) -> None:
+    def ids(page: Page) -> list[str | None]:
+        return [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
+
+    assert ids(Page(build_page(subject(), cache))) == ["answer", "tradeoffs", "table"]
+    skipped = record(4, "gptq-nf4-g64", [], status=Status.skipped, reason="cannot make nf4")
+    cells = [
+        {"unit": f"model.layers.{i}.mlp.down_proj", "rounding": "w4a16-g64", "perplexity": 20.5,
+         "kl_divergence": {"estimate": 0.1 * (i + 1), "low": 0.05, "high": 0.2}}
+        for i in range(3)
+    ]  # fmt: skip
+    found = stage("sensitivity", "recipe", {"protocol": "gptq_512", "rows": cells})
+    page = Page(build_page(subject(skipped, record(5, "as-is", [found])), cache))
+    assert ids(page) == ["answer", "tradeoffs", "table", "sensitivity", "problems"]
+    worst = page.data["sections"]["sensitivity"]["maps"][0]["worst"]
+    assert [cell["layer"] for cell in worst] == [2, 1, 0]
+    assert "cannot make nf4" in page.text
+
+
+def test_place_of_a_unit() -> None:
+    assert place_of("model.layers.12.self_attn.q_proj") == (12, "self_attn.q_proj")
+    assert place_of("model.layers.7") == (7, "block")
+    assert place_of("lm_head") == (None, "lm_head")
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "quality", "size", "speed"),
+    [
+        (0.01, "rtn-w8a16-g64", "rtn-w8a16-g64", "rtn-w8a16-g64"),
+        (0.10, "rtn-w8a16-g64", "gptq-w4a16-g64", "gptq-w4a16-g64"),
+        (None, "rtn-w8a16-g64", "rtn-w4a16-g64", "rtn-w4a16-g64"),
+        (0.001, None, "unquantized", "unquantized"),
+    ],
+)
+def test_picks(tolerance: float | None, quality: str | None, size: str, speed: str) -> None:
+    chosen = picks(subject().rows, "small", tolerance)
+    assert (chosen.quality and chosen.quality.recipe) == quality
+    assert chosen.size is not None
+    assert chosen.size.recipe == size
+    assert chosen.speed is not None
+    assert chosen.speed.recipe == speed
+
+
+def test_markdown_names_the_picks_and_escapes() -> None:
+    skipped = record(4, "a|b", [], status=Status.skipped, reason="no <b> here")
+    text = markdown(subject(skipped).rows)
+    assert "- best for size: **gptq-w4a16-g64** on hf, 90.0 MB" in text
+    assert "| ★ | rtn-w8a16-g64 | hf | 4.25 | 150.0 | 20.100 | +0.1 [" in text
+    assert "- a\\|b on hf skipped: no \\<b> here" in text
+
+
+def test_what_runs_share_is_written_once() -> None:
+    records = [recipe(n, f"r{n}", 21.0, 60.0, 90_000_000) for n in range(200)]
+    content = runs_content(records)
+    assert len(json.dumps(content)) < 200 * 1100
+    run = content["runs"][7]
+    config = dict(zip(content["keys"], (content["values"][i] for i in run["config"]), strict=True))
+    assert config["group_size.size"] == 64
+    assert config["method.name"] == "gptq"
+
+
+def front(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    transform: list[dict[str, Any]] = spec["layer"][0]["transform"]
+    return transform
+
+
+def test_the_charts_front_is_the_front(tmp_path: Path) -> None:
+    import vl_convert
+
+    values = points(subject().row_dicts(), "perplexity", "method")
+    assert values[0] | {"group": ""} == {
+        "id": 0, "recipe": "unquantized", "engine": "hf", "model": "small", "quality": 20.0,
+        "low": None, "high": None, "size": 270.0, "speed": 40.0, "group": "", "baseline": True,
+        "star": True,
+    }  # fmt: skip
+    worse = values[1] | {"quality": 22.0, "size": 95.0, "recipe": "dominated"}
+    spec = tradeoff("size", "MB", "perplexity", "Method", more_is_better=False)
+    chart = {
+        "data": {"values": [*values, worse]},
+        "transform": front(spec),
+        "mark": "text",
+        "encoding": {"text": {"field": "recipe"}},
+    }
+    svg = vl_convert.vegalite_to_svg(chart)
+    shown = {v["recipe"] for v in [*values, worse] if v["recipe"] in svg}
+    assert shown == {"unquantized", "gptq-w4a16-g64", "rtn-w4a16-g64", "rtn-w8a16-g64"}
+
+
+def test_figures_are_written(tmp_path: Path) -> None:
+    paths = write_figures(subject().row_dicts(), tmp_path)
+    assert {path.name for path in paths} == {
+        f"{name}.{kind}"
+        for name in ("quality_vs_size", "quality_vs_speed", "speed_vs_batch", "quality_change")
+        for kind in ("svg", "png")
+    }
+    assert "gptq" in (tmp_path / "quality_vs_size.svg").read_text()
+    assert (tmp_path / "speed_vs_batch.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("width", "there", "gone"), [(80, "engine", "peak"), (140, "peak", "…")])
+def test_the_table_fits_its_terminal(width: int, there: str, gone: str) -> None:
+    import io
+
+    from rich.console import Console
+
+    other = recipe(4, "smoothquant-w8a8-per_channel", 21.0, 60.0, 90_000_000, engine="llama_cpp")
+    skipped = record(5, "x" * 90, [], status=Status.skipped, reason="too long a name")
+    stream = io.StringIO()
+    console = Console(file=stream, width=width)
+    console.print(build_table(subject(other, skipped).rows, width))
+    text = stream.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "smoothquant-w8a8-per_channel" in text
+    assert there in text
+    assert gone not in text
+    assert "…" not in text
+
+
+def test_the_report_writes_every_form(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = cache.with_name("runs")
+    for entry in subject().records:
+        write_record(runs, entry)
+    report(runs, "demo", tmp_path / "copies", page=True, figures=True)
+    for folder in (runs / "demo", tmp_path / "copies"):
+        for name in ("answer.json", "answer.csv", "answer.md", "report.html", "figures"):
+            assert (folder / name).exists(), name
+    assert str(tmp_path / "copies" / "report.html") in capsys.readouterr().out
