@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from runner.metrics.divergence import Divergence
+from runner.serialise import from_json
 from runner.store.records import RunRecord, Status
 
 
@@ -28,6 +30,11 @@ class Row:
     perplexity_ratio: float | None = None
     perplexity_ratio_low: float | None = None
     perplexity_ratio_high: float | None = None
+    kl_divergence: float | None = None
+    """Mean over tokens of KL(unquantized || recipe), in nats; see ``kl_divergence_metric``."""
+    kl_divergence_metric: str | None = None
+    top_1_agreement: float | None = None
+    """Fraction of tokens where both find the same token the most likely."""
     batch_size: int | None = None
     decode_tokens_per_second: float | None = None
     decode_tokens_per_second_sd: float | None = None
@@ -104,6 +111,10 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
 def _add_quality(row: Row, eval_: dict[str, Any]) -> None:
     row.perplexity_protocol = eval_["perplexity"]["protocol"]
     row.perplexity = eval_["perplexity"]["value"]
+    if (divergence := eval_.get("divergence")) is not None:
+        row.kl_divergence = divergence["kl_divergence"]["mean"]["estimate"]
+        row.kl_divergence_metric = from_json(Divergence, divergence).metric("kl_divergence")
+        row.top_1_agreement = divergence["top_1_agreement"]["mean"]["estimate"]
     change = eval_["change"]
     if change is None:
         return

@@ -36,7 +36,7 @@ def build_table(rows: list[Row], width: int = 120) -> "Table":
     return table
 
 
-_DISPENSABLE = ("interval", "memory", "bits")
+_DISPENSABLE = ("top_1", "interval", "memory", "kl", "bits")
 """Columns that a narrow terminal goes without, in this order."""
 _SHORT = {"checkpoint": "size", "perplexity": "perpl.", "decode tok/s": "tok/s"}
 """Titles where even that is too wide."""
@@ -84,6 +84,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
             ],
         ),
         _Column("interval", "change\n\\[95% interval]", [_change(row) for row in rows]),
+        _Column("kl", "KL div.\nnats", [_divergence(row) for row in rows]),
+        _Column("top_1", "same\ntop-1", [_number(r.top_1_agreement, "{:.1f}%", 100) for r in rows]),
         _Column("speed", f"decode tok/s\nbatch {batch or _ABSENT}", [_speed(row) for row in rows]),
         _Column(
             "memory",
@@ -91,9 +93,10 @@ def _columns(rows: list[Row]) -> list[_Column]:
             [_number(row.peak_memory_bytes, "{:.0f}", 1e-6) for row in rows],
         ),
     ]
-    if len({row.engine for row in rows}) < 2:
-        found = [column for column in found if column.key != "engine"]
-    return found
+    unsaid = {"engine"} if len({row.engine for row in rows}) < 2 else set()
+    if all(row.kl_divergence is None for row in rows):
+        unsaid |= {"kl", "top_1"}
+    return [column for column in found if column.key not in unsaid]
 
 
 def footnotes(rows: list[Row]) -> list[str]:
@@ -101,6 +104,10 @@ def footnotes(rows: list[Row]) -> list[str]:
     notes = []
     if any(row.best_tradeoff for row in rows):
         notes.append("★ best trade-offs: no other row is at least as small, as good and as fast.")
+    if any("_top_" in (row.kl_divergence_metric or "") for row in rows):
+        notes.append(
+            "KL divergence on vllm is a lower bound: it tells the most likely tokens alone."
+        )
     several = len({row.engine for row in rows}) > 1
     without: dict[tuple[str, str | None], list[str]] = {}
     for row in rows:
@@ -127,6 +134,10 @@ def _change(row: Row) -> str:
     form = "{:+.3g}" if abs(row.perplexity_delta) >= 100 else "{:+.2f}"
     middle, low, high = (form.format(bound) for bound in bounds)
     return rf"{middle} \[{low}, {high}]"
+
+
+def _divergence(row: Row) -> str:
+    return _number(row.kl_divergence, "{:.4f}" if (row.kl_divergence or 0) < 1 else "{:.2f}")
 
 
 def _speed(row: Row) -> str:

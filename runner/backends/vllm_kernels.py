@@ -64,7 +64,16 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
 
 
 def reason_against_loading(spec: LoadSpec) -> str | None:
-    """Why vLLM cannot compute with a checkpoint at hand, as its own config describes it."""
+    """Why vLLM cannot compute with a checkpoint at hand, as its own config describes it.
+
+    Said beforehand, in the names used here, because vLLM says it late and at length.
+    """
+    rounding = getattr(spec.settings, "quantization", None)
+    if spec.device == "cpu" and rounding:
+        return (
+            "vLLM rounds weights while it loads them on a GPU only: "
+            f"engine.quantization={rounding} needs engine.device=cuda"
+        )
     stored = "pack-quantized" if spec.checkpoint_format in ("gptq", "awq") else None
     if spec.checkpoint_format == "compressed-tensors":
         config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))

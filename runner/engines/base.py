@@ -8,6 +8,7 @@ from runner.config.bits import Bits
 from runner.config.engine import Engine
 from runner.config.group_size import GroupSize
 from runner.config.method import Method
+from runner.engines.distributions import Distributions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +74,12 @@ class LoadedModel(Protocol):
 
     def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
         """Negative log-likelihood in nats of every token after the first, given those before."""
+
+    def distributions(self, window: list[int], scored: int, top_k: int) -> Distributions:
+        """Probabilities of all tokens for the last ``scored`` predictions in a window.
+
+        An engine that cannot tell them gives the ``top_k`` most likely instead.
+        """
 
     def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
         """Generate ``new_tokens`` greedily for arbitrary prompts, reading the clock."""

@@ -3,19 +3,19 @@
 import itertools
 import logging
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
+from runner.engines.head import find_head
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-
-_TOKENS_A_CHUNK = 128
-"""Tokens whose float32 logits exist at once: 25 MB with a vocabulary of 49,152."""
-
 
 _FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf")
 
@@ -46,7 +46,7 @@ class HfEngine:
             for module in model.modules():
                 if hasattr(module, "compute_dtype"):
                     module.compute_dtype = getattr(torch, spec.dtype)
-        loaded = HfModel(model, spec.device)
+        loaded = HfModel(model, spec.device, spec.checkpoint)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
 
@@ -87,35 +87,45 @@ def _read(spec: LoadSpec) -> Any:
 class HfModel:
     """A model loaded by transformers."""
 
-    def __init__(self, model: Any, device: str) -> None:
-        """Wrap a causal language model that lies on ``device``."""
+    def __init__(self, model: Any, device: str, checkpoint: Path | None = None) -> None:
+        """Wrap a causal language model that lies on ``device`` and was read from a directory."""
         self.model = model
         self._device = device
+        self._checkpoint = checkpoint
         self._chunked: bool | None = None
+        self._stored_head: LinearHead | None = None
 
     def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
         """Losses by chunks, so that float32 logits of a whole window never exist."""
         import torch
 
         with torch.inference_mode():
-            ids = torch.tensor([window], device=self._device)
-            if self._chunked is None:
-                self._chunked = self._head_is_linear(ids[:, :8])
-            if self._chunked:
-                hidden = self._decoder()(input_ids=ids, use_cache=False).last_hidden_state[0]
-                head = self.model.get_output_embeddings()
-            else:
-                hidden = self.model(input_ids=ids, use_cache=False).logits[0]
-                head = torch.nn.Identity()
+            states, head = self._states(window)
+            targets = torch.tensor(window[1:], device=self._device)
             losses = [
-                torch.nn.functional.cross_entropy(head(states).float(), targets, reduction="none")
-                for states, targets in zip(
-                    torch.split(hidden[:-1], _TOKENS_A_CHUNK),
-                    torch.split(ids[0, 1:], _TOKENS_A_CHUNK),
+                torch.nn.functional.cross_entropy(head(part).float(), right, reduction="none")
+                for part, right in zip(
+                    torch.split(states, ROWS_AT_ONCE),
+                    torch.split(targets, ROWS_AT_ONCE),
                     strict=True,
                 )
             ]
             return torch.cat(losses).cpu().numpy()
+
+    def distributions(self, window: list[int], scored: int, top_k: int) -> FullDistributions:
+        """All probabilities, with the final states where the head is a stored matrix."""
+        import torch
+
+        with torch.inference_mode():
+            states, head = self._states(window)
+            states = states[-scored:]
+        kept = None if self._stored_head is None else states.float().cpu().numpy()
+        return FullDistributions(
+            vocabulary=self.model.get_output_embeddings().weight.shape[0],
+            chunks=_log_softmax_chunks(states, head),
+            states=kept,
+            head=self._stored_head,
+        )
 
     def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
         """Greedy decoding with the model's own KV cache; no tokenizer, no sampling."""
@@ -176,6 +186,20 @@ class HfModel:
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         return int(2 * config.num_hidden_layers * kv_heads * head_dim * self.model.dtype.itemsize)
 
+    def _states(self, window: list[int]) -> tuple["torch.Tensor", Any]:
+        """What predicts each token after the first, and the head that makes it logits."""
+        import torch
+
+        ids = torch.tensor([window[:-1]], device=self._device)
+        if self._chunked is None:
+            self._chunked = self._head_is_linear(ids[:, :8])
+            if self._chunked and self._checkpoint is not None:
+                self._stored_head = find_head(self.model, self._checkpoint)
+        if not self._chunked:
+            return self.model(input_ids=ids, use_cache=False).logits[0], torch.nn.Identity()
+        states = self._decoder()(input_ids=ids, use_cache=False).last_hidden_state[0]
+        return states, self.model.get_output_embeddings()
+
     def _decoder(self) -> Any:
         return self.model.get_decoder()
 
@@ -197,6 +221,15 @@ class HfModel:
 
             torch.cuda.synchronize()
         return time.perf_counter()
+
+
+def _log_softmax_chunks(states: "torch.Tensor", head: Any) -> Iterator["NDArray[np.float32]"]:
+    import torch
+
+    for part in torch.split(states, ROWS_AT_ONCE):
+        with torch.inference_mode():
+            found = torch.log_softmax(head(part).float(), dim=-1).cpu().numpy()
+        yield found
 
 
 ENGINE = HfEngine()

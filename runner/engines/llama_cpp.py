@@ -11,14 +11,13 @@ from runner.backends.llama_cpp import read_gguf
 from runner.backends.llama_log import listen, print_warnings
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
 from runner.errors import StageError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_ROWS_AT_ONCE = 128
-"""Tokens whose probabilities are computed at once: 50 MB with a vocabulary of 49,152."""
 _CONTEXT_STEP = 256
 """llama.cpp rounds the tokens of a sequence up to this."""
 _KV_BYTES = 2
@@ -94,20 +93,30 @@ class LlamaCppModel:
         """Losses by chunks of the batch size; no token is put in front."""
         import numpy as np
 
-        self._clear(sequences=1, tokens=len(window))
         losses = []
-        # The last token has nothing after it to predict.
-        entries = [(token, position, 0, True) for position, token in enumerate(window[:-1])]
-        done = 0
-        for batch in self._chunks(entries):
-            for logits in np.split(batch, range(_ROWS_AT_ONCE, len(batch), _ROWS_AT_ONCE)):
-                targets = np.array(window[done + 1 : done + 1 + len(logits)])
-                shifted = logits - logits.max(axis=1, keepdims=True)
-                right = np.take_along_axis(shifted, targets[:, None], axis=1)[:, 0]
-                total = np.exp(shifted, out=shifted).sum(axis=1, dtype=np.float64)
-                losses.append((np.log(total) - right).astype(np.float32))
-                done += len(logits)
+        targets = np.array(window[1:])
+        for found in self.distributions(window, len(targets), top_k=0).chunks:
+            right, targets = np.split(targets, [len(found)])
+            losses.append(-np.take_along_axis(found, right[:, None], axis=1)[:, 0])
         return np.concatenate(losses)
+
+    def distributions(self, window: list[int], scored: int, top_k: int) -> FullDistributions:
+        """All probabilities; the last token has nothing after it to predict."""
+        first = len(window) - 1 - scored
+        entries = [
+            (token, position, 0, position >= first) for position, token in enumerate(window[:-1])
+        ]
+        return FullDistributions(self._vocabulary, self._log_softmax_chunks(entries))
+
+    def _log_softmax_chunks(
+        self, entries: list[tuple[int, int, int, bool]]
+    ) -> Iterator["NDArray[np.float32]"]:
+        import numpy as np
+
+        self._clear(sequences=1, tokens=len(entries))
+        for batch in self._chunks(entries):
+            for logits in np.split(batch, range(ROWS_AT_ONCE, len(batch), ROWS_AT_ONCE)):
+                yield log_softmax(logits)
 
     def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
         """Greedy decoding of all sequences together; no tokenizer, no sampler."""

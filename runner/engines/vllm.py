@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from runner.backends import vllm_kernels, vllm_weights
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.engines.distributions import TOP_FIELDS, TopDistributions
 from runner.errors import StageError
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class VllmEngine:
 
     def load(self, spec: LoadSpec) -> "VllmModel":
         """Load, compile and generate one token."""
-        _check(spec)
+        if reason := vllm_kernels.reason_against_loading(spec):
+            raise StageError(reason)
         os.environ.update(process_environment(spec))
         import vllm
 
@@ -136,18 +138,6 @@ class VllmEngine:
         loaded = VllmModel(vllm.LLM(**engine_arguments(spec)), spec.device)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
-
-
-def _check(spec: LoadSpec) -> None:
-    """Say beforehand what vLLM would say late and at length, in the names used here."""
-    assert isinstance(spec.settings, Vllm)
-    if spec.device == "cpu" and spec.settings.quantization:
-        raise StageError(
-            f"vLLM rounds weights while it loads them on a GPU only: "
-            f"engine.quantization={spec.settings.quantization} needs engine.device=cuda"
-        )
-    if reason := vllm_kernels.reason_against_loading(spec):
-        raise StageError(reason)
 
 
 class VllmModel:
@@ -167,22 +157,38 @@ class VllmModel:
         probabilities from before others were forbidden.
         """
         import numpy as np
+
+        known = self._predictions(window, top_k=0)
+        losses = [-found[token].logprob for found, token in zip(known, window[1:], strict=True)]
+        return np.array(losses, np.float32)
+
+    def distributions(self, window: list[int], scored: int, top_k: int) -> TopDistributions:
+        """The ``top_k`` most likely tokens: vLLM tells no more without great cost."""
+        import numpy as np
+
+        known = self._predictions(window, top_k)[-scored:]
+        top = np.empty((scored, top_k + 1), TOP_FIELDS)
+        for row, found, right in zip(top, known, window[-scored:], strict=True):
+            best = sorted(found.items(), key=lambda entry: entry[1].rank)[:top_k]
+            row[:] = [(token, entry.logprob) for token, entry in [*best, (right, found[right])]]
+        return TopDistributions(top)
+
+    def _predictions(self, window: list[int], top_k: int) -> list[Any]:
+        """What is known of each token after the first: a dictionary of tokens."""
         from vllm import SamplingParams
 
         *prompt, last = window
         parameters = SamplingParams(
             temperature=0.0,
             max_tokens=1,
-            prompt_logprobs=0,
-            logprobs=0,
+            prompt_logprobs=top_k,
+            logprobs=top_k,
             allowed_token_ids=[last],
             ignore_eos=True,
             detokenize=False,
         )
         (output,) = self._llm.generate([{"prompt_token_ids": prompt}], parameters, use_tqdm=False)
-        known = [*output.prompt_logprobs[1:], *output.outputs[0].logprobs]
-        losses = [-known[i][token].logprob for i, token in enumerate(window[1:])]
-        return np.array(losses, np.float32)
+        return [*output.prompt_logprobs[1:], *output.outputs[0].logprobs]
 
     def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
         """Greedy decoding of all sequences together, one step of the engine at a time.

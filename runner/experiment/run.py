@@ -16,7 +16,7 @@ from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
 from runner.experiment.steps.bench import bandwidth_bytes_per_second, bench
 from runner.experiment.steps.checkpoint import checkpoint
-from runner.experiment.steps.evaluate import evaluate
+from runner.experiment.steps.evaluate import evaluate, require_tokens
 from runner.experiment.subject import Subject
 from runner.legality.check import check
 from runner.legality.verdict import Severity
@@ -117,6 +117,8 @@ def _go_through_stages(
     model: Subject,
     keep: Callable[[StageName, str, Obtained], None],
 ) -> None:
+    if StageName.eval in config.stages:
+        require_tokens(inputs, model)
     subject = model
     if StageName.quantize in config.stages:
         subject, made = checkpoint(inputs, model)

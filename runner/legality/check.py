@@ -1,6 +1,7 @@
 """All rules, in one place."""
 
 from runner.config.root import Config
+from runner.legality.evaluation import check_evaluation
 from runner.legality.facts import Facts
 from runner.legality.recipe import check_recipe
 from runner.legality.stages import check_stages
@@ -9,5 +10,9 @@ from runner.legality.verdict import Severity, Verdict
 
 def check(config: Config, facts: Facts) -> list[Verdict]:
     """Every finding on a configuration, the illegal ones first."""
-    verdicts = [*check_stages(config, facts), *check_recipe(config, facts)]
+    verdicts = [
+        *check_stages(config, facts),
+        *check_evaluation(config, facts),
+        *check_recipe(config, facts),
+    ]
     return sorted(verdicts, key=lambda verdict: verdict.severity is not Severity.illegal)

@@ -1,27 +1,38 @@
 """Perplexity from token losses, and its change against the unquantized model."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.metrics.statistics import Interval, mean_interval
+from runner.metrics.statistics import Interval, cluster_interval
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    Losses = Sequence[NDArray[np.float32]] | NDArray[np.float32]
+    """Each window's token losses in nats; windows may differ in length."""
+
 
 @dataclass
 class Perplexity:
-    """Exponential of the mean token loss, with the protocol it was measured by."""
+    """Exponential of the loss a token, word or byte, with the protocol it was measured by."""
 
     protocol: str
-    """``gptq_<context length>``: disjoint full windows, first token of each unscored."""
+    """Protocol and context length: see ``runner.config.eval.PerplexityProtocol``."""
     value: float
     windows: int
     tokens_scored: int
     window_losses: list[float]
-    """Mean negative log-likelihood of each window, in nats."""
+    """Mean negative log-likelihood of each window's tokens, in nats."""
+    unit: str = "token"
+    """What the loss is divided by: ``token``, ``word`` or ``byte``."""
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric, such as ``perplexity/gptq_512``."""
+        return metric_name(self.protocol, self.unit)
 
 
 @dataclass
@@ -34,47 +45,71 @@ class PerplexityChange:
     """Difference of the perplexities."""
 
 
-def gptq_protocol(context_length: int) -> str:
-    """Name of the protocol of arXiv 2210.17323 with this many tokens a window."""
-    return f"gptq_{context_length}"
+def metric_name(protocol: str, unit: str) -> str:
+    """``perplexity/<protocol>``, with the unit in front where it is not the token."""
+    return f"{'' if unit == 'token' else f'{unit}_'}perplexity/{protocol}"
 
 
-def perplexity(token_losses: "NDArray[np.float32]", protocol: str) -> Perplexity:
-    """Perplexity of token losses of shape (windows, tokens scored in each)."""
+def perplexity(
+    losses: "Losses", protocol: str, unit: str = "token", units: int | None = None
+) -> Perplexity:
+    """Perplexity of token losses, over ``units`` words or bytes (default: the tokens)."""
     import numpy as np
 
-    windows = token_losses.astype(np.float64).mean(axis=1)
+    sums, sizes = _sums(losses)
+    tokens = int(sizes.sum())
     return Perplexity(
         protocol=protocol,
-        value=math.exp(float(windows.mean())),
-        windows=token_losses.shape[0],
-        tokens_scored=token_losses.size,
-        window_losses=[float(loss) for loss in windows],
+        value=_exp(float(sums.sum()) / (units or tokens)),
+        windows=len(sums),
+        tokens_scored=tokens,
+        window_losses=[float(loss) for loss in np.divide(sums, sizes)],
+        unit=unit,
     )
 
 
 def perplexity_change(
-    token_losses: "NDArray[np.float32]", baseline_losses: "NDArray[np.float32]"
+    losses: "Losses", baseline_losses: "Losses", units: int | None = None
 ) -> PerplexityChange:
-    """Compare two models' losses on the same tokens; arrays of equal shape.
+    """Compare two models' losses on the same windows.
 
-    The ratio's interval is that of the mean paired difference of window losses,
-    exponentiated. The delta's uses the first-order expansion of both perplexities around
-    their means, which keeps their covariance (as ``llama-perplexity --kl-divergence``).
+    The ratio's interval is that of the mean paired difference of losses, exponentiated, with
+    windows as the independent units. The delta's uses the first-order expansion of both
+    perplexities around their means, which keeps their covariance (as
+    ``llama-perplexity --kl-divergence``).
+
+    Args:
+        losses: The recipe's.
+        baseline_losses: The unquantized model's, of the same shapes.
+        units: Words or bytes that were scored; by default the tokens.
     """
+    loss, sizes = _sums(losses)
+    base, _ = _sums(baseline_losses)
+    # Per unit instead of per token.
+    scale = float(sizes.sum()) / (units or float(sizes.sum()))
+    value = _exp(scale * cluster_interval(loss, sizes).estimate)
+    baseline = _exp(scale * cluster_interval(base, sizes).estimate)
+    log_ratio = cluster_interval(loss - base, sizes)
+    linear = cluster_interval(value * loss - baseline * base, sizes)
+    delta = value - baseline
+    return PerplexityChange(
+        baseline=baseline,
+        ratio=Interval(
+            *(_exp(scale * x) for x in (log_ratio.estimate, log_ratio.low, log_ratio.high))
+        ),
+        delta=Interval(
+            delta,
+            delta + scale * (linear.low - linear.estimate),
+            delta + scale * (linear.high - linear.estimate),
+        ),
+    )
+
+
+def _sums(losses: "Losses") -> tuple["NDArray[np.float64]", "NDArray[np.float64]"]:
     import numpy as np
 
-    loss = token_losses.astype(np.float64).mean(axis=1)
-    base = baseline_losses.astype(np.float64).mean(axis=1)
-    log_ratio = mean_interval(loss - base)
-    value, baseline = np.exp(loss.mean()), np.exp(base.mean())
-    linear = mean_interval(value * (loss - loss.mean()) - baseline * (base - base.mean()))
-    delta = float(value - baseline)
-    return PerplexityChange(
-        baseline=float(baseline),
-        ratio=Interval(*(_exp(x) for x in (log_ratio.estimate, log_ratio.low, log_ratio.high))),
-        delta=Interval(delta, delta + linear.low, delta + linear.high),
-    )
+    sums = np.array([np.sum(window, dtype=np.float64) for window in losses])
+    return sums, np.array([float(len(window)) for window in losses])
 
 
 def _exp(value: float) -> float:

@@ -54,3 +54,23 @@ def mean_interval(clusters: "NDArray[np.float64]") -> Interval:
         return Interval(mean, -np.inf, np.inf)
     half = float(stats.t.ppf(0.975, count - 1) * np.std(clusters, ddof=1) / np.sqrt(count))
     return Interval(mean, mean - half, mean + half)
+
+
+def cluster_interval(sums: "NDArray[np.float64]", sizes: "NDArray[np.float64]") -> Interval:
+    """Mean of all members of independent clusters with Student's t interval at 95%.
+
+    With clusters of equal size this is ``mean_interval`` of their means; else the ratio
+    estimator's first-order interval (Cochran, Sampling Techniques, 1977, section 6.4).
+
+    Args:
+        sums: Sum of each cluster's members.
+        sizes: Number of each cluster's members.
+    """
+    import numpy as np
+
+    ratio = float(sums.sum() / sizes.sum())
+    if len(sums) < 2:
+        return Interval(ratio, -np.inf, np.inf)
+    around = mean_interval((sums - ratio * sizes) * (len(sums) / sizes.sum()))
+    half = (around.high - around.low) / 2
+    return Interval(ratio, ratio - half, ratio + half)

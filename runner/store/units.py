@@ -12,6 +12,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def write_array_atomically(path: Path, array: "NDArray[Any]") -> None:
+    """Write a ``.npy`` file beside ``path`` and rename it, so that a reader sees all or nothing."""
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.npy")
+    try:
+        np.save(beside, array, allow_pickle=False)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 class Units:
     """Arrays and JSON values by name below a directory, usually ``StageContext.partial``.
 
@@ -32,13 +45,7 @@ class Units:
             kept: NDArray[Any] = np.load(path, allow_pickle=False)
             return kept
         made = compute()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{name}.{uuid.uuid4().hex[:8]}.npy")
-        try:
-            np.save(beside, made, allow_pickle=False)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_array_atomically(path, made)
         return made
 
     def value(self, name: str, compute: Callable[[], Any]) -> Any:

@@ -23,11 +23,12 @@ def write_documents(directory: Path, documents: list[str]) -> None:
 
 def token_ids(text_directory: Path, model_directory: Path, trust_remote_code: bool) -> list[int]:
     """Tokens of a whole text: its documents joined by blank lines, tokenized once."""
-    tokenizer = _tokenizer(model_directory, trust_remote_code)
-    return _encode(tokenizer, _documents(text_directory))
+    tokenizer = tokenizer_of(model_directory, trust_remote_code)
+    return _encode(tokenizer, read_documents_file(text_directory))
 
 
-def _tokenizer(directory: Path, trust_remote_code: bool) -> Any:
+def tokenizer_of(directory: Path, trust_remote_code: bool) -> Any:
+    """A model's tokenizer, without its limit on a text's length."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
@@ -36,7 +37,8 @@ def _tokenizer(directory: Path, trust_remote_code: bool) -> Any:
     return tokenizer
 
 
-def _documents(text_directory: Path) -> list[str]:
+def read_documents_file(text_directory: Path) -> list[str]:
+    """The documents that ``write_documents`` stored."""
     with (text_directory / DOCUMENTS_FILE).open(encoding="utf-8") as stream:
         return [json.loads(line) for line in stream]
 
@@ -61,8 +63,8 @@ def leading_windows(
     Raises:
         StageError: The text is too short.
     """
-    tokenizer = _tokenizer(tokenizer_directory, trust_remote_code)
-    documents = _documents(text_directory)
+    tokenizer = tokenizer_of(tokenizer_directory, trust_remote_code)
+    documents = read_documents_file(text_directory)
     needed = length * count + _CUT_TOKENS
     taken = 1
     while True:

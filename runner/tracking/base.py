@@ -1,7 +1,11 @@
 """What a tracker is."""
 
+import math
 from typing import Any, Protocol
 
+from runner.metrics.divergence import Divergence, TokenDistribution, TokenMean
+from runner.metrics.perplexity import metric_name
+from runner.serialise import from_json
 from runner.store.records import RunRecord, StageRecord
 
 
@@ -33,14 +37,38 @@ def _quantize(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _eval(result: dict[str, Any]) -> dict[str, Any]:
-    found, change = result["perplexity"], result["change"]
-    protocol = found["protocol"]
-    metrics = {f"perplexity/{protocol}": found["value"]}
-    if change is not None:
-        for name in ("ratio", "delta"):
-            metrics[f"perplexity_{name}/{protocol}"] = change[name]["estimate"]
-            metrics[f"perplexity_{name}_low/{protocol}"] = change[name]["low"]
-            metrics[f"perplexity_{name}_high/{protocol}"] = change[name]["high"]
+    metrics: dict[str, Any] = {}
+    for measured in (result, *result.get("further", [])):
+        found, change = measured["perplexity"], measured["change"]
+        unit = found.get("unit", "token")
+        stem, _, protocol = metric_name(found["protocol"], unit).partition("/")
+        metrics[f"{stem}/{protocol}"] = found["value"]
+        if unit == "byte":
+            metrics[f"bits_per_byte/{protocol}"] = math.log2(found["value"])
+        for name in ("ratio", "delta") if change is not None else ():
+            metrics[f"{stem}_{name}/{protocol}"] = change[name]["estimate"]
+            metrics[f"{stem}_{name}_low/{protocol}"] = change[name]["low"]
+            metrics[f"{stem}_{name}_high/{protocol}"] = change[name]["high"]
+    if (divergence := result.get("divergence")) is not None:
+        metrics |= _divergence(from_json(Divergence, divergence))
+    return metrics
+
+
+def _divergence(found: Divergence) -> dict[str, Any]:
+    metrics: dict[str, Any] = {}
+    for name in ("kl_divergence", "reverse_kl_divergence", "probability_change"):
+        tokens: TokenDistribution = getattr(found, name)
+        metrics[found.metric(f"{name}_mean")] = tokens.mean.estimate
+        metrics[found.metric(f"{name}_standard_error")] = tokens.standard_error
+        for quantile, value in tokens.quantiles.items():
+            metrics[found.metric(f"{name}_{quantile}")] = value
+    change = found.probability_change
+    metrics[found.metric("probability_change_rms")] = change.root_mean_square
+    for name in ("top_1_agreement", "log_perplexity_ratio"):
+        mean: TokenMean = getattr(found, name)
+        metrics[f"{name}/{found.protocol}"] = mean.mean.estimate
+        metrics[f"{name}_standard_error/{found.protocol}"] = mean.standard_error
+    metrics[f"log_probability_correlation/{found.protocol}"] = found.log_probability_correlation
     return metrics
 
 

@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from runner.metrics.perplexity import gptq_protocol, perplexity, perplexity_change
-from runner.metrics.statistics import mean_interval
+from runner.config.eval import PerplexityProtocol
+from runner.metrics.perplexity import perplexity, perplexity_change
+from runner.metrics.statistics import cluster_interval, mean_interval
+from runner.texts.protocols import protocol_name
 
 pytestmark = pytest.mark.unit
 
 
 def test_the_protocol_names_its_context_length() -> None:
-    assert gptq_protocol(2048) == "gptq_2048"
+    assert protocol_name(PerplexityProtocol.gptq, 2048) == "gptq_2048"
 
 
 def test_of_known_losses() -> None:
@@ -89,3 +91,52 @@ def test_a_single_window_has_no_bounds_and_breaks_nothing() -> None:
     quantized, base = simulated(0.05, windows=1)
     change = perplexity_change(quantized, base)
     assert (change.ratio.low, change.ratio.high) == (0.0, math.inf)
+
+
+def test_words_and_bytes_divide_the_loss_of_all_tokens() -> None:
+    windows = [np.array([1.0, 3.0], np.float32), np.array([2.0], np.float32)]
+    by_word = perplexity(windows, "lm_eval_2", "word", 4)
+    by_byte = perplexity(windows, "lm_eval_2", "byte", 24)
+    assert by_word.value == pytest.approx(math.exp((1 + 3 + 2) / 4))
+    assert by_byte.value == pytest.approx(math.exp((1 + 3 + 2) / 24))
+    assert (by_word.metric, by_byte.metric) == (
+        "word_perplexity/lm_eval_2",
+        "byte_perplexity/lm_eval_2",
+    )
+    assert (by_word.windows, by_word.tokens_scored) == (2, 3)
+    assert by_word.window_losses == [2.0, 2.0]
+
+
+def test_change_per_word_scales_the_logarithm_of_that_per_token() -> None:
+    quantized, base = simulated(0.05)
+    tokens = perplexity_change(quantized, base)
+    words = perplexity_change(quantized, base, units=quantized.size // 2)
+    for bound in ("low", "estimate", "high"):
+        assert math.log(getattr(words.ratio, bound)) == pytest.approx(
+            2 * math.log(getattr(tokens.ratio, bound))
+        )
+    assert words.delta.estimate == pytest.approx(
+        perplexity(quantized, "", "word", quantized.size // 2).value - words.baseline
+    )
+    assert words.delta.low < words.delta.estimate < words.delta.high
+
+
+def test_clusters_of_equal_size_are_their_means() -> None:
+    members = np.random.default_rng(5).normal(1.0, 0.2, (12, 7))
+    ratio = cluster_interval(members.sum(axis=1), np.full(12, 7.0))
+    mean = mean_interval(members.mean(axis=1))
+    assert vars(ratio) == pytest.approx(vars(mean))
+
+
+def test_the_interval_of_unequal_clusters_covers_the_truth() -> None:
+    generator = np.random.default_rng(6)
+    hits = 0
+    for _ in range(300):
+        sizes = generator.integers(5, 60, 20)
+        shifts = generator.normal(2.0, 0.3, 20)
+        sums = np.array(
+            [generator.normal(s, 1.0, n).sum() for s, n in zip(shifts, sizes, strict=True)]
+        )
+        found = cluster_interval(sums, sizes.astype(float))
+        hits += found.low <= 2.0 <= found.high
+    assert 0.90 < hits / 300 < 0.98

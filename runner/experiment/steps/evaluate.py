@@ -2,10 +2,44 @@
 
 from runner.config.root import StageName
 from runner.engines import find_engine
-from runner.experiment.inputs import Inputs, engine_determinants
+from runner.experiment.inputs import TRANSFORMERS, Inputs, engine_determinants
 from runner.experiment.subject import Subject
 from runner.session import Obtained, Work
 from runner.stages.eval import EvalRequest
+from runner.stages.tokens import TokensRequest
+from runner.texts.protocols import Excerpt
+
+
+def require_tokens(inputs: Inputs, model: Subject) -> None:
+    """See that the evaluation text suffices, before anything heavy is done.
+
+    Raises:
+        WorkerFailed: It is too short.
+    """
+    eval_ = inputs.config.eval
+    text = inputs.text(eval_.text)
+    environment = inputs.environment(TRANSFORMERS)
+    request = TokensRequest(_excerpt(inputs, model, text), eval_.protocols)
+    determinants = {
+        "tokenizer": model.identity,
+        "text": text.address.key,
+        "context_length": eval_.context_length,
+        "windows": eval_.windows,
+        "protocols": [protocol.value for protocol in eval_.protocols],
+        "versions": environment.versions(("transformers", "tokenizers")),
+    }
+    task = inputs.task("tokens", request, environment)
+    inputs.session.obtain(Work(f"tokens of {eval_.text.name}", task, determinants))
+
+
+def _excerpt(inputs: Inputs, model: Subject, text: Obtained) -> Excerpt:
+    return Excerpt(
+        text_directory=text.directory,
+        tokenizer_directory=model.directory,
+        length=inputs.config.eval.context_length,
+        count=inputs.config.eval.windows,
+        trust_remote_code=inputs.config.model.trust_remote_code,
+    )
 
 
 def evaluate(
@@ -19,10 +53,11 @@ def evaluate(
     load = inputs.load(subject, engine)
     request = EvalRequest(
         load=load,
-        tokenizer_directory=model.directory,
-        text_directory=text.directory,
-        context_length=eval_.context_length,
-        windows=eval_.windows,
+        excerpt=_excerpt(inputs, model, text),
+        protocols=eval_.protocols,
+        divergence=eval_.divergence,
+        reference_max_bytes=eval_.reference_max_bytes,
+        top_k=eval_.top_k,
         baseline_directory=baseline.directory if baseline else None,
     )
     determinants = {
@@ -31,6 +66,8 @@ def evaluate(
         "text": text.address.key,
         "context_length": eval_.context_length,
         "windows": eval_.windows,
+        "protocols": [protocol.value for protocol in eval_.protocols],
+        "divergence": [eval_.reference_max_bytes, eval_.top_k] if eval_.divergence else None,
         **engine_determinants(load),
         "baseline": baseline.address.key if baseline else None,
         "versions": environment.versions(find_engine(engine.name).packages),

@@ -1,0 +1,96 @@
+"""Rules on how quality is measured."""
+
+from collections.abc import Iterator
+
+from runner.config.eval import PerplexityProtocol
+from runner.config.root import Config, StageName
+from runner.legality.facts import Facts
+from runner.legality.verdict import Verdict, illegal, warning
+
+_MOST_TOP_K = 20
+"""vLLM tells no more tokens unless it is started otherwise."""
+
+
+def check_evaluation(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on protocols and on what is kept of the unquantized model."""
+    if StageName.eval not in config.stages:
+        return
+    protocols = config.eval.protocols
+    if not protocols or len(set(protocols)) < len(protocols):
+        named = ",".join(protocol.value for protocol in dict.fromkeys(protocols)) or "gptq"
+        yield illegal("eval.protocols names each protocol once", f"eval.protocols=[{named}]")
+        return
+    yield from _check_room(config, facts)
+    if config.eval.divergence:
+        yield from _check_divergence(config, facts)
+
+
+def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Whether a window fits what the engine is told to set aside."""
+    length = config.eval.context_length
+    if length < 4 and PerplexityProtocol.llama_cpp in config.eval.protocols:
+        yield illegal(
+            f"eval.context_length={length}: protocol llama_cpp scores less than half of it",
+            "eval.context_length=512",
+        )
+    # A window of lm_eval has a token more, the prefix, and vLLM generates the last one.
+    extra = PerplexityProtocol.lm_eval in config.eval.protocols and config.engine.name == "vllm"
+    for name in ("context_length", "max_model_len"):
+        room = getattr(config.engine, name, None)
+        if room is not None and length + extra > room:
+            yield illegal(
+                f"eval.context_length={length} does not fit engine.{name}={room}",
+                f"eval.context_length={room - extra}",
+            )
+    context = facts.architecture.context
+    if extra and context is not None and length == context:
+        yield illegal(
+            f"protocol lm_eval on vllm needs {length + 1} tokens, the model's context is {context}",
+            f"eval.context_length={context - 1}",
+        )
+
+
+def _check_divergence(config: Config, facts: Facts) -> Iterator[Verdict]:
+    eval_ = config.eval
+    if config.engine.name == "vllm" and not 1 <= eval_.top_k <= _MOST_TOP_K:
+        yield illegal(
+            f"eval.top_k={eval_.top_k}: vllm tells 1 to {_MOST_TOP_K} tokens",
+            f"eval.top_k={_MOST_TOP_K}",
+        )
+    token_bytes = _bytes_per_token(config, facts)
+    if token_bytes is None:
+        return
+    tokens = _tokens_scored_per_window(eval_.protocols[0], eval_.context_length)
+    needed = token_bytes * tokens * eval_.windows
+    if needed <= eval_.reference_max_bytes:
+        return
+    held = eval_.reference_max_bytes // (token_bytes * tokens)
+    if held == 0:
+        yield illegal(
+            f"eval.reference_max_bytes={eval_.reference_max_bytes} does not hold one window of "
+            f"the unquantized model's distributions",
+            f"eval.reference_max_bytes={needed}, or eval.divergence=false",
+        )
+    else:
+        yield warning(
+            f"eval.reference_max_bytes={eval_.reference_max_bytes} holds {held} of "
+            f"{eval_.windows} windows of the unquantized model's distributions: divergence is "
+            "measured on those alone",
+            f"eval.reference_max_bytes={needed}",
+        )
+
+
+def _tokens_scored_per_window(protocol: PerplexityProtocol, length: int) -> int:
+    if protocol is PerplexityProtocol.llama_cpp:
+        return length - 1 - length // 2
+    return length if protocol is PerplexityProtocol.lm_eval else length - 1
+
+
+def _bytes_per_token(config: Config, facts: Facts) -> int | None:
+    """What ``runner.metrics.reference`` keeps of a token, as far as it is known beforehand."""
+    shape = facts.architecture
+    if config.engine.name == "hf" and shape.hidden is not None:
+        return 4 * shape.hidden
+    if config.engine.name == "llama_cpp" and shape.vocab is not None:
+        return 2 * (shape.vocab + 4)
+    return 8 * (config.eval.top_k + 1) if config.engine.name == "vllm" else None

@@ -1,0 +1,48 @@
+"""Stage ``tokens``: whether a text has the tokens that an evaluation wants, found out early."""
+
+from dataclasses import dataclass
+
+from runner.config.eval import PerplexityProtocol
+from runner.texts.protocols import Excerpt, protocol_text
+from runner.worker.job import StageContext
+
+
+@dataclass
+class TokensRequest:
+    """What an evaluation is going to cut."""
+
+    excerpt: Excerpt
+    protocols: list[PerplexityProtocol]
+
+
+@dataclass
+class TokensResult:
+    """What each protocol scores, by its name."""
+
+    windows: dict[str, int]
+    tokens_scored: dict[str, int]
+
+
+class TokensStage:
+    """Cuts texts and throws the windows away: it takes a second, a model takes minutes."""
+
+    name = "tokens"
+    schema_version = 1
+    request = TokensRequest
+    result = TokensResult
+
+    def run(self, request: TokensRequest, context: StageContext) -> TokensResult:
+        """Tokenize.
+
+        Raises:
+            StageError: The text is too short.
+        """
+        context.progress(0, 1, "tokenizing the text")
+        texts = [protocol_text(protocol, request.excerpt) for protocol in request.protocols]
+        return TokensResult(
+            windows={text.name: len(text.windows) for text in texts},
+            tokens_scored={text.name: sum(w.scored for w in text.windows) for text in texts},
+        )
+
+
+STAGE = TokensStage()

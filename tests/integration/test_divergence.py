@@ -1,0 +1,209 @@
+"""Quality against the unquantized model, checked with plain transformers and numpy."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.integration.conftest import TINY, Called, records
+
+pytestmark = pytest.mark.integration
+
+LENGTH, WINDOWS = 64, 3
+ARGUMENTS = (
+    *TINY,
+    "method=rtn",
+    "stages=[quantize,eval]",
+    "tracker=none",
+    "eval=all_protocols",
+    f"eval.context_length={LENGTH}",
+    f"eval.windows={WINDOWS}",
+    "text@eval.text=local",
+)
+
+
+class Plain:
+    """A directory's model in transformers, computing as a person would by hand."""
+
+    def __init__(self, directory: Path) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, CompressedTensorsConfig
+
+        options = {}
+        if "quantization_config" in json.loads((directory / "config.json").read_text()):
+            options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **options)
+        self._model = model.float().eval()
+
+    def log_probabilities(self, tokens: list[int]) -> np.ndarray:
+        """Double-precision log-softmax of all positions' logits."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self._model(torch.tensor([tokens])).logits[0].double()
+            return torch.log_softmax(logits, dim=-1).numpy()
+
+    def losses(self, tokens: list[int]) -> np.ndarray:
+        """Of every token but the first."""
+        found = self.log_probabilities(tokens)[:-1]
+        return -found[np.arange(len(tokens) - 1), tokens[1:]]
+
+
+@pytest.fixture(scope="module")
+def arguments(prose: Path) -> tuple[str, ...]:
+    return (*ARGUMENTS, f"eval.text.path={prose}")
+
+
+@pytest.fixture(scope="module")
+def measured(
+    arguments: tuple[str, ...],
+    store: Path,
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    """What the runner found, by subject, with the directory of each."""
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", *arguments, "sweep=divergence"],
+        cwd=tmp_path_factory.mktemp("work"), env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, "divergence")
+    found = {s["subject"]: s["result"] for s in record["stages"] if s["stage"] == "eval"}
+    keys = {(s["stage"], s["subject"]): s["key"] for s in record["stages"]}
+    checkpoint = store / "objects" / "quantize" / keys["quantize", "recipe"] / "checkpoint"
+    manifest = json.loads((checkpoint.parent / "result.json").read_text())
+    assert manifest["stage"] == "quantize"
+    (model,) = {
+        path.parent
+        for path in store.glob("objects/model/*/model/config.json")
+        if json.loads(path.read_text())["hidden_size"]
+        == json.loads((checkpoint / "config.json").read_text())["hidden_size"]
+    }
+    return {
+        **found,
+        "stdout": done.stdout,
+        "base": Plain(model),
+        "own": Plain(checkpoint),
+        "model": model,
+        "files": store / "objects" / "eval" / keys["eval", "recipe"],
+    }
+
+
+@pytest.fixture(scope="module")
+def tokens(measured: dict[str, Any], prose: Path) -> list[int]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(measured["model"])
+    found: list[int] = tokenizer(prose.read_text().strip())["input_ids"]
+    return found
+
+
+def test_divergence_by_hand(measured: dict[str, Any], tokens: list[int]) -> None:
+    kl, reverse, same, change = [], [], [], []
+    for start in range(0, WINDOWS * LENGTH, LENGTH):
+        window = tokens[start : start + LENGTH]
+        p, q = (measured[m].log_probabilities(window)[:-1] for m in ("base", "own"))
+        right = np.arange(LENGTH - 1), window[1:]
+        kl.append((np.exp(p) * (p - q)).sum(axis=1))
+        reverse.append((np.exp(q) * (q - p)).sum(axis=1))
+        same.append(p.argmax(axis=1) == q.argmax(axis=1))
+        change.append(np.exp(q[right]) - np.exp(p[right]))
+    found = measured["recipe"]["divergence"]
+    assert found["protocol"] == f"gptq_{LENGTH}"
+    assert (found["windows"], found["tokens"]) == (WINDOWS, WINDOWS * (LENGTH - 1))
+    files = measured["files"]
+    assert np.load(files / "token_kl_divergence.npy") == pytest.approx(np.concatenate(kl), abs=2e-5)
+    assert found["kl_divergence"]["mean"]["estimate"] == pytest.approx(np.mean(kl), rel=1e-3)
+    assert found["reverse_kl_divergence"]["mean"]["estimate"] == pytest.approx(
+        np.mean(reverse), rel=1e-3
+    )
+    assert found["top_1_agreement"]["mean"]["estimate"] == pytest.approx(np.mean(same), abs=0.011)
+    assert np.load(files / "token_probability_change.npy") == pytest.approx(
+        np.concatenate(change), abs=1e-5
+    )
+    assert 0.001 < np.mean(kl) < 5, "there is something to see"
+    assert measured["baseline"]["divergence"] is None
+    assert measured["baseline"]["reference"]["form"] == "states"
+    assert "KL div." in measured["stdout"]
+
+
+def test_every_protocol_by_hand(measured: dict[str, Any], tokens: list[int], prose: Path) -> None:
+    plain = measured["base"]
+    cut = [tokens[i * LENGTH : (i + 1) * LENGTH] for i in range(WINDOWS)]
+    gptq, half, word, byte = (
+        measured["baseline"]["perplexity"],
+        *(entry["perplexity"] for entry in measured["baseline"]["further"]),
+    )
+    losses = [plain.losses(window) for window in cut]
+    assert gptq["value"] == pytest.approx(math.exp(np.mean(losses)), rel=1e-4)
+    # The tokenizer puts no BOS before a text, so neither does llama.cpp.
+    second = [part[LENGTH // 2 :] for part in losses]
+    assert half["protocol"] == f"llama_cpp_{LENGTH}"
+    assert half["tokens_scored"] == WINDOWS * (LENGTH // 2 - 1)
+    assert half["value"] == pytest.approx(math.exp(np.mean(second)), rel=1e-4)
+    total, text = rolling(plain, measured["model"], prose)
+    assert (word["unit"], byte["unit"]) == ("word", "byte")
+    assert word["protocol"] == byte["protocol"] == f"lm_eval_{LENGTH}"
+    words = len(re.split(r"\s+", text))
+    assert word["value"] == pytest.approx(math.exp(total / words), rel=1e-4)
+    assert byte["value"] == pytest.approx(math.exp(total / len(text.encode())), rel=1e-4)
+
+
+def rolling(plain: Plain, model: Path, prose: Path) -> tuple[float, str]:
+    """Negative log-likelihood of the part of the text that is scored, token by token, and it."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    text = prose.read_text().strip()
+    ids = tokenizer(text)["input_ids"]
+    text = re.sub(r"\s+\S*$", "", text[: int(len(text) * WINDOWS * LENGTH / len(ids))])
+    ids = tokenizer(text)["input_ids"]
+    prefix = (
+        tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    )
+    total = 0.0
+    for start in range(0, len(ids), LENGTH):
+        part = ids[start : start + LENGTH]
+        before = [prefix, *ids][: start + 1][-(LENGTH + 1 - len(part)) :]
+        total += plain.losses([*before, *part])[-len(part) :].sum()
+    return total, text
+
+
+def test_a_bound_on_the_reference_limits_what_is_compared(
+    arguments: tuple[str, ...], command: Callable[..., Called], store: Path, measured: Any
+) -> None:
+    kept = measured["baseline"]["reference"]["bytes"]
+    done = command(
+        *arguments, f"eval.reference_max_bytes={kept - 1}", "eval.protocols=[gptq]",
+        "sweep=bounded",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"holds {WINDOWS - 1} of {WINDOWS} windows" in done.stderr
+    (record,) = records(store, "bounded")
+    recipe = next(s["result"] for s in record["stages"]
+                  if (s["stage"], s["subject"]) == ("eval", "recipe"))  # fmt: skip
+    assert recipe["divergence"]["windows"] == WINDOWS - 1
+    assert recipe["perplexity"]["windows"] == WINDOWS
+    assert recipe["perplexity"]["value"] == pytest.approx(
+        measured["recipe"]["perplexity"]["value"], rel=1e-5
+    )
+
+
+def test_a_text_that_is_too_short_ends_the_run_before_it_quantizes(
+    arguments: tuple[str, ...], command: Callable[..., Called], store: Path
+) -> None:
+    done = command(*arguments, "eval.windows=5000", "bits=w8a16", "sweep=short")
+    assert done.returncode == 1
+    assert "enough for" in done.stderr
+    assert "lower the number of windows or their length" in done.stderr
+    (record,) = records(store, "short")
+    assert (record["status"], record["stages"]) == ("failed", [])

@@ -1,0 +1,89 @@
+"""What is refused or warned about in how quality is to be measured."""
+
+from collections.abc import Callable
+
+import pytest
+
+from runner.config.eval import PerplexityProtocol
+from runner.config.root import Config
+from runner.experiment.facts import gather_facts
+from runner.hardware.detect import Machine
+from runner.legality.check import check
+from runner.legality.verdict import Severity, Verdict
+
+pytestmark = pytest.mark.unit
+
+Compose = Callable[..., Config]
+MEASURE = "stages=[eval] method=none bits=bf16"
+
+
+def judge(composed: Compose, machine: Machine, overrides: str) -> list[Verdict]:
+    config = composed(*overrides.split())
+    return check(config, gather_facts(config, machine, overrides.split()))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason", "nearest"),
+    [
+        ("eval.protocols=[]", "each protocol once", "eval.protocols=[gptq]"),
+        (
+            "eval.protocols=[lm_eval,gptq,lm_eval]",
+            "each protocol once",
+            "eval.protocols=[lm_eval,gptq]",
+        ),
+        (
+            "eval=llama_perplexity eval.context_length=2",
+            "less than half",
+            "eval.context_length=512",
+        ),
+        (
+            "engine=llama_cpp engine.context_length=256",
+            "eval.context_length=512 does not fit engine.context_length=256",
+            "eval.context_length=256",
+        ),
+        (
+            "engine=vllm engine.max_model_len=512 eval.protocols=[lm_eval]",
+            "does not fit engine.max_model_len=512",
+            "eval.context_length=511",
+        ),
+        (
+            "engine=vllm eval.context_length=8192 eval.protocols=[gptq,lm_eval]",
+            "needs 8193 tokens, the model's context is 8192",
+            "eval.context_length=8191",
+        ),
+        ("engine=vllm eval.top_k=50", "1 to 20 tokens", "eval.top_k=20"),
+        (
+            "eval.reference_max_bytes=1000000",
+            "does not hold one window",
+            "eval.reference_max_bytes=18837504, or eval.divergence=false",
+        ),
+    ],
+)
+def test_illegal(
+    overrides: str, reason: str, nearest: str, composed: Compose, cpu: Machine
+) -> None:
+    (found,) = judge(composed, cpu, f"{MEASURE} {overrides}")
+    assert found.severity is Severity.illegal
+    assert reason in found.reason
+    assert found.nearest == nearest
+    fixed = nearest.split(", or ", maxsplit=1)[0]
+    assert judge(composed, cpu, f"{MEASURE} {overrides} {fixed}") == []
+
+
+def test_a_bound_that_limits_what_is_compared_is_a_warning(composed: Compose, cpu: Machine) -> None:
+    (found,) = judge(composed, cpu, f"{MEASURE} eval.reference_max_bytes=2400000")
+    assert found.severity is Severity.warning
+    # 511 tokens of 576 float32 a window.
+    assert "holds 2 of 16 windows" in found.reason
+    (codes,) = judge(composed, cpu, f"{MEASURE} engine=llama_cpp eval.windows=32")
+    assert "holds 19 of 32 windows" in codes.reason
+
+
+def test_without_divergence_nothing_is_kept(composed: Compose, cpu: Machine) -> None:
+    overrides = f"{MEASURE} eval.divergence=false eval.reference_max_bytes=1"
+    assert judge(composed, cpu, overrides) == []
+
+
+def test_all_protocols_are_composed_in_order(composed: Compose) -> None:
+    assert composed("eval=all_protocols").eval.protocols == list(PerplexityProtocol)
+    assert composed().eval.protocols == [PerplexityProtocol.gptq]
