@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.config.eval import PerplexityProtocol
 from runner.config.root import Config
 from runner.engines.loading import LoadRequest
 from runner.methods.base import ActivationScales
@@ -13,6 +14,7 @@ from runner.methods.gptq import Gptq
 from runner.recipe import Recipe, recipe_from_json
 from runner.serialise import from_json, to_json
 from runner.stages.eval import EvalRequest
+from runner.texts.protocols import Excerpt
 
 pytestmark = pytest.mark.unit
 
@@ -27,10 +29,11 @@ def test_a_request_with_paths_and_none() -> None:
             dtype="auto",
             trust_remote_code=False,
         ),
-        tokenizer_directory=Path("/b"),
-        text_directory=Path("/c"),
-        context_length=512,
-        windows=16,
+        excerpt=Excerpt(Path("/c"), Path("/b"), 512, 16, trust_remote_code=False),
+        protocols=[PerplexityProtocol.gptq, PerplexityProtocol.lm_eval],
+        divergence=True,
+        reference_max_bytes=1000,
+        top_k=20,
         baseline_directory=None,
     )
     assert from_json(EvalRequest, json.loads(json.dumps(to_json(request)))) == request
@@ -55,7 +58,7 @@ def test_a_whole_configuration(composed: Callable[..., Config]) -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"windows": "lots"}, "windows"), ({"windows": None}, "windows"), ({"x": 1}, "load")],
+    [({"top_k": "lots"}, "top_k"), ({"top_k": None}, "top_k"), ({"x": 1}, "load")],
 )
 def test_a_wrong_value_is_refused_by_name(change: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
