@@ -20,7 +20,9 @@ from runner.errors import USAGE_EXIT_CODE, UsageError, complain
 from runner.paths import conf_dir
 
 if TYPE_CHECKING:
+    from runner.config.tracker import Tracker
     from runner.session import Session
+    from runner.store.records import RunRecord
 
 _SWEEP_VARIABLE = "QUANT_RUNNER_SWEEP"
 _RAW_ERRORS_VARIABLE = "HYDRA_FULL_ERROR"
@@ -37,6 +39,7 @@ class _Invocation:
         self.output: Path | None = None
         self.multirun = False
         self.last_sweep = ""
+        self.tracker: Tracker | None = None
 
     def run_job(self, composed: DictConfig) -> None:
         """Carry out one job that Hydra composed."""
@@ -74,7 +77,7 @@ class _Invocation:
         number = int(hydra_config.job.num) if self.multirun else 0
         sweep = config.sweep or os.environ[_SWEEP_VARIABLE]
         run_experiment(config, self.session, RunIdentity(sweep, number, overrides))
-        self.last_sweep = sweep
+        self.last_sweep, self.tracker = sweep, config.tracker
 
     def answer(self) -> int:
         """Print the answer of everything that ran; returns the exit code."""
@@ -84,8 +87,23 @@ class _Invocation:
         from runner.store.records import Status
 
         records = report(self.session.store.runs, self.last_sweep, self.output, page=self.multirun)
+        if self.multirun and self.tracker is not None:
+            self._summarise(records)
         good = (Status.ok, Status.skipped)
         return 0 if all(record.status in good for record in records) else 1
+
+    def _summarise(self, records: "list[RunRecord]") -> None:
+        from runner.answer.rows import rows_of
+        from runner.tracking import summarise_sweep
+        from runner.tracking.base import SweepEnd
+
+        assert self.session is not None
+        assert self.tracker is not None
+        folder = self.session.store.runs / self.last_sweep
+        names = ("answer.json", "answer.csv", "answer.md", "report.html")
+        files = [path for name in names if (path := folder / name).is_file()]
+        end = SweepEnd(self.last_sweep, records, rows_of(records), files)
+        summarise_sweep(self.tracker, end, self.session.display)
 
 
 def execute() -> int:

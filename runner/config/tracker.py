@@ -24,9 +24,12 @@ class Tracker:
     entity: Optional[str] = None
     group: Optional[str] = None
     """Runs shown together; the sweep's id by default."""
+    job_type: str = "run"
     tags: list[str] = field(default_factory=list)
     notes: Optional[str] = None
     directory: str = MISSING
     """Where offline runs are kept until they are synced."""
     connect_timeout_seconds: float = 20.0
     """After this long without an answer an online run is kept offline instead."""
+    system_interval_seconds: float = 5.0
+    """How often memory and load of the runner and its workers are looked at."""

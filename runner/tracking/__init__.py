@@ -1,6 +1,7 @@
 """Trackers: one module each, found by its name.
 
-To add one, write ``runner/tracking/<name>.py`` with a ``start`` and ``conf/tracker/<name>.yaml``.
+To add one, write ``runner/tracking/<name>.py`` with a ``start``, a ``summarise`` if it has
+something to say of whole sweeps, and ``conf/tracker/<name>.yaml``.
 A tracker that breaks costs its log, never the run.
 """
 
@@ -11,12 +12,13 @@ from runner.config.tracker import Tracker
 from runner.display import Display
 from runner.errors import UsageError
 from runner.store.records import RunRecord, StageRecord
-from runner.tracking.base import RunTracker
+from runner.tracking.base import RunTracker, SweepEnd
 
 
 def tracker_names() -> list[str]:
     """Names of all trackers, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    helpers = {"base", "tables"}
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in helpers)
 
 
 def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTracker:
@@ -32,6 +34,21 @@ def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTr
     guarded = _Guarded(display)
     guarded.begin(config, record)
     return guarded
+
+
+def summarise_sweep(config: Tracker, end: SweepEnd, display: Display) -> None:
+    """Let the tracker say something of a finished sweep, where it can."""
+    module = importlib.import_module(f"runner.tracking.{config.name}")
+    if not hasattr(module, "summarise"):
+        return
+    try:
+        module.summarise(config, end, display)
+    except Exception as error:
+        display.line(
+            f"  warning: the sweep is not summarised in {config.name} "
+            f"({type(error).__name__}: {error})",
+            style="yellow",
+        )
 
 
 class _Guarded:

@@ -1,8 +1,11 @@
 """What a tracker is."""
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from runner.answer.rows import Row
 from runner.metrics.divergence import Divergence, TokenDistribution, TokenMean
 from runner.metrics.perplexity import metric_name
 from runner.serialise import from_json
@@ -17,6 +20,17 @@ class RunTracker(Protocol):
 
     def finish(self, record: RunRecord) -> None:
         """The run is over; called exactly once, however it ended."""
+
+
+@dataclass(frozen=True)
+class SweepEnd:
+    """What a tracker may say of a whole sweep once all its runs are over."""
+
+    sweep: str
+    records: list[RunRecord]
+    rows: list[Row]
+    files: list[Path]
+    """The answer and its figures."""
 
 
 def stage_metrics(stage: StageRecord) -> dict[str, float]:

@@ -1,83 +1,154 @@
 """Tracker ``wandb``: Weights & Biases, one run a job, offline unless the user says otherwise."""
 
+import hashlib
+import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from runner.config.tracker import Tracker, TrackerMode
 from runner.display import Display
 from runner.redact import redact
+from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
-from runner.tracking.base import stage_metrics
+from runner.tracking.base import SweepEnd, stage_metrics
+from runner.tracking.tables import Cells, runs_table, samples_table
 
 _EXIT_CODES = {Status.ok: 0, Status.skipped: 0}
 
 
 def start(config: Tracker, record: RunRecord, display: Display) -> "WandbTracker":
     """Open a W&B run. Without an answer from the server in time, it is kept offline."""
-    directory = Path(config.directory)
+    return WandbTracker(_open(config, display, **_described(config, record)))
+
+
+def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
+    """A run of its own for a whole sweep: its table, its figures, an alert where runs failed."""
+    import wandb
+
+    run = _open(
+        config,
+        display,
+        id=run_id(config, end.sweep, "summary"),
+        name=f"{end.sweep} summary",
+        group=redact(config.group or end.sweep),
+        job_type="sweep",
+        tags=redact([*config.tags, "summary"]),
+        config={"sweep": end.sweep},
+    )
+    run.log({"runs": _table(runs_table(end.rows))})
+    for status in Status:
+        count = sum(record.status is status for record in end.records)
+        run.summary[f"runs/{status.value}"] = count
+    artifact = wandb.Artifact(_artifact_name("answer", end.sweep), type="answer")
+    for path in end.files:
+        artifact.add_file(str(path))
+        if path.suffix == ".png":
+            run.log({f"figures/{path.stem}": wandb.Image(str(path))})
+    run.log_artifact(artifact)
+    failed = [record for record in end.records if record.status not in _EXIT_CODES]
+    if failed:
+        reasons = "\n".join(f"{record.run}: {record.reason}" for record in failed)
+        run.alert(
+            title=f"{len(failed)} of {len(end.records)} runs failed",
+            text=redact(reasons),
+            level="ERROR",
+        )
+    run.finish(exit_code=1 if failed else 0)
+
+
+def run_id(config: Tracker, sweep: str, run: str) -> str:
+    """The W&B id of a run: the same when it is started again, another for every other one."""
+    # Sweeps may be named alike in stores that log to one project.
+    identity = f"{Path(config.directory).expanduser().resolve()}\n{sweep}\n{run}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def _described(config: Tracker, record: RunRecord) -> dict[str, Any]:
+    return {
+        "id": run_id(config, record.sweep, record.run),
+        "name": record.run,
+        "group": redact(config.group or record.sweep),
+        "job_type": redact(config.job_type),
+        "tags": redact([record.model, record.label, *config.tags]),
+        "notes": redact(config.notes),
+        "config": redact(
+            {
+                **record.config,
+                "sweep": record.sweep,
+                "overrides": record.overrides,
+                "versions": record.versions,
+                "host": record.host,
+            }
+        ),
+    }
+
+
+def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
+    """Begin a run; an online one that gets no answer becomes an offline one."""
+    import wandb
+
+    directory = Path(tracker.directory)
     directory.mkdir(parents=True, exist_ok=True)
     # Otherwise artifacts and caches are staged in the home directory.
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ.setdefault(name, str(directory))
     logging.getLogger("wandb").setLevel(logging.ERROR)
-    if config.mode is TrackerMode.online:
+
+    def begin(mode: Any) -> Any:
+        return wandb.init(
+            project=tracker.project,
+            entity=tracker.entity,
+            dir=str(directory),
+            mode=mode,
+            reinit="finish_previous",
+            # A run started again goes on where it was; offline, `wandb sync` joins the parts.
+            resume="allow" if mode == "online" else None,
+            settings=wandb.Settings(
+                silent=True,
+                init_timeout=tracker.connect_timeout_seconds,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                # Its own record of the host holds the command line as it was typed.
+                x_disable_meta=True,
+                # The work is done in workers, which are this process's descendants.
+                x_stats_track_process_tree=True,
+                x_stats_sampling_interval=tracker.system_interval_seconds,
+            ),
+            **described,
+        )
+
+    if tracker.mode is TrackerMode.online:
         try:
-            return WandbTracker(config, record, "online", directory)
+            return begin("online")
         except Exception as error:
             display.line(
                 f"  warning: W&B is out of reach ({type(error).__name__}); the run is kept "
                 "offline, sync it later with `wandb sync`",
                 style="yellow",
             )
-    return WandbTracker(config, record, "offline", directory)
+    return begin("offline")
 
 
 class WandbTracker:
     """One W&B run."""
 
-    def __init__(self, config: Tracker, record: RunRecord, mode: Any, directory: Path) -> None:
-        """Begin the run with its resolved configuration."""
-        import wandb
-
+    def __init__(self, run: Any) -> None:
+        """Log to a run that has begun."""
         self._step = 0
-        self._run = wandb.init(
-            project=config.project,
-            entity=config.entity,
-            group=redact(config.group or record.sweep),
-            job_type="run",
-            name=record.run,
-            tags=redact([record.model, record.label, *config.tags]),
-            notes=redact(config.notes),
-            dir=str(directory),
-            mode=mode,
-            reinit="finish_previous",
-            config=redact(
-                {
-                    **record.config,
-                    "sweep": record.sweep,
-                    "overrides": record.overrides,
-                    "versions": record.versions,
-                    "host": record.host,
-                }
-            ),
-            settings=wandb.Settings(
-                silent=True,
-                init_timeout=config.connect_timeout_seconds,
-                console="off",
-                disable_git=True,
-                disable_code=True,
-                # Its own record of the host holds the command line as it was typed.
-                x_disable_meta=True,
-            ),
-        )
+        self._run = run
 
     def log_stage(self, stage: StageRecord) -> None:
         """One step a stage."""
         self._step += 1
         metrics: dict[str, Any] = stage_metrics(stage)
         metrics[f"{stage.stage}/reused"] = stage.reused
+        if stage.stage == "bench":
+            prefix = "baseline/" if stage.subject == "baseline" else ""
+            metrics[f"{prefix}bench/samples"] = _table(samples_table(stage.result))
         self._run.log(metrics, step=self._step)
 
     def finish(self, record: RunRecord) -> None:
@@ -86,4 +157,47 @@ class WandbTracker:
         self._run.summary["status"] = record.status.value
         self._run.summary["reason"] = record.reason
         self._run.summary["warnings"] = record.warnings
+        if record.stages:
+            self._run.log_artifact(_result_artifact(record))
         self._run.finish(exit_code=_EXIT_CODES.get(record.status, 1))
+
+
+def _result_artifact(record: RunRecord) -> Any:
+    """The run's record, with where its results come from: model, checkpoint, evaluation."""
+    import wandb
+
+    keys = {f"{entry.stage}/{entry.subject}": entry.key for entry in record.stages}
+    artifact = wandb.Artifact(
+        _artifact_name("result", f"{record.sweep}-{record.run}"),
+        type="result",
+        metadata=redact(
+            {
+                "base_model": record.config.get("model"),
+                "recipe": record.label,
+                "checkpoint": keys.get("quantize/recipe"),
+                "evaluation": keys.get("eval/recipe") or keys.get("eval/baseline"),
+                "stages": keys,
+            }
+        ),
+    )
+    with artifact.new_file("record.json", mode="w", encoding="utf-8") as stream:
+        json.dump(to_json(record), stream, indent=2)
+    root = record.config.get("store", {}).get("root")
+    if root and "quantize/recipe" in keys:
+        checkpoint = Path(root) / "objects" / "quantize" / keys["quantize/recipe"]
+        if checkpoint.is_dir():
+            # Where it lies; gigabytes are not copied into the tracker.
+            artifact.add_reference(checkpoint.as_uri(), name="checkpoint", checksum=False)
+    return artifact
+
+
+def _artifact_name(kind: str, name: str) -> str:
+    # W&B allows letters, digits, dashes, underscores and dots.
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"[:128]
+
+
+def _table(cells: Cells) -> Any:
+    import wandb
+
+    columns, rows = cells
+    return wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)

@@ -120,10 +120,10 @@ def tradeoff(
                     **_colours(group_title),
                     "size": {
                         "condition": [
-                            {"param": "hover", "empty": False, "value": 220},
-                            {"test": "datum.star", "value": 110},
+                            {"param": "hover", "empty": False, "value": 300},
+                            {"test": "datum.star", "value": 150},
                         ],
-                        "value": 60,
+                        "value": 90,
                     },
                     "opacity": {"condition": {"test": "datum.star", "value": 1}, "value": 0.6},
                     "tooltip": _tooltip(quality_title),

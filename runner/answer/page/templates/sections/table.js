@@ -16,7 +16,10 @@ report.table = {
   },
 
   sorted() {
-    if (!this.by) return report.rows;
+    if (!this.by) {
+      const ok = (row) => row.status === "ok";
+      return [...report.rows.filter(ok), ...report.rows.filter((row) => !ok(row))];
+    }
     const { key, text } = this.by;
     const sign = this.down ? -1 : 1;
     const gone = (value) => value === null || value === undefined;

@@ -77,6 +77,11 @@ report.charts = {
         encoding.scale = { type: "log", nice: false, padding: 10 };
       }
     }
+    if (spec.height.step) {
+      // A fixed height: what fits its width must not be asked to fit a height of steps.
+      spec.height = 20 + spec.height.step * points.length;
+      if (innerWidth < 640) spec.encoding.y.axis.labelLimit = 130;
+    }
     spec.data = { name: "points", values: points };
     spec.autosize = { type: "fit-x", contains: "padding" };
     return spec;

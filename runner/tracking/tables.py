@@ -1,0 +1,29 @@
+"""Rows for a tracker's tables: the runs of a sweep, a benchmark's samples."""
+
+from dataclasses import fields
+from typing import Any
+
+from runner.answer.rows import Row
+from runner.serialise import to_json
+
+Cells = tuple[list[str], list[list[Any]]]
+"""Names of columns and the rows below them."""
+
+
+def runs_table(rows: list[Row]) -> Cells:
+    """One line a row of the answer."""
+    names = [field.name for field in fields(Row)]
+    contents = [to_json(row) for row in rows]
+    return names, [[content[name] for name in names] for content in contents]
+
+
+def samples_table(bench: dict[str, Any]) -> Cells:
+    """Every repetition of a benchmark, one line a sample."""
+    lines = [
+        [batch["batch_size"], metric, number, sample]
+        for batch in bench["batches"]
+        for metric, value in batch.items()
+        if isinstance(value, dict)
+        for number, sample in enumerate(value.get("samples") or [])
+    ]
+    return ["batch_size", "metric", "repetition", "value"], lines
