@@ -44,7 +44,11 @@ def tracked(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         cwd=work, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     runs = [read_back(path) for path in sorted(tracking.glob("wandb/offline-run-*/*.wandb"))]
-    return {"done": done, "runs": runs, "tracking": tracking, "work": work}
+    ordinary = [run for run in runs if "tracked summary" not in run["text"]]
+    summaries = [run for run in runs if run not in ordinary]
+    return {
+        "done": done, "runs": ordinary, "summaries": summaries, "tracking": tracking, "work": work
+    }  # fmt: skip
 
 
 def test_one_run_a_job_with_its_status(tracked: dict[str, Any], store: Path) -> None:
@@ -57,6 +61,13 @@ def test_one_run_a_job_with_its_status(tracked: dict[str, Any], store: Path) -> 
     for run, status in zip(tracked["runs"], statuses, strict=True):
         assert exit_code(run) == (1 if status == "failed" else 0)
         assert f'\\"{status}\\"' in run["text"] or f'"{status}"' in run["text"]
+
+
+def test_the_sweep_has_a_run_of_its_own(tracked: dict[str, Any]) -> None:
+    (summary,) = tracked["summaries"]
+    assert "1 of 4 runs failed" in summary["text"]
+    assert "report.html" in summary["text"]
+    assert exit_code(summary) == 1
 
 
 def test_config_and_metrics_are_read_back(tracked: dict[str, Any]) -> None:

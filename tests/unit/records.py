@@ -20,7 +20,8 @@ CONFIG = {
 
 def summary(mean: float, spread: float = 0.02) -> dict[str, Any]:
     samples = [mean * (1 - spread), mean, mean * (1 + spread)]
-    return {"mean": mean, "sd": spread * mean, "samples": samples}
+    percentiles = dict.fromkeys(("p50", "p90", "p99"), mean)
+    return {"mean": mean, "sd": spread * mean, **percentiles, "samples": samples}
 
 
 def interval(estimate: float, half: float) -> dict[str, float]:
@@ -42,6 +43,8 @@ def bench(speed: float, size: int) -> dict[str, Any]:
             "batch_size": batch,
             "decode_tokens_per_second": summary(speed * batch),
             "time_to_first_token_seconds": summary(0.2),
+            "prefill_tokens_per_second": summary(320.0),
+            "inter_token_latency_seconds": summary(1 / speed),
             "memory_bandwidth_utilization": 0.5,
         }
         for batch in (1, 4)
@@ -50,6 +53,8 @@ def bench(speed: float, size: int) -> dict[str, Any]:
         "batches": batches,
         "prompt_tokens": 64,
         "new_tokens": 16,
+        "load_seconds": 1.5,
+        "resident_memory_bytes": size,
         "checkpoint_bytes": size,
         "device_peak_memory_bytes": None,
         "peak_memory_bytes": 2 * size,
@@ -58,6 +63,7 @@ def bench(speed: float, size: int) -> dict[str, Any]:
 
 def stage(name: str, subject: str, result: dict[str, Any]) -> StageRecord:
     versions = {"torch": "2.13.0"}
+    result = {**result, "resources": {"seconds": 1.0, "peak_memory_bytes": 10**9}}
     return StageRecord(name, subject, "0123abcd", False, 1.0, "default", versions, result)
 
 
@@ -92,7 +98,12 @@ def recipe(
 ) -> RunRecord:
     shift = (perplexity - 20.0) / 20.0
     losses = [3.0 + shift, 3.1 + shift * 1.1, 2.9 + shift * 0.9]
-    made = {"bits_per_weight": 4.25, "checkpoint_bytes": size, "calibration_tokens": 9}
+    made = {
+        "bits_per_weight": 4.25,
+        "bits_per_parameter": 6.7,
+        "checkpoint_bytes": size,
+        "calibration_tokens": 9,
+    }
     own = [
         stage("quantize", "recipe", made),
         stage("eval", "recipe", evaluation(losses, perplexity, 20.0)),

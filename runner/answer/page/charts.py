@@ -125,7 +125,7 @@ def tradeoff(
                         ],
                         "value": 90,
                     },
-                    "opacity": {"condition": {"test": "datum.star", "value": 1}, "value": 0.6},
+                    "opacity": {"condition": {"test": "datum.star", "value": 1}, "value": 0.75},
                     "tooltip": _tooltip(quality_title),
                 },
             },
