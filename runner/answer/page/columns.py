@@ -29,6 +29,8 @@ COLUMNS = (
     Column("perplexity", "Perplexity", "", 3, better="low"),
     Column("perplexity_delta", "Change", "", 3, better="low", signed=True),
     Column("perplexity_ratio", "Ratio", "x", 3, better="low"),
+    Column("kl_divergence", "KL divergence", "nats", 4, better="low"),
+    Column("top_1_agreement", "Same top-1", "%", 1, 100, better="high"),
     Column("decode_tokens_per_second", "Decode", "tok/s", 1, better="high"),
     Column("decode_ratio", "Speed-up", "x", 2, better="high"),
     Column("time_to_first_token_seconds", "First token", "ms", 1, 1e3, better="low"),

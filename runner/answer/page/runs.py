@@ -29,14 +29,14 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
     """All runs as ``{"values": [...], "keys": [...], "runs": [...]}``.
 
     A run's configuration is a list of numbers into ``values``, in the order of ``keys``; the
-    same numbers stand for its versions, host, reason and log.
+    same numbers stand for its stages, versions, host, warnings, reason and log.
     """
     configs = [flat(record.config) for record in records]
     keys = list(dict.fromkeys(key for config in configs for key in config))
     interned = _Interned([None], {"null": 0})
     runs = []
     for record, config in zip(records, configs, strict=True):
-        stages = [
+        stages: list[dict[str, Any]] = [
             {
                 "stage": entry.stage,
                 "subject": entry.subject,
@@ -64,7 +64,7 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
                 "host": interned.number(flat(record.host)),
                 "warnings": interned.number(record.warnings),
                 "log": interned.number(record.log_tail[-_LOG_LINES:]),
-                "stages": stages,
+                "stages": [interned.number(entry) for entry in stages],
             }
         )
     return {"keys": keys, "values": interned.values, "runs": runs}

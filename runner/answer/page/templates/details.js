@@ -49,7 +49,7 @@ report.details = {
       body.append(element("h3", {}, "Warnings"), ...values[run.warnings].map((text) => element("p", { class: "note" }, text)));
     }
     if (run.overrides.length) body.append(element("h3", {}, "Asked for"), element("pre", {}, `runner ${run.overrides.join(" ")}`));
-    this.part(body, "Stages", run.stages.map((stage) => [
+    this.part(body, "Stages", run.stages.map((at) => values[at]).map((stage) => [
       `${stage.stage} (${stage.subject})`,
       `${stage.reused ? "reused" : `${report.number(stage.seconds, 1)} s`} · environment ${stage.environment}` +
       (stage.resources.peak_memory_bytes ? ` · peak ${report.number(stage.resources.peak_memory_bytes / 1e6, 0)} MB` : "") +
