@@ -16,6 +16,7 @@ Usage
   runner -m method=none,rtn,gptq bits=w8a16,w4a16  a sweep over combinations
   runner -cn first_look                            a ready sweep out of sweeps/
   runner stages=[eval,bench] model=local model.path=/models/mine
+  runner stages=[plan] model=llama31_70b           predict: what to serve it on, for how much
   runner stages=[report]                           the last answer again, from the store
   runner env list                                  environments; also create, check, remove
   runner --cfg job                                 what would be run, resolved
@@ -28,7 +29,7 @@ _FOOTER = """\
 Single fields: GROUP.FIELD=VALUE, such as method.sym=false, bench.batch_sizes=[1,4,16],
 eval.context_length=2048 or store.root=/data/store. All of them: runner --cfg job.
 Other settings
-  stages=[quantize,eval,bench]   steps to go through; report rebuilds the answer
+  stages=[quantize,eval,bench]   steps to go through; also plan, and report
   force=[quantize]               steps to redo although the store has their result
   sweep=NAME                     the name that results are filed under
 Hydra's own flags: runner --hydra-help

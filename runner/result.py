@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeVar
 
+from runner.planning.result import PlanResult
 from runner.serialise import from_json
 from runner.stages.bench import BenchResult
 from runner.stages.eval import EvalResult
@@ -23,6 +24,7 @@ class RunResult:
     bench: BenchResult | None
     baseline_eval: EvalResult | None
     baseline_bench: BenchResult | None
+    plan: PlanResult | None
 
     @property
     def status(self) -> Status:
@@ -51,4 +53,5 @@ class RunResult:
             bench=read(BenchResult, "bench", "recipe") or baseline_bench,
             baseline_eval=baseline_eval,
             baseline_bench=baseline_bench,
+            plan=read(PlanResult, "plan", "recipe"),
         )

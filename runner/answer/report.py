@@ -13,9 +13,12 @@ from runner.answer.page.build import build_page
 from runner.answer.page.figures import write_figures
 from runner.answer.page.subject import Subject
 from runner.answer.pareto import mark_best_tradeoffs
+from runner.answer.plan import is_plan_only, print_plans, write_plans
+from runner.answer.predictions import comparisons, print_comparisons, write_comparisons
 from runner.answer.rows import Row, rows_of
 from runner.answer.table import build_table, footnotes
 from runner.errors import UsageError
+from runner.planning.cases import all_records
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord, latest_sweep, read_records
@@ -54,7 +57,7 @@ def report(
             if sweep
             else "the store has no records yet: run an experiment first"
         )
-    rows = rows_of(records)
+    rows = rows_of([record for record in records if not is_plan_only(record)])
     mark_best_tradeoffs(rows)
     subject = Subject(sweep, records, rows)
     folders = [folder for folder in (runs / sweep, copies) if folder is not None]
@@ -67,7 +70,8 @@ def report(
             write_text_atomically(folder / "report.html", html)
         if figures:
             write_figures(subject.row_dicts(), folder / "figures")
-    _print(rows, runs / sweep)
+    write_plans(records, folders)
+    _print(rows, records, runs / sweep, folders)
     if html is not None:
         print(f"report to open in a browser: {folders[-1] / 'report.html'}")
     return records
@@ -81,7 +85,7 @@ def _csv(rows: list[Row]) -> str:
     return stream.getvalue()
 
 
-def _print(rows: list[Row], folder: Path) -> None:
+def _print(rows: list[Row], records: list[RunRecord], folder: Path, folders: list[Path]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -93,4 +97,9 @@ def _print(rows: list[Row], folder: Path) -> None:
         console.print(build_table(of_model, console.width))
         for note in footnotes(of_model):
             console.print(note, markup=False, soft_wrap=True)
+    print_plans(records, console)
+    found = comparisons(records, all_records(folder.parent), folder.parent.parent)
+    write_comparisons(found, folders)
+    in_full = any(record.config.get("plan", {}).get("comparison") for record in records)
+    print_comparisons(found, console, in_full)
     console.print(f"answer.json, answer.csv and records: {folder}", markup=False, soft_wrap=True)

@@ -35,6 +35,10 @@ class Hardware:
     architecture: Optional[str] = None
     compute_capability: Optional[str] = None
     memory_gigabytes: Optional[float] = None
+    visible_memory_gibibytes: Optional[float] = None
+    """What programs are shown of the memory (``torch.cuda.get_device_properties``). Devices sold
+    with 80 GB show 79 GiB, which is 85e9 bytes; those with error correction in ordinary memory
+    show an eighth less than they are sold with."""
     memory_bandwidth_gigabytes_per_second: Optional[float] = None
     peak_teraflops: dict[str, float] = field(default_factory=dict)
     """Dense matrix peak by format (fp32, tf32, fp16, bf16, fp8, int8, int4, fp4)."""

@@ -37,6 +37,29 @@ class Architecture:
     tied_embeddings: Optional[bool] = None
     parameters: Optional[int] = None
 
+    experts: Optional[int] = None
+    """Routed experts of a mixture-of-experts layer; ``None`` in a dense model."""
+    experts_per_token: Optional[int] = None
+    shared_experts: Optional[int] = None
+    """Experts that every token goes through besides its routed ones."""
+    expert_intermediate: Optional[int] = None
+    """Inner width of one expert; ``intermediate`` is that of dense layers."""
+    dense_layers: Optional[int] = None
+    """First layers of a mixture of experts that are dense."""
+
+    kv_lora_rank: Optional[int] = None
+    """Width of the compressed keys and values of multi-head latent attention (MLA)."""
+    q_lora_rank: Optional[int] = None
+    rope_head_dim: Optional[int] = None
+    """Part of an MLA head that carries the position, cached once for all heads."""
+    value_head_dim: Optional[int] = None
+    """Width of an MLA head's values; its keys have ``head_dim`` besides the position's part."""
+
+    sliding_window: Optional[int] = None
+    """Tokens that a windowed layer looks back; ``None`` where every layer sees all."""
+    global_layer_interval: Optional[int] = None
+    """Every so many layers one sees the whole context; ``None`` if all layers are windowed."""
+
 
 @dataclass
 class Model:
@@ -70,6 +93,12 @@ def architecture_of(hf_config: dict[str, Any]) -> Architecture:
     text = hf_config.get("text_config") or hf_config
     heads = text.get("num_attention_heads")
     hidden = text.get("hidden_size")
+    latent = text.get("kv_lora_rank")
+    experts = next(
+        (text[name] for name in _EXPERTS if text.get(name) is not None),
+        None,
+    )
+    window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
     return Architecture(
         family=text.get("model_type"),
         layers=text.get("num_hidden_layers"),
@@ -78,8 +107,37 @@ def architecture_of(hf_config: dict[str, Any]) -> Architecture:
         heads=heads,
         kv_heads=text.get("num_key_value_heads") or heads,
         # Only the attention module's own rule (hidden / heads) when the config is silent.
-        head_dim=text.get("head_dim") or (hidden // heads if hidden and heads else None),
+        head_dim=text.get("qk_nope_head_dim")
+        if latent
+        else text.get("head_dim") or (hidden // heads if hidden and heads else None),
         vocab=text.get("vocab_size"),
         context=text.get("max_position_embeddings"),
         tied_embeddings=hf_config.get("tie_word_embeddings", text.get("tie_word_embeddings")),
+        experts=experts,
+        experts_per_token=text.get("num_experts_per_tok") if experts else None,
+        shared_experts=text.get("n_shared_experts") if experts else None,
+        expert_intermediate=(text.get("moe_intermediate_size") or text.get("intermediate_size"))
+        if experts
+        else None,
+        dense_layers=text.get("first_k_dense_replace") if experts else None,
+        kv_lora_rank=latent,
+        q_lora_rank=text.get("q_lora_rank") if latent else None,
+        rope_head_dim=text.get("qk_rope_head_dim") if latent else None,
+        value_head_dim=text.get("v_head_dim") if latent else None,
+        sliding_window=window,
+        global_layer_interval=_global_layer_interval(text) if window else None,
     )
+
+
+_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts")
+"""Names of one thing, by the family that uses them: Mixtral, DeepSeek, Qwen."""
+
+
+def _global_layer_interval(text: dict[str, Any]) -> int | None:
+    """How often a layer sees everything, as transformers writes it in one way or another."""
+    if interval := text.get("sliding_window_pattern"):
+        return int(interval)
+    kinds: list[str] = text.get("layer_types") or []
+    if "full_attention" in kinds:
+        return kinds.index("full_attention") + 1
+    return None

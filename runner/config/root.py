@@ -17,6 +17,7 @@ from runner.config.group_size import GroupSize
 from runner.config.hardware import Hardware
 from runner.config.method import Method
 from runner.config.model import Model
+from runner.config.plan import Plan
 from runner.config.tracker import Tracker
 
 
@@ -26,6 +27,7 @@ class StageName(Enum):
     quantize = "quantize"
     eval = "eval"
     bench = "bench"
+    plan = "plan"
     report = "report"
     compare = "compare"
 
@@ -53,6 +55,7 @@ class Config:
     environment: dict[str, Environment] = field(default_factory=dict)
     eval: Eval = field(default_factory=Eval)
     bench: Bench = field(default_factory=Bench)
+    plan: Plan = field(default_factory=Plan)
     tracker: Tracker = field(default_factory=Tracker)
     store: Store = field(default_factory=Store)
 

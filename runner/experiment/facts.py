@@ -7,6 +7,7 @@ from runner.config.model import Architecture, architecture_of
 from runner.config.root import Config
 from runner.errors import UsageError
 from runner.experiment.compute import DTYPE_BITS, resolve_compute
+from runner.experiment.staleness import stale_calibration
 from runner.hardware.detect import Machine
 from runner.legality.facts import Facts
 from runner.models.locate import light_config
@@ -37,4 +38,5 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         device=compute.device,
         chosen=frozenset(chosen),
         load_bytes_per_parameter=DTYPE_BITS.get(compute.dtype, 16.0) / 8,
+        stale_calibration=stale_calibration(config) if quantization else None,
     )

@@ -17,6 +17,7 @@ from runner.experiment.inputs import Inputs
 from runner.experiment.steps.bench import bandwidth_bytes_per_second, bench
 from runner.experiment.steps.checkpoint import checkpoint
 from runner.experiment.steps.evaluate import evaluate, require_tokens
+from runner.experiment.steps.plan import plan
 from runner.experiment.subject import Subject
 from runner.legality.check import check
 from runner.legality.verdict import Severity
@@ -103,6 +104,11 @@ def _decide_and_work(
         write_record(session.store.runs, record)
         tracker.log_stage(record.stages[-1])
 
+    if StageName.plan in config.stages:
+        keep(StageName.plan, "recipe", plan(config, facts.architecture, session))
+    if not set(config.stages) - {StageName.plan, StageName.report}:
+        record.status = Status.ok
+        return
     inputs = Inputs(config, session, identity.sweep)
     model = inputs.model()
     if model.format == "float":
@@ -148,6 +154,8 @@ def _go_through_stages(
 def _new_record(config: Config, session: Session, identity: RunIdentity) -> RunRecord:
     recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
     label = recipe.label if StageName.quantize in config.stages else "as-is"
+    if config.stages == [StageName.plan]:
+        label = "plan"
     installed = installed_versions(sys.executable)
     return RunRecord(
         sweep=identity.sweep,

@@ -21,3 +21,5 @@ class Facts:
     """Config groups named on the command line or by the sweep."""
     load_bytes_per_parameter: float
     """What a parameter occupies while the unquantized model is loaded."""
+    stale_calibration: str | None = None
+    """How a checkpoint of the store is out of date with the model it was made from."""

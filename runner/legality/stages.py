@@ -30,7 +30,9 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
     if StageName.quantize not in config.stages and named and config.method.name != "none":
         yield illegal(
             f"{', '.join(named)} describes a recipe, but stages leaves out quantize",
-            "add quantize to stages (a finished checkpoint is reused), or drop the recipe",
+            "plan.recipes=[w4a16-g128]: a plan compares formats by name"
+            if config.stages == [StageName.plan]
+            else "add quantize to stages (a finished checkpoint is reused), or drop the recipe",
         )
     yield from _check_numbers(config, facts)
     yield from _check_device(config, facts)
@@ -167,7 +169,7 @@ def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
     elif hardware.kind != "local" and "fp8" not in hardware.native_formats:
         yield warning(
             f"{hardware.name} has no fp8 units: fp8 saves bandwidth there, products run in 16 bits",
-            "bits=w8a8" if "int8" in hardware.native_formats else None,
+            "bits=w8a8 method=smoothquant" if "int8" in hardware.native_formats else None,
         )
 
 

@@ -9,7 +9,9 @@ from runner.serialise import to_json
 from runner.store.files import sha256_of_file, sha256_of_json, write_json_atomically
 
 _CONVERTER_VERSION = 2
-"""Raised when the same package or seed would give other weights or another tokenizer."""
+"""Raised when the same package would give other weights or another tokenizer."""
+_GENERATOR_VERSION = 3
+"""The same for a seed."""
 _IDENTIFYING = ("config.json", "*.safetensors", "tokenizer*", "*.model", "vocab.*", "merges.txt")
 
 
@@ -26,7 +28,7 @@ def fingerprint(model: Model, cache: Path) -> str:
         return f"package:{_CONVERTER_VERSION}:{model.sha256}"
     if model.kind is ModelKind.generated:
         made_from = {"architecture": to_json(model.architecture), "seed": model.seed}
-        return f"generated:{_CONVERTER_VERSION}:{sha256_of_json(made_from)}"
+        return f"generated:{_GENERATOR_VERSION}:{sha256_of_json(made_from)}"
     directory = locate(model)
     files = sorted({path for pattern in _IDENTIFYING for path in directory.glob(pattern)})
     return "files:" + sha256_of_json([[p.name, _digest(p.resolve(), cache)] for p in files])

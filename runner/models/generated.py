@@ -25,14 +25,15 @@ def write_generated_model(model: Model, destination: Path) -> None:
             f"{_SMALLEST_VOCABULARY}"
         )
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<s>": 0, "</s>": 1} | {c: i + 2 for i, c in enumerate(alphabet)}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
+    # Bytes by Llama's names, and as many entries as rows: llama.cpp's converter takes no other.
+    names = ["<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    names += [f"<unused_{row}>" for row in range(len(names), shape.vocab or 0)]
+    vocabulary = {name: row for row, name in enumerate(names)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True))
+    backend.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",

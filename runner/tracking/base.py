@@ -110,4 +110,18 @@ def _bench(result: dict[str, Any]) -> dict[str, Any]:
     return metrics
 
 
-_METRICS = {"quantize": _quantize, "eval": _eval, "bench": _bench}
+def _plan(result: dict[str, Any]) -> dict[str, Any]:
+    """The predicted best option's figures; ``None`` where nothing serves."""
+    first = result["options"][0] if result["options"] else {}
+    best = first if first.get("verdict") == "meets" else {}
+    decode = best.get("decode_seconds") or {}
+    return {
+        "plan/options": len(result["options"]),
+        "plan/best/predicted_decode_seconds": decode.get("expected"),
+        "plan/best/predicted_cost_per_million_tokens": best.get("cost_per_million_tokens"),
+        "plan/best/predicted_monthly_cost": best.get("monthly_cost"),
+        "plan/best/devices": best.get("devices_needed"),
+    }
+
+
+_METRICS = {"quantize": _quantize, "eval": _eval, "bench": _bench, "plan": _plan}

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from runner.compose import register, typed
+from runner.config.model import Architecture
 from runner.config.root import Config
 from runner.hardware.detect import Gpu, Machine
 from runner.paths import conf_dir
+from runner.planning.shape import Shape
 
 Compose = Callable[..., Config]
 
@@ -51,3 +54,14 @@ def gpu(cpu: Machine) -> Machine:
     """The same with an A100 in it."""
     card = Gpu("NVIDIA A100-SXM4-80GB", 85_000_000_000, "8.0", "GPU-0")
     return Machine(**{**vars(cpu), "gpus": (card,)})
+
+
+@pytest.fixture(scope="session")
+def shapes() -> dict[str, Shape]:
+    """Every model of conf/model that states its dimensions, by name."""
+    found = {}
+    for path in (conf_dir() / "model").glob("*.yaml"):
+        content = yaml.safe_load(path.read_text("utf-8"))
+        if "architecture" in content:
+            found[path.stem] = Shape(Architecture(**content["architecture"]))
+    return found

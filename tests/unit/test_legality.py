@@ -41,12 +41,13 @@ def applied(overrides: list[str], nearest: str) -> list[str]:
     "overrides",
     [
         "",
-        "method=rtn bits=w2a16 group_size=per_channel",
-        "method=rtn bits=w8a8",
-        "method=rtn bits=w8a8 method.activation_scales=static",
+        "method=rtn bits=w4a16 group_size=per_channel",
+        "method=smoothquant",
+        "method=rtn bits=w2a16 group_size=per_channel method.ignore=[lm_head,model.layers.0]",
+        "method=gptq bits=w8a8 method.activation_scales=static",
         "method=gptq bits=w8a8",
-        "method=bnb_4bit",
-        "method=llm_int8",
+        "method=bnb_4bit stages=[quantize,eval]",
+        "method=llm_int8 stages=[quantize,eval]",
         "method=none",
         "method=none bits=fp16",
         "stages=[eval,bench]",
@@ -154,9 +155,23 @@ WARNINGS = [
     (
         "method=rtn bits=fp8_e4m3 hardware=a100_80_sxm stages=[quantize,eval]",
         "a100_80_sxm has no fp8 units",
-        "bits=w8a8",
+        "bits=w8a8 method=smoothquant",
     ),
     ("model.trust_remote_code=true", "runs Python code shipped with the model", ""),
+    ("method=rtn bits=w8a8", "rounds activations to int8 as they come", "method=smoothquant"),
+    ("method=rtn bits=w3a16", "3 bits for every layer alike", "bits=w4a16"),
+    ("method=bnb_4bit", "4-bit floats are emulated on CPUs", "stages=[quantize,eval]"),
+    ("method=llm_int8", "LLM.int8() products are emulated", "stages=[quantize,eval]"),
+    (
+        "stages=[bench] engine.dtype=bfloat16",
+        "this CPU emulates bfloat16: bench measures the emulation",
+        "engine.dtype=float32",
+    ),
+    (
+        "bench.batch_sizes=[64] bench.prompt_tokens=4096",
+        "the KV cache (6.1 GB) outweighs the quantized layers (0.1 GB)",
+        "",
+    ),
 ]
 
 
@@ -185,6 +200,29 @@ def test_fp8_is_at_home_on_hopper_and_not_on_ampere(composed: Compose, gpu: Mach
     recipe = ["method=rtn", "bits=fp8_e4m3", "stages=[quantize]"]
     assert judge(composed, gpu, [*recipe, "hardware=h100_sxm"]) == []
     assert judge(composed, gpu, [*recipe, "hardware=a100_80_sxm"]) != []
+
+
+def test_fp8_on_an_ampere_at_hand_gains_no_arithmetic(composed: Compose, gpu: Machine) -> None:
+    (found,) = judge(composed, gpu, ["method=fp8", "stages=[quantize]"])
+    assert "no fp8 units (compute capability 8.0" in found.reason
+    ada = Machine(**{**vars(gpu), "gpus": (Gpu("NVIDIA L4", 24_000_000_000, "8.9", "GPU-1"),)})
+    assert judge(composed, ada, ["method=fp8", "stages=[quantize]"]) == []
+
+
+def test_four_bits_gain_nothing_once_compute_bound(composed: Compose, gpu: Machine) -> None:
+    (found,) = judge(composed, gpu, ["bench.batch_sizes=[1,64]", "bench.prompt_tokens=8"])
+    assert "on no int4 unit: beyond a batch of about 38 a100_80_sxm" in found.reason
+    assert judge(composed, gpu, ["bench.batch_sizes=[1,32]", "bench.prompt_tokens=8"]) == []
+
+
+def test_int4_products_are_refused_with_the_reason(composed: Compose, cpu: Machine) -> None:
+    four = ["bits.activation.type=int", "bits.activation.num_bits=4"]
+    found = illegal_ones(judge(composed, cpu, four))
+    assert any("Hopper and Blackwell only emulate" in verdict.reason for verdict in found)
+
+
+def test_a_plan_needs_no_machine_for_the_model(composed: Compose, cpu: Machine) -> None:
+    assert judge(composed, cpu, ["stages=[plan]", "model=llama31_405b", "hardware=t4"]) == []
 
 
 def test_gpu_memory_counts_on_a_gpu(composed: Compose, gpu: Machine) -> None:

@@ -1,0 +1,49 @@
+"""What a plan compares and what it has to meet."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+
+def _recipes() -> list[str]:
+    return ["bf16", "w8a8", "fp8_e4m3", "w8a16-per_channel", "w4a16-g128", "nf4-dq"]
+
+
+def _degrees() -> list[int]:
+    return [1, 2, 4, 8]
+
+
+@dataclass
+class Plan:
+    """Recipes x devices x tensor-parallel degrees, and the service they are judged by."""
+
+    recipes: list[str] = field(default_factory=_recipes)
+    """Number formats: bf16, w8a8, fp8_e4m3, w4a16-g128, w4a16-g64-asym, nf4, q4_k_m …"""
+    devices: list[str] = field(default_factory=list)
+    """Options of ``hardware``; ``all`` is every one. Empty: the configured ``hardware``, or all
+    that have a price when that is ``local``."""
+    tensor_parallel: list[int] = field(default_factory=_degrees)
+    """Numbers of devices that share one copy of the model."""
+    context_length: int = 2048
+    """Tokens of a sequence at its end, prompt included: what its KV cache must hold."""
+    prompt_tokens: int = 1024
+    batch: int = 1
+    """Sequences decoded at once, for the times in the table."""
+    largest_batch: int = 256
+    """Sequences that the engine takes at once, however many fit."""
+    kv_cache_bits: int = 16
+    memory_utilization: float = 0.9
+    """Part of a device's visible memory that the engine may fill."""
+    prefill_chunk_tokens: int = 8192
+    """Tokens of prompts in one step; their activations need memory."""
+    latency_seconds: Optional[float] = None
+    """Longest acceptable time per output token."""
+    tokens_per_day: Optional[float] = None
+    """Generated tokens to be served; ``None`` plans one copy of the model."""
+    peak_factor: float = 3.0
+    """Traffic of the busiest time over the day's mean."""
+    least_recovery_percent: float = 97.0
+    """Accuracy kept, in percent of the unquantized model's, below which there is a quality risk."""
+    rows: int = 12
+    """Rows of the table; plan.json and plan.csv have all."""
+    comparison: bool = False
+    """Print predicted beside measured times of each benched run, not their summary alone."""

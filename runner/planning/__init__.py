@@ -1,0 +1,1 @@
+"""Predictions from dimensions and limits alone: no weights, no torch, no measuring."""

@@ -1,0 +1,164 @@
+"""Efficiency factors fitted to what was measured on this machine, and how well they predict."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from runner.planning.cases import Case
+from runner.planning.efficiency import Efficiency
+
+_LEAST_CASES = 3
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Seconds of a decode step: a·bytes + b·operations + c·layers, each at least zero.
+
+    A sum where the roofline has a maximum: on the processors this is fitted on, matrix kernels
+    of small batches neither hide all reads behind arithmetic nor the reverse.
+    """
+
+    seconds_per_byte: float
+    seconds_per_operation: float
+    seconds_per_layer: float
+    cases: int
+    spread: float
+    """Median relative error over the cases it was fitted to."""
+
+    def seconds(self, streamed_bytes: float, operations: float, layers: float) -> float:
+        """Predicted time of a step."""
+        return (
+            self.seconds_per_byte * streamed_bytes
+            + self.seconds_per_operation * operations
+            + self.seconds_per_layer * layers
+        )
+
+
+def fit(cases: Sequence[Case]) -> Factors | None:
+    """Factors with the least squared relative error; ``None`` with fewer than three cases.
+
+    Non-negative least squares over at most three unknowns: every set of unknowns is solved
+    by itself and the best solution without a negative one is taken.
+    """
+    if len(cases) < _LEAST_CASES:
+        return None
+    rows = [
+        [
+            value / case.measured_seconds
+            for value in (case.streamed_bytes, case.operations, case.layers)
+        ]
+        for case in cases
+    ]
+    # Columns of one size, or the normal equations lose their digits.
+    sizes = [max(abs(row[i]) for row in rows) for i in range(3)]
+    scaled = [[row[i] / sizes[i] for i in range(3)] for row in rows]
+    best: tuple[float, list[float]] | None = None
+    for number in (1, 2, 3):
+        for columns in combinations(range(3), number):
+            solution = _least_squares([[row[i] for i in columns] for row in scaled])
+            if solution is None or min(solution) < 0:
+                continue
+            weights = [0.0, 0.0, 0.0]
+            for column, value in zip(columns, solution, strict=True):
+                weights[column] = value
+            error = sum(
+                (sum(w * x for w, x in zip(weights, row, strict=True)) - 1) ** 2 for row in scaled
+            )
+            # A further unknown has to earn its place.
+            if best is None or error < best[0] * 0.98:
+                best = (error, weights)
+    if best is None:
+        return None
+    a, b, c = (weight / size for weight, size in zip(best[1], sizes, strict=True))
+    factors = Factors(a, b, c, len(cases), spread=0.0)
+    errors = [abs(_predicted(factors, case) / case.measured_seconds - 1) for case in cases]
+    return Factors(a, b, c, len(cases), spread=statistics.median(errors))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One case beside its predictions, in seconds."""
+
+    case: Case
+    uncalibrated: float | None
+    calibrated: float | None
+    """By factors of the same engine and format that were fitted without this model's cases."""
+    calibrated_on: int
+    """Cases that those were fitted to."""
+
+    @property
+    def uncalibrated_error(self) -> float | None:
+        """Relative error; positive where the prediction is too long."""
+        return _error(self.uncalibrated, self.case)
+
+    @property
+    def calibrated_error(self) -> float | None:
+        """The same of the calibrated prediction."""
+        return _error(self.calibrated, self.case)
+
+
+def compare(
+    cases: Iterable[Case],
+    known: Sequence[Case],
+    prior: Mapping[str, Efficiency],
+    operations_per_second: Mapping[str, float],
+) -> list[Comparison]:
+    """Predict each case from published efficiency, and from the known cases of other models.
+
+    Args:
+        cases: What to predict.
+        known: Everything measured, these cases among it.
+        prior: Published efficiency by format label.
+        operations_per_second: Measured peak by device.
+    """
+    return [
+        _compare(case, known, prior[case.held.label], operations_per_second.get(case.device))
+        for case in cases
+    ]
+
+
+def _compare(
+    case: Case, known: Sequence[Case], prior: Efficiency, operations_per_second: float | None
+) -> Comparison:
+    others = [other for other in known if other.group == case.group and other.model != case.model]
+    factors = fit(others)
+    uncalibrated = None
+    if case.bandwidth_bytes_per_second and operations_per_second:
+        uncalibrated = max(
+            case.streamed_bytes / (case.bandwidth_bytes_per_second * prior.bandwidth),
+            case.operations / (operations_per_second * prior.compute),
+        )
+    return Comparison(
+        case=case,
+        uncalibrated=uncalibrated,
+        calibrated=_predicted(factors, case) if factors else None,
+        calibrated_on=len(others) if factors else 0,
+    )
+
+
+def _predicted(factors: Factors, case: Case) -> float:
+    return factors.seconds(case.streamed_bytes, case.operations, case.layers)
+
+
+def _error(predicted: float | None, case: Case) -> float | None:
+    return None if predicted is None else predicted / case.measured_seconds - 1
+
+
+def _least_squares(rows: list[list[float]]) -> list[float] | None:
+    """Solution x of rows·x = 1 by normal equations; ``None`` where they are singular."""
+    n = len(rows[0])
+    matrix = [
+        [sum(row[i] * row[j] for row in rows) for j in range(n)] + [sum(row[i] for row in rows)]
+        for i in range(n)
+    ]
+    for column in range(n):
+        pivot = max(range(column, n), key=lambda i: abs(matrix[i][column]))
+        if abs(matrix[pivot][column]) < 1e-12 * len(rows):
+            return None
+        matrix[column], matrix[pivot] = matrix[pivot], matrix[column]
+        for i in range(n):
+            if i != column:
+                factor = matrix[i][column] / matrix[column][column]
+                matrix[i] = [a - factor * b for a, b in zip(matrix[i], matrix[column], strict=True)]
+    return [matrix[i][n] / matrix[i][i] for i in range(n)]

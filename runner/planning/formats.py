@@ -1,0 +1,156 @@
+"""Number formats a plan compares: stored bits, and the arithmetic that they are multiplied in."""
+
+import re
+from dataclasses import dataclass, replace
+
+from runner.errors import UsageError
+from runner.planning.shape import Shape
+
+_SCALE_BITS = 16
+_K_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the weights of linear layers are stored and multiplied."""
+
+    label: str
+    weight_bits: float
+    """Bits of a weight itself; for formats with blocks of their own the block's, all included."""
+    arithmetic: str
+    """What matrix units are asked for: ``fp32``, ``fp16``, ``bf16``, ``fp8``, ``int8``, ``fp4``."""
+    group: int | None = None
+    """Weights that share a scale; ``None`` where an output channel does, or none is needed."""
+    scale_bits: float = 0.0
+    zero_bits: float = 0.0
+    embedding_bits: float = 16.0
+    head_bits: float = 16.0
+    fallback_bits: float | None = None
+    """Bits of layers whose inputs are no multiple of 256 (llama.cpp's K types)."""
+    family: str = "plain"
+    """``gguf``, ``llm_int8`` or ``plain``: whose kernels serve it."""
+
+    @property
+    def prior_bits(self) -> int:
+        """16, 8 or 4: the class of kernels whose published efficiency applies."""
+        return 16 if self.weight_bits >= 16 else 8 if self.weight_bits > 6.6 else 4
+
+    @property
+    def quantizes_activations(self) -> bool:
+        """True when products run in fewer than 16 bits."""
+        return self.arithmetic in ("int8", "fp8", "fp4")
+
+    def linear_bits(self, shape: Shape) -> float:
+        """Bits of all linear layers' weights, scales and zero points included."""
+        if self.fallback_bits is not None:
+            return sum(
+                linear.weights
+                * (self.weight_bits if linear.inputs % _K_BLOCK == 0 else self.fallback_bits)
+                for linear in shape.linears
+            )
+        bits = shape.linear_weights * self.weight_bits
+        if self.group:
+            return bits + shape.linear_weights * (self.scale_bits + self.zero_bits) / self.group
+        return bits + shape.channels * (self.scale_bits + self.zero_bits)
+
+    def bits_per_weight(self, shape: Shape) -> float:
+        """Stored bits per weight of the linear layers."""
+        return self.linear_bits(shape) / shape.linear_weights
+
+    def stored_bytes(self, shape: Shape) -> float:
+        """Bytes of the whole model: embeddings, head and norms stay in 16 bits."""
+        tables = shape.embedding_weights * self.head_bits
+        if not shape.tied:
+            tables += shape.embedding_weights * self.embedding_bits
+        rest = shape.other_weights * max(16.0, self.head_bits if self.weight_bits > 16 else 16.0)
+        return (self.linear_bits(shape) + tables + rest) / 8
+
+    def streamed_bytes(self, shape: Shape, batch: float = 1.0) -> float:
+        """Bytes of weights that one decode step reads.
+
+        The input embedding is a gather of a few rows; of routed experts those are read that
+        some token of the batch has chosen.
+        """
+        linear = self.linear_bits(shape)
+        if shape.routed_weights:
+            routed = linear * shape.routed_weights / shape.linear_weights
+            linear -= routed * (1.0 - shape.routed_share_touched(batch))
+        return (linear + shape.embedding_weights * self.head_bits) / 8
+
+
+def _gguf(label: str, block: float, head: float, embedding: float, fallback: float) -> Format:
+    return Format(
+        label,
+        block,
+        "bf16",
+        embedding_bits=embedding,
+        head_bits=head,
+        fallback_bits=fallback,
+        family="gguf",
+    )
+
+
+_PLAIN = Format("bf16", 16, "bf16")
+_NAMED = {
+    fmt.label: fmt
+    for fmt in (
+        _PLAIN,
+        replace(_PLAIN, label="fp16", arithmetic="fp16"),
+        Format("fp32", 32, "fp32", embedding_bits=32, head_bits=32),
+        Format("w8a8", 8, "int8", None, _SCALE_BITS),
+        Format("llm_int8", 8, "int8", None, _SCALE_BITS, family="llm_int8"),
+        Format("fp8_e4m3", 8, "fp8", None, _SCALE_BITS),
+        Format("fp8_e4m3_a16", 8, "bf16", None, _SCALE_BITS),
+        # QLoRA (arXiv 2305.14314): fp32 scales for blocks of 64, or 8 bits and 32 for 256 of them.
+        Format("nf4", 4, "bf16", 64, 32),
+        Format("nf4-dq", 4, "bf16", 64, 8 + 32 / 256),
+        Format("mxfp4", 4, "bf16", 32, 8),
+        Format("nvfp4", 4, "bf16", 16, 8),
+        Format("mxfp4_a4", 4, "fp4", 32, 8),
+        Format("nvfp4_a4", 4, "fp4", 16, 8),
+        Format("mxfp8", 8, "fp8", 32, 8),
+        # Mixes of block types: the mean over a block's layers follows from llama.cpp's whole-file
+        # bits of Llama-3.1-8B (its quantize README), given 6.5625-bit heads.
+        _gguf("q8_0", 8.5, 8.5, 8.5, 8.5),
+        _gguf("q6_k", 6.5625, 6.5625, 6.5625, 8.5),
+        _gguf("q5_k_m", 5.655, 6.5625, 5.5, 6.19),
+        _gguf("q4_k_m", 4.798, 6.5625, 4.5, 5.94),
+        _gguf("q4_0", 4.5, 6.5625, 4.5, 4.5),
+        _gguf("q3_k_m", 3.95, 6.5625, 3.4375, 5.0),
+        _gguf("q2_k", 3.0, 6.5625, 2.625, 4.5),
+    )
+}
+_INTEGER = re.compile(
+    r"(?P<base>w(?P<bits>[2-8])a16)(-(g(?P<group>\d+)|per_channel))?(?P<asym>-asym)?"
+)
+
+
+def find_format(label: str) -> Format:
+    """The format of a label: ``bf16``, ``w4a16-g128``, ``w4a16-g64-asym``, ``q4_k_m``.
+
+    Raises:
+        UsageError: There is no such format.
+    """
+    if label in _NAMED:
+        return _NAMED[label]
+    found = _INTEGER.fullmatch(label)
+    if found is None or (found["group"] and not int(found["group"])):
+        raise UsageError(_unknown(label))
+    bits = int(found["bits"])
+    zero = float(bits) if found["asym"] else 0.0
+    group = int(found["group"]) if found["group"] else None
+    return Format(label, bits, "bf16", group, _SCALE_BITS, zero)
+
+
+def _unknown(label: str) -> str:
+    known = ", ".join(_NAMED)
+    if re.fullmatch(r"w4a4\S*|int4", label):
+        return (
+            f"plan.recipes: {label} asks for 4-bit integer products, which no engine here runs and "
+            "which Hopper and Blackwell only emulate; nearest legal choice: w4a16-g128 (4-bit "
+            "weights, products in 16 bits)"
+        )
+    return (
+        f"plan.recipes: there is no {label}; it is one of {known}, or like w4a16-g128, "
+        "w4a16-g64-asym, w8a16-per_channel"
+    )

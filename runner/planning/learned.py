@@ -1,0 +1,76 @@
+"""What the store teaches a plan: efficiency on this machine, quality of recipes on this model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.config.hardware import Hardware
+from runner.planning.calibration import fit
+from runner.planning.cases import Case
+from runner.planning.devices import LOCAL
+from runner.planning.efficiency import Efficiency, prior
+from runner.planning.formats import Format
+from runner.planning.held import held_as, recipe_format
+from runner.planning.quality import MeasuredQuality
+from runner.planning.roofline import arithmetic_used
+from runner.store.records import RunRecord
+
+_LEAST_SPREAD = 0.1
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """An engine on this machine, and every case that was measured here."""
+
+    machine: str
+    engine: str
+    device: str
+    dtype: str
+    layers: int
+    """Of the model that is planned: overhead goes by layers."""
+    cases: Sequence[Case]
+
+    def held(self, fmt: Format, device: Hardware) -> Format:
+        """How the engine holds a format here; elsewhere kernels compute with it as stored."""
+        return held_as(fmt, self.engine, self.dtype) if device.name == LOCAL else fmt
+
+    def efficiency(self, fmt: Format, device: Hardware) -> Efficiency:
+        """Fitted to this machine's own runs where there are enough, else published."""
+        if device.name != LOCAL:
+            return prior(fmt, device)
+        group = (self.machine, self.engine, self.device, fmt.label, self.dtype)
+        factors = fit([case for case in self.cases if case.group == group])
+        bandwidth = (device.memory_bandwidth_gigabytes_per_second or 0) * 1e9
+        if factors is None or not bandwidth:
+            return prior(fmt, device)
+        arithmetic = arithmetic_used(fmt, device)
+        peak = device.peak_teraflops[arithmetic] * 1e12 if arithmetic else 0.0
+        return Efficiency(
+            bandwidth=_part(factors.seconds_per_byte, bandwidth),
+            compute=_part(factors.seconds_per_operation, peak),
+            spread=max(_LEAST_SPREAD, 2 * factors.spread),
+            overhead_seconds=factors.seconds_per_layer * self.layers,
+            source=f"calibrated: {factors.cases} cases of {self.engine} here",
+            overlaps=False,
+        )
+
+
+def _part(seconds_each: float, rate: float) -> float:
+    """Fraction of a rate; without any time of its own it is unlimited."""
+    return 1 / (seconds_each * rate) if seconds_each and rate else float("inf")
+
+
+def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, MeasuredQuality]:
+    """By format label, the best perplexity that some recipe of that format kept on a model."""
+    found: dict[str, MeasuredQuality] = {}
+    for record in records:
+        evaluation = record.stage("eval", "recipe")
+        if record.model != model or not evaluation or not evaluation.get("change"):
+            continue
+        fmt = recipe_format(record.config)
+        if fmt is None:
+            continue
+        ratio = evaluation["change"]["ratio"]
+        quality = MeasuredQuality(record.label, ratio["estimate"], ratio["low"], ratio["high"])
+        if fmt.label not in found or quality.ratio < found[fmt.label].ratio:
+            found[fmt.label] = quality
+    return found

@@ -1,0 +1,74 @@
+"""One combination of recipe, device and number of devices, and all that is predicted of it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Verdict(Enum):
+    """Whether an option serves."""
+
+    meets = "meets"
+    quality_risk = "quality_risk"
+    too_slow = "too_slow"
+    does_not_fit = "does_not_fit"
+    impossible = "impossible"
+    """The model cannot be shared out so, or the table lacks the device's limits."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """A prediction: low, expected, high."""
+
+    low: float
+    expected: float
+    high: float
+
+
+@dataclass
+class Option:
+    """A row of a plan. Every time, rate and cost in it is a prediction; ``None``: none made."""
+
+    recipe: str
+    device: str
+    tensor_parallel: int
+    verdict: Verdict
+    reason: str
+    bits_per_weight: float
+    weight_bytes: float
+    kv_bytes_per_token: float
+    """Of a sequence inside every window, over all devices."""
+    kv_bytes_per_sequence: float
+    weight_bytes_per_device: float = 0.0
+    kv_capacity_bytes: float = 0.0
+    """What is left for the KV cache on all devices together; negative: does not fit."""
+    kv_capacity_tokens: int = 0
+    largest_batch: int = 0
+    """Sequences of ``context_length`` tokens that fit."""
+    arithmetic: str | None = None
+    batch: int = 0
+    bound_decode_seconds: float | None = None
+    """The device's published limits fully used: nothing is faster."""
+    decode_seconds: Range | None = None
+    limited_by: str | None = None
+    """``memory`` or ``compute``, at ``batch``."""
+    communication_seconds: float | None = None
+    prefill_seconds: Range | None = None
+    crossover_batch: float | None = None
+    """Batch at which decoding turns compute-bound; ``None``: at no batch."""
+    tokens_per_second: Range | None = None
+    """Generated, decode steps alone, at ``batch``."""
+    served_batch: int = 0
+    """Most sequences at once that fit and meet the objective."""
+    served_tokens_per_second: float | None = None
+    """Generated at that batch, the prompts' prefill included."""
+    price_per_hour: float | None = None
+    cost_per_million_tokens: float | None = None
+    """Dollars, every device busy all the time."""
+    replicas: int | None = None
+    devices_needed: int | None = None
+    monthly_cost: float | None = None
+    """Dollars for the traffic asked for."""
+    cost_per_million_tokens_at_traffic: float | None = None
+    quality: str = ""
+    quality_source: str = ""
+    efficiency_source: str = ""

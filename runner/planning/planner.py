@@ -1,0 +1,237 @@
+"""Predicts every combination of recipes, devices and tensor-parallel degrees, and ranks them."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from runner.config.hardware import Hardware
+from runner.config.plan import Plan
+from runner.planning.efficiency import Efficiency, prior
+from runner.planning.formats import Format
+from runner.planning.option import Option, Range, Verdict
+from runner.planning.quality import MeasuredQuality, quality_of
+from runner.planning.roofline import Roofline, limits_of
+from runner.planning.shape import Shape
+
+HOURS_PER_MONTH = 730
+SECONDS_PER_DAY = 86400
+_CASES = ("low", "expected", "high")
+_SHOWN_OF_UNKNOWN = 0.92
+"""Of a device's memory, in GiB for every GB sold, where what it shows is not in the table."""
+
+EfficiencyOf = Callable[[Format, Hardware], Efficiency]
+HeldAs = Callable[[Format, Hardware], Format]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything a plan is made from."""
+
+    shape: Shape
+    formats: tuple[Format, ...]
+    devices: tuple[Hardware, ...]
+    plan: Plan
+    efficiency: EfficiencyOf = prior
+    """Given the format as it is held."""
+    held: HeldAs = lambda fmt, _: fmt
+    """What an engine makes of a stored format on a device."""
+    measured: dict[str, MeasuredQuality] = field(default_factory=dict)
+    """By format label."""
+
+
+def make_plan(question: Question) -> list[Option]:
+    """Every combination, the best first.
+
+    Options that meet everything come first, the cheapest ahead (by the month where traffic
+    is given, else by the million tokens; those without a price after them), then quality
+    risks, then what is too slow, by how much, then what does not fit.
+    """
+    return sorted(options(question), key=_rank)
+
+
+def options(question: Question) -> Iterator[Option]:
+    """Every combination, as it comes."""
+    for fmt in question.formats:
+        for device in question.devices:
+            for degree in question.plan.tensor_parallel:
+                yield _option(question, fmt, device, degree)
+
+
+def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> Option:
+    shape, plan = question.shape, question.plan
+    number_bytes = plan.kv_cache_bits / 8
+    option = Option(
+        recipe=fmt.label,
+        device=device.name,
+        tensor_parallel=degree,
+        verdict=Verdict.meets,
+        reason="",
+        bits_per_weight=fmt.bits_per_weight(shape),
+        weight_bytes=fmt.stored_bytes(shape),
+        kv_bytes_per_token=shape.kv_numbers_per_token * number_bytes,
+        kv_bytes_per_sequence=shape.kv_bytes(plan.context_length, number_bytes),
+        batch=plan.batch,
+        price_per_hour=device.price.dollars_per_hour,
+    )
+    quality = quality_of(fmt, shape, plan.least_recovery_percent, question.measured.get(fmt.label))
+    option.quality, option.quality_source = quality.text, quality.source
+    if reason := split_problem(shape, fmt, degree):
+        return _ended(option, Verdict.impossible, reason)
+    fmt = question.held(fmt, device)
+    option.weight_bytes = fmt.stored_bytes(shape)
+    limits = limits_of(fmt, device)
+    memory = memory_bytes(device)
+    if limits is None or memory is None:
+        return _ended(option, Verdict.impossible, f"the limits of {device.name} are not known")
+    _add_memory(option, shape, plan, memory * plan.memory_utilization, degree)
+    if option.largest_batch < plan.batch:
+        return _ended(option, Verdict.does_not_fit, _why_it_does_not_fit(option, plan, memory))
+    efficiency = question.efficiency(fmt, device)
+    option.efficiency_source = efficiency.source
+    roofline = Roofline(shape, fmt, limits, efficiency, number_bytes, degree)
+    _add_times(option, roofline, plan)
+    _serve(option, roofline, plan)
+    assert option.decode_seconds is not None
+    objective = plan.latency_seconds
+    if objective is not None and option.decode_seconds.expected > objective:
+        over = option.decode_seconds.expected / objective
+        hope = "" if option.decode_seconds.low > objective else "; may still pass, measure it"
+        return _ended(option, Verdict.too_slow, f"too slow by {over:.2f}x{hope}")
+    if quality.risk:
+        return _ended(option, Verdict.quality_risk, f"quality risk; {quality.text}")
+    return option
+
+
+def split_problem(shape: Shape, fmt: Format, degree: int) -> str | None:
+    """Why a model cannot be shared out over ``degree`` devices; ``None`` when it can."""
+    if degree < 1 or shape.heads % degree:
+        return f"{shape.heads} attention heads do not divide by {degree}"
+    if shape.kv_heads % degree and degree % shape.kv_heads:
+        return f"{shape.kv_heads} key-value heads do not divide by {degree}, nor the reverse"
+    for width in (shape.heads * shape.head_dim, shape.architecture.intermediate or 0):
+        if width % degree:
+            return f"a layer of {width} inputs does not divide by {degree}"
+        if degree > 1 and fmt.group and (width // degree) % fmt.group:
+            return f"{width} inputs over {degree} devices leave no whole groups of {fmt.group}"
+    return None
+
+
+def memory_bytes(device: Hardware) -> float | None:
+    """Memory that programs see on a device, in bytes."""
+    if device.visible_memory_gibibytes is not None:
+        return device.visible_memory_gibibytes * 2**30
+    if device.memory_gigabytes is None:
+        return None
+    return device.memory_gigabytes * _SHOWN_OF_UNKNOWN * 2**30
+
+
+def activation_bytes(shape: Shape, plan: Plan) -> float:
+    """Memory of a prefill step: both halves of the widest gated layer in 16 bits."""
+    architecture = shape.architecture
+    routed = (architecture.expert_intermediate or 0) * shape.experts_per_token
+    inner = max(architecture.intermediate or 0, routed)
+    return plan.prefill_chunk_tokens * 2 * inner * 2.0
+
+
+def _add_memory(option: Option, shape: Shape, plan: Plan, usable: float, degree: int) -> None:
+    number_bytes = plan.kv_cache_bits / 8
+    option.weight_bytes_per_device = option.weight_bytes / degree
+    activations = activation_bytes(shape, plan) / degree
+    room = usable - option.weight_bytes_per_device - activations
+    sequence = shape.kv_bytes(plan.context_length, number_bytes, degree)
+    option.kv_capacity_bytes = room * degree
+    option.kv_capacity_tokens = max(0, int(room / sequence * plan.context_length))
+    option.largest_batch = max(0, int(room // sequence))
+
+
+def _why_it_does_not_fit(option: Option, plan: Plan, memory: float) -> str:
+    per_device = option.weight_bytes_per_device / 1e9
+    usable = memory * plan.memory_utilization / 1e9
+    if option.kv_capacity_bytes <= 0:
+        return f"does not fit: {per_device:.1f} GB of weights a device, {usable:.1f} GB usable"
+    return (
+        f"does not fit: room for {option.kv_capacity_tokens} tokens of KV cache, "
+        f"{plan.batch} x {plan.context_length} asked for"
+    )
+
+
+def _add_times(option: Option, roofline: Roofline, plan: Plan) -> None:
+    context = plan.context_length
+    steps = [roofline.decode(plan.batch, context, case) for case in _CASES]
+    option.arithmetic = roofline.limits.arithmetic
+    option.bound_decode_seconds = roofline.bound(plan.batch, context)
+    option.decode_seconds = Range(*(step.total for step in steps))
+    option.limited_by = "memory" if steps[1].memory >= steps[1].compute else "compute"
+    option.communication_seconds = steps[1].communication
+    prefills = (roofline.prefill(plan.prompt_tokens, case).total for case in _CASES)
+    option.prefill_seconds = Range(*prefills)
+    option.crossover_batch = roofline.crossover_batch(context)
+    option.tokens_per_second = Range(*(plan.batch / step.total for step in reversed(steps)))
+
+
+def _serve(option: Option, roofline: Roofline, plan: Plan) -> None:
+    """Largest batch inside the objective, what it yields and what that costs."""
+
+    def seconds(batch: int) -> float:
+        return roofline.decode(batch, plan.context_length).total
+
+    assert option.prefill_seconds is not None
+    batch = max(min(option.largest_batch, plan.largest_batch), plan.batch)
+    if plan.latency_seconds is not None:
+        batch = _largest(seconds, plan.latency_seconds, plan.batch, batch)
+    option.served_batch = batch
+    new_tokens = max(1, plan.context_length - plan.prompt_tokens)
+    # A request takes its prompt's prefill for itself and shares every decode step.
+    per_token = option.prefill_seconds.expected / new_tokens + seconds(batch) / batch
+    option.served_tokens_per_second = 1 / per_token
+    price, degree = option.price_per_hour, option.tensor_parallel
+    if price is not None:
+        option.cost_per_million_tokens = degree * price * per_token * 1e6 / 3600
+    if plan.tokens_per_day is None:
+        return
+    demand = tokens_per_second_needed(plan.tokens_per_day) * plan.peak_factor
+    option.replicas = max(1, math.ceil(demand * per_token))
+    option.devices_needed = option.replicas * degree
+    if price is not None:
+        option.monthly_cost = option.devices_needed * price * HOURS_PER_MONTH
+        tokens_a_month = plan.tokens_per_day * HOURS_PER_MONTH / 24
+        option.cost_per_million_tokens_at_traffic = option.monthly_cost / tokens_a_month * 1e6
+
+
+def _largest(seconds: Callable[[int], float], objective: float, low: int, high: int) -> int:
+    """The largest batch from ``low`` to ``high`` within the objective, ``low`` if none is."""
+    while low < high:
+        middle = (low + high + 1) // 2
+        if seconds(middle) <= objective:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _ended(option: Option, verdict: Verdict, reason: str) -> Option:
+    option.verdict, option.reason = verdict, reason
+    return option
+
+
+_ORDER = tuple(Verdict)
+
+
+def _rank(option: Option) -> tuple[int, float, bool, float]:
+    cost = option.monthly_cost
+    if cost is None:
+        cost = option.cost_per_million_tokens
+    seconds = option.decode_seconds.expected if option.decode_seconds else math.inf
+    first = seconds if option.verdict is Verdict.too_slow else (math.inf if cost is None else cost)
+    # Of two that cost the same, the one whose quality somebody has measured.
+    return (_ORDER.index(option.verdict), first, option.quality_source == "unknown", seconds)
+
+
+def tokens_per_second_needed(tokens_per_day: float) -> float:
+    """Mean rate of a day's traffic."""
+    return tokens_per_day / SECONDS_PER_DAY
+
+
+def best(options: Iterable[Option]) -> Option | None:
+    """The first that meets everything."""
+    return next((option for option in options if option.verdict is Verdict.meets), None)

@@ -1,0 +1,344 @@
+"""A plan's decisions: fit, ranking, cost, and the worked story of a 70B model."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.api import compose_config
+from runner.config.hardware import Hardware, Price
+from runner.config.plan import Plan
+from runner.config.root import Config
+from runner.errors import UsageError
+from runner.experiment.facts import gather_facts
+from runner.hardware.detect import detect
+from runner.legality.mistakes import mistakes_of
+from runner.legality.plan import check_plan
+from runner.legality.verdict import Severity
+from runner.planning.devices import device_names, devices_of, read_device
+from runner.planning.formats import find_format
+from runner.planning.option import Option, Verdict
+from runner.planning.planner import Question, make_plan, options, split_problem
+from runner.planning.quality import MeasuredQuality, quality_of
+from runner.planning.shape import Shape
+from runner.planning.words import reasons, recommendation
+
+pytestmark = pytest.mark.unit
+
+GIB = 2**30
+SERVICE = Plan(latency_seconds=0.05, tokens_per_day=1e7, batch=1, context_length=2048)
+
+
+def ask(
+    shape: Shape, recipes: list[str], devices: list[str], plan: Plan = SERVICE
+) -> dict[tuple[str, str, int], Option]:
+    found = options(
+        Question(
+            shape,
+            tuple(find_format(label) for label in recipes),
+            tuple(read_device(name) for name in devices),
+            plan,
+        )
+    )
+    return {(o.recipe, o.device, o.tensor_parallel): o for o in found}
+
+
+STORY = [
+    # model, recipe, device, devices, measured milliseconds a token at batch 1 (arXiv 2411.02355)
+    ("llama31_70b", "bf16", "a100_80_sxm", 2, 49.5),
+    ("llama31_70b", "w8a8", "a100_80_sxm", 1, 53.0),
+    ("llama31_70b", "w4a16-g128", "a100_80_sxm", 1, 34.2),
+    ("llama31_70b", "bf16", "h100_sxm", 2, 30.6),
+    ("llama31_70b", "fp8_e4m3", "h100_sxm", 1, 32.0),
+    ("llama31_70b", "w4a16-g128", "h100_sxm", 1, 27.9),
+    ("llama31_8b", "bf16", "rtx_a6000", 1, 23.9),
+    ("llama31_8b", "w8a8", "rtx_a6000", 1, 15.5),
+    ("llama31_8b", "w4a16-g128", "rtx_a6000", 1, 9.5),
+]
+
+
+@pytest.mark.parametrize("case", STORY)
+def test_measured_cases_lie_inside_the_predicted_range(
+    case: tuple[str, str, str, int, float], shapes: dict[str, Shape]
+) -> None:
+    model, recipe, device, degree, measured = case
+    option = ask(shapes[model], [recipe], [device])[recipe, device, degree]
+    assert option.decode_seconds is not None and option.bound_decode_seconds is not None
+    assert option.decode_seconds.low < measured / 1e3 < option.decode_seconds.high
+    assert option.bound_decode_seconds < measured / 1e3
+    assert option.bound_decode_seconds < option.decode_seconds.low
+
+
+def test_the_70b_story(shapes: dict[str, Shape]) -> None:
+    """50 ms a token, 10 M tokens a day, as worked out by hand and measured elsewhere."""
+    recipes = ["bf16", "w8a8", "fp8_e4m3", "w4a16-g128", "nf4-dq"]
+    found = ask(shapes["llama31_70b"], recipes, ["a100_80_sxm", "h100_sxm"])
+    pair = found["bf16", "a100_80_sxm", 2]
+    assert pair.verdict is Verdict.meets and pair.decode_seconds is not None
+    assert pair.decode_seconds.expected > 0.048  # narrowly
+    assert found["bf16", "a100_80_sxm", 1].verdict is Verdict.does_not_fit
+    single = found["w8a8", "a100_80_sxm", 1]
+    assert single.verdict is Verdict.too_slow
+    assert single.reason == "too slow by 1.06x; may still pass, measure it"
+    assert single.kv_capacity_tokens == pytest.approx(9000, rel=0.05)  # claim C7
+    four = found["w4a16-g128", "a100_80_sxm", 1]
+    assert four.verdict is Verdict.meets
+    assert four.kv_capacity_tokens == pytest.approx(110_000, rel=0.01)
+    eight = found["fp8_e4m3", "h100_sxm", 1]
+    assert eight.verdict is Verdict.meets
+    assert eight.kv_capacity_tokens == pytest.approx(9000, rel=0.05)
+    # Claim C8: about 73 and 34 GiB for the KV cache.
+    assert found["w8a8", "a100_80_sxm", 2].kv_capacity_bytes / GIB == pytest.approx(73, abs=1)
+    assert found["nf4-dq", "a100_80_sxm", 1].kv_capacity_bytes / GIB == pytest.approx(34, abs=0.6)
+    # Claim C6: it moves the same bytes a device as two do in 16 bits; cost is halved, time is not.
+    assert single.decode_seconds is not None
+    assert single.decode_seconds.expected == pytest.approx(pair.decode_seconds.expected, rel=0.1)
+
+
+def test_the_cheapest_that_meets_everything_comes_first(shapes: dict[str, Shape]) -> None:
+    question = Question(
+        shapes["llama31_70b"],
+        tuple(map(find_format, ("bf16", "w8a8", "w4a16-g128"))),
+        (read_device("a100_80_sxm"), read_device("h100_sxm")),
+        SERVICE,
+    )
+    ranked = make_plan(question)
+    assert (ranked[0].recipe, ranked[0].device, ranked[0].tensor_parallel) == (
+        "w4a16-g128",
+        "a100_80_sxm",
+        1,
+    )
+    serving = [option for option in ranked if option.verdict is Verdict.meets]
+    assert ranked[: len(serving)] == serving
+    costs = [option.monthly_cost or 0 for option in serving]
+    assert costs == sorted(costs)
+    text = recommendation(ranked, SERVICE, {d.name: d for d in question.devices})
+    assert text.startswith("Predicted best: w4a16-g128 on 1x a100_80_sxm: 34.6 ms [27.7, 43.2]")
+    assert "$1,015 a month" in text and "March 2026" in text and "2411.02355" in text
+    assert any("does not fit: 141.1 GB of weights" in line for line in reasons(ranked))
+
+
+def test_idle_capacity_is_what_costs(shapes: dict[str, Shape]) -> None:
+    """Claim C24: 10 M tokens a day are 116 a second; two A100 for them cost 7.9 $ a million."""
+    device = replace(read_device("a100_80_sxm"), price=Price(1.64, "2026", "the claim's"))
+    plan = replace(SERVICE, peak_factor=1.0, latency_seconds=None)
+    question = Question(shapes["llama31_70b"], (find_format("w8a8"),), (device,), plan)
+    (two,) = (o for o in options(question) if o.tensor_parallel == 2)
+    assert two.devices_needed == 2 and two.monthly_cost == pytest.approx(2400, rel=0.01)
+    assert two.cost_per_million_tokens_at_traffic == pytest.approx(7.9, rel=0.01)
+    assert two.served_tokens_per_second is not None and two.served_tokens_per_second > 116 * 5
+    assert two.cost_per_million_tokens is not None
+    # Busy all the time the same devices make a million tokens for this much:
+    assert two.cost_per_million_tokens == pytest.approx(
+        2 * 1.64 * 1e6 / 3600 / two.served_tokens_per_second
+    )
+    assert two.cost_per_million_tokens < 7.9 / 5
+
+
+def test_more_traffic_takes_more_replicas(shapes: dict[str, Shape]) -> None:
+    key = ("w4a16-g128", "a100_80_sxm", 1)
+    args = (shapes["llama31_70b"], ["w4a16-g128"], ["a100_80_sxm"])
+    one, many = (ask(*args, replace(SERVICE, tokens_per_day=tokens))[key] for tokens in (1e7, 1e9))
+    assert one.replicas == 1 and many.replicas is not None and many.replicas > 50
+    assert many.served_tokens_per_second == one.served_tokens_per_second
+    assert many.replicas * (many.served_tokens_per_second or 0) >= 3 * 1e9 / 86400
+
+
+def test_the_served_batch_is_the_largest_within_the_objective(shapes: dict[str, Shape]) -> None:
+    args = (shapes["llama31_70b"], ["w4a16-g128"], ["a100_80_sxm"])
+    option = ask(*args)["w4a16-g128", "a100_80_sxm", 1]
+    for batch, meets in ((option.served_batch, True), (option.served_batch + 1, False)):
+        there = ask(*args, replace(SERVICE, batch=batch))["w4a16-g128", "a100_80_sxm", 1]
+        assert (there.verdict is Verdict.meets) is meets
+
+
+@pytest.mark.parametrize(
+    ("model", "stored", "streamed"), [("llama31_70b", 3.57, 3.72), ("llama31_8b", 2.82, 3.24)]
+)
+def test_four_bits_gain_less_than_four_times(
+    model: str, stored: float, streamed: float, shapes: dict[str, Shape]
+) -> None:
+    """Claim C1: head, embedding and scales keep 4 bits from being 4 times smaller or faster."""
+    dense, four = find_format("bf16"), find_format("w4a16-g128")
+    shape = shapes[model]
+    assert dense.stored_bytes(shape) / four.stored_bytes(shape) == pytest.approx(stored, abs=0.01)
+    assert dense.streamed_bytes(shape) / four.streamed_bytes(shape) == pytest.approx(
+        streamed, abs=0.02
+    )
+
+
+def test_fp8_equals_int8_on_a100_only_while_memory_bound(shapes: dict[str, Shape]) -> None:
+    """Claim C22."""
+    args = (shapes["llama31_70b"], ["w8a8", "fp8_e4m3"], ["a100_80_sxm"])
+    small = ask(*args)
+    key = "a100_80_sxm", 4
+    assert small["w8a8", *key].decode_seconds == small["fp8_e4m3", *key].decode_seconds
+    large = ask(*args, replace(SERVICE, batch=256, latency_seconds=None, context_length=1100))
+    int8, fp8 = (large[label, *key].decode_seconds for label in ("w8a8", "fp8_e4m3"))
+    assert int8 and fp8 and fp8.expected > 1.2 * int8.expected
+    for label in ("w8a8", "fp8_e4m3"):
+        assert small[label, *key].prefill_seconds is not None
+    assert (
+        small["fp8_e4m3", *key].prefill_seconds.expected  # type: ignore[union-attr]
+        > 1.8 * small["w8a8", *key].prefill_seconds.expected  # type: ignore[union-attr]
+    )
+
+
+def test_weights_shrink_and_the_cache_does_not(shapes: dict[str, Shape]) -> None:
+    """Claim C21."""
+    plan = Plan(batch=128, context_length=4096, tensor_parallel=[8])
+    found = ask(shapes["llama31_70b"], ["bf16", "w4a16-g128"], ["h200_sxm"], plan)
+    dense, four = (found[r, "h200_sxm", 8] for r in ("bf16", "w4a16-g128"))
+    cache = 128 * dense.kv_bytes_per_sequence
+    assert cache == 128 * 4096 * 327680 > dense.weight_bytes
+    assert (dense.weight_bytes + cache) / (four.weight_bytes + cache) < 1.6
+
+
+@pytest.mark.parametrize(
+    ("model", "degree", "label", "said"),
+    [
+        ("smollm2_135m", 2, "bf16", "9 attention heads do not divide by 2"),
+        ("llama31_8b", 3, "bf16", "32 attention heads do not divide by 3"),
+        ("qwen25_7b", 8, "bf16", "28 attention heads do not divide by 8"),
+        ("phi4", 4, "bf16", "10 key-value heads do not divide by 4, nor the reverse"),
+        ("qwen25_7b", 4, "w4a16-g512", "leave no whole groups of 512"),
+    ],
+)
+def test_what_cannot_be_shared_out(
+    model: str, degree: int, label: str, said: str, shapes: dict[str, Shape]
+) -> None:
+    assert said in (split_problem(shapes[model], find_format(label), degree) or "")
+
+
+def test_devices_beyond_the_heads_hold_them_twice(shapes: dict[str, Shape]) -> None:
+    shape = shapes["llama31_405b"]
+    assert split_problem(shape, find_format("bf16"), 16) is None
+    assert shape.kv_bytes(10, 2.0, 16) == shape.kv_bytes(10, 2.0, 8)
+
+
+def test_quality_is_measured_else_published_else_unknown(shapes: dict[str, Shape]) -> None:
+    shape, four = shapes["llama31_8b"], find_format("w4a16-g128")
+    published = quality_of(four, shape, 97.0, None)
+    assert published.source == "published" and published.risk and "96.1%" in published.text
+    assert not quality_of(four, shape, 96.0, None).risk
+    measured = quality_of(four, shape, 97.0, MeasuredQuality("gptq-w4a16-g128", 1.02, 1.01, 1.03))
+    assert measured.source == "measured" and not measured.risk and "x1.020" in measured.text
+    assert quality_of(find_format("w3a16-g64"), shape, 97.0, None).source == "unknown"
+    assert quality_of(find_format("w4a16-per_channel"), shape, 97.0, None).source == "unknown"
+    assert quality_of(find_format("q2_k"), shape, 97.0, None).risk
+    assert not quality_of(find_format("q4_k_m"), shape, 97.0, None).risk
+    assert quality_of(find_format("bf16"), shape, 97.0, None).source == "exact"
+
+
+def test_a_quality_risk_ranks_behind_what_meets_everything(shapes: dict[str, Shape]) -> None:
+    plan = Plan(latency_seconds=0.1, tensor_parallel=[1])
+    question = Question(
+        shapes["llama31_8b"],
+        (find_format("w4a16-g128"), find_format("w8a8")),
+        (read_device("a10"),),
+        plan,
+    )
+    ranked = make_plan(question)
+    assert [option.recipe for option in ranked] == ["w8a8", "w4a16-g128"]
+    assert ranked[1].verdict is Verdict.quality_risk
+    assert ranked[1].reason.startswith("quality risk; published: keeps 98.7% and 96.1%")
+
+
+def test_the_table_of_devices() -> None:
+    assert len(device_names()) == 25 and "local" not in device_names()
+    bare = Hardware(name="local", kind="local")
+    priced = devices_of([], bare)
+    assert priced and all(device.price.dollars_per_hour for device in priced)
+    assert devices_of([], read_device("t4")) == [read_device("t4")]
+    assert len(devices_of(["all"], bare)) == len(device_names())
+    with pytest.raises(UsageError, match="there is no a1000"):
+        devices_of(["a1000"], bare)
+
+
+def test_a_device_of_the_users_own_is_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "conf" / "hardware").mkdir(parents=True)
+    mine = tmp_path / "conf" / "hardware" / "mine.yaml"
+    mine.write_text("name: mine\nkind: cuda\nmemory_gigabytes: 10\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_device("mine").memory_gigabytes == 10
+    mine.write_text("name: mine\nkind: cuda\nmemory: 10\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml.*memory"):
+        read_device("mine")
+
+
+def test_the_command_prints_the_decision(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from runner import run
+    from runner.answer.report import report
+
+    asked = ["stages=[plan]", "model=llama31_70b", "plan=serve_70b", "tracker=none"]
+    result = run(asked)
+    assert result.status.value == "ok" and result.plan is not None
+    assert len(result.plan.options) == 5 * 4 * 4
+    report(store / "runs", None, tmp_path)
+    printed = capsys.readouterr().out
+    assert "Predicted best: w4a16-g128 on 1x a100_80_sxm" in printed
+    assert "All figures are predictions" in printed
+    assert "bf16 on 1x a100_80_sxm: does not fit" in printed
+    assert "! 4-bit weights are unpacked and multiplied in 16 bits" in printed
+    content = json.loads((tmp_path / "plan.json").read_text())
+    assert content["plans"][0]["model"] == "llama31_70b"
+    with (tmp_path / "plan.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 80
+    assert float(rows[0]["decode_seconds_low"]) < float(rows[0]["decode_seconds_high"])
+    assert not (store / "objects").exists(), "no weights, no worker"
+
+
+PLANS: list[tuple[str, Any, str, str]] = [
+    ("recipes", ["w9a16"], "there is no w9a16", ""),
+    ("recipes", ["w4a4"], "4-bit integer products", ""),
+    ("recipes", [], "leaves nothing to compare", "plan.recipes="),
+    ("devices", ["a1000"], "there is no a1000", ""),
+    ("tensor_parallel", [0], "leaves nothing", "plan.tensor_parallel="),
+    ("batch", 0, "less than 1", "plan.batch=1"),
+    ("memory_utilization", 1.5, "is a fraction", "plan.memory_utilization=0.9"),
+    ("latency_seconds", 0.0, "cannot be met", "plan.latency_seconds=0.05"),
+    ("prompt_tokens", 2048, "no room for an answer", "plan.context_length=4096"),
+    ("context_length", 200000, "context of 131072", "plan.context_length=131072"),
+]
+
+
+@pytest.fixture(scope="module")
+def planning() -> Config:
+    return compose_config(["stages=[plan]", "model=llama31_70b"])
+
+
+@pytest.mark.parametrize(("field", "value", "reason", "nearest"), PLANS)
+def test_what_a_plan_cannot_be_asked(
+    field: str, value: Any, reason: str, nearest: str, planning: Config
+) -> None:
+    config = replace(planning, plan=replace(planning.plan, **{field: value}))
+    facts = gather_facts(config, detect(), [])
+    verdicts = list(check_plan(config, facts))
+    assert [verdict.severity for verdict in verdicts] == [Severity.illegal]
+    assert reason in verdicts[0].reason
+    assert nearest in (verdicts[0].nearest or "")
+
+
+def test_mistakes_that_a_plan_invites(shapes: dict[str, Shape]) -> None:
+    def said(labels: str, devices: str, **asked: Any) -> str:
+        formats = [find_format(label) for label in labels.split()]
+        tables = [read_device(name) for name in devices.split()]
+        shape = shapes["llama31_8b"]
+        return " ".join(map(str, mistakes_of(shape, formats, tables, Plan(**asked))))
+
+    assert said("bf16", "a100_80_sxm") == ""
+    assert "collapses models" in said("w8a8", "a100_80_sxm")
+    assert "no int4 matrix unit takes part" in said("w4a16-g128", "a100_80_sxm")
+    assert "fp8_e4m3 has no matrix units on a100_80_sxm" in said("fp8_e4m3", "a100_80_sxm l4")
+    assert said("fp8_e4m3", "l4 h100_sxm") == ""
+    assert "w3a16-g64 treats all layers alike" in said("w3a16-g64", "l4")
+    cache = said("w8a16-per_channel", "l4", batch=128, context_length=4096)
+    assert "quantizing weights makes them 1.8x smaller, but the whole only 1.1x" in cache

@@ -1,0 +1,258 @@
+"""Calibration on benched runs, and predictions held against them."""
+
+import functools
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.answer.predictions import accuracies, comparisons, write_comparisons
+from runner.api import compose_config
+from runner.config.hardware import Hardware
+from runner.config.root import Config
+from runner.experiment.staleness import stale_calibration
+from runner.planning.calibration import Factors, fit
+from runner.planning.cases import Case, cases_of, stored_cases
+from runner.planning.formats import find_format
+from runner.planning.held import held_as, recipe_format
+from runner.planning.learned import LocalEngine, measured_quality
+from runner.planning.local import local_device
+from runner.serialise import to_json
+from runner.store.records import RunRecord, StageRecord, Status, write_record
+
+pytestmark = pytest.mark.unit
+
+HOST = {"cpu_name": "a CPU", "usable_cores": 2, "gpus": []}
+MODELS = ("smollm2_135m", "smollm2_360m", "smollm2_1_7b", "llama32_1b")
+
+
+def bench(seconds: list[float], dtype: str = "float32") -> dict[str, Any]:
+    return {
+        "engine": "hf",
+        "device": "cpu",
+        "dtype": dtype,
+        "prompt_tokens": 60,
+        "new_tokens": 8,
+        "footprint": {"streamed_bytes_per_step": 1e9, "kv_cache_bytes_per_token": 0},
+        "checkpoint_bytes": 10,
+        "batches": [
+            {
+                "batch_size": size,
+                "inter_token_latency_seconds": {"mean": s, "p50": s},
+                "memory_bandwidth_utilization": 0.1 / s,
+            }
+            for size, s in zip((1, 4), seconds, strict=True)
+        ],
+    }
+
+
+@functools.cache
+def composed(*overrides: str) -> Config:
+    return compose_config(overrides)
+
+
+def record(model: str, result: dict[str, Any], overrides: tuple[str, ...] = ()) -> RunRecord:
+    config = composed(f"model={model}", *overrides)
+    quantized = config.method.name != "none"
+    stages = [
+        StageRecord(
+            "bench", "recipe" if quantized else "baseline", "key", False, 1.0, "", {}, result
+        )
+    ]
+    if quantized:
+        stages.append(StageRecord("quantize", "recipe", "made", False, 1.0, "", {}, {}))
+    return RunRecord(
+        sweep="s", run=f"000-{model}", label="x", model=model, engine=config.engine.name,
+        status=Status.ok, reason=None, started="2026-01-01T00:00:00+00:00", seconds=1.0,
+        overrides=[], config=to_json(config), stages=stages, host=HOST,
+    )  # fmt: skip
+
+
+def law(case: Case) -> float:
+    """A machine of 10 GB/s and 50 GFLOP/s, 0.1 ms a layer."""
+    return case.streamed_bytes / 10e9 + case.operations / 50e9 + 1e-4 * case.layers
+
+
+@pytest.fixture(scope="module")
+def records() -> list[RunRecord]:
+    found = []
+    for model in MODELS:
+        (one, four) = cases_of(record(model, bench([1.0, 1.0]), ("method=none",)))
+        found.append(record(model, bench([law(one), law(four)]), ("method=none",)))
+    return found
+
+
+@pytest.fixture
+def measured(store: Path) -> Path:
+    place = store / "objects" / "hardware" / "abc"
+    place.mkdir(parents=True)
+    result = {
+        "device": "cpu",
+        "bandwidth_bytes_per_second": 10e9,
+        "peak_teraflops": {"fp32": 0.05, "bf16": 0.01, "int8": 0.2},
+    }
+    (place / "result.json").write_text(json.dumps({"result": result}))
+    return store
+
+
+def test_a_case_is_what_was_measured_and_what_it_took(records: list[RunRecord]) -> None:
+    one, four = cases_of(records[0])
+    assert (one.batch, four.batch) == (1, 4)
+    assert one.held.label == "fp32"
+    # 134.5 M parameters in 4 bytes but for the norms, and 64 tokens of 23040 x 2 bytes of cache.
+    assert one.streamed_bytes == pytest.approx(4 * 134.48e6 + 64 * 46080, rel=1e-3)
+    assert four.streamed_bytes - one.streamed_bytes == pytest.approx(3 * 64 * 46080)
+    assert one.bandwidth_bytes_per_second == pytest.approx(10e9)
+
+
+def test_factors_are_found_again(records: list[RunRecord]) -> None:
+    factors = fit(stored_cases(records))
+    assert factors is not None
+    assert factors.seconds_per_byte == pytest.approx(1 / 10e9, rel=0.01)
+    assert factors.seconds_per_operation == pytest.approx(1 / 50e9, rel=0.02)
+    assert factors.seconds_per_layer == pytest.approx(1e-4, rel=0.05)
+    assert factors.spread < 0.01
+
+
+def test_no_factor_is_negative(records: list[RunRecord]) -> None:
+    """Batches that take no longer than one sequence have no time for arithmetic, not less."""
+    cases = [
+        replace(c, measured_seconds=c.streamed_bytes / 10e9 / c.batch**0.2)
+        for c in stored_cases(records)
+    ]
+    factors = fit(cases)
+    assert factors is not None
+    assert (
+        min(factors.seconds_per_byte, factors.seconds_per_operation, factors.seconds_per_layer) >= 0
+    )
+    assert fit(cases[:2]) is None
+
+
+def test_no_case_predicts_itself(records: list[RunRecord], measured: Path) -> None:
+    """Every time of one model is made wrong: its own prediction does not follow."""
+    cases = stored_cases(records)
+    sane = {c.case.model: c for c in comparisons(records, records, measured)}
+    errors = [c.calibrated_error for c in sane.values()]
+    assert errors and all(error is not None and abs(error) < 0.02 for error in errors)
+    wrong = record(MODELS[0], bench([9.0, 9.0]), ("method=none",))
+    found = comparisons([wrong], [wrong, *records[1:]], measured)
+    assert [c.calibrated for c in found] == pytest.approx([law(c) for c in cases[:2]], rel=0.02)
+    assert found[0].calibrated_on == 6
+    assert found[0].calibrated_error == pytest.approx(law(cases[0]) / 9 - 1, rel=0.02)
+
+
+def test_other_formats_and_machines_calibrate_nothing(
+    records: list[RunRecord], measured: Path
+) -> None:
+    elsewhere = [replace(r, host={**HOST, "usable_cores": 64}) for r in records[1:]]
+    packed = record(MODELS[0], bench([0.1, 0.2]), ("method=bnb_4bit",))
+    for one, others in ((records[0], elsewhere), (packed, records[1:])):
+        assert {c.calibrated for c in comparisons([one], others, measured)} == {None}
+
+
+def test_the_uncalibrated_prediction_is_published_efficiency_of_measured_limits(
+    records: list[RunRecord], measured: Path
+) -> None:
+    one, _ = comparisons(records[:1], [], measured)
+    assert one.uncalibrated == pytest.approx(one.case.streamed_bytes / (10e9 * 0.71))
+
+
+def test_errors_are_summed_up_by_engine(
+    records: list[RunRecord], measured: Path, tmp_path: Path
+) -> None:
+    found = comparisons(records, records, measured)
+    (accuracy,) = accuracies(found)
+    assert (accuracy.engine, accuracy.cases, accuracy.calibrated_cases) == ("hf", 8, 8)
+    assert accuracy.calibrated is not None and accuracy.calibrated < 0.02
+    assert accuracy.uncalibrated is not None and accuracy.uncalibrated > 0.1
+    write_comparisons(found, [tmp_path])
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 9
+
+
+@pytest.mark.parametrize(
+    ("stored", "engine", "dtype", "held"),
+    [
+        ("w4a16-g64", "hf", "float32", "fp32"),
+        ("w4a16-g64", "hf", "auto", "bf16"),
+        ("w4a16-g64", "vllm", "auto", "w4a16-g64"),
+        ("nf4", "hf", "float32", "nf4"),
+        ("q4_k_m", "hf", "float32", "fp32"),
+        ("q4_k_m", "llama_cpp", "float32", "q4_k_m"),
+        ("bf16", "llama_cpp", "float32", "fp16"),
+        ("bf16", "hf", "float32", "fp32"),
+    ],
+)
+def test_what_engines_make_of_a_format(stored: str, engine: str, dtype: str, held: str) -> None:
+    assert held_as(find_format(stored), engine, dtype).label == held
+
+
+def test_packed_layers_leave_the_head_dense() -> None:
+    assert held_as(find_format("nf4"), "hf", "float32").head_bits == 32
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        ("method=gptq", "w4a16-g64"),
+        ("method=rtn method.sym=false bits=w8a16", "w8a16-g64-asym"),
+        ("method=gguf method.quant_type=Q4_0", "q4_0"),
+        ("method=bnb_4bit method.double_quant=true", "nf4-dq"),
+        ("method=llm_int8", "llm_int8"),
+        ("method=mxfp4", "mxfp4"),
+    ],
+)
+def test_a_runs_recipe_is_a_format_of_plans(overrides: str, label: str) -> None:
+    fmt = recipe_format(to_json(composed(*overrides.split())))
+    assert fmt is not None and fmt.label == label
+
+
+def test_the_machine_at_hand_is_a_device_once_measured(
+    measured: Path, cpu: Any, records: list[RunRecord], tmp_path: Path
+) -> None:
+    assert local_device(cpu, "cpu", tmp_path / "empty") is None
+    local = local_device(cpu, "cpu", measured)
+    assert local is not None
+    assert local.memory_bandwidth_gigabytes_per_second == 10
+    assert set(local.peak_teraflops) == {"fp32", "int8"}, "bf16 is emulated"
+    here = LocalEngine("a CPU, 2 cores", "hf", "cpu", "float32", 30, stored_cases(records))
+    fitted = here.efficiency(find_format("fp32"), local)
+    assert fitted.source == "calibrated: 8 cases of hf here"
+    assert fitted.bandwidth == pytest.approx(1.0, rel=0.02)
+    assert fitted.overhead_seconds == pytest.approx(30e-4, rel=0.05)
+    assert here.held(find_format("w4a16-g64"), local).label == "fp32"
+    other = Hardware(name="h100_sxm", kind="cuda")
+    assert here.efficiency(find_format("bf16"), other).source.startswith("prior")
+    assert here.held(find_format("w4a16-g64"), other).label == "w4a16-g64"
+
+
+def test_quality_in_the_store_is_found_by_format() -> None:
+    run = record("smollm2_135m", bench([1.0, 1.0]), ("method=gptq",))
+    ratio = {"estimate": 1.2, "low": 1.1, "high": 1.3}
+    evaluation = {"change": {"ratio": ratio}}
+    run.stages.append(StageRecord("eval", "recipe", "k", False, 1.0, "", {}, evaluation))
+    assert measured_quality([run], "smollm2_135m")["w4a16-g64"].ratio == 1.2
+    assert measured_quality([run], "another") == {}
+
+
+def test_a_checkpoint_older_than_its_models_weights_is_named(store: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    weights = base / "model.safetensors"
+    weights.write_bytes(b"")
+    made = record("local", bench([1.0, 1.0]), (f"model.path={base}", "method=gptq"))
+    write_record(store / "runs", made)
+    checkpoint = store / "objects" / "quantize" / "made" / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    config = compose_config(["model=local", f"model.path={checkpoint}", "stages=[eval]"])
+    os.utime(weights, (0, 0))
+    assert stale_calibration(config) is None
+    os.utime(weights)
+    said = stale_calibration(config)
+    assert said is not None and "the checkpoint is of an older model" in said
+
+
+def test_factors_add_up() -> None:
+    assert Factors(1.0, 2.0, 3.0, 9, 0.0).seconds(10, 100, 1000) == 10 + 200 + 3000
