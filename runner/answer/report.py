@@ -61,14 +61,15 @@ def report(
     mark_best_tradeoffs(rows)
     subject = Subject(sweep, records, rows)
     folders = [folder for folder in (runs / sweep, copies) if folder is not None]
-    html = build_page(subject, runs.parent / "cache") if page else None
+    # A sweep of plans alone has no measurements to draw.
+    html = build_page(subject, runs.parent / "cache") if page and rows else None
     for folder in folders:
         write_json_atomically(folder / "answer.json", {"sweep": sweep, "rows": to_json(rows)})
         write_text_atomically(folder / "answer.csv", _csv(rows))
         write_text_atomically(folder / "answer.md", markdown(rows))
         if html is not None:
             write_text_atomically(folder / "report.html", html)
-        if figures:
+        if figures and rows:
             write_figures(subject.row_dicts(), folder / "figures")
     write_plans(records, folders)
     _print(rows, records, runs / sweep, folders)
