@@ -72,7 +72,7 @@ def cases_of(record: RunRecord) -> Iterator[Case]:
         number_bytes = kv_number_bytes(record.engine, bench["dtype"])
         for batch in bench["batches"]:
             size = batch["batch_size"]
-            streamed, operations = decode_work(shape, held, Step(size, context, number_bytes))
+            work = decode_work(shape, held, Step(size, context, number_bytes))
             latency = batch["inter_token_latency_seconds"]
             yield Case(
                 machine=machine_key(record.host, bench["device"]),
@@ -85,8 +85,8 @@ def cases_of(record: RunRecord) -> Iterator[Case]:
                 recipe=record.label if quantized else "unquantized",
                 batch=size,
                 context=context,
-                streamed_bytes=streamed,
-                operations=operations,
+                streamed_bytes=work.streamed_bytes,
+                operations=work.operations,
                 bandwidth_bytes_per_second=_bandwidth(bench, batch, latency["mean"]),
                 measured_seconds=latency["p50"],
             )

@@ -19,6 +19,8 @@ class Efficiency:
     overhead_seconds: float = 0.0
     """A step's time that is neither memory nor arithmetic."""
     source: str = ""
+    cache_bandwidth: float = 0.71
+    """Fraction of the bandwidth at which the KV cache is read: in 16 bits, whatever the weights."""
     overlaps: bool = True
     """Memory and arithmetic go on at once, as the roofline has it; else their times add up."""
 

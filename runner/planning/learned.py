@@ -46,6 +46,7 @@ class LocalEngine:
         peak = device.peak_teraflops[arithmetic] * 1e12 if arithmetic else 0.0
         return Efficiency(
             bandwidth=_part(factors.seconds_per_byte, bandwidth),
+            cache_bandwidth=_part(factors.seconds_per_byte, bandwidth),
             compute=_part(factors.seconds_per_operation, peak),
             spread=max(_LEAST_SPREAD, 2 * factors.spread),
             overhead_seconds=factors.seconds_per_layer * self.layers,

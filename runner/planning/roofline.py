@@ -1,6 +1,7 @@
 """Times from bytes, operations and a device's limits (roofline, Williams et al. 2009)."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from runner.config.hardware import Hardware
 from runner.planning.efficiency import Efficiency
@@ -93,8 +94,7 @@ class Roofline:
 
     def decode(self, batch: float, context: int, case: str = "expected") -> StepTime:
         """Time of one decode step for the whole batch."""
-        streamed, operations = self.decode_work(batch, context)
-        return self._time(streamed, operations, batch, case)
+        return self._time(self.decode_work(batch, context), batch, case)
 
     def prefill(self, prompt: int, case: str = "expected") -> StepTime:
         """Time to go through one prompt.
@@ -106,11 +106,12 @@ class Roofline:
         attention = shape.attention_flops_per_pair * prompt * shape.cached_tokens(prompt) / 2
         head = 2 * shape.embedding_weights
         operations = (shape.flops_per_token - head) * prompt + head + attention
-        streamed = self.fmt.streamed_bytes(shape, prompt)
-        return self._time(streamed / self.devices, operations / self.devices, prompt, case)
+        weights = self.fmt.streamed_bytes(shape, prompt)
+        work = Work(weights / self.devices, 0.0, operations / self.devices)
+        return self._time(work, prompt, case)
 
-    def decode_work(self, batch: float, context: int) -> tuple[float, float]:
-        """Bytes and operations of one device in a decode step, see ``decode_work``."""
+    def decode_work(self, batch: float, context: int) -> "Work":
+        """What one device has to do in a decode step, see the function of that name."""
         return decode_work(
             self.shape,
             self.fmt,
@@ -119,9 +120,11 @@ class Roofline:
 
     def bound(self, batch: float, context: int) -> float:
         """Seconds of a decode step at the device's full limits: nothing is faster."""
-        streamed, operations = self.decode_work(batch, context)
-        limits = self.limits
-        return max(streamed / limits.bytes_per_second, operations / limits.operations_per_second)
+        work, limits = self.decode_work(batch, context), self.limits
+        return max(
+            work.streamed_bytes / limits.bytes_per_second,
+            work.operations / limits.operations_per_second,
+        )
 
     def crossover_batch(self, context: int) -> float | None:
         """Batch at which a decode step turns from memory- to compute-bound; ``None``: at none.
@@ -129,12 +132,12 @@ class Roofline:
         Both grow with the batch. Where a sequence's KV cache takes longer to read than its
         arithmetic to do, memory stays the limit. Of a mixture of experts all are taken as read.
         """
+        limits, efficiency, one = self.limits, self.efficiency, self.decode_work(1, context)
         weights = self.fmt.streamed_bytes(self.shape, 1e9) / self.devices
-        rate = self.limits.bytes_per_second * self.efficiency.bandwidth
-        cache = self.shape.kv_bytes(context, self.kv_number_bytes, self.devices) / rate
-        _, operations = self.decode_work(1, context)
-        compute = operations / (self.limits.operations_per_second * self.efficiency.compute)
-        return None if compute <= cache else weights / rate / (compute - cache)
+        weights /= limits.bytes_per_second * efficiency.bandwidth
+        cache = one.cache_bytes / (limits.bytes_per_second * efficiency.cache_bandwidth)
+        compute = one.operations / (limits.operations_per_second * efficiency.compute)
+        return None if compute <= cache else weights / (compute - cache)
 
     def all_reduce_seconds(self, tokens: float, case: str = "expected") -> float:
         """Two all-reduces a layer: 2·L·(a + 2·(n-1)/n·tokens·hidden·bytes/bandwidth)."""
@@ -148,14 +151,20 @@ class Roofline:
             latency *= _THROUGH_THE_HOST
         return 2 * self.shape.layers * (latency + (moved / link if link else 0.0))
 
-    def _time(self, streamed: float, operations: float, tokens: float, case: str) -> StepTime:
+    def _time(self, work: "Work", tokens: float, case: str) -> StepTime:
         limits, efficiency = self.limits, self.efficiency
         scale = 1.0
         if case != "expected":
             scale = 1 + efficiency.spread if case == "high" else 1 / (1 + efficiency.spread)
         return StepTime(
-            memory=streamed / (limits.bytes_per_second * efficiency.bandwidth) * scale,
-            compute=operations / (limits.operations_per_second * efficiency.compute) * scale,
+            # Kernels of attention read the cache, whatever those of the weights can do.
+            memory=scale
+            / limits.bytes_per_second
+            * (
+                work.weight_bytes / efficiency.bandwidth
+                + work.cache_bytes / efficiency.cache_bandwidth
+            ),
+            compute=work.operations / (limits.operations_per_second * efficiency.compute) * scale,
             communication=self.all_reduce_seconds(tokens, case),
             overhead=efficiency.overhead_seconds * scale,
             overlaps=efficiency.overlaps,
@@ -172,8 +181,21 @@ class Step:
     devices: int = 1
 
 
-def decode_work(shape: Shape, fmt: Format, step: Step) -> tuple[float, float]:
-    """Bytes and operations on each device for one token of each of a batch's sequences.
+class Work(NamedTuple):
+    """What one device has to do in one forward pass."""
+
+    weight_bytes: float
+    cache_bytes: float
+    operations: float
+
+    @property
+    def streamed_bytes(self) -> float:
+        """Everything that comes from memory."""
+        return self.weight_bytes + self.cache_bytes
+
+
+def decode_work(shape: Shape, fmt: Format, step: Step) -> Work:
+    """Work of each device for one token of each of a batch's sequences.
 
     Pope et al. 2022 (arXiv 2211.05102): weights once, every sequence's KV cache once;
     2 operations a weight and 4 a head's number and earlier token.
@@ -181,7 +203,8 @@ def decode_work(shape: Shape, fmt: Format, step: Step) -> tuple[float, float]:
     weights = fmt.streamed_bytes(shape, step.batch) / step.devices
     cache = step.batch * shape.kv_bytes(step.context, step.kv_number_bytes, step.devices)
     attention = shape.attention_flops_per_pair * shape.cached_tokens(step.context)
-    return weights + cache, step.batch * (shape.flops_per_token + attention) / step.devices
+    operations = step.batch * (shape.flops_per_token + attention) / step.devices
+    return Work(weights, cache, operations)
 
 
 def weights_crossover_batch(bits_per_weight: float, limits: Limits) -> float:

@@ -34,7 +34,7 @@ LLAMA_70B = Architecture(
     vocab=128256, context=131072, tied_embeddings=False, parameters=70553706496,
 )  # fmt: skip
 
-FULL = Efficiency(1.0, 1.0, 0.0)
+FULL = Efficiency(1.0, 1.0, 0.0, cache_bandwidth=1.0)
 
 
 def test_parameters_are_counted() -> None:
@@ -235,13 +235,12 @@ def test_time_is_a_maximum_not_a_product() -> None:
 def test_a_decode_step_by_hand() -> None:
     """Two sequences of 5 tokens: weights once, caches twice; 4 operations a cached number pair."""
     shape, fmt = Shape(SMALL), find_format("bf16")
-    streamed, operations = decode_work(shape, fmt, Step(2, 5))
-    assert streamed == (1152 + 80) * 2 + 2 * 160
-    assert operations == 2 * (2 * 1232 + 4 * 4 * 2 * 2 * 5)
+    work = decode_work(shape, fmt, Step(2, 5))
+    assert work == ((1152 + 80) * 2, 2 * 160, 2 * (2 * 1232 + 4 * 4 * 2 * 2 * 5))
     limits = Limits(1000.0, 10000.0, "bf16", None)
-    step = Roofline(shape, fmt, limits, Efficiency(0.5, 0.5, 0.0)).decode(2, 5)
-    assert step.memory == pytest.approx(streamed / 500)
-    assert step.compute == pytest.approx(operations / 5000)
+    step = Roofline(shape, fmt, limits, Efficiency(0.5, 0.5, 0.0, cache_bandwidth=0.8)).decode(2, 5)
+    assert step.memory == pytest.approx(work.weight_bytes / 500 + work.cache_bytes / 800)
+    assert step.compute == pytest.approx(work.operations / 5000)
     assert step.total == max(step.memory, step.compute)
 
 
