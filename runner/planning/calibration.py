@@ -9,6 +9,7 @@ from runner.planning.cases import Case
 from runner.planning.efficiency import Efficiency
 
 _LEAST_CASES = 3
+_LEAST_MODELS = 2
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,16 @@ class Factors:
 
 
 def fit(cases: Sequence[Case]) -> Factors | None:
-    """Factors with the least squared relative error; ``None`` with fewer than three cases.
+    """Factors with the least squared relative error; ``None`` where they cannot be told apart.
+
+    That takes three cases of two models: one model alone does not tell its bytes from its
+    layers.
 
     Non-negative least squares over at most three unknowns: every set of unknowns is solved
     by itself and the best solution without a negative one is taken.
     """
-    if len(cases) < _LEAST_CASES:
+    models = {case.model for case in cases}
+    if len(cases) < _LEAST_CASES or len(models) < _LEAST_MODELS:
         return None
     rows = [
         [
@@ -83,7 +88,8 @@ class Comparison:
     case: Case
     uncalibrated: float | None
     calibrated: float | None
-    """By factors of the same engine and format that were fitted without this model's cases."""
+    """By factors that were fitted without this model's cases: to the same engine and format, or
+    to the engine's other formats too where those are too few."""
     calibrated_on: int
     """Cases that those were fitted to."""
 
@@ -121,8 +127,13 @@ def compare(
 def _compare(
     case: Case, known: Sequence[Case], prior: Efficiency, operations_per_second: float | None
 ) -> Comparison:
-    others = [other for other in known if other.group == case.group and other.model != case.model]
+    elsewhere = [other for other in known if other.model != case.model]
+    others = [other for other in elsewhere if other.group == case.group]
     factors = fit(others)
+    if factors is None:
+        # Too few of this format: all that the engine did here in the same arithmetic.
+        others = [other for other in elsewhere if other.engine_group == case.engine_group]
+        factors = fit(others)
     uncalibrated = None
     if case.bandwidth_bytes_per_second and operations_per_second:
         uncalibrated = max(

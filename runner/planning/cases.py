@@ -44,6 +44,11 @@ class Case:
         """Cases that share kernels and a machine, and so efficiency factors."""
         return (self.machine, self.engine, self.device, self.held.label, self.dtype)
 
+    @property
+    def engine_group(self) -> tuple[str, str, str, str]:
+        """Cases of an engine on a machine, whatever the format."""
+        return (self.machine, self.engine, self.device, self.dtype)
+
 
 def machine_key(host: dict[str, Any], device: str) -> str:
     """What of a machine decides its speed, as a short text."""

@@ -144,13 +144,20 @@ def test_no_case_predicts_itself(records: list[RunRecord], measured: Path) -> No
     assert found[0].calibrated_error == pytest.approx(law(cases[0]) / 9 - 1, rel=0.02)
 
 
-def test_other_formats_and_machines_calibrate_nothing(
+def test_other_machines_calibrate_nothing(records: list[RunRecord], measured: Path) -> None:
+    elsewhere = [replace(r, host={**HOST, "usable_cores": 64}) for r in records[1:]]
+    assert {c.calibrated for c in comparisons(records[:1], elsewhere, measured)} == {None}
+    # One model's batches cannot tell bytes from layers.
+    assert {c.calibrated for c in comparisons(records[:1], records[:2], measured)} == {None}
+
+
+def test_a_format_without_runs_borrows_its_engines(
     records: list[RunRecord], measured: Path
 ) -> None:
-    elsewhere = [replace(r, host={**HOST, "usable_cores": 64}) for r in records[1:]]
     packed = record(MODELS[0], bench([0.1, 0.2]), ("method=bnb_4bit",))
-    for one, others in ((records[0], elsewhere), (packed, records[1:])):
-        assert {c.calibrated for c in comparisons([one], others, measured)} == {None}
+    one, _ = comparisons([packed], records[1:], measured)
+    assert one.calibrated_on == 6
+    assert one.calibrated == pytest.approx(law(one.case), rel=0.02)
 
 
 def test_the_uncalibrated_prediction_is_published_efficiency_of_measured_limits(
