@@ -8,6 +8,7 @@ from runner.serialise import from_json
 from runner.stages.bench import BenchResult
 from runner.stages.eval import EvalResult
 from runner.stages.quantize import QuantizeResult
+from runner.stages.tasks import TasksResult
 from runner.store.records import RunRecord, Status
 
 T = TypeVar("T")
@@ -21,8 +22,11 @@ class RunResult:
     quantize: QuantizeResult | None
     eval: EvalResult | None
     """The recipe's quality; the unquantized model's when that is what the run looked at."""
+    tasks: TasksResult | None
+    """The recipe's scores; the unquantized model's when that is what the run looked at."""
     bench: BenchResult | None
     baseline_eval: EvalResult | None
+    baseline_tasks: TasksResult | None
     baseline_bench: BenchResult | None
     plan: PlanResult | None
 
@@ -45,13 +49,16 @@ class RunResult:
             return None if content is None else from_json(kind, content)
 
         baseline_eval = read(EvalResult, "eval", "baseline")
+        baseline_tasks = read(TasksResult, "tasks", "baseline")
         baseline_bench = read(BenchResult, "bench", "baseline")
         return cls(
             record=record,
             quantize=read(QuantizeResult, "quantize", "recipe"),
             eval=read(EvalResult, "eval", "recipe") or baseline_eval,
+            tasks=read(TasksResult, "tasks", "recipe") or baseline_tasks,
             bench=read(BenchResult, "bench", "recipe") or baseline_bench,
             baseline_eval=baseline_eval,
+            baseline_tasks=baseline_tasks,
             baseline_bench=baseline_bench,
             plan=read(PlanResult, "plan", "recipe"),
         )

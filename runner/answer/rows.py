@@ -35,6 +35,12 @@ class Row:
     kl_divergence_metric: str | None = None
     top_1_agreement: float | None = None
     """Fraction of tokens where both find the same token the most likely."""
+    tasks: int | None = None
+    """How many tasks there is a share of right answers of."""
+    task_accuracy: float | None = None
+    """Mean of those shares."""
+    task_recovery_percent: float | None = None
+    """Of the unquantized model's mean."""
     batch_size: int | None = None
     decode_tokens_per_second: float | None = None
     decode_tokens_per_second_sd: float | None = None
@@ -97,12 +103,18 @@ def _fill(row: Row, other: Row) -> None:
 
 
 def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
-    quantize, eval_, bench = (record.stage(s, subject) for s in ("quantize", "eval", "bench"))
+    quantize, eval_, tasks, bench = (
+        record.stage(s, subject) for s in ("quantize", "eval", "tasks", "bench")
+    )
     if quantize is not None:
         row.bits_per_weight = quantize["bits_per_weight"]
         row.checkpoint_bytes = quantize["checkpoint_bytes"]
     if eval_ is not None:
         _add_quality(row, eval_)
+    if tasks is not None and tasks["overall"] is not None:
+        row.tasks = tasks["overall"]["tasks"]
+        row.task_accuracy = tasks["overall"]["mean"]
+        row.task_recovery_percent = tasks["overall"]["recovery_percent"]
     if bench is not None:
         _add_speed(row, bench, record.stage("bench", "baseline"))
         row.checkpoint_bytes = bench["checkpoint_bytes"]

@@ -65,6 +65,7 @@ def _narrowed(column: _Column) -> _Column:
 def _columns(rows: list[Row]) -> list[_Column]:
     protocol = next((row.perplexity_protocol for row in rows if row.perplexity_protocol), None)
     batch = next((row.batch_size for row in rows if row.batch_size), None)
+    tasks = next((row.tasks for row in rows if row.tasks), None)
     found = [
         _Column("star", "", ["★" if row.best_tradeoff else "" for row in rows], True),
         _Column("recipe", "recipe", [row.recipe for row in rows], True),
@@ -86,6 +87,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column("interval", "change\n\\[95% interval]", [_change(row) for row in rows]),
         _Column("kl", "KL div.\nnats", [_divergence(row) for row in rows]),
         _Column("top_1", "same\ntop-1", [_number(r.top_1_agreement, "{:.1f}%", 100) for r in rows]),
+        _Column("tasks", f"accuracy\n{tasks} tasks", [_accuracy(row) for row in rows]),
         _Column("speed", f"decode tok/s\nbatch {batch or _ABSENT}", [_speed(row) for row in rows]),
         _Column(
             "memory",
@@ -96,6 +98,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
     unsaid = {"engine"} if len({row.engine for row in rows}) < 2 else set()
     if all(row.kl_divergence is None for row in rows):
         unsaid |= {"kl", "top_1"}
+    if tasks is None:
+        unsaid.add("tasks")
     return [column for column in found if column.key not in unsaid]
 
 
@@ -138,6 +142,13 @@ def _change(row: Row) -> str:
 
 def _divergence(row: Row) -> str:
     return _number(row.kl_divergence, "{:.4f}" if (row.kl_divergence or 0) < 1 else "{:.2f}")
+
+
+def _accuracy(row: Row) -> str:
+    if row.task_accuracy is None:
+        return _ABSENT
+    recovery = row.task_recovery_percent
+    return f"{row.task_accuracy:.3f}" + ("" if recovery is None else f" ({recovery:.1f}%)")
 
 
 def _speed(row: Row) -> str:

@@ -18,6 +18,7 @@ from runner.config.hardware import Hardware
 from runner.config.method import Method
 from runner.config.model import Model
 from runner.config.plan import Plan
+from runner.config.tasks import Tasks
 from runner.config.tracker import Tracker
 
 
@@ -26,6 +27,7 @@ class StageName(Enum):
 
     quantize = "quantize"
     eval = "eval"
+    tasks = "tasks"
     bench = "bench"
     plan = "plan"
     report = "report"
@@ -54,6 +56,7 @@ class Config:
     hardware: Hardware = field(default_factory=Hardware)
     environment: dict[str, Environment] = field(default_factory=dict)
     eval: Eval = field(default_factory=Eval)
+    tasks: Tasks = field(default_factory=Tasks)
     bench: Bench = field(default_factory=Bench)
     plan: Plan = field(default_factory=Plan)
     tracker: Tracker = field(default_factory=Tracker)

@@ -109,6 +109,10 @@ class EngineImplementation(Protocol):
     def dense_format(self) -> str:
         """Format in which it wants unquantized models: ``float``, or ``gguf``."""
 
+    @property
+    def harness_model(self) -> str | None:
+        """Which model of lm-evaluation-harness asks its checkpoints: ``hf``, ``vllm`` or none."""
+
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """Why it cannot load such a checkpoint; ``None`` when it can. Imports nothing heavy."""
 

@@ -26,6 +26,7 @@ class HfEngine:
     config = Engine
     packages = ("transformers", "torch", "compressed-tensors", "bitsandbytes", "gguf")
     dense_format = "float"
+    harness_model = "hf"
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """Every format that the runner makes can be read."""

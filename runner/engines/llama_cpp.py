@@ -42,6 +42,8 @@ class LlamaCppEngine:
     config = LlamaCpp
     packages = ("llama-cpp-python", "gguf")
     dense_format = "gguf"
+    # The harness reaches llama.cpp through a server only, which tells too few probabilities.
+    harness_model = None
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """It reads nothing but GGUF files."""

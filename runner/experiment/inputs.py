@@ -62,7 +62,7 @@ class Inputs:
         if text.kind is TextKind.standard_library:
             versions = {"python": platform.python_version()}
         if text.kind is TextKind.file and text.path:
-            versions = {"file": _file_state(Path(text.path))}
+            versions = {"file": file_state(Path(text.path))}
         task = self.task("text", TextRequest(text), self.environment(TRANSFORMERS))
         return self.session.obtain(
             Work(f"text {text.name}", task, {"text": to_json(text), **versions})
@@ -128,7 +128,8 @@ def _format(directory: Path) -> str:
     return name
 
 
-def _file_state(path: Path) -> list[Any]:
+def file_state(path: Path) -> list[Any]:
+    """Names, sizes and times of a file or of all files in a folder, for a key."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     return [[str(file), *_size_and_time(file)] for file in files if file.is_file()]
 

@@ -18,6 +18,7 @@ from runner.experiment.steps.bench import bandwidth_bytes_per_second, bench
 from runner.experiment.steps.checkpoint import checkpoint
 from runner.experiment.steps.evaluate import evaluate, require_tokens
 from runner.experiment.steps.plan import plan
+from runner.experiment.steps.tasks import ask, prepare
 from runner.experiment.subject import Subject
 from runner.legality.check import check
 from runner.legality.verdict import Severity
@@ -125,6 +126,8 @@ def _go_through_stages(
 ) -> None:
     if StageName.eval in config.stages:
         require_tokens(inputs, model)
+    asked = StageName.tasks in config.stages and config.tasks.names
+    questions = prepare(inputs) if asked else None
     subject = model
     if StageName.quantize in config.stages:
         subject, made = checkpoint(inputs, model)
@@ -139,6 +142,12 @@ def _go_through_stages(
             keep(StageName.eval, "baseline", baseline)
         if baseline is None or quantized_here:
             keep(StageName.eval, "recipe", evaluate(inputs, subject, model, baseline))
+    if questions is not None:
+        answered = ask(inputs, questions, model, model, None) if has_baseline else None
+        if answered is not None:
+            keep(StageName.tasks, "baseline", answered)
+        if answered is None or quantized_here:
+            keep(StageName.tasks, "recipe", ask(inputs, questions, subject, model, answered))
     if StageName.bench in config.stages:
         bandwidth = bandwidth_bytes_per_second(inputs)
         if quantized_here and config.bench.baseline:

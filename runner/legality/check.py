@@ -7,6 +7,7 @@ from runner.legality.habits import check_habits
 from runner.legality.plan import check_plan
 from runner.legality.recipe import check_recipe
 from runner.legality.stages import check_stages
+from runner.legality.tasks import check_tasks
 from runner.legality.verdict import Severity, Verdict
 
 
@@ -15,6 +16,7 @@ def check(config: Config, facts: Facts) -> list[Verdict]:
     verdicts = [
         *check_stages(config, facts),
         *check_evaluation(config, facts),
+        *check_tasks(config, facts),
         *check_recipe(config, facts),
         *check_habits(config, facts),
         *check_plan(config, facts),

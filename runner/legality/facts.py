@@ -19,6 +19,8 @@ class Facts:
     """``cpu`` or ``cuda``: what ``engine.device`` resolves to."""
     chosen: frozenset[str]
     """Config groups named on the command line or by the sweep."""
+    known_tasks: frozenset[str] | None
+    """Names of the harness's tasks; ``None`` when none is asked for, or nothing is installed."""
     load_bytes_per_parameter: float
     """What a parameter occupies while the unquantized model is loaded."""
     stale_calibration: str | None = None

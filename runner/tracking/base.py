@@ -86,6 +86,26 @@ def _divergence(found: Divergence) -> dict[str, Any]:
     return metrics
 
 
+def _tasks(result: dict[str, Any]) -> dict[str, Any]:
+    metrics: dict[str, Any] = {}
+    for task in result["tasks"]:
+        for score in task["scores"]:
+            metric, filter_ = score["metric"], score["filter"]
+            name = metric if filter_ == "none" else f"{metric}_{filter_}"
+            found = {"": score["value"], "_stderr": score["standard_error"]}
+            if change := score["change"]:
+                found["_delta"] = change["delta"]
+                found["_recovery_percent"] = change["recovery_percent"]
+                found["_answers_changed"] = change["answers_changed"]
+                if change["mcnemar"]:
+                    found["_mcnemar_p"] = change["mcnemar"]["p_value"]
+            metrics |= {f"{name}{end}/{task['task']}": value for end, value in found.items()}
+    if overall := result["overall"]:
+        metrics["tasks/mean_accuracy"] = overall["mean"]
+        metrics["tasks/recovery_percent"] = overall["recovery_percent"]
+    return metrics
+
+
 def _bench(result: dict[str, Any]) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         f"bench/{name}": result[name]
@@ -124,4 +144,10 @@ def _plan(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_METRICS = {"quantize": _quantize, "eval": _eval, "bench": _bench, "plan": _plan}
+_METRICS = {
+    "quantize": _quantize,
+    "eval": _eval,
+    "tasks": _tasks,
+    "bench": _bench,
+    "plan": _plan,
+}

@@ -35,6 +35,8 @@ MANDATORY = {
     "model/hub": ["model.hub_id=owner/name"],
     "calibration/local": ["calibration.text.path=somewhere"],
     "text/local": ["calibration.text.path=somewhere"],
+    "task/local": ["tasks.own.it.items.path=somewhere"],
+    "tasks/local": ["tasks.own.local.items.path=somewhere"],
 }
 """What an option cannot be composed without."""
 
@@ -47,20 +49,22 @@ SWEEPS = sorted(path.stem for path in sweeps_dir().glob("*.yaml"))
 def test_every_group_of_the_schema_has_options() -> None:
     groups = {option.split("/")[0] for option in OPTIONS}
     plain = {"stages", "force", "sweep", "store", "compare"}
-    assert set(Config.__dataclass_fields__) - plain == groups - {"text"}
+    assert set(Config.__dataclass_fields__) - plain == groups - {"text", "task"}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes(option: str, composed: Compose) -> None:
     group, name = option.split("/")
-    # A text is no group of its own: it fills a place in calibration or eval.
-    place = "text@calibration.text" if group == "text" else group
+    # A text is no group of its own: it fills a place in calibration or eval; so does a task.
+    place = {"text": "text@calibration.text", "task": "+task@tasks.own.it"}.get(group, group)
     config = composed(f"{place}={name}", *MANDATORY.get(option, []))
     assert isinstance(config, Config)
     if group == "text":
         assert isinstance(config.calibration, Calibration)
         assert config.calibration.text is not None
         assert config.calibration.text.name == name
+    elif group == "task":
+        assert config.tasks.own["it"].name == name
     elif group == "bits":
         assert config.bits.label == name
     elif group == "group_size":
@@ -238,7 +242,7 @@ def test_the_evaluation_text_is_chosen_like_any_option(composed: Compose) -> Non
         ("eval.windows=lots", "eval.windows=lots: value 'lots' of type 'str'"),
         ("method.sym=perhaps", "not a valid bool"),
         ("engine.device=gpu", "expected one of [auto, cpu, cuda]"),
-        ("stages=[nonsense]", "expected one of [quantize, eval, bench, "),
+        ("stages=[nonsense]", "expected one of [quantize, eval, "),
         ("eval.text=bible", "text@eval.text=OPTION"),
         ("+method.fooo=1", "there is no method.fooo"),
         ("+foo=1", "there is no foo"),

@@ -1,0 +1,86 @@
+"""Tasks of lm-evaluation-harness, and tasks of our own on data from packages."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Optional
+
+from omegaconf import MISSING
+
+
+class ItemsMaker(Enum):
+    """How the items of a task are made."""
+
+    facts = "facts"
+    """Capitals, cities' states and nationalities out of word analogies (questions-words.txt)."""
+    next_sentence = "next_sentence"
+    """The sentence that follows in a paragraph of a Wikipedia dump, among sentences of others."""
+    last_word = "last_word"
+    """The last word of a passage of a Wikipedia dump in which it occurred before (LAMBADA form)."""
+    definition = "definition"
+    """The noun that a gloss of WordNet defines, among nouns of the same field."""
+    kind_of = "kind_of"
+    """What WordNet says a noun is a kind of, among what other nouns are a kind of."""
+    addition = "addition"
+    """Sums of two numbers of two digits, among near misses; generated."""
+    jsonl = "jsonl"
+    """Items as they stand, one JSON object a line."""
+
+
+@dataclass
+class Items:
+    """Where the items of a task come from; the same settings give the same items."""
+
+    maker: ItemsMaker = MISSING
+    package: Optional[str] = None
+    version: Optional[str] = None
+    members: list[str] = field(default_factory=list)
+    """Files of the package: one, or several of a source archive."""
+    sha256: Optional[str] = None
+    """Checksum of the member; of the whole source archive where there are several members."""
+    path: Optional[str] = None
+    """A file of your own instead of a package's."""
+    count: int = 1000
+    """Items at most, in a seeded order."""
+    examples: int = 16
+    """Further items that are kept apart for prompts with examples (``num_fewshot``)."""
+    choices: int = 4
+    """Answers to choose from, the right one included."""
+    seed: int = 0
+    licence: Optional[str] = None
+
+
+@dataclass
+class Task:
+    """A task of our own: items, and how lm-evaluation-harness asks for them."""
+
+    name: str = MISSING
+    description: str = ""
+    items: Items = field(default_factory=Items)
+    harness: dict[str, Any] = field(default_factory=dict)
+    """Keys of a task file of lm-evaluation-harness but for the name and the data set."""
+
+
+@dataclass
+class Tasks:
+    """Which tasks a checkpoint is scored on, and how they are asked."""
+
+    name: str = MISSING
+    names: list[str] = field(default_factory=list)
+    """Tasks, groups or tags of lm-evaluation-harness, of ``own`` or of ``include``."""
+    num_fewshot: Optional[int] = None
+    """Examples in a prompt, where a task does not say ``num_fewshot: 0`` itself; by default
+    what each task says."""
+    fewshot: dict[str, int] = field(default_factory=dict)
+    """The same for single tasks, by name."""
+    limit: Optional[float] = None
+    """Items of each task: that many from its start, or that share of them when below 1."""
+    apply_chat_template: bool = False
+    """Put prompts into the tokenizer's chat template."""
+    batch_size: int = 8
+    """Requests computed together; changes results in their last digits."""
+    seed: Optional[int] = None
+    """What ``lm_eval --seed`` is given: of the choice of examples above all. By default its own."""
+    include: list[str] = field(default_factory=list)
+    """Folders with task files of your own, as ``lm_eval --include_path``."""
+    own: dict[str, Task] = field(default_factory=dict)
+    """Tasks on data from packages, by name."""

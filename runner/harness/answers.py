@@ -1,0 +1,93 @@
+"""Answers of a model to requests, on disk as soon as they are known.
+
+lm-evaluation-harness has such a cache (``--use_cache``), of pickles in a database. This one is
+lines of JSON, in which floats keep all their digits, and tells how far the work is.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Answers:
+    """What a model answered, by what it was asked; kept in one file.
+
+    A killed process leaves the lines it wrote. Half a line at the end is dropped.
+    """
+
+    def __init__(self, path: Path, say: Callable[[int, int], None]) -> None:
+        """Go on with ``path`` if it exists.
+
+        Args:
+            path: Lines of JSON: what was asked (hashed) and the answer.
+            say: Told how many of how many requests have an answer.
+        """
+        self._known: dict[str, Any] = {}
+        self._say = say
+        self._done = 0
+        self._total = 0
+        if path.exists():
+            content = path.read_bytes()
+            whole = content[: content.rfind(b"\n") + 1]
+            self._known = dict(json.loads(line) for line in whole.splitlines())
+            if whole != content:
+                path.write_bytes(whole)
+        self.found = len(self._known)
+        """Answers that were there at the start."""
+        self._stream = path.open("a", encoding="utf-8")
+
+    def complete(
+        self, kind: str, requests: Sequence[Any], compute: Callable[[list[Any]], list[Any]]
+    ) -> list[Any]:
+        """Answers to all requests; only those not known are computed.
+
+        Args:
+            kind: Name of the model's method.
+            requests: What lm-evaluation-harness asks; ``args`` of each says it all.
+            compute: Asks the model. It is expected to call ``add_partial`` as it goes on.
+        """
+        keys = [_key(kind, request.args) for request in requests]
+        answers = [
+            None if _drawn(kind, request.args) else self._known.get(key)
+            for key, request in zip(keys, requests, strict=True)
+        ]
+        left = [number for number, answer in enumerate(answers) if answer is None]
+        self._total, self._done = len(requests), len(requests) - len(left)
+        self._say(self._done, self._total)
+        fresh = compute([requests[number] for number in left]) if left else []
+        for number, answer in zip(left, fresh, strict=True):
+            answers[number] = answer
+            self._keep(kind, requests[number].args, answer)
+        self._say(self._total, self._total)
+        return [tuple(answer) if isinstance(answer, list) else answer for answer in answers]
+
+    def add_partial(self, kind: str, arguments: Sequence[Any], answer: Any) -> None:
+        """Keep an answer; called by the harness's models under this name."""
+        self._done += 1
+        self._say(min(self._done, self._total), self._total)
+        self._keep(kind, arguments, answer)
+
+    def _keep(self, kind: str, arguments: Sequence[Any], answer: Any) -> None:
+        key = _key(kind, arguments)
+        if key in self._known or _drawn(kind, arguments):
+            return
+        self._known[key] = answer
+        self._stream.write(json.dumps([key, answer]) + "\n")
+        # Into the kernel's hands: what is there survives this process.
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def _key(kind: str, arguments: Sequence[Any]) -> str:
+    content = json.dumps([kind, *arguments], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def _drawn(kind: str, arguments: Sequence[Any]) -> bool:
+    """Whether the answer is a draw, of which no two need be equal."""
+    return kind == "generate_until" and bool(arguments[1].get("do_sample", False))

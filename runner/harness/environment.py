@@ -1,0 +1,18 @@
+"""Where lm-evaluation-harness is installed, beside which engine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from runner.engines import find_engine
+from runner.environments.ready import ReadyEnvironment
+
+
+def harness_need(engine: str) -> str:
+    """What an environment must provide for the harness to ask a model of this engine."""
+    return f"lm_eval_{find_engine(engine).harness_model}"
+
+
+def package_folders(environment: ReadyEnvironment) -> Iterator[Path]:
+    """Folders in which an environment's packages lie, found without running it."""
+    prefix = Path(environment.python).parent.parent
+    yield from sorted(prefix.glob("lib/python3*/site-packages"))

@@ -1,0 +1,93 @@
+"""Rules on tasks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from runner.config.root import Config, StageName
+from runner.engines import engine_names, find_engine
+from runner.environments.choose import choose
+from runner.errors import UsageError
+from runner.harness.environment import harness_need
+from runner.harness.names import unknown_task
+from runner.legality.facts import Facts
+from runner.legality.verdict import Verdict, illegal
+
+
+def check_tasks(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on what is to be asked."""
+    tasks = config.tasks
+    listed = StageName.tasks in config.stages
+    if tasks.names and not listed:
+        yield illegal(
+            f"tasks={tasks.name} names tasks, but stages leaves out tasks", "add tasks to stages"
+        )
+        return
+    if not tasks.names and listed and "stages" in facts.chosen:
+        yield illegal(
+            "stages has tasks, but none is named",
+            "tasks=packaged or tasks.names=[hellaswag], or leave tasks out of stages",
+        )
+    if not tasks.names or not listed:
+        return
+    yield from _check_engine(config, facts)
+    yield from _check_numbers(config)
+    yield from _check_names(config, facts)
+
+
+def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
+    name = config.engine.name
+    if find_engine(name).harness_model is None:
+        able = [other for other in engine_names() if find_engine(other).harness_model]
+        yield illegal(
+            f"lm-evaluation-harness cannot ask engine {name} for tasks",
+            " or ".join(f"engine={other}" for other in able),
+        )
+        return
+    try:
+        choose(config.environment, harness_need(name), facts.device)
+    except UsageError as error:
+        yield illegal(str(error))
+
+
+def _check_numbers(config: Config) -> Iterator[Verdict]:
+    tasks = config.tasks
+    if tasks.limit is not None and tasks.limit <= 0:
+        yield illegal(f"tasks.limit={tasks.limit:g} leaves no item", "tasks.limit=100")
+    elif tasks.limit is not None and tasks.limit > 1 and tasks.limit != int(tasks.limit):
+        yield illegal(
+            f"tasks.limit={tasks.limit:g} is neither a number of items nor a share of them",
+            f"tasks.limit={int(tasks.limit)}",
+        )
+    if tasks.batch_size < 1:
+        yield illegal(f"tasks.batch_size={tasks.batch_size} is not positive", "tasks.batch_size=8")
+    counts = {"tasks.num_fewshot": tasks.num_fewshot}
+    counts |= {f"tasks.fewshot.{name}": count for name, count in tasks.fewshot.items()}
+    for key, count in counts.items():
+        if count is not None and count < 0:
+            yield illegal(f"{key}={count} is negative", f"{key}=0")
+    for name in tasks.names:
+        items = tasks.own[name].items if name in tasks.own else None
+        if items is not None and (items.choices < 2 or items.count < 1 or items.examples < 0):
+            yield illegal(
+                f"tasks.own.{name}.items needs two choices and one item at least",
+                f"tasks.own.{name}.items.choices=4",
+            )
+
+
+def _check_names(config: Config, facts: Facts) -> Iterator[Verdict]:
+    tasks = config.tasks
+    for folder in tasks.include:
+        if not Path(folder).expanduser().is_dir():
+            yield illegal(f"tasks.include: there is no folder {folder}")
+    for name in tasks.names:
+        if name in tasks.own:
+            path = tasks.own[name].items.path
+            if path is not None and not Path(path).expanduser().is_file():
+                yield illegal(f"tasks.own.{name}.items.path: there is no file {path}")
+        elif facts.known_tasks is not None and name not in facts.known_tasks:
+            yield illegal(unknown_task(name, {*facts.known_tasks, *tasks.own}))
+    for name in tasks.fewshot:
+        if name not in tasks.names:
+            yield illegal(
+                f"tasks.fewshot.{name}: {name} is not among tasks.names", f"~tasks.fewshot.{name}"
+            )

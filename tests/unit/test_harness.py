@@ -1,0 +1,173 @@
+"""Names of tasks, kept answers and scores: everything about the harness that needs no harness."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.errors import StageError
+from runner.harness.answers import Answers
+from runner.harness.names import task_names, unknown_task
+from runner.harness.scores import Sample, TaskScores, overall, samples_of, scores_of
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass(frozen=True)
+class Request:
+    args: tuple[Any, ...]
+
+
+def ask(answers: Answers, requests: list[Request], die_after: int | None = None) -> list[str]:
+    """What a model would compute: the length of what it is asked. Returns what it was asked."""
+    asked = []
+
+    def compute(left: list[Request]) -> list[tuple[float, bool]]:
+        found = []
+        for request in left:
+            if die_after is not None and len(asked) == die_after:
+                raise KeyboardInterrupt
+            asked.append(request.args[0])
+            found.append((len(request.args[0]) / 7, False))
+            answers.add_partial("loglikelihood", request.args, found[-1])
+        return found
+
+    try:
+        got = answers.complete("loglikelihood", requests, compute)
+        assert got == [(len(request.args[0]) / 7, False) for request in requests]
+    except KeyboardInterrupt:
+        pass
+    return asked
+
+
+REQUESTS = [Request((text, " x")) for text in ("a", "bb", "ccc", "dddd", "a")]
+
+
+def test_a_second_attempt_asks_only_what_the_first_did_not_get(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    said: list[tuple[int, int]] = []
+    assert ask(Answers(path, lambda *_: None), REQUESTS, die_after=3) == ["a", "bb", "ccc"]
+    again = Answers(path, lambda done, total: said.append((done, total)))
+    assert again.found == 3
+    assert ask(again, REQUESTS) == ["dddd"]
+    assert said[0] == (4, 5) and said[-1] == (5, 5)
+    assert ask(Answers(path, lambda *_: None), REQUESTS) == []
+
+
+def test_half_a_line_of_a_killed_process_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    ask(Answers(path, lambda *_: None), REQUESTS)
+    content = path.read_text()
+    path.write_text(content[: len(content) - 5])
+    assert ask(Answers(path, lambda *_: None), REQUESTS) == ["dddd"]
+    assert path.read_text() == content
+
+
+def test_drawn_answers_are_never_taken_for_others(tmp_path: Path) -> None:
+    requests = [Request(("say", {"do_sample": True})), Request(("say", {"do_sample": True}))]
+    answers = Answers(tmp_path / "answers.jsonl", lambda *_: None)
+    assert answers.complete("generate_until", requests, lambda left: ["one", "two"]) == [
+        "one", "two",
+    ]  # fmt: skip
+    assert (tmp_path / "answers.jsonl").read_text() == ""
+
+
+def test_the_same_text_means_another_thing_to_another_method(tmp_path: Path) -> None:
+    answers = Answers(tmp_path / "answers.jsonl", lambda *_: None)
+    one = [Request(("text",))]
+    assert answers.complete("loglikelihood_rolling", one, lambda _: [-3.25]) == [-3.25]
+    assert answers.complete("generate_until", [Request(("text", {}))], lambda _: ["b"]) == ["b"]
+
+
+def test_names_are_read_off_task_files(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "plain.yaml").write_text("task: hellaswag\ntag: [easy, common]\n")
+    (tmp_path / "one" / "_template").write_text('tag:\n  - listed\n  - "quoted"\noutput: x\n')
+    (tmp_path / "group.yaml").write_text('"group": "mmlu"\ntask:\n  - mmlu_stem\n  - task: inner\n')
+    (tmp_path / "utils.py").write_text("task: no\n")
+    found = task_names(tmp_path)
+    assert {"hellaswag", "easy", "common", "listed", "quoted", "mmlu", "mmlu_stem"} <= found
+    assert not {"no", "output", "x"} & found
+
+
+def test_a_wrong_name_is_answered_with_near_ones() -> None:
+    said = unknown_task("helaswag", ["hellaswag", "mmlu", "winogrande"])
+    assert "there is no task helaswag; did you mean hellaswag?" in said
+    assert "did you mean" not in unknown_task("zzzz", ["hellaswag"])
+
+
+def logged(doc: int, likelihoods: list[float], target: int) -> dict[str, Any]:
+    """A sample as lm-evaluation-harness logs it."""
+    right = likelihoods.index(max(likelihoods)) == target
+    return {
+        "doc_id": doc, "filter": "none", "target": target, "metrics": ["acc"], "acc": float(right),
+        "filtered_resps": [(value, False) for value in likelihoods],
+        "doc_hash": f"d{doc}", "prompt_hash": f"p{doc}",
+    }  # fmt: skip
+
+
+def found(value: float, task: str = "t", count: int = 4) -> dict[str, Any]:
+    """The rest of what it returns."""
+    return {
+        "results": {task: {"alias": task, "acc,none": value, "acc_stderr,none": 0.125}},
+        "higher_is_better": {task: {"acc": True}},
+        "n-samples": {task: {"original": 9, "effective": count}},
+        "n-shot": {task: 5},
+        "versions": {task: 1.0},
+    }
+
+
+def scored(
+    answers: list[int], before: Any = None, task: str = "t"
+) -> tuple[TaskScores, list[Sample]]:
+    """Scores of a model that gives these answers of 0, 1, 2 to items whose right answer is 0."""
+    rows = [
+        logged(doc, [-1.0 if choice == answer else -2.0 for choice in range(3)], 0)
+        for doc, answer in enumerate(answers)
+    ]
+    samples = list(samples_of(task, "multiple_choice", rows))
+    value = sum(answer == 0 for answer in answers) / len(answers)
+    return scores_of(task, found(value, task), True, samples, before), samples
+
+
+def test_samples_keep_what_was_answered_and_whether_it_is_right() -> None:
+    _, samples = scored([0, 2])
+    assert [sample["answer"] for sample in samples] == [0, 2]
+    assert samples[1]["log_likelihoods"] == [-2.0, -2.0, -1.0]
+    assert [sample["scores"] for sample in samples] == [{"acc": 1.0}, {"acc": 0.0}]
+    assert json.loads(json.dumps(samples)) == samples
+
+
+def test_a_change_counts_losses_gains_and_other_answers() -> None:
+    before = scored([0, 0, 0, 1, 1])
+    scores, _ = scored([0, 1, 2, 0, 2], before)
+    (score,) = scores.scores
+    assert (score.value, score.standard_error) == (0.4, 0.125)
+    assert scores.num_fewshot == 5
+    change = score.change
+    assert change is not None and change.mcnemar is not None
+    assert (change.baseline, change.mcnemar.lost, change.mcnemar.gained) == (0.6, 2, 1)
+    assert change.answers_changed == 4  # one wrong answer became another wrong one
+    assert change.recovery_percent == pytest.approx(200 / 3)
+    assert change.delta_interval is not None
+    assert change.delta_interval.estimate == pytest.approx(-0.2)
+
+
+def test_other_items_than_the_baselines_are_an_error() -> None:
+    before = scored([0, 0, 1])
+    before[1][1]["item_sha256"] = "another"
+    with pytest.raises(StageError, match="item 1 of t is not the one"):
+        scored([0, 0, 1], before)
+
+
+def test_overall_every_task_counts_the_same() -> None:
+    first, second = scored([0, 0, 1, 1]), scored([0, 0, 0, 1], task="u")
+    alone = overall([first[0], second[0]])
+    assert alone is not None
+    assert (alone.tasks, alone.mean, alone.recovery_percent) == (2, 0.625, None)
+    both = overall([scored([0, 1, 1, 1], first)[0], scored([0, 0, 0, 1], second, task="u")[0]])
+    assert both is not None
+    assert (both.mean, both.baseline_mean) == (0.5, 0.625)
+    assert both.recovery_percent == pytest.approx(80.0)

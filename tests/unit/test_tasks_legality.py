@@ -1,0 +1,94 @@
+"""What is wrong with tasks is said before any work, in one line that names the fix."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runner.config.root import Config
+from runner.experiment.facts import gather_facts
+from runner.hardware.detect import Machine
+from runner.legality.check import check
+from runner.legality.verdict import Severity
+
+pytestmark = pytest.mark.unit
+
+Compose = Callable[..., Config]
+
+
+@pytest.fixture
+def complaints(composed: Compose, cpu: Machine) -> Callable[..., list[str]]:
+    """Illegal verdicts on a command line, on a machine where the harness knows two tasks."""
+
+    def found(*overrides: str) -> list[str]:
+        config = composed(*overrides)
+        facts = gather_facts(config, cpu, list(overrides))
+        facts = replace(facts, known_tasks=frozenset({"hellaswag", "mmlu"}))
+        return [str(v) for v in check(config, facts) if v.severity is Severity.illegal]
+
+    return found
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("tasks=packaged",),
+        ("tasks.names=[hellaswag,mmlu]",),
+        ("tasks=packaged", "tasks.names=[facts,mmlu]"),
+        ("tasks=packaged", "engine=vllm", "method=none"),
+        ("tasks=packaged", "tasks.limit=0.5", "tasks.num_fewshot=3"),
+        ("stages=[eval]",),
+    ],
+)
+def test_what_can_be_asked(
+    overrides: tuple[str, ...], complaints: Callable[..., list[str]]
+) -> None:
+    assert complaints(*overrides) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["tasks.names=[helaswag]"], "there is no task helaswag; did you mean hellaswag?"),
+        (["tasks=packaged", "tasks.names=[fact]"], "did you mean facts?"),
+        (["tasks=packaged", "stages=[eval]"], "stages leaves out tasks; nearest legal choice: add"),
+        (["stages=[eval,tasks]"], "none is named; nearest legal choice: tasks=packaged"),
+        (["tasks=packaged", "engine=llama_cpp", "method=gguf"], "engine=hf or engine=vllm"),
+        (["tasks=packaged", "tasks.limit=0"], "tasks.limit=0 leaves no item"),
+        (["tasks=packaged", "tasks.limit=2.5"], "neither a number of items nor a share"),
+        (["tasks=packaged", "tasks.batch_size=0"], "tasks.batch_size=0 is not positive"),
+        (["tasks=packaged", "tasks.num_fewshot=-1"], "tasks.num_fewshot=-1 is negative"),
+        (["tasks=packaged", "+tasks.fewshot.mmlu=5"], "mmlu is not among tasks.names"),
+        (["tasks=packaged", "tasks.include=[/none]"], "there is no folder /none"),
+        (["tasks=local", "tasks.own.local.items.path=/none"], "there is no file /none"),
+    ],
+)
+def test_what_cannot_be_asked(
+    overrides: list[str], said: str, complaints: Callable[..., list[str]]
+) -> None:
+    (complaint,) = complaints(*overrides)
+    assert said in complaint
+
+
+def test_names_are_read_from_an_environment_that_has_the_harness(
+    composed: Compose, cpu: Machine, tmp_path: Path
+) -> None:
+    """From its files, in whichever Python it lies, and from the user's own folder."""
+    tasks = tmp_path / "env" / "lib" / "python3.11" / "site-packages" / "lm_eval" / "tasks"
+    tasks.mkdir(parents=True)
+    (tasks / "one.yaml").write_text("task: one\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "two.yaml").write_text("task: two\n")
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\necho '{}'\n")
+    python.chmod(0o755)
+    config = composed(
+        "tasks.names=[one]",
+        f"tasks.include=[{tmp_path / 'mine'}]",
+        f"environment.lm_eval.python={python}",
+    )
+    assert gather_facts(config, cpu, []).known_tasks == {"one", "two"}
+    assert gather_facts(composed("tasks=packaged"), cpu, []).known_tasks is None
