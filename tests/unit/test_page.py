@@ -182,7 +182,7 @@ def test_the_charts_front_is_the_front(tmp_path: Path) -> None:
     assert values[0] | {"group": ""} == {
         "id": 0, "recipe": "unquantized", "engine": "hf", "model": "small", "quality": 20.0,
         "low": None, "high": None, "size": 270.0, "speed": 40.0, "group": "", "baseline": True,
-        "star": True,
+        "star": True, "change": "-",
     }  # fmt: skip
     worse = values[1] | {"quality": 22.0, "size": 95.0, "recipe": "dominated"}
     spec = tradeoff("size", "MB", "perplexity", "Method", more_is_better=False)

@@ -33,10 +33,19 @@ def points(rows: list[dict[str, Any]], quality: str, group: str) -> list[dict[st
             "group": str(row.get(group)),
             "baseline": row["is_baseline"],
             "star": row["best_tradeoff"],
+            "change": _change(row),
         }
         for row in rows
         if row["status"] == "ok"
     ]
+
+
+def _change(row: dict[str, Any]) -> str:
+    """Change of perplexity with its interval, as tooltips show it."""
+    bounds = [row[f"perplexity_delta{end}"] for end in ("", "_low", "_high")]
+    if None in bounds:
+        return "-" if bounds[0] is None else f"{bounds[0]:+.3g}"
+    return "{:+.3g} [{:+.3g}, {:+.3g}]".format(*bounds)
 
 
 def batch_points(rows: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
@@ -278,8 +287,7 @@ def _tooltip(quality_title: str) -> list[Spec]:
         {"field": "engine"},
         {"field": "model"},
         {"field": "quality", "title": quality_title, "format": ".4~g"},
-        {"field": "low", "title": "95% from", "format": ".4~g"},
-        {"field": "high", "title": "to", "format": ".4~g"},
+        {"field": "change", "title": "change [95%]"},
         {"field": "size", "title": "checkpoint MB", "format": ".1f"},
         {"field": "speed", "title": "decode tokens/s", "format": ".1f"},
     ]

@@ -12,8 +12,13 @@ report.charts = {
       quality: row[quality], low: row[`${quality}_low`], high: row[`${quality}_high`],
       size: row.checkpoint_bytes === null ? null : row.checkpoint_bytes / 1e6,
       speed: row.decode_tokens_per_second, group: String(row[this.colour()]),
-      baseline: row.is_baseline, star: row.best_tradeoff,
+      baseline: row.is_baseline, star: row.best_tradeoff, change: this.change(row),
     }));
+  },
+  change(row) {
+    const [middle, low, high] = ["", "_low", "_high"].map((end) => row[`perplexity_delta${end}`]);
+    const shown = (value) => report.number(value, Math.abs(middle) < 1 ? 3 : 2, true);
+    return middle === null ? "-" : low === null ? shown(middle) : `${shown(middle)} [${shown(low)}, ${shown(high)}]`;
   },
   data: {
     size: (points) => points,

@@ -1,0 +1,81 @@
+"""Tracker ``trackio``: local first, a SQLite file and a dashboard (``trackio show``), no account.
+
+It is an extra (``pip install 'quant-runner[trackio]'``): some of its pins are older than ours.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from runner.answer.flat import flat
+from runner.config.tracker import Tracker
+from runner.display import Display
+from runner.redact import redact
+from runner.store.records import RunRecord, StageRecord
+from runner.tracking.base import SweepEnd, stage_metrics
+from runner.tracking.tables import runs_table
+
+
+def start(config: Tracker, record: RunRecord, display: Display) -> "TrackioTracker":
+    """Open a run, or the same one again when it is started again."""
+    described = flat(record.config) | {
+        "sweep": record.sweep,
+        "label": record.label,
+        "tags": list(config.tags),
+        "notes": config.notes,
+        "overrides": record.overrides,
+    }
+    group = config.group or record.sweep
+    return TrackioTracker(_open(config, f"{record.sweep}/{record.run}", group, described))
+
+
+def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
+    """A run of its own for a whole sweep: its table, and an alert where runs failed."""
+    import trackio
+
+    run = _open(config, f"{end.sweep}/summary", config.group or end.sweep, {"sweep": end.sweep})
+    names, lines = runs_table(end.rows)
+    data = [dict(zip(names, line, strict=True)) for line in lines]
+    run.log({"runs": trackio.Table(data=data)})
+    failed = [record for record in end.records if record.status.value not in ("ok", "skipped")]
+    if failed:
+        reasons = "\n".join(f"{record.run}: {record.reason}" for record in failed)
+        run.alert(f"{len(failed)} of {len(end.records)} runs failed", redact(reasons))
+    run.finish()
+
+
+class TrackioTracker:
+    """One trackio run."""
+
+    def __init__(self, run: Any) -> None:
+        """Log to a run that has begun."""
+        self._step = 0
+        self._run = run
+
+    def log_stage(self, stage: StageRecord) -> None:
+        """One step a stage."""
+        self._step += 1
+        self._run.log(stage_metrics(stage), step=self._step)
+
+    def finish(self, record: RunRecord) -> None:
+        """Say how the run ended."""
+        ended = {"status": record.status.value, "reason": record.reason or ""}
+        self._run.log(redact(ended), step=self._step + 1)
+        self._run.finish()
+
+
+def _open(config: Tracker, name: str, group: str, described: dict[str, Any]) -> Any:
+    directory = Path(config.directory) / "trackio"
+    directory.mkdir(parents=True, exist_ok=True)
+    os.environ["TRACKIO_DIR"] = str(directory)
+    import trackio
+
+    return trackio.init(
+        project=config.project,
+        name=redact(name),
+        group=redact(group),
+        config=redact(described),
+        resume="allow",
+        embed=False,
+        auto_log_gpu=False,
+    )
