@@ -1,5 +1,6 @@
 """Benched runs of the store as cases that a prediction can be held against."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,31 +71,39 @@ def cases_of(record: RunRecord) -> Iterator[Case]:
         quantized = subject == "recipe" and record.stage("quantize", "recipe") is not None
         if bench is None:
             continue
-        held = held_format(record.engine, bench["dtype"], record.config, quantized)
-        if held is None:
-            continue
-        context = round(bench["prompt_tokens"] + bench["new_tokens"] / 2)
-        number_bytes = kv_number_bytes(record.engine, bench["dtype"])
-        for batch in bench["batches"]:
-            size = batch["batch_size"]
-            work = decode_work(shape, held, Step(size, context, number_bytes))
-            latency = batch["inter_token_latency_seconds"]
-            yield Case(
-                machine=machine_key(record.host, bench["device"]),
-                engine=record.engine,
-                device=bench["device"],
-                held=held,
-                dtype=bench["dtype"],
-                model=record.model,
-                layers=shape.layers,
-                recipe=record.label if quantized else "unquantized",
-                batch=size,
-                context=context,
-                streamed_bytes=work.streamed_bytes,
-                operations=work.operations,
-                bandwidth_bytes_per_second=_bandwidth(bench, batch, latency["mean"]),
-                measured_seconds=latency["p50"],
-            )
+        # A result of another version of the runner may lack what a case needs.
+        with contextlib.suppress(KeyError, TypeError):
+            yield from _benched(record, bench, shape, quantized)
+
+
+def _benched(
+    record: RunRecord, bench: dict[str, Any], shape: Shape, quantized: bool
+) -> Iterator[Case]:
+    held = held_format(record.engine, bench["dtype"], record.config, quantized)
+    if held is None:
+        return
+    context = round(bench["prompt_tokens"] + bench["new_tokens"] / 2)
+    number_bytes = kv_number_bytes(record.engine, bench["dtype"])
+    for batch in bench["batches"]:
+        size = batch["batch_size"]
+        work = decode_work(shape, held, Step(size, context, number_bytes))
+        latency = batch["inter_token_latency_seconds"]
+        yield Case(
+            machine=machine_key(record.host, bench["device"]),
+            engine=record.engine,
+            device=bench["device"],
+            held=held,
+            dtype=bench["dtype"],
+            model=record.model,
+            layers=shape.layers,
+            recipe=record.label if quantized else "unquantized",
+            batch=size,
+            context=context,
+            streamed_bytes=work.streamed_bytes,
+            operations=work.operations,
+            bandwidth_bytes_per_second=_bandwidth(bench, batch, latency["mean"]),
+            measured_seconds=latency["p50"],
+        )
 
 
 def _bandwidth(bench: dict[str, Any], batch: dict[str, Any], seconds: float) -> float | None:

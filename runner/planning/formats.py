@@ -1,5 +1,6 @@
 """Number formats a plan compares: stored bits, and the arithmetic that they are multiplied in."""
 
+import functools
 import re
 from dataclasses import dataclass, replace
 
@@ -40,6 +41,7 @@ class Format:
         """True when products run in fewer than 16 bits."""
         return self.arithmetic in ("int8", "fp8", "fp4")
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - formats are few and live long
     def linear_bits(self, shape: Shape) -> float:
         """Bits of all linear layers' weights, scales and zero points included."""
         if self.fallback_bits is not None:

@@ -200,6 +200,10 @@ def _serve(option: Option, roofline: Roofline, plan: Plan) -> None:
 
 def _largest(seconds: Callable[[int], float], objective: float, low: int, high: int) -> int:
     """The largest batch from ``low`` to ``high`` within the objective, ``low`` if none is."""
+    if seconds(high) <= objective:
+        return high
+    if seconds(low) > objective:
+        return low
     while low < high:
         middle = (low + high + 1) // 2
         if seconds(middle) <= objective:

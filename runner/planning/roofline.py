@@ -1,5 +1,6 @@
 """Times from bytes, operations and a device's limits (roofline, Williams et al. 2009)."""
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -64,8 +65,7 @@ def limits_of(fmt: Format, hardware: Hardware) -> Limits | None:
     )
 
 
-@dataclass(frozen=True)
-class StepTime:
+class StepTime(NamedTuple):
     """Seconds of one forward pass, by what limits it."""
 
     memory: float
@@ -171,8 +171,7 @@ class Roofline:
         )
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One decode step: how many sequences, how long, cached in how many bytes a number."""
 
     batch: float
@@ -200,11 +199,19 @@ def decode_work(shape: Shape, fmt: Format, step: Step) -> Work:
     Pope et al. 2022 (arXiv 2211.05102): weights once, every sequence's KV cache once;
     2 operations a weight and 4 a head's number and earlier token.
     """
+    cache, operations = _of_a_sequence(shape, step.context, step.kv_number_bytes, step.devices)
     weights = fmt.streamed_bytes(shape, step.batch) / step.devices
-    cache = step.batch * shape.kv_bytes(step.context, step.kv_number_bytes, step.devices)
-    attention = shape.attention_flops_per_pair * shape.cached_tokens(step.context)
-    operations = step.batch * (shape.flops_per_token + attention) / step.devices
-    return Work(weights, cache, operations)
+    return Work(weights, step.batch * cache, step.batch * operations)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_a_sequence(
+    shape: Shape, context: int, kv_number_bytes: float, devices: int
+) -> tuple[float, float]:
+    """Bytes of cache and operations of one sequence's step on each device."""
+    attention = shape.attention_flops_per_pair * shape.cached_tokens(context)
+    cache = shape.kv_bytes(context, kv_number_bytes, devices)
+    return cache, (shape.flops_per_token + attention) / devices
 
 
 def weights_crossover_batch(bits_per_weight: float, limits: Limits) -> float:
