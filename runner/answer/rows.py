@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.metrics.divergence import Divergence
 from runner.serialise import from_json
+from runner.metrics.noise import compare
 from runner.store.records import RunRecord, Status
 
 
@@ -45,6 +46,9 @@ class Row:
     decode_tokens_per_second: float | None = None
     decode_tokens_per_second_sd: float | None = None
     decode_ratio: float | None = None
+    """Over the unquantized model's; of repetitions taken in turns where there are any."""
+    decode_within_noise: bool | None = None
+    """Whether the repetitions do not tell that ratio from 1."""
     time_to_first_token_seconds: float | None = None
     memory_bandwidth_utilization: float | None = None
     peak_memory_bytes: int | None = None
@@ -146,6 +150,14 @@ def _add_speed(row: Row, bench: dict[str, Any], baseline: dict[str, Any] | None)
     row.time_to_first_token_seconds = first["time_to_first_token_seconds"]["mean"]
     row.memory_bandwidth_utilization = first["memory_bandwidth_utilization"]
     row.peak_memory_bytes = bench["device_peak_memory_bytes"] or bench["peak_memory_bytes"]
-    if baseline is not None:
+    if turns := bench.get("in_turns"):
+        row.decode_ratio = turns[0]["decode"]["ratio"]["estimate"]
+        row.decode_within_noise = turns[0]["decode"]["within_noise"]
+    elif baseline is not None:
         base: float = baseline["batches"][0]["decode_tokens_per_second"]["mean"]
         row.decode_ratio = row.decode_tokens_per_second / base if base else None
+        samples = [
+            b["batches"][0]["decode_tokens_per_second"].get("samples") for b in (bench, baseline)
+        ]
+        if all(samples):
+            row.decode_within_noise = compare(*samples).within_noise

@@ -112,6 +112,8 @@ def footnotes(rows: list[Row]) -> list[str]:
         notes.append(
             "KL divergence on vllm is a lower bound: it tells the most likely tokens alone."
         )
+    if any(row.decode_within_noise and not row.is_baseline for row in rows):
+        notes.append("~ within the noise of the repetitions: no difference was shown.")
     several = len({row.engine for row in rows}) > 1
     without: dict[tuple[str, str | None], list[str]] = {}
     for row in rows:
@@ -154,5 +156,6 @@ def _accuracy(row: Row) -> str:
 def _speed(row: Row) -> str:
     if row.decode_tokens_per_second is None:
         return _ABSENT
-    ratio = f" ({row.decode_ratio:.2f}x)" if row.decode_ratio is not None else ""
+    same = "~" if row.decode_within_noise and not row.is_baseline else ""
+    ratio = f" ({same}{row.decode_ratio:.2f}x)" if row.decode_ratio is not None else ""
     return f"{row.decode_tokens_per_second:.1f}{ratio}"

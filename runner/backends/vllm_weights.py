@@ -56,3 +56,12 @@ def _taken_over(model: Any) -> list[tuple[Any, int]]:
         if name in left and (left[name] is None or not left[name].numel()):
             gone.append(noted)
     return gone
+
+
+def kv_cache_bytes(worker: Any) -> int:
+    """Bytes of keys and values that a vLLM worker has set aside. Runs in its process."""
+    tensors: dict[int, int] = {}
+    for held in worker.model_runner.kv_caches:
+        for tensor in held if isinstance(held, (list, tuple)) else (held,):
+            tensors[tensor.data_ptr()] = tensor.nbytes
+    return sum(tensors.values())

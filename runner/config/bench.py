@@ -19,5 +19,8 @@ class Bench:
     """Unmeasured repetitions before the measured ones, for every batch size."""
     baseline: bool = True
     """Measure the unquantized model too, once a sweep."""
+    interleave: bool = False
+    """Also take turns with the unquantized model, repetition by repetition (A B A B), so that the
+    machine's drift is in both. Both are then in memory."""
     reuse: bool = False
     """Take an earlier measurement from the store instead of measuring afresh."""

@@ -87,6 +87,13 @@ class LoadedModel(Protocol):
     def footprint(self) -> Footprint:
         """Sizes of what was loaded."""
 
+    @property
+    def reserves_kv_cache(self) -> bool:
+        """Whether memory for keys and values is set aside before tokens come."""
+
+    def measured_kv_cache_bytes_per_token(self) -> float | None:
+        """What the cache really held for each token of the last generation; ``None`` if unknown."""
+
     def device_memory_peak_bytes(self) -> int | None:
         """Peak of the accelerator's memory in this process; ``None`` on a CPU."""
 

@@ -95,6 +95,8 @@ class HfModel:
         self._checkpoint = checkpoint
         self._chunked: bool | None = None
         self._stored_head: LinearHead | None = None
+        self._kv_cache: tuple[int, int] | None = None
+        """Bytes and tokens of the last generation's cache."""
 
     def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
         """Losses by chunks, so that float32 logits of a whole window never exist."""
@@ -147,6 +149,9 @@ class HfModel:
                 )
                 token = output.logits[:, -1:].argmax(-1)
                 marks.append(self._now())
+        # The last token was not put in.
+        tokens = batch_size * (prompt_tokens + new_tokens - 1)
+        self._kv_cache = (_cache_bytes(output.past_key_values), tokens)
         steps = [after - before for before, after in itertools.pairwise(marks)]
         return GenerationTiming(steps[0], steps[1:])
 
@@ -169,6 +174,15 @@ class HfModel:
             kv_cache_bytes_per_token=self._kv_cache_bytes_per_token(),
             weight_bytes_by_dtype=sizes,
         )
+
+    reserves_kv_cache = False
+
+    def measured_kv_cache_bytes_per_token(self) -> float | None:
+        """Bytes of the cache's tensors after the last generation, over its tokens."""
+        if self._kv_cache is None or not self._kv_cache[0]:
+            return None
+        held, tokens = self._kv_cache
+        return held / tokens
 
     def device_memory_peak_bytes(self) -> int | None:
         """What torch allocated at most on the GPU."""
@@ -231,6 +245,16 @@ def _log_softmax_chunks(states: "torch.Tensor", head: Any) -> Iterator["NDArray[
         with torch.inference_mode():
             found = torch.log_softmax(head(part).float(), dim=-1).cpu().numpy()
         yield found
+
+
+def _cache_bytes(cache: Any) -> int:
+    """Bytes of keys and values; 0 when they are kept in a way that is not known here."""
+    tensors = (
+        getattr(layer, name, None)
+        for layer in getattr(cache, "layers", ())
+        for name in ("keys", "values")
+    )
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 ENGINE = HfEngine()

@@ -90,6 +90,8 @@ class LlamaCppModel:
         self._vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
         self._context: Any = None
         self._shape = (0, 0)
+        self._tokens = 0
+        """Of each sequence in the cache after the last generation."""
 
     def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
         """Losses by chunks of the batch size; no token is put in front."""
@@ -142,6 +144,7 @@ class LlamaCppModel:
                 for sequence, token in enumerate(chosen.tolist())
             ]
         steps = [after - before for before, after in itertools.pairwise(marks)]
+        self._tokens = prompt_tokens + new_tokens - 1
         return GenerationTiming(steps[0], steps[1:])
 
     def footprint(self) -> Footprint:
@@ -161,6 +164,14 @@ class LlamaCppModel:
             kv_cache_bytes_per_token=_kv_cache_bytes_per_token(reader),
             weight_bytes_by_dtype=sizes,
         )
+
+    reserves_kv_cache = True
+
+    def measured_kv_cache_bytes_per_token(self) -> float | None:
+        """Size of a sequence's saved state, over its tokens: a few bytes of positions included."""
+        if not self._context or not self._tokens:
+            return None
+        return float(self._api.llama_state_seq_get_size(self._context, 0)) / self._tokens
 
     def device_memory_peak_bytes(self) -> int | None:
         """``None``: llama.cpp does not tell what it took of a GPU's memory."""

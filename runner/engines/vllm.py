@@ -251,6 +251,14 @@ class VllmModel:
             weight_bytes_by_dtype=sizes,
         )
 
+    reserves_kv_cache = True
+
+    def measured_kv_cache_bytes_per_token(self) -> float | None:
+        """Bytes set aside on all devices, over the tokens they have room for."""
+        cache = self._llm.llm_engine.vllm_config.cache_config
+        held = sum(self._llm.collective_rpc(vllm_weights.kv_cache_bytes))
+        return float(held / (cache.num_gpu_blocks * cache.block_size))
+
     def device_memory_peak_bytes(self) -> int | None:
         """What torch allocated at most on the GPU; ``None`` when other processes did it."""
         if not self._device.startswith("cuda"):

@@ -14,7 +14,7 @@ from runner.errors import RunnerError
 from runner.experiment.compute import DTYPE_BITS, model_dtype
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
-from runner.experiment.steps.bench import bandwidth_bytes_per_second, bench
+from runner.experiment.steps.bench import bench
 from runner.experiment.steps.checkpoint import checkpoint
 from runner.experiment.steps.evaluate import evaluate, require_tokens
 from runner.experiment.steps.plan import plan
@@ -149,10 +149,9 @@ def _go_through_stages(
         if answered is None or quantized_here:
             keep(StageName.tasks, "recipe", ask(inputs, questions, subject, model, answered))
     if StageName.bench in config.stages:
-        bandwidth = bandwidth_bytes_per_second(inputs)
         if quantized_here and config.bench.baseline:
-            keep(StageName.bench, "baseline", bench(inputs, model, bandwidth))
-        measured = bench(inputs, subject, bandwidth)
+            keep(StageName.bench, "baseline", bench(inputs, model, None))
+        measured = bench(inputs, subject, model if quantized_here else None)
         keep(
             StageName.bench,
             "recipe" if quantized_here or not has_baseline else "baseline",

@@ -137,6 +137,11 @@ def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
                 f"bench.new_tokens={bench.new_tokens} has no inter-token latency",
                 "bench.new_tokens=32",
             )
+        if bench.interleave and config.engine.name == "vllm":
+            yield illegal(
+                "bench.interleave=true needs two models in one process, which vLLM cannot hold",
+                "bench.interleave=false",
+            )
         total = bench.prompt_tokens + bench.new_tokens
         if context is not None and total > context:
             yield illegal(

@@ -1,9 +1,14 @@
-"""Memory of this process as Linux accounts for it."""
+"""Memory of this process as Linux accounts for it, and of a GPU as torch and NVML do."""
 
 import contextlib
+import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+_VERSION_2 = ("memory.current", "memory.peak", "memory.max")
+_VERSION_1 = ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.limit_in_bytes")
 
 
 @dataclass(frozen=True)
@@ -12,6 +17,30 @@ class ProcessMemory:
 
     resident: int
     peak: int
+
+
+@dataclass
+class ControlGroupMemory:
+    """What the control group of this process is charged with, other processes of it included."""
+
+    current_bytes: int
+    peak_bytes: int | None
+    """``None`` where the kernel does not keep it (version 2 before Linux 5.19)."""
+    limit_bytes: int | None
+    """``None`` without a limit."""
+
+
+@dataclass
+class DeviceMemory:
+    """Memory of the GPU in use, as three parties count it."""
+
+    allocated_bytes: int
+    """Of torch's tensors, now."""
+    allocated_peak_bytes: int
+    reserved_peak_bytes: int
+    """Most that torch's allocator took from the driver."""
+    process_bytes: int | None
+    """What the driver (NVML) charges this process with: CUDA's own context included."""
 
 
 def process_memory_bytes() -> ProcessMemory:
@@ -30,3 +59,64 @@ def reset_peak_memory() -> None:
     """Start a new peak. Does nothing where the kernel does not offer it."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
+
+
+def control_group_memory(root: Path = Path("/")) -> ControlGroupMemory | None:
+    """Memory of this process's control group, version 2 or 1; ``None`` where there is none."""
+    mounted = root / "sys/fs/cgroup"
+    groups = {}
+    with contextlib.suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text("utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            groups.update(dict.fromkeys(controllers.split(","), path.lstrip("/")))
+    first, second = mounted / "memory", mounted
+    places = [
+        (second / groups.get("", ""), _VERSION_2),
+        (second, _VERSION_2),
+        (first / groups.get("memory", ""), _VERSION_1),
+        # Inside a container the path may be the host's, and the group is mounted at the top.
+        (first, _VERSION_1),
+    ]
+    for folder, names in places:
+        current, peak, limit = (_number(folder / name) for name in names)
+        if current is not None:
+            # Version 1 says "no limit" with the largest multiple of a page.
+            return ControlGroupMemory(current, peak, limit if (limit or 2**62) < 2**62 else None)
+    return None
+
+
+def device_memory(device: str) -> DeviceMemory | None:
+    """The GPU's memory; ``None`` on a CPU, or when other processes than this one use the GPU."""
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    if not torch.cuda.max_memory_allocated():
+        return None
+    return DeviceMemory(
+        allocated_bytes=torch.cuda.memory_allocated(),
+        allocated_peak_bytes=torch.cuda.max_memory_allocated(),
+        reserved_peak_bytes=torch.cuda.max_memory_reserved(),
+        process_bytes=_driver_bytes(torch.cuda.current_device()),
+    )
+
+
+def _driver_bytes(index: int) -> int | None:
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle: Any = pynvml.nvmlDeviceGetHandleByIndex(index)
+        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+            if process.pid == os.getpid():
+                return int(process.usedGpuMemory)
+    except Exception:  # in a container the driver may know the process by another number
+        return None
+    return None
+
+
+def _number(path: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        text = path.read_text("ascii").strip()
+        return int(text) if text.isdigit() else None
+    return None

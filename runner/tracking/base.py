@@ -122,11 +122,23 @@ def _bench(result: dict[str, Any]) -> dict[str, Any]:
             "prefill_tokens_per_second",
             "time_to_first_token_seconds",
             "inter_token_latency_seconds",
+            "time_per_output_token_seconds",
+            "request_latency_seconds",
             "decode_tokens_per_second",
         ):
             for statistic in ("mean", "sd", "p50", "p90", "p99"):
                 metrics[f"{stem}/{name}/{statistic}"] = batch[name][statistic]
-        metrics[f"{stem}/memory_bandwidth_utilization"] = batch["memory_bandwidth_utilization"]
+        for name in ("memory_bandwidth_utilization", "decode_noise", "energy_joules_per_token"):
+            metrics[f"{stem}/{name}"] = batch[name]
+        for name in ("kv_cache", "activations"):
+            metrics[f"{stem}/{name}_bytes"] = batch["memory"][name]
+        for used in batch["utilization"]:
+            for name in ("memory_bandwidth", "prefill_flops", "decode_flops"):
+                metrics[f"{stem}/utilization_of_{used['limits']}/{name}"] = used[name]
+    for turns in result["in_turns"]:
+        stem = f"bench/batch_{turns['batch_size']}/in_turns"
+        for name in ("estimate", "low", "high"):
+            metrics[f"{stem}/decode_ratio_{name}"] = turns["decode"]["ratio"][name]
     return metrics
 
 
