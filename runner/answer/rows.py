@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.metrics.divergence import Divergence
-from runner.serialise import from_json
 from runner.metrics.noise import compare
+from runner.serialise import from_json
 from runner.store.records import RunRecord, Status
 
 

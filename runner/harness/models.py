@@ -40,7 +40,7 @@ def _vllm(request: LoadRequest, tokenizer: Path, batch_size: int, threads: int) 
     import os
 
     from runner.backends import vllm_weights
-    from runner.engines.vllm import engine_arguments, process_environment
+    from runner.backends.vllm_settings import engine_arguments, process_environment
 
     spec = LoadSpec(
         checkpoint=request.checkpoint,

@@ -129,13 +129,13 @@ def _bench(result: dict[str, Any]) -> dict[str, Any]:
             for statistic in ("mean", "sd", "p50", "p90", "p99"):
                 metrics[f"{stem}/{name}/{statistic}"] = batch[name][statistic]
         for name in ("memory_bandwidth_utilization", "decode_noise", "energy_joules_per_token"):
-            metrics[f"{stem}/{name}"] = batch[name]
+            metrics[f"{stem}/{name}"] = batch.get(name)
         for name in ("kv_cache", "activations"):
-            metrics[f"{stem}/{name}_bytes"] = batch["memory"][name]
-        for used in batch["utilization"]:
+            metrics[f"{stem}/{name}_bytes"] = batch.get("memory", {}).get(name)
+        for used in batch.get("utilization", ()):
             for name in ("memory_bandwidth", "prefill_flops", "decode_flops"):
                 metrics[f"{stem}/utilization_of_{used['limits']}/{name}"] = used[name]
-    for turns in result["in_turns"]:
+    for turns in result.get("in_turns", ()):
         stem = f"bench/batch_{turns['batch_size']}/in_turns"
         for name in ("estimate", "low", "high"):
             metrics[f"{stem}/decode_ratio_{name}"] = turns["decode"]["ratio"][name]
