@@ -18,6 +18,7 @@ from runner.answer.predictions import comparisons, print_comparisons, write_comp
 from runner.answer.rows import Row, rows_of
 from runner.answer.table import build_table, footnotes
 from runner.errors import UsageError
+from runner.planning.calibration import Comparison
 from runner.planning.cases import all_records
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically, write_text_atomically
@@ -59,7 +60,8 @@ def report(
         )
     rows = rows_of([record for record in records if not is_plan_only(record)])
     mark_best_tradeoffs(rows)
-    subject = Subject(sweep, records, rows)
+    found = comparisons(records, all_records(runs), runs.parent)
+    subject = Subject(sweep, records, rows, found)
     folders = [folder for folder in (runs / sweep, copies) if folder is not None]
     # A sweep of plans alone has no measurements to draw.
     html = build_page(subject, runs.parent / "cache") if page and rows else None
@@ -72,7 +74,8 @@ def report(
         if figures and rows:
             write_figures(subject.row_dicts(), folder / "figures")
     write_plans(records, folders)
-    _print(rows, records, runs / sweep, folders)
+    write_comparisons(found, folders)
+    _print(rows, records, runs / sweep, found)
     if html is not None:
         print(f"report to open in a browser: {folders[-1] / 'report.html'}")
     return records
@@ -86,7 +89,9 @@ def _csv(rows: list[Row]) -> str:
     return stream.getvalue()
 
 
-def _print(rows: list[Row], records: list[RunRecord], folder: Path, folders: list[Path]) -> None:
+def _print(
+    rows: list[Row], records: list[RunRecord], folder: Path, found: list[Comparison]
+) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -99,8 +104,6 @@ def _print(rows: list[Row], records: list[RunRecord], folder: Path, folders: lis
         for note in footnotes(of_model):
             console.print(note, markup=False, soft_wrap=True)
     print_plans(records, console)
-    found = comparisons(records, all_records(folder.parent), folder.parent.parent)
-    write_comparisons(found, folders)
     in_full = any(record.config.get("plan", {}).get("comparison") for record in records)
     print_comparisons(found, console, in_full)
     console.print(f"answer.json, answer.csv and records: {folder}", markup=False, soft_wrap=True)

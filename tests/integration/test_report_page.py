@@ -14,7 +14,7 @@ from runner.answer.rows import rows_of
 from runner.store.records import Status
 from tests.integration.browser import open_browser
 from tests.integration.conftest import TINY, Called
-from tests.unit.records import BASE, recipe, record, stage
+from tests.unit.records import BASE, comparison, recipe, record, stage
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +47,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mark_best_tradeoffs(rows)
     folder = tmp_path_factory.mktemp("page")
     path = folder / "report.html"
-    path.write_text(build_page(Subject("demo", records, rows), folder / "cache"), "utf-8")
+    path.write_text(
+        build_page(Subject("demo", records, rows, [comparison()]), folder / "cache"), "utf-8"
+    )
     return path
 
 
@@ -146,6 +148,16 @@ def test_what_failed_says_why_and_harms_nobody(page: Page) -> None:
     expect(page.locator("dialog[open]")).to_contain_text("last words")
     assert page.title() != "owned"
     assert page.locator("img").count() == 0
+
+
+def test_every_chart_is_drawn_in_its_section(page: Page) -> None:
+    expect(page.locator("#tradeoffs canvas")).to_have_count(4)
+    expect(page.locator("#sensitivity canvas")).to_have_count(1)
+    expect(page.locator("#prediction canvas")).to_have_count(1)
+    expect(page.locator("#prediction")).to_contain_text("4% calibrated on other models")
+    assert page.evaluate("new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == (
+        page.locator("[id]").count()
+    )
 
 
 def test_the_answer_follows_the_tolerance(page: Page) -> None:

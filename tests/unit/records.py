@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from runner.planning.calibration import Comparison
+from runner.planning.cases import Case
+from runner.planning.formats import Format
 from runner.store.records import RunRecord, StageRecord, Status
 
 CONFIG = {
@@ -110,3 +113,13 @@ def recipe(
         stage("bench", "recipe", bench(speed, size)),
     ]  # fmt: skip
     return record(number, label, BASE + own, **changes)
+
+
+def comparison() -> Comparison:
+    """A decode step of 50 ms that was predicted as 40 ms, and as 48 ms once calibrated."""
+    case = Case(
+        machine="here", engine="hf", device="cpu", held=Format("bf16", 16, "bf16"),
+        dtype="float32", model="small", layers=2, recipe="none-bf16", batch=1, context=72,
+        streamed_bytes=1e9, operations=1e9, bandwidth_bytes_per_second=2e10, measured_seconds=0.05,
+    )  # fmt: skip
+    return Comparison(case, 0.04, 0.048, 7)

@@ -234,6 +234,48 @@ def quality_intervals(quality_title: str, group_title: str) -> Spec:
     }
 
 
+def predicted_by_measured() -> Spec:
+    """Predicted over measured decode time a step; on the line a prediction is right."""
+    scale = {"type": "log", "nice": False, "padding": 12}
+    return {
+        "$schema": _VEGA_LITE,
+        "data": {"name": "points"},
+        "width": "container",
+        "height": 320,
+        "encoding": {
+            "x": {
+                "field": "measured",
+                "type": "quantitative",
+                "title": "measured ms a step",
+                "scale": scale,
+            },
+            "y": {"type": "quantitative", "title": "predicted ms a step", "scale": scale},
+        },
+        "layer": [
+            {
+                "mark": {"type": "line", "strokeDash": [4, 3], "color": "#8A8D91"},
+                "encoding": {"y": {"field": "measured"}},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 90, "opacity": 0.8},
+                "encoding": {
+                    "y": {"field": "predicted"},
+                    **_colours("prediction from"),
+                    "tooltip": [
+                        {"field": "recipe", "title": "recipe"},
+                        {"field": "engine"},
+                        {"field": "model"},
+                        {"field": "batch"},
+                        {"field": "measured", "title": "measured ms", "format": ".1f"},
+                        {"field": "predicted", "title": "predicted ms", "format": ".1f"},
+                        {"field": "error", "title": "error, %", "format": "+.0f"},
+                    ],
+                },
+            },
+        ],
+    }
+
+
 def sensitivity_map() -> Spec:
     """Divergence from rounding one unit alone, over the layers' numbers and their parts."""
     return {

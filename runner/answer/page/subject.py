@@ -1,11 +1,12 @@
 """What a page is about: records and rows of a sweep, each row with the groups it belongs to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.answer.rows import Row
 from runner.config.bits import Bits
 from runner.config.group_size import GroupSize
+from runner.planning.calibration import Comparison
 from runner.serialise import from_json, to_json
 from runner.store.records import RunRecord
 
@@ -30,6 +31,8 @@ class Subject:
     sweep: str
     records: list[RunRecord]
     rows: list[Row]
+    comparisons: list[Comparison] = field(default_factory=list)
+    """Predicted and measured decode times."""
 
     def row_dicts(self) -> list[dict[str, Any]]:
         """Rows as JSON, with their groups, their speed at every batch size, and a number."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.answer.page.subject import Subject
 
-NAMES = ("answer", "tradeoffs", "table", "sensitivity", "problems")
+NAMES = ("answer", "tradeoffs", "table", "sensitivity", "prediction", "problems")
 
 
 @dataclass(frozen=True)
