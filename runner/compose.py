@@ -22,6 +22,7 @@ from runner.engines import engine_names, find_engine
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.paths import conf_dir, sweeps_dir
+from runner.texts.named import resolve_text
 
 
 class _SearchPath(SearchPathPlugin):
@@ -67,7 +68,7 @@ def typed(config: DictConfig) -> Config:
 
     Raises:
         UsageError: A mandatory value is missing, a key is unknown, or an interpolation cannot
-            be resolved.
+            be resolved; a source of a mix names no text.
     """
     for key, kind in _MANDATORY.items():
         section, _, name = key.rpartition(".")
@@ -81,6 +82,8 @@ def typed(config: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UsageError(explain(error)) from None
     assert isinstance(result, Config)
+    for source in result.calibration.sources:
+        source.text = resolve_text(source.text)
     if unknown := list(_unknown_keys(result, "")):
         raise UsageError(f"there is no {', '.join(unknown)}; drop what was added with +")
     return result

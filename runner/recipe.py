@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.config.bits import Bits
 from runner.config.calibration import Calibration
@@ -10,8 +10,12 @@ from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.serialise import from_json
 
+if TYPE_CHECKING:
+    from runner.config.root import Config
+
 _UNTOLD = ("ignore", "backend", "environment")
 """Fields of a method that its label leaves out, or tells in another way."""
+_USUAL_TEXT = "openwebtext"
 
 
 @dataclass
@@ -47,7 +51,14 @@ class Recipe:
         )
         maker = "" if method.backend == defaults.backend else f"@{method.backend}"
         scheme = method.scheme_label(self.bits, self.group_size)
-        return f"{method.name}{maker}-{scheme}{''.join(changed)}"
+        return f"{method.name}{maker}-{scheme}{''.join(changed)}{self._calibration_label()}"
+
+    def _calibration_label(self) -> str:
+        """The texts, where they are not the usual one: ``,calibration=bible+openwebtext``."""
+        if self.calibration is None or not self.calibration.parts:
+            return ""
+        texts = self.calibration.texts_label
+        return "" if texts == _USUAL_TEXT else f",calibration={texts}"
 
 
 def _shown(value: Any) -> str:
@@ -72,3 +83,12 @@ def recipe_from_json(content: dict[str, Any]) -> Recipe:
         group_size=from_json(GroupSize, content["group_size"]),
         calibration=None if calibration is None else from_json(Calibration, calibration),
     )
+
+
+def used_recipe(config: "Config") -> Recipe:
+    """The recipe of a configuration, with the calibration that its method really uses."""
+    from runner.methods import find_method
+
+    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
+    recipe.calibration = find_method(config.method.name).calibration_for(recipe)
+    return recipe

@@ -17,6 +17,8 @@ from runner.answer.plan import is_plan_only, print_plans, write_plans
 from runner.answer.predictions import comparisons, print_comparisons, write_comparisons
 from runner.answer.rows import Row, rows_of
 from runner.answer.table import build_table, footnotes
+from runner.claims.decide import decide_claims
+from runner.claims.show import claim_lines
 from runner.errors import UsageError
 from runner.planning.calibration import Comparison
 from runner.planning.cases import all_records
@@ -65,8 +67,10 @@ def report(
     folders = [folder for folder in (runs / sweep, copies) if folder is not None]
     # A sweep of plans alone has no measurements to draw.
     html = build_page(subject, runs.parent / "cache") if page and rows else None
+    decisions = decide_claims(records)
+    answer = {"sweep": sweep, "rows": to_json(rows), "claims": to_json(decisions)}
     for folder in folders:
-        write_json_atomically(folder / "answer.json", {"sweep": sweep, "rows": to_json(rows)})
+        write_json_atomically(folder / "answer.json", answer)
         write_text_atomically(folder / "answer.csv", _csv(rows))
         write_text_atomically(folder / "answer.md", markdown(rows))
         if html is not None:
@@ -103,6 +107,8 @@ def _print(
         console.print(build_table(of_model, console.width))
         for note in footnotes(of_model):
             console.print(note, markup=False, soft_wrap=True)
+    for line in claim_lines(decide_claims(records)):
+        console.print(line, markup=False, soft_wrap=True)
     print_plans(records, console)
     in_full = any(record.config.get("plan", {}).get("comparison") for record in records)
     print_comparisons(found, console, in_full)

@@ -21,6 +21,10 @@ class Row:
     run: str | None
     """Directory of the run's record; ``None`` for the unquantized model's own row."""
     is_baseline: bool = False
+    text: str | None = None
+    """What quality was measured on."""
+    calibration_overlap: float | None = None
+    """Share of the evaluated 8-word sequences that the calibration windows hold."""
     bits_per_weight: float | None = None
     checkpoint_bytes: int | None = None
     perplexity_protocol: str | None = None
@@ -63,7 +67,7 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
     for record in records:
         baseline = _baseline_row(record)
         if baseline is not None:
-            identity = (record.model, record.engine, str(baseline.perplexity))
+            identity = (record.model, record.engine, f"{baseline.text} {baseline.perplexity}")
             if identity in seen:
                 _fill(seen[identity], baseline)
             else:
@@ -114,11 +118,14 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
         row.bits_per_weight = quantize["bits_per_weight"]
         row.checkpoint_bytes = quantize["checkpoint_bytes"]
     if eval_ is not None:
+        row.text = record.config.get("eval", {}).get("text", {}).get("name")
         _add_quality(row, eval_)
     if tasks is not None and tasks["overall"] is not None:
         row.tasks = tasks["overall"]["tasks"]
         row.task_accuracy = tasks["overall"]["mean"]
         row.task_recovery_percent = tasks["overall"]["recovery_percent"]
+    if (overlap := record.stage("overlap", subject)) is not None:
+        row.calibration_overlap = overlap["overlaps"][0]["share"]
     if bench is not None:
         _add_speed(row, bench, record.stage("bench", "baseline"))
         row.checkpoint_bytes = bench["checkpoint_bytes"]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.answer.rows import Row
+from runner.metrics.overlap import LARGE_SHARE
 from runner.store.records import Status
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column("star", "", ["★" if row.best_tradeoff else "" for row in rows], True),
         _Column("recipe", "recipe", [row.recipe for row in rows], True),
         _Column("engine", "engine", [row.engine for row in rows], True),
+        _Column("text", "text", [row.text or _ABSENT for row in rows], True),
         _Column("bits", "bits/\nweight", [_number(r.bits_per_weight, "{:.2f}") for r in rows]),
         _Column(
             "size",
@@ -96,6 +98,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
         ),
     ]
     unsaid = {"engine"} if len({row.engine for row in rows}) < 2 else set()
+    if len({row.text for row in rows if row.text}) < 2:
+        unsaid.add("text")
     if all(row.kl_divergence is None for row in rows):
         unsaid |= {"kl", "top_1"}
     if tasks is None:
@@ -114,6 +118,12 @@ def footnotes(rows: list[Row]) -> list[str]:
         )
     if any(row.decode_within_noise and not row.is_baseline for row in rows):
         notes.append("~ within the noise of the repetitions: no difference was shown.")
+    for row in rows:
+        if (row.calibration_overlap or 0.0) >= LARGE_SHARE:
+            notes.append(
+                f"{row.recipe}: {row.calibration_overlap:.1%} of the 8-word sequences of "
+                f"{row.text} evaluated occur in its calibration windows"
+            )
     several = len({row.engine for row in rows}) > 1
     without: dict[tuple[str, str | None], list[str]] = {}
     for row in rows:

@@ -9,6 +9,7 @@ from omegaconf import MISSING
 from runner.config.bench import Bench
 from runner.config.bits import Bits
 from runner.config.calibration import Calibration
+from runner.config.claims import Claim
 from runner.config.compare import Compare
 from runner.config.engine import Engine
 from runner.config.environment import Environment
@@ -68,5 +69,7 @@ class Config:
     """Stages to go through, in any order."""
     force: list[StageName] = field(default_factory=list)
     """Stages to redo although the store has their result."""
+    claims: list[Claim] = field(default_factory=list)
+    """Sentences that a sweep's answer decides."""
     sweep: Optional[str] = None
     """Id under which records are filed; made from the date and time by default."""

@@ -13,6 +13,7 @@ class TextKind(Enum):
     package = "package"
     standard_library = "standard_library"
     file = "file"
+    hub = "hub"
 
 
 class TextReader(Enum):
@@ -21,7 +22,9 @@ class TextReader(Enum):
     plain = "plain"
     """The whole file is one document."""
     jsonl = "jsonl"
-    """One JSON object a line; ``field`` names the one that holds the document."""
+    """One JSON object a line, gzip or plain; ``field`` names what holds the document."""
+    parquet = "parquet"
+    """A table; ``field`` names the column that holds the document."""
     wikipedia_dump = "wikipedia_dump"
     """A MediaWiki XML dump (bz2 or plain); markup is stripped, one article a document."""
     python_docstrings = "python_docstrings"
@@ -32,21 +35,30 @@ class TextReader(Enum):
 
 @dataclass
 class Text:
-    """A named text: a member of a package on the index, a local file, or the standard library."""
+    """A named text: from a package, a local file, the standard library or the hub."""
 
     name: str = MISSING
     kind: TextKind = MISSING
     reader: TextReader = MISSING
     field: Optional[str] = None
-    """Key of a line's document (reader jsonl)."""
+    """Key or column of a document (readers jsonl, parquet)."""
     group_by: Optional[str] = None
-    """Neighbouring lines with the same value under this key are one document (reader jsonl)."""
+    """Neighbouring lines with the same value under this key are one document."""
+    conversation: bool = False
+    """``field`` holds a list of messages, each with ``role`` and ``content``."""
+    documents: Optional[int] = None
+    """Only so many from the start, of texts that are larger than anybody needs."""
     package: Optional[str] = None
     version: Optional[str] = None
     member: Optional[str] = None
-    """Path inside the package's wheel or source archive."""
+    """Path inside the package's wheel or source archive; for the hub a pattern of paths inside
+    the data set's repository, such as ``data/train-*.parquet``."""
     sha256: Optional[str] = None
-    """Checksum of ``member``."""
+    """Checksum of ``member`` (packages)."""
+    hub_id: Optional[str] = None
+    """Data set on the hub, ``owner/name`` (kind hub)."""
+    revision: Optional[str] = None
+    """Branch, tag or commit there."""
     path: Optional[str] = None
     """A file or directory on this machine (kind file)."""
     licence: Optional[str] = None

@@ -15,17 +15,25 @@ from runner.harness.environment import harness_need, package_folders
 from runner.harness.names import harness_tasks, task_names
 from runner.legality.facts import Facts
 from runner.models.locate import light_config
+from runner.texts.probe import probe
 
 
 def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Facts:
     """Facts about the model and the machine.
 
     Raises:
-        UsageError: A local model's directory is not one, or a text's file is missing.
+        UsageError: A local model's directory is not one, or a text's file is missing, empty
+            or not what its reader reads.
     """
-    for text in (config.calibration.text, config.eval.text):
+    texts = [part.text for part in config.calibration.parts]
+    for text in (*texts, config.eval.text):
         if text is not None and text.path and not Path(text.path).expanduser().exists():
             raise UsageError(f"text {text.name}: there is no file {text.path}")
+    local_text_bytes = {
+        text.path: size
+        for text in texts
+        if StageName.quantize in config.stages and (size := probe(text)) is not None
+    }
     compute = resolve_compute(config.engine, machine)
     hf_config = light_config(config.model) or {}
     read = architecture_of(hf_config) if hf_config else Architecture()
@@ -42,6 +50,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         device=compute.device,
         chosen=frozenset(chosen),
         known_tasks=_known_tasks(config, compute.device),
+        local_text_bytes=local_text_bytes,
         load_bytes_per_parameter=DTYPE_BITS.get(compute.dtype, 16.0) / 8,
         stale_calibration=stale_calibration(config) if quantization else None,
     )

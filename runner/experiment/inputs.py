@@ -33,9 +33,12 @@ _RESOLVED = ("environment", "device", "dtype", "threads")
 class Inputs:
     """One configuration's model, texts and environments, from the session's store or workers."""
 
-    def __init__(self, config: Config, session: Session, sweep: str) -> None:
-        """Resolve where to compute."""
+    def __init__(
+        self, config: Config, session: Session, sweep: str, warnings: list[str] | None = None
+    ) -> None:
+        """Resolve where to compute; what ``warn`` is told is added to ``warnings``."""
         self.config = config
+        self.warnings = [] if warnings is None else warnings
         self.session = session
         self.sweep = sweep
         self.compute = resolve_compute(config.engine, session.machine)
@@ -67,6 +70,12 @@ class Inputs:
         return self.session.obtain(
             Work(f"text {text.name}", task, {"text": to_json(text), **versions})
         )
+
+    def warn(self, warning: str) -> None:
+        """Tell the user and the run's record."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+            self.session.display.line(f"  warning: {warning}", style="yellow")
 
     def presented(self, subject: Subject) -> Subject:
         """The subject in a format that the engine takes: a dense model may need another."""

@@ -15,6 +15,11 @@ from runner.experiment.compute import DTYPE_BITS, model_dtype
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
 from runner.experiment.steps.bench import bench
+from runner.experiment.steps.calibration import (
+    calibration_windows,
+    overlap,
+    overlap_verdicts,
+)
 from runner.experiment.steps.checkpoint import checkpoint
 from runner.experiment.steps.evaluate import evaluate, require_tokens
 from runner.experiment.steps.plan import plan
@@ -22,7 +27,7 @@ from runner.experiment.steps.tasks import ask, prepare
 from runner.experiment.subject import Subject
 from runner.legality.check import check
 from runner.legality.verdict import Severity
-from runner.recipe import Recipe
+from runner.recipe import used_recipe
 from runner.redact import redact
 from runner.serialise import to_json
 from runner.session import Obtained, Session
@@ -100,8 +105,9 @@ def _decide_and_work(
     for warning in record.warnings:
         session.display.line(f"  warning: {warning}", style="yellow")
 
-    def keep(stage: StageName, subject: str, obtained: Obtained) -> None:
-        record.stages.append(_stage_record(stage.value, subject, obtained))
+    def keep(stage: StageName | str, subject: str, obtained: Obtained) -> None:
+        name = stage if isinstance(stage, str) else stage.value
+        record.stages.append(_stage_record(name, subject, obtained))
         write_record(session.store.runs, record)
         tracker.log_stage(record.stages[-1])
 
@@ -110,7 +116,7 @@ def _decide_and_work(
     if not set(config.stages) - {StageName.plan, StageName.report}:
         record.status = Status.ok
         return
-    inputs = Inputs(config, session, identity.sweep)
+    inputs = Inputs(config, session, identity.sweep, record.warnings)
     model = inputs.model()
     if model.format == "float":
         record.unquantized_bits = DTYPE_BITS.get(model_dtype(model.directory))
@@ -122,7 +128,7 @@ def _go_through_stages(
     config: Config,
     inputs: Inputs,
     model: Subject,
-    keep: Callable[[StageName, str, Obtained], None],
+    keep: Callable[[StageName | str, str, Obtained], None],
 ) -> None:
     if StageName.eval in config.stages:
         require_tokens(inputs, model)
@@ -133,6 +139,8 @@ def _go_through_stages(
         subject, made = checkpoint(inputs, model)
         if made is not None:
             keep(StageName.quantize, "recipe", made)
+            if StageName.eval in config.stages:
+                _look_for_overlap(inputs, model, keep)
     quantized_here = subject is not model
     # A model that came quantized has no unquantized one to be compared with.
     has_baseline = quantized_here or model.format == "float"
@@ -159,9 +167,20 @@ def _go_through_stages(
         )
 
 
+def _look_for_overlap(
+    inputs: Inputs, model: Subject, keep: Callable[[StageName | str, str, Obtained], None]
+) -> None:
+    windows = calibration_windows(inputs, model, used_recipe(inputs.config).calibration)
+    if windows is None:
+        return
+    found = overlap(inputs, model, windows)
+    keep("overlap", "recipe", found)
+    for verdict in overlap_verdicts(found, inputs.config.eval.text.name):
+        inputs.warn(str(verdict))
+
+
 def _new_record(config: Config, session: Session, identity: RunIdentity) -> RunRecord:
-    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
-    label = recipe.label if StageName.quantize in config.stages else "as-is"
+    label = used_recipe(config).label if StageName.quantize in config.stages else "as-is"
     if config.stages == [StageName.plan]:
         label = "plan"
     installed = installed_versions(sys.executable)

@@ -1,6 +1,6 @@
 """What legality knows besides the configuration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runner.config.model import Architecture
 from runner.hardware.detect import Machine
@@ -25,3 +25,5 @@ class Facts:
     """What a parameter occupies while the unquantized model is loaded."""
     stale_calibration: str | None = None
     """How a checkpoint of the store is out of date with the model it was made from."""
+    local_text_bytes: dict[str, int] = field(default_factory=dict)
+    """Characters, in bytes, of local calibration texts by path, where they were read."""

@@ -1,17 +1,17 @@
-"""Rules on method, bits, group size and calibration."""
+"""Rules on method, bits and group size."""
 
 from collections.abc import Iterator
 
 from runner.config.bits import Bits, NumberFormat, NumberType
 from runner.config.group_size import Granularity
 from runner.config.root import Config, StageName
+from runner.legality.calibration import check_calibration
 from runner.legality.facts import Facts
 from runner.legality.knobs import check_knobs
 from runner.legality.layers import linear_inputs
 from runner.legality.verdict import Verdict, illegal, warning
 from runner.methods import find_method, method_names
 from runner.methods.base import Abilities, bits_fit, group_size_fits
-from runner.recipe import Recipe
 
 _WIDTHS = {
     NumberType.int: range(2, 9),
@@ -49,7 +49,7 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield _bits_do_not_fit(config, abilities)
         return
     yield from _check_group_size(config, abilities, facts)
-    yield from _check_calibration(config, facts)
+    yield from check_calibration(config, facts)
     yield from check_knobs(config)
 
 
@@ -154,44 +154,3 @@ def _check_divides(size: int, facts: Facts) -> Iterator[Verdict]:
         f"group size {size} does not divide the inputs of {layers}; sizes that fit: {sizes}",
         "group_size=per_channel" if nearest is None else f"group_size=g{nearest}",
     )
-
-
-def _check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
-    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
-    calibration = find_method(config.method.name).calibration_for(recipe)
-    if calibration is None:
-        return
-    if calibration.text is None:
-        why = "static activation scales are" if config.method.name == "rtn" else "it is"
-        yield illegal(
-            f"method={config.method.name} needs calibration text: {why} found on it",
-            "calibration=openwebtext",
-        )
-        return
-    if calibration.samples < 1 or calibration.sequence_length < 2:
-        yield illegal(
-            f"calibration of {calibration.samples} samples of {calibration.sequence_length} tokens "
-            "is empty",
-            "calibration.samples=32 calibration.sequence_length=256",
-        )
-        return
-    context = facts.architecture.context
-    if context is not None and calibration.sequence_length > context:
-        yield illegal(
-            f"calibration.sequence_length={calibration.sequence_length} exceeds the model's "
-            f"context of {context} tokens",
-            f"calibration.sequence_length={context}",
-        )
-    width = max(linear_inputs(facts.architecture).values(), default=0)
-    if calibration.tokens < width:
-        yield warning(
-            f"{calibration.tokens} calibration tokens for layers of {width} inputs leave their "
-            "Hessians singular; results depend on damping",
-            f"calibration.samples={-(-width // calibration.sequence_length) * 2}",
-        )
-    if StageName.eval in config.stages and calibration.text.name == config.eval.text.name:
-        yield warning(
-            f"calibration and evaluation use the same text ({calibration.text.name}); the recipe "
-            "will look better than it is",
-            "calibration=openwebtext text@eval.text=wikipedia",
-        )

@@ -51,7 +51,8 @@ class QuantizeJob:
     """An existing empty directory for files that are not kept."""
     recipe: Recipe
     windows: list[list[int]]
-    """Calibration windows of token ids, all of one length; empty without calibration."""
+    """Calibration windows of token ids; empty without calibration. Of one length, unless they
+    were cut per sample with a smaller minimum."""
     device: str
     compute_dtype: str
     """Torch dtype name in which forward passes run."""

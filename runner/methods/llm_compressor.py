@@ -114,7 +114,7 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
         arguments |= {
             "dataset": _dataset(job.windows),
             "num_calibration_samples": len(job.windows),
-            "max_seq_length": len(job.windows[0]),
+            "max_seq_length": max(map(len, job.windows)),
             "shuffle_calibration_samples": False,
         }
     with _progress_from_log(model, job.recipe.method.ignore, job.progress):

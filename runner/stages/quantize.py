@@ -1,7 +1,5 @@
 """Stage ``quantize``: carry out a recipe and write a standard checkpoint with its manifest."""
 
-import hashlib
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +9,10 @@ from runner.errors import StageError
 from runner.methods import find_method
 from runner.methods.base import QuantizeJob, abilities_of
 from runner.metrics.tensors import TensorReport, bits_per_weight, report_tensors, weight_file_bytes
-from runner.recipe import Recipe, recipe_from_json
+from runner.recipe import recipe_from_json
 from runner.stages.check import CheckResult
-from runner.texts.windows import sampled_windows, token_ids
+from runner.stages.windows import load_windows
+from runner.texts.calibration import Part, digest
 from runner.worker.job import StageContext
 
 DIRECTORY = "checkpoint"
@@ -26,8 +25,8 @@ class QuantizeRequest:
     model_directory: Path
     recipe: dict[str, Any]
     """JSON form of a ``Recipe``."""
-    text_directory: Path | None
-    """Calibration text, for recipes that look at one."""
+    windows_directory: Path | None
+    """Result of stage ``windows``, for recipes that look at text."""
     device: str
     compute_dtype: str
     trust_remote_code: bool
@@ -48,6 +47,8 @@ class QuantizeResult:
     calibration_tokens: int
     calibration_sha256: str | None
     """Digest of the exact token windows."""
+    calibration_parts: list[Part]
+    """What each text gave; empty without calibration."""
     bits_per_weight: float
     """Stored bits, scales and zero points included, per weight of the quantized layers."""
     bits_per_parameter: float
@@ -63,15 +64,17 @@ class QuantizeStage:
     """Makes checkpoints."""
 
     name = "quantize"
-    schema_version = 1
+    schema_version = 2
     request = QuantizeRequest
     result = QuantizeResult
 
     def run(self, request: QuantizeRequest, context: StageContext) -> QuantizeResult:
-        """Cut the calibration windows, quantize, account for what was written."""
+        """Quantize on the calibration windows, account for what was written."""
         recipe = recipe_from_json(request.recipe)
         method = find_method(recipe.method.name)
-        windows = _calibration_windows(request, recipe)
+        windows, parts = (
+            ([], []) if (cut := request.windows_directory) is None else load_windows(cut)
+        )
         directory = context.output / DIRECTORY
         directory.mkdir()
         with tempfile.TemporaryDirectory(dir=context.output, prefix="scratch-") as scratch:
@@ -105,24 +108,13 @@ class QuantizeStage:
             compute_dtype=request.compute_dtype,
             calibration_windows=len(windows),
             calibration_tokens=sum(map(len, windows)),
-            calibration_sha256=_digest(windows) if windows else None,
+            calibration_sha256=digest(windows) if windows else None,
+            calibration_parts=parts,
             bits_per_weight=bits_per_weight(request.model_directory, directory),
             bits_per_parameter=8 * tensors.bytes / original.parameters,
             checkpoint_bytes=weight_file_bytes(directory),
             tensors=tensors,
         )
-
-
-def _calibration_windows(request: QuantizeRequest, recipe: Recipe) -> list[list[int]]:
-    calibration = recipe.calibration
-    if calibration is None or request.text_directory is None:
-        return []
-    ids = token_ids(request.text_directory, request.model_directory, request.trust_remote_code)
-    return sampled_windows(ids, calibration.sequence_length, calibration.samples, calibration.seed)
-
-
-def _digest(windows: list[list[int]]) -> str:
-    return hashlib.sha256(json.dumps(windows).encode()).hexdigest()
 
 
 STAGE = QuantizeStage()

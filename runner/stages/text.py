@@ -4,8 +4,8 @@ import hashlib
 from dataclasses import dataclass
 
 from runner.config.text import Text
+from runner.texts.documents import DOCUMENTS_FILE, plain, write_documents
 from runner.texts.readers import read_documents
-from runner.texts.windows import DOCUMENTS_FILE, write_documents
 from runner.worker.job import StageContext
 
 
@@ -41,7 +41,7 @@ class TextStage:
         context.progress(1, 1, f"reading text {request.text.name}")
         return TextResult(
             documents=len(documents),
-            characters=sum(map(len, documents)),
+            characters=sum(len(plain(document)) for document in documents),
             sha256=hashlib.sha256((context.output / DOCUMENTS_FILE).read_bytes()).hexdigest(),
         )
 

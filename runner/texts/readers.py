@@ -2,7 +2,6 @@
 
 import ast
 import itertools
-import json
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,15 @@ from xml.etree import ElementTree
 from runner.config.text import Text, TextKind, TextReader
 from runner.errors import StageError, UsageError
 from runner.packages import fetch_member
+from runner.texts.documents import Document
+from runner.texts.hub import hub_files
+from runner.texts.tables import read_records
 from runner.texts.wikipedia import read_wikipedia
 
 _SUFFIXES = {
     TextReader.plain: (".txt",),
-    TextReader.jsonl: (".jsonl",),
+    TextReader.jsonl: (".jsonl", ".gz"),
+    TextReader.parquet: (".parquet",),
     TextReader.wikipedia_dump: (".xml", ".bz2"),
     TextReader.python_docstrings: (".py",),
     TextReader.python_source: (".py",),
@@ -23,26 +26,31 @@ _SUFFIXES = {
 """Which files of a folder a reader takes; a file that is named itself may be called anything."""
 
 
-def read_documents(text: Text, cache: Path) -> list[str]:
+def read_documents(text: Text, cache: Path) -> list[Document]:
     """Documents of a text in a fixed order, empty ones left out.
 
     Raises:
-        StageError: A package cannot be had, or the text is empty.
+        StageError: A package or data set cannot be had, or the text is empty.
         UsageError: A local file does not exist or is not what the reader reads, or a field that
             the text needs is not told.
     """
-    documents = [
+    read = (
         stripped
         for path in _files(text, cache)
         for document in _read_checked(path, text)
-        if (stripped := document.strip())
-    ]
+        if (stripped := _stripped(document))
+    )
+    documents = list(itertools.islice(read, text.documents))
     if not documents:
         raise StageError(
-            f"text {text.name} has no documents: check that its reader ({text.reader.value}) is "
-            f"the right one for {text.path or text.member or 'its files'}"
+            f"text {text.name} has no documents: {text.path or text.member or 'what it reads'} is "
+            f"empty, or its reader ({text.reader.value}) is not the right one"
         )
     return documents
+
+
+def _stripped(document: Document) -> Document:
+    return document.strip() if isinstance(document, str) else document
 
 
 def _files(text: Text, cache: Path) -> list[Path]:
@@ -58,6 +66,8 @@ def _files(text: Text, cache: Path) -> list[Path]:
             for path in sorted(library.rglob("*.py"))
             if skipped.isdisjoint(path.relative_to(library).parts)
         ]
+    if text.kind is TextKind.hub:
+        return hub_files(text)
     path = Path(text.path or "").expanduser()
     if not text.path or not path.exists():
         raise UsageError(f"text {text.name}: there is no file {text.path}; set its path")
@@ -70,11 +80,16 @@ def _files(text: Text, cache: Path) -> list[Path]:
     return [path]
 
 
-def _read_checked(path: Path, text: Text) -> Iterator[str]:
+def _read_checked(path: Path, text: Text) -> Iterator[Document]:
     """Documents of a file, with a message instead of a parser's traceback."""
     try:
         yield from _read(path, text)
-    # Not UTF-8, not JSON (both ValueError), not XML, cut short, damaged or not readable.
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"text {text.name}: {path} is not UTF-8 (it has a byte "
+            f"0x{error.object[error.start]:02x} where none can be); convert it with iconv -t UTF-8"
+        ) from None
+    # Not JSON or parquet (both ValueError), not XML, cut short, damaged or not readable.
     except (ValueError, ElementTree.ParseError, EOFError, OSError) as error:
         raise UsageError(
             f"text {text.name}: {path} is not what reader {text.reader.value} reads ({error}); "
@@ -82,43 +97,17 @@ def _read_checked(path: Path, text: Text) -> Iterator[str]:
         ) from None
 
 
-def _read(path: Path, text: Text) -> Iterator[str]:
+def _read(path: Path, text: Text) -> Iterator[Document]:
     if text.reader is TextReader.plain:
         yield path.read_text("utf-8")
-    elif text.reader is TextReader.jsonl:
-        yield from _read_jsonl(path, text)
+    elif text.reader in (TextReader.jsonl, TextReader.parquet):
+        yield from read_records(path, text)
     elif text.reader is TextReader.wikipedia_dump:
         yield from read_wikipedia(path)
     elif text.reader is TextReader.python_source:
         yield path.read_text("utf-8", "replace")
     else:
         yield _docstrings(path.read_text("utf-8", "replace"))
-
-
-def _read_jsonl(path: Path, text: Text) -> Iterator[str]:
-    if text.field is None:
-        raise UsageError(f"text {text.name}: tell the field that holds a document")
-    with path.open(encoding="utf-8") as stream:
-        lines = [json.loads(line) for line in stream if line.strip()]
-    try:
-        if text.group_by is None:
-            yield from (_string(line, text.field) for line in lines)
-        else:
-            for _, group in itertools.groupby(lines, key=lambda line: line[text.group_by]):
-                yield " ".join(_string(line, text.field) for line in group)
-    except KeyError as error:
-        raise UsageError(f"text {text.name}: a line of {path.name} has no field {error}") from None
-    except TypeError:
-        raise UsageError(
-            f"text {text.name}: a line of {path.name} is no object with text under {text.field}"
-        ) from None
-
-
-def _string(line: dict[str, object], field: str) -> str:
-    value = line[field]
-    if not isinstance(value, str):
-        raise TypeError
-    return value
 
 
 def _docstrings(source: str) -> str:

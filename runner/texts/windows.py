@@ -4,27 +4,13 @@ Documents are joined and cut to full length, never padded: padding tokens would 
 calibration Hessian unmasked and distort it.
 """
 
-import json
-import random
 from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
+from runner.texts.documents import load_documents, plain
 
-DOCUMENTS_FILE = "documents.jsonl"
 _CUT_TOKENS = 64
-
-
-def write_documents(directory: Path, documents: list[str]) -> None:
-    """Store documents as one JSON string a line."""
-    with (directory / DOCUMENTS_FILE).open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(document) + "\n" for document in documents)
-
-
-def token_ids(text_directory: Path, model_directory: Path, trust_remote_code: bool) -> list[int]:
-    """Tokens of a whole text: its documents joined by blank lines, tokenized once."""
-    tokenizer = tokenizer_of(model_directory, trust_remote_code)
-    return _encode(tokenizer, read_documents_file(text_directory))
 
 
 def tokenizer_of(directory: Path, trust_remote_code: bool) -> Any:
@@ -38,12 +24,12 @@ def tokenizer_of(directory: Path, trust_remote_code: bool) -> Any:
 
 
 def read_documents_file(text_directory: Path) -> list[str]:
-    """The documents that ``write_documents`` stored."""
-    with (text_directory / DOCUMENTS_FILE).open(encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
+    """The documents of a text as running text."""
+    return [plain(document) for document in load_documents(text_directory)]
 
 
-def _encode(tokenizer: Any, documents: list[str]) -> list[int]:
+def encode(tokenizer: Any, documents: list[str]) -> list[int]:
+    """Tokens of documents joined by blank lines, tokenized once."""
     ids: list[int] = tokenizer("\n\n".join(documents))["input_ids"]
     return ids
 
@@ -68,7 +54,7 @@ def leading_windows(
     needed = length * count + _CUT_TOKENS
     taken = 1
     while True:
-        ids = _encode(tokenizer, documents[:taken])
+        ids = encode(tokenizer, documents[:taken])
         if taken >= len(documents) or len(ids) >= needed:
             break
         taken = min(len(documents), taken * 2)
@@ -76,22 +62,10 @@ def leading_windows(
     return [ids[i * length : (i + 1) * length] for i in range(count)]
 
 
-def sampled_windows(ids: list[int], length: int, count: int, seed: int) -> list[list[int]]:
-    """``count`` disjoint windows drawn from the whole text.
-
-    Raises:
-        StageError: The text is too short.
-    """
-    available = _require(ids, length, count)
-    chosen = random.Random(seed).sample(range(available), count)
-    return [ids[i * length : (i + 1) * length] for i in chosen]
-
-
-def _require(ids: list[int], length: int, count: int) -> int:
+def _require(ids: list[int], length: int, count: int) -> None:
     available = len(ids) // length
     if available < count:
         raise StageError(
             f"the text has {len(ids)} tokens, enough for {available} windows of {length}, "
             f"but {count} are asked for: lower the number of windows or their length"
         )
-    return available

@@ -106,6 +106,13 @@ def _tasks(result: dict[str, Any]) -> dict[str, Any]:
     return metrics
 
 
+def _overlap(result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        f"calibration_overlap/{found['words']}_word_share": found["share"]
+        for found in result["overlaps"]
+    }
+
+
 def _bench(result: dict[str, Any]) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         f"bench/{name}": result[name]
@@ -160,6 +167,7 @@ _METRICS = {
     "quantize": _quantize,
     "eval": _eval,
     "tasks": _tasks,
+    "overlap": _overlap,
     "bench": _bench,
     "plan": _plan,
 }

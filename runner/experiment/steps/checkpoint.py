@@ -8,33 +8,32 @@ from runner.config.root import StageName
 from runner.engines import find_engine
 from runner.experiment.compute import model_dtype
 from runner.experiment.inputs import Inputs
+from runner.experiment.steps.calibration import calibration_windows
 from runner.experiment.subject import Subject
-from runner.methods import find_method
 from runner.methods.base import abilities_of
-from runner.recipe import Recipe
+from runner.recipe import Recipe, used_recipe
 from runner.serialise import to_json
 from runner.session import Obtained, Task, Work
 from runner.stages.check import CheckRequest
 from runner.stages.quantize import DIRECTORY as CHECKPOINT_DIRECTORY
 from runner.stages.quantize import QuantizeRequest
+from runner.store.lineage import Lineage
 
 _FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 def checkpoint(inputs: Inputs, model: Subject) -> tuple[Subject, Obtained | None]:
     """The recipe's checkpoint; the model itself when there is nothing to do."""
-    recipe = _recipe(inputs)
+    recipe = used_recipe(inputs.config)
     if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model_dtype(model.directory):
         return model, None
     abilities = abilities_of(recipe.method)
     environment = inputs.environment(recipe.method.backend, recipe.method.environment)
-    text = None
-    if recipe.calibration is not None and recipe.calibration.text is not None:
-        text = inputs.text(recipe.calibration.text)
+    windows = calibration_windows(inputs, model, recipe.calibration)
     request = QuantizeRequest(
         model_directory=model.directory,
         recipe=to_json(recipe),
-        text_directory=text.directory if text else None,
+        windows_directory=windows.directory if windows else None,
         device=inputs.compute.device,
         compute_dtype=inputs.compute.dtype_for(model.directory),
         trust_remote_code=inputs.config.model.trust_remote_code,
@@ -45,11 +44,17 @@ def checkpoint(inputs: Inputs, model: Subject) -> tuple[Subject, Obtained | None
         "versions": request.versions,
         "shims": list(environment.shims),
         "recipe": request.recipe,
-        "calibration_text": text.address.key if text else None,
+        "calibration_windows": windows.result["sha256"] if windows else None,
         "device": request.device,
         "compute_dtype": request.compute_dtype,
     }
     inspector = _inspector(inputs, model, recipe, abilities.checkpoint_format)
+    lineage = Lineage(inputs.session.store.root, inputs.config.model, determinants)
+    if previous := lineage.made_from_other_weights():
+        inputs.warn(
+            f"stale: base weights of {inputs.config.model.name} changed since {previous}; the "
+            f"checkpoint of {recipe.label} made then is not reused"
+        )
     made = inputs.session.obtain(
         Work(
             title=f"quantize {recipe.label}",
@@ -59,6 +64,7 @@ def checkpoint(inputs: Inputs, model: Subject) -> tuple[Subject, Obtained | None
             inspection=inspector,
         )
     )
+    lineage.note()
     identity = {"checkpoint": made.address.key}
     directory = made.directory / CHECKPOINT_DIRECTORY
     return Subject(directory, abilities.checkpoint_format, identity, recipe.label), made
@@ -84,10 +90,3 @@ def _inspector(inputs: Inputs, model: Subject, recipe: Recipe, checkpoint_format
         return inputs.task("check", request, environment)
 
     return inspect
-
-
-def _recipe(inputs: Inputs) -> Recipe:
-    config = inputs.config
-    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
-    recipe.calibration = find_method(config.method.name).calibration_for(recipe)
-    return recipe

@@ -1,0 +1,1 @@
+"""Decides the claims that a sweep states from what its runs found."""

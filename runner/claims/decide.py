@@ -1,0 +1,163 @@
+"""Whether a claim holds for a sweep's runs."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runner.claims.select import UNQUANTIZED, pairs
+from runner.config.claims import Claim, Effect, Metric
+from runner.metrics.statistics import Interval
+from runner.serialise import from_json
+from runner.store.records import RunRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+HOLDS = "holds here"
+DOES_NOT_HOLD = "does not hold here"
+CANNOT_TELL = "cannot tell"
+_TIMING_FACTOR = 1.5
+"""How far a single timing on a machine that others use may be off."""
+
+
+@dataclass
+class Comparison:
+    """One pair of runs and what it says of the claim."""
+
+    left: str
+    right: str
+    where: str
+    """What both were told, besides what the claim names."""
+    left_value: float | None
+    right_value: float | None
+    effect: Interval | None
+    """``None`` where the two cannot be compared; ``verdict`` says why."""
+    verdict: str
+
+
+@dataclass
+class Decision:
+    """A claim, and what the sweep says of it."""
+
+    claim: Claim
+    verdict: str
+    comparisons: list[Comparison]
+
+
+def decide_claims(records: list[RunRecord]) -> list[Decision]:
+    """Decide what the configuration of one sweep's runs claims; nothing where it claims nothing."""
+    stated: list[Any] = next(filter(None, (r.config.get("claims") for r in reversed(records))), [])
+    return [decide(from_json(Claim, claim), records) for claim in stated]
+
+
+def decide(claim: Claim, records: list[RunRecord]) -> Decision:
+    """One claim: it holds if it does for every pair of runs, and not if it fails for one."""
+    try:
+        found = [
+            _compare(claim, one, other, where)
+            for one, other, where in pairs(records, claim.left, claim.right)
+        ]
+    except ValueError as error:
+        return Decision(claim, f"{CANNOT_TELL}: {error}", [])
+    if not found:
+        return Decision(claim, f"{CANNOT_TELL}: no two finished runs to compare", [])
+    verdicts = [comparison.verdict for comparison in found]
+    if DOES_NOT_HOLD in verdicts:
+        verdict = DOES_NOT_HOLD
+    elif all(verdict == HOLDS for verdict in verdicts):
+        verdict = HOLDS
+    else:
+        verdict = CANNOT_TELL
+    if len(found) > 1 and verdict != HOLDS:
+        verdict += f" (holds in {verdicts.count(HOLDS)} of {len(found)})"
+    elif len(found) > 1:
+        verdict += f" (in all {len(found)})"
+    return Decision(claim, verdict, found)
+
+
+def _compare(claim: Claim, one: RunRecord, other: RunRecord, where: str) -> Comparison:
+    baseline = claim.right == UNQUANTIZED
+    right = UNQUANTIZED if baseline else other.label
+    subject = "baseline" if baseline else "recipe"
+    try:
+        if claim.metric is Metric.perplexity:
+            values, effect = _perplexities(claim, one, other, subject)
+        else:
+            values = (_value(claim.metric, one, "recipe"), _value(claim.metric, other, subject))
+            effect = _exact(claim, *values)
+    except LookupError as error:
+        return Comparison(
+            one.label, right, where, None, None, None, f"{CANNOT_TELL}: {error.args[0]}"
+        )
+    return Comparison(one.label, right, where, *values, effect, _judge(claim, effect))
+
+
+def _judge(claim: Claim, effect: Interval) -> str:
+    """Inside the range asserted, outside, or across one of its ends."""
+    least = -math.inf if claim.at_least is None else claim.at_least
+    most = math.inf if claim.at_most is None else claim.at_most
+    if least <= effect.low and effect.high <= most:
+        return HOLDS
+    if effect.high < least or effect.low > most:
+        return DOES_NOT_HOLD
+    return CANNOT_TELL
+
+
+def _perplexities(
+    claim: Claim, one: RunRecord, other: RunRecord, subject: str
+) -> tuple[tuple[float, float], Interval]:
+    """Paired on the losses of the same tokens, windows as independent blocks.
+
+    The difference of two recipes is not the difference of their intervals against the
+    unquantized model: both share the text's luck, which cancels here.
+    """
+    from runner.metrics.perplexity import perplexity_change
+
+    if one.config["eval"] != other.config["eval"]:
+        raise LookupError("evaluated on different tokens")
+    change = perplexity_change(_losses(one, "recipe"), _losses(other, subject))
+    left = change.baseline + change.delta.estimate
+    effect = change.delta if claim.effect is Effect.difference else change.ratio
+    return (left, change.baseline), effect
+
+
+def _losses(record: RunRecord, subject: str) -> "list[NDArray[np.float64]]":
+    """Each window's token losses, every token at its window's mean: blocks are all that counts."""
+    import numpy as np
+
+    found = record.stage("eval", subject)
+    if found is None:
+        raise LookupError(f"{record.run} has no eval of the {subject}")
+    perplexity = found["perplexity"]
+    if perplexity["unit"] != "token":
+        raise LookupError("claims compare perplexity a token: eval.protocols=[gptq]")
+    tokens, rest = divmod(perplexity["tokens_scored"], perplexity["windows"])
+    if rest:
+        raise LookupError("windows differ in length: eval.protocols=[gptq]")
+    return [np.full(tokens, loss) for loss in perplexity["window_losses"]]
+
+
+def _exact(claim: Claim, left: float, right: float) -> Interval:
+    if claim.effect is Effect.ratio:
+        low = high = ratio = left / right
+    else:
+        low = high = ratio = left - right
+    if claim.metric is Metric.quantize_seconds:
+        if claim.effect is Effect.difference:
+            raise LookupError("timings are compared by ratio")
+        low, high = ratio / _TIMING_FACTOR, ratio * _TIMING_FACTOR
+    return Interval(ratio, low, high)
+
+
+def _value(metric: Metric, record: RunRecord, subject: str) -> float:
+    if metric is Metric.bits_per_weight and subject == "baseline":
+        if record.unquantized_bits is None:
+            raise LookupError("the unquantized model's bits are not known")
+        return record.unquantized_bits
+    result: dict[str, Any] | None = record.stage("quantize", subject)
+    if result is None:
+        raise LookupError(f"{record.run} quantized nothing")
+    if metric is Metric.quantize_seconds:
+        return float(result["resources"]["seconds"])
+    return float(result[metric.value])

@@ -1,0 +1,47 @@
+"""Claims that a sweep's results decide."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Optional
+
+from omegaconf import MISSING
+
+
+class Metric(Enum):
+    """What two runs are compared by."""
+
+    perplexity = "perplexity"
+    """With a 95% interval, paired on the losses of the same tokens."""
+    bits_per_weight = "bits_per_weight"
+    """Read from what was written: exact."""
+    quantize_seconds = "quantize_seconds"
+    """One timing: taken as right within a factor of 1.5."""
+
+
+class Effect(Enum):
+    """How two values are compared."""
+
+    difference = "difference"
+    """Left minus right."""
+    ratio = "ratio"
+    """Left over right."""
+
+
+@dataclass
+class Claim:
+    """A sentence about two sides of a sweep, and the size of the effect that it asserts.
+
+    It asserts the effect for every pair of runs: one from each side, equal in whatever else
+    both were told.
+    """
+
+    id: str = MISSING
+    sentence: str = MISSING
+    metric: Metric = Metric.perplexity
+    left: str = MISSING
+    """Runs, by what they were told or had by default: ``method=rtn group_size=g32``."""
+    right: str = MISSING
+    """The runs to compare with, or ``unquantized``: the model that each left run started from."""
+    effect: Effect = Effect.difference
+    at_least: Optional[float] = None
+    at_most: Optional[float] = None

@@ -1,0 +1,75 @@
+"""Steps ``windows`` and ``overlap``: what a recipe looks at, and whether it is evaluated on it."""
+
+from runner.config.calibration import Calibration
+from runner.experiment.inputs import TRANSFORMERS, Inputs
+from runner.experiment.subject import Subject
+from runner.legality.verdict import Verdict, warning
+from runner.metrics.overlap import LARGE_LONG_SHARE, LARGE_SHARE
+from runner.serialise import to_json
+from runner.session import Obtained, Work
+from runner.stages.overlap import OverlapRequest
+from runner.stages.windows import WindowsRequest
+
+
+def calibration_windows(
+    inputs: Inputs, model: Subject, calibration: Calibration | None
+) -> Obtained | None:
+    """The windows a recipe looks at; ``None`` when it looks at none."""
+    if calibration is None or not calibration.parts:
+        return None
+    texts = [inputs.text(part.text) for part in calibration.parts]
+    environment = inputs.environment(TRANSFORMERS)
+    request = WindowsRequest(
+        calibration=to_json(calibration),
+        text_names=[part.text.name for part in calibration.parts],
+        text_directories=[text.directory for text in texts],
+        tokenizer_directory=model.directory,
+        trust_remote_code=inputs.config.model.trust_remote_code,
+    )
+    determinants = {
+        "tokenizer": model.identity,
+        "texts": [text.address.key for text in texts],
+        "calibration": request.calibration,
+        "versions": environment.versions(("tokenizers", "transformers")),
+    }
+    task = inputs.task("windows", request, environment)
+    title = f"windows of {calibration.texts_label}"
+    return inputs.session.obtain(Work(title, task, determinants))
+
+
+def overlap(inputs: Inputs, model: Subject, windows: Obtained) -> Obtained:
+    """How much of the evaluated windows of text occurs in the calibration windows."""
+    eval_ = inputs.config.eval
+    text = inputs.text(eval_.text)
+    environment = inputs.environment(TRANSFORMERS)
+    request = OverlapRequest(
+        windows_directory=windows.directory,
+        text_directory=text.directory,
+        tokenizer_directory=model.directory,
+        context_length=eval_.context_length,
+        windows=eval_.windows,
+        trust_remote_code=inputs.config.model.trust_remote_code,
+    )
+    determinants = {
+        "windows": windows.address.key,
+        "text": text.address.key,
+        "context_length": eval_.context_length,
+        "evaluated_windows": eval_.windows,
+    }
+    task = inputs.task("overlap", request, environment)
+    return inputs.session.obtain(Work("overlap", task, determinants))
+
+
+def overlap_verdicts(found: Obtained, evaluated: str) -> list[Verdict]:
+    """A warning when calibration and evaluation share more than idioms."""
+    short, long = found.result["overlaps"]
+    if short["share"] < LARGE_SHARE and long["share"] < LARGE_LONG_SHARE:
+        return []
+    return [
+        warning(
+            f"{short['share']:.1%} of the 8-word and {long['share']:.1%} of the 13-word sequences "
+            f"evaluated ({evaluated}) occur in the calibration windows (such as "
+            f"“{short['example']}”); the recipe will look better than it is",
+            "another calibration or eval text, or calibration.skip_tokens past what is evaluated",
+        )
+    ]

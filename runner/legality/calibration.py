@@ -1,0 +1,122 @@
+"""Rules on calibration: what text, how much of it, how it is cut."""
+
+from collections.abc import Iterator
+
+from runner.config.calibration import Calibration, Cut, windows_of_parts
+from runner.config.root import Config, StageName
+from runner.legality.facts import Facts
+from runner.legality.layers import linear_inputs
+from runner.legality.verdict import Verdict, illegal, warning
+from runner.recipe import used_recipe
+
+
+def check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on the calibration that the recipe really uses; none when it uses none."""
+    calibration = used_recipe(config).calibration
+    if calibration is None:
+        return
+    if not calibration.parts:
+        why = "static activation scales are" if config.method.name == "rtn" else "it is"
+        yield illegal(
+            f"method={config.method.name} needs calibration text: {why} found on it",
+            "calibration=openwebtext",
+        )
+        return
+    if calibration.samples < 1 or calibration.sequence_length < 2:
+        yield illegal(
+            f"calibration of {calibration.samples} samples of {calibration.sequence_length} tokens "
+            "is empty",
+            "calibration.samples=32 calibration.sequence_length=256",
+        )
+        return
+    broken = [*_check_mix(calibration), *_check_cut(config, calibration)]
+    yield from broken
+    if not broken:
+        yield from _check_amount(calibration, facts)
+        yield from _check_same_text(config, calibration)
+
+
+def _check_mix(calibration: Calibration) -> Iterator[Verdict]:
+    if calibration.text is not None and calibration.sources:
+        yield illegal(
+            "calibration has a text and sources: one of them has to go",
+            "calibration=mixed, or calibration.sources=[]",
+        )
+    try:
+        windows_of_parts(calibration)
+    except ValueError as error:
+        yield illegal(f"calibration: {error}", "weights, or counts that add up to samples")
+
+
+def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:
+    least = calibration.minimum_length
+    if least is not None and calibration.cut is Cut.concatenated:
+        yield illegal(
+            f"calibration.minimum_length={least} means nothing where documents are joined",
+            "calibration.cut=per_sample",
+        )
+    elif least is not None and not 2 <= least <= calibration.sequence_length:
+        yield illegal(
+            f"calibration.minimum_length={least} is not between 2 and the window's length",
+            f"calibration.minimum_length={calibration.sequence_length}",
+        )
+    elif least not in (None, calibration.sequence_length) and config.method.backend == "autoawq":
+        yield illegal(
+            "AutoAWQ joins windows of different lengths and cuts them anew",
+            "calibration.minimum_length=null",
+        )
+    if calibration.skip_tokens < 0:
+        yield illegal(
+            f"calibration.skip_tokens={calibration.skip_tokens} is negative",
+            "calibration.skip_tokens=0",
+        )
+    conversations = [part.text for part in calibration.parts if part.text.conversation]
+    if calibration.apply_chat_template and not conversations:
+        yield illegal(
+            "calibration.apply_chat_template=true, but no text holds conversations (text "
+            "field conversation)",
+            "calibration=ultrachat, or calibration.apply_chat_template=false",
+        )
+
+
+def _check_amount(calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
+    length, context = calibration.sequence_length, facts.architecture.context
+    if context is not None and length > context:
+        yield illegal(
+            f"calibration.sequence_length={length} exceeds the model's context of {context} tokens",
+            f"calibration.sequence_length={context}",
+        )
+    width = max(linear_inputs(facts.architecture).values(), default=0)
+    if calibration.tokens < width:
+        yield warning(
+            f"{calibration.tokens} calibration tokens for layers of {width} inputs leave their "
+            "Hessians singular; results depend on damping",
+            f"calibration.samples={-(-width // length) * 2}",
+        )
+    counts = windows_of_parts(calibration)
+    for part, count in zip(calibration.parts, counts, strict=True):
+        size = facts.local_text_bytes.get(part.text.path or "")
+        # No token is shorter than a byte; how many there are exactly the tokenizer tells later.
+        if calibration.cut is Cut.concatenated and size is not None and size < count * length:
+            yield illegal(
+                f"text {part.text.name} ({part.text.path}) has {size} bytes, so fewer than the "
+                f"{count * length} tokens that calibration asks for ({count} windows of {length})",
+                f"calibration.samples={size // length // 2}"
+                if size // length > 1
+                else "calibration.text.path of a longer text",
+            )
+
+
+def _check_same_text(config: Config, calibration: Calibration) -> Iterator[Verdict]:
+    evaluated = config.eval.text.name
+    names = [part.text.name for part in calibration.parts]
+    read = config.eval.context_length * config.eval.windows
+    if StageName.eval not in config.stages or evaluated not in names:
+        return
+    if calibration.cut is Cut.concatenated and calibration.skip_tokens >= read:
+        return
+    yield warning(
+        f"calibration and evaluation use the same text ({evaluated}); the recipe "
+        "will look better than it is",
+        f"calibration.skip_tokens={read}, or calibration=openwebtext text@eval.text=wikipedia",
+    )

@@ -1,0 +1,74 @@
+"""Stage ``windows``: cut a recipe's calibration windows.
+
+Apart from ``quantize`` so that every method and backend, whatever tokenizer library its
+environment has, looks at the same tokens, and so that a text that is too short is told before
+a model is loaded.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.config.calibration import Calibration
+from runner.serialise import from_json, to_json
+from runner.texts.calibration import Part, cut_windows, digest
+from runner.worker.job import StageContext
+
+WINDOWS_FILE = "windows.json"
+
+
+@dataclass
+class WindowsRequest:
+    """Texts, a tokenizer and how to cut."""
+
+    calibration: dict[str, Any]
+    """JSON form of a ``Calibration``."""
+    text_names: list[str]
+    text_directories: list[Path]
+    """Results of stage ``text``, in the order of the calibration's parts."""
+    tokenizer_directory: Path
+    trust_remote_code: bool
+
+
+@dataclass
+class WindowsResult:
+    """The windows lie in ``windows.json`` beside the result."""
+
+    windows: int
+    tokens: int
+    sha256: str
+    """Digest of the exact token windows."""
+    parts: list[Part]
+
+
+class WindowsStage:
+    """Cuts calibration windows."""
+
+    name = "windows"
+    schema_version = 1
+    request = WindowsRequest
+    result = WindowsResult
+
+    def run(self, request: WindowsRequest, context: StageContext) -> WindowsResult:
+        """Tokenize, cut, store."""
+        context.progress(0, 1, "cutting calibration windows")
+        windows, parts = cut_windows(
+            from_json(Calibration, request.calibration),
+            request.text_names,
+            request.text_directories,
+            request.tokenizer_directory,
+            request.trust_remote_code,
+        )
+        content = {"windows": windows, "parts": to_json(parts)}
+        (context.output / WINDOWS_FILE).write_text(json.dumps(content), "utf-8")
+        return WindowsResult(len(windows), sum(map(len, windows)), digest(windows), parts)
+
+
+def load_windows(directory: Path) -> tuple[list[list[int]], list[Part]]:
+    """Windows that the stage stored in a directory, and what each text gave."""
+    content = json.loads((directory / WINDOWS_FILE).read_text("utf-8"))
+    return content["windows"], [Part(**part) for part in content["parts"]]
+
+
+STAGE = WindowsStage()

@@ -1,0 +1,177 @@
+"""Calibration windows: cut from one text or a mix, each once, in an order that the seed fixes.
+
+Nothing is padded. A padding token is a row of activations like any other: it would be summed
+into GPTQ's Hessian, AWQ's and SmoothQuant's ranges and an importance matrix.
+"""
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.config.calibration import Calibration, Cut, windows_of_parts
+from runner.errors import StageError
+from runner.texts.documents import Document, load_documents, plain
+from runner.texts.windows import encode, tokenizer_of
+
+
+@dataclass
+class Part:
+    """What one text gave."""
+
+    text: str
+    windows: int
+    tokens: int
+    documents: int
+    duplicates: int
+    """Documents left out because the same words came before."""
+
+
+def cut_windows(
+    calibration: Calibration,
+    names: list[str],
+    directories: list[Path],
+    tokenizer_directory: Path,
+    trust_remote_code: bool,
+) -> tuple[list[list[int]], list[Part]]:
+    """Windows of token ids, and what each text gave.
+
+    Args:
+        calibration: What is asked for; its parts are the texts, in order.
+        names: Names of the texts.
+        directories: Where each text's documents lie.
+        tokenizer_directory: The unquantized model's.
+        trust_remote_code: Whether the tokenizer's own code may run.
+
+    Raises:
+        StageError: A text is too short, or the model has no chat template.
+    """
+    tokenizer = tokenizer_of(tokenizer_directory, trust_remote_code)
+    if calibration.apply_chat_template and not tokenizer.chat_template:
+        raise StageError(
+            "the model has no chat template: set calibration.apply_chat_template=false"
+        )
+    cutter = _Cutter(calibration, tokenizer)
+    seen: set[str] = set()
+    windows: list[list[int]] = []
+    parts = []
+    counts = windows_of_parts(calibration)
+    for name, directory, count in zip(names, directories, counts, strict=True):
+        documents = load_documents(directory)
+        fresh = [document for document in documents if _first(document, seen)]
+        found = cutter.cut(name, fresh, count)
+        windows += found
+        duplicates = len(documents) - len(fresh)
+        parts.append(Part(name, len(found), sum(map(len, found)), len(documents), duplicates))
+    if len(parts) > 1:
+        cutter.chosen.shuffle(windows)
+    return windows, parts
+
+
+def digest(windows: list[list[int]]) -> str:
+    """SHA-256 of the exact token windows, in order."""
+    return hashlib.sha256(json.dumps(windows).encode()).hexdigest()
+
+
+def _first(document: Document, seen: set[str]) -> bool:
+    """Whether no document before had the same words; notes this one."""
+    words = " ".join(plain(document).lower().split())
+    mark = hashlib.sha256(words.encode("utf-8", "surrogatepass")).hexdigest()
+    known = mark in seen
+    seen.add(mark)
+    return not known
+
+
+class _Cutter:
+    """Cuts texts one after the other; no window twice."""
+
+    def __init__(self, calibration: Calibration, tokenizer: Any) -> None:
+        self.chosen = random.Random(calibration.seed)
+        self._calibration = calibration
+        self._tokenizer = tokenizer
+        self._taken: set[tuple[int, ...]] = set()
+
+    def cut(self, name: str, documents: list[Document], count: int) -> list[list[int]]:
+        per_sample = self._calibration.cut is Cut.per_sample
+        return (self._per_sample if per_sample else self._concatenated)(name, documents, count)
+
+    def _concatenated(self, name: str, documents: list[Document], count: int) -> list[list[int]]:
+        """Disjoint windows of full length, drawn from all of the joined text."""
+        length, skipped = self._calibration.sequence_length, self._calibration.skip_tokens
+        if self._calibration.apply_chat_template:
+            ids = [token for document in documents for token in self._ids(document)]
+        else:
+            ids = encode(self._tokenizer, [plain(document) for document in documents])
+        ids = ids[skipped:]
+        available = len(ids) // length
+        if available < count:
+            beyond = f" beyond the {skipped} that are skipped" if skipped else ""
+            raise _too_short(
+                f"has {len(ids)} tokens{beyond}, calibration asks for "
+                f"{count * length} ({count} windows of {length})",
+                name,
+                available,
+            )
+        order = self.chosen.sample(range(available), count)
+        kept = self._new(ids, length, order)
+        if len(kept) < count:
+            others = sorted(set(range(available)) - set(order))
+            self.chosen.shuffle(others)
+            kept += self._new(ids, length, others)
+        if len(kept) < count:
+            raise _too_short(
+                f"gives {len(kept)} different windows of {length} tokens, calibration asks "
+                f"for {count}",
+                name,
+                len(kept),
+            )
+        return kept[:count]
+
+    def _new(self, ids: list[int], length: int, order: list[int]) -> list[list[int]]:
+        windows = (ids[index * length : (index + 1) * length] for index in order)
+        return [window for window in windows if self._is_new(window)]
+
+    def _per_sample(self, name: str, documents: list[Document], count: int) -> list[list[int]]:
+        """The beginnings of documents drawn at random, those that are long enough."""
+        length, least = self._calibration.sequence_length, self._calibration.minimum_length
+        least = length if least is None else least
+        order = list(range(len(documents)))
+        self.chosen.shuffle(order)
+        kept: list[list[int]] = []
+        for index in order:
+            window = self._ids(documents[index])[self._calibration.skip_tokens :][:length]
+            if len(window) >= least and self._is_new(window):
+                kept.append(window)
+            if len(kept) == count:
+                return kept
+        raise _too_short(
+            f"has {len(kept)} documents of at least {least} tokens, calibration asks for {count}; "
+            "lower calibration.minimum_length, or set calibration.cut=concatenated",
+            name,
+            len(kept),
+        )
+
+    def _ids(self, document: Document) -> list[int]:
+        ids: list[int]
+        if self._calibration.apply_chat_template and not isinstance(document, str):
+            # The template writes the special tokens itself.
+            written = self._tokenizer.apply_chat_template(document, tokenize=False)
+            ids = self._tokenizer(written, add_special_tokens=False)["input_ids"]
+        else:
+            ids = self._tokenizer(plain(document))["input_ids"]
+        return ids
+
+    def _is_new(self, window: list[int]) -> bool:
+        mark = tuple(window)
+        known = mark in self._taken
+        self._taken.add(mark)
+        return not known
+
+
+def _too_short(what: str, name: str, available: int) -> StageError:
+    fix = "take a longer text, or lower calibration.sequence_length"
+    if available:
+        fix = f"set calibration.samples lower (this text has {available}), or take a longer text"
+    return StageError(f"text {name} {what}: {fix}")

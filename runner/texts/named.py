@@ -1,0 +1,57 @@
+"""Texts of a mix by their names: what Hydra's defaults list does for a single text."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from runner.complaints import explain
+from runner.config.text import Text, TextKind
+from runner.errors import UsageError
+from runner.paths import conf_dir
+
+
+def resolve_text(stated: Any) -> Text:
+    """The text that a source of a mix names.
+
+    Args:
+        stated: Name of an option of group ``text``, or a mapping: the option that its ``name``
+            names, with the other fields laid over it; a name that is no option stands for a
+            text that the mapping describes in full.
+
+    Raises:
+        UsageError: There is no such option, a field is unknown or wrong, or a path is missing.
+    """
+    if isinstance(stated, Text):
+        return stated
+    fields = {"name": stated} if isinstance(stated, str) else stated
+    if not isinstance(fields, dict | DictConfig) or not isinstance(fields.get("name"), str):
+        raise UsageError(
+            "a source of calibration.sources needs text: NAME, or text: {name: NAME, …}"
+        )
+    name = fields["name"]
+    options = _options()
+    if name not in options and len(fields) == 1:
+        raise UsageError(
+            f"there is no text {name} for calibration.sources (options of text: "
+            f"{', '.join(sorted(options))})"
+        )
+    layers = [OmegaConf.load(options[name])] if name in options else []
+    try:
+        merged: Any = OmegaConf.merge(OmegaConf.structured(Text), *layers, fields)
+        if merged.kind is TextKind.file and not merged.get("path"):
+            raise UsageError(
+                f"text {name} of calibration.sources needs a path: {{name: {name}, path: …}}"
+            )
+        text: Any = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"text {name} of calibration.sources: {explain(error)}") from None
+    assert isinstance(text, Text)
+    return text
+
+
+def _options() -> dict[str, Path]:
+    """Files of group ``text`` by option; those of the working directory come last, as in Hydra."""
+    folders = (Path.cwd() / "conf" / "text", conf_dir() / "text")
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}

@@ -1,0 +1,43 @@
+"""Reads a local text before anything is started, so that a wrong file costs a second."""
+
+import functools
+import importlib.util
+import json
+from pathlib import Path
+
+from runner.config.text import Text, TextKind, TextReader
+from runner.errors import StageError, UsageError
+from runner.serialise import from_json, to_json
+from runner.texts.documents import plain
+from runner.texts.readers import read_documents
+
+_MOST_BYTES = 32_000_000
+"""Larger files are left to the stage that reads them anyway."""
+
+
+def probe(text: Text) -> int | None:
+    """Bytes of a local text's documents; ``None`` for other texts and for large ones.
+
+    Raises:
+        UsageError: The file is empty or not what its reader reads.
+    """
+    if text.kind is not TextKind.file or not text.path:
+        return None
+    path = Path(text.path).expanduser()
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    states = [file.stat() for file in files]
+    # A control process that was installed alone has no pyarrow; the worker that reads has.
+    lacking = text.reader is TextReader.parquet and not importlib.util.find_spec("pyarrow")
+    if lacking or sum(state.st_size for state in states) > _MOST_BYTES:
+        return None
+    changed = tuple(state.st_mtime_ns for state in states)
+    return _document_bytes(json.dumps(to_json(text), sort_keys=True), changed)
+
+
+@functools.lru_cache(maxsize=8)
+def _document_bytes(text: str, changed: tuple[int, ...]) -> int:
+    try:
+        documents = read_documents(from_json(Text, json.loads(text)), Path())
+    except StageError as error:
+        raise UsageError(str(error)) from None
+    return sum(len(plain(document).encode("utf-8", "replace")) for document in documents)
