@@ -55,7 +55,8 @@ def pairs(
     """
     if right == UNQUANTIZED:
         named = set(terms_of(left))
-        yield from ((run, run, _words(run, _told(run) - named)) for run in matching(records, left))
+        for run in matching(records, left):
+            yield run, run, _words(run, _varied(records, _told(run) - named))
         return
     named = {*terms_of(left), *terms_of(right)}
     for one in matching(records, left):
@@ -64,7 +65,7 @@ def pairs(
             if one.model == other.model and all(
                 value_of(one, key) == value_of(other, key) for key in common
             ):
-                yield one, other, _words(one, common)
+                yield one, other, _words(one, _varied(records, common))
 
 
 def value_of(record: RunRecord, key: str) -> Any:
@@ -87,6 +88,11 @@ def _told(record: RunRecord) -> set[str]:
     """Keys that the run's command line or sweep set."""
     keys = (override.lstrip("+~").partition("=")[0] for override in record.overrides)
     return {_place(key) for key in keys} - {"sweep", "force", "stages", "tracker"}
+
+
+def _varied(records: list[RunRecord], keys: set[str]) -> set[str]:
+    """Those that are not the same in the whole sweep."""
+    return {key for key in keys if len({str(value_of(run, key)) for run in records}) > 1}
 
 
 def _words(record: RunRecord, keys: set[str]) -> str:

@@ -40,12 +40,12 @@ def _check_mix(calibration: Calibration) -> Iterator[Verdict]:
     if calibration.text is not None and calibration.sources:
         yield illegal(
             "calibration has a text and sources: one of them has to go",
-            "calibration=mixed, or calibration.sources=[]",
+            "calibration.sources=[]",
         )
     try:
         windows_of_parts(calibration)
     except ValueError as error:
-        yield illegal(f"calibration: {error}", "weights, or counts that add up to samples")
+        yield illegal(f"calibration: {error}", "add weights, or counts that add up to samples")
 
 
 def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from runner.hardware.detect import detect
@@ -53,6 +55,35 @@ BAD = {
         "calibration=local calibration.text.path=missing.txt",
         "there is no file missing.txt",
     ),
+    "empty calibration": (
+        "calibration=local calibration.text.path=empty.txt",
+        "text local has no documents: empty.txt is empty",
+    ),
+    "short calibration": (
+        "calibration=local calibration.text.path=short.txt",
+        "has 22 bytes, so fewer than the 4096 tokens that calibration asks for (16 windows of 256)",
+    ),
+    "encoding": (
+        "calibration=local calibration.text.path=latin1.txt",
+        "latin1.txt is not UTF-8 (it has a byte 0xe9 where none can be); convert it",
+    ),
+    "column": (
+        "calibration=local calibration.text.reader=parquet calibration.text.field=words "
+        "calibration.text.path=table.parquet",
+        "table.parquet has no column words (columns: text); set field",
+    ),
+    "source": (
+        "calibration=mixed calibration.sources=[{text:bibel,weight:1}]",
+        "there is no text bibel for calibration.sources (options of text: bible,",
+    ),
+    "counts": (
+        "calibration=mixed calibration.sources=[{text:bible,samples:4}]",
+        "sources count 4 windows, calibration.samples is 16",
+    ),
+    "template": (
+        "calibration.apply_chat_template=true",
+        "no text holds conversations",
+    ),
     "device": (
         "engine.device=cuda",
         "no GPU answers on this machine; nearest legal choice: engine.device=cpu",
@@ -73,8 +104,12 @@ BAD = {
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A working directory with two directories that are no usable model."""
+    """A working directory with directories that are no usable model, and bad texts."""
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "short.txt").write_text("a text of a few words.")
+    (tmp_path / "latin1.txt").write_bytes("déjà vu".encode("latin-1"))
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["x"]}), tmp_path / "table.parquet")
     pickled = tmp_path / "pickled"
     pickled.mkdir()
     (pickled / "config.json").write_text(json.dumps({"model_type": "llama"}))

@@ -1,11 +1,15 @@
 """Windows out of texts and mixes: how many, which, and what is said when there are too few."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+from huggingface_hub import constants
 
 from runner.config.calibration import Calibration, Cut, Source, windows_of_parts
 from runner.config.model import Model, ModelKind
@@ -18,6 +22,7 @@ from runner.store.lineage import Lineage
 from runner.texts.calibration import cut_windows, digest
 from runner.texts.documents import write_documents
 from runner.texts.named import resolve_text
+from runner.texts.readers import read_documents
 
 pytestmark = pytest.mark.unit
 
@@ -238,25 +243,18 @@ def test_weights_that_changed_in_place_make_checkpoints_stale(tmp_path: Path) ->
     )
     changed.note()
     assert changed.made_from_other_weights() is None
-
-
-def test_models_that_cannot_change_have_no_lineage(tmp_path: Path) -> None:
+    # What a seed generates cannot change.
     made = Model(name="tiny", kind=ModelKind.generated)
     Lineage(tmp_path, made, {"model": "seed 0"}).note()
     assert Lineage(tmp_path, made, {"model": "seed 1"}).made_from_other_weights() is None
 
 
 def parquet(path: Path, **columns: list[Any]) -> Path:
-    import pyarrow
-    import pyarrow.parquet
-
     pyarrow.parquet.write_table(pyarrow.table(columns), path)
     return path
 
 
 def test_parquet_and_conversations_are_read(tmp_path: Path) -> None:
-    from runner.texts.readers import read_documents
-
     turns = [{"role": "user", "content": "hello"}]
     path = parquet(tmp_path / "t.parquet", text=["one", "two"], messages=[turns, turns])
     stated = {"kind": TextKind.file, "reader": TextReader.parquet, "path": str(path)}
@@ -273,10 +271,6 @@ def test_parquet_and_conversations_are_read(tmp_path: Path) -> None:
 def test_data_sets_are_read_out_of_the_hubs_cache(
     tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants
-
-    from runner.texts.readers import read_documents
-
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     repository = tmp_path / "datasets--HuggingFaceH4--ultrachat_200k"
@@ -297,11 +291,7 @@ def test_data_sets_are_read_out_of_the_hubs_cache(
 
 
 def test_gzipped_json_lines(tmp_path: Path) -> None:
-    import gzip
-
-    from runner.texts.readers import read_documents
-
     path = tmp_path / "c4-train.00000-of-01024.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"text": "page"}).encode()))
-    stated = Text("c", TextKind.file, TextReader.jsonl, field="text", path=str(path))
+    stated = Text("c", TextKind.file, TextReader.jsonl, "text", path=str(path))
     assert read_documents(stated, tmp_path) == ["page"]

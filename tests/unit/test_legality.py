@@ -89,6 +89,29 @@ ILLEGAL = [
     ),
     ("calibration.samples=0", "is empty", "calibration.samples=32"),
     ("calibration.sequence_length=9000", "context of 8192", "calibration.sequence_length=8192"),
+    ("calibration.minimum_length=9", "where documents are joined", "calibration.cut=per_sample"),
+    (
+        "calibration.cut=per_sample calibration.minimum_length=999",
+        "not between 2 and the window's length",
+        "calibration.minimum_length=256",
+    ),
+    (
+        "method=awq method.backend=autoawq calibration.cut=per_sample calibration.minimum_length=9",
+        "AutoAWQ joins windows of different lengths",
+        "calibration.minimum_length=null",
+    ),
+    ("calibration.skip_tokens=-1", "is negative", "calibration.skip_tokens=0"),
+    ("calibration.apply_chat_template=true", "no text holds conversations", "=ultrachat"),
+    (
+        "calibration=bible calibration.sources=[{text:bible,weight:1}]",
+        "has a text and sources",
+        "calibration.sources=[]",
+    ),
+    (
+        "calibration=mixed calibration.sources=[{text:bible,samples:20}]",
+        "sources count 20 windows, calibration.samples is 16",
+        "add weights",
+    ),
     ("method.damp_percent=1.5", "fraction between 0 and 1", "method.damp_percent=0.01"),
     ("method.block_size=0", "is not positive", "method.block_size=128"),
     ("method=llm_int8 method.threshold=-1", "is negative", "method.threshold=6.0"),
@@ -150,6 +173,11 @@ def test_illegal(
 WARNINGS = [
     ("method=rtn group_size=per_tensor", "one scale for a whole matrix", "group_size=g64"),
     ("text@eval.text=openwebtext", "use the same text (openwebtext)", "text@eval.text=wikipedia"),
+    (
+        "calibration=mixed text@eval.text=python_docs",
+        "same text (python_docs)",
+        "calibration.skip_tokens=8192",
+    ),
     ("calibration.samples=2", "Hessians singular", "calibration.samples=12"),
     ("method=rtn bits=fp8_e4m3", "no 8-bit float arithmetic", ""),
     (
