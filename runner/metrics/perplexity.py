@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Losses = Sequence[NDArray[np.float32]] | NDArray[np.float32]
+    Losses = Sequence[NDArray[np.floating]] | NDArray[np.floating]
     """Each window's token losses in nats; windows may differ in length."""
 
 

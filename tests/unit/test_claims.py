@@ -15,7 +15,7 @@ from runner.claims.show import claim_lines
 from runner.config.bits import Bits, NumberFormat, NumberType
 from runner.config.claims import Claim, Effect, Metric
 from runner.config.group_size import Granularity, GroupSize
-from runner.metrics.perplexity import gptq_protocol, perplexity, perplexity_change
+from runner.metrics.perplexity import perplexity, perplexity_change
 from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 
@@ -35,7 +35,7 @@ def losses(worse: float) -> NDArray[np.float32]:
 
 
 class Sweep:
-    """Records and token losses as runs leave them."""
+    """Records as runs leave them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -77,19 +77,16 @@ class Sweep:
 
     def _eval(self, number: int, subject: str, worse: float) -> StageRecord:
         key = f"{subject}{number}"
-        folder = self.root / "objects" / "eval" / key
-        folder.mkdir(parents=True)
-        np.save(folder / "token_losses.npy", losses(worse))
         change = None if subject == "baseline" else perplexity_change(losses(worse), losses(0.0))
         found = {
-            "perplexity": to_json(perplexity(losses(worse), gptq_protocol(TOKENS + 1))),
+            "perplexity": to_json(perplexity(losses(worse), f"gptq_{TOKENS + 1}")),
             "change": to_json(change),
         }
         return StageRecord("eval", subject, key, False, 1.0, "default", {}, found)
 
     def decide(self, left: str, right: str, **fields: Any) -> Decision:
         claim = Claim(id="C0", sentence="a claim", left=left, right=right, **fields)
-        return decide(claim, self.records, self.root / "objects")
+        return decide(claim, self.records)
 
 
 @pytest.fixture
@@ -199,10 +196,14 @@ def test_what_cannot_be_compared_says_why(sweep: Sweep) -> None:
     other = sweep.ran("method=awq text@eval.text=bible", 0.1, text="bible")
     (found,) = sweep.decide("method=awq", "method=gptq", at_most=0.0).comparisons
     assert found.verdict == f"{CANNOT_TELL}: evaluated on different tokens"
-    key = next(entry.key for entry in other.stages if entry.subject == "recipe")
-    (sweep.root / "objects" / "eval" / key / "token_losses.npy").unlink()
+    evaluation = other.stage("eval")
+    assert evaluation is not None
+    evaluation["perplexity"]["unit"] = "word"
     (found,) = sweep.decide("method=awq", "unquantized", at_most=9.0).comparisons
-    assert "no longer has the token losses" in found.verdict
+    assert "eval.protocols=[gptq]" in found.verdict
+    other.stages = [entry for entry in other.stages if entry.subject == "baseline"]
+    (found,) = sweep.decide("method=awq", "unquantized", at_most=9.0).comparisons
+    assert "has no eval of the recipe" in found.verdict
 
 
 def test_the_answer_prints_each_claim_with_its_verdict(

@@ -9,8 +9,8 @@ import pytest
 from runner.config.eval import PerplexityProtocol
 from runner.errors import StageError
 from runner.texts import protocols, windows
+from runner.texts.documents import write_documents
 from runner.texts.protocols import Excerpt, Window, half_window, protocol_text, rolling_windows
-from runner.texts.windows import write_documents
 
 pytestmark = pytest.mark.unit
 
