@@ -1,11 +1,13 @@
 """One store for the whole session, and the command line as a user calls it."""
 
+import contextlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +28,49 @@ class Called:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that tests share, so that models and texts are made once."""
     return tmp_path_factory.mktemp("session") / "store"
+
+
+@pytest.fixture(scope="session")
+def store(shared_store: Path) -> Path:
+    """The store a test file works on: the shared one, unless the file has its own."""
+    return shared_store
 
 
 @pytest.fixture(scope="session")
 def environment(store: Path) -> dict[str, str]:
     """The test process's environment with the session's store."""
     return {**os.environ, "QUANT_RUNNER_STORE": str(store)}
+
+
+LAST = "test_backends.py"
+"""Needs an environment that takes minutes to compile."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put that file last, so that the others fill the time."""
+    items.sort(key=lambda item: item.path.name == LAST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_meanwhile(request: pytest.FixtureRequest, shared_store: Path) -> Iterator[None]:
+    """Make environment ``llama_cpp`` on idle processors while other tests run."""
+    files = {item.path.name for item in request.session.items}
+    if LAST not in files or len(files) == 1:
+        yield
+        return
+    # Whoever needs it sooner waits for the lock; if this fails, it is made on first use.
+    process = subprocess.Popen(
+        ["nice", "-n", "19", sys.executable, "-m", "runner", "env", "create", "llama_cpp"],
+        env={**os.environ, "QUANT_RUNNER_STORE": str(shared_store)}, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture
