@@ -7,7 +7,7 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,40 +17,45 @@ from omegaconf import DictConfig, OmegaConf
 from runner.complaints import COMPOSITION_ERRORS, explain
 from runner.compose import register
 from runner.errors import USAGE_EXIT_CODE, UsageError, complain
-from runner.paths import conf_dir
+from runner.launching.place import Place
+from runner.launching.task import SWEEP_VARIABLE, own_number
+from runner.paths import conf_dir, plugins_dir
 
 if TYPE_CHECKING:
-    from runner.config.tracker import Tracker
     from runner.session import Session
     from runner.store.records import RunRecord
 
-_SWEEP_VARIABLE = "QUANT_RUNNER_SWEEP"
 _RAW_ERRORS_VARIABLE = "HYDRA_FULL_ERROR"
 
 
 class _Invocation:
-    """What one command line has led to so far."""
+    """What one command line has led to so far. Launchers take copies to other processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, sweep: str) -> None:
+        self.default_sweep = sweep
+        self.process = os.getpid()
         self.started = False
         """A job has been composed; before that every error is the user's."""
         self.usage_error = False
         self.session: Session | None = None
         self.output: Path | None = None
-        self.multirun = False
-        self.last_sweep = ""
-        self.tracker: Tracker | None = None
+        self.place: Place | None = None
+        self.multirun = True
+        """Unless this process carries out a run of its own: launchers do so elsewhere."""
 
-    def run_job(self, composed: DictConfig) -> None:
+    def run_job(self, composed: DictConfig) -> Place | None:
         """Carry out one job that Hydra composed."""
         from runner.compose import typed
         from runner.config.root import StageName
         from runner.experiment.run import RunIdentity, illegalities, run_experiment
+        from runner.launching.failures import carry_on
         from runner.session import open_session
 
         self.started = True
         hydra_config = HydraConfig.get()
-        self.multirun = hydra_config.mode is RunMode.MULTIRUN
+        # A launcher may have started this very process for one run of a sweep.
+        number = own_number()
+        self.multirun = hydra_config.mode is RunMode.MULTIRUN or number is not None
         self.output = Path(
             hydra_config.sweep.dir if self.multirun else hydra_config.runtime.output_dir
         )
@@ -60,68 +65,106 @@ class _Invocation:
         config = typed(composed)
         root = Path(config.store.root).expanduser().resolve()
         if config.stages == [StageName.report]:
-            from runner.answer.report import report
-
-            report(root / "runs", config.sweep, self.output, page=True, figures=True)
-            return
+            _collect_and_report(root / "runs", config.sweep, self.output)
+            return None
         if StageName.compare in config.stages:
             from runner.answer.compare import compare
 
             compare(root / "runs", config, self.output)
-            return
+            return None
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config)
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.
         if not self.multirun and (reasons := illegalities(config, self.session, overrides)):
             raise UsageError("; ".join(reasons))
-        number = int(hydra_config.job.num) if self.multirun else 0
-        sweep = config.sweep or os.environ[_SWEEP_VARIABLE]
-        run_experiment(config, self.session, RunIdentity(sweep, number, overrides))
-        self.last_sweep, self.tracker = sweep, config.tracker
+        if number is None:
+            if config.launch.detach:
+                raise UsageError("launch.detach=true needs -m and hydra/launcher=submitit_slurm")
+            number = int(hydra_config.job.num) if self.multirun else 0
+        sweep = config.sweep or self.default_sweep
+        self.place = Place(self.session.store.runs, sweep, config.tracker)
+        identity = RunIdentity(sweep, number, overrides)
+        if carry_on(config, self.session, identity):
+            run_experiment(config, self.session, identity)
+        return self.place
+
+    def close(self) -> None:
+        """End this process's workers."""
+        if self.session is not None:
+            self.session.close()
 
     def answer(self) -> int:
         """Print the answer of everything that ran; returns the exit code."""
-        if self.session is None:
+        from runner.sweeper import GridSweeper
+
+        place = self.place or next(filter(None, GridSweeper.returned), None)
+        if place is None or place.detached:
             return 0
         from runner.answer.report import report
-        from runner.store.records import Status
+        from runner.store.records import Status, read_records
 
-        records = report(self.session.store.runs, self.last_sweep, self.output, page=self.multirun)
-        if self.multirun and self.tracker is not None:
-            self._summarise(records)
+        own = own_number()
+        if own is None:
+            records = report(place.runs, place.sweep, self.output, page=self.multirun)
+            if self.multirun:
+                _summarise(place, records)
+        else:
+            # The sweep's answer is printed by the process that started it.
+            records = [r for r in read_records(place.runs, place.sweep) if r.number == own]
         good = (Status.ok, Status.skipped)
         return 0 if all(record.status in good for record in records) else 1
 
-    def _summarise(self, records: "list[RunRecord]") -> None:
-        from runner.answer.rows import rows_of
-        from runner.tracking import summarise_sweep
-        from runner.tracking.base import SweepEnd
 
-        assert self.session is not None
-        assert self.tracker is not None
-        folder = self.session.store.runs / self.last_sweep
-        names = ("answer.json", "answer.csv", "answer.md", "report.html")
-        files = [path for name in names if (path := folder / name).is_file()]
-        end = SweepEnd(self.last_sweep, records, rows_of(records), files)
-        summarise_sweep(self.tracker, end, self.session.display)
+def _summarise(place: Place, records: "list[RunRecord]") -> None:
+    from runner.answer.rows import rows_of
+    from runner.display import Display
+    from runner.tracking import summarise_sweep
+    from runner.tracking.base import SweepEnd
+
+    folder = place.runs / place.sweep
+    names = ("answer.json", "answer.csv", "answer.md", "report.html")
+    files = [path for name in names if (path := folder / name).is_file()]
+    end = SweepEnd(place.sweep, records, rows_of(records), files)
+    summarise_sweep(place.tracker, end, Display())
+
+
+def _collect_and_report(runs: Path, sweep: str | None, output: Path | None) -> None:
+    from runner.answer.report import report
+    from runner.launching.jobs import collect_slurm
+    from runner.store.records import latest_sweep
+
+    sweep = sweep or latest_sweep(runs)
+    going_on = collect_slurm(runs / sweep) if sweep else {}
+    report(runs, sweep, output, page=True, figures=True)
+    for run, state in sorted(going_on.items()):
+        print(f"{run}: {state.lower()}")
+    if going_on:
+        print(f"{len(going_on)} of the sweep's runs are not over")
 
 
 def execute() -> int:
     """Carry out the process's command line; returns the exit code."""
     register()
     sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
-    os.environ.setdefault(_SWEEP_VARIABLE, sweep)
+    sweep = os.environ.setdefault(SWEEP_VARIABLE, sweep)
+    # Launchers' processes unpickle what Hydra found among our plugins.
+    paths = [str(plugins_dir()), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # Hydra would print its errors itself, over many lines and with where it looked for files.
     show_everything = os.environ.get(_RAW_ERRORS_VARIABLE) == "1"
     os.environ[_RAW_ERRORS_VARIABLE] = "1"
-    invocation = _Invocation()
+    invocation = _Invocation(sweep)
 
-    def job(composed: DictConfig) -> Any:
+    def job(composed: DictConfig) -> Place | None:
         try:
-            invocation.run_job(composed)
+            return invocation.run_job(composed)
         except UsageError as error:
             invocation.usage_error = True
             complain(error)
+            return None
+        finally:
+            if os.getpid() != invocation.process:
+                invocation.close()
 
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
@@ -138,7 +181,8 @@ def execute() -> int:
     except KeyboardInterrupt:
         print("runner: stopped; finished stages are kept and reused", file=sys.stderr)
         return 130
+    except UsageError as error:
+        return complain(error)
     finally:
-        if invocation.session is not None:
-            invocation.session.close()
+        invocation.close()
     return USAGE_EXIT_CODE if invocation.usage_error else invocation.answer()

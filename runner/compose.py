@@ -21,7 +21,7 @@ from runner.config.text import TextKind
 from runner.engines import engine_names, find_engine
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
-from runner.paths import conf_dir, sweeps_dir
+from runner.paths import conf_dir, plugins_dir, sweeps_dir
 from runner.texts.named import resolve_text
 
 
@@ -57,7 +57,7 @@ def register() -> None:
             "grids": None,
         },
     )
-    plugins_path = str(Path(__file__).parent / "plugins")
+    plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
         sys.path.append(plugins_path)
     Plugins.instance().register(_SearchPath)

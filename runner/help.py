@@ -31,7 +31,9 @@ eval.context_length=2048 or store.root=/data/store. All of them: runner --cfg jo
 Other settings
   stages=[quantize,eval,bench]   steps to go through; also plan, and report
   force=[quantize]               steps to redo although the store has their result
-  sweep=NAME                     the name that results are filed under
+  sweep=NAME                     the name that results are filed under; the same again resumes
+  hydra/launcher=submitit_slurm  where a sweep runs: basic, joblib, submitit_local, submitit_slurm
+  launch.on_failure=stop_after_3 what a failed run means for those after it: continue, stop
 Hydra's own flags: runner --hydra-help
 """
 _INTERNAL_GROUPS = ("hydra",)

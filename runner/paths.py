@@ -25,6 +25,11 @@ def sweeps_dir() -> Path:
     return _shipped("sweeps")
 
 
+def plugins_dir() -> Path:
+    """Return the folder that holds our part of Hydra's namespace package of plugins."""
+    return _PACKAGE / "plugins"
+
+
 def _shipped(name: str) -> Path:
     """Find a folder that is at the top level of a checkout and inside the package in a wheel."""
     root = _PACKAGE.parent

@@ -1,11 +1,12 @@
 """A Hydra sweeper that takes several grids, since real questions are rarely one product."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from runner.redact import redact
@@ -20,6 +21,9 @@ class GridSweeper(BasicSweeper):
 
     # Hydra takes plugins only from a package of this name: runner/plugins has it.
     __module__ = "hydra_plugins.quant_runner"
+
+    returned: ClassVar[list[Any]] = []
+    """What the jobs of this process's sweep returned, wherever they ran. Hydra drops it."""
 
     def __init__(
         self,
@@ -38,7 +42,9 @@ class GridSweeper(BasicSweeper):
         # Otherwise the time in the directory's name would be read anew.
         OmegaConf.copy_cache(self.config, masked)
         self.config = masked
-        result: Sequence[Any] = super().sweep(arguments)
+        result: Sequence[Sequence[JobReturn]] = super().sweep(arguments)
+        jobs = [job for batch in result or [] for job in batch]
+        self.returned[:] = [job.return_value for job in jobs if job.status is JobStatus.COMPLETED]
         return result
 
     def split_arguments(  # type: ignore[override]

@@ -16,6 +16,7 @@ from runner.config.environment import Environment
 from runner.config.eval import Eval
 from runner.config.group_size import GroupSize
 from runner.config.hardware import Hardware
+from runner.config.launch import Launch
 from runner.config.method import Method
 from runner.config.model import Model
 from runner.config.plan import Plan
@@ -62,6 +63,7 @@ class Config:
     plan: Plan = field(default_factory=Plan)
     tracker: Tracker = field(default_factory=Tracker)
     store: Store = field(default_factory=Store)
+    launch: Launch = field(default_factory=Launch)
 
     compare: Compare = field(default_factory=Compare)
 

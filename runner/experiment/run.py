@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from runner.config.root import Config, StageName
@@ -25,13 +26,14 @@ from runner.experiment.steps.evaluate import evaluate, require_tokens
 from runner.experiment.steps.plan import plan
 from runner.experiment.steps.tasks import ask, prepare
 from runner.experiment.subject import Subject
+from runner.hardware.detect import Machine
 from runner.legality.check import check
 from runner.legality.verdict import Severity
 from runner.recipe import used_recipe
 from runner.redact import redact
 from runner.serialise import to_json
 from runner.session import Obtained, Session
-from runner.store.records import RunRecord, StageRecord, Status, write_record
+from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
 from runner.tracking import start_tracker
 from runner.tracking.base import RunTracker
 from runner.worker.pool import WorkerFailed
@@ -65,9 +67,13 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
     Raises:
         KeyboardInterrupt: The user stopped the run; its record says so.
     """
-    record = _new_record(config, session, identity)
-    write_record(session.store.runs, record)
+    record = new_record(config, session.machine, identity)
+    kept = kept_record(session.store.runs, record, config)
     session.display.line(f"{record.run}  {record.model}", style="bold")
+    if kept is not None:
+        session.display.line(f"  {kept.status.value} since {kept.started}: kept as it is")
+        return kept
+    write_record(session.store.runs, record)
     start = time.monotonic()
     tracker = start_tracker(config.tracker, record, session.display)
     try:
@@ -76,7 +82,8 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
         record.reason = "stopped by the user"
         raise
     except WorkerFailed as error:
-        record.status, record.reason = Status.failed, str(error)
+        record.status = Status.oom if error.out_of_memory else Status.failed
+        record.reason = str(error)
         record.log_tail = redact(error.log_tail)
     except RunnerError as error:
         record.status, record.reason = Status.failed, str(error)
@@ -179,7 +186,8 @@ def _look_for_overlap(
         inputs.warn(str(verdict))
 
 
-def _new_record(config: Config, session: Session, identity: RunIdentity) -> RunRecord:
+def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRecord:
+    """The record of a run that is yet to begin."""
     label = used_recipe(config).label if StageName.quantize in config.stages else "as-is"
     if config.stages == [StageName.plan]:
         label = "plan"
@@ -197,8 +205,26 @@ def _new_record(config: Config, session: Session, identity: RunIdentity) -> RunR
         overrides=redact(identity.overrides),
         config=redact(to_json(config)),
         versions={name: installed.get(name, "absent") for name in _RECORDED_PACKAGES},
-        host=session.machine.to_dict(),
+        host=machine.to_dict(),
     )
+
+
+def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | None:
+    """The record that an earlier start of the sweep left of this run, if it needs no more work.
+
+    That is one which is ok, was made of the same configuration, and is not to be redone.
+    """
+    if config.force:
+        return None
+    found = read_record(runs / record.sweep / record.run / "record.json")
+    if found is None or found.status is not Status.ok:
+        return None
+    return found if _decisive(found.config) == _decisive(record.config) else None
+
+
+def _decisive(config: dict[str, Any]) -> dict[str, Any]:
+    """A recorded configuration without what changes no result."""
+    return {key: value for key, value in config.items() if key not in ("launch", "tracker")}
 
 
 def _stage_record(stage: str, subject: str, obtained: Obtained) -> StageRecord:

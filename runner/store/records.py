@@ -19,8 +19,14 @@ class Status(Enum):
     skipped = "skipped"
     """The combination is illegal; ``reason`` says why."""
     failed = "failed"
+    oom = "oom"
+    """It asked for more memory than there is."""
+    timeout = "timeout"
+    """Its time on the cluster was over."""
+    cancelled = "cancelled"
+    """Taken from the cluster's queue, or not begun because others failed."""
     interrupted = "interrupted"
-    """Stopped by the user, or still running, or its process vanished."""
+    """Stopped by the user, or waiting, or still running, or its process vanished."""
 
 
 @dataclass
@@ -67,6 +73,11 @@ class RunRecord:
     host: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def number(self) -> int:
+        """Place of the run in its sweep."""
+        return int(self.run.partition("-")[0])
+
     def stage(self, name: str, subject: str = "recipe") -> dict[str, Any] | None:
         """Result of a stage of this run, or ``None`` when it has none."""
         for entry in self.stages:
@@ -80,6 +91,22 @@ def write_record(runs: Path, record: RunRecord) -> Path:
     path = runs / record.sweep / record.run / "record.json"
     write_json_atomically(path, to_json(record))
     return path
+
+
+def read_record(path: Path) -> RunRecord | None:
+    """The record in a JSON file, or ``None`` where there is none."""
+    try:
+        return from_json(RunRecord, json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+
+
+def close_record(path: Path, status: Status, reason: str) -> None:
+    """Say how a run ended whose own process did not: only if its record is still open."""
+    record = read_record(path)
+    if record is not None and record.status is Status.interrupted:
+        record.status, record.reason = status, reason
+        write_json_atomically(path, to_json(record))
 
 
 def read_records(runs: Path, sweep: str) -> list[RunRecord]:

@@ -29,10 +29,12 @@ Event = dict[str, Any]
 class WorkerFailed(StageError):
     """A job ended without a result."""
 
-    def __init__(self, message: str, log_tail: list[str]) -> None:
+    def __init__(self, message: str, log_tail: list[str], out_of_memory: bool = False) -> None:
         """Keep the last lines the worker printed beside the message."""
         super().__init__(message)
         self.log_tail = log_tail
+        self.out_of_memory = out_of_memory
+        """It asked for more than there was, as far as one can know."""
 
 
 class WorkerPool:
@@ -106,18 +108,23 @@ class _Server:
         except BrokenPipeError:
             self._raise_server_gone()
         error: str | None = None
+        out_of_memory = False
+        kills_before = oom_kills()
         for event in self._events():
             if event["event"] == "started":
                 self._job_pid = event["pid"]
             elif event["event"] == "error":
                 error = f"{event['kind']}: {event['message']}"
+                out_of_memory = is_out_of_memory(event["kind"], event["message"])
                 if event["kind"] in ("StageError", "UsageError"):
                     error = event["message"]
             elif event["event"] == "exit":
                 self._job_pid = None
                 if event["code"] == 0:
                     return
-                raise WorkerFailed(error or _cause(event), _tail(Path(job.log)))
+                if event["signal"] == signal.SIGKILL:
+                    out_of_memory = oom_kills() > kills_before
+                raise WorkerFailed(error or _cause(event), _tail(Path(job.log)), out_of_memory)
             on_event(event)
         self._raise_server_gone(Path(job.log))
 
@@ -149,6 +156,26 @@ class _Server:
         if code < 0:
             message = f"the worker's parent process was {_describe_signal(-code)}"
         raise WorkerFailed(message, tail)
+
+
+def oom_kills() -> int:
+    """Processes that this machine's kernel has killed for memory since it started.
+
+    A container that may not read its host's counter sees zero.
+    """
+    try:
+        lines = Path("/proc/vmstat").read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def is_out_of_memory(kind: str, message: str) -> bool:
+    """Whether a Python error, by its type's name and text, says that memory ran out."""
+    text = message.lower()
+    return kind in ("MemoryError", "OutOfMemoryError") or (
+        kind == "RuntimeError" and ("out of memory" in text or "can't allocate memory" in text)
+    )
 
 
 def _worker_environment(chosen: ReadyEnvironment, cache: Path) -> dict[str, str]:

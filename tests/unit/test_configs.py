@@ -48,7 +48,7 @@ SWEEPS = sorted(path.stem for path in sweeps_dir().glob("*.yaml"))
 
 def test_every_group_of_the_schema_has_options() -> None:
     groups = {option.split("/")[0] for option in OPTIONS}
-    plain = {"stages", "force", "sweep", "store", "compare", "claims"}
+    plain = {"stages", "force", "sweep", "store", "compare", "claims", "launch"}
     assert set(Config.__dataclass_fields__) - plain == groups - {"text", "task"}
 
 
@@ -270,3 +270,19 @@ def test_a_mistake_is_one_line_that_names_it(override: str, said: str, store: Pa
 def test_an_unknown_configuration_names_the_ready_ones() -> None:
     with pytest.raises(UsageError, match=r"no -cn first_lok; did you mean first_look\?"):
         run([], config_name="first_lok")
+
+
+LAUNCHERS = sorted(path.stem for path in (conf_dir() / "hydra" / "launcher").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_launcher_composes(launcher: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from runner.compose import register
+
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        chosen = compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
+    assert chosen.hydra.launcher._target_ == "hydra_plugins.quant_runner.SubmititLauncher"
+    assert chosen.hydra.launcher.timeout_min > 0

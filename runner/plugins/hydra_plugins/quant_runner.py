@@ -1,5 +1,6 @@
 """Where Hydra looks for plugins: a package of this name, on the path (see runner.compose)."""
 
+from runner.launching.launcher import SubmititLauncher
 from runner.sweeper import GridSweeper
 
-__all__ = ["GridSweeper"]
+__all__ = ["GridSweeper", "SubmititLauncher"]

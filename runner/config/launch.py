@@ -1,0 +1,36 @@
+"""How the runs of a sweep are started, and what a failure means for the rest."""
+
+import re
+from dataclasses import dataclass
+
+from runner.errors import UsageError
+
+_STOP_AFTER = re.compile(r"stop_after_([1-9]\d*)")
+
+
+@dataclass
+class Launch:
+    """Settings of a sweep as a whole; they change no run's result."""
+
+    detach: bool = False
+    """Return once the jobs are with the scheduler; ``stages=[report] sweep=ID`` collects them."""
+    on_failure: str = "continue"
+    """``continue``, ``stop``, or ``stop_after_N``: after how many failed runs no more begin."""
+
+    @property
+    def most_failures(self) -> int | None:
+        """Failed runs after which no further run begins; ``None`` for no such bound.
+
+        Raises:
+            UsageError: ``on_failure`` is no policy.
+        """
+        if self.on_failure == "continue":
+            return None
+        if self.on_failure == "stop":
+            return 1
+        if found := _STOP_AFTER.fullmatch(self.on_failure):
+            return int(found[1])
+        raise UsageError(
+            f"launch.on_failure={self.on_failure}: expected continue, stop or stop_after_N, "
+            "such as stop_after_3"
+        )

@@ -1,0 +1,1 @@
+"""Runs of a sweep in other processes and on other machines."""

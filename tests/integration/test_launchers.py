@@ -1,0 +1,215 @@
+"""A sweep's runs in other processes, and under a real Slurm that this test starts."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from runner.paths import conf_dir
+from tests.integration.conftest import TINY, Called, records
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+CLUSTER = conf_dir().parent / "tests" / "slurm" / "cluster.sh"
+SLURM = (
+    "hydra/launcher=submitit_slurm", "hydra.launcher.poll_seconds=1",
+    "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=1",
+)  # fmt: skip
+RUNS = (*TINY, "method=rtn", "bits=w8a16,w4a16", "stages=[quantize,eval]", "eval.windows=5",
+        "tracker=none")  # fmt: skip
+
+WAITING = """
+# @package environment.waiting
+# Its lock is held by the test: who needs it waits, and computes nothing meanwhile.
+name: waiting
+provides: [hf]
+accelerators: [cpu, cuda]
+requirements: [six==1.17.0]
+"""
+FATES = """
+defaults: [config, _self_]
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    grids:
+      waiting: {method: none, stages: "[eval]", eval.windows: "6,7,8", engine.environment: waiting}
+      working: {method: rtn, bits: w6a16, stages: "[quantize,eval]", eval.windows: "600"}
+"""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Slurm of one node, and a directory to call the runner from."""
+
+    variables: dict[str, str]
+    work: Path
+    lock: Path
+    """Of environment ``waiting``."""
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "runner", *arguments]
+
+    def call(self, *arguments: str) -> Called:
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.work, env=self.variables, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return Called(done.returncode, done.stdout, done.stderr)
+
+    def slurm(self, *command: str) -> str:
+        done = subprocess.run(
+            command, env=self.variables, capture_output=True, text=True, check=False
+        )
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    store: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    if os.geteuid() != 0:
+        pytest.skip("starting Slurm needs root")
+    installed = subprocess.run([CLUSTER, "install"], capture_output=True, text=True, check=False)
+    if installed.returncode != 0:
+        pytest.skip(f"Slurm cannot be installed: {installed.stderr.strip()[-200:]}")
+    place, work = tmp_path_factory.mktemp("slurm"), tmp_path_factory.mktemp("login")
+    (work / "conf" / "environment").mkdir(parents=True)
+    (work / "conf" / "environment" / "waiting.yaml").write_text(WAITING.lstrip())
+    (work / "sweeps").mkdir()
+    (work / "sweeps" / "fates.yaml").write_text(FATES)
+    environments = tmp_path_factory.mktemp("environments")
+    subprocess.run([CLUSTER, "start", place], check=True)
+    yield Cluster(
+        {
+            **environment,
+            "SLURM_CONF": str(place / "slurm.conf"),
+            "QUANT_RUNNER_ENVIRONMENTS": str(environments),
+        },
+        work,
+        environments / ".waiting.lock",
+    )
+    subprocess.run([CLUSTER, "stop", place], check=False)
+
+
+def until(true: Callable[[], object], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"never saw {what}"
+        time.sleep(0.1)
+
+
+def states(cluster: Cluster, main: str) -> dict[str, str]:
+    lines = cluster.slurm("squeue", "-h", "-r", "-t", "all", "-j", main, "-o", "%i %T").splitlines()
+    return dict(line.split() for line in lines)
+
+
+def log_says(store: Path, sweep: str, task: int, text: str) -> bool:
+    logs = (store / "launch" / sweep).glob(f"*_{task}_0_log.*")
+    return any(text in log.read_text() for log in logs)
+
+
+@pytest.fixture(scope="module")
+def fates(cluster: Cluster, store: Path) -> Iterator[subprocess.Popen[str]]:
+    """A sweep of four under Slurm: one is killed, one cancelled, one put back into the queue.
+
+    The third is left to its time limit, a minute, which is why the other tests come before.
+    """
+    # The model and the text are there, so that waiting runs have nothing to do but wait.
+    made = cluster.call(*TINY, "method=none", "stages=[eval]", "tracker=none", "sweep=made")
+    assert made.returncode == 0, made.stderr
+    arguments = ("-cn", "fates", *TINY, *SLURM, "environment=[default,waiting]", "engine.threads=1",
+                 "tracker=none", "sweep=fates")  # fmt: skip
+    with FileLock(cluster.lock):
+        submitter = subprocess.Popen(
+            cluster.command(*arguments), cwd=cluster.work, env=cluster.variables,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        for task in range(3):
+            until(lambda: log_says(store, "fates", task, "another process is making it"), "a wait")  # noqa: B023
+        (log,) = (store / "launch" / "fates").glob("*_0_0_log.err")
+        main = log.name.partition("_")[0]
+        (raw,) = cluster.slurm("squeue", "-h", "-j", f"{main}_0", "-o", "%A").split()
+        for line in cluster.slurm("scontrol", "listpids", raw).splitlines()[1:]:
+            os.kill(int(line.split()[0]), signal.SIGKILL)
+        cluster.slurm("scancel", f"{main}_1")
+        until(lambda: [s["stage"] for s in records(store, "fates")[3]["stages"]], "a checkpoint")
+        cluster.slurm("scontrol", "requeue", f"{main}_3")
+        until(lambda: states(cluster, main)[f"{main}_3"] == "PENDING", "the requeued task")
+        # Slurm would keep it back for two minutes.
+        cluster.slurm("scontrol", "update", f"JobId={main}_3", "StartTime=now")
+        yield submitter
+    if submitter.poll() is None:
+        submitter.kill()
+        submitter.communicate()
+
+
+def test_every_launcher_gives_the_same(
+    fates: subprocess.Popen[str], cluster: Cluster, store: Path
+) -> None:
+    launchers = {
+        "slurm": SLURM,
+        # Measured anew, in two processes at once.
+        "joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "force=[eval]"),
+        "local": ("hydra/launcher=submitit_local",),
+        "basic": (),
+    }
+    found = {}
+    for name, arguments in launchers.items():
+        done = cluster.call("-m", *RUNS, *arguments, f"sweep=by-{name}")
+        assert done.returncode == 0, done.stderr
+        assert "rtn-w4a16-g32" in done.stdout, "the answer, printed by who started the sweep"
+        both = records(store, f"by-{name}")
+        assert [record["status"] for record in both] == ["ok", "ok"]
+        found[name] = [
+            [(s["stage"], s["subject"], s["key"]) for s in record["stages"]]
+            + [s["result"]["perplexity"]["value"] for s in record["stages"] if s["stage"] == "eval"]
+            for record in both
+        ]
+    assert all(value == found["slurm"] for value in found.values())
+
+
+def test_detached_it_is_collected_later(
+    fates: subprocess.Popen[str], cluster: Cluster, store: Path
+) -> None:
+    arguments = ("-m", *TINY, *SLURM, "environment=[default,waiting]", "tracker=none",
+                 "method=none", "stages=[eval]", "engine.environment=waiting",
+                 "eval.windows=9,10", "launch.detach=true", "sweep=detached")  # fmt: skip
+    submitted = cluster.call(*arguments)
+    assert submitted.returncode == 0, submitted.stderr
+    assert submitted.stdout == "", "there is no answer yet"
+    until(lambda: log_says(store, "detached", 1, "another process is making it"), "a wait")
+    collected = cluster.call("stages=[report]", "sweep=detached")
+    assert collected.returncode == 0, collected.stderr
+    assert "001-as-is: running" in collected.stdout
+    assert "2 of the sweep's runs are not over" in collected.stdout
+    (log,) = (store / "launch" / "detached").glob("*_0_0_log.err")
+    main = log.name.partition("_")[0]
+    cluster.slurm("scancel", main)
+    until(lambda: set(states(cluster, main).values()) == {"CANCELLED"}, "the end", 30)
+    over = cluster.call("stages=[report]", "sweep=detached")
+    assert "not over" not in over.stdout
+    assert [r["status"] for r in records(store, "detached")] == ["cancelled", "cancelled"]
+
+
+def test_what_befalls_a_task_is_its_runs_status(fates: subprocess.Popen[str], store: Path) -> None:
+    stdout, stderr = fates.communicate(timeout=150)
+    assert fates.returncode == 1, stderr
+    killed, cancelled, late, requeued = records(store, "fates")
+    assert (killed["status"], killed["reason"]) == ("failed", "its job ended as FAILED")
+    assert (cancelled["status"], cancelled["reason"]) == (
+        "cancelled",
+        "its job ended as CANCELLED",
+    )
+    assert late["status"] == "timeout"
+    assert requeued["status"] == "ok", requeued["reason"]
+    (checkpoint,) = [s for s in requeued["stages"] if s["stage"] == "quantize"]
+    assert checkpoint["reused"], "what was finished before it was put back is kept"
+    for shown in ("as-is (timeout)", "as-is (cancelled)", "its job ended as FAILED"):
+        assert shown in stdout

@@ -1,0 +1,51 @@
+"""A sweep that failed is started again: what is done stays, the rest is done."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import TINY, Called, records
+
+pytestmark = pytest.mark.integration
+
+
+def test_a_sweep_stops_and_is_completed_by_the_same_command(
+    command: Callable[..., Called], store: Path, tmp_path: Path, prose: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Too short for twelve windows of a hundred and twenty-eight tokens. " * 30)
+    sweep = ("-m", *TINY, "method=rtn", "bits=w8a16", "stages=[quantize,eval]",
+             "text@eval.text=local", f"eval.text.path={text}", "eval.windows=2,12,3",
+             "launch.on_failure=stop", "tracker=none", "sweep=resumed")  # fmt: skip
+    first = command(*sweep)
+    assert first.returncode == 1, first.stderr
+    done, failed, cancelled = records(store, "resumed")
+    assert [r["status"] for r in (done, failed, cancelled)] == ["ok", "failed", "cancelled"]
+    assert "launch.on_failure=stop, and 001-rtn-w8a16-g32 failed" in cancelled["reason"]
+    assert f"rtn-w8a16-g32 cancelled: {cancelled['reason']}" in first.stdout
+
+    text.write_text(prose.read_text())
+    second = command(*sweep)
+    assert second.returncode == 0, second.stderr
+    again = records(store, "resumed")
+    assert [record["status"] for record in again] == ["ok"] * 3
+    assert again[0] == done, "the first run's record is the one it had"
+    assert f"ok since {done['started']}: kept as it is" in second.stderr
+    (checkpoint,) = [s for s in again[1]["stages"] if s["stage"] == "quantize"]
+    assert checkpoint["reused"]
+
+    redone = command(*sweep, "force=[eval]", "eval.windows=2")
+    assert redone.returncode == 0, redone.stderr
+    first_again = records(store, "resumed")[0]
+    assert first_again["started"] >= again[0]["started"]
+    assert not any(s["reused"] for s in first_again["stages"] if s["stage"] == "eval")
+
+
+def test_an_unknown_policy_is_a_wrong_request(command: Callable[..., Called]) -> None:
+    asked = command(*TINY, "launch.on_failure=never")
+    assert asked.returncode == 2
+    assert "expected continue, stop or stop_after_N" in asked.stderr
+    detached = command(*TINY, "launch.detach=true")
+    assert detached.returncode == 2
+    assert "needs -m and hydra/launcher=submitit_slurm" in detached.stderr

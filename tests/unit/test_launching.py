@@ -1,0 +1,122 @@
+"""What a sweep's launchers conclude from jobs' states, and when a sweep stops."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner.config.launch import Launch
+from runner.errors import UsageError
+from runner.launching.jobs import UNKNOWN, collect, read_jobs, slurm_states, write_jobs
+from runner.launching.task import Task
+from runner.store.records import RunRecord, Status, read_record, write_record
+from runner.worker.pool import is_out_of_memory
+
+pytestmark = pytest.mark.unit
+
+
+def record(run: str, status: Status = Status.interrupted) -> RunRecord:
+    return RunRecord(
+        sweep="s", run=run, label="l", model="m", engine="hf", status=status,
+        reason="still running",
+        started="2026-01-01T00:00:00+00:00", seconds=None, overrides=[], config={},
+    )  # fmt: skip
+
+
+def read(runs: Path, run: str) -> tuple[Status, str | None]:
+    found = read_record(runs / "s" / run / "record.json")
+    assert found is not None
+    return found.status, found.reason
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        ("FAILED", Status.failed),
+        ("NODE_FAIL", Status.failed),
+        ("OUT_OF_MEMORY", Status.oom),
+        ("TIMEOUT", Status.timeout),
+        ("CANCELLED", Status.cancelled),
+        ("COMPLETED", Status.failed),
+        (UNKNOWN, Status.interrupted),
+    ],
+)
+def test_a_job_that_ended_closes_its_open_record(
+    state: str, status: Status, tmp_path: Path
+) -> None:
+    write_record(tmp_path, record("000-l"))
+    assert collect(tmp_path / "s", {"000-l": state}) == {}
+    found, reason = read(tmp_path, "000-l")
+    assert found is status
+    assert reason is not None
+    assert "its job" in reason
+
+
+def test_what_a_run_said_itself_stands(tmp_path: Path) -> None:
+    write_record(tmp_path, record("000-l", Status.ok))
+    assert collect(tmp_path / "s", {"000-l": "FAILED"}) == {}
+    assert read(tmp_path, "000-l") == (Status.ok, "still running")
+
+
+def test_jobs_that_go_on_are_told(tmp_path: Path) -> None:
+    write_record(tmp_path, record("000-l"))
+    going_on = {"000-l": "RUNNING", "001-l": "PENDING", "002-l": "REQUEUED"}
+    assert collect(tmp_path / "s", {**going_on, "003-l": "TIMEOUT"}) == going_on
+    assert read(tmp_path, "000-l")[0] is Status.interrupted
+
+
+def test_jobs_of_a_second_submission_replace_the_first(tmp_path: Path) -> None:
+    assert read_jobs(tmp_path) == {}
+    write_jobs(tmp_path, {"000-l": "7_0", "001-l": "7_1"})
+    write_jobs(tmp_path, {"001-l": "9"})
+    assert read_jobs(tmp_path) == {"000-l": "7_0", "001-l": "9"}
+
+
+def test_without_slurm_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm_states(["7_0", "7_1"]) == {"7_0": UNKNOWN, "7_1": UNKNOWN}
+
+
+def test_a_task_is_a_command_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_RUNNER_STORE", str(tmp_path))
+    wrong = Task(["method=gtpq"], "s", 3, tmp_path / "record.json")
+    with pytest.raises(RuntimeError, match="ended with code 2"):
+        wrong()
+    assert Task(["--help"], "s", 3, tmp_path / "record.json")() == 0
+
+
+def test_it_crosses_to_another_process(tmp_path: Path) -> None:
+    import pickle
+
+    task = Task(["--help"], "s", 3, tmp_path / "record.json")
+    code = "import pickle, sys; sys.exit(pickle.load(sys.stdin.buffer)())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(task), capture_output=True, check=False
+    )
+    assert done.returncode == 0
+    assert b"Usage" in done.stdout
+
+
+def test_failure_policies() -> None:
+    bounds = {"continue": None, "stop": 1, "stop_after_3": 3}
+    assert {word: Launch(on_failure=word).most_failures for word in bounds} == bounds
+    for wrong in ("stop_after_0", "stop_after_n", "never"):
+        with pytest.raises(UsageError, match="expected continue, stop or stop_after_N"):
+            _ = Launch(on_failure=wrong).most_failures
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "memory"),
+    [
+        ("MemoryError", "", True),
+        ("OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", True),
+        ("RuntimeError", "[enforce fail] DefaultCPUAllocator: can't allocate memory", True),
+        ("RuntimeError", "shapes do not match", False),
+        ("StageError", "the text is out of memory of mankind", False),
+    ],
+)
+def test_out_of_memory_is_told_from_other_failures(kind: str, message: str, memory: bool) -> None:
+    assert is_out_of_memory(kind, message) is memory
