@@ -19,6 +19,10 @@ def main() -> None:
         from runner.environments.command import execute as execute_env
 
         sys.exit(execute_env(arguments[1:]))
+    if arguments and arguments[0] == "store":
+        from runner.store.command import execute as execute_store
+
+        sys.exit(execute_store(arguments[1:]))
     from runner.application import execute
 
     sys.exit(execute())

@@ -19,6 +19,7 @@ Usage
   runner stages=[plan] model=llama31_70b           predict: what to serve it on, for how much
   runner stages=[report]                           the last answer again, from the store
   runner env list                                  environments; also create, check, remove
+  runner store list                                what is kept; also show, verify, prune
   runner --cfg job                                 what would be run, resolved
   runner --help GROUP                              the options of a group, described
   eval "$(runner -sc install=bash)"                tab completion

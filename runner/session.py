@@ -14,8 +14,10 @@ from runner.display import Display, StageDisplay
 from runner.environments.manager import EnvironmentManager
 from runner.environments.ready import ReadyEnvironment
 from runner.hardware.detect import Machine, detect
+from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
+from runner.store.seal import write_seal
 from runner.worker.pool import WorkerPool
 from runner.worker.protocol import Job
 
@@ -161,6 +163,7 @@ class Session:
                 task = work.inspection(directory)
                 self._carry_out(task, address, directory / f"{task.stage}.json", shown)
                 add_finding(directory, task.stage)
+            write_seal(directory, redact(work.determinants))
         seconds = time.monotonic() - start
         self._mentioned.add(address)
         self.display.line(f"  {work.title}: done in {seconds:.1f} s")

@@ -21,6 +21,7 @@ CLUSTER = conf_dir().parent / "tests" / "slurm" / "cluster.sh"
 SLURM = (
     "hydra/launcher=submitit_slurm", "hydra.launcher.poll_seconds=1",
     "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=1",
+    "hydra.launcher.slurm_signal_delay_s=10",
 )  # fmt: skip
 RUNS = (*TINY, "method=rtn", "bits=w8a16,w4a16", "stages=[quantize,eval]", "eval.windows=5",
         "tracker=none")  # fmt: skip
