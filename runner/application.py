@@ -72,6 +72,13 @@ class _Invocation:
 
             compare(root / "runs", config, self.output)
             return None
+        if config.dry_run:
+            from runner.launching.dry_run import describe
+
+            number = int(hydra_config.job.num) if self.multirun else 0
+            sweep = config.sweep or self.default_sweep
+            print(describe(config, root / "runs", RunIdentity(sweep, number, overrides)))
+            return None
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config)
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.

@@ -55,6 +55,8 @@ def register() -> None:
             "max_batch_size": None,
             "params": None,
             "grids": None,
+            "runs": None,
+            "exclude": None,
         },
     )
     plugins_path = str(plugins_dir())

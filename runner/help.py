@@ -34,6 +34,7 @@ Other settings
   force=[quantize]               steps to redo although the store has their result
   sweep=NAME                     the name that results are filed under; the same again resumes
   hydra/launcher=submitit_slurm  where a sweep runs: basic, joblib, submitit_local, submitit_slurm
+  dry_run=true                   what each run would be, without doing it
   launch.on_failure=stop_after_3 what a failed run means for those after it: continue, stop
 Hydra's own flags: runner --hydra-help
 """

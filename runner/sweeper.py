@@ -7,6 +7,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from runner.redact import redact
@@ -16,7 +17,10 @@ class GridSweeper(BasicSweeper):
     """Hydra's basic sweeper over the union of grids.
 
     ``hydra.sweeper.grids`` maps a name to ``{group or field: comma-separated choices}``.
-    ``params`` and the command line apply to every grid and win over it.
+    ``hydra.sweeper.runs`` lists single runs in the same form, without products.
+    ``params`` and the command line apply to all of them and win over them.
+    ``hydra.sweeper.exclude`` lists combinations to leave out: a job is dropped when it names a
+    choice of every entry of one of them.
     """
 
     # Hydra takes plugins only from a package of this name: runner/plugins has it.
@@ -30,10 +34,14 @@ class GridSweeper(BasicSweeper):
         max_batch_size: int | None = None,
         params: dict[str, str] | None = None,
         grids: dict[str, dict[str, str]] | None = None,
+        runs: list[dict[str, str]] | None = None,
+        exclude: list[dict[str, str]] | None = None,
     ) -> None:
         """See the class."""
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.grids = grids or {}
+        self.runs = runs or []
+        self.exclude = exclude or []
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Go through all jobs; what Hydra files of the request has its credentials masked."""
@@ -50,16 +58,30 @@ class GridSweeper(BasicSweeper):
     def split_arguments(  # type: ignore[override]
         self, overrides: list[Override], max_batch_size: int | None
     ) -> list[list[list[str]]]:
-        """Jobs of all grids, each once, in batches."""
+        """Jobs of all grids and single runs, each once, without excluded ones, in batches.
+
+        Raises:
+            HydraException: Nothing is left.
+        """
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = {override.get_key_element() for override in overrides}
         jobs: list[list[str]] = []
-        for grid in self.grids.values() or [{}]:
+        for grid in [*self.grids.values(), *self.runs] or [{}]:
             own: list[Any] = parser.parse_overrides(
                 [f"{key}={value}" for key, value in grid.items() if key not in given]
             )
             for job in BasicSweeper.split_arguments(own + overrides, None)[0]:
-                if job not in jobs:
+                if job not in jobs and not any(_matches(job, one) for one in self.exclude):
                     jobs.append(job)
+        if not jobs:
+            raise HydraException("hydra.sweeper.exclude leaves out every combination")
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+
+
+def _matches(job: list[str], combination: dict[str, str]) -> bool:
+    named = dict(override.lstrip("+").split("=", 1) for override in job if "=" in override)
+    return all(
+        named.get(key) in [choice.strip() for choice in str(choices).split(",")]
+        for key, choices in combination.items()
+    )

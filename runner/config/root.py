@@ -73,5 +73,7 @@ class Config:
     """Stages to redo although the store has their result."""
     claims: list[Claim] = field(default_factory=list)
     """Sentences that a sweep's answer decides."""
+    dry_run: bool = False
+    """Tell what each run would be, and do nothing."""
     sweep: Optional[str] = None
     """Id under which records are filed; made from the date and time by default."""

@@ -38,6 +38,7 @@ from runner.tracking import start_tracker
 from runner.tracking.base import RunTracker
 from runner.worker.pool import WorkerFailed
 
+_INDECISIVE = ("launch", "tracker", "dry_run")
 _RECORDED_PACKAGES = ("quant-runner", "hydra-core", "omegaconf", "wandb")
 
 
@@ -224,7 +225,7 @@ def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | No
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     """A recorded configuration without what changes no result."""
-    return {key: value for key, value in config.items() if key not in ("launch", "tracker")}
+    return {key: value for key, value in config.items() if key not in _INDECISIVE}
 
 
 def _stage_record(stage: str, subject: str, obtained: Obtained) -> StageRecord:

@@ -65,11 +65,13 @@ class SubmititLauncher(Launcher):
         Raises:
             UsageError: submitit or the cluster's commands are missing, or a job is wrong.
         """
-        _require(self.cluster)
         prepared = [
             self._prepare(overrides, number)
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
+        if prepared[0].config.dry_run:
+            return [_told(job) for job in prepared]
+        _require(self.cluster)
         place, detach = prepared[0].place, prepared[0].config.launch.detach
         if detach and self.cluster != "slurm":
             raise UsageError("launch.detach=true needs hydra/launcher=submitit_slurm")
@@ -179,7 +181,14 @@ def _require(cluster: str) -> None:
         )
 
 
-def _returned(place: Place) -> JobReturn:
+def _told(job: "Prepared") -> JobReturn:
+    from runner.launching.dry_run import describe
+
+    print(describe(job.config, job.place.runs, job.identity))
+    return _returned(None)
+
+
+def _returned(place: Place | None) -> JobReturn:
     returned = JobReturn(status=JobStatus.COMPLETED)
     returned.return_value = place
     return returned

@@ -20,6 +20,7 @@ class Prepared:
     """A run, its record, and the task that carries it out."""
 
     config: Config
+    identity: RunIdentity
     place: Place
     record: RunRecord
     task: Task
@@ -57,8 +58,9 @@ def prepare(
     _ = config.launch.most_failures
     runs = Path(config.store.root).expanduser().resolve() / "runs"
     place = Place(runs, config.sweep or os.environ[SWEEP_VARIABLE], config.tracker)
-    record = new_record(config, detect(), RunIdentity(place.sweep, number, overrides))
+    identity = RunIdentity(place.sweep, number, overrides)
+    record = new_record(config, detect(), identity)
     path = runs / place.sweep / record.run / "record.json"
     task = Task(arguments, place.sweep, number, path)
     done = kept_record(runs, record, config) is not None
-    return Prepared(config, place, record, task, done)
+    return Prepared(config, identity, place, record, task, done)

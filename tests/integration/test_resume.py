@@ -35,6 +35,9 @@ def test_a_sweep_stops_and_is_completed_by_the_same_command(
     (checkpoint,) = [s for s in again[1]["stages"] if s["stage"] == "quantize"]
     assert checkpoint["reused"]
 
+    told = command(*sweep, "dry_run=true")
+    assert told.stdout.count("is done, would be kept") == 3
+
     redone = command(*sweep, "force=[eval]", "eval.windows=2")
     assert redone.returncode == 0, redone.stderr
     first_again = records(store, "resumed")[0]
@@ -49,3 +52,21 @@ def test_an_unknown_policy_is_a_wrong_request(command: Callable[..., Called]) ->
     detached = command(*TINY, "launch.detach=true")
     assert detached.returncode == 2
     assert "needs -m and hydra/launcher=submitit_slurm" in detached.stderr
+
+
+@pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
+def test_a_dry_run_tells_and_does_nothing(
+    launcher: str, command: Callable[..., Called], tmp_path: Path
+) -> None:
+    told = command(
+        "-m", *TINY, "method=none,rtn", "bits=bf16,w4a16", "dry_run=true", "sweep=dry",
+        f"hydra/launcher={launcher}", f"store.root={tmp_path / 'untouched'}",
+        "hydra.sweeper.exclude=[{method: rtn, bits: bf16}]",
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    lines = told.stdout.splitlines()
+    assert lines[0] == "000-none-bf16  tiny on hf: would run"
+    assert lines[1].startswith("001-none-w4a16  tiny on hf: would be skipped: method=none keeps")
+    assert "002-rtn-w4a16-g32  tiny on hf: would run" in lines
+    assert not any("rtn-bf16" in line for line in lines)
+    assert not (tmp_path / "untouched").exists()

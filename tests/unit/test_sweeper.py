@@ -4,6 +4,7 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.types import HydraContext
 
 from runner.compose import register
@@ -13,14 +14,17 @@ pytestmark = pytest.mark.unit
 
 
 def jobs(
-    grids: dict[str, dict[str, str]] | None, *command_line: str, batch: int | None = None
+    grids: dict[str, dict[str, str]] | None,
+    *command_line: str,
+    batch: int | None = None,
+    **others: list[dict[str, str]],
 ) -> list[list[list[str]]]:
     register()
     # Hydra imports its own sweeper anew when it looks for plugins; ours builds on that one.
     from runner.sweeper import GridSweeper
 
     loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
-    sweeper = GridSweeper(grids=grids)
+    sweeper = GridSweeper(grids=grids, **others)
     # The rest of the context starts jobs, which is not what is tested here.
     sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
     overrides = OverridesParser.create(loader).parse_overrides(list(command_line))
@@ -66,3 +70,19 @@ def test_equal_jobs_of_two_grids_run_once() -> None:
 
 def test_batches() -> None:
     assert [len(batch) for batch in jobs(GRIDS, batch=2)] == [2, 1]
+
+
+def test_excluded_combinations_are_left_out() -> None:
+    (found,) = jobs(GRIDS, exclude=[{"method": "rtn,gptq", "bits": "w4a16"}])
+    assert found == [["method=none"], ["method=rtn", "bits=w8a16"]]
+    (found,) = jobs(None, "method=rtn,gptq", "bits=w4a16,w3a16", exclude=[{"bits": "w3a16"}])
+    assert found == [["method=rtn", "bits=w4a16"], ["method=gptq", "bits=w4a16"]]
+    with pytest.raises(HydraException, match="leaves out every combination"):
+        jobs(GRIDS, exclude=[{"method": "none, rtn"}])
+
+
+def test_single_runs_stand_beside_grids() -> None:
+    (found,) = jobs({"a": {"bits": "w4a16,w3a16"}}, runs=[{"bits": "w2a16", "method": "rtn"}])
+    assert found == [["bits=w4a16"], ["bits=w3a16"], ["bits=w2a16", "method=rtn"]]
+    (found,) = jobs(None, "model=tiny", runs=[{"method": "rtn"}, {"method": "none"}])
+    assert found == [["method=rtn", "model=tiny"], ["method=none", "model=tiny"]]
