@@ -39,6 +39,8 @@ from runner.tracking.base import RunTracker
 from runner.worker.pool import WorkerFailed
 
 _INDECISIVE = ("launch", "tracker", "dry_run")
+_OUTSIDE = ("path", "python", "hub_id")
+"""Fields whose values stand for something that can change without them."""
 _RECORDED_PACKAGES = ("quant-runner", "hydra-core", "omegaconf", "wandb")
 
 
@@ -213,19 +215,30 @@ def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRe
 def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | None:
     """The record that an earlier start of the sweep left of this run, if it needs no more work.
 
-    That is one which is ok, was made of the same configuration, and is not to be redone.
+    That is one which is ok, was made of the same configuration by the same versions, is not to be
+    redone, and names nothing that may have changed behind its name: a file, the hub. Such runs go
+    through their stages again and find in the store what still holds.
     """
-    if config.force:
-        return None
     found = read_record(runs / record.sweep / record.run / "record.json")
-    if found is None or found.status is not Status.ok:
+    if found is None or found.status is not Status.ok or config.force:
         return None
-    return found if _decisive(found.config) == _decisive(record.config) else None
+    decisive = _decisive(record.config)
+    same = (_decisive(found.config), found.versions) == (decisive, record.versions)
+    return found if same and not _names_something_outside(decisive) else None
 
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     """A recorded configuration without what changes no result."""
     return {key: value for key, value in config.items() if key not in _INDECISIVE}
+
+
+def _names_something_outside(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return any(
+        (name in _OUTSIDE and content is not None) or _names_something_outside(content)
+        for name, content in value.items()
+    )
 
 
 def _stage_record(stage: str, subject: str, obtained: Obtained) -> StageRecord:

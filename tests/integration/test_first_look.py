@@ -1,6 +1,6 @@
 """The ready sweep ``first_look`` on the default model: the numbers a user would act on.
 
-On half the text and a quarter of the calibration, which leaves its conclusions standing.
+On half the text, which leaves its conclusions standing.
 """
 
 import json
@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("first_look")
     done = subprocess.run(
         [sys.executable, "-m", "runner", "-cn", "first_look", "bench=quick", "sweep=look",
-         "eval.windows=8", "calibration.samples=8", f"store.root={root / 'store'}"],
+         "eval.windows=8", f"store.root={root / 'store'}"],
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 CLUSTER = conf_dir().parent / "tests" / "slurm" / "cluster.sh"
 SLURM = (
     "hydra/launcher=submitit_slurm", "hydra.launcher.poll_seconds=1",
-    "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=1",
+    "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=10",
     "hydra.launcher.slurm_signal_delay_s=10",
 )  # fmt: skip
 RUNS = (*TINY, "method=rtn", "bits=w8a16,w4a16", "stages=[quantize,eval]", "eval.windows=5",
@@ -140,6 +140,7 @@ def fates(cluster: Cluster, store: Path) -> Iterator[subprocess.Popen[str]]:
         for line in cluster.slurm("scontrol", "listpids", raw).splitlines()[1:]:
             os.kill(int(line.split()[0]), signal.SIGKILL)
         cluster.slurm("scancel", f"{main}_1")
+        cluster.slurm("scontrol", "update", f"JobId={main}_2", "TimeLimit=1")
         until(lambda: [s["stage"] for s in records(store, "fates")[3]["stages"]], "a checkpoint")
         cluster.slurm("scontrol", "requeue", f"{main}_3")
         until(lambda: states(cluster, main)[f"{main}_3"] == "PENDING", "the requeued task")
@@ -161,7 +162,7 @@ def test_every_launcher_gives_the_same(
         "local": ("hydra/launcher=submitit_local",),
         "basic": (),
     }
-    found = {}
+    found, values = {}, {}
     for name, arguments in launchers.items():
         done = cluster.call("-m", *RUNS, *arguments, f"sweep=by-{name}")
         assert done.returncode == 0, done.stderr
@@ -169,11 +170,16 @@ def test_every_launcher_gives_the_same(
         both = records(store, f"by-{name}")
         assert [record["status"] for record in both] == ["ok", "ok"]
         found[name] = [
-            [(s["stage"], s["subject"], s["key"]) for s in record["stages"]]
-            + [s["result"]["perplexity"]["value"] for s in record["stages"] if s["stage"] == "eval"]
-            for record in both
+            [(s["stage"], s["subject"], s["key"]) for s in record["stages"]] for record in both
         ]
-    assert all(value == found["slurm"] for value in found.values())
+        values[name] = [
+            s["result"]["perplexity"]["value"]
+            for record in both
+            for s in record["stages"]
+            if s["stage"] == "eval"
+        ]
+    assert all(keys == found["slurm"] for keys in found.values())
+    assert all(value == pytest.approx(values["slurm"]) for value in values.values())
 
 
 def test_detached_it_is_collected_later(
