@@ -96,6 +96,7 @@ _MANDATORY = {
     "model.hub_id": ModelKind.hub,
     "calibration.text.path": TextKind.file,
     "eval.text.path": TextKind.file,
+    "sensitivity.text.path": TextKind.file,
 }
 """Fields without which an option means nothing, by the kind that makes them so."""
 

@@ -27,6 +27,8 @@ class Recipe:
     group_size: GroupSize
     calibration: Calibration | None
     """``None`` when the method does not look at any text."""
+    layer_bits: dict[str, int] | None = None
+    """Width of each linear layer where they differ; 16 leaves a layer as it is."""
 
     @property
     def is_identity(self) -> bool:
@@ -64,6 +66,8 @@ class Recipe:
 def _shown(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
+    if isinstance(value, list):
+        return "+".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -82,6 +86,7 @@ def recipe_from_json(content: dict[str, Any]) -> Recipe:
         bits=from_json(Bits, content["bits"]),
         group_size=from_json(GroupSize, content["group_size"]),
         calibration=None if calibration is None else from_json(Calibration, calibration),
+        layer_bits=content.get("layer_bits"),
     )
 
 

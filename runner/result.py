@@ -8,6 +8,7 @@ from runner.serialise import from_json
 from runner.stages.bench import BenchResult
 from runner.stages.eval import EvalResult
 from runner.stages.quantize import QuantizeResult
+from runner.stages.sensitivity import SensitivityResult
 from runner.stages.tasks import TasksResult
 from runner.store.records import RunRecord, Status
 
@@ -25,6 +26,7 @@ class RunResult:
     tasks: TasksResult | None
     """The recipe's scores; the unquantized model's when that is what the run looked at."""
     bench: BenchResult | None
+    sensitivity: SensitivityResult | None
     baseline_eval: EvalResult | None
     baseline_tasks: TasksResult | None
     baseline_bench: BenchResult | None
@@ -57,6 +59,7 @@ class RunResult:
             eval=read(EvalResult, "eval", "recipe") or baseline_eval,
             tasks=read(TasksResult, "tasks", "recipe") or baseline_tasks,
             bench=read(BenchResult, "bench", "recipe") or baseline_bench,
+            sensitivity=read(SensitivityResult, "sensitivity", "baseline"),
             baseline_eval=baseline_eval,
             baseline_tasks=baseline_tasks,
             baseline_bench=baseline_bench,

@@ -7,6 +7,7 @@ import csv
 import io
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.answer.markdown import markdown
 from runner.answer.page.build import build_page
@@ -16,6 +17,7 @@ from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.plan import is_plan_only, print_plans, write_plans
 from runner.answer.predictions import comparisons, print_comparisons, write_comparisons
 from runner.answer.rows import Row, rows_of
+from runner.answer.sensitivity import show_sensitivities
 from runner.answer.table import build_table, footnotes
 from runner.claims.decide import decide_claims
 from runner.claims.show import claim_lines
@@ -25,6 +27,9 @@ from runner.planning.cases import all_records
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord, latest_sweep, read_records
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _WIDTH_WHEN_PIPED = 140
 
@@ -80,6 +85,7 @@ def report(
     write_plans(records, folders)
     write_comparisons(found, folders)
     _print(rows, records, runs / sweep, found)
+    show_sensitivities(records, folders, _console())
     if html is not None:
         print(f"report to open in a browser: {folders[-1] / 'report.html'}")
     return records
@@ -93,14 +99,19 @@ def _csv(rows: list[Row]) -> str:
     return stream.getvalue()
 
 
-def _print(
-    rows: list[Row], records: list[RunRecord], folder: Path, found: list[Comparison]
-) -> None:
+def _console() -> "Console":
     from rich.console import Console
 
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_WHEN_PIPED)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, width=_WIDTH_WHEN_PIPED)
+
+
+def _print(
+    rows: list[Row], records: list[RunRecord], folder: Path, found: list[Comparison]
+) -> None:
+    console = _console()
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
         console.print(f"\n{model}", style="bold")

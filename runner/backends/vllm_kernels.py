@@ -57,7 +57,9 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
     bits = "w4a16" if checkpoint.format in ("gptq", "awq") else None
     if checkpoint.bits is not None and checkpoint.group_size is not None:
         bits = checkpoint.bits.label
-        reason = _reason_against_scheme(checkpoint, table, bits, checkpoint.group_size.label)
+        for label in _labels(checkpoint):
+            bits, group_size = label, checkpoint.group_size.label
+            reason = reason or _reason_against_scheme(checkpoint, table, label, group_size)
     if reason is None and checkpoint.device == "cpu":
         reason = _reason_against_cpu(bits)
     return reason
@@ -81,6 +83,18 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
     if stored == "pack-quantized" and spec.dtype == "float32":
         return "vLLM computes with packed integer weights in 16 bits only: engine.dtype=bfloat16"
     return _reason_against_cpu(_STORED_AS.get(stored or "")) if spec.device == "cpu" else None
+
+
+def _labels(checkpoint: CheckpointFacts) -> list[str]:
+    """Of every width that the checkpoint's layers may have."""
+    bits, method = checkpoint.bits, checkpoint.method
+    assert bits is not None
+    widths = bits.candidates if bits.is_auto else [bits.weight.num_bits]
+    kept = method.keep_bits if method is not None and method.keeps_layers else None
+    of_others = [width for width in [*widths, *([kept] if kept else [])] if width < 16]
+    if not bits.is_auto and not kept:
+        return [bits.label]
+    return [bits.of_width(width).label for width in of_others]
 
 
 def _reason_against_scheme(

@@ -1,6 +1,6 @@
 """Which number formats weights and activations are stored in."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Optional
 
@@ -27,16 +27,40 @@ class NumberFormat:
     """Told for 8-bit floats: 4 is E4M3, 5 is E5M2 (arXiv 2209.05433)."""
 
 
+def _candidates() -> list[int]:
+    return [2, 3, 4, 8, 16]
+
+
 def _float16() -> NumberFormat:
     return NumberFormat(type=NumberType.bfloat, num_bits=16)
 
 
 @dataclass
 class Bits:
-    """The number formats of a recipe's weights and of the activations they meet."""
+    """The number formats of a recipe's weights and of the activations they meet.
+
+    With a budget (``average`` or ``bytes``) every layer gets a width of its own out of
+    ``candidates``, the less the more rounding is measured to harm it.
+    """
 
     weight: NumberFormat = field(default_factory=NumberFormat)
     activation: NumberFormat = field(default_factory=_float16)
+    average: Optional[float] = None
+    """Budget: bits a weight on average over the quantized layers, scales not counted."""
+    bytes: Optional[int] = None
+    """Budget: size of the checkpoint's tensors, everything counted."""
+    candidates: list[int] = field(default_factory=_candidates)
+    """Widths to choose from; 16 leaves a layer as it is."""
+
+    @property
+    def is_auto(self) -> bool:
+        """True when layers get widths of their own."""
+        return self.average is not None or self.bytes is not None
+
+    def of_width(self, num_bits: int) -> "Bits":
+        """The same formats with weights of one width everywhere."""
+        weight = replace(self.weight, num_bits=num_bits)
+        return Bits(weight=weight, activation=self.activation)
 
     @property
     def quantizes_activations(self) -> bool:
@@ -48,8 +72,18 @@ class Bits:
         """Short name derived from the values (``w4a16``, ``nf4``, ``fp8_e4m3``, ``bf16``).
 
         It is derived, never stored, so that ``bits=w4a16 bits.weight.num_bits=3`` is
-        called ``w3a16``.
+        called ``w3a16``. With a budget it is that: ``auto3.5``, ``auto90MB``.
         """
+        return self._budget_label if self.is_auto else self._formats_label
+
+    @property
+    def _budget_label(self) -> str:
+        average = "" if self.average is None else f"{self.average:g}"
+        size = "" if self.bytes is None else f"{self.bytes / 1e6:g}MB"
+        return f"auto{average}{size}"
+
+    @property
+    def _formats_label(self) -> str:
         weight, activation = _format_label(self.weight), _format_label(self.activation)
         if self.weight.type is NumberType.int:
             stem = f"w{self.weight.num_bits}"

@@ -25,6 +25,20 @@ class Method:
     ignore: list[str] = field(default_factory=_lm_head)
     """Linear layers left unquantized: names, or ``re:`` and a regular expression."""
 
+    keep: list[str] = field(default_factory=list)
+    """Layers kept at a higher precision: names, their last parts, or ``re:`` and an expression.
+    Layers that engines fuse with one of them (q/k/v, gate/up) are kept as well."""
+    keep_bits: Optional[int] = None
+    """Width of kept layers; by default they are not quantized."""
+    keep_most_sensitive: int = 0
+    """Keep so many layers more: those that stage ``sensitivity`` finds to suffer most from the
+    recipe's rounding. Fused layers count as one."""
+
+    @property
+    def keeps_layers(self) -> bool:
+        """True when some layers are kept at a higher precision."""
+        return bool(self.keep) or self.keep_most_sensitive > 0
+
     def scheme_label(self, bits: Bits, group_size: GroupSize) -> str:
         """Short name of the number formats that the method makes of ``bits``."""
         return f"{bits.label}-{group_size.label}"

@@ -20,6 +20,7 @@ from runner.config.launch import Launch
 from runner.config.method import Method
 from runner.config.model import Model
 from runner.config.plan import Plan
+from runner.config.sensitivity import Sensitivity
 from runner.config.tasks import Tasks
 from runner.config.tracker import Tracker
 
@@ -32,6 +33,7 @@ class StageName(Enum):
     tasks = "tasks"
     bench = "bench"
     plan = "plan"
+    sensitivity = "sensitivity"
     report = "report"
     compare = "compare"
 
@@ -61,6 +63,7 @@ class Config:
     tasks: Tasks = field(default_factory=Tasks)
     bench: Bench = field(default_factory=Bench)
     plan: Plan = field(default_factory=Plan)
+    sensitivity: Sensitivity = field(default_factory=Sensitivity)
     tracker: Tracker = field(default_factory=Tracker)
     store: Store = field(default_factory=Store)
     launch: Launch = field(default_factory=Launch)

@@ -26,7 +26,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
             or not what its reader reads.
     """
     texts = [part.text for part in config.calibration.parts]
-    for text in (*texts, config.eval.text):
+    for text in (*texts, config.eval.text, config.sensitivity.text):
         if text is not None and text.path and not Path(text.path).expanduser().exists():
             raise UsageError(f"text {text.name}: there is no file {text.path}")
     local_text_bytes = {

@@ -24,6 +24,7 @@ from runner.experiment.steps.calibration import (
 from runner.experiment.steps.checkpoint import checkpoint
 from runner.experiment.steps.evaluate import evaluate, require_tokens
 from runner.experiment.steps.plan import plan
+from runner.experiment.steps.sensitivity import needed_sensitivity, sensitivity
 from runner.experiment.steps.tasks import ask, prepare
 from runner.experiment.subject import Subject
 from runner.hardware.detect import Machine
@@ -145,8 +146,9 @@ def _go_through_stages(
     asked = StageName.tasks in config.stages and config.tasks.names
     questions = prepare(inputs) if asked else None
     subject = model
+    sensitivities = _sensitivities(config, inputs, model, keep)
     if StageName.quantize in config.stages:
-        subject, made = checkpoint(inputs, model)
+        subject, made = checkpoint(inputs, model, sensitivities)
         if made is not None:
             keep(StageName.quantize, "recipe", made)
             if StageName.eval in config.stages:
@@ -187,6 +189,24 @@ def _look_for_overlap(
     keep("overlap", "recipe", found)
     for verdict in overlap_verdicts(found, inputs.config.eval.text.name):
         inputs.warn(str(verdict))
+
+
+def _sensitivities(
+    config: Config,
+    inputs: Inputs,
+    model: Subject,
+    keep: Callable[[StageName, str, Obtained], None],
+) -> Obtained | None:
+    """Measure what is asked for; returns what the recipe needs, if anything."""
+    if StageName.sensitivity in config.stages:
+        asked = sensitivity(inputs, model, config.sensitivity)
+        keep(StageName.sensitivity, "baseline", asked)
+    needed = needed_sensitivity(config) if StageName.quantize in config.stages else None
+    if needed is None:
+        return None
+    found = sensitivity(inputs, model, needed)
+    keep(StageName.sensitivity, "baseline", found)
+    return found
 
 
 def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRecord:

@@ -9,6 +9,7 @@ from runner.legality.calibration import check_calibration
 from runner.legality.facts import Facts
 from runner.legality.knobs import check_knobs
 from runner.legality.layers import linear_inputs
+from runner.legality.mixed import check_mixed
 from runner.legality.verdict import Verdict, illegal, warning
 from runner.methods import find_method, method_names
 from runner.methods.base import Abilities, bits_fit, group_size_fits
@@ -45,9 +46,13 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
     yield from broken
     if broken:
         return
-    if not bits_fit(abilities, config.bits):
+    if config.bits.is_auto and not abilities.mixes:
+        yield from check_mixed(config, abilities)
+        return
+    if not config.bits.is_auto and not bits_fit(abilities, config.bits):
         yield _bits_do_not_fit(config, abilities)
         return
+    yield from check_mixed(config, abilities)
     yield from _check_group_size(config, abilities, facts)
     yield from check_calibration(config, facts)
     yield from check_knobs(config)

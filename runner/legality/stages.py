@@ -18,7 +18,7 @@ from runner.methods import find_method
 from runner.methods.base import abilities_of
 
 _RECIPE_GROUPS = ("method", "bits", "group_size", "calibration")
-_MEASURING = (StageName.quantize, StageName.eval, StageName.bench)
+_MEASURING = (StageName.quantize, StageName.eval, StageName.bench, StageName.sensitivity)
 
 
 def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:

@@ -38,6 +38,8 @@ class Abilities:
     """``quantization_config.quant_method`` of what it writes."""
     packages: tuple[str, ...]
     """Distributions whose version determines the checkpoint."""
+    mixes: bool = False
+    """Whether layers of one checkpoint may have different widths."""
 
 
 @dataclass
@@ -109,5 +111,8 @@ def group_size_fits(abilities: Abilities, group_size: GroupSize) -> bool:
 
 
 def bits_fit(abilities: Abilities, bits: Bits) -> bool:
-    """Whether the bits scheme is one the method can carry out."""
+    """Whether the bits scheme is one the method can carry out; with a budget, all its widths."""
+    if bits.is_auto:
+        widths = (width for width in bits.candidates if width < 16)
+        return all(bits.of_width(width).label in abilities.bits for width in widths)
     return bits.label in abilities.bits

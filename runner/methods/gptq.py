@@ -41,6 +41,7 @@ class GptqMethod:
             llm_compressor.NAME: llm_compressor.abilities(
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8"),
                 group_sizes=("per_channel", "g*"),
+                mixes=True,
             ),
             "auto_gptq": Abilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),

@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 NAME = "llm_compressor"
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
 INTEGER_WEIGHTS = tuple(f"w{bits}a16" for bits in (8, 4, 3, 2, 5, 6, 7))
+_UNQUANTIZED = 16
 _FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
 
 
-def abilities(bits: tuple[str, ...], group_sizes: tuple[str, ...]) -> Abilities:
+def abilities(
+    bits: tuple[str, ...], group_sizes: tuple[str, ...], *, mixes: bool = False
+) -> Abilities:
     """Abilities through llm-compressor, which always writes compressed-tensors."""
-    return Abilities(bits, group_sizes, "compressed-tensors", PACKAGES)
+    return Abilities(bits, group_sizes, "compressed-tensors", PACKAGES, mixes)
 
 
-def only_backend(bits: tuple[str, ...], group_sizes: tuple[str, ...]) -> Mapping[str, Abilities]:
+def only_backend(
+    bits: tuple[str, ...], group_sizes: tuple[str, ...], *, mixes: bool = False
+) -> Mapping[str, Abilities]:
     """The backends of a method that llm-compressor alone carries out."""
-    return MappingProxyType({NAME: abilities(bits, group_sizes)})
+    return MappingProxyType({NAME: abilities(bits, group_sizes, mixes=mixes)})
 
 
 def build_scheme(
@@ -42,8 +47,10 @@ def build_scheme(
     observer: str,
     activation_scales: ActivationScales = ActivationScales.dynamic,
     activation_order: str | None = None,
+    num_bits: int | None = None,
+    targets: tuple[str, ...] = ("Linear",),
 ) -> Any:
-    """The compressed-tensors scheme of a recipe.
+    """The compressed-tensors scheme of a recipe, or of those of its layers with one width.
 
     Scales are rounded to the 16-bit type they are stored in before weights are rounded
     with them, so that what is stored is exactly what was optimised.
@@ -53,7 +60,7 @@ def build_scheme(
     recipe = job.recipe
     group_size = recipe.group_size
     weights = QuantizationArgs(
-        **_number(recipe.bits.weight),
+        **_number(recipe.bits.weight, num_bits),
         strategy=group_size.granularity.value,
         group_size=group_size.size if group_size.granularity is Granularity.group else None,
         symmetric=sym,
@@ -70,7 +77,31 @@ def build_scheme(
             dynamic=dynamic,
             symmetric=True,
         )
-    return QuantizationScheme(targets=["Linear"], weights=weights, input_activations=activations)
+    return QuantizationScheme(targets=list(targets), weights=weights, input_activations=activations)
+
+
+def build_groups(job: QuantizeJob, **options: Any) -> dict[str, Any]:
+    """Arguments of a modifier: a scheme for each width among the layers, and what is ignored.
+
+    Args:
+        job: The work, whose recipe may give layers widths of their own.
+        options: Of ``build_scheme``.
+    """
+    widths = job.recipe.layer_bits
+    if widths is None:
+        scheme = build_scheme(job, **options)
+        return {"config_groups": {"linear": scheme}, "ignore": job.recipe.method.ignore}
+    groups = {
+        f"w{width}": build_scheme(
+            job,
+            num_bits=width,
+            targets=tuple(name for name, found in widths.items() if found == width),
+            **options,
+        )
+        for width in sorted({*widths.values()} - {_UNQUANTIZED})
+    }
+    # Layers left as they are are simply no group's: whatever else is ignored stays so.
+    return {"config_groups": groups, "ignore": job.recipe.method.ignore}
 
 
 def gptq_modifier(job: QuantizeJob, knobs: "Gptq") -> Any:
@@ -78,16 +109,14 @@ def gptq_modifier(job: QuantizeJob, knobs: "Gptq") -> Any:
     from llmcompressor.modifiers.quantization import GPTQModifier
 
     order = "static" if knobs.desc_act else None
-    scheme = build_scheme(
-        job,
-        sym=knobs.sym,
-        observer="memoryless_minmax",
-        activation_scales=knobs.activation_scales,
-        activation_order=order,
-    )
     return GPTQModifier(
-        config_groups={"linear": scheme},
-        ignore=knobs.ignore,
+        **build_groups(
+            job,
+            sym=knobs.sym,
+            observer="memoryless_minmax",
+            activation_scales=knobs.activation_scales,
+            activation_order=order,
+        ),
         dampening_frac=knobs.damp_percent,
         block_size=knobs.block_size,
         # Left out, the modifier would put its own default over the scheme's.
@@ -177,9 +206,9 @@ def store_in_dtype(checkpoint: Path, dtype: "torch.dtype") -> None:
     config_path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def _number(number: NumberFormat) -> dict[str, Any]:
+def _number(number: NumberFormat, num_bits: int | None = None) -> dict[str, Any]:
     kind = "float" if number.type in _FLOAT_TYPES else "int"
-    return {"num_bits": number.num_bits, "type": kind}
+    return {"num_bits": num_bits or number.num_bits, "type": kind}
 
 
 def _storage_dtype(model_directory: Path) -> "torch.dtype":

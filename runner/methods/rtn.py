@@ -37,6 +37,7 @@ class RtnMethod:
     backends = llm_compressor.only_backend(
         bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8", "fp8_e4m3", "fp8_e4m3_a16"),
         group_sizes=("per_tensor", "per_channel", "g*"),
+        mixes=True,
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
@@ -50,14 +51,13 @@ class RtnMethod:
         knobs = job.recipe.method
         assert isinstance(knobs, Rtn)
         observer = {Observer.minmax: "memoryless_minmax", Observer.mse: "memoryless_mse"}
-        scheme = llm_compressor.build_scheme(
+        groups = llm_compressor.build_groups(
             job,
             sym=knobs.sym,
             observer=observer[knobs.observer],
             activation_scales=knobs.activation_scales,
         )
-        modifier = QuantizationModifier(config_groups={"linear": scheme}, ignore=knobs.ignore)
-        llm_compressor.compress(job, [modifier])
+        llm_compressor.compress(job, [QuantizationModifier(**groups)])
 
 
 METHOD = RtnMethod()

@@ -32,6 +32,7 @@ class _Header:
     dtype: str
     elements: int
     bytes: int
+    shape: tuple[int, ...] = ()
 
 
 def report_tensors(directory: Path) -> TensorReport:
@@ -84,6 +85,26 @@ def bits_per_weight(model: Path, checkpoint: Path) -> float:
     return bits / weights
 
 
+def matrix_shapes(model: Path) -> dict[str, tuple[int, int]]:
+    """(outputs, inputs) of each matrix in a model's safetensors, by its layer's name."""
+    return {
+        name.removesuffix(".weight"): (header.shape[0], header.shape[1])
+        for name, header in _headers(model).items()
+        if name.endswith(".weight") and len(header.shape) == 2
+    }
+
+
+def written_widths(model: Path, checkpoint: Path) -> dict[str, float]:
+    """Bits a weight of each matrix as it was written, scales not counted, by layer."""
+    stored = _headers(checkpoint)
+    widths = {}
+    for layer, (outputs, inputs) in matrix_shapes(model).items():
+        found = stored.get(f"{layer}.weight_packed") or stored.get(f"{layer}.weight")
+        if found is not None:
+            widths[layer] = 8 * found.bytes / (outputs * inputs)
+    return widths
+
+
 _GGUF_MATRIX = re.compile(r"blk\.\d+\.(attn|ffn)_(?!norm)\w+\.weight")
 _FLOATS = {"BF16", "F16", "F32", "F64"}
 
@@ -100,7 +121,9 @@ def _headers(directory: Path) -> dict[str, _Header]:
         for name, entry in content.items():
             if name != "__metadata__":
                 begin, end = entry["data_offsets"]
-                headers[name] = _Header(entry["dtype"], math.prod(entry["shape"]), end - begin)
+                headers[name] = _Header(
+                    entry["dtype"], math.prod(entry["shape"]), end - begin, tuple(entry["shape"])
+                )
     return headers
 
 

@@ -101,9 +101,10 @@ def most_ratio(bits: Bits, group_size: GroupSize) -> float:
     Fewer than 4 bits, or 4 with one scale for a whole matrix, destroy a model rightly:
     nothing but numbers that are none then tells a broken checkpoint.
     """
-    coarse = bits.weight.num_bits < 4 or (
-        bits.weight.num_bits == 4 and group_size.granularity is Granularity.tensor
-    )
+    width = bits.weight.num_bits
+    if bits.is_auto:
+        width = min(bits.candidates)
+    coarse = width < 4 or (width == 4 and group_size.granularity is Granularity.tensor)
     return math.inf if coarse else _MOST_RATIO
 
 

@@ -9,6 +9,8 @@ from runner.errors import StageError
 from runner.methods import find_method
 from runner.methods.base import QuantizeJob, abilities_of
 from runner.metrics.tensors import TensorReport, bits_per_weight, report_tensors, weight_file_bytes
+from runner.mixed.kept import with_kept_layers
+from runner.mixed.written import Widths, check_widths
 from runner.recipe import recipe_from_json
 from runner.stages.check import CheckResult
 from runner.stages.windows import load_windows
@@ -56,6 +58,8 @@ class QuantizeResult:
     checkpoint_bytes: int
     """Size of the safetensors or GGUF files."""
     tensors: TensorReport
+    widths: Widths | None = None
+    """Where layers differ in width: what was written."""
     check: CheckResult | None = None
     """What reloading it gave; added once the checkpoint has been inspected."""
 
@@ -70,7 +74,9 @@ class QuantizeStage:
 
     def run(self, request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         """Quantize on the calibration windows, account for what was written."""
-        recipe = recipe_from_json(request.recipe)
+        recipe = with_kept_layers(
+            recipe_from_json(request.recipe), request.model_directory, request.trust_remote_code
+        )
         method = find_method(recipe.method.name)
         windows, parts = (
             ([], []) if (cut := request.windows_directory) is None else load_windows(cut)
@@ -114,6 +120,9 @@ class QuantizeStage:
             bits_per_parameter=8 * tensors.bytes / original.parameters,
             checkpoint_bytes=weight_file_bytes(directory),
             tensors=tensors,
+            widths=check_widths(request.model_directory, directory, recipe.layer_bits, recipe.bits)
+            if recipe.layer_bits
+            else None,
         )
 
 

@@ -113,6 +113,11 @@ def _overlap(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _sensitivity(result: dict[str, Any]) -> dict[str, Any]:
+    name = f"sensitivity/perplexity/{result['protocol']}"
+    return {name: result["perplexity"], "sensitivity/rows": len(result["rows"])}
+
+
 def _bench(result: dict[str, Any]) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         f"bench/{name}": result[name]
@@ -170,4 +175,5 @@ _METRICS = {
     "overlap": _overlap,
     "bench": _bench,
     "plan": _plan,
+    "sensitivity": _sensitivity,
 }

@@ -1,4 +1,4 @@
-"""Rows for a tracker's tables: the runs of a sweep, a benchmark's samples."""
+"""Rows for a tracker's tables: a sweep's runs, a benchmark's samples, layers' sensitivities."""
 
 from dataclasses import fields
 from typing import Any
@@ -27,3 +27,18 @@ def samples_table(bench: dict[str, Any]) -> Cells:
         for number, sample in enumerate(value.get("samples") or [])
     ]
     return ["batch_size", "metric", "repetition", "value"], lines
+
+
+def sensitivity_table(sensitivity: dict[str, Any]) -> Cells:
+    """One line for each layer and rounding."""
+    lines = [
+        [
+            row["unit"],
+            row["rounding"],
+            row["kl_divergence"]["estimate"],
+            row["perplexity"],
+            row["perplexity_delta"]["estimate"],
+        ]
+        for row in sensitivity["rows"]
+    ]
+    return ["unit", "rounding", "kl_divergence", "perplexity", "perplexity_delta"], lines

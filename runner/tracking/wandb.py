@@ -14,7 +14,7 @@ from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
 from runner.tracking.base import SweepEnd, stage_metrics
-from runner.tracking.tables import Cells, runs_table, samples_table
+from runner.tracking.tables import Cells, runs_table, samples_table, sensitivity_table
 
 _EXIT_CODES = {Status.ok: 0, Status.skipped: 0}
 
@@ -149,6 +149,9 @@ class WandbTracker:
         if stage.stage == "bench":
             prefix = "baseline/" if stage.subject == "baseline" else ""
             metrics[f"{prefix}bench/samples"] = _table(samples_table(stage.result))
+        if stage.stage == "sensitivity":
+            name = f"sensitivity/{stage.result['grain']}"
+            metrics[name] = _table(sensitivity_table(stage.result))
         self._run.log(metrics, step=self._step)
 
     def finish(self, record: RunRecord) -> None:

@@ -51,6 +51,10 @@ def applied(overrides: list[str], nearest: str) -> list[str]:
         "method=none",
         "method=none bits=fp16",
         "stages=[eval,bench]",
+        "bits=auto",
+        "bits=auto bits.average=null bits.bytes=90000000 method=rtn",
+        "method.keep=[down_proj] method.keep_bits=8 method.keep_most_sensitive=5",
+        "stages=[sensitivity] sensitivity=fused sensitivity.group_sizes=[g32,per_channel]",
         "stages=[eval] hardware=a100_80_sxm",
         "method=rtn model=opt_6_7b group_size=g128 stages=[quantize]",
     ],
@@ -149,6 +153,29 @@ ILLEGAL = [
     ("method=none engine=vllm engine.quantization=fp8", "on GPUs only", "quantization=null"),
     ("method=none engine=vllm engine.tensor_parallel_size=2", "1 device", "parallel_size=1"),
     ("engine.environment=mine", "which is not there", "engine.environment=null"),
+    ("method=awq bits=auto", "gives all layers one width, auto3.5 asks for", "method=rtn"),
+    ("method.backend=auto_gptq method.keep=[down_proj]", "one width, method.keep", "method=rtn"),
+    ("bits=auto bits.average=1.5", "below the narrowest of bits.candidates, 2", "average=2"),
+    ("bits=auto bits.bytes=90000000", "are two budgets", "bits.average=null"),
+    ("bits=auto bits.candidates=[1,4]", "bits.candidates has 1;", "candidates=[2,3,4,8,16]"),
+    ("bits=auto bits.candidates=[16]", "quantizes nothing", "candidates=[2,3,4,8,16]"),
+    ("bits=auto engine=vllm", "not of w2a16", "engine=hf"),
+    ("method.keep=[q_proj] method.keep_bits=4", "no more than the 4 bits", "keep_bits=null"),
+    ("method.keep=[q_proj] method.keep_bits=12", "no int format of 12 bits", "keep_bits=8"),
+    ("method.keep_most_sensitive=-1", "is negative", "method.keep_most_sensitive=0"),
+    (
+        "method=rtn bits=fp8_e4m3_a16 method.keep_most_sensitive=3",
+        "fp8_e4m3_a16 is none",
+        "method.keep_most_sensitive=0",
+    ),
+    ("stages=[sensitivity] sensitivity.bits=[]", "2 to 8 bits", "sensitivity.bits=[3,4]"),
+    ("stages=[sensitivity] sensitivity.bits=[4,16]", "2 to 8 bits", "sensitivity.bits=[3,4]"),
+    ("stages=[sensitivity] sensitivity.group_sizes=[g128]", "q/k/v_proj, o_proj", "[g64]"),
+    ("stages=[sensitivity] sensitivity.group_sizes=[fine]", "has fine; there are", "[g64]"),
+    ("stages=[sensitivity] sensitivity.group_sizes=[]", "is empty", "[g64]"),
+    ("stages=[sensitivity] sensitivity.windows=1", "two are the least", "windows=4"),
+    ("bits=auto sensitivity.context_length=9000", "context of 8192", "context_length=8192"),
+    ("stages=[sensitivity] sensitivity.context_length=1", "scores no", "context_length=256"),
     ("model=llama31_70b", "about 282 GB", "model=smollm2_135m to try"),
     ("model=llama31_70b stages=[bench]", "this machine has 24 GB of memory", "more memory"),
 ]
@@ -171,6 +198,11 @@ def test_illegal(
 
 
 WARNINGS = [
+    (
+        "bits=auto text@sensitivity.text=wikipedia",
+        "chosen on the evaluation",
+        "text@sensitivity.text=openwebtext",
+    ),
     ("method=rtn group_size=per_tensor", "one scale for a whole matrix", "group_size=g64"),
     ("text@eval.text=openwebtext", "use the same text (openwebtext)", "text@eval.text=wikipedia"),
     (

@@ -9,6 +9,7 @@ from runner.engines import find_engine
 from runner.experiment.compute import model_dtype
 from runner.experiment.inputs import Inputs
 from runner.experiment.steps.calibration import calibration_windows
+from runner.experiment.steps.sensitivity import layer_bits
 from runner.experiment.subject import Subject
 from runner.methods.base import abilities_of
 from runner.recipe import Recipe, used_recipe
@@ -22,9 +23,19 @@ from runner.store.lineage import Lineage
 _FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
-def checkpoint(inputs: Inputs, model: Subject) -> tuple[Subject, Obtained | None]:
-    """The recipe's checkpoint; the model itself when there is nothing to do."""
+def checkpoint(
+    inputs: Inputs, model: Subject, sensitivities: Obtained | None
+) -> tuple[Subject, Obtained | None]:
+    """The recipe's checkpoint; the model itself when there is nothing to do.
+
+    Args:
+        inputs: The run's.
+        model: The unquantized model.
+        sensitivities: Of its layers, for recipes that choose by them.
+    """
     recipe = used_recipe(inputs.config)
+    if sensitivities is not None:
+        recipe.layer_bits = layer_bits(recipe, sensitivities, model)
     if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model_dtype(model.directory):
         return model, None
     abilities = abilities_of(recipe.method)
@@ -65,9 +76,20 @@ def checkpoint(inputs: Inputs, model: Subject) -> tuple[Subject, Obtained | None
         )
     )
     lineage.note()
+    if widths := made.result.get("widths"):
+        inputs.session.display.line(f"  {_said(recipe, made.result, widths)}")
     identity = {"checkpoint": made.address.key}
     directory = made.directory / CHECKPOINT_DIRECTORY
     return Subject(directory, abilities.checkpoint_format, identity, recipe.label), made
+
+
+def _said(recipe: Recipe, result: dict[str, Any], widths: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count} of {width} bits" for width, count in widths["layers"].items())
+    asked = "" if recipe.bits.average is None else f" ({recipe.bits.average:g} asked for)"
+    return (
+        f"{widths['average_bits']:.3f} bits a weight on average{asked}, "
+        f"{result['bits_per_weight']:.3f} with scales; layers: {counts}"
+    )
 
 
 def _inspector(inputs: Inputs, model: Subject, recipe: Recipe, checkpoint_format: str) -> Any:

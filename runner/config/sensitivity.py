@@ -1,0 +1,45 @@
+"""How the harm that each layer suffers from rounding is measured."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from runner.config.text import Text
+
+
+class Grain(Enum):
+    """What is rounded at a time."""
+
+    linear = "linear"
+    """One linear layer, or the embedding, or the head."""
+    fused = "fused"
+    """Layers that engines fuse and that must share a width: q/k/v, gate/up; else one layer."""
+    block = "block"
+    """All linear layers of a decoder block."""
+    kind = "kind"
+    """All layers of a name, such as every down_proj."""
+
+
+def _bits() -> list[int]:
+    return [4]
+
+
+def _group_sizes() -> list[str]:
+    return ["g64"]
+
+
+@dataclass
+class Sensitivity:
+    """Each unit is rounded alone, by every recipe of the grid, and the text is scored."""
+
+    text: Text = field(default_factory=Text)
+    grain: Grain = Grain.linear
+    bits: list[int] = field(default_factory=_bits)
+    """Widths of the integer grids."""
+    group_sizes: list[str] = field(default_factory=_group_sizes)
+    """Names of group sizes: ``g64``, ``per_channel`` or ``per_tensor``."""
+    sym: bool = True
+    """Grids symmetric around zero; otherwise with a zero point."""
+    context_length: int = 256
+    """Tokens in a window."""
+    windows: int = 4
+    """Windows read from the start of the text."""

@@ -1,0 +1,1 @@
+"""Widths layer by layer: which layers keep more bits, within which budget. Imports no torch."""

@@ -1,0 +1,86 @@
+"""Rounds single matrices to nearest, on the very grid that method ``rtn`` writes."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runner.errors import StageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """An integer grid: its width, what shares a scale, and whether it has a zero point."""
+
+    num_bits: int
+    group_size: str
+    """``g64``, ``per_channel`` or ``per_tensor``."""
+    sym: bool
+
+    @property
+    def label(self) -> str:
+        """Named as recipes are: ``w4a16-g64``."""
+        return f"w{self.num_bits}a16-{self.group_size}{'' if self.sym else ',sym=false'}"
+
+
+def group_of(label: str) -> int | None:
+    """Consecutive inputs that share a scale in group size ``g64``; ``None`` for other labels."""
+    return int(label[1:]) if label[:1] == "g" and label[1:].isdigit() else None
+
+
+def rounded(weight: "torch.Tensor", rounding: Rounding, scale_dtype: "torch.dtype") -> Any:
+    """The matrix as it reads after rounding; scales are first rounded to their stored type.
+
+    Args:
+        weight: Shape (outputs, inputs).
+        rounding: The grid. Its range goes from the smallest to the largest weight.
+        scale_dtype: The 16-bit type that the checkpoint stores scales in.
+
+    Raises:
+        StageError: The group size does not divide the inputs.
+    """
+    from compressed_tensors.quantization import QuantizationArgs, fake_quantize
+    from compressed_tensors.quantization.utils import calculate_qparams
+
+    size = group_of(rounding.group_size)
+    if size is not None and weight.shape[-1] % size:
+        raise StageError(f"groups of {size} do not divide a layer's {weight.shape[-1]} inputs")
+    arguments = QuantizationArgs(
+        num_bits=rounding.num_bits,
+        type="int",
+        strategy="group" if size else rounding.group_size.removeprefix("per_"),
+        group_size=size,
+        symmetric=rounding.sym,
+        scale_dtype=scale_dtype,
+    )
+    if size:
+        groups = weight.reshape(weight.shape[0], -1, size)
+        low, high = groups.amin(-1), groups.amax(-1)
+    elif rounding.group_size == "per_channel":
+        low, high = weight.amin(-1, keepdim=True), weight.amax(-1, keepdim=True)
+    else:
+        low, high = weight.amin(), weight.amax()
+    scale, zero_point = calculate_qparams(low, high, arguments)
+    return fake_quantize(weight, scale, zero_point, arguments)
+
+
+@contextlib.contextmanager
+def all_rounded(
+    modules: list["torch.nn.Module"], rounding: Rounding, scale_dtype: "torch.dtype"
+) -> Iterator[None]:
+    """Within the block, these modules have rounded weights; weights tied to them have not."""
+    import torch
+
+    originals = [module.weight for module in modules]
+    try:
+        for module, original in zip(modules, originals, strict=True):
+            assert isinstance(original, torch.nn.Parameter)
+            found = rounded(original.data, rounding, scale_dtype).to(original.dtype)
+            module.weight = torch.nn.Parameter(found, requires_grad=False)
+        yield
+    finally:
+        for module, original in zip(modules, originals, strict=True):
+            module.weight = original

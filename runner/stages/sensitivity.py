@@ -1,0 +1,157 @@
+"""Stage ``sensitivity``: what rounding each layer alone costs, on a fixed text."""
+
+import functools
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.config.sensitivity import Grain
+from runner.errors import StageError
+from runner.metrics.perplexity import perplexity_change
+from runner.metrics.statistics import Interval, mean_interval
+from runner.sensitivity.rounding import Rounding
+from runner.sensitivity.score import Score
+from runner.sensitivity.units import Unit
+from runner.store.units import Units
+from runner.texts.windows import leading_windows
+from runner.worker.job import StageContext
+
+if TYPE_CHECKING:
+    from runner.sensitivity.probe import Probe
+
+
+@dataclass
+class SensitivityRequest:
+    """An unquantized model, what to round at a time and how, and the text to score."""
+
+    model_directory: Path
+    text_directory: Path
+    grain: Grain
+    roundings: list[Rounding]
+    context_length: int
+    windows: int
+    device: str
+    compute_dtype: str
+    """Torch dtype name of forward passes."""
+    scale_dtype: str
+    """Torch dtype name that checkpoints store scales in: the model's own."""
+    trust_remote_code: bool
+
+
+@dataclass
+class SensitivityRow:
+    """One unit rounded alone, all else unquantized. Intervals are over windows, at 95%."""
+
+    unit: str
+    rounding: str
+    """Named as recipes are: ``w4a16-g64``."""
+    num_bits: int
+    kl_divergence: Interval
+    """Of the next-token distribution from the unquantized model's, in nats a token."""
+    perplexity: float
+    perplexity_delta: Interval
+
+
+@dataclass
+class SensitivityResult:
+    """A row for every unit and rounding."""
+
+    protocol: str
+    """``second_half_<context length>``: disjoint windows, of each its second half is scored."""
+    grain: Grain
+    tokens_scored: int
+    perplexity: float
+    """Of the unquantized model."""
+    units: list[Unit]
+    rows: list[SensitivityRow] = field(default_factory=list)
+
+
+class SensitivityStage:
+    """Measures layers' sensitivities."""
+
+    name = "sensitivity"
+    schema_version = 1
+    request = SensitivityRequest
+    result = SensitivityResult
+
+    def run(self, request: SensitivityRequest, context: StageContext) -> SensitivityResult:
+        """Load, take the model apart, score each unit under each rounding."""
+        import numpy as np
+        import torch
+
+        from runner.sensitivity.probe import Probe
+
+        windows = leading_windows(
+            request.text_directory,
+            request.model_directory,
+            request.context_length,
+            request.windows,
+            request.trust_remote_code,
+        )
+        context.progress(0, 1, "loading the model")
+        probe = Probe(_load(request), windows, request.grain, getattr(torch, request.scale_dtype))
+        kept = Units(context.partial)
+        pairs = [(unit, rounding) for unit in probe.units for rounding in request.roundings]
+        scores: list[Score] = []
+        for number, (unit, rounding) in enumerate(pairs):
+            context.progress(number, len(pairs), "rounding one layer at a time")
+            compute = functools.partial(_score, probe, unit, rounding)
+            scores.append(Score(**kept.value(f"{number}", compute)))
+        reference = np.array(probe.reference_loss)
+        return SensitivityResult(
+            protocol=f"second_half_{request.context_length}",
+            grain=request.grain,
+            tokens_scored=request.windows * ((request.context_length - 1) // 2),
+            perplexity=math.exp(reference.mean()),
+            units=probe.units,
+            rows=[
+                _row(*pair, score, probe.reference_loss)
+                for pair, score in zip(pairs, scores, strict=True)
+            ],
+        )
+
+
+def _load(request: SensitivityRequest) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return (
+        AutoModelForCausalLM.from_pretrained(
+            request.model_directory,
+            dtype=getattr(torch, request.compute_dtype),
+            trust_remote_code=request.trust_remote_code,
+            use_safetensors=True,
+        )
+        .to(request.device)
+        .eval()
+    )
+
+
+def _score(probe: "Probe", unit: Unit, rounding: Rounding) -> dict[str, list[float]]:
+    score = probe.score(unit, rounding)
+    if not all(map(math.isfinite, score.loss + score.kl_divergence)):
+        raise StageError(
+            f"{unit.name} rounded as {rounding.label} gives losses that are not finite: compute in "
+            "a wider type (engine.dtype=float32)"
+        )
+    return asdict(score)
+
+
+def _row(unit: Unit, rounding: Rounding, score: Score, reference: list[float]) -> SensitivityRow:
+    import numpy as np
+
+    # A window's mean stands for its tokens: windows are the independent values.
+    losses = np.array(score.loss, np.float32)[:, None]
+    change = perplexity_change(losses, np.array(reference, np.float32)[:, None])
+    return SensitivityRow(
+        unit=unit.name,
+        rounding=rounding.label,
+        num_bits=rounding.num_bits,
+        kl_divergence=mean_interval(np.array(score.kl_divergence)),
+        perplexity=float(change.baseline + change.delta.estimate),
+        perplexity_delta=change.delta,
+    )
+
+
+STAGE = SensitivityStage()

@@ -1,0 +1,264 @@
+"""Sensitivities of a model, and checkpoints whose layers differ in width because of them."""
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from benchmarks.sensitivity import naive_scores
+from runner.config.sensitivity import Grain
+from runner.sensitivity.probe import Probe
+from runner.sensitivity.rounding import Rounding, rounded
+from runner.sensitivity.score import Score
+from runner.sensitivity.units import Unit
+from runner.serialise import to_json
+from runner.stages.sensitivity import STAGE, SensitivityRequest
+from runner.texts.windows import leading_windows
+from runner.worker.job import StageContext
+from tests.integration.conftest import Called, keys, records
+from tests.integration.test_wandb import read_back
+
+pytestmark = pytest.mark.integration
+
+TINY = ("model=tiny", "eval=quick", "group_size=g32")
+TOKENS, WINDOWS = 64, 3
+RECIPES = {
+    "rtn-auto3.5-g32": ("method=rtn", "bits=auto"),
+    "gptq-auto0.11MB-g32,sym=false": (
+        "bits=auto",
+        "bits.average=null",
+        "bits.bytes=110000",
+        "method.sym=false",
+    ),
+    "rtn-w3a16-g32,keep=0.mlp.up_proj,keep_bits=8,keep_most_sensitive=1": (
+        "method=rtn",
+        "bits=w3a16",
+        "method.keep=[0.mlp.up_proj]",
+        "method.keep_bits=8",
+        "method.keep_most_sensitive=1",
+    ),
+}
+
+
+def stage(record: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(entry for entry in record["stages"] if entry["stage"] == name)
+
+
+def load(directory: Path) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, CompressedTensorsConfig
+
+    options = {}
+    if "quantization_config" in json.loads((directory / "config.json").read_text()):
+        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **options).eval()
+
+
+def model_directory(store: Path, hidden: int) -> Path:
+    """The model of this width in the store."""
+    configs = store.glob("objects/model/*/model/config.json")
+    return next(p.parent for p in configs if json.loads(p.read_text())["hidden_size"] == hidden)
+
+
+def text_directory(store: Path) -> Path:
+    documents = store.glob("objects/text/*/documents.jsonl")
+    return next(p.parent for p in documents if p.read_text().startswith('"A plain text for'))
+
+
+@pytest.fixture(scope="module")
+def text(prose: Path) -> tuple[str, ...]:
+    return (
+        "text@sensitivity.text=local", f"sensitivity.text.path={prose}",
+        f"sensitivity.context_length={TOKENS}", f"sensitivity.windows={WINDOWS}",
+    )  # fmt: skip
+
+
+def check_against_the_plain_loop(store: Path, result: dict[str, Any], hidden: int) -> None:
+    """Rows equal what whole forward passes give."""
+    directory = model_directory(store, hidden)
+    windows = leading_windows(text_directory(store), directory, TOKENS, WINDOWS, False)
+    rounding = Rounding(3, "g32", True)
+    units = result["units"]
+    plain = naive_scores(load(directory), windows, [unit["layers"] for unit in units], rounding)
+    rows = {(row["unit"], row["rounding"]): row for row in result["rows"]}
+    for unit, (losses, divergences) in zip(units, plain, strict=True):
+        row = rows[unit["name"], rounding.label]
+        mean = sum(divergences) / WINDOWS
+        assert row["kl_divergence"]["estimate"] == pytest.approx(mean, rel=1e-3, abs=1e-6)
+        assert row["perplexity"] == pytest.approx(math.exp(sum(losses) / WINDOWS), rel=1e-5)
+
+
+def test_every_layer_is_scored_ranked_and_logged(
+    command: Callable[..., Called], store: Path, tmp_path: Path, text: tuple[str, ...]
+) -> None:
+    done = command(
+        "model=tiny", "stages=[sensitivity]", "sensitivity.bits=[3,4]", *text,
+        "sensitivity.group_sizes=[g32]", "sweep=layers", f"tracker.directory={tmp_path}",
+        "hydra.run.dir=out",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, "layers")
+    result = stage(record, "sensitivity")["result"]
+    assert len(result["units"]) == 16
+    assert len(result["rows"]) == 32
+    check_against_the_plain_loop(store, result, 64)
+    files = [store / "runs" / "layers", tmp_path / "out"]
+    for folder in files:
+        name = "sensitivity-tiny-linear"
+        assert (folder / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        with (folder / f"{name}.csv").open() as stream:
+            rows = list(csv.DictReader(stream))
+        divergences = [float(row["kl_divergence"]) for row in rows]
+        assert divergences == sorted(divergences, reverse=True)
+        assert len(divergences) == 32
+    assert "w3a16-g32: ranks of 16: model.embed_tokens" in done.stdout
+    assert "17 more rows and the heat map" in done.stdout
+    (tracked,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert "sensitivity/linear" in read_back(tracked)["text"]
+    (table,) = tracked.parent.glob("files/media/table/sensitivity/*.json")
+    assert len(json.loads(table.read_text())["data"]) == 32
+    again = command(
+        "model=tiny", "stages=[sensitivity]", "sensitivity.bits=[4,3]", *text,
+        "sensitivity.group_sizes=[g32]", "sweep=layers_again", "tracker=none",
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    (same,) = records(store, "layers_again")
+    assert keys(same, "sensitivity") == [("baseline", keys(record, "sensitivity")[0][1], True)]
+
+
+def test_a_killed_measurement_goes_on_where_it_ended(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = SensitivityRequest(
+        model_directory(store, 64), text_directory(store), Grain.fused,
+        [Rounding(3, "g32", True)], TOKENS, WINDOWS, "cpu", "float32", "bfloat16", False,
+    )  # fmt: skip
+    scored: list[str] = []
+    score = Probe.score
+
+    def counted(self: Probe, unit: Unit, rounding: Rounding) -> Score:
+        if len(scored) == 4:
+            raise KeyboardInterrupt
+        scored.append(unit.name)
+        return score(self, unit, rounding)
+
+    monkeypatch.setattr(Probe, "score", counted)
+    context = StageContext(
+        output=tmp_path, partial=tmp_path, cache=tmp_path, threads=1, progress=lambda *_: None
+    )
+    with pytest.raises(KeyboardInterrupt):
+        STAGE.run(request, context)
+    first = list(scored)
+    scored.clear()
+    with pytest.raises(KeyboardInterrupt):
+        STAGE.run(request, context)
+    assert not set(first) & set(scored)
+    monkeypatch.undo()
+    result = STAGE.run(request, context)
+    assert len(result.rows) == 10
+    check_against_the_plain_loop(store, to_json(result), 64)
+
+
+def test_layers_get_widths_of_their_own(
+    command: Callable[..., Called], store: Path, text: tuple[str, ...]
+) -> None:
+    for number, choices in enumerate(RECIPES.values()):
+        done = command(
+            *TINY, *choices, *text, "stages=[quantize,eval]", "calibration.samples=8",
+            "calibration.sequence_length=64", "tracker=none", f"sweep=mixed{number}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "bits a weight on average" in done.stderr
+    made = [records(store, f"mixed{number}")[0] for number in range(len(RECIPES))]
+    assert [record["label"] for record in made] == list(RECIPES)
+    for record in made:
+        entry = stage(record, "quantize")
+        directory = store / "objects" / "quantize" / entry["key"] / "checkpoint"
+        groups = json.loads((directory / "config.json").read_text())["quantization_config"]
+        widths = {
+            layer: group["weights"]["num_bits"]
+            for group in groups["config_groups"].values()
+            for layer in group["targets"]
+        }
+        assert groups["quant_method"] == "compressed-tensors"
+        assert len(set(widths.values())) > 1
+        stored = stored_bits(directory)
+        for layer, width in stored.items():
+            assert width == widths.get(layer, 16), layer
+            assert (layer in groups["ignore"]) is (width == 16)
+        sizes = {n: m.weight.numel() for n, m in load(model_directory(store, 64)).named_modules()
+                 if n in stored}  # fmt: skip
+        average = sum(sizes[n] * width for n, width in stored.items()) / sum(sizes.values())
+        assert entry["result"]["widths"]["average_bits"] == pytest.approx(average)
+        bits = record["config"]["bits"]
+        if bits["average"] is not None:
+            assert bits["average"] - 1 < average <= bits["average"]
+        if bits["bytes"] is not None:
+            size = entry["result"]["tensors"]["bytes"]
+            assert 0.9 * bits["bytes"] < size <= bits["bytes"]
+        for block in (0, 1):
+            for names in (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")):
+                fused = [w for n, w in stored.items()
+                         if f".{block}." in n and n.endswith(names)]  # fmt: skip
+                assert len(fused) == len(names)
+                assert len(set(fused)) == 1
+    kept = stored_bits(store / "objects" / "quantize" / stage(made[2], "quantize")["key"]
+                       / "checkpoint")  # fmt: skip
+    assert kept["model.layers.0.mlp.gate_proj"] == 8
+    assert sorted(set(kept.values())) == [3, 8]
+
+
+def stored_bits(checkpoint: Path) -> dict[str, int]:
+    """Bits a weight of each linear layer, from the tensors alone."""
+    found = {}
+    with safe_open(checkpoint / "model.safetensors", framework="pt") as tensors:
+        for name in tensors.keys():  # noqa: SIM118
+            layer, _, part = name.rpartition(".")
+            if part == "weight_packed":
+                outputs, inputs = tensors.get_tensor(f"{layer}.weight_shape").tolist()
+                found[layer] = 32 * tensors.get_tensor(name).numel() // (outputs * inputs)
+            elif part == "weight" and layer.endswith("_proj"):
+                found[layer] = 16
+    return found
+
+
+def test_the_grid_is_the_one_that_rtn_writes(command: Callable[..., Called], store: Path) -> None:
+    import torch
+
+    for sym in (True, False):
+        done = command(
+            *TINY, "method=rtn", "bits=w3a16", f"method.sym={sym}", "stages=[quantize]",
+            "tracker=none", f"sweep=grid{sym}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (record,) = records(store, f"grid{sym}")
+        key = stage(record, "quantize")["key"]
+        written = load(store / "objects" / "quantize" / key / "checkpoint").state_dict()
+        model = load(model_directory(store, 64)).state_dict()
+        names = [name for name in model if name.endswith("_proj.weight")]
+        assert len(names) == 14
+        for name in names:
+            expected = rounded(model[name], Rounding(3, "g32", sym), torch.bfloat16)
+            assert torch.equal(written[name], expected), name
+
+
+def test_the_default_model(
+    command: Callable[..., Called], store: Path, text: tuple[str, ...]
+) -> None:
+    done = command(
+        "stages=[sensitivity]", "sensitivity=kind", "sensitivity.bits=[3]", *text,
+        "sensitivity.group_sizes=[g32]", "tracker=none", "sweep=kinds_of_layers",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, "kinds_of_layers")
+    result = stage(record, "sensitivity")["result"]
+    assert [unit["name"] for unit in result["units"]] == [
+        "model.embed_tokens", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
+        "down_proj", "lm_head",
+    ]  # fmt: skip
+    check_against_the_plain_loop(store, result, 576)

@@ -1,0 +1,226 @@
+"""Widths layer by layer: the budget is met exactly or not exceeded, and the plan is read back."""
+
+import itertools
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from runner.config.bits import Bits, NumberFormat, NumberType
+from runner.config.group_size import Granularity, GroupSize
+from runner.config.sensitivity import Grain
+from runner.engines.base import CheckpointFacts
+from runner.engines.vllm import VllmEngine
+from runner.errors import StageError
+from runner.methods.rtn import Rtn
+from runner.metrics.statistics import Interval
+from runner.mixed.assign import Matrices, assign, stored_bytes
+from runner.mixed.knapsack import choose
+from runner.mixed.written import check_widths
+from runner.recipe import Recipe
+from runner.sensitivity.units import units_of
+from runner.stages.check import most_ratio
+from runner.stages.sensitivity import SensitivityResult, SensitivityRow
+
+pytestmark = pytest.mark.unit
+
+BF16 = NumberFormat(NumberType.bfloat, 16)
+INT4 = NumberFormat(NumberType.int, 4)
+G32 = GroupSize(Granularity.group, 32)
+SHAPES = {
+    f"model.layers.{block}.{name}": shape
+    for block in (0, 1)
+    for name, shape in {
+        "self_attn.q_proj": (64, 64),
+        "self_attn.k_proj": (32, 64),
+        "self_attn.v_proj": (32, 64),
+        "mlp.up_proj": (128, 64),
+        "mlp.gate_proj": (128, 64),
+        "mlp.down_proj": (64, 128),
+    }.items()
+}
+WEIGHTS = sum(outputs * inputs for outputs, inputs in SHAPES.values())
+EMBEDDING_BYTES = 4000
+MATRICES = Matrices(SHAPES, 2 * WEIGHTS + EMBEDDING_BYTES)
+HARMS = {"q/k/v_proj": 1.0, "gate/up_proj": 0.5, "down_proj": 4.0}
+
+
+def found(candidates: tuple[int, ...]) -> SensitivityResult:
+    """Layers of block 1 suffer ten times as much as those of block 0."""
+    sizes = {name: outputs * inputs for name, (outputs, inputs) in SHAPES.items()}
+    units = units_of(sizes, {"model.embed_tokens": 2000, "lm_head": 2000}, Grain.fused)
+    rows = []
+    for unit in units:
+        for width in candidates:
+            harm = HARMS.get(unit.kind, 100.0) * 10 ** (unit.block or 0) * 4.0**-width
+            interval = Interval(harm, harm, harm)
+            rows.append(SensitivityRow(unit.name, f"w{width}", width, interval, 20.0, interval))
+    return SensitivityResult("second_half_64", Grain.fused, 126, 19.0, units, rows)
+
+
+def recipe(bits: Bits, **knobs: object) -> Recipe:
+    method = Rtn("rtn")
+    for name, value in knobs.items():
+        setattr(method, name, value)
+    return Recipe(method, bits, G32, None)
+
+
+def average(widths: dict[str, int]) -> float:
+    return (
+        sum(SHAPES[name][0] * SHAPES[name][1] * width for name, width in widths.items()) / WEIGHTS
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_knapsack_is_solved_exactly(seed: int) -> None:
+    chosen = random.Random(seed)
+    options = [
+        [(chosen.randrange(40), chosen.random()) for _ in range(chosen.randint(1, 4))]
+        for _ in range(5)
+    ]
+    least = sum(min(cost for cost, _ in item) for item in options)
+    budget = least + chosen.randrange(60)
+
+    def total(picked: tuple[int, ...] | list[int]) -> tuple[int, float]:
+        pairs = [item[index] for item, index in zip(options, picked, strict=True)]
+        return sum(cost for cost, _ in pairs), sum(harm for _, harm in pairs)
+
+    every = map(total, itertools.product(*(range(len(item)) for item in options)))
+    best = min(harm for cost, harm in every if cost <= budget)
+    cost, harm = total(choose(options, budget))
+    assert cost <= budget
+    assert harm == pytest.approx(best)
+
+
+def test_a_large_budget_is_never_exceeded_and_nearly_used_up() -> None:
+    chosen = random.Random(0)
+    sizes = [chosen.randrange(10**8, 10**9) for _ in range(60)]
+    options = [
+        [(size * width, chosen.random() * 4.0**-width) for width in (2, 3, 4)] for size in sizes
+    ]
+    budget = 3 * sum(sizes)
+    picked = choose(options, budget)
+    cost = sum(item[index][0] for item, index in zip(options, picked, strict=True))
+    assert 0.999 * budget < cost <= budget
+    with pytest.raises(ValueError, match="the least cost"):
+        choose(options, 2 * sum(sizes) - 1)
+
+
+@pytest.mark.parametrize("budget", [2, 2.5, 3.5, 5.2, 9, 16])
+def test_bits_go_where_rounding_harms(budget: float) -> None:
+    candidates = [2, 3, 4, 8, 16]
+    bits = Bits(INT4, BF16, average=budget, candidates=candidates)
+    widths = assign(recipe(bits), found((2, 3, 4, 8)), MATRICES)
+    assert set(widths) == set(SHAPES)
+    assert budget - 1 < average(widths) <= budget
+    for block in (0, 1):
+        stem = f"model.layers.{block}"
+        attention = {widths[f"{stem}.self_attn.{name}_proj"] for name in "qkv"}
+        assert len(attention) == 1, "an engine fuses them"
+        assert widths[f"{stem}.mlp.gate_proj"] == widths[f"{stem}.mlp.up_proj"]
+        assert widths[f"{stem}.mlp.down_proj"] >= widths[f"{stem}.mlp.up_proj"]
+    # Equal in size, unequal in harm.
+    for name in ("self_attn.q_proj", "mlp.up_proj", "mlp.down_proj"):
+        assert widths[f"model.layers.0.{name}"] <= widths[f"model.layers.1.{name}"]
+
+
+def test_a_budget_in_bytes_counts_everything() -> None:
+    budget = 30_000
+    bits = Bits(INT4, BF16, bytes=budget, candidates=[2, 3, 4, 8])
+    widths = assign(recipe(bits), found((2, 3, 4, 8)), MATRICES)
+    size = sum(stored_bytes(SHAPES[name], width, "g32", True) for name, width in widths.items())
+    assert 0.85 * budget < size + EMBEDDING_BYTES <= budget
+    with pytest.raises(StageError, match=r"bits.bytes=9000 is too small.* 4000 of them outside"):
+        assign(recipe(replace(bits, bytes=9000)), found((2, 3, 4, 8)), MATRICES)
+
+
+def test_kept_layers_come_out_of_the_budget() -> None:
+    bits = Bits(INT4, BF16, average=4.0, candidates=[2, 3, 4])
+    kept = recipe(bits, keep=["0.self_attn.v_proj"], keep_bits=8)
+    widths = assign(kept, found((2, 3, 4)), MATRICES)
+    assert {widths[f"model.layers.0.self_attn.{name}_proj"] for name in "qkv"} == {8}
+    assert average(widths) <= 4.0
+    with pytest.raises(StageError, match=r"and the fewest bits everywhere else make 5\.500"):
+        assign(recipe(bits, keep=["down_proj"]), found((2, 3, 4)), MATRICES)
+    with pytest.raises(StageError, match=r"method\.keep names nonsense, but no linear layer"):
+        assign(recipe(bits, keep=["nonsense"]), found((2, 3, 4)), MATRICES)
+
+
+def test_the_most_sensitive_layers_are_kept() -> None:
+    bits = Bits(INT4, BF16)
+    widths = assign(recipe(bits, keep_most_sensitive=2), found((4,)), MATRICES)
+    unquantized = {name for name, width in widths.items() if width == 16}
+    assert unquantized == {f"model.layers.1.{n}" for n in (
+        "mlp.down_proj", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
+    )}  # fmt: skip
+    assert {width for name, width in widths.items() if name not in unquantized} == {4}
+    without = recipe(bits, keep_most_sensitive=1, ignore=["lm_head", "1.mlp.down_proj"])
+    widths = assign(without, found((4,)), MATRICES)
+    assert widths["model.layers.1.mlp.down_proj"] == 16
+    assert widths["model.layers.1.self_attn.k_proj"] == 16
+    assert widths["model.layers.0.mlp.down_proj"] == 4
+
+
+def test_labels_tell_budgets_and_kept_layers() -> None:
+    assert recipe(Bits(INT4, BF16, average=3.5)).label == "rtn-auto3.5-g32"
+    assert recipe(Bits(INT4, BF16, bytes=90_000_000)).label == "rtn-auto90MB-g32"
+    assert recipe(Bits(INT4, BF16), keep=["a", "b"], keep_bits=8).label == (
+        "rtn-w4a16-g32,keep=a+b,keep_bits=8"
+    )
+
+
+def write(directory: Path, widths: dict[str, int] | None) -> Path:
+    """A model's matrices, or their packed form."""
+    directory.mkdir()
+    tensors = {}
+    for name, (outputs, inputs) in SHAPES.items():
+        width = 16 if widths is None else widths[name]
+        if width == 16:
+            tensors[f"{name}.weight"] = np.zeros((outputs, inputs), np.float16)
+        else:
+            tensors[f"{name}.weight_packed"] = np.zeros((outputs, inputs * width // 32), np.int32)
+            tensors[f"{name}.weight_scale"] = np.zeros((outputs, inputs // 32), np.float16)
+    save_file(tensors, directory / "model.safetensors")
+    return directory
+
+
+def test_written_widths_are_read_back(tmp_path: Path) -> None:
+    bits = Bits(INT4, BF16, average=3.5, candidates=[2, 3, 4, 16])
+    planned = assign(recipe(bits), found((2, 3, 4)), MATRICES)
+    model, made = write(tmp_path / "model", None), write(tmp_path / "made", planned)
+    widths = check_widths(model, made, planned, bits)
+    assert widths.average_bits == pytest.approx(average(planned))
+    assert sum(widths.layers.values()) == len(SHAPES)
+    with pytest.raises(
+        StageError, match=r"bits a weight on average, bits\.average=3\.2 were asked"
+    ):
+        check_widths(model, made, planned, replace(bits, average=3.2))
+    with pytest.raises(StageError, match=r"bytes, bits\.bytes=100 are allowed"):
+        check_widths(model, made, planned, replace(bits, average=None, bytes=100))
+    other = {**planned, "model.layers.0.mlp.up_proj": 8}
+    with pytest.raises(StageError, match=r"layers\.0\.mlp\.up_proj was written with"):
+        check_widths(model, made, other, bits)
+
+
+def test_vllm_takes_the_widths_it_has_kernels_for() -> None:
+    def refusal(candidates: list[int]) -> str | None:
+        bits = Bits(INT4, BF16, average=5, candidates=candidates)
+        facts = CheckpointFacts(
+            "compressed-tensors", bits, GroupSize(Granularity.group, 64), Rtn("rtn"), "cuda"
+        )
+        return VllmEngine().refusal(facts)
+
+    assert refusal([4, 8, 16]) is None
+    assert "not of w3a16" in (refusal([3, 4, 16]) or "")
+    kept = Rtn("rtn", keep=["q_proj"], keep_bits=6)
+    facts = CheckpointFacts("compressed-tensors", Bits(INT4, BF16), G32, kept, "cuda")
+    assert "not of w6a16" in (VllmEngine().refusal(facts) or "")
+
+
+def test_a_mix_is_as_coarse_as_its_narrowest_layer() -> None:
+    coarse = Bits(INT4, BF16, average=5, candidates=[3, 8])
+    assert most_ratio(coarse, G32) == float("inf")
+    assert most_ratio(replace(coarse, candidates=[4, 8]), G32) < 100

@@ -1,0 +1,180 @@
+"""Sensitivities: what is grouped, that walking gives the plain loop's numbers, and what is kept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.sensitivity import naive_scores
+from runner.answer.heat_map import draw_heat_map
+from runner.answer.sensitivity import notes, ranked
+from runner.config.sensitivity import Grain
+from runner.errors import StageError
+from runner.metrics.statistics import Interval
+from runner.sensitivity.rounding import Rounding, rounded
+from runner.sensitivity.units import matching, units_of, with_fused
+from runner.stages.sensitivity import SensitivityResult, SensitivityRow
+
+pytestmark = pytest.mark.unit
+
+SUFFIXES = (
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
+LAYERS = [f"model.layers.{block}.{suffix}" for block in (0, 1) for suffix in SUFFIXES]
+ENDS = {"model.embed_tokens": 50, "lm_head": 60}
+ROUNDINGS = [Rounding(3, "g16", True), Rounding(4, "per_channel", False)]
+
+
+@pytest.mark.parametrize(
+    ("grain", "kinds"),
+    [
+        (Grain.linear, 2 * ["q_proj", "k_proj", "v_proj", "o_proj"]),
+        (Grain.fused, 2 * ["q/k/v_proj", "o_proj", "gate/up_proj", "down_proj"]),
+        (Grain.block, 2 * ["block"]),
+        (Grain.kind, ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+    ],
+)
+def test_units(grain: Grain, kinds: list[str]) -> None:
+    units = units_of(dict.fromkeys(LAYERS, 10), ENDS, grain)
+    assert [units[0].name, units[-1].name] == list(ENDS)
+    inner = units[1:-1]
+    assert sorted(layer for unit in inner for layer in unit.layers) == sorted(LAYERS)
+    assert all(unit.weights == 10 * len(unit.layers) for unit in inner)
+    assert [u.kind for u in inner if u.kind in kinds][: len(kinds)] == kinds or len(inner) == 14
+    if grain is not Grain.kind:
+        assert {unit.block for unit in inner} == {0, 1}
+
+
+def test_fused_layers_are_kept_together() -> None:
+    named = matching(
+        ["0.self_attn.k_proj", "re:.*1.mlp.up", "model.layers.1.mlp.down_proj"], LAYERS
+    )
+    assert len(named) == 3
+    kept = {name.removeprefix("model.layers.") for name in with_fused(named, LAYERS)}
+    assert kept == {
+        "0.self_attn.q_proj",
+        "0.self_attn.k_proj",
+        "0.self_attn.v_proj",
+        "1.mlp.gate_proj",
+        "1.mlp.up_proj",
+        "1.mlp.down_proj",
+    }
+    assert matching(["k_pro", "layers"], LAYERS) == set()
+
+
+def small_model(family: str) -> Any:
+    """A random model, tied, with biases or without."""
+    import torch
+    import transformers
+
+    shape = {"vocab_size": 90, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    inner = {"intermediate_size": 48, "num_key_value_heads": 2, "tie_word_embeddings": True}
+    if family == "OPT":
+        inner = {"ffn_dim": 48, "word_embed_proj_dim": 32}
+    config = getattr(transformers, f"{family}Config")(
+        **shape, **inner, max_position_embeddings=64, initializer_range=0.2
+    )
+    torch.manual_seed(0)
+    return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.fixture
+def windows() -> list[list[int]]:
+    import torch
+
+    found: list[list[int]] = torch.randint(
+        3, 90, (3, 24), generator=torch.Generator().manual_seed(0)
+    ).tolist()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("family", "grain"),
+    [("Llama", Grain.linear), ("OPT", Grain.fused), ("Qwen2", Grain.block), ("Llama", Grain.kind)],
+)
+def test_the_walk_gives_what_whole_forward_passes_give(
+    family: str, grain: Grain, windows: list[list[int]]
+) -> None:
+    import torch
+
+    from runner.sensitivity.probe import Probe
+
+    torch.set_num_threads(1)
+    model = small_model(family)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    probe = Probe(model, windows, grain, torch.bfloat16)
+    for rounding in ROUNDINGS:
+        plain = naive_scores(model, windows, [unit.layers for unit in probe.units], rounding)
+        for unit, (loss, divergence) in zip(probe.units, plain, strict=True):
+            score = probe.score(unit, rounding)
+            assert score.loss == pytest.approx(loss, abs=2e-6)
+            assert score.kl_divergence == pytest.approx(divergence, abs=2e-6)
+            assert max(divergence) > 1e-5, "rounding shows"
+    after = model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_what_cannot_be_taken_apart_is_refused(windows: list[list[int]]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config
+
+    from runner.sensitivity.probe import Probe
+
+    gpt2 = GPT2Config(vocab_size=90, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0)
+    with pytest.raises(StageError, match="no linear layers in the blocks of GPT2LMHeadModel"):
+        Probe(AutoModelForCausalLM.from_config(gpt2).eval(), windows, Grain.linear, torch.bfloat16)
+    capped = Gemma2Config(
+        vocab_size=90, hidden_size=32, intermediate_size=48, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=4, num_key_value_heads=2, final_logit_softcapping=0.01,
+    )  # fmt: skip
+    with pytest.raises(StageError, match="its logits are not the output embedding's product"):
+        Probe(
+            AutoModelForCausalLM.from_config(capped).eval(), windows, Grain.linear, torch.bfloat16
+        )
+
+
+def test_groups_that_do_not_divide_are_refused() -> None:
+    import torch
+
+    with pytest.raises(StageError, match="groups of 64 do not divide a layer's 96 inputs"):
+        rounded(torch.zeros(4, 96), Rounding(4, "g64", True), torch.bfloat16)
+
+
+@pytest.fixture
+def result() -> SensitivityResult:
+    units = units_of(dict.fromkeys(LAYERS, 10), ENDS, Grain.linear)
+    rows = [
+        SensitivityRow(
+            unit.name, "w4a16-g32", 4, Interval(0.1 / (1 + i), 0, 1), 20.0, Interval(i, -1, 1)
+        )
+        for i, unit in enumerate(units)
+    ]
+    return SensitivityResult("second_half_256", Grain.linear, 1000, 19.5, units, rows)
+
+
+def test_the_answer_says_where_the_ends_rank(result: SensitivityResult) -> None:
+    result.rows.reverse()
+    assert ranked(result)[0].unit == "model.embed_tokens"
+    about, note = notes(result)
+    assert about == "unquantized: perplexity 19.500 (second_half_256, 1000 tokens)"
+    assert "model.embed_tokens 1; lm_head 16" in note
+    assert "first block 2, 3, 4, 5, 6, 7, 8; last block 9, 10, 11" in note
+
+
+@pytest.mark.parametrize("grain", [Grain.linear, Grain.kind])
+def test_the_heat_map_is_a_picture(grain: Grain, result: SensitivityResult, tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    result.units = units_of(dict.fromkeys(LAYERS, 10), ENDS, grain)
+    result.rows = [row for row in result.rows if row.unit in {u.name for u in result.units}]
+    draw_heat_map(result, tmp_path / "new" / "map.png")
+    pixels = imread(tmp_path / "new" / "map.png")
+    assert pixels.shape[0] > 100
+    assert len({tuple(pixel) for pixel in pixels.reshape(-1, pixels.shape[2])[::7]}) > 10
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["map.png"]
