@@ -12,7 +12,7 @@ SHAPES = (
     "circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right",
 )  # fmt: skip
 """One fewer than colours, so that pairs repeat late."""
-_VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
+VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
 
 Spec = dict[str, Any]
 
@@ -99,7 +99,7 @@ def tradeoff(
     x = {"field": cost, "type": "quantitative", "title": cost_title, "scale": _scale()}
     y = {"field": "quality", "type": "quantitative", "title": quality_title, "scale": _scale()}
     return {
-        "$schema": _VEGA_LITE,
+        "$schema": VEGA_LITE,
         "data": {"name": "points"},
         "width": "container",
         "height": 300,
@@ -126,7 +126,7 @@ def tradeoff(
                 ],
                 "mark": {"type": "point", "filled": True, "cursor": "pointer"},
                 "encoding": {
-                    **_colours(group_title),
+                    **colours(group_title),
                     "size": {
                         "condition": [
                             {"param": "hover", "empty": False, "value": 300},
@@ -159,9 +159,9 @@ def speed_by_batch(group_title: str) -> Spec:
         {"field": "speed", "title": "tokens/s", "format": ".1f"},
         {"field": "sd", "title": "± sd", "format": ".2f"},
     ]
-    colours = _colours(group_title)
+    channels = colours(group_title)
     return {
-        "$schema": _VEGA_LITE,
+        "$schema": VEGA_LITE,
         "data": {"name": "points"},
         "width": "container",
         "height": 300,
@@ -169,16 +169,16 @@ def speed_by_batch(group_title: str) -> Spec:
         "layer": [
             {
                 "mark": {"type": "line", "strokeWidth": 1.5, "opacity": 0.8},
-                "encoding": {"color": colours["color"]},
+                "encoding": {"color": channels["color"]},
             },
             {
                 "mark": {"type": "rule", "opacity": 0.7},
-                "encoding": {"y": {"field": "low"}, "y2": {"field": "high"}, **_colour(colours)},
+                "encoding": {"y": {"field": "low"}, "y2": {"field": "high"}, **_colour(channels)},
             },
             {
                 "name": "dots",
                 "mark": {"type": "point", "filled": True, "size": 60, "cursor": "pointer"},
-                "encoding": {**colours, "tooltip": tooltip},
+                "encoding": {**channels, "tooltip": tooltip},
             },
         ],
     }
@@ -186,9 +186,9 @@ def speed_by_batch(group_title: str) -> Spec:
 
 def quality_intervals(quality_title: str, group_title: str) -> Spec:
     """Every recipe's quality with its 95% interval, the best on top."""
-    colours = _colours(group_title)
+    channels = colours(group_title)
     return {
-        "$schema": _VEGA_LITE,
+        "$schema": VEGA_LITE,
         "data": {"name": "points"},
         "transform": [
             {"filter": "isValid(datum.quality)"},
@@ -218,7 +218,7 @@ def quality_intervals(quality_title: str, group_title: str) -> Spec:
                 "encoding": {
                     "x": {"field": "low", "title": quality_title},
                     "x2": {"field": "high"},
-                    **_colour(colours),
+                    **_colour(channels),
                 },
             },
             {
@@ -226,7 +226,7 @@ def quality_intervals(quality_title: str, group_title: str) -> Spec:
                 "mark": {"type": "point", "filled": True, "size": 60, "cursor": "pointer"},
                 "encoding": {
                     "x": {"field": "quality", "title": quality_title},
-                    **colours,
+                    **channels,
                     "tooltip": _tooltip(quality_title),
                 },
             },
@@ -234,84 +234,12 @@ def quality_intervals(quality_title: str, group_title: str) -> Spec:
     }
 
 
-def predicted_by_measured() -> Spec:
-    """Predicted over measured decode time a step; on the line a prediction is right."""
-    scale = {"type": "log", "nice": False, "padding": 12}
-    return {
-        "$schema": _VEGA_LITE,
-        "data": {"name": "points"},
-        "width": "container",
-        "height": 320,
-        "encoding": {
-            "x": {
-                "field": "measured",
-                "type": "quantitative",
-                "title": "measured ms a step",
-                "scale": scale,
-            },
-            "y": {"type": "quantitative", "title": "predicted ms a step", "scale": scale},
-        },
-        "layer": [
-            {
-                "mark": {"type": "line", "strokeDash": [4, 3], "color": "#8A8D91"},
-                "encoding": {"y": {"field": "measured"}},
-            },
-            {
-                "mark": {"type": "point", "filled": True, "size": 90, "opacity": 0.8},
-                "encoding": {
-                    "y": {"field": "predicted"},
-                    **_colours("prediction from"),
-                    "tooltip": [
-                        {"field": "recipe", "title": "recipe"},
-                        {"field": "engine"},
-                        {"field": "model"},
-                        {"field": "batch"},
-                        {"field": "measured", "title": "measured ms", "format": ".1f"},
-                        {"field": "predicted", "title": "predicted ms", "format": ".1f"},
-                        {"field": "error", "title": "error, %", "format": "+.0f"},
-                    ],
-                },
-            },
-        ],
-    }
-
-
-def sensitivity_map() -> Spec:
-    """Divergence from rounding one unit alone, over the layers' numbers and their parts."""
-    return {
-        "$schema": _VEGA_LITE,
-        "data": {"name": "points"},
-        "facet": {"row": {"field": "rounding", "title": None, "header": {"labelAngle": 0}}},
-        "spec": {
-            "height": {"step": 20},
-            "mark": {"type": "rect"},
-            "encoding": {
-                "x": {"field": "layer", "type": "ordinal", "title": "layer"},
-                "y": {"field": "part", "type": "nominal", "title": None},
-                "color": {
-                    "field": "kl",
-                    "type": "quantitative",
-                    "title": "KL divergence, nats a token",
-                    "scale": {"type": "log", "scheme": "viridis"},
-                },
-                "tooltip": [
-                    {"field": "unit"},
-                    {"field": "rounding"},
-                    {"field": "kl", "title": "KL, nats a token", "format": ".3~g"},
-                    {"field": "low", "title": "95% from", "format": ".3~g"},
-                    {"field": "high", "title": "to", "format": ".3~g"},
-                    {"field": "perplexity", "format": ".4~g"},
-                ],
-            },
-        },
-    }
-
-
 def _scale() -> Spec:
     return {"type": "linear", "zero": False, "nice": True, "padding": 10}
 
 
-def _colours(title: str) -> Spec:
+def colours(title: str) -> Spec:
+    """Colour and shape of a point, by its group."""
     shared = {"field": "group", "type": "nominal", "title": title}
     return {
         "color": {**shared, "scale": {"range": list(PALETTE)}},
@@ -319,8 +247,8 @@ def _colours(title: str) -> Spec:
     }
 
 
-def _colour(colours: Spec) -> Spec:
-    return {"color": colours["color"]}
+def _colour(channels: Spec) -> Spec:
+    return {"color": channels["color"]}
 
 
 def _tooltip(quality_title: str) -> list[Spec]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runner.answer.page.charts import predicted_by_measured
+from runner.answer.page.section_charts import predicted_by_measured
 from runner.answer.page.subject import Subject
 from runner.answer.predictions import accuracies
 from runner.serialise import to_json

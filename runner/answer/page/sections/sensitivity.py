@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from runner.answer.page.charts import sensitivity_map
+from runner.answer.page.section_charts import sensitivity_map
 from runner.answer.page.subject import Subject
 from runner.store.records import RunRecord
 
