@@ -35,7 +35,7 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 unit: $(STAMP) ## Unit tests only
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest tests/unit -n auto $(ARGS)
 
 integration: $(STAMP) ## Integration tests only
 	$(BIN)/python -m pytest tests/integration $(ARGS)
