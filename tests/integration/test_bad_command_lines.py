@@ -26,15 +26,15 @@ BAD = {
     "unknown field": ("bits.weight.num_bit=3", "did you mean num_bits?"),
     "field of another method": ("method.threshold=5", "there is no method.threshold (fields of"),
     "added field": ("+method.speed=9", "there is no method.speed"),
-    "number for an option": ("bits=4", "there is no bits=4 (options of bits: bf16,"),
+    "number for an option": ("bits=4", "there is no bits=4 (options of bits: auto, bf16,"),
     "word for a number": ("eval.windows=lots", "eval.windows=lots: value 'lots' of type 'str'"),
-    "unknown stage": ("stages=[nonsense]", "expected one of [quantize, eval, bench, report"),
+    "unknown stage": ("stages=[nonsense]", "expected one of [quantize, eval, tasks, bench, plan,"),
     "no stage": ("stages=[]", "nothing to do"),
     "no assignment": ("gptq", "gptq is not of the form group=option"),
     "sweep without -m": ("bits=w4a16,w8a16", "add -m"),
     "unknown primary": (
         "-cn nope",
-        "there is no -cn nope (ready configurations: backends, config, first_look",
+        "there is no -cn nope (ready configurations: backends, calibration, config,",
     ),
     "unknown option in a sweep": ("-m method=gtpq,rtn", "did you mean gptq?"),
     "unknown option, shown": ("--cfg job method=gtpq", "did you mean gptq?"),
@@ -100,7 +100,7 @@ BAD = {
         "static activation scales are found on it",
     ),
     "recipe that is not made": ("stages=[eval] method=gptq", "stages leaves out quantize"),
-    "tracker": ("tracker=mlflow", "there is no tracker=mlflow (options of tracker: none, wandb)"),
+    "tracker": ("tracker=mlflow", "there is no tracker=mlflow (options of tracker: none, trackio, wandb)"),
 }
 
 
