@@ -100,7 +100,10 @@ BAD = {
         "static activation scales are found on it",
     ),
     "recipe that is not made": ("stages=[eval] method=gptq", "stages leaves out quantize"),
-    "tracker": ("tracker=mlflow", "there is no tracker=mlflow (options of tracker: none, trackio, wandb)"),
+    "tracker": (
+        "tracker=mlflow",
+        "there is no tracker=mlflow (options of tracker: none, trackio, wandb)",
+    ),
 }
 
 

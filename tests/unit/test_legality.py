@@ -1,40 +1,12 @@
 """Which combinations are legal, why not, and what is the nearest that is."""
 
-import json
-import re
-import struct
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
-from runner.config.root import Config
-from runner.errors import UsageError
-from runner.experiment.facts import gather_facts
 from runner.hardware.detect import Gpu, Machine
-from runner.legality.check import check
-from runner.legality.verdict import Severity, Verdict
+from runner.legality.verdict import Severity
+from tests.unit.judging import Compose, applied, illegal_ones, judge
 
 pytestmark = pytest.mark.unit
-
-Compose = Callable[..., Config]
-
-
-def judge(composed: Compose, machine: Machine, overrides: list[str]) -> list[Verdict]:
-    config = composed(*overrides)
-    return check(config, gather_facts(config, machine, overrides))
-
-
-def illegal_ones(verdicts: list[Verdict]) -> list[Verdict]:
-    return [verdict for verdict in verdicts if verdict.severity is Severity.illegal]
-
-
-def applied(overrides: list[str], nearest: str) -> list[str]:
-    """The command line with the first suggestion taken; an option replaces its group's fields."""
-    changes = re.split(r",? or |, ", nearest)[0].split()
-    keys = {change.partition("=")[0] for change in changes}
-    kept = [o for o in overrides if not keys & {o.partition("=")[0], o.partition(".")[0]}]
-    return kept + changes
 
 
 @pytest.mark.parametrize(
@@ -300,68 +272,6 @@ def test_the_illegal_come_first(composed: Compose, cpu: Machine) -> None:
 def test_every_mistake_of_one_command_line_is_named(composed: Compose, cpu: Machine) -> None:
     overrides = ["group_size=g128", "calibration=none", "eval.windows=1", "engine.device=cuda"]
     assert len(illegal_ones(judge(composed, cpu, overrides))) == 4
-
-
-@pytest.fixture
-def quantized(tmp_path: Path) -> Path:
-    """A model directory that says it is quantized, with a safetensors file of no tensors."""
-    directory = tmp_path / "quantized"
-    directory.mkdir()
-    config = {
-        "model_type": "llama",
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 256,
-        "quantization_config": {"quant_method": "compressed-tensors"},
-    }
-    (directory / "config.json").write_text(json.dumps(config))
-    (directory / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
-    return directory
-
-
-def test_a_quantized_model_is_not_quantized_again(
-    quantized: Path, composed: Compose, cpu: Machine
-) -> None:
-    overrides = ["model=local", f"model.path={quantized}", "eval=quick", "bench=quick"]
-    (found,) = illegal_ones(judge(composed, cpu, overrides))
-    assert "quantized already (compressed-tensors)" in found.reason
-    better = applied(overrides, found.nearest or "")
-    assert "stages=[eval,bench]" in better
-    assert judge(composed, cpu, better) == []
-
-
-def test_a_local_models_own_dimensions_count(
-    quantized: Path, composed: Compose, cpu: Machine
-) -> None:
-    overrides = ["model=local", f"model.path={quantized}", "stages=[eval]"]
-    (found,) = illegal_ones(judge(composed, cpu, overrides))
-    assert "context of 256 tokens" in found.reason
-
-
-def test_a_format_the_engine_does_not_read(
-    quantized: Path, composed: Compose, cpu: Machine
-) -> None:
-    config_file = quantized / "config.json"
-    config_file.write_text(config_file.read_text().replace("compressed-tensors", "exotic"))
-    overrides = ["model=local", f"model.path={quantized}", "stages=[eval]", "eval=quick"]
-    (found,) = illegal_ones(judge(composed, cpu, overrides))
-    assert "engine=hf does not read exotic checkpoints" in found.reason
-
-
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ("model.path=/nowhere", "is not a directory"),
-        ("calibration.text.path=/nowhere", "there is no file /nowhere"),
-    ],
-)
-def test_files_that_are_not_there(
-    override: str, said: str, composed: Compose, cpu: Machine
-) -> None:
-    group = override.partition(".")[0]
-    with pytest.raises(UsageError, match=said):
-        judge(composed, cpu, [f"{group}=local", override])
 
 
 PRODUCTION = [

@@ -1,0 +1,75 @@
+"""Models and texts on disk, before any work: what their files say counts."""
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from runner.errors import UsageError
+from runner.hardware.detect import Machine
+from tests.unit.judging import Compose, applied, illegal_ones, judge
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def quantized(tmp_path: Path) -> Path:
+    """A model directory that says it is quantized, with a safetensors file of no tensors."""
+    directory = tmp_path / "quantized"
+    directory.mkdir()
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+        "quantization_config": {"quant_method": "compressed-tensors"},
+    }
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
+    return directory
+
+
+def test_a_quantized_model_is_not_quantized_again(
+    quantized: Path, composed: Compose, cpu: Machine
+) -> None:
+    overrides = ["model=local", f"model.path={quantized}", "eval=quick", "bench=quick"]
+    (found,) = illegal_ones(judge(composed, cpu, overrides))
+    assert "quantized already (compressed-tensors)" in found.reason
+    better = applied(overrides, found.nearest or "")
+    assert "stages=[eval,bench]" in better
+    assert judge(composed, cpu, better) == []
+
+
+def test_a_local_models_own_dimensions_count(
+    quantized: Path, composed: Compose, cpu: Machine
+) -> None:
+    overrides = ["model=local", f"model.path={quantized}", "stages=[eval]"]
+    (found,) = illegal_ones(judge(composed, cpu, overrides))
+    assert "context of 256 tokens" in found.reason
+
+
+def test_a_format_the_engine_does_not_read(
+    quantized: Path, composed: Compose, cpu: Machine
+) -> None:
+    config_file = quantized / "config.json"
+    config_file.write_text(config_file.read_text().replace("compressed-tensors", "exotic"))
+    overrides = ["model=local", f"model.path={quantized}", "stages=[eval]", "eval=quick"]
+    (found,) = illegal_ones(judge(composed, cpu, overrides))
+    assert "engine=hf does not read exotic checkpoints" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.path=/nowhere", "is not a directory"),
+        ("calibration.text.path=/nowhere", "there is no file /nowhere"),
+    ],
+)
+def test_files_that_are_not_there(
+    override: str, said: str, composed: Compose, cpu: Machine
+) -> None:
+    group = override.partition(".")[0]
+    with pytest.raises(UsageError, match=said):
+        judge(composed, cpu, [f"{group}=local", override])
