@@ -111,6 +111,11 @@ def states(cluster: Cluster, main: str) -> dict[str, str]:
     return dict(line.split() for line in lines)
 
 
+def processes(cluster: Cluster, job: str) -> list[int]:
+    lines = cluster.slurm("scontrol", "listpids", job).splitlines()[1:]
+    return [int(line.split()[0]) for line in lines]
+
+
 def log_says(store: Path, sweep: str, task: int, text: str) -> bool:
     logs = (store / "launch" / sweep).glob(f"*_{task}_0_log.*")
     return any(text in log.read_text() for log in logs)
@@ -137,14 +142,17 @@ def fates(cluster: Cluster, store: Path) -> Iterator[subprocess.Popen[str]]:
         (log,) = (store / "launch" / "fates").glob("*_0_0_log.err")
         main = log.name.partition("_")[0]
         (raw,) = cluster.slurm("squeue", "-h", "-j", f"{main}_0", "-o", "%A").split()
-        for line in cluster.slurm("scontrol", "listpids", raw).splitlines()[1:]:
-            os.kill(int(line.split()[0]), signal.SIGKILL)
+        for process in processes(cluster, raw):
+            os.kill(process, signal.SIGKILL)
         cluster.slurm("scancel", f"{main}_1")
         cluster.slurm("scontrol", "update", f"JobId={main}_2", "TimeLimit=1")
         until(lambda: [s["stage"] for s in records(store, "fates")[3]["stages"]], "a checkpoint")
+        (again,) = cluster.slurm("squeue", "-h", "-j", f"{main}_3", "-o", "%A").split()
         cluster.slurm("scontrol", "requeue", f"{main}_3")
         until(lambda: states(cluster, main)[f"{main}_3"] == "PENDING", "the requeued task")
-        # Slurm would keep it back for two minutes.
+        # Slurm would keep it back for two minutes, in which its first attempt is cleared away.
+        until(lambda: not processes(cluster, again), "the end of the first attempt")
+        time.sleep(3)
         cluster.slurm("scontrol", "update", f"JobId={main}_3", "StartTime=now")
         yield submitter
     if submitter.poll() is None:
@@ -218,5 +226,9 @@ def test_what_befalls_a_task_is_its_runs_status(fates: subprocess.Popen[str], st
     assert requeued["status"] == "ok", requeued["reason"]
     (checkpoint,) = [s for s in requeued["stages"] if s["stage"] == "quantize"]
     assert checkpoint["reused"], "what was finished before it was put back is kept"
-    for shown in ("as-is (timeout)", "as-is (cancelled)", "its job ended as FAILED"):
+    for shown in (
+        "as-is failed: its job ended as FAILED",
+        "as-is cancelled: its job",
+        "as-is timeout",
+    ):
         assert shown in stdout

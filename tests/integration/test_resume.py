@@ -14,9 +14,9 @@ def test_a_sweep_stops_and_is_completed_by_the_same_command(
     command: Callable[..., Called], store: Path, tmp_path: Path, prose: Path
 ) -> None:
     text = tmp_path / "text.txt"
-    text.write_text("Too short for twelve windows of a hundred and twenty-eight tokens. " * 30)
+    text.write_text("Too short for thirty windows of a hundred and twenty-eight tokens. " * 30)
     sweep = ("-m", *TINY, "method=rtn", "bits=w8a16", "stages=[quantize,eval]",
-             "text@eval.text=local", f"eval.text.path={text}", "eval.windows=2,12,3",
+             "text@eval.text=local", f"eval.text.path={text}", "eval.windows=2,30,3",
              "launch.on_failure=stop", "tracker=none", "sweep=resumed")  # fmt: skip
     first = command(*sweep)
     assert first.returncode == 1, first.stderr

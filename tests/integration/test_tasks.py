@@ -1,0 +1,161 @@
+"""Tasks through the real lm-evaluation-harness: its numbers, pairs, kills, and no hub."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from scipy import stats
+
+from tests.integration.conftest import Called, keys, records
+
+pytestmark = pytest.mark.integration
+
+SMALL = ("model=tiny", "group_size=g32", "method=rtn", "stages=[quantize,tasks]", "tracker=none")
+WAIT_SECONDS = 120
+
+
+def stage(record: dict[str, Any], subject: str) -> dict[str, Any]:
+    """What the stage found."""
+    (found,) = (
+        entry["result"]
+        for entry in record["stages"]
+        if (entry["stage"], entry["subject"]) == ("tasks", subject)
+    )
+    return dict(found)
+
+
+def samples(store: Path, record: dict[str, Any], subject: str) -> list[dict[str, Any]]:
+    """Every item's answer."""
+    (key,) = (key for who, key, _ in keys(record, "tasks") if who == subject)
+    lines = (store / "objects" / "tasks" / key / "samples.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_scores_are_those_of_the_lm_eval_command(
+    command: Callable[..., Called], store: Path, tmp_path: Path
+) -> None:
+    called = command(
+        "method=none", "stages=[tasks]", "tasks=packaged", "tasks.names=[next_sentence]",
+        "tasks.limit=10", "tasks.batch_size=4", "tasks.num_fewshot=1", "engine.dtype=float32",
+        "tracker=none", "sweep=command",
+    )  # fmt: skip
+    assert called.returncode == 0, called.stderr
+    assert "accuracy" in called.stdout
+    (record,) = records(store, "command")
+    (ours,) = stage(record, "baseline")["tasks"]
+    (key,) = (key for _, key, _ in keys(record, "tasks"))
+    made = (store / "objects" / "model").glob("*/model")
+    model = next(
+        path for path in made if '"hidden_size": 576' in (path / "config.json").read_text()
+    )
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "lm_eval", "run", "--model", "hf",
+            "--model_args", f"pretrained={model},dtype=float32", "--device", "cpu",
+            "--include_path", str(store / "objects" / "tasks" / key / "tasks"),
+            "--tasks", "next_sentence", "--limit", "10", "--batch_size", "4",
+            "--num_fewshot", "1", "--log_samples", "--output_path", str(tmp_path / "out"),
+        ],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "out").rglob("results_*.json")
+    theirs = json.loads(path.read_text())["results"]["next_sentence"]
+    assert {score["metric"] for score in ours["scores"]} == {"acc", "acc_norm"}
+    for score in ours["scores"]:
+        assert score["value"] == theirs[f"{score['metric']},none"]
+        assert score["standard_error"] == theirs[f"{score['metric']}_stderr,none"]
+    (path,) = (tmp_path / "out").rglob("samples_*.jsonl")
+    logged = {line["doc_id"]: line for line in map(json.loads, path.read_text().splitlines())}
+    mine = samples(store, record, "baseline")
+    assert len(mine) == len(logged) == 10
+    for sample in mine:
+        other = logged[sample["item"]]
+        # Every digit: the same batches through the same arithmetic.
+        said = [float(pair[0]) for pair in other["filtered_resps"]]
+        assert sample["log_likelihoods"] == said
+        assert sample["prompt_sha256"] == other["prompt_hash"]
+
+
+def test_a_killed_attempt_is_gone_on_with_and_every_item_is_paired(
+    command: Callable[..., Called], environment: dict[str, str], store: Path, tmp_path: Path
+) -> None:
+    arguments = (*SMALL, "tasks=packaged", "tasks.names=[definition]", "tasks.limit=400")
+    process = psutil.Popen(
+        [sys.executable, "-m", "runner", *arguments, "sweep=killed"],
+        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + WAIT_SECONDS
+    lines = 0
+    while lines < 200 and process.poll() is None and time.monotonic() < deadline:
+        kept = list((store / "partial").glob("tasks-*/definition.jsonl"))
+        lines = kept[0].read_bytes().count(b"\n") if kept else 0
+        time.sleep(0.01)
+    for child in process.children(recursive=True):
+        child.kill()
+    process.kill()
+    assert lines >= 200, process.communicate()[0]
+    process.communicate()
+
+    called = command(*arguments, "sweep=again")
+    assert called.returncode == 0, called.stderr
+    (record,) = records(store, "again")
+    baseline, recipe = stage(record, "baseline"), stage(record, "recipe")
+    assert baseline["requests_resumed"] >= 200
+    assert recipe["requests_resumed"] == 0
+    assert not list((store / "partial").glob("tasks-*"))
+    before, after = (samples(store, record, who) for who in ("baseline", "recipe"))
+    assert len(before) == len(after) == 400
+    (score,) = recipe["tasks"][0]["scores"]
+    right = [(old["scores"]["acc"], new["scores"]["acc"]) for old, new in zip(before, after)]  # noqa: B905
+    lost, gained = right.count((1.0, 0.0)), right.count((0.0, 1.0))
+    test = score["change"]["mcnemar"]
+    assert lost + gained > 0
+    assert (test["lost"], test["gained"]) == (lost, gained)
+    assert test["p_value"] == pytest.approx(stats.binomtest(lost, lost + gained).pvalue)
+    assert score["change"]["delta"] == pytest.approx((gained - lost) / 400)
+    assert recipe["overall"]["baseline_mean"] == baseline["tasks"][0]["scores"][0]["value"]
+
+    called = command(*arguments, "sweep=reused")
+    assert called.returncode == 0, called.stderr
+    (record,) = records(store, "reused")
+    assert all(reused for _, _, reused in keys(record, "tasks"))
+
+
+def test_a_task_that_needs_a_hub_says_so_without_one(tmp_path: Path) -> None:
+    """What the first job of a run does, with this one task's file instead of all 14,000."""
+    (tmp_path / "far.yaml").write_text(
+        "task: far\ndataset_path: nobody/no_such_data\noutput_type: multiple_choice\n"
+        "test_split: test\ndoc_to_text: text\ndoc_to_choice: choices\ndoc_to_target: answer\n"
+    )
+    code = (
+        "import sys; from pathlib import Path; from runner.errors import StageError\n"
+        "from runner.harness.evaluate import load_tasks, task_manager\n"
+        "manager = task_manager([Path(sys.argv[1])], False)\n"
+        "try: load_tasks(manager, ['far'], True)\n"
+        "except StageError as error: print(error)\n"
+    )
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "task far needs data from the hub (http://127.0.0.1:9), which does not answer" in (
+        done.stdout
+    )
+    assert "tasks=packaged needs no hub" in done.stdout
+    assert time.monotonic() - start < 60
+
+
+def test_a_name_that_does_not_exist_is_refused_at_once(command: Callable[..., Called]) -> None:
+    called = command("tasks.names=[helaswag]", "tracker=none")
+    assert called.returncode == 2
+    assert "there is no task helaswag; did you mean hellaswag" in called.stderr
