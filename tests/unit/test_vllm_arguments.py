@@ -31,6 +31,9 @@ def _spec(device: str, **settings: Any) -> LoadSpec:
     )
 
 
+ASYMMETRIC = SimpleNamespace(sym=False, keeps_layers=False)
+
+
 def _facts(form: str, device: str, bits: int = 4, activation: int = 16, **more: Any) -> Any:
     kind = NumberType.int if activation < 16 else NumberType.bfloat
     size = more.get("size", 64)
@@ -125,7 +128,10 @@ def test_reads(facts: CheckpointFacts) -> None:
         (_facts("compressed-tensors", "cuda", 3), "not of w3a16"),
         (_facts("compressed-tensors", "cpu", 8, 8), "group_size=per_channel or per_tensor"),
         (_facts("gptq", "cpu", size=16), "group_size=per_channel, g32, g64 or g128"),
-        (_facts("gptq", "cpu", method=SimpleNamespace(sym=False)), "method.sym=true"),
+        (
+            _facts("gptq", "cpu", method=SimpleNamespace(sym=False, keeps_layers=False)),
+            "method.sym=true",
+        ),
         (
             _facts("compressed-tensors", "cpu", 8, 8, size=None, method=Rtn(sym=False)),
             "method.sym=true",
