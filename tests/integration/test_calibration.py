@@ -75,10 +75,10 @@ def test_too_few_tokens_end_a_run_before_a_model_is_quantized(
     done = command(
         "method=gptq", *SMALL, *SIZE, "group_size=g32", "stages=[quantize]",
         "eval.text.path=short.txt", "calibration=local", "calibration.text.path=short.txt",
-        "calibration.skip_tokens=300", "sweep=short",
+        "calibration.skip_tokens=300", "sweep=too_few",
     )  # fmt: skip
     assert done.returncode == 1
-    (record,) = records(store, "short")
+    (record,) = records(store, "too_few")
     assert record["status"] == "failed"
     said = "beyond the 300 that are skipped, calibration asks for 512 (8 windows of 64): set"
     assert said in record["reason"]
@@ -99,7 +99,7 @@ def test_a_checkpoint_of_weights_that_changed_is_stale(
     )
     shutil.copytree(next(store.glob("objects/model/*/model")), tmp_path / "mine")
     assert command(*arguments, "sweep=before").returncode == 0
-    again = command(*arguments, "sweep=again")
+    again = command(*arguments, "sweep=stale_again")
     assert "stale" not in again.stderr
     weights = tmp_path / "mine" / "model.safetensors"
     tensors = load_file(weights)
@@ -107,7 +107,7 @@ def test_a_checkpoint_of_weights_that_changed_is_stale(
     done = command(*arguments, "sweep=after")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "stale: base weights of local changed since" in done.stderr
-    before, reused, after = (records(store, name)[0] for name in ("before", "again", "after"))
+    before, reused, after = (records(store, name)[0] for name in ("before", "stale_again", "after"))
     assert reused["stages"][0]["key"] == before["stages"][0]["key"] != after["stages"][0]["key"]
     assert "is not reused" in after["warnings"][0]
 

@@ -89,7 +89,7 @@ def test_a_killed_attempt_is_gone_on_with_and_every_item_is_paired(
 ) -> None:
     arguments = (*SMALL, "tasks=packaged", "tasks.names=[definition]", "tasks.limit=400")
     process = psutil.Popen(
-        [sys.executable, "-m", "runner", *arguments, "sweep=killed"],
+        [sys.executable, "-m", "runner", *arguments, "sweep=tasks_killed"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + WAIT_SECONDS
@@ -104,9 +104,9 @@ def test_a_killed_attempt_is_gone_on_with_and_every_item_is_paired(
     assert lines >= 200, process.communicate()[0]
     process.communicate()
 
-    called = command(*arguments, "sweep=again")
+    called = command(*arguments, "sweep=tasks_again")
     assert called.returncode == 0, called.stderr
-    (record,) = records(store, "again")
+    (record,) = records(store, "tasks_again")
     baseline, recipe = stage(record, "baseline"), stage(record, "recipe")
     assert baseline["requests_resumed"] >= 200
     assert recipe["requests_resumed"] == 0
