@@ -39,6 +39,7 @@ def test_a_run_is_recorded_and_answered(first: Called, store: Path) -> None:
     stages = [(entry["stage"], entry["subject"]) for entry in record["stages"]]
     assert stages == [
         ("quantize", "recipe"),
+        ("overlap", "recipe"),
         ("eval", "baseline"),
         ("eval", "recipe"),
         ("bench", "baseline"),
