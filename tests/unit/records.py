@@ -48,6 +48,8 @@ def bench(speed: float, size: int) -> dict[str, Any]:
             "time_to_first_token_seconds": summary(0.2),
             "prefill_tokens_per_second": summary(320.0),
             "inter_token_latency_seconds": summary(1 / speed),
+            "time_per_output_token_seconds": summary(1 / speed),
+            "request_latency_seconds": summary(0.2 + 15 / speed),
             "memory_bandwidth_utilization": 0.5,
         }
         for batch in (1, 4)

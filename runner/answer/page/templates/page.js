@@ -33,8 +33,9 @@ const report = {
     if (value === null || value === undefined) return "–";
     const size = Math.abs(value);
     if (size >= 1e5) return value.toExponential(2);
+    const shown = size >= 1000 ? 0 : digits;
     const text = value.toLocaleString("en", {
-      minimumFractionDigits: digits, maximumFractionDigits: size >= 1000 ? 0 : digits,
+      minimumFractionDigits: shown, maximumFractionDigits: shown,
     });
     return signed && value > 0 ? `+${text}` : text;
   },
