@@ -90,7 +90,7 @@ def check_against_the_plain_loop(store: Path, result: dict[str, Any], hidden: in
         row = rows[unit["name"], rounding.label]
         mean = sum(divergences) / WINDOWS
         assert row["kl_divergence"]["estimate"] == pytest.approx(mean, rel=1e-3, abs=1e-6)
-        assert row["perplexity"] == pytest.approx(math.exp(sum(losses) / WINDOWS), rel=1e-5)
+        assert row["perplexity"] == pytest.approx(math.exp(sum(losses) / WINDOWS), rel=5e-5)
 
 
 def test_every_layer_is_scored_ranked_and_logged(
