@@ -130,6 +130,8 @@ def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
                 "offline, sync it later with `wandb sync`",
                 style="yellow",
             )
+            # Its service still holds the run's id for the attempt that failed.
+            wandb.teardown()
     return begin("offline")
 
 
