@@ -21,9 +21,9 @@ class LoadRequest:
     trust_remote_code: bool
 
 
-def load(request: LoadRequest, threads: int) -> LoadedModel:
-    """Load the checkpoint; ready to compute at full speed when it returns."""
-    spec = LoadSpec(
+def specification(request: LoadRequest, threads: int) -> LoadSpec:
+    """The request with the engine's settings as their own dataclass."""
+    return LoadSpec(
         checkpoint=request.checkpoint,
         checkpoint_format=request.checkpoint_format,
         device=request.device,
@@ -32,4 +32,9 @@ def load(request: LoadRequest, threads: int) -> LoadedModel:
         threads=threads,
         settings=settings_from_json(request.engine),
     )
+
+
+def load(request: LoadRequest, threads: int) -> LoadedModel:
+    """Load the checkpoint; ready to compute at full speed when it returns."""
+    spec = specification(request, threads)
     return find_engine(spec.settings.name).load(spec)

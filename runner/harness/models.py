@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from runner.engines import find_engine, settings_from_json
-from runner.engines.base import LoadSpec
-from runner.engines.loading import LoadRequest, load
+from runner.engines import find_engine
+from runner.engines.loading import LoadRequest, load, specification
 from runner.harness.answers import Answers
 
 _ASKED = ("loglikelihood", "loglikelihood_rolling", "generate_until")
@@ -42,15 +41,7 @@ def _vllm(request: LoadRequest, tokenizer: Path, batch_size: int, threads: int) 
     from runner.backends import vllm_weights
     from runner.backends.vllm_settings import engine_arguments, process_environment
 
-    spec = LoadSpec(
-        checkpoint=request.checkpoint,
-        checkpoint_format=request.checkpoint_format,
-        device=request.device,
-        dtype=request.dtype,
-        trust_remote_code=request.trust_remote_code,
-        threads=threads,
-        settings=settings_from_json(request.engine),
-    )
+    spec = specification(request, threads)
     os.environ.update(process_environment(spec))
     arguments = engine_arguments(spec)
     if spec.device == "cpu":
