@@ -65,9 +65,11 @@ def model_directory(store: Path, hidden: int) -> Path:
     return next(p.parent for p in configs if json.loads(p.read_text())["hidden_size"] == hidden)
 
 
-def text_directory(store: Path) -> Path:
+def text_directory(store: Path, prose: Path) -> Path:
+    """Where the store keeps this text; other tests put parts of it there too."""
     documents = store.glob("objects/text/*/documents.jsonl")
-    return next(p.parent for p in documents if p.read_text().startswith('"A plain text for'))
+    whole = prose.read_text()
+    return next(p.parent for p in documents if p.read_text() == json.dumps(whole) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +80,12 @@ def text(prose: Path) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def check_against_the_plain_loop(store: Path, result: dict[str, Any], hidden: int) -> None:
+def check_against_the_plain_loop(
+    store: Path, prose: Path, result: dict[str, Any], hidden: int
+) -> None:
     """Rows equal what whole forward passes give."""
     directory = model_directory(store, hidden)
-    windows = leading_windows(text_directory(store), directory, TOKENS, WINDOWS, False)
+    windows = leading_windows(text_directory(store, prose), directory, TOKENS, WINDOWS, False)
     rounding = Rounding(3, "g32", True)
     units = result["units"]
     plain = naive_scores(load(directory), windows, [unit["layers"] for unit in units], rounding)
@@ -94,7 +98,7 @@ def check_against_the_plain_loop(store: Path, result: dict[str, Any], hidden: in
 
 
 def test_every_layer_is_scored_ranked_and_logged(
-    command: Callable[..., Called], store: Path, tmp_path: Path, text: tuple[str, ...]
+    command: Callable[..., Called], store: Path, tmp_path: Path, prose: Path, text: tuple[str, ...]
 ) -> None:
     done = command(
         "model=tiny", "stages=[sensitivity]", "sensitivity.bits=[3,4]", *text,
@@ -106,7 +110,7 @@ def test_every_layer_is_scored_ranked_and_logged(
     result = stage(record, "sensitivity")["result"]
     assert len(result["units"]) == 16
     assert len(result["rows"]) == 32
-    check_against_the_plain_loop(store, result, 64)
+    check_against_the_plain_loop(store, prose, result, 64)
     files = [store / "runs" / "layers", tmp_path / "out"]
     for folder in files:
         name = "sensitivity-tiny-linear"
@@ -132,10 +136,10 @@ def test_every_layer_is_scored_ranked_and_logged(
 
 
 def test_a_killed_measurement_goes_on_where_it_ended(
-    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, tmp_path: Path, prose: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = SensitivityRequest(
-        model_directory(store, 64), text_directory(store), Grain.fused,
+        model_directory(store, 64), text_directory(store, prose), Grain.fused,
         [Rounding(3, "g32", True)], TOKENS, WINDOWS, "cpu", "float32", "bfloat16", False,
     )  # fmt: skip
     scored: list[str] = []
@@ -161,7 +165,7 @@ def test_a_killed_measurement_goes_on_where_it_ended(
     monkeypatch.undo()
     result = STAGE.run(request, context)
     assert len(result.rows) == 10
-    check_against_the_plain_loop(store, to_json(result), 64)
+    check_against_the_plain_loop(store, prose, to_json(result), 64)
 
 
 def test_layers_get_widths_of_their_own(
@@ -248,7 +252,7 @@ def test_the_grid_is_the_one_that_rtn_writes(command: Callable[..., Called], sto
 
 
 def test_the_default_model(
-    command: Callable[..., Called], store: Path, text: tuple[str, ...]
+    command: Callable[..., Called], store: Path, prose: Path, text: tuple[str, ...]
 ) -> None:
     done = command(
         "stages=[sensitivity]", "sensitivity=kind", "sensitivity.bits=[3]", *text,
@@ -261,4 +265,4 @@ def test_the_default_model(
         "model.embed_tokens", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
         "down_proj", "lm_head",
     ]  # fmt: skip
-    check_against_the_plain_loop(store, result, 576)
+    check_against_the_plain_loop(store, prose, result, 576)
