@@ -2,12 +2,14 @@
 #
 #   PYTHON=python3.12       the interpreter that .venv is made with (3.11 or later)
 #   ARGS="method=rtn"       passed on to the runner, pytest or the benchmarks
+#   JOBS=4                  integration test files that run at a time
 #   TORCH_BACKEND=cpu       at the first set-up: torch without CUDA, a much smaller download
 #
 # PIP_FIND_LINKS, PIP_INDEX_URL and PIP_EXTRA_INDEX_URL are honoured where they are set.
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= 2
 TORCH_BACKEND ?=
 
 BIN := .venv/bin
@@ -37,8 +39,10 @@ lint: $(STAMP) ## ruff and mypy
 unit: $(STAMP) ## Unit tests only
 	$(BIN)/python -m pytest tests/unit -n auto $(ARGS)
 
+# Processes that wait for their threads must not hold the processors that others need.
 integration: $(STAMP) ## Integration tests only
-	$(BIN)/python -m pytest tests/integration $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/integration -n $(JOBS) --dist loadfile \
+	    --durations=30 $(ARGS)
 
 bench: $(STAMP) ## Benchmarks of the runner itself
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,10 +1,9 @@
-"""Wrong requests end soon, with one clear message and exit code 2, and leave nothing behind."""
+"""Wrong requests end with one clear message and exit code 2, and leave nothing behind."""
 
 import json
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,6 @@ import pytest
 from runner.hardware.detect import detect
 
 pytestmark = pytest.mark.integration
-
-BOUND_SECONDS = 10.0
-"""The promise is three seconds; a loaded machine, and two requests at once, need not keep it."""
 
 BAD = {
     "unknown option": ("method=gtpq", "there is no method=gtpq; did you mean gptq?"),
@@ -112,7 +108,6 @@ class Refused:
     """What a wrong request got."""
 
     done: subprocess.CompletedProcess[str]
-    seconds: float
     store: Path
 
 
@@ -136,7 +131,6 @@ def _ask(case: str, directory: Path) -> Refused:
     (pickled / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
     store = directory / "store"
-    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "runner", *BAD[case][0].split()],
         cwd=directory,
@@ -146,7 +140,7 @@ def _ask(case: str, directory: Path) -> Refused:
         timeout=60,
         check=False,
     )
-    return Refused(done, time.perf_counter() - start, store)
+    return Refused(done, store)
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -162,5 +156,4 @@ def test_one_message_and_exit_code_2(case: str, refused: dict[str, Refused]) -> 
     assert lines[0].startswith("runner: ")
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout == ""
-    assert refused[case].seconds < BOUND_SECONDS
     assert not refused[case].store.exists(), "a wrong request leaves nothing in the store"

@@ -1,6 +1,6 @@
 """The ready sweep ``first_look`` on the default model: the numbers a user would act on.
 
-On half the text, which leaves its conclusions standing.
+On short windows and few calibration samples, which leaves its conclusions standing.
 """
 
 import json
@@ -40,7 +40,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("first_look")
     done = subprocess.run(
         [sys.executable, "-m", "runner", "-cn", "first_look", "bench=quick", "sweep=look",
-         "eval.windows=8", f"store.root={root / 'store'}"],
+         "eval.windows=8", "eval.context_length=256", "calibration.samples=8",
+         "calibration.sequence_length=256", f"store.root={root / 'store'}"],
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -106,7 +107,7 @@ def test_unquantized_perplexity_equals_a_plain_transformers_loop(
         if json.loads(path.read_text())["result"]["documents"] == 96
     )
     plain = subprocess.run(
-        [sys.executable, "-c", _PLAIN_LOOP, str(model), str(documents), dtype, "512",
+        [sys.executable, "-c", _PLAIN_LOOP, str(model), str(documents), dtype, "256",
          str(result["perplexity"]["windows"])],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
