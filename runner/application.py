@@ -50,6 +50,7 @@ class _Invocation:
         from runner.experiment.run import RunIdentity, illegalities, run_experiment
         from runner.launching.failures import carry_on
         from runner.session import open_session
+        from runner.sweeper import GridSweeper
 
         self.started = True
         hydra_config = HydraConfig.get()
@@ -80,7 +81,8 @@ class _Invocation:
             print(describe(config, root / "runs", RunIdentity(sweep, number, overrides)))
             return None
         if self.session is None or self.session.store.root != root:
-            self.session = open_session(config)
+            # Launchers' processes share our terminal with their siblings.
+            self.session = open_session(config, live=os.getpid() == self.process)
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.
         if not self.multirun and (reasons := illegalities(config, self.session, overrides)):
             raise UsageError("; ".join(reasons))
@@ -89,6 +91,8 @@ class _Invocation:
                 raise UsageError("launch.detach=true needs -m and hydra/launcher=submitit_slurm")
             number = int(hydra_config.job.num) if self.multirun else 0
         sweep = config.sweep or self.default_sweep
+        if self.multirun and own_number() is None and os.getpid() == self.process:
+            self.session.display.open_sweep(sweep, GridSweeper.jobs)
         self.place = Place(self.session.store.runs, sweep, config.tracker)
         identity = RunIdentity(sweep, number, overrides)
         if carry_on(config, self.session, identity):

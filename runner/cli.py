@@ -23,6 +23,10 @@ def main() -> None:
         from runner.store.command import execute as execute_store
 
         sys.exit(execute_store(arguments[1:]))
+    if arguments and arguments[0] == "track":
+        from runner.tracking.command import execute as execute_track
+
+        sys.exit(execute_track(arguments[1:]))
     from runner.application import execute
 
     sys.exit(execute())

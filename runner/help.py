@@ -20,6 +20,7 @@ Usage
   runner stages=[report]                           the last answer again, from the store
   runner env list                                  environments; also create, check, remove
   runner store list                                what is kept; also show, verify, prune
+  runner track sync                                send what W&B keeps offline
   runner --cfg job                                 what would be run, resolved
   runner --help GROUP                              the options of a group, described
   eval "$(runner -sc install=bash)"                tab completion
@@ -48,7 +49,7 @@ def help_text(group: str | None = None) -> str:
         UsageError: There is no such group.
     """
     groups = {
-        folder.name: _options(folder)
+        folder.name: options(folder)
         for folder in sorted(conf_dir().iterdir())
         if folder.is_dir() and folder.name not in _INTERNAL_GROUPS
     }
@@ -59,11 +60,11 @@ def help_text(group: str | None = None) -> str:
         lines = [f"  {name:<{width}}  {about}" for name, about in groups[group].items()]
         return f"{group}=…\n" + "\n".join(lines) + "\n"
     listed = [_wrapped(name, sorted(options)) for name, options in groups.items()]
-    sweeps = _wrapped("-cn", sorted(_options(sweeps_dir())))
+    sweeps = _wrapped("-cn", sorted(options(sweeps_dir())))
     return f"{_INTRODUCTION}{''.join(listed)}Ready sweeps\n{sweeps}\n{_FOOTER}"
 
 
-def _options(folder: Path) -> dict[str, str]:
+def options(folder: Path) -> dict[str, str]:
     """Names of the YAML files and the comment each begins with."""
     return {path.stem: _comment(path) for path in sorted(folder.glob("*.yaml"))}
 

@@ -62,20 +62,20 @@ class Work:
     kept; else what it finds becomes a field of the result, named as its stage."""
 
 
-def open_session(config: Config) -> "Session":
-    """The session of a configuration's store and environments."""
+def open_session(config: Config, *, live: bool = True) -> "Session":
+    """The session of a configuration's store and environments; see ``Display`` for ``live``."""
     root = Path(config.store.root).expanduser().resolve()
-    return Session(root, Path(config.store.environments).expanduser().resolve())
+    return Session(root, Path(config.store.environments).expanduser().resolve(), live=live)
 
 
 class Session:
     """Obtains stage results: from the store, or by having a worker make them."""
 
-    def __init__(self, root: Path, environments: Path) -> None:
+    def __init__(self, root: Path, environments: Path, *, live: bool = True) -> None:
         """Use the store below ``root``, and virtual environments below ``environments``."""
         self.store = ObjectStore(root)
         self.store.clear_leftovers()
-        self.display = Display()
+        self.display = Display(live)
         self.logs = root / "logs"
         self.machine: Machine = detect()
         self._pool = WorkerPool(self.logs, self.store.cache)
@@ -85,6 +85,7 @@ class Session:
 
     def close(self) -> None:
         """End all workers."""
+        self.display.close()
         self._pool.__exit__()
 
     def environment(self, environment: Environment) -> ReadyEnvironment:
@@ -110,7 +111,7 @@ class Session:
                 lambda: self.display.line(waiting),
                 lambda text: shown.update(0, 1, text),
             )
-        self.display.line(f"  {title}: made in {time.monotonic() - start:.1f} s")
+        self.display.line(f"  {title}: made in {time.monotonic() - start:.1f} s", detail=True)
         return ready
 
     def obtain(self, work: Work) -> Obtained:
@@ -140,7 +141,7 @@ class Session:
             return None
         # Texts and baselines are asked for again and again; once is enough to say so.
         if address not in self._mentioned:
-            self.display.line(f"  {work.title}: reused")
+            self.display.line(f"  {work.title}: reused", detail=True)
         self._mentioned.add(address)
         return Obtained(
             address=address,
@@ -166,7 +167,7 @@ class Session:
             write_seal(directory, redact(work.determinants))
         seconds = time.monotonic() - start
         self._mentioned.add(address)
-        self.display.line(f"  {work.title}: done in {seconds:.1f} s")
+        self.display.line(f"  {work.title}: done in {seconds:.1f} s", detail=True)
         content = self.store.read(address)
         assert content is not None
         return Obtained(

@@ -28,6 +28,8 @@ class GridSweeper(BasicSweeper):
 
     returned: ClassVar[list[Any]] = []
     """What the jobs of this process's sweep returned, wherever they ran. Hydra drops it."""
+    jobs: ClassVar[list[list[str]]] = []
+    """Overrides of each job of this process's sweep."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class GridSweeper(BasicSweeper):
                     jobs.append(job)
         if not jobs:
             raise HydraException("hydra.sweeper.exclude leaves out every combination")
+        self.jobs[:] = jobs
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
 
 

@@ -2,7 +2,10 @@
 
 from runner.answer.best import USUAL_TOLERANCE, picks
 from runner.answer.rows import Row
-from runner.store.records import Status
+from runner.answer.scores import Cell, Line, names_of, score_lines
+from runner.claims.decide import Decision
+from runner.claims.show import comparison_line
+from runner.store.records import RunRecord, Status
 
 _HEAD = (
     "", "recipe", "engine", "bits/weight", "checkpoint MB", "perplexity", "change [95%]",
@@ -10,19 +13,51 @@ _HEAD = (
 )  # fmt: skip
 
 
-def markdown(rows: list[Row]) -> str:
-    """One part a model; rows without a result are listed with their reasons."""
+def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision]) -> str:
+    """One part a model; rows without a result are listed with their reasons. Then the claims."""
+    lines = {line.row: line for line in score_lines(records, rows)}
     parts = []
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
         parts += [f"## {_plain(model)}", "", *_picks(of_model, model), *_table(of_model), ""]
+        parts += _scores([lines[n] for n, r in enumerate(rows) if r.model == model and n in lines])
         parts += [
             f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"
             for row in of_model
             if row.status != Status.ok.value
         ]
         parts.append("")
-    return "\n".join(parts)
+    return "\n".join(parts + _claims(decisions))
+
+
+def _scores(lines: list[Line]) -> list[str]:
+    if not lines:
+        return []
+    names = names_of(lines)
+    table = [["recipe", "engine", *names], [":--", ":--", *["--:"] * len(names)]]
+    for line in lines:
+        cells = (line.cells.get(name) for name in names)
+        table.append([_plain(line.recipe), line.engine, *map(_score, cells)])
+    return [*(f"| {' | '.join(cells)} |" for cells in table), ""]
+
+
+def _score(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    error = "" if cell.standard_error is None else f" ± {cell.standard_error:.3f}"
+    kept = "" if cell.recovery_percent is None else f" ({cell.recovery_percent:.1f}%)"
+    return f"{cell.value:.3f}{error}{kept}"
+
+
+def _claims(decisions: list[Decision]) -> list[str]:
+    if not decisions:
+        return []
+    found = []
+    for decision in decisions:
+        claim = decision.claim
+        found.append(f"- **{decision.verdict}**: {_plain(claim.id)}, {_plain(claim.sentence)}")
+        found += [f"  - {_plain(comparison_line(claim, c))}" for c in decision.comparisons]
+    return ["## Claims", "", *found, ""]
 
 
 def _picks(rows: list[Row], model: str) -> list[str]:

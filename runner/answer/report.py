@@ -77,7 +77,7 @@ def report(
     for folder in folders:
         write_json_atomically(folder / "answer.json", answer)
         write_text_atomically(folder / "answer.csv", _csv(rows))
-        write_text_atomically(folder / "answer.md", markdown(rows))
+        write_text_atomically(folder / "answer.md", markdown(rows, records, decisions))
         if html is not None:
             write_text_atomically(folder / "report.html", html)
         if figures and rows:
@@ -112,14 +112,16 @@ def _print(
     rows: list[Row], records: list[RunRecord], folder: Path, found: list[Comparison]
 ) -> None:
     console = _console()
+    # Broken between words for a person, left whole for programs.
+    whole = not console.is_terminal
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
         console.print(f"\n{model}", style="bold")
         console.print(build_table(of_model, console.width))
         for note in footnotes(of_model):
-            console.print(note, markup=False, soft_wrap=True)
+            console.print(note, markup=False, soft_wrap=whole)
     for line in claim_lines(decide_claims(records)):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=whole)
     print_plans(records, console)
     in_full = any(record.config.get("plan", {}).get("comparison") for record in records)
     print_comparisons(found, console, in_full)

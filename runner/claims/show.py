@@ -12,11 +12,12 @@ def claim_lines(decisions: list[Decision]) -> list[str]:
     for decision in decisions:
         claim = decision.claim
         lines.append(f"{claim.id}  {decision.verdict}: {claim.sentence}")
-        lines += [f"     {_shown(claim, found)}" for found in decision.comparisons]
+        lines += [f"     {comparison_line(claim, found)}" for found in decision.comparisons]
     return lines
 
 
-def _shown(claim: Claim, found: Comparison) -> str:
+def comparison_line(claim: Claim, found: Comparison) -> str:
+    """The numbers behind one comparison, and what they say."""
     where = f" ({found.where})" if found.where else ""
     sides = f"{found.left} against {found.right}{where}"
     if found.effect is None:

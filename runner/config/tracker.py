@@ -14,6 +14,15 @@ class TrackerMode(Enum):
     online = "online"
 
 
+class Checkpoints(Enum):
+    """How a tracker keeps checkpoints."""
+
+    reference = "reference"
+    """Where they lie, since gigabytes need no second copy."""
+    upload = "upload"
+    """Their files, copied into the tracker's own and sent with the run."""
+
+
 @dataclass
 class Tracker:
     """A tracker and how a run presents itself there."""
@@ -29,6 +38,7 @@ class Tracker:
     notes: Optional[str] = None
     directory: str = MISSING
     """Where offline runs are kept until they are synced."""
+    checkpoints: Checkpoints = Checkpoints.reference
     connect_timeout_seconds: float = 20.0
     """After this long without an answer an online run is kept offline instead."""
     system_interval_seconds: float = 5.0

@@ -15,6 +15,7 @@ from runner.errors import RunnerError
 from runner.experiment.compute import DTYPE_BITS, model_dtype
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
+from runner.experiment.progress import stage_count
 from runner.experiment.steps.bench import bench
 from runner.experiment.steps.calibration import (
     calibration_windows,
@@ -73,9 +74,12 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
     """
     record = new_record(config, session.machine, identity)
     kept = kept_record(session.store.runs, record, config)
-    session.display.line(f"{record.run}  {record.model}", style="bold")
+    folder = session.store.runs / record.sweep / record.run
+    session.display.begin_run(record, folder, stage_count(config))
     if kept is not None:
-        session.display.line(f"  {kept.status.value} since {kept.started}: kept as it is")
+        text = f"  {kept.status.value} since {kept.started}: kept as it is"
+        session.display.line(text, detail=True)
+        session.display.end_run(kept, kept=True)
         return kept
     write_record(session.store.runs, record)
     start = time.monotonic()
@@ -100,6 +104,7 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
         write_record(session.store.runs, record)
         _say_how_it_ended(record, session)
         tracker.finish(record)
+        session.display.end_run(record)
     return record
 
 
@@ -121,6 +126,8 @@ def _decide_and_work(
         record.stages.append(_stage_record(name, subject, obtained))
         write_record(session.store.runs, record)
         tracker.log_stage(record.stages[-1])
+        if name != "overlap":
+            session.display.step()
 
     if StageName.plan in config.stages:
         keep(StageName.plan, "recipe", plan(config, facts.architecture, session))
@@ -280,7 +287,7 @@ def _say_how_it_ended(record: RunRecord, session: Session) -> None:
     if record.status is Status.ok:
         record.reason = None
         write_record(session.store.runs, record)
-        session.display.line(f"  ok in {record.seconds:.1f} s")
+        session.display.line(f"  ok in {record.seconds:.1f} s", detail=True)
         return
     style = "yellow" if record.status is Status.skipped else "red"
     session.display.line(f"  {record.status.value}: {record.reason}", style=style)

@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from runner.display.watch import Watch
 from runner.errors import UsageError
 from runner.launching.jobs import collect, slurm_states, write_jobs
 from runner.launching.place import Place
@@ -84,7 +85,7 @@ class SubmititLauncher(Launcher):
             if self.cluster == "slurm":
                 self._under_slurm(executor, to_do, sweep, detach)
             else:
-                self._wait(sweep, _Slots(executor, to_do, self.at_once).look)
+                self._wait(sweep, to_do, _Slots(executor, to_do, self.at_once).look)
         return [_returned(replace(job.place, detached=detach)) for job in prepared]
 
     def _prepare(self, overrides: Sequence[str], number: int) -> "Prepared":
@@ -135,14 +136,19 @@ class SubmititLauncher(Launcher):
             return {run: states[job] for run, job in ids.items()}
 
         if not detach:
-            self._wait(sweep, look)
+            self._wait(sweep, prepared, look)
 
-    def _wait(self, sweep: Path, look: Callable[[], dict[str, str]]) -> None:
+    def _wait(
+        self, sweep: Path, jobs: "list[Prepared]", look: Callable[[], dict[str, str]]
+    ) -> None:
         """Until every job is over: close the records of those that could not do so themselves."""
         seconds = min(_FIRST_LOOK_SECONDS, self.poll_seconds)
-        while collect(sweep, look()):
-            time.sleep(seconds)
-            seconds = min(1.5 * seconds, self.poll_seconds)
+        with Watch(sweep, [job.run for job in jobs]) as watch:
+            while going_on := collect(sweep, look()):
+                watch.look(going_on)
+                time.sleep(seconds)
+                seconds = min(1.5 * seconds, self.poll_seconds)
+            watch.look({})
 
 
 class _Slots:

@@ -1,4 +1,4 @@
-"""Rows for a tracker's tables: a sweep's runs, a benchmark's samples, layers' sensitivities."""
+"""Rows for a tracker's tables: runs, a benchmark's samples, tasks, layers' sensitivities."""
 
 from dataclasses import fields
 from typing import Any
@@ -27,6 +27,19 @@ def samples_table(bench: dict[str, Any]) -> Cells:
         for number, sample in enumerate(value.get("samples") or [])
     ]
     return ["batch_size", "metric", "repetition", "value"], lines
+
+
+def tasks_table(tasks: dict[str, Any]) -> Cells:
+    """One line for each task and metric; the changes are against the unquantized model."""
+    names = ["task", "metric", "filter", "value", "standard_error"]
+    changes = ["delta", "recovery_percent", "answers_changed"]
+    lines = [
+        [task["task"], *(score[name] for name in names[1:])]
+        + [(score["change"] or {}).get(name) for name in changes]
+        for task in tasks["tasks"]
+        for score in task["scores"]
+    ]
+    return [*names, *changes], lines
 
 
 def sensitivity_table(sensitivity: dict[str, Any]) -> Cells:

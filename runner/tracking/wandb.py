@@ -8,20 +8,27 @@ import re
 from pathlib import Path
 from typing import Any
 
-from runner.config.tracker import Tracker, TrackerMode
+from runner.answer.rows import Row
+from runner.config.tracker import Checkpoints, Tracker, TrackerMode
 from runner.display import Display
 from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
 from runner.tracking.base import SweepEnd, stage_metrics
-from runner.tracking.tables import Cells, runs_table, samples_table, sensitivity_table
+from runner.tracking.tables import (
+    Cells,
+    runs_table,
+    samples_table,
+    sensitivity_table,
+    tasks_table,
+)
 
 _EXIT_CODES = {Status.ok: 0, Status.skipped: 0}
 
 
 def start(config: Tracker, record: RunRecord, display: Display) -> "WandbTracker":
     """Open a W&B run. Without an answer from the server in time, it is kept offline."""
-    return WandbTracker(_open(config, display, **_described(config, record)))
+    return WandbTracker(_open(config, display, **_described(config, record)), config.checkpoints)
 
 
 def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
@@ -38,7 +45,7 @@ def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
         tags=redact([*config.tags, "summary"]),
         config={"sweep": end.sweep},
     )
-    run.log({"runs": _table(runs_table(end.rows))})
+    run.log({"runs": _table(runs_table(end.rows)), **_plots(end.rows)})
     for status in Status:
         count = sum(record.status is status for record in end.records)
         run.summary[f"runs/{status.value}"] = count
@@ -127,7 +134,7 @@ def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
         except Exception as error:
             display.line(
                 f"  warning: W&B is out of reach ({type(error).__name__}); the run is kept "
-                "offline, sync it later with `wandb sync`",
+                "offline, send it later with `runner track sync`",
                 style="yellow",
             )
             # Its service still holds the run's id for the attempt that failed.
@@ -138,9 +145,10 @@ def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
 class WandbTracker:
     """One W&B run."""
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, checkpoints: Checkpoints) -> None:
         """Log to a run that has begun."""
         self._step = 0
+        self._checkpoints = checkpoints
         self._run = run
 
     def log_stage(self, stage: StageRecord) -> None:
@@ -148,9 +156,11 @@ class WandbTracker:
         self._step += 1
         metrics: dict[str, Any] = stage_metrics(stage)
         metrics[f"{stage.stage}/reused"] = stage.reused
+        prefix = "baseline/" if stage.subject == "baseline" else ""
         if stage.stage == "bench":
-            prefix = "baseline/" if stage.subject == "baseline" else ""
             metrics[f"{prefix}bench/samples"] = _table(samples_table(stage.result))
+        if stage.stage == "tasks":
+            metrics[f"{prefix}tasks/scores"] = _table(tasks_table(stage.result))
         if stage.stage == "sensitivity":
             name = f"sensitivity/{stage.result['grain']}"
             metrics[name] = _table(sensitivity_table(stage.result))
@@ -163,11 +173,11 @@ class WandbTracker:
         self._run.summary["reason"] = record.reason
         self._run.summary["warnings"] = record.warnings
         if record.stages:
-            self._run.log_artifact(_result_artifact(record))
+            self._run.log_artifact(_result_artifact(record, self._checkpoints))
         self._run.finish(exit_code=_EXIT_CODES.get(record.status, 1))
 
 
-def _result_artifact(record: RunRecord) -> Any:
+def _result_artifact(record: RunRecord, checkpoints: Checkpoints) -> Any:
     """The run's record, with where its results come from: model, checkpoint, evaluation."""
     import wandb
 
@@ -191,14 +201,33 @@ def _result_artifact(record: RunRecord) -> Any:
     if root and "quantize/recipe" in keys:
         checkpoint = Path(root) / "objects" / "quantize" / keys["quantize/recipe"]
         if checkpoint.is_dir():
-            # Where it lies; gigabytes are not copied into the tracker.
-            artifact.add_reference(checkpoint.as_uri(), name="checkpoint", checksum=False)
+            if checkpoints is Checkpoints.upload:
+                artifact.add_dir(str(checkpoint), name="checkpoint")
+            else:
+                artifact.add_reference(checkpoint.as_uri(), name="checkpoint", checksum=False)
     return artifact
 
 
 def _artifact_name(kind: str, name: str) -> str:
     # W&B allows letters, digits, dashes, underscores and dots.
     return f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"[:128]
+
+
+def _plots(rows: list[Row]) -> dict[str, Any]:
+    """Quality over size and over speed, as charts of W&B's; none where nothing was measured."""
+    import wandb
+
+    plots = {}
+    for name, field in (("size", "checkpoint_bytes"), ("speed", "decode_tokens_per_second")):
+        measured = [r for r in rows if None not in (getattr(r, field), r.perplexity)]
+        if measured:
+            points = [[getattr(r, field), r.perplexity, r.recipe, r.engine] for r in measured]
+            table = wandb.Table(columns=[field, "perplexity", "recipe", "engine"], data=points)
+            title = f"Perplexity over {field.replace('_', ' ')}"
+            plots[f"plots/quality_over_{name}"] = wandb.plot.scatter(
+                table, field, "perplexity", title
+            )
+    return plots
 
 
 def _table(cells: Cells) -> Any:

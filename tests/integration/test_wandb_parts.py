@@ -2,20 +2,24 @@
 
 import os
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from runner.answer.rows import rows_of
-from runner.config.tracker import Tracker
+from runner.config.tracker import Checkpoints, Tracker
 from runner.display import Display
 from runner.store.records import RunRecord, Status
 from runner.tracking import summarise_sweep
 from runner.tracking.base import SweepEnd
+from runner.tracking.command import execute
 from runner.tracking.wandb import run_id, start
 from tests.integration.test_wandb import find, read_back
-from tests.unit.records import recipe, record
+from tests.unit.records import recipe, record, stage
+from tests.unit.test_tasks_answer import CHANGE, tasks
 
 pytestmark = pytest.mark.integration
 
@@ -29,6 +33,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         system_interval_seconds=0.5,
     )  # fmt: skip
     good = recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000)
+    layer = {"unit": "model.layers.3.mlp.down_proj", "rounding": "w4a16-g64", "perplexity": 20.5,
+             "kl_divergence": {"estimate": 0.1}, "perplexity_delta": {"estimate": 0.5}}  # fmt: skip
+    layers = {"protocol": "gptq_512", "grain": "linear", "perplexity": 20.0, "rows": [layer]}
+    good.stages.append(stage("sensitivity", "baseline", layers))
+    good.stages.append(stage("tasks", "recipe", tasks(0.6, CHANGE, 75.0)))
     kept = dict(os.environ)
     checkpoint = directory / "store" / "objects" / "quantize" / "0123abcd"
     checkpoint.mkdir(parents=True)
@@ -42,17 +51,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         answer.write_text("# answer")
         records = [good, failed]
         summarise_sweep(config, SweepEnd("demo", records, rows_of(records), [answer]), Display())
+        good.run, config.checkpoints = "003-other", Checkpoints.upload
+        follow(config, good)
     finally:
         os.environ.clear()
         os.environ.update(kept)
     logs = sorted(directory.glob("wandb/offline-run-*/*.wandb"), key=lambda p: p.stat().st_ctime)
-    return [read_back(path) for path in logs]
+    return [{**read_back(path), "directory": path.parent, "tracking": directory} for path in logs]
 
 
 def follow(config: Tracker, good: RunRecord) -> None:
     tracker = start(config, good, Display())
-    for stage in good.stages:
-        tracker.log_stage(stage)
+    for entry in good.stages:
+        tracker.log_stage(entry)
     # Time for the system's metrics to be looked at.
     time.sleep(1.5)
     tracker.finish(good)
@@ -63,9 +74,9 @@ def ids(runs: list[dict[str, Any]]) -> list[str | None]:
 
 
 def test_a_restarted_run_is_the_same_run(runs: list[dict[str, Any]]) -> None:
-    first, again, summary = ids(runs)
+    first, again, summary, other = ids(runs)
     assert first == again
-    assert summary not in (None, first)
+    assert len({first, summary, other, None}) == 4
 
 
 def test_ids_tell_stores_sweeps_and_runs_apart(tmp_path: Path) -> None:
@@ -89,6 +100,72 @@ def test_samples_are_a_table_and_results_an_artifact(runs: list[dict[str, Any]])
     for part in ("bench/samples", "result-demo-001-gptq-w4a16-g64", "base_model", "evaluation"):
         assert part in text, part
     assert "file:///" in text, "the checkpoint, by reference"
+
+
+def test_layers_and_tasks_are_tables(runs: list[dict[str, Any]]) -> None:
+    names = ("sensitivity/linear", "tasks/scores", "baseline/sensitivity/perplexity/gptq_512")
+    for part in (*names, "acc_recovery_percent/facts"):
+        assert part in runs[0]["text"], part
+    # Tables lie beside the log.
+    files = [path.read_text() for path in runs[0]["directory"].rglob("*.table.json")]
+    for content in ("model.layers.3.mlp.down_proj", '"answers_changed"', '"repetition"'):
+        assert any(content in text for text in files), content
+
+
+def test_the_sweep_is_plotted(runs: list[dict[str, Any]]) -> None:
+    for part in ("plots/quality_over_size", "plots/quality_over_speed", "wandb/scatter/v0"):
+        assert part in runs[2]["text"], part
+
+
+def test_a_checkpoint_is_uploaded_on_request(runs: list[dict[str, Any]]) -> None:
+    assert "file:///" not in runs[3]["text"]
+    # Staged as part of the artifact, for whenever it is sent.
+    staged = runs[3]["tracking"].rglob("*")
+    assert any(path.is_file() and path.read_bytes() == b"weights" for path in staged
+               if "objects" not in path.parts)  # fmt: skip
+
+
+def test_offline_runs_are_listed_and_sent_only_with_credentials(
+    runs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    where = [f"tracker.directory={runs[0]['tracking']}", f"store.root={tmp_path}"]
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert execute(["list", *where]) == 0
+    assert "4 runs in" in capsys.readouterr().out
+    assert execute(["sync", *where]) == 2
+    assert "set WANDB_API_KEY" in capsys.readouterr().err
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    assert execute(["sync", *where]) == 1
+    assert "does not answer" in capsys.readouterr().err
+    assert execute(["sync", "nosuch", *where]) == 2
+
+
+def test_what_the_server_refuses_stays(
+    runs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+        directory = f"tracker.directory={runs[0]['tracking']}"
+        assert execute(["sync", directory, f"store.root={tmp_path}"]) == 1
+        server.shutdown()
+    said = capsys.readouterr()
+    assert "0 of 4 runs sent" in said.out
+    assert "401" in said.err, "why, in W&B's words"
 
 
 def test_the_sweep_has_a_summary_and_an_alert(runs: list[dict[str, Any]]) -> None:

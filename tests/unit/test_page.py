@@ -20,6 +20,7 @@ from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.report import report
 from runner.answer.rows import rows_of
 from runner.answer.table import build_table
+from runner.claims.decide import decide_claims
 from runner.store.records import RunRecord, Status, write_record
 from tests.unit.records import BASE, recipe, record, stage
 
@@ -154,7 +155,8 @@ def test_picks(tolerance: float | None, quality: str | None, size: str, speed: s
 
 def test_markdown_names_the_picks_and_escapes() -> None:
     skipped = record(4, "a|b", [], status=Status.skipped, reason="no <b> here")
-    text = markdown(subject(skipped).rows)
+    about = subject(skipped)
+    text = markdown(about.rows, about.records, [])
     assert "- best for size: **gptq-w4a16-g64** on hf, 90.0 MB" in text
     assert "| ★ | rtn-w8a16-g64 | hf | 4.25 | 150.0 | 20.100 | +0.1 [" in text
     assert "- a\\|b on hf skipped: no \\<b> here" in text
@@ -238,3 +240,47 @@ def test_the_report_writes_every_form(
         for name in ("answer.json", "answer.csv", "answer.md", "report.html", "figures"):
             assert (folder / name).exists(), name
     assert str(tmp_path / "copies" / "report.html") in capsys.readouterr().out
+
+
+def answered(value: float, change: dict[str, Any] | None) -> dict[str, Any]:
+    score = {"metric": "acc", "filter": "none", "value": value, "standard_error": 0.05,
+             "higher_is_better": True, "change": change}  # fmt: skip
+    return {"tasks": [{"task": "facts", "scores": [score]}], "overall": None}
+
+
+def claimed() -> Subject:
+    """The usual runs with two claims, and tasks that one of them answered."""
+    change = {"delta": -0.2, "recovery_percent": 75.0, "mcnemar": {"p_value": 0.039}}
+    stages = [stage("tasks", "baseline", answered(0.8, None)),
+              stage("tasks", "recipe", answered(0.6, change))]  # fmt: skip
+    about = subject()
+    about.records[1].stages.extend(stages)
+    claims = [
+        {"id": id_, "sentence": sentence, "metric": "bits_per_weight",
+         "left": "label=rtn-w8a16-g64", "right": "label=gptq-w4a16-g64", 
+         "effect": "difference", "at_least": least, "at_most": None}
+        for id_, sentence, least in (("C1", "both are <b>as wide</b>", 0.0), ("C2", "wider", 1.0))
+    ]  # fmt: skip
+    for one in about.records:
+        one.config = {**one.config, "claims": claims}
+    return about
+
+
+def test_claims_and_tasks_are_on_the_page(cache: Path) -> None:
+    html = build_page(claimed(), cache)
+    page = Page(html)
+    sections = [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
+    assert sections.index("claims") == sections.index("answer") + 1
+    for part in ("C1: both are <b>as wide</b>", "holds here", "C2: wider", "does not hold here",
+                 "75.0% kept, p = 0.039", "0.800"):  # fmt: skip
+        assert part in page.text, part
+    assert "b" not in {tag for tag, _ in page.tags}
+
+
+def test_claims_and_tasks_are_in_the_markdown() -> None:
+    about = claimed()
+    text = markdown(about.rows, about.records, decide_claims(about.records))
+    assert "| unquantized | hf | 0.800 ± 0.050 |" in text
+    assert "| gptq-w4a16-g64 | hf | 0.600 ± 0.050 (75.0%) |" in text
+    assert "- **does not hold here**: C2, wider" in text
+    assert r"\<b>as wide" in text

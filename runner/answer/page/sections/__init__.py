@@ -11,7 +11,9 @@ from typing import Any
 
 from runner.answer.page.subject import Subject
 
-NAMES = ("answer", "tradeoffs", "table", "sensitivity", "prediction", "problems")
+NAMES = (
+    "answer", "claims", "tradeoffs", "table", "tasks", "sensitivity", "prediction", "problems",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

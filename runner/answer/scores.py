@@ -1,0 +1,70 @@
+"""Tasks by recipe: the scores of every run that answered any, ready to be shown."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.answer.rows import Row
+from runner.store.records import RunRecord
+
+
+@dataclass
+class Cell:
+    """One recipe's score on one task."""
+
+    value: float
+    standard_error: float | None
+    delta: float | None = None
+    """Against the unquantized model on the same items."""
+    recovery_percent: float | None = None
+    p_value: float | None = None
+    """McNemar's, that both are equally often right; ``None`` where answers are no yes or no."""
+
+
+@dataclass
+class Line:
+    """One recipe's scores; ``row`` is its place among the answer's rows."""
+
+    row: int
+    recipe: str
+    engine: str
+    cells: dict[str, Cell] = field(default_factory=dict)
+    """By ``metric/task``."""
+
+
+def score_lines(records: list[RunRecord], rows: list[Row]) -> list[Line]:
+    """A line for each row of the answer that has scores."""
+    by_run = {record.run: record for record in records}
+    lines = []
+    for number, row in enumerate(rows):
+        if row.is_baseline:
+            sources = [r for r in records if (r.model, r.engine) == (row.model, row.engine)]
+            found = [f for r in sources if (f := r.stage("tasks", "baseline")) is not None]
+        else:
+            record = by_run.get(row.run or "")
+            found = [f for f in [record and record.stage("tasks")] if f]
+        if found:
+            lines.append(Line(number, row.recipe, row.engine, _cells(found[0])))
+    return lines
+
+
+def names_of(lines: list[Line]) -> list[str]:
+    """``metric/task`` of every score, in the order of their first appearance."""
+    return list(dict.fromkeys(name for line in lines for name in line.cells))
+
+
+def _cells(tasks: dict[str, Any]) -> dict[str, Cell]:
+    cells = {}
+    for task in tasks["tasks"]:
+        for score in task["scores"]:
+            metric = score["metric"]
+            if score["filter"] != "none":
+                metric = f"{metric}_{score['filter']}"
+            change = score["change"] or {}
+            cells[f"{metric}/{task['task']}"] = Cell(
+                value=score["value"],
+                standard_error=score["standard_error"],
+                delta=change.get("delta"),
+                recovery_percent=change.get("recovery_percent"),
+                p_value=(change.get("mcnemar") or {}).get("p_value"),
+            )
+    return cells

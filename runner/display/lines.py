@@ -1,0 +1,23 @@
+"""A run's lines in a file beside its record, whatever the terminal showed of them."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from runner.redact import redact
+
+LOG_FILE = "run.log"
+
+
+class RunLog:
+    """Appends; a run that is started again goes on in the same file."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write into a run's folder of records."""
+        self.path = folder / LOG_FILE
+
+    def write(self, text: str) -> None:
+        """Append one line, with the time and without credentials."""
+        moment = datetime.now(UTC).isoformat(timespec="seconds")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(f"{moment} {redact(text)}\n")

@@ -1,0 +1,91 @@
+"""``runner track``: the runs that W&B keeps offline, and sending them."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from runner.config.root import Config
+from runner.config.tracker import Tracker
+from runner.errors import RunnerError, UsageError, complain
+from runner.tracking.sync import OfflineRun, offline_runs, send
+
+USAGE = """\
+runner track list [SWEEP ...]   W&B runs that are kept offline, and which of them were sent
+runner track sync [SWEEP ...]   send those that were not; needs WANDB_API_KEY or `wandb login`
+
+Another place: tracker.directory=PATH, store.root=PATH, or QUANT_RUNNER_STORE. Another server:
+WANDB_BASE_URL.
+"""
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Carry out ``runner track ARGUMENTS``; returns the exit code."""
+    if not arguments or arguments[0] in ("--help", "-h"):
+        print(USAGE, end="")
+        return 0
+    verb, *rest = arguments
+    verbs: dict[str, Callable[[_Kept], int]] = {"list": _list, "sync": _sync}
+    try:
+        if verb not in verbs:
+            raise UsageError(f"there is no runner track {verb}; there are {', '.join(verbs)}")
+        from runner.api import compose_config
+
+        config = compose_config([argument for argument in rest if "=" in argument])
+        return verbs[verb](_Kept(config, [argument for argument in rest if "=" not in argument]))
+    except UsageError as error:
+        return complain(error)
+    except RunnerError as error:
+        print(f"runner: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("runner: stopped; what was not sent is still here", file=sys.stderr)
+        return 130
+
+
+class _Kept:
+    """Offline runs of the chosen sweeps, and which of the store's runs they follow."""
+
+    def __init__(self, config: Config, sweeps: list[str]) -> None:
+        self.directory = Path(config.tracker.directory).expanduser().resolve()
+        runs = Path(config.store.root).expanduser().resolve() / "runs"
+        known = {path.name for path in runs.glob("*") if path.is_dir()}
+        if unknown := [sweep for sweep in sweeps if sweep not in known]:
+            listed = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"there is no sweep {', '.join(unknown)}; there are {listed}")
+        self._names = _names(config.tracker, runs)
+        found = offline_runs(self.directory)
+        self.runs = [r for r in found if not sweeps or self.name(r).partition("/")[0] in sweeps]
+
+    def name(self, run: OfflineRun) -> str:
+        """Sweep and run; the directory's own name where the store has no such run any more."""
+        return self._names.get(run.id, run.directory.name)
+
+
+def _names(tracker: Tracker, runs: Path) -> dict[str, str]:
+    """``SWEEP/RUN`` by W&B id, for every record of the store."""
+    from runner.tracking.wandb import run_id
+
+    places = [(path.parent.parent.name, path.parent.name) for path in runs.glob("*/*/record.json")]
+    places += [(sweep, "summary") for sweep in {sweep for sweep, _ in places}]
+    return {run_id(tracker, sweep, run): f"{sweep}/{run}" for sweep, run in places}
+
+
+def _list(kept: _Kept) -> int:
+    for run in kept.runs:
+        state = "sent" if run.is_sent else "not sent"
+        print(f"{state:<8}  {run.bytes / 1e6:6.1f} MB  {kept.name(run)}")
+    waiting = sum(not run.is_sent for run in kept.runs)
+    print(f"{len(kept.runs)} runs in {kept.directory / 'wandb'}, {waiting} not sent")
+    return 0
+
+
+def _sync(kept: _Kept) -> int:
+    waiting = [run for run in kept.runs if not run.is_sent]
+    if not waiting:
+        print(f"nothing to send: {len(kept.runs)} runs in {kept.directory / 'wandb'}, all sent")
+        return 0
+    sent = send(waiting, kept.directory)
+    for run in waiting:
+        print(f"{'sent' if run in sent else 'not sent':<8}  {kept.name(run)}")
+    print(f"{len(sent)} of {len(waiting)} runs sent")
+    return 0 if len(sent) == len(waiting) else 1

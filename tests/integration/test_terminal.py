@@ -1,0 +1,86 @@
+"""The terminal as a person sees it: in tmux at 80 and 140 columns, in a pipe and under Slurm."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import TINY, Called
+from tests.integration.terminal import Seen, watch
+
+pytestmark = pytest.mark.integration
+
+SWEEP = ("-m", *TINY, "method=rtn", "bits=w4a16,w8a16,nf4", "stages=[quantize,eval]",
+         "tracker=none")  # fmt: skip
+STATES = ("waiting", "running", "ok", "skipped")
+
+
+@pytest.fixture(scope="module")
+def seen(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Seen]:
+    """The same sweep, measured anew, on a narrow and on a wide terminal."""
+
+    def look(columns: int) -> Seen:
+        command = [sys.executable, "-m", "runner", *SWEEP, f"sweep=seen_{columns}", "force=[eval]"]
+        return watch(command, columns, tmp_path_factory.mktemp("terminal"), environment)
+
+    return {columns: look(columns) for columns in (80, 140)}
+
+
+def live(seen: Seen) -> list[str]:
+    """The frames with the sweep's table."""
+    return [frame for frame in seen.frames if "run of seen_" in frame and "sweep " in frame]
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_a_sweep_is_a_table_that_lives(seen: dict[int, Seen], columns: int) -> None:
+    shown = seen[columns]
+    assert shown.returncode == 0, shown.scrollback
+    assert shown.coloured
+    frames = live(shown)
+    text = "\n".join(frames)
+    for part in ("000-rtn-w4a16-g32", "running", "waiting", "of 3 runs", "of 3 stages",
+                 "run 001-rtn-w8a16-g32", "eval rtn-w", " left"):  # fmt: skip
+        assert part in text, text
+    wide = "decode tok/s" in text
+    assert wide == (columns == 140)
+    for frame in frames:
+        lines = frame.splitlines()
+        first = next(number for number, line in enumerate(lines) if "run of seen_" in line)
+        rows = lines[first + 2 : first + 5]
+        # A row that were too wide would break, and its second line name no state.
+        assert all(any(state in row for state in STATES) for row in rows), frame
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_what_stays_is_the_answer_and_what_went_wrong(seen: dict[int, Seen], columns: int) -> None:
+    left = seen[columns].scrollback
+    assert "run of seen_" not in left, "the table is wiped off"
+    assert "skipped:" in left
+    assert "002-rtn-nf4" in left, "whose it was"
+    answer = [line for line in left.splitlines() if "perpl" in line or "gptq_128" in line]
+    assert answer, left
+    table = left[left.index("unquantized") :].splitlines()
+    assert table[1].lstrip(" ★").startswith("rtn-w4a16-g32"), "the answer's rows do not break"
+
+
+def test_a_pipe_and_slurm_get_plain_lines(
+    seen: dict[int, Seen], command: Callable[..., Called], environment: dict[str, str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    assert seen
+    piped = command(*SWEEP, "sweep=seen_80")
+    assert "\x1b" not in piped.stdout + piped.stderr
+    assert "eval rtn-w8a16-g32: reused" in piped.stderr
+    assert "000-rtn-w4a16-g32  tiny  [1 of 3]" in piped.stderr
+    arguments = [sys.executable, "-m", "runner", *SWEEP, "sweep=seen_140"]
+    under = watch(arguments, 140, tmp_path, {**environment, "SLURM_JOB_ID": "1"})
+    assert "run of seen_" not in "".join(under.frames)
+    assert "eval rtn-w8a16-g32: reused" in under.scrollback
+
+
+def test_a_run_keeps_its_lines(seen: dict[int, Seen], store: Path) -> None:
+    assert seen
+    log = (store / "runs" / "seen_80" / "001-rtn-w8a16-g32" / "run.log").read_text()
+    assert "eval rtn-w8a16-g32: done in" in log
+    assert log.splitlines()[0].partition(" ")[0].endswith("+00:00"), "with the time"

@@ -1,0 +1,146 @@
+"""How far things are, and how long they may still take."""
+
+import time
+
+import pytest
+
+from runner.display import Display
+from runner.display.screen import window
+from runner.display.state import (
+    RUNNING,
+    Line,
+    RunState,
+    StageState,
+    SweepState,
+    clock,
+    distinct_titles,
+    duration,
+)
+from tests.unit.records import recipe
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_stage_tells_its_time_left_from_its_own_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stage = StageState("eval x")
+    stage.update(0, 1, "loading")
+    assert stage.seconds_left() is None, "one unit tells nothing"
+    now[0] += 50  # loading does not count for the windows
+    stage.update(0, 64, "scoring windows")
+    now[0] += 8
+    stage.update(16, 64, "scoring windows")
+    assert stage.seconds_left() == pytest.approx(24)
+    assert stage.fraction == 0.25
+
+
+def test_windows_found_finished_do_not_count_as_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stage = StageState("eval x")
+    stage.update(40, 64, "scoring windows")  # resumed
+    now[0] = 4.0
+    stage.update(44, 64, "scoring windows")
+    assert stage.seconds_left() == pytest.approx(20)
+
+
+def test_a_run_is_as_far_as_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    run = RunState("000-x", "tiny", steps=4, began=0.0)
+    assert run.seconds_left() is None
+    text = StageState("text wikipedia")
+    text.update(1, 2, "reading")
+    run.stages.append(text)
+    assert run.fraction == 0, "no stage of its own"
+    run.stages = [StageState("eval x")]
+    run.done = 1
+    run.stages[0].update(0, 10, "windows")
+    run.stages[0].update(5, 10, "windows")
+    now[0] = 30.0
+    assert run.fraction == pytest.approx(1.5 / 4)
+    assert run.seconds_left() == pytest.approx(50)
+    now[0] = 60.0
+    assert run.seconds_left() == pytest.approx(20), "it comes nearer, whatever the stage tells"
+    now[0] = 90.0
+    assert run.seconds_left() is None, "the guess was wrong"
+
+
+def test_a_sweep_goes_by_the_runs_that_did_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    lines = [Line("a", "ok", 20.0), Line("b", "skipped", 0.0), Line("c", "ok", 40.0),
+             Line("d", RUNNING), Line("e"), Line("f")]  # fmt: skip
+    sweep = SweepState("s", lines)
+    run = RunState("d", "tiny", steps=2, began=0.0)
+    now[0] = 10.0
+    assert sweep.seconds_left(run) == pytest.approx(20 + 2 * 30)
+    assert sweep.counts() == "2 ok, 1 skipped"
+    fresh = SweepState("s", [Line("d", RUNNING), Line("e")])
+    assert fresh.seconds_left(run) is None
+    run.done = 1
+    assert fresh.seconds_left(run) == pytest.approx(10 + 20), "the run itself is all there is"
+
+
+def test_runs_elsewhere_go_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 60.0)
+    lines = [Line("a", "ok", 55.0), Line("b", "ok", 55.0), Line("c", RUNNING), Line("d", RUNNING)]
+    assert SweepState("s", lines, began=0.0).seconds_left(None) == pytest.approx(60)
+
+
+def test_a_line_takes_a_records_figures() -> None:
+    line = Line("method=gptq")
+    line.take(recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000))
+    assert (line.title, line.state) == ("001-gptq-w4a16-g64", "ok")
+    assert (line.bits_per_weight, line.perplexity) == (4.25, 21.0)
+    assert line.decode_tokens_per_second == 60.0
+
+
+def test_jobs_are_told_apart_by_what_differs() -> None:
+    jobs = [["model=tiny", "method=rtn", "bits=w4a16"], ["model=tiny", "method=gptq", "bits=w4a16"]]
+    assert distinct_titles(jobs) == ["method=rtn", "method=gptq"]
+    assert distinct_titles([["model=tiny"]]) == ["model=tiny"]
+    assert distinct_titles([]) == []
+
+
+@pytest.mark.parametrize(("current", "first"), [(0, 0), (10, 8), (29, 25)])
+def test_a_long_sweep_shows_what_is_under_way(current: int, first: int) -> None:
+    lines = [Line(str(n), "ok" if n < current else "waiting") for n in range(30)]
+    shown, before, after = window(lines, 5)
+    assert (shown[0].title, before, after) == (str(first), first, 25 - first)
+    assert lines[current] in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said", "shown"),
+    [
+        (7, "7 s", "0:07"),
+        (89, "89 s", "1:29"),
+        (150, "2 min", "2:30"),
+        (7800, "2 h 10 min", "2:10:00"),
+    ],
+)
+def test_times_as_one_says_them(seconds: float, said: str, shown: str) -> None:
+    assert (duration(seconds), clock(seconds)) == (said, shown)
+
+
+def test_a_pipe_gets_lines_without_colour(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.display.display._PLAIN_INTERVAL_SECONDS", 0.0)
+    display = Display()
+    assert not display.is_live
+    display.line("careful " * 40, style="red")
+    with display.stage("eval x") as stage:
+        stage.update(0, 4, "windows")
+        stage.update(2, 4, "windows")
+    said = capfd.readouterr().err.splitlines()
+    assert said[0] == ("careful " * 40)
+    assert said[-1].startswith("  eval x: windows 2/4, ")
+    assert not any("\x1b" in line for line in said)
+
+
+def test_a_variable_brings_colour_but_no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert not Display().is_live
