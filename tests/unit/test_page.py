@@ -257,7 +257,7 @@ def claimed() -> Subject:
     about.records[1].stages.extend(stages)
     claims = [
         {"id": id_, "sentence": sentence, "metric": "bits_per_weight",
-         "left": "label=rtn-w8a16-g64", "right": "label=gptq-w4a16-g64", 
+         "left": "label=rtn-w8a16-g64", "right": "label=gptq-w4a16-g64",
          "effect": "difference", "at_least": least, "at_most": None}
         for id_, sentence, least in (("C1", "both are <b>as wide</b>", 0.0), ("C2", "wider", 1.0))
     ]  # fmt: skip
