@@ -59,6 +59,20 @@ def register() -> None:
             "exclude": None,
         },
     )
+    store.store(
+        group="hydra/sweeper",
+        name="search",
+        provider="quant-runner",
+        node={
+            "_target_": "hydra_plugins.quant_runner.SearchSweeper",
+            "space": None,
+            "objectives": ["perplexity", "checkpoint_bytes", "decode_tokens_per_second"],
+            "runs": 16,
+            "at_once": 1,
+            "sampler": "tpe",
+            "seed": 0,
+        },
+    )
     plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
         sys.path.append(plugins_path)

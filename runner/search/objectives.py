@@ -1,0 +1,62 @@
+"""What a search minimizes or maximizes: columns of the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.answer.rows import rows_of
+from runner.errors import UsageError
+from runner.store.records import RunRecord, Status
+
+_MAXIMIZED = {
+    "perplexity": False,
+    "perplexity_ratio": False,
+    "kl_divergence": False,
+    "top_1_agreement": True,
+    "task_accuracy": True,
+    "bits_per_weight": False,
+    "checkpoint_bytes": False,
+    "peak_memory_bytes": False,
+    "decode_tokens_per_second": True,
+    "time_to_first_token_seconds": False,
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A column of the answer, and which way is better."""
+
+    name: str
+    maximized: bool
+
+
+def objectives_of(names: Sequence[str]) -> list[Objective]:
+    """The objectives of these names.
+
+    Raises:
+        UsageError: One does not exist, or there is none.
+    """
+    unknown = [name for name in names if name not in _MAXIMIZED]
+    if unknown or not names:
+        raise UsageError(
+            f"hydra.sweeper.objectives has no {', '.join(unknown) or 'entry'}; there are "
+            f"{', '.join(_MAXIMIZED)}"
+        )
+    return [Objective(name, _MAXIMIZED[name]) for name in names]
+
+
+def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] | None:
+    """A run's values, in the order of the objectives; ``None`` unless it is ok and has all.
+
+    Raises:
+        UsageError: It is ok but its stages do not measure one of them.
+    """
+    if record.status is not Status.ok:
+        return None
+    row = rows_of([record])[-1]
+    values = {one.name: getattr(row, one.name) for one in objectives}
+    if missing := [name for name, value in values.items() if value is None]:
+        raise UsageError(
+            f"{record.run} has no {', '.join(missing)}: add the stage that measures it to stages, "
+            "or drop it from hydra.sweeper.objectives"
+        )
+    return [float(value) for value in values.values()]
