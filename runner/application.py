@@ -20,8 +20,10 @@ from runner.errors import USAGE_EXIT_CODE, UsageError, complain
 from runner.launching.place import Place
 from runner.launching.task import SWEEP_VARIABLE, own_number
 from runner.paths import conf_dir, plugins_dir
+from runner.store.trouble import require_writable, trouble
 
 if TYPE_CHECKING:
+    from runner.launching.dry_run import DryRun
     from runner.session import Session
     from runner.store.records import RunRecord
 
@@ -36,9 +38,13 @@ class _Invocation:
         self.process = os.getpid()
         self.started = False
         """A job has been composed; before that every error is the user's."""
-        self.usage_error = False
+        self.complaints: dict[str, int] = {}
+        """What was wrong with the request or the store, and the exit code for it."""
         self.session: Session | None = None
+        self.dry_run: DryRun | None = None
         self.output: Path | None = None
+        self.root: Path | None = None
+        """The store's."""
         self.place: Place | None = None
         self.multirun = True
         """Unless this process carries out a run of its own: launchers do so elsewhere."""
@@ -64,7 +70,7 @@ class _Invocation:
         overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
         assert isinstance(overrides, list)
         config = typed(composed)
-        root = Path(config.store.root).expanduser().resolve()
+        root = self.root = Path(config.store.root).expanduser().resolve()
         if config.stages == [StageName.report]:
             _collect_and_report(root / "runs", config.sweep, self.output)
             return None
@@ -74,13 +80,15 @@ class _Invocation:
             compare(root / "runs", config, self.output)
             return None
         if config.dry_run:
-            from runner.launching.dry_run import describe
+            from runner.launching.dry_run import DryRun
 
             number = int(hydra_config.job.num) if self.multirun else 0
             sweep = config.sweep or self.default_sweep
-            print(describe(config, root / "runs", RunIdentity(sweep, number, overrides)))
+            self.dry_run = self.dry_run or DryRun()
+            print(self.dry_run.describe(config, RunIdentity(sweep, number, overrides)))
             return None
         if self.session is None or self.session.store.root != root:
+            require_writable(root)
             # Launchers' processes share our terminal with their siblings.
             self.session = open_session(config, live=os.getpid() == self.process)
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.
@@ -99,6 +107,12 @@ class _Invocation:
             run_experiment(config, self.session, identity)
         return self.place
 
+    def complain(self, message: str, code: int = USAGE_EXIT_CODE) -> None:
+        """Tell it, once however many jobs it ends."""
+        if message not in self.complaints:
+            complain(message)
+        self.complaints[message] = code
+
     def close(self) -> None:
         """End this process's workers."""
         if self.session is not None:
@@ -109,10 +123,12 @@ class _Invocation:
         from runner.sweeper import GridSweeper
 
         place = self.place or next(filter(None, GridSweeper.returned), None)
+        if self.dry_run is not None and (summary := self.dry_run.summary()):
+            print(summary)
         if place is None or place.detached:
             return 0
         from runner.answer.report import report
-        from runner.store.records import Status, read_records
+        from runner.store.records import Status, read_record
 
         own = own_number()
         if own is None:
@@ -121,7 +137,8 @@ class _Invocation:
                 _summarise(place, records)
         else:
             # The sweep's answer is printed by the process that started it.
-            records = [r for r in read_records(place.runs, place.sweep) if r.number == own]
+            paths = (place.runs / place.sweep).glob(f"{own:03d}-*/record.json")
+            records = [record for path in paths if (record := read_record(path))]
         good = (Status.ok, Status.skipped)
         return 0 if all(record.status in good for record in records) else 1
 
@@ -170,8 +187,13 @@ def execute() -> int:
         try:
             return invocation.run_job(composed)
         except UsageError as error:
-            invocation.usage_error = True
-            complain(error)
+            invocation.complain(str(error))
+            return None
+        except OSError as error:
+            root = invocation.root
+            if root is None or (what := trouble(error, root)) is None:
+                raise
+            invocation.complain(what, 1)
             return None
         finally:
             if os.getpid() != invocation.process:
@@ -196,4 +218,10 @@ def execute() -> int:
         return complain(error)
     finally:
         invocation.close()
-    return USAGE_EXIT_CODE if invocation.usage_error else invocation.answer()
+    try:
+        code = invocation.answer()
+    except OSError as error:
+        if (what := trouble(error, invocation.root or Path())) is None:
+            raise
+        invocation.complain(what, code := 1)
+    return max(code, *invocation.complaints.values(), 0)

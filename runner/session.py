@@ -18,6 +18,7 @@ from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.store.seal import write_seal
+from runner.store.trouble import told
 from runner.worker.pool import WorkerPool
 from runner.worker.protocol import Job
 
@@ -119,6 +120,7 @@ class Session:
 
         Raises:
             WorkerFailed: The stage did not finish; nothing of it is left in the store.
+            StageError: The store's disk is full or cannot be written to.
         """
         from runner.stages import find_stage
 
@@ -129,7 +131,10 @@ class Session:
         if not work.force and (found := self._found(address, work)):
             return found
         waiting = f"{work.title}: another process is making it; waiting"
-        with self.store.locked(address, lambda: self.display.line(f"  {waiting}")):
+        with (
+            told(self.store.root),
+            self.store.locked(address, lambda: self.display.line(f"  {waiting}")),
+        ):
             # Whoever held the lock may just have made it.
             if not work.force and (found := self._found(address, work)):
                 return found

@@ -27,6 +27,7 @@ from runner.planning.cases import all_records
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord, latest_sweep, read_records
+from runner.store.trouble import is_writable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,11 +68,15 @@ def report(
         )
     rows = rows_of([record for record in records if not is_plan_only(record)])
     mark_best_tradeoffs(rows)
-    found = comparisons(records, all_records(runs), runs.parent)
+    # Without a bench there is nothing to predict, and the store may hold thousands of records.
+    benched = any(stage.stage == "bench" for record in records for stage in record.stages)
+    found = comparisons(records, all_records(runs), runs.parent) if benched else []
     subject = Subject(sweep, records, rows, found)
-    folders = [folder for folder in (runs / sweep, copies) if folder is not None]
+    # A store that is full or closed is still read: what cannot be written is printed.
+    wanted = [folder for folder in (runs / sweep, copies) if folder is not None]
+    folders = [folder for folder in wanted if is_writable(folder)]
     # A sweep of plans alone has no measurements to draw.
-    html = build_page(subject, runs.parent / "cache") if page and rows else None
+    html = build_page(subject, runs.parent / "cache") if page and rows and folders else None
     decisions = decide_claims(records)
     answer = {"sweep": sweep, "rows": to_json(rows), "claims": to_json(decisions)}
     for folder in folders:

@@ -42,6 +42,8 @@ class Inputs:
         self.session = session
         self.sweep = sweep
         self.compute = resolve_compute(config.engine, session.machine)
+        self.quiet = False
+        """Warnings are kept and not told."""
 
     def model(self) -> Subject:
         """The unquantized model (or whatever ``model`` names), on this machine's disk."""
@@ -75,7 +77,8 @@ class Inputs:
         """Tell the user and the run's record."""
         if warning not in self.warnings:
             self.warnings.append(warning)
-            self.session.display.line(f"  warning: {warning}", style="yellow")
+            if not self.quiet:
+                self.session.display.line(f"  warning: {warning}", style="yellow")
 
     def presented(self, subject: Subject) -> Subject:
         """The subject in a format that the engine takes: a dense model may need another."""

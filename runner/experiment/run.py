@@ -138,16 +138,17 @@ def _decide_and_work(
     model = inputs.model()
     if model.format == "float":
         record.unquantized_bits = DTYPE_BITS.get(model_dtype(model.directory))
-    _go_through_stages(config, inputs, model, keep)
+    go_through_stages(config, inputs, model, keep)
     record.status = Status.ok
 
 
-def _go_through_stages(
+def go_through_stages(
     config: Config,
     inputs: Inputs,
     model: Subject,
     keep: Callable[[StageName | str, str, Obtained], None],
 ) -> None:
+    """The stages that a configuration names, in order; ``keep`` is given each result."""
     if StageName.eval in config.stages:
         require_tokens(inputs, model)
     asked = StageName.tasks in config.stages and config.tasks.names
@@ -218,9 +219,7 @@ def _sensitivities(
 
 def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRecord:
     """The record of a run that is yet to begin."""
-    label = used_recipe(config).label if StageName.quantize in config.stages else "as-is"
-    if config.stages == [StageName.plan]:
-        label = "plan"
+    label = used_recipe_label(config)
     installed = installed_versions(sys.executable)
     return RunRecord(
         sweep=identity.sweep,
@@ -237,6 +236,13 @@ def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRe
         versions={name: installed.get(name, "absent") for name in _RECORDED_PACKAGES},
         host=machine.to_dict(),
     )
+
+
+def used_recipe_label(config: Config) -> str:
+    """The label of what a configuration makes of the model."""
+    if config.stages == [StageName.plan]:
+        return "plan"
+    return used_recipe(config).label if StageName.quantize in config.stages else "as-is"
 
 
 def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | None:

@@ -7,27 +7,73 @@ from runner.errors import UsageError
 from runner.experiment.facts import gather_facts
 from runner.experiment.run import RunIdentity, kept_record, new_record
 from runner.hardware.detect import detect
+from runner.launching.estimate import Estimate, Experience
+from runner.launching.peek import PeekSession, titles
 from runner.legality.check import check
 from runner.legality.verdict import Severity
+from runner.planning.cases import all_records
 
 
-def describe(config: Config, runs: Path, identity: RunIdentity) -> str:
-    """Lines about one run: whether it is legal here, and whether the sweep has its result.
+class DryRun:
+    """A sweep's runs, one after the other; a result that several need is counted once."""
 
-    Args:
-        config: The run's configuration.
-        runs: The store's folder of records.
-        identity: Where it would be filed.
-    """
-    machine = detect()
-    record = new_record(config, machine, identity)
-    try:
-        verdicts = check(config, gather_facts(config, machine, identity.overrides))
-    except UsageError as error:
-        return f"{record.run}  {record.model} on {record.engine}: wrong: {error}"
-    illegal = [str(v) for v in verdicts if v.severity is Severity.illegal]
-    warnings = [f"  warning: {v}" for v in verdicts if v.severity is Severity.warning]
-    state = f"would be skipped: {'; '.join(illegal)}" if illegal else "would run"
-    if not illegal and kept_record(runs, record, config) is not None:
-        state = "is done, would be kept"
-    return "\n".join([f"{record.run}  {record.model} on {record.engine}: {state}", *warnings])
+    def __init__(self) -> None:
+        """Nothing is looked at before the first run."""
+        self._machine = detect()
+        self._session: PeekSession | None = None
+        self._experience = Experience([])
+        self._total = Estimate()
+        self._runs = 0
+
+    def describe(self, config: Config, identity: RunIdentity) -> str:
+        """Lines about one run: legal here or not, what the store has of it, what the rest costs.
+
+        Args:
+            config: The run's configuration.
+            identity: Where it would be filed.
+        """
+        root = Path(config.store.root).expanduser().resolve()
+        record = new_record(config, self._machine, identity)
+        head = f"{record.run}  {record.model} on {record.engine}: "
+        try:
+            facts = gather_facts(config, self._machine, identity.overrides)
+            verdicts = check(config, facts)
+        except UsageError as error:
+            return f"{head}wrong: {error}"
+        illegal = [str(v) for v in verdicts if v.severity is Severity.illegal]
+        warnings = [f"  warning: {v}" for v in verdicts if v.severity is Severity.warning]
+        if illegal:
+            return "\n".join([f"{head}would be skipped: {'; '.join(illegal)}", *warnings])
+        if kept_record(root / "runs", record, config) is not None:
+            return "\n".join([f"{head}is done, would be kept", *warnings])
+        costs = self._costs(config, identity.sweep, root, facts.architecture.parameters or 0)
+        return "\n".join([f"{head}would run", *warnings, *costs])
+
+    def summary(self) -> str | None:
+        """The cost of all runs that would run; ``None`` when none would."""
+        if not self._runs:
+            return None
+        return f"{self._runs} would run: {self._total}"
+
+    def _costs(self, config: Config, sweep: str, root: Path, parameters: int) -> list[str]:
+        if self._session is None or self._session.store.root != root:
+            environments = Path(config.store.environments).expanduser().resolve()
+            self._session = PeekSession(root, environments)
+            self._experience = Experience(all_records(root / "runs"))
+        seen = self._session.look(config, sweep)
+        estimate = Estimate()
+        for stage, _ in seen.missing:
+            like = self._experience.estimate(stage, config, self._machine, parameters)
+            estimate = estimate.and_then(like)
+        self._runs += 1
+        self._total = self._total.and_then(estimate)
+        lines = []
+        if seen.cached:
+            lines.append(f"  cached: {titles(seen.cached)}")
+        if seen.shared:
+            lines.append(f"  made by an earlier run: {titles(seen.shared)}")
+        if seen.missing:
+            lines.append(f"  to do: {titles(seen.missing)}: {estimate}")
+        if seen.unknown:
+            lines.append(f"  not looked at further: {seen.unknown}")
+        return lines

@@ -71,7 +71,7 @@ class SubmititLauncher(Launcher):
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         if prepared[0].config.dry_run:
-            return [_told(job) for job in prepared]
+            return _told(prepared)
         _require(self.cluster)
         place, detach = prepared[0].place, prepared[0].config.launch.detach
         if detach and self.cluster != "slurm":
@@ -187,11 +187,15 @@ def _require(cluster: str) -> None:
         )
 
 
-def _told(job: "Prepared") -> JobReturn:
-    from runner.launching.dry_run import describe
+def _told(prepared: "list[Prepared]") -> list[JobReturn]:
+    from runner.launching.dry_run import DryRun
 
-    print(describe(job.config, job.place.runs, job.identity))
-    return _returned(None)
+    dry_run = DryRun()
+    for job in prepared:
+        print(dry_run.describe(job.config, job.identity))
+    if summary := dry_run.summary():
+        print(summary)
+    return [_returned(None) for _ in prepared]
 
 
 def _returned(place: Place | None) -> JobReturn:

@@ -69,8 +69,10 @@ class WorkerPool:
         try:
             server.run(job, on_event)
         except BaseException:
-            # Whatever state it is in, a fresh one is cheap and certain.
-            server.stop()
+            # One that has told how its job ended waits for the next, warm. Another may be in any
+            # state: a fresh one is certain.
+            if not server.idle:
+                server.stop()
             raise
 
 
@@ -95,6 +97,8 @@ class _Server:
                 start_new_session=True,
             )
         self._job_pid: int | None = None
+        self.idle = True
+        """It has told how its last job ended."""
 
     @property
     def alive(self) -> bool:
@@ -102,6 +106,7 @@ class _Server:
 
     def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
         assert self._process.stdin is not None
+        self.idle = False
         try:
             self._process.stdin.write((json.dumps(asdict(job)) + "\n").encode())
             self._process.stdin.flush()
@@ -119,7 +124,10 @@ class _Server:
                 if event["kind"] in ("StageError", "UsageError"):
                     error = event["message"]
             elif event["event"] == "exit":
+                if self._job_pid is not None and event["code"] != 0:
+                    _kill_group(self._job_pid, os.killpg)  # what it started itself
                 self._job_pid = None
+                self.idle = True
                 if event["code"] == 0:
                     return
                 if event["signal"] == signal.SIGKILL:
@@ -207,8 +215,8 @@ def _tail(log: Path) -> list[str]:
     return [line for line in lines if line.strip()][-_TAIL_LINES:]
 
 
-def _kill_group(pid: int) -> None:
-    for kill in (os.killpg, os.kill):
+def _kill_group(pid: int, *ways: Callable[[int, int], None]) -> None:
+    for kill in ways or (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):

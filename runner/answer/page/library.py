@@ -13,6 +13,9 @@ def chart_script(cache: Path) -> str:
     kept = cache / "report" / f"vl-convert-{version('vl-convert-python')}.js"
     if not kept.is_file():
         script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-        # It stands inside a script element.
-        write_text_atomically(kept, script.replace("</script", "<\\/script"))
+        script = script.replace("</script", "<\\/script")  # it stands inside a script element
+        try:
+            write_text_atomically(kept, script)
+        except OSError:  # a store that is only read from
+            return script
     return kept.read_text("utf-8")

@@ -1,0 +1,117 @@
+"""Walks through a run's stages and looks which results are there, without making any."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.config.environment import Environment
+from runner.config.model import ModelKind
+from runner.config.root import Config, StageName
+from runner.environments.ready import ReadyEnvironment
+from runner.errors import RunnerError
+from runner.experiment.inputs import Inputs
+from runner.experiment.run import go_through_stages
+from runner.session import Obtained, Session, Work
+from runner.stages import find_stage
+from runner.store.objects import Address
+
+_STAND_INS: dict[str, dict[str, Any]] = {
+    "overlap": {"overlaps": [{"share": 0.0}, {"share": 0.0}]},
+    "windows": {"sha256": None},
+    "items": {"sha256": None},
+    "hardware": {"bandwidth_bytes_per_second": None, "peak_teraflops": {}},
+}
+"""What stands for a result that is not there, so that the walk can go on."""
+
+
+@dataclass
+class Seen:
+    """What of a run is there and what is not, each by stage and title."""
+
+    cached: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    shared: list[tuple[str, str]] = field(default_factory=list)
+    """Missing too, but an earlier run of the sweep makes it."""
+    unknown: str | None = None
+    """Why the walk ended early; then more may be missing."""
+
+
+class PeekSession(Session):
+    """A session that finds results and makes none. One serves all runs of a sweep."""
+
+    def __init__(self, root: Path, environments: Path) -> None:
+        """Look into the store below ``root``; nothing is written."""
+        super().__init__(root, environments)
+        self.seen = Seen()
+        self._to_be_made: set[Address] = set()
+
+    def look(self, config: Config, sweep: str) -> Seen:
+        """Go through one run's stages."""
+        self.seen = Seen()
+        if not set(config.stages) - {StageName.plan, StageName.report}:
+            return self.seen
+        if config.model.kind is ModelKind.hub:
+            self.seen.unknown = "a model of the hub is not fetched for this"
+            return self.seen
+        warnings: list[str] = []
+        try:
+            inputs = Inputs(config, self, sweep, warnings)
+            inputs.quiet = True
+            go_through_stages(config, inputs, inputs.model(), lambda *_: None)
+        except RunnerError as error:
+            self.seen.unknown = str(error)
+        except (KeyError, TypeError, OSError):
+            # A later stage reads what an earlier one has yet to write.
+            self.seen.unknown = "what follows depends on a result that is not there"
+        return self.seen
+
+    def environment(self, environment: Environment) -> ReadyEnvironment:
+        """The environment, if it is ready.
+
+        Raises:
+            RunnerError: It is not.
+        """
+        ready = self._manager.find(environment)
+        if ready is None:
+            raise RunnerError(f"environment {environment.name} would be made first")
+        return ready
+
+    def obtain(self, work: Work) -> Obtained:
+        """The result if it is there, else a stand-in for it."""
+        stage = find_stage(work.task.stage)
+        address = Address.of(
+            stage.name, {"schema_version": stage.schema_version, **work.determinants}
+        )
+        content = None if work.force else self.store.read(address)
+        entry = (stage.name, work.title)
+        if content is not None:
+            _add(self.seen.cached, entry)
+        elif entry in self.seen.missing:
+            pass
+        elif address in self._to_be_made:
+            _add(self.seen.shared, entry)
+        else:
+            _add(self.seen.missing, entry)
+            self._to_be_made.add(address)
+        found = content or {"result": _STAND_INS.get(stage.name, {}), "resources": {}}
+        return Obtained(
+            address=address,
+            directory=self.store.directory(address),
+            result=found["result"],
+            resources=found["resources"],
+            environment=work.task.environment.name,
+            versions={},
+            reused=content is not None,
+            seconds=0.0,
+        )
+
+
+def _add(entries: list[tuple[str, str]], entry: tuple[str, str]) -> None:
+    if entry not in entries:
+        entries.append(entry)
+
+
+def titles(entries: Iterable[tuple[str, str]]) -> str:
+    """Entries as a person reads them."""
+    return ", ".join(title for _, title in entries)
