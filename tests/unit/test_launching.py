@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from runner.api import compose_config
 from runner.config.launch import Launch
 from runner.errors import UsageError
+from runner.experiment.retry import at_half_without_memory
+from runner.hardware.detect import detect
+from runner.launching.estimate import Estimate, Experience
 from runner.launching.jobs import UNKNOWN, collect, read_jobs, slurm_states, write_jobs
 from runner.launching.task import Task
-from runner.store.records import RunRecord, Status, read_record, write_record
-from runner.worker.pool import is_out_of_memory
+from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
+from runner.worker.pool import WorkerFailed, is_out_of_memory
 
 pytestmark = pytest.mark.unit
 
@@ -120,3 +124,57 @@ def test_failure_policies() -> None:
 )
 def test_out_of_memory_is_told_from_other_failures(kind: str, message: str, memory: bool) -> None:
     assert is_out_of_memory(kind, message) is memory
+
+
+def test_the_most_similar_run_says_what_a_stage_costs() -> None:
+    def took(label: str, method: str, seconds: float) -> RunRecord:
+        made = record(f"000-{label}", Status.ok)
+        made.model, made.engine, made.label = "tiny", "hf", label
+        made.config = {"method": {"name": method}}
+        result = {"resources": {"peak_memory_bytes": 5e8}, "checkpoint_bytes": 1e6}
+        made.stages = [
+            StageRecord("quantize", "recipe", "k", False, seconds, "default", {}, result),
+            StageRecord("quantize", "recipe", "k", True, 0.0, "default", {}, result),
+        ]
+        return made
+
+    config = compose_config(["model=tiny", "method=rtn", "group_size=g32"])
+    machine = detect()
+    known = Experience([took("rtn-w4a16-g32", "rtn", 7.0), took("gptq-w4a16-g32", "gptq", 90.0)])
+    assert known.estimate("quantize", config, machine, 10**5) == Estimate(7.0, 5e8, 1e6)
+    config.bits.weight.num_bits = 3
+    assert known.estimate("quantize", config, machine, 10**5).seconds == 7.0, "the method's"
+    rough = Experience([]).estimate("quantize", config, machine, 10**9)
+    assert rough.rough
+    assert rough.disk_bytes == pytest.approx(10**9 * 3.5 / 8)
+    both = known.estimate("eval", config, machine, 0).and_then(Estimate(2.0, 1.0, 3.0))
+    assert both.rough
+    assert both.seconds > 2.0
+    assert str(Estimate(200.0, 2e9, 3e6)) == "about 3 min, 2.0 GB of memory, 3.0 MB of disk"
+
+
+def attempts(needed: int, error: WorkerFailed) -> tuple[list[int], list[str], int | None]:
+    """Batch sizes tried by a stage that has memory for ``needed``, warnings, and its result."""
+    tried: list[int] = []
+    told: list[str] = []
+
+    def attempt(batch_size: int) -> int:
+        tried.append(batch_size)
+        if batch_size > needed:
+            raise error
+        return batch_size
+
+    try:
+        return tried, told, at_half_without_memory("tasks x", 8, attempt, told.append)
+    except WorkerFailed as failed:
+        assert failed is error
+        return tried, told, None
+
+
+def test_a_stage_without_memory_is_tried_once_more_at_half_its_batch() -> None:
+    full = WorkerFailed("killed", [], out_of_memory=True)
+    assert attempts(8, full) == ([8], [], 8)
+    warning = "tasks x ran out of memory at a batch size of 8: once more at 4"
+    assert attempts(4, full) == ([8, 4], [warning], 4)
+    assert attempts(2, full) == ([8, 4], [warning], None), "once, and then its status is oom"
+    assert attempts(4, WorkerFailed("a fault", [])) == ([8], [], None)

@@ -6,6 +6,7 @@ from pathlib import Path
 from runner.config.root import StageName
 from runner.engines import find_engine
 from runner.experiment.inputs import TRANSFORMERS, Inputs, engine_determinants, file_state
+from runner.experiment.retry import at_half_without_memory
 from runner.experiment.subject import Subject
 from runner.harness.environment import harness_need
 from runner.serialise import to_json
@@ -66,9 +67,29 @@ def ask(
     model: Subject,
     baseline: Obtained | None,
 ) -> Obtained:
-    """Scores of a subject, against the baseline's where there is one."""
+    """Scores of a subject, against the baseline's where there is one.
+
+    If memory runs out they are asked once more at half the batch size.
+    """
+    presented = inputs.presented(subject)
+    return at_half_without_memory(
+        f"tasks {subject.label}",
+        inputs.config.tasks.batch_size,
+        lambda size: _ask(inputs, questions, presented, model, baseline, batch_size=size),
+        inputs.warn,
+    )
+
+
+def _ask(
+    inputs: Inputs,
+    questions: Questions,
+    subject: Subject,
+    model: Subject,
+    baseline: Obtained | None,
+    *,
+    batch_size: int,
+) -> Obtained:
     tasks, engine = inputs.config.tasks, inputs.config.engine
-    subject = inputs.presented(subject)
     environment = inputs.environment(harness_need(engine.name))
     load = inputs.load(subject, engine)
     request = TasksRequest(
@@ -80,7 +101,7 @@ def ask(
         num_fewshot={name: tasks.fewshot.get(name, tasks.num_fewshot) for name in tasks.names},
         limit=tasks.limit,
         apply_chat_template=tasks.apply_chat_template,
-        batch_size=tasks.batch_size,
+        batch_size=batch_size,
         seed=tasks.seed,
         baseline_directory=baseline.directory if baseline else None,
     )
