@@ -66,7 +66,9 @@ class Work:
 def open_session(config: Config, *, live: bool = True) -> "Session":
     """The session of a configuration's store and environments; see ``Display`` for ``live``."""
     root = Path(config.store.root).expanduser().resolve()
-    return Session(root, Path(config.store.environments).expanduser().resolve(), live=live)
+    session = Session(root, Path(config.store.environments).expanduser().resolve(), live=live)
+    session.store.clear_leftovers()
+    return session
 
 
 class Session:
@@ -75,7 +77,6 @@ class Session:
     def __init__(self, root: Path, environments: Path, *, live: bool = True) -> None:
         """Use the store below ``root``, and virtual environments below ``environments``."""
         self.store = ObjectStore(root)
-        self.store.clear_leftovers()
         self.display = Display(live)
         self.logs = root / "logs"
         self.machine: Machine = detect()

@@ -42,7 +42,7 @@ class PeekSession(Session):
 
     def __init__(self, root: Path, environments: Path) -> None:
         """Look into the store below ``root``; nothing is written."""
-        super().__init__(root, environments)
+        super().__init__(root, environments, live=False)
         self.seen = Seen()
         self._to_be_made: set[Address] = set()
 

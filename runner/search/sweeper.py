@@ -98,6 +98,7 @@ class SearchSweeper(Sweeper):
         )
         state = State.read(folder, space.axes, self.objectives)
         study = Study(space, objectives, self.sampler, self.seed + len(state.chosen))
+        GridSweeper.jobs[:] = [[f"choice {number}"] for number in range(1, self.runs + 1)]
         self.returned: list[Sequence[JobReturn]] = []
         again = []
         for known in state.chosen:
