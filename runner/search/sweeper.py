@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import MissingConfigException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -185,7 +186,11 @@ class SearchSweeper(Sweeper):
         return typed(composed)
 
     def _wrong(self, overrides: list[str]) -> str | None:
-        """Why a combination cannot be run, if so."""
+        """Why a combination cannot be run, if so.
+
+        Raises:
+            UsageError: There is no such choice.
+        """
         from runner.complaints import COMPOSITION_ERRORS, explain
         from runner.experiment.facts import gather_facts
         from runner.hardware.detect import detect
@@ -197,6 +202,9 @@ class SearchSweeper(Sweeper):
             verdicts = check(config, gather_facts(config, detect(), overrides))
         except UsageError as error:
             return str(error)
+        except MissingConfigException as error:
+            # A misspelt choice is no part of the space.
+            raise UsageError(explain(error, overrides)) from None
         except COMPOSITION_ERRORS as error:
             return explain(error, overrides)
         illegal = [str(v) for v in verdicts if v.severity is Severity.illegal]
