@@ -1,0 +1,206 @@
+"""Every command in README.md and docs/ is tried.
+
+What takes minutes is composed and its runs are judged by legality, as ``dry_run=true`` does, here
+without a process of its own; so is what would change a machine. What is cheap is carried out:
+plans, a report, comparisons, lists and help. The tutorial's end (a sweep file of one's own over a
+model of one's own) is carried out for real, on the tiny model; its other steps are what
+test_main_job, test_multirun and test_report_page carry out.
+"""
+
+import importlib.util
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.api import compose_config
+from runner.application import execute
+from runner.cli import main
+from runner.experiment.facts import gather_facts
+from runner.hardware.detect import detect
+from runner.legality.check import check
+from runner.legality.verdict import Severity
+from runner.paths import conf_dir, sweeps_dir
+from runner.store.records import write_record
+from tests.documents import PAGES, ROOT, Command, commands
+from tests.integration.conftest import TINY, Called, records
+from tests.unit.records import BASE, recipe, record
+
+pytestmark = pytest.mark.integration
+
+REFUSED = {"runner group_size=g128"}
+"""Shown because they are refused."""
+CARRIED_OUT = ("list", "verify", "--help")
+"""Verbs of ``runner env``, ``store`` and ``track`` that change nothing and take no time."""
+PLACEHOLDERS = {"SWEEP": "shown", "…": "method=rtn", "/models/mine": "models/mine"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the pages name, and a store with a sweep."""
+    folder = tmp_path_factory.mktemp("documents")
+    prose = "A document has some words. " * 20_000
+    (folder / "notes.txt").write_text(prose)
+    (folder / "logs.jsonl").write_text(json.dumps({"body": prose}) + "\n")
+    (folder / "items.jsonl").write_text("")
+    (folder / "my_tasks").mkdir()
+    model = folder / "models" / "mine"
+    model.mkdir(parents=True)
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
+             "vocab_size": 512, "num_attention_heads": 4, "num_key_value_heads": 4}  # fmt: skip
+    (model / "config.json").write_text(
+        json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama", **sizes})
+    )
+    (model / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    import pyarrow
+    import pyarrow.parquet
+
+    chats = pyarrow.table({"messages": [[{"role": "user", "content": prose}]]})
+    pyarrow.parquet.write_table(chats, folder / "chats.parquet")
+    for one in (
+        record(0, "none-bf16", BASE, sweep="shown"),
+        *(recipe(n, f"gptq-{n}", 21.0, 60.0, 90_000_000, sweep="shown") for n in (6, 9)),
+    ):
+        write_record(folder / "store" / "runs", one)
+    sweeps = folder / "sweeps"
+    sweeps.mkdir()
+    for page in PAGES:
+        for name, content in re.findall(
+            r"```yaml\n# sweeps/(\w+)\.yaml[^\n]*\n(.*?)```", page.read_text("utf-8"), re.S
+        ):
+            (sweeps / f"{name}.yaml").write_text(content)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("QUANT_RUNNER_STORE", str(place / "store"))
+    for name in ("QUANT_RUNNER_SWEEP", "PYTHONPATH", "HYDRA_FULL_ERROR"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    path = [*sys.path]
+    yield
+    sys.path[:] = path
+
+
+ALL = [command for page in PAGES for command in commands(page)]
+
+
+@pytest.mark.parametrize("command", ALL, ids=str)
+def test_it_works_as_written(
+    command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, *arguments = command.words
+    if program == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+        assert {word for word in arguments if "=" not in word} <= set(targets)
+    elif program == "python":
+        assert importlib.util.find_spec(arguments[arguments.index("-m") + 1])
+    elif program == "runner":
+        arguments = [replaced(argument) for argument in arguments]
+        monkeypatch.setattr(sys, "argv", ["runner", *arguments])
+        try_out(arguments, command.text in REFUSED, capsys)
+
+
+def replaced(argument: str) -> str:
+    for placeholder, value in PLACEHOLDERS.items():
+        argument = argument.replace(placeholder, value)
+    return re.sub(r"(sweep=|compare\.[ab]=)(?!latest)[\w-]+", r"\1shown", argument)
+
+
+def try_out(arguments: list[str], refused: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    first = arguments[0] if arguments else ""
+    if first in ("env", "store", "track"):
+        if arguments[1] in CARRIED_OUT:
+            assert exit_code() == 0, capsys.readouterr().err
+        elif first == "env":
+            known = {path.stem for path in (conf_dir() / "environment").glob("*.yaml")}
+            assert arguments[1] in ("create", "check", "remove")
+            assert set(arguments[2:]) <= known
+        else:
+            assert exit_code() in (0, 1, 2)
+            assert "there is no runner" not in capsys.readouterr().err
+    elif first == "--help":
+        assert exit_code() == 0
+    elif any(f"stages=[{stage}]" in arguments for stage in ("plan", "report", "compare")):
+        sys.argv.append("tracker=none")
+        code = execute()
+        assert code == 0, capsys.readouterr().err
+    else:
+        assert legal(arguments) is not refused
+
+
+def legal(arguments: list[str]) -> bool:
+    """Whether any of a command line's runs would be carried out on some machine like this one."""
+    name = arguments[arguments.index("-cn") + 1] if "-cn" in arguments else "config"
+    overrides = [a for a in arguments if "=" in a and not a.startswith("hydra")]
+    for launcher in [a.partition("=")[2] for a in arguments if a.startswith("hydra/launcher=")]:
+        shipped = {path.stem for path in (conf_dir() / "hydra" / "launcher").glob("*.yaml")}
+        assert launcher in shipped | {"joblib", "basic"}
+    if name != "config" and not overrides:
+        # Every run of a ready sweep is composed by tests/unit/test_configs.py.
+        return any((folder / f"{name}.yaml").is_file() for folder in (sweeps_dir(), Path("sweeps")))
+    machine = detect()
+    found = []
+    for job in jobs(overrides) if "-m" in arguments else [overrides]:
+        config = compose_config(job, name)
+        verdicts = check(config, gather_facts(config, machine, job))
+        found.append(all(verdict.severity is not Severity.illegal for verdict in verdicts))
+    return any(found)
+
+
+def jobs(overrides: list[str]) -> list[list[str]]:
+    """Every choice of every key of a sweep once; the whole product would only repeat them."""
+    choices = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        choices[key] = [value] if "[" in value else value.split(",")
+    count = max(map(len, choices.values()))
+    return [[f"{k}={v[n % len(v)]}" for k, v in choices.items()] for n in range(count)]
+
+
+def exit_code() -> int:
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def test_the_pages_hold_together() -> None:
+    """Links between pages lead somewhere, and so do paths in backticks under docs/ and sweeps/."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for path in re.findall(r"`((?:docs|sweeps|conf|tests)/[\w/.]+\.\w+)`", text):
+            assert (ROOT / path).exists() or "mine" in path, f"{page.name}: {path}"
+
+
+def test_a_sweep_file_of_ones_own_over_a_model_of_ones_own(
+    place: Path, command: Callable[..., Called], store: Path, tmp_path: Path
+) -> None:
+    """The end of the tutorial, as written there but for the model's size."""
+    made = command(*TINY, "method=none", "stages=[eval]", "sweep=documented", "tracker=none")
+    assert made.returncode == 0, made.stderr
+    (record,) = records(store, "documented")
+    models = [p.parent for p in (store / "objects" / "model").glob("*/config.json")
+              if json.loads(p.read_text())["hidden_size"] < 256]  # fmt: skip
+    assert record["model"] == "tiny" and models
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "mine").symlink_to(models[0])
+    (tmp_path / "sweeps").symlink_to(place / "sweeps")
+    swept = command(
+        "-cn", "mine", "model=local", "model.path=models/mine", "eval=quick", "sweep=my_own",
+        "calibration.samples=2", "calibration.sequence_length=64", "tracker=none",
+    )  # fmt: skip
+    assert swept.returncode == 0, swept.stderr
+    found = records(store, "my_own")
+    assert len(found) == 4
+    assert {one["model"] for one in found} == {"local"}
+    assert found[0]["status"] == "ok", found[0]["reason"]
+    assert (tmp_path / "multirun").is_dir()
