@@ -2,16 +2,15 @@
 
 What takes minutes is composed and its runs are judged by legality, as ``dry_run=true`` does, here
 without a process of its own; so is what would change a machine. What is cheap is carried out:
-plans, a report, comparisons, lists and help. The tutorial's end (a sweep file of one's own over a
-model of one's own) is carried out for real, on the tiny model; its other steps are what
-test_main_job, test_multirun and test_report_page carry out.
+plans, a report, comparisons, lists and help. What the tutorial's steps do is carried out for real by
+test_main_job, test_multirun, test_calibration (a local model) and test_report_page.
 """
 
 import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,6 @@ from runner.legality.verdict import Severity
 from runner.paths import conf_dir, sweeps_dir
 from runner.store.records import write_record
 from tests.documents import PAGES, ROOT, Command, commands
-from tests.integration.conftest import TINY, Called, records
 from tests.unit.records import BASE, recipe, record
 
 pytestmark = pytest.mark.integration
@@ -181,28 +179,3 @@ def test_the_pages_hold_together() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
         for path in re.findall(r"`((?:docs|sweeps|tests)/[\w/.]+\.\w+)`", text):
             assert (ROOT / path).exists() or "mine" in path, f"{page.name}: {path}"
-
-
-def test_a_sweep_file_of_ones_own_over_a_model_of_ones_own(
-    place: Path, command: Callable[..., Called], store: Path, tmp_path: Path
-) -> None:
-    """The end of the tutorial, as written there but for the model's size."""
-    made = command(*TINY, "method=none", "stages=[eval]", "sweep=documented", "tracker=none")
-    assert made.returncode == 0, made.stderr
-    (record,) = records(store, "documented")
-    models = [p.parent for p in (store / "objects" / "model").glob("*/config.json")
-              if json.loads(p.read_text())["hidden_size"] < 256]  # fmt: skip
-    assert record["model"] == "tiny" and models
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "mine").symlink_to(models[0])
-    (tmp_path / "sweeps").symlink_to(place / "sweeps")
-    swept = command(
-        "-cn", "mine", "model=local", "model.path=models/mine", "eval=quick", "sweep=my_own",
-        "calibration.samples=2", "calibration.sequence_length=64", "tracker=none",
-    )  # fmt: skip
-    assert swept.returncode == 0, swept.stderr
-    found = records(store, "my_own")
-    assert len(found) == 4
-    assert {one["model"] for one in found} == {"local"}
-    assert found[0]["status"] == "ok", found[0]["reason"]
-    assert (tmp_path / "multirun").is_dir()
