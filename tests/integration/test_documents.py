@@ -2,8 +2,8 @@
 
 What takes minutes is composed and its runs are judged by legality, as ``dry_run=true`` does, here
 without a process of its own; so is what would change a machine. What is cheap is carried out:
-plans, a report, comparisons, lists and help. What the tutorial's steps do is carried out for real by
-test_main_job, test_multirun, test_calibration (a local model) and test_report_page.
+plans, a report, comparisons, lists and help. What the tutorial's steps do is carried out for real
+by test_main_job, test_multirun, test_calibration (a local model) and test_report_page.
 """
 
 import importlib.util
