@@ -3,11 +3,15 @@
 Exit codes: 0 every run ok or skipped, 1 a run failed, 2 the request is wrong, 130 Ctrl-C.
 """
 
+import argparse
+import contextlib
+import io
 import os
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +24,7 @@ from runner.errors import USAGE_EXIT_CODE, UsageError, complain
 from runner.launching.place import Place
 from runner.launching.task import SWEEP_VARIABLE, own_number
 from runner.paths import conf_dir, plugins_dir
+from runner.redact import redact
 from runner.store.trouble import require_writable, trouble
 
 if TYPE_CHECKING:
@@ -88,7 +93,6 @@ class _Invocation:
             print(self.dry_run.describe(config, RunIdentity(sweep, number, overrides)))
             return None
         if self.session is None or self.session.store.root != root:
-            require_writable(root)
             # Launchers' processes share our terminal with their siblings.
             self.session = open_session(config, live=os.getpid() == self.process)
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.
@@ -101,6 +105,8 @@ class _Invocation:
         sweep = config.sweep or self.default_sweep
         if self.multirun and own_number() is None and os.getpid() == self.process:
             self.session.display.open_sweep(sweep, GridSweeper.jobs)
+        if self.place is None:
+            require_writable(root)
         self.place = Place(self.session.store.runs, sweep, config.tracker)
         identity = RunIdentity(sweep, number, overrides)
         if carry_on(config, self.session, identity):
@@ -170,6 +176,33 @@ def _collect_and_report(runs: Path, sweep: str | None, output: Path | None) -> N
         print(f"{len(going_on)} of the sweep's runs are not over")
 
 
+def _flags() -> argparse.Namespace:
+    """What the command line says to Hydra itself.
+
+    Raises:
+        UsageError: It has a flag that Hydra does not know.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UsageError(f"{message}; runner --help tells what there is")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def _masked_output() -> Iterator[None]:
+    caught = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(caught):
+            yield
+    finally:
+        print(redact(caught.getvalue()), end="")
+
+
 def execute() -> int:
     """Carry out the process's command line; returns the exit code."""
     register()
@@ -200,7 +233,10 @@ def execute() -> int:
                 invocation.close()
 
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+        asked = _flags()
+        # What Hydra shows of a configuration is shown, and kept in logs, without its credentials.
+        with _masked_output() if asked.cfg else contextlib.nullcontext():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except SystemExit as stop:
         if stop.code and not invocation.started:
             return USAGE_EXIT_CODE

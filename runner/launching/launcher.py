@@ -1,5 +1,6 @@
 """Hydra launchers that run each job of a sweep as a job of submitit: under Slurm, or here."""
 
+import contextlib
 import importlib.util
 import shutil
 import sys
@@ -72,21 +73,42 @@ class SubmititLauncher(Launcher):
         ]
         if prepared[0].config.dry_run:
             return _told(prepared)
-        _require(self.cluster)
+        self.require()
         place, detach = prepared[0].place, prepared[0].config.launch.detach
         if detach and self.cluster != "slurm":
             raise UsageError("launch.detach=true needs hydra/launcher=submitit_slurm")
         to_do = [job for job in prepared if not job.done]
-        if to_do:
-            for job in to_do:
-                job.open_record()
-            executor = self._executor(place.runs.parent / "launch" / place.sweep)
-            sweep = place.runs / place.sweep
-            if self.cluster == "slurm":
-                self._under_slurm(executor, to_do, sweep, detach)
-            else:
-                self._wait(sweep, to_do, _Slots(executor, to_do, self.at_once).look)
+        for job in to_do:
+            job.open_record()
+        # What only predicts holds none of the cluster's devices.
+        for job in (job for job in to_do if job.is_light):
+            with contextlib.suppress(RuntimeError):  # its record says what went wrong
+                job.task()
+        if heavy := [job for job in to_do if not job.is_light]:
+            self.carry_out(heavy, place.runs / place.sweep, detach)
         return [_returned(replace(job.place, detached=detach)) for job in prepared]
+
+    def require(self) -> None:
+        """See that what the launcher needs is there.
+
+        Raises:
+            UsageError: It is not.
+        """
+        _require(self.cluster)
+
+    def carry_out(self, jobs: "list[Prepared]", sweep: Path, detach: bool) -> None:
+        """Submit jobs, and wait for them unless they are to be left alone.
+
+        Args:
+            jobs: Their records are open.
+            sweep: The sweep's folder of records.
+            detach: Return once they are submitted.
+        """
+        executor = self._executor(sweep.parent.parent / "launch" / sweep.name)
+        if self.cluster == "slurm":
+            self._under_slurm(executor, jobs, sweep, detach)
+        else:
+            self.wait(sweep, jobs, _Slots(executor, jobs, self.at_once).look)
 
     def _prepare(self, overrides: Sequence[str], number: int) -> "Prepared":
         from runner.launching.prepare import prepare
@@ -136,11 +158,9 @@ class SubmititLauncher(Launcher):
             return {run: states[job] for run, job in ids.items()}
 
         if not detach:
-            self._wait(sweep, prepared, look)
+            self.wait(sweep, prepared, look)
 
-    def _wait(
-        self, sweep: Path, jobs: "list[Prepared]", look: Callable[[], dict[str, str]]
-    ) -> None:
+    def wait(self, sweep: Path, jobs: "list[Prepared]", look: Callable[[], dict[str, str]]) -> None:
         """Until every job is over: close the records of those that could not do so themselves."""
         seconds = min(_FIRST_LOOK_SECONDS, self.poll_seconds)
         with Watch(sweep, [job.run for job in jobs]) as watch:

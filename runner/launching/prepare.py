@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from runner.compose import typed
-from runner.config.root import Config
+from runner.config.root import Config, StageName
 from runner.experiment.run import RunIdentity, kept_record, new_record
 from runner.hardware.detect import detect
 from runner.launching.place import Place
@@ -31,6 +31,11 @@ class Prepared:
     def run(self) -> str:
         """Name of the run's directory."""
         return self.record.run
+
+    @property
+    def is_light(self) -> bool:
+        """Whether it computes nothing worth a device: it plans."""
+        return not set(self.config.stages) - {StageName.plan, StageName.report}
 
     def open_record(self) -> None:
         """File the record, so that a run whose job never begins is known too."""

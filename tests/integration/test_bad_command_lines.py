@@ -27,6 +27,7 @@ BAD = {
     "unknown stage": ("stages=[nonsense]", "expected one of [quantize, eval, tasks, bench, plan,"),
     "no stage": ("stages=[]", "nothing to do"),
     "no assignment": ("gptq", "gptq is not of the form group=option"),
+    "unknown flag": ("--colour method=gptq", "unrecognized arguments: --colour; runner --help"),
     "sweep without -m": ("bits=w4a16,w8a16", "add -m"),
     "unknown primary": (
         "-cn nope",
@@ -157,3 +158,16 @@ def test_one_message_and_exit_code_2(case: str, refused: dict[str, Refused]) -> 
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout == ""
     assert not refused[case].store.exists(), "a wrong request leaves nothing in the store"
+
+
+def test_a_shown_configuration_has_no_credentials(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "--cfg", "job", "sweep=${oc.env:MY_API_KEY}", "--resolve"],
+        cwd=tmp_path,
+        env={**os.environ, "MY_API_KEY": "not-for-logs-1234"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "sweep: '***'" in done.stdout or "sweep: ***" in done.stdout
+    assert "not-for-logs" not in done.stdout
