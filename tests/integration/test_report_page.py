@@ -15,6 +15,7 @@ from runner.store.records import Status
 from tests.integration.browser import open_browser
 from tests.integration.conftest import TINY, Called
 from tests.unit.records import BASE, comparison, recipe, record, stage
+from tests.unit.test_page import answered
 
 pytestmark = pytest.mark.integration
 
@@ -43,6 +44,12 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         record(4, EVIL, [], status=Status.failed, reason=EVIL, log_tail=["last words"]),
         record(5, "as-is", [found]),
     ]
+    records[1].stages.append(stage("tasks", "recipe", answered(0.6, {"recovery_percent": 75.0})))
+    claim = {"id": "C1", "sentence": "as wide", "metric": "bits_per_weight",
+             "left": "label=gptq-w4a16-g64", "right": "label=rtn-w4a16-g64", "at_least": 0.0,
+             "effect": "difference", "at_most": None}  # fmt: skip
+    for one in records:
+        one.config = {**one.config, "claims": [claim]}
     rows = rows_of(records)
     mark_best_tradeoffs(rows)
     folder = tmp_path_factory.mktemp("page")
@@ -139,6 +146,15 @@ def test_a_point_tells_its_run_and_opens_it(page: Page, chart: str) -> None:
         expect(dialog).to_contain_text(part)
     page.keyboard.press("Escape")
     expect(dialog).to_have_count(0)
+
+
+def test_claims_and_tasks_are_told(page: Page) -> None:
+    expect(page.locator("#claims .chip")).to_have_text("holds here")
+    page.click("#claims details summary")
+    expect(page.locator("#claims")).to_contain_text("bits per weight 4.250 - 4.250")
+    expect(page.locator("#tasks tbody tr")).to_have_count(1)
+    page.click("#tasks tbody tr")
+    expect(page.locator("dialog[open]")).to_contain_text("gptq-w4a16-g64")
 
 
 def test_what_failed_says_why_and_harms_nobody(page: Page) -> None:
