@@ -9,6 +9,7 @@ from runner.stages.bench import BenchResult
 from runner.stages.eval import EvalResult
 from runner.stages.quantize import QuantizeResult
 from runner.stages.sensitivity import SensitivityResult
+from runner.stages.serving import ServingResult
 from runner.stages.tasks import TasksResult
 from runner.store.records import RunRecord, Status
 
@@ -27,10 +28,12 @@ class RunResult:
     """The recipe's scores; the unquantized model's when that is what the run looked at."""
     bench: BenchResult | None
     sensitivity: SensitivityResult | None
+    serving: ServingResult | None
     baseline_eval: EvalResult | None
     baseline_tasks: TasksResult | None
     baseline_bench: BenchResult | None
     plan: PlanResult | None
+    baseline_serving: ServingResult | None
 
     @property
     def status(self) -> Status:
@@ -53,6 +56,7 @@ class RunResult:
         baseline_eval = read(EvalResult, "eval", "baseline")
         baseline_tasks = read(TasksResult, "tasks", "baseline")
         baseline_bench = read(BenchResult, "bench", "baseline")
+        baseline_serving = read(ServingResult, "serving", "baseline")
         return cls(
             record=record,
             quantize=read(QuantizeResult, "quantize", "recipe"),
@@ -60,8 +64,10 @@ class RunResult:
             tasks=read(TasksResult, "tasks", "recipe") or baseline_tasks,
             bench=read(BenchResult, "bench", "recipe") or baseline_bench,
             sensitivity=read(SensitivityResult, "sensitivity", "baseline"),
+            serving=read(ServingResult, "serving", "recipe") or baseline_serving,
             baseline_eval=baseline_eval,
             baseline_tasks=baseline_tasks,
             baseline_bench=baseline_bench,
             plan=read(PlanResult, "plan", "recipe"),
+            baseline_serving=baseline_serving,
         )

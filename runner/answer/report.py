@@ -18,6 +18,7 @@ from runner.answer.plan import is_plan_only, print_plans, write_plans
 from runner.answer.predictions import comparisons, print_comparisons, write_comparisons
 from runner.answer.rows import Row, rows_of
 from runner.answer.sensitivity import show_sensitivities
+from runner.answer.serving import build_serving_table
 from runner.answer.table import build_table, footnotes
 from runner.claims.decide import decide_claims
 from runner.claims.show import claim_lines
@@ -125,6 +126,9 @@ def _print(
         console.print(build_table(of_model, console.width))
         for note in footnotes(of_model):
             console.print(note, markup=False, soft_wrap=whole)
+        served = build_serving_table([r for r in records if r.model == model])
+        if served is not None:
+            console.print(served)
     for line in claim_lines(decide_claims(records)):
         console.print(line, markup=False, soft_wrap=whole)
     print_plans(records, console)

@@ -21,6 +21,7 @@ from runner.config.method import Method
 from runner.config.model import Model
 from runner.config.plan import Plan
 from runner.config.sensitivity import Sensitivity
+from runner.config.serving import Serving
 from runner.config.tasks import Tasks
 from runner.config.tracker import Tracker
 
@@ -34,6 +35,7 @@ class StageName(Enum):
     bench = "bench"
     plan = "plan"
     sensitivity = "sensitivity"
+    serving = "serving"
     report = "report"
     compare = "compare"
 
@@ -64,6 +66,7 @@ class Config:
     bench: Bench = field(default_factory=Bench)
     plan: Plan = field(default_factory=Plan)
     sensitivity: Sensitivity = field(default_factory=Sensitivity)
+    serving: Serving = field(default_factory=Serving)
     tracker: Tracker = field(default_factory=Tracker)
     store: Store = field(default_factory=Store)
     launch: Launch = field(default_factory=Launch)

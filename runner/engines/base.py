@@ -9,6 +9,7 @@ from runner.config.engine import Engine
 from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.engines.distributions import Distributions
+from runner.serving.server import Requests, ServerCommand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +123,9 @@ class EngineImplementation(Protocol):
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """Why it cannot load such a checkpoint; ``None`` when it can. Imports nothing heavy."""
+
+    def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand | None:
+        """How to start its OpenAI-compatible server; ``None`` when it has none."""
 
     def load(self, spec: LoadSpec) -> LoadedModel:
         """Load a checkpoint; ready to compute at full speed when it returns."""

@@ -36,6 +36,10 @@ class HfEngine:
             f"engine=hf does not read {checkpoint.format} checkpoints, only {', '.join(_FORMATS)}"
         )
 
+    def server(self, *_: object) -> None:
+        """None: ``transformers serve`` needs packages that its environment does not have."""
+        return
+
     def load(self, spec: LoadSpec) -> "HfModel":
         """Load and run one token, so that lazily unpacked weights are unpacked."""
         import torch

@@ -13,6 +13,7 @@ from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
 from runner.errors import StageError
+from runner.serving.server import PORT, Requests, ServerCommand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _CONTEXT_STEP = 256
 """llama.cpp rounds the tokens of a sequence up to this."""
+_SERVED_AS = "model"
+_SERVER_MARGIN = 64
+"""Prompts are sent as text and may be a few tokens longer when they are cut up again."""
 _KV_BYTES = 2
 """The cache is float16."""
 
@@ -51,15 +55,41 @@ class LlamaCppEngine:
             return None
         return f"llama.cpp reads GGUF files, not {checkpoint.format}; method=gguf makes one"
 
+    def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
+        """llama-cpp-python's server. It answers one request after the other."""
+        settings = spec.settings
+        assert isinstance(settings, LlamaCpp)
+        room = max(requests.tokens + _SERVER_MARGIN, settings.context_length or 0)
+        options = {
+            "model": only_gguf(spec.checkpoint),
+            "model_alias": _SERVED_AS,
+            # Every recipe and engine then sees the same tokens, and a file whose own vocabulary
+            # llama.cpp's converter has taken for another kind can be served at all.
+            "hf_pretrained_model_name_or_path": requests.tokenizer,
+            "host": "127.0.0.1",
+            "port": PORT,
+            "n_ctx": room,
+            "n_batch": settings.batch_size,
+            "n_threads": spec.threads,
+            "n_threads_batch": spec.threads,
+            "n_gpu_layers": settings.gpu_layers if spec.device.startswith("cuda") else 0,
+            # A second request would otherwise break off the first.
+            "interrupt_requests": "false",
+            "verbose": "false",
+        }
+        return ServerCommand(
+            ["-m", "llama_cpp.server", *(f"--{key}={value}" for key, value in options.items())],
+            _SERVED_AS,
+            body={"logit_bias": {str(token): -100.0 for token in requests.end_tokens}},
+        )
+
     def load(self, spec: LoadSpec) -> "LlamaCppModel":
         """Map the file into memory and run one token. What ``spec.dtype`` says has no effect."""
         import llama_cpp
 
         settings = spec.settings
         assert isinstance(settings, LlamaCpp)
-        files = sorted(spec.checkpoint.glob("*.gguf"))
-        if len(files) != 1:
-            raise StageError(f"{spec.checkpoint} holds {len(files)} .gguf files, not one")
+        file = only_gguf(spec.checkpoint)
         listen(print_warnings)
         llama_cpp.llama_backend_init()
         on_gpu = spec.device.startswith("cuda")
@@ -67,12 +97,24 @@ class LlamaCppEngine:
             raise StageError("this llama.cpp was compiled for CPUs: engine.device=cpu")
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = settings.gpu_layers if on_gpu else 0
-        model = llama_cpp.llama_model_load_from_file(str(files[0]).encode(), parameters)
+        model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
         if not model:
-            raise StageError(f"llama.cpp cannot load {files[0].name}")
-        loaded = LlamaCppModel(model, files[0], settings, spec.threads)
+            raise StageError(f"llama.cpp cannot load {file.name}")
+        loaded = LlamaCppModel(model, file, settings, spec.threads)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
+
+
+def only_gguf(directory: Path) -> Path:
+    """The GGUF file of a checkpoint.
+
+    Raises:
+        StageError: There is not exactly one.
+    """
+    files = sorted(directory.glob("*.gguf"))
+    if len(files) != 1:
+        raise StageError(f"{directory} holds {len(files)} .gguf files, not one")
+    return files[0]
 
 
 class LlamaCppModel:

@@ -5,11 +5,12 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from runner.backends import vllm_kernels, vllm_weights
+from runner.backends import vllm_kernels, vllm_server, vllm_weights
 from runner.backends.vllm_settings import Vllm, engine_arguments, process_environment
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import TOP_FIELDS, TopDistributions
 from runner.errors import StageError
+from runner.serving.server import Requests, ServerCommand
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +28,12 @@ class VllmEngine:
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """What its kernels on that device cannot read."""
         return vllm_kernels.reason_against(checkpoint)
+
+    def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
+        """Its own server, with the settings that measurements offline have."""
+        return vllm_server.command(
+            engine_arguments(spec), process_environment(spec), spec.checkpoint, requests.tokenizer
+        )
 
     def load(self, spec: LoadSpec) -> "VllmModel":
         """Load, compile and generate one token."""

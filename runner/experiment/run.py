@@ -16,7 +16,7 @@ from runner.experiment.compute import DTYPE_BITS, model_dtype
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
 from runner.experiment.progress import stage_count
-from runner.experiment.steps.bench import bench
+from runner.experiment.speed import measure_speed
 from runner.experiment.steps.calibration import (
     calibration_windows,
     overlap,
@@ -176,15 +176,11 @@ def go_through_stages(
             keep(StageName.tasks, "baseline", answered)
         if answered is None or quantized_here:
             keep(StageName.tasks, "recipe", ask(inputs, questions, subject, model, answered))
-    if StageName.bench in config.stages:
-        if quantized_here and config.bench.baseline:
-            keep(StageName.bench, "baseline", bench(inputs, model, None))
-        measured = bench(inputs, subject, model if quantized_here else None)
-        keep(
-            StageName.bench,
-            "recipe" if quantized_here or not has_baseline else "baseline",
-            measured,
-        )
+    own = "recipe" if quantized_here or not has_baseline else "baseline"
+    speed = [(own, subject, model if quantized_here else None)]
+    if quantized_here and config.bench.baseline:
+        speed.insert(0, ("baseline", model, None))
+    measure_speed(inputs, model, speed, keep)
 
 
 def _look_for_overlap(

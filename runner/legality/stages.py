@@ -13,12 +13,19 @@ from runner.environments.choose import choose
 from runner.errors import UsageError
 from runner.hardware.detect import recognises
 from runner.legality.facts import Facts
+from runner.legality.serving import check_serving
 from runner.legality.verdict import Verdict, illegal, warning
 from runner.methods import find_method
 from runner.methods.base import abilities_of
 
 _RECIPE_GROUPS = ("method", "bits", "group_size", "calibration")
-_MEASURING = (StageName.quantize, StageName.eval, StageName.bench, StageName.sensitivity)
+_MEASURING = (
+    StageName.quantize,
+    StageName.eval,
+    StageName.bench,
+    StageName.sensitivity,
+    StageName.serving,
+)
 
 
 def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -41,13 +48,15 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
     yield from _check_engine(config, facts)
     yield from _check_environments(config, facts)
     yield from _check_vllm(config, facts)
+    if StageName.serving in config.stages:
+        yield from check_serving(config, facts)
     if config.model.trust_remote_code:
         yield warning("model.trust_remote_code=true runs Python code shipped with the model")
 
 
 def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Whether the engine can load what the run looks at."""
-    if not {StageName.eval, StageName.bench}.intersection(config.stages):
+    if not {StageName.eval, StageName.bench, StageName.serving}.intersection(config.stages):
         return
     engine = find_engine(config.engine.name)
     made_here = StageName.quantize in config.stages and config.method.name != "none"

@@ -168,6 +168,31 @@ def _plan(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _serving(result: dict[str, Any]) -> dict[str, Any]:
+    names = ("startup_seconds", "server_peak_memory_bytes")
+    metrics = {f"serving/{name}": result[name] for name in names}
+    for level in result["levels"]:
+        stem = f"serving/concurrency_{level['concurrency']}"
+        if level["concurrency"] is None:
+            stem = f"serving/arrival_rate_{level['arrival_rate']:g}"
+        for name in (
+            "requests_per_second",
+            "output_tokens_per_second",
+            "attainment",
+            "goodput_requests_per_second",
+            "failed",
+        ):
+            metrics[f"{stem}/{name}"] = level[name]
+        for name in (
+            "time_to_first_token_seconds",
+            "time_per_output_token_seconds",
+            "request_latency_seconds",
+        ):
+            for statistic in ("mean", "p50", "p90", "p99"):
+                metrics[f"{stem}/{name}/{statistic}"] = level[name][statistic]
+    return metrics
+
+
 _METRICS = {
     "quantize": _quantize,
     "eval": _eval,
@@ -176,4 +201,5 @@ _METRICS = {
     "bench": _bench,
     "plan": _plan,
     "sensitivity": _sensitivity,
+    "serving": _serving,
 }

@@ -95,7 +95,7 @@ def check_option(group: str, name: str, config: Config) -> None:
     elif group == "environment":
         assert config.environment[name].name == name
         check_environment(config.environment[name])
-    elif group not in ("eval", "bench", "plan", "sensitivity") and name != "hub":
+    elif group not in ("eval", "bench", "plan", "sensitivity", "serving") and name != "hub":
         assert getattr(config, group).name == name
     check_dimensions(config.model)
     check_limits(config.hardware)

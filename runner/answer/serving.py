@@ -1,0 +1,66 @@
+"""What requests met at the engines' servers, as a table for a terminal."""
+
+from typing import TYPE_CHECKING, Any
+
+from runner.store.records import RunRecord
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def build_serving_table(records: list[RunRecord]) -> "Table | None":
+    """A line for every recipe, engine and level of load; ``None`` when nothing was served."""
+    from rich import box
+    from rich.table import Table
+
+    lines = _lines(records)
+    if not lines:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for title in ("served", "engine", "load"):
+        table.add_column(title, no_wrap=True)
+    for title in (
+        "TTFT ms\np50 / p99",
+        "TPOT ms\np50 / p99",
+        "request s\np50 / p99",
+        "output\ntok/s",
+        "good\nreq/s",
+        "failed",
+    ):
+        table.add_column(title, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+def _lines(records: list[RunRecord]) -> list[tuple[str, ...]]:
+    lines: list[tuple[str, ...]] = []
+    seen = set()
+    for record in records:
+        for stage in record.stages:
+            if stage.stage != "serving" or (stage.key, record.engine) in seen:
+                continue
+            seen.add((stage.key, record.engine))
+            name = "unquantized" if stage.subject == "baseline" else record.label
+            lines += [(name, record.engine, *_cells(level)) for level in stage.result["levels"]]
+    return lines
+
+
+def _cells(level: dict[str, Any]) -> tuple[str, ...]:
+    load = f"{level['concurrency']} at once"
+    if level["concurrency"] is None:
+        load = f"{level['arrival_rate']:g} a second"
+    good = level["goodput_requests_per_second"]
+    return (
+        load,
+        _quantiles(level["time_to_first_token_seconds"], 1e3, "{:.0f}"),
+        _quantiles(level["time_per_output_token_seconds"], 1e3, "{:.1f}"),
+        _quantiles(level["request_latency_seconds"], 1.0, "{:.2f}"),
+        f"{level['output_tokens_per_second']:.1f}",
+        "-" if good is None else f"{good:.2f} ({level['attainment']:.0%})",
+        str(level["failed"]),
+    )
+
+
+def _quantiles(summary: dict[str, float], factor: float, form: str) -> str:
+    return " / ".join(form.format(summary[name] * factor) for name in ("p50", "p99"))

@@ -1,0 +1,41 @@
+"""Load on an engine's server, and the latencies it is to keep."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+
+@dataclass
+class Objective:
+    """What a request must keep to count as good; fields left out do not matter."""
+
+    time_to_first_token_seconds: Optional[float] = None
+    """The server's queue included."""
+    time_per_output_token_seconds: Optional[float] = None
+    """Mean over the tokens after the first."""
+    request_latency_seconds: Optional[float] = None
+    """From sending it to its last token."""
+
+
+def _concurrencies() -> list[int]:
+    return [1, 4]
+
+
+@dataclass
+class Serving:
+    """Requests of fixed lengths, at set numbers at once or at set rates of arrival."""
+
+    prompt_tokens: int = 64
+    """Of every request, synthetic text."""
+    new_tokens: int = 16
+    """Of every answer: nothing ends it earlier."""
+    concurrencies: list[int] = field(default_factory=_concurrencies)
+    """Each a level: so many requests at any time, the next sent when one ends."""
+    arrival_rates: list[float] = field(default_factory=list)
+    """Each a level: requests per second on average, at random (Poisson) moments."""
+    requests: int = 16
+    """Of every level."""
+    objective: Objective = field(default_factory=Objective)
+    startup_seconds: float = 300.0
+    """How long the server may take until it answers."""
+    reuse: bool = False
+    """Take an earlier measurement from the store instead of measuring afresh."""

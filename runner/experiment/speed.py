@@ -1,0 +1,31 @@
+"""The stages that measure speed, for each of a run's subjects."""
+
+from collections.abc import Callable
+
+from runner.config.root import StageName
+from runner.experiment.inputs import Inputs
+from runner.experiment.steps.bench import bench
+from runner.experiment.steps.serving import serving
+from runner.experiment.subject import Subject
+from runner.session import Obtained
+
+
+def measure_speed(
+    inputs: Inputs,
+    model: Subject,
+    subjects: list[tuple[str, Subject, Subject | None]],
+    keep: Callable[[StageName, str, Obtained], None],
+) -> None:
+    """Bench and serve what is asked for, subject by subject.
+
+    Args:
+        inputs: Of the run.
+        model: The unquantized model, whose tokenizer makes the prompts.
+        subjects: Under which name, what, and the model it was made from.
+        keep: Files a stage's result under that name.
+    """
+    for whose, measured, made_from in subjects:
+        if StageName.bench in inputs.config.stages:
+            keep(StageName.bench, whose, bench(inputs, measured, made_from))
+        if StageName.serving in inputs.config.stages:
+            keep(StageName.serving, whose, serving(inputs, measured, model))

@@ -1,0 +1,51 @@
+"""llama.cpp's server under load from guidellm, each in its environment. Nothing is timed."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runner.serialise import from_json
+from runner.stages.serving import ServingResult
+from tests.integration.conftest import Called, records
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+
+
+def test_a_server_answers_requests_and_is_gone_afterwards(
+    store: Path, command: Callable[..., Called]
+) -> None:
+    called = command(
+        "model=tiny", "method=none", "engine=llama_cpp", "stages=[serving]", "serving=quick",
+        "tracker=none", "sweep=serving",
+    )  # fmt: skip
+    assert called.returncode == 0, called.stderr[-4000:]
+    (record,) = records(store, "serving")
+    (stage,) = record["stages"]
+    assert (stage["stage"], stage["environment"]) == ("serving", "guidellm")
+    result = from_json(
+        ServingResult, {k: v for k, v in stage["result"].items() if k != "resources"}
+    )
+    (level,) = result.levels
+    assert (level.concurrency, level.requests, level.failed) == (1, 4, 0)
+    # Its stream tells no counts, so guidellm counts pieces; the last one may hold no text.
+    assert 7 <= level.new_tokens <= 9, "the end-of-text token is forbidden"
+    # Text cut up again has a few tokens more or less.
+    assert 12 <= level.prompt_tokens <= 24
+    assert len(level.request_latency_seconds.samples) == 4
+    for first, rest, whole in zip(
+        level.time_to_first_token_seconds.samples,
+        level.time_per_output_token_seconds.samples,
+        level.request_latency_seconds.samples,
+        strict=True,
+    ):
+        assert first + 7 * rest <= whole * 1.01
+    assert level.attainment == 1.0
+    assert level.goodput_requests_per_second == pytest.approx(level.requests_per_second)
+    # An interpreter with llama.cpp and a tokenizer at least.
+    assert result.server_peak_memory_bytes > 5e7
+    (log,) = (store / "objects" / "serving").glob("*/server.log")
+    assert "Uvicorn running" in log.read_text("utf-8")
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert not [line for line in listed.stdout.splitlines() if str(store) in line]

@@ -1,0 +1,226 @@
+"""A server's life, what guidellm is asked and what is read from its report. Without guidellm."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.answer.report import report
+from runner.backends.vllm_settings import Vllm
+from runner.config.root import Config
+from runner.config.serving import Objective
+from runner.engines import find_engine
+from runner.engines.base import LoadSpec
+from runner.engines.llama_cpp import LlamaCpp
+from runner.errors import StageError
+from runner.experiment.facts import gather_facts
+from runner.hardware.detect import Machine
+from runner.legality.check import check
+from runner.legality.verdict import Severity
+from runner.serialise import to_json
+from runner.serving import guard
+from runner.serving.load import read_level
+from runner.serving.server import PORT, Requests, ServerCommand, serve
+from runner.store.records import StageRecord, write_record
+from tests.unit.test_answer import record
+
+pytestmark = pytest.mark.unit
+
+ANSWERS = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(200); self.end_headers(); self.wfile.write(b"{}")
+    do_GET = do_POST = answer
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+DIES = "import sys; print('no such file: model.gguf'); sys.exit(3)"
+
+
+def command(program: str) -> ServerCommand:
+    return ServerCommand(["-c", program, PORT], "model")
+
+
+def alive(pid: int) -> bool:
+    try:
+        # A dead process stays listed until its parent has looked.
+        state = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def test_a_server_answers_and_is_stopped_whatever_happens(tmp_path: Path) -> None:
+    with serve(sys.executable, command(ANSWERS), {}, tmp_path / "log", 20) as server:
+        assert server.peak_memory_bytes() > 1e6
+        (first,) = server.processes()
+        assert alive(first)
+    assert not alive(first)
+    with (
+        pytest.raises(StageError, match=r"broken; the server's last lines: .*POST"),
+        serve(sys.executable, command(ANSWERS), {}, tmp_path / "log", 20) as server,
+    ):
+        (second,) = server.processes()
+        raise RuntimeError("broken")
+    assert not alive(second)
+
+
+def test_a_server_that_dies_says_why(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StageError, match=r"ended with code 3: no such file: model.gguf"),
+        serve(sys.executable, command(DIES), {}, tmp_path / "log", 20),
+    ):
+        pass
+
+
+def test_a_deaf_server_does_not_outlive_who_asked_for_it(tmp_path: Path) -> None:
+    """Whoever holds the pipe may be killed; the server has a child and ignores SIGTERM."""
+    deaf = (
+        "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork();"
+        "open(sys.argv[1] + str(os.getpid()), 'w').close(); time.sleep(60)"
+    )
+    watched, held = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-I", guard.__file__, str(watched), "0.3",
+         sys.executable, "-c", deaf, f"{tmp_path}/"],
+        pass_fds=(watched,),
+    )  # fmt: skip
+    os.close(watched)
+    deadline = time.monotonic() + 20
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pids = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(pids) == 2 and all(map(alive, pids))
+    os.close(held)
+    assert process.wait(20) == 128 + signal.SIGKILL
+    while any(map(alive, pids)) and time.monotonic() < deadline + 20:
+        time.sleep(0.05)
+    assert not any(map(alive, pids))
+
+
+def test_patience_ends(tmp_path: Path) -> None:
+    start = time.monotonic()
+    with (
+        pytest.raises(StageError, match=r"did not answer within 0 s \(serving.startup_seconds\)"),
+        serve(sys.executable, command("import time; time.sleep(60)"), {}, tmp_path / "log", 0.3),
+    ):
+        pass
+    assert time.monotonic() - start < 15
+
+
+def request(start: float, first: float, rest: float, tokens: int = 5) -> dict[str, Any]:
+    """One request of guidellm's report; seconds."""
+    latency = first + rest * (tokens - 1)
+    return {
+        "request_start_time": start, "request_end_time": start + latency,
+        "request_latency": latency, "time_to_first_token_ms": 1000 * first,
+        "inter_token_latency_ms": 1000 * rest, "prompt_tokens": 10, "output_tokens": tokens,
+        "info": {"error": None},
+    }  # fmt: skip
+
+
+def test_a_level_is_read_from_the_report() -> None:
+    good = [request(0.0, 0.2, 0.1), request(0.5, 0.4, 0.1), request(1.0, 0.2, 0.2)]
+    failed = {"info": {"error": "ConnectError"}}
+    content = {"requests": {"successful": good, "errored": [failed], "incomplete": []}}
+    objective = Objective(time_to_first_token_seconds=0.3, time_per_output_token_seconds=0.15)
+    level = read_level(content, 2, None, objective)
+    assert (level.requests, level.failed, level.concurrency) == (3, 1, 2)
+    assert level.seconds == pytest.approx(2.0)
+    assert level.time_per_output_token_seconds.samples == pytest.approx([0.1, 0.1, 0.2])
+    assert level.request_latency_seconds.p50 == pytest.approx(0.8)
+    assert level.requests_per_second == pytest.approx(1.5)
+    assert level.output_tokens_per_second == pytest.approx(7.5)
+    # The second waited too long for its first token, the third for its others; one failed.
+    assert level.attainment == pytest.approx(1 / 4)
+    assert level.goodput_requests_per_second == pytest.approx(0.5)
+    assert read_level(content, 2, None, Objective()).attainment is None
+
+
+def test_no_answer_at_all_is_an_error() -> None:
+    content = {
+        "requests": {
+            "successful": [],
+            "errored": [{"info": {"error": "refused"}}],
+            "incomplete": [],
+        }
+    }
+    with pytest.raises(StageError, match="none of 1 requests was answered: refused"):
+        read_level(content, 1, None, Objective())
+
+
+def test_levels_stand_in_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = [request(0.0, 0.2, 0.1), request(0.5, 0.4, 0.1)]
+    content = {"requests": {"successful": good, "errored": [], "incomplete": []}}
+    objective = Objective(time_to_first_token_seconds=0.3)
+    levels = [read_level(content, 2, None, objective), read_level(content, None, 0.5, Objective())]
+    served = StageRecord(
+        "serving", "recipe", "key", False, 1.0, "guidellm", {}, {"levels": to_json(levels)}
+    )
+    write_record(tmp_path, record(0, "gguf-Q8_0", []))
+    entry = record(1, "gguf-Q4_0", [])
+    entry.stages.append(served)
+    write_record(tmp_path, entry)
+    report(tmp_path, None, None)
+    printed = capsys.readouterr().out
+    for fragment in ("2 at once", "0.5 a second", "300 / 398", "100.0 / 100.0", "0.77 (50%)"):
+        assert fragment in printed, printed
+
+
+def spec(checkpoint: Path, settings: Any) -> LoadSpec:
+    return LoadSpec(checkpoint, "float", "cpu", "float32", False, 2, settings)
+
+
+def test_what_servers_are_started_with(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").touch()
+    requests = Requests(Path("/models/base"), [2], 100)
+    llama = find_engine("llama_cpp").server(spec(tmp_path, LlamaCpp(name="llama_cpp")), requests)
+    assert llama is not None
+    assert {"--interrupt_requests=false", "--n_ctx=164", f"--port={PORT}"} <= {*llama.arguments}
+    assert llama.body == {"logit_bias": {"2": -100.0}}
+    vllm = find_engine("vllm").server(
+        spec(tmp_path, Vllm(name="vllm", enforce_eager=True)), requests
+    )
+    assert vllm is not None
+    assert "--enforce-eager" in vllm.arguments
+    assert "--no-enable-prefix-caching" in vllm.arguments, "equal prompts would cost nothing"
+    assert "--tokenizer=/models/base" in vllm.arguments
+    assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in vllm.variables
+    assert find_engine("hf").server(spec(tmp_path, None), requests) is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["engine=hf"], "engine=hf has none; nearest legal choice: engine=llama_cpp"),
+        (["serving.concurrencies=[]"], "serving has no load"),
+        (["serving.concurrencies=[0]"], "must be positive"),
+        (["serving.new_tokens=1"], "two new tokens"),
+        (["serving.objective.request_latency_seconds=0"], "cannot be met"),
+        (["serving.prompt_tokens=9000"], "the model's context is 8192"),
+        (["bench.interleave=true", "engine=vllm", "stages=[bench]"], "vLLM cannot hold"),
+    ],
+)
+def test_loads_that_make_no_sense(
+    overrides: list[str], said: str, composed: Callable[..., Config], cpu: Machine
+) -> None:
+    given = ["engine=llama_cpp", "method=none", "stages=[serving]", *overrides]
+    config = composed(*given)
+    found = check(config, gather_facts(config, cpu, given))
+    assert any(said in str(v) for v in found if v.severity is Severity.illegal), found
+
+
+def test_serving_what_a_server_reads_is_legal(
+    composed: Callable[..., Config], cpu: Machine
+) -> None:
+    given = ["engine=llama_cpp", "method=none", "stages=[serving]", "serving=chat"]
+    config = composed(*given)
+    found = check(config, gather_facts(config, cpu, given))
+    assert not [v for v in found if v.severity is Severity.illegal]
