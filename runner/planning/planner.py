@@ -43,8 +43,9 @@ def make_plan(question: Question) -> list[Option]:
     """Every combination, the best first.
 
     Options that meet everything come first, the cheapest ahead (by the month where traffic
-    is given, else by the million tokens; those without a price after them), then quality
-    risks, then what is too slow, by how much, then what does not fit.
+    is given, else by the hour of one copy: a price by the token would assume that every device
+    is busy day and night; those without a price after them), then quality risks, then what is
+    too slow, by how much, then what does not fit.
     """
     return sorted(options(question), key=_rank)
 
@@ -223,8 +224,8 @@ _ORDER = tuple(Verdict)
 
 def _rank(option: Option) -> tuple[int, float, bool, float]:
     cost = option.monthly_cost
-    if cost is None:
-        cost = option.cost_per_million_tokens
+    if cost is None and option.price_per_hour is not None:
+        cost = option.price_per_hour * option.tensor_parallel
     seconds = option.decode_seconds.expected if option.decode_seconds else math.inf
     first = seconds if option.verdict is Verdict.too_slow else (math.inf if cost is None else cost)
     # Of two that cost the same, the one whose quality somebody has measured.

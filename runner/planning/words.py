@@ -34,7 +34,14 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
     objective = plan.latency_seconds
     if objective is not None and chosen.decode_seconds.high > objective:
         sure = "; the objective lies inside the range, so measure before you buy"
-    return f"Predicted best: {chosen.recipe} on {where(chosen)}: {'; '.join(parts)}{sure}."
+    found, unsaid = "Predicted best", ""
+    if plan.tokens_per_day is None and chosen.price_per_hour is not None:
+        found = "Predicted cheapest hour of one copy"
+        unsaid = (
+            " No traffic was stated, and what tokens cost depends on it: $/M tok holds for "
+            f"{chosen.served_batch} sequences at any time; say plan.tokens_per_day."
+        )
+    return f"{found}: {chosen.recipe} on {where(chosen)}: {'; '.join(parts)}{sure}.{unsaid}"
 
 
 def where(option: Option) -> str:

@@ -121,6 +121,27 @@ def test_the_cheapest_that_meets_everything_comes_first(shapes: dict[str, Shape]
     assert any("does not fit: 141.1 GB of weights" in line for line in reasons(ranked))
 
 
+def test_without_traffic_one_copy_is_priced_by_the_hour(shapes: dict[str, Shape]) -> None:
+    """Many cheap devices, all of them always busy, make the cheapest token that nobody buys."""
+    plan = Plan()
+    question = Question(
+        shapes["llama31_70b"],
+        tuple(map(find_format, ("w8a8", "w4a16-g128"))),
+        (read_device("rtx3090"), read_device("a100_80_sxm")),
+        plan,
+    )
+    ranked = make_plan(question)
+    serving = [option for option in ranked if option.verdict is Verdict.meets]
+    hours = [(option.price_per_hour or 0) * option.tensor_parallel for option in serving]
+    assert hours == sorted(hours)
+    by_token = min(serving, key=lambda option: option.cost_per_million_tokens or 0)
+    assert (by_token.device, by_token.tensor_parallel) == ("rtx3090", 8)
+    assert ranked[0].tensor_parallel == 2
+    text = recommendation(ranked, plan, {d.name: d for d in question.devices})
+    assert text.startswith("Predicted cheapest hour of one copy: w4a16-g128 on 2x rtx3090")
+    assert f"holds for {ranked[0].served_batch} sequences at any time" in text
+
+
 def test_idle_capacity_is_what_costs(shapes: dict[str, Shape]) -> None:
     """Claim C24: 10 M tokens a day are 116 a second; two A100 for them cost 7.9 $ a million."""
     device = replace(read_device("a100_80_sxm"), price=Price(1.64, "2026", "the claim's"))
