@@ -78,11 +78,12 @@ class ObjectStore:
         for work in (self.root / "staging").glob("*-*-*"):
             stage, key, _ = work.name.split("-", 2)
             address = Address(stage, key)
-            with contextlib.suppress(Timeout), FileLock(self._lock(address), timeout=0):
+            # A store that is only read from keeps them.
+            with contextlib.suppress(Timeout, OSError), FileLock(self._lock(address), timeout=0):
                 shutil.rmtree(work, ignore_errors=True)
         for kept in (self.root / "partial").glob("*-*"):
             address = Address(*kept.name.split("-", 1))
-            with contextlib.suppress(Timeout, FileNotFoundError):
+            with contextlib.suppress(Timeout, OSError):
                 old = time.time() - kept.stat().st_mtime > _PARTIAL_SECONDS
                 if old or self.directory(address).exists():
                     with FileLock(self._lock(address), timeout=0):
