@@ -10,7 +10,7 @@ from runner.store.records import RunRecord, Status
 WAITING, RUNNING = "waiting", "running"
 _NO_WORK_SECONDS = 1.0
 """A run that is over sooner was skipped, or kept as it was: it says nothing of others."""
-STEP_STAGES = ("plan", "sensitivity", "quantize", "eval", "tasks", "bench")
+STEP_STAGES = ("plan", "sensitivity", "quantize", "eval", "tasks", "bench", "serving")
 """Stages that make up a run; what they need besides (texts, tokens) is quick."""
 
 

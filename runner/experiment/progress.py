@@ -15,5 +15,6 @@ def stage_count(config: Config) -> int:
         StageName.eval: both,
         StageName.tasks: both if config.tasks.names else 0,
         StageName.bench: both if config.bench.baseline else 1,
+        StageName.serving: both if config.bench.baseline else 1,
     }
     return sum(count for stage, count in counts.items() if stage in asked)
