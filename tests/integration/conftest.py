@@ -39,9 +39,9 @@ def store(shared_store: Path) -> Path:
     return shared_store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def environment(store: Path) -> dict[str, str]:
-    """The test process's environment with the session's store."""
+    """The test process's environment with the file's store."""
     return {**os.environ, "QUANT_RUNNER_STORE": str(store)}
 
 
