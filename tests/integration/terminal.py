@@ -46,6 +46,9 @@ def watch(
     """Run a command in a terminal of ``columns`` by 30 and look at it until it is over."""
     server = [tmux(), "-L", f"test-{uuid.uuid4().hex[:8]}", "-f", "/dev/null"]
     environment = {**os.environ, **variables, "LC_ALL": "C.UTF-8"}
+    # A size that a test runner says would be taken for the terminal's.
+    for name in ("COLUMNS", "LINES"):
+        environment.pop(name, None)
 
     def call(*arguments: str) -> str:
         done = subprocess.run(
