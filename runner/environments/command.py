@@ -1,15 +1,15 @@
 """``runner env``: look at environments, make, check and remove them."""
 
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from runner.config.environment import Environment
 from runner.environments.manager import EnvironmentManager, State, disk_bytes
 from runner.environments.ready import ReadyEnvironment
-from runner.errors import RunnerError, UsageError, complain
+from runner.errors import UsageError
 from runner.paths import import_path
+from runner.verbs import carry_out
 
 USAGE = """\
 runner env list                  every environment: state, size, versions
@@ -37,42 +37,17 @@ for name in modules:
 
 def execute(arguments: Sequence[str]) -> int:
     """Carry out ``runner env ARGUMENTS``; returns the exit code."""
-    if not arguments or arguments[0] in ("--help", "-h"):
-        print(USAGE, end="")
-        return 0
-    verb, *rest = arguments
-    verbs: dict[str, Callable[[_Environments, list[str]], int]] = {
-        "list": _list,
-        "create": _create,
-        "check": _check,
-        "remove": _remove,
-    }
-    try:
-        if verb not in verbs:
-            raise UsageError(f"there is no runner env {verb}; there are {', '.join(verbs)}")
-        overrides = [argument for argument in rest if "=" in argument]
-        names = [argument for argument in rest if "=" not in argument]
-        environments = _Environments(overrides)
-        if unknown := [name for name in names if name not in environments.known]:
-            raise UsageError(
-                f"there is no environment {', '.join(unknown)}; "
-                f"there are {', '.join(environments.known)}"
-            )
-        return verbs[verb](environments, names)
-    except UsageError as error:
-        return complain(error)
-    except RunnerError as error:
-        print(f"runner: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("runner: stopped; nothing half made is left", file=sys.stderr)
-        return 130
+    verbs = {"list": _list, "create": _create, "check": _check, "remove": _remove}
+    stopped = "nothing half made is left"
+    return carry_out(
+        "env", arguments, usage=USAGE, prepare=_Environments, verbs=verbs, stopped=stopped
+    )
 
 
 class _Environments:
     """What the configuration says of environments, and where they lie."""
 
-    def __init__(self, overrides: list[str]) -> None:
+    def __init__(self, overrides: list[str], names: list[str]) -> None:
         from runner.api import compose_config
 
         config = compose_config(overrides)
@@ -82,6 +57,10 @@ class _Environments:
         self.manager = EnvironmentManager(
             Path(config.store.environments).expanduser().resolve(), root / "logs"
         )
+        if unknown := [name for name in names if name not in self.known]:
+            raise UsageError(
+                f"there is no environment {', '.join(unknown)}; there are {', '.join(self.known)}"
+            )
 
 
 def _list(environments: _Environments, names: list[str]) -> int:

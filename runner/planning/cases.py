@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.model import Architecture
-from runner.errors import UsageError
+from runner.errors import StageError, UsageError
 from runner.planning.formats import Format
 from runner.planning.held import held_format, kv_number_bytes
 from runner.planning.roofline import Step, decode_work
@@ -141,5 +141,5 @@ def all_records(runs: Path) -> list[RunRecord]:
 def _readable(runs: Path, sweep: str) -> list[RunRecord]:
     try:
         return read_records(runs, sweep)
-    except (ValueError, KeyError, OSError):
+    except (StageError, OSError):
         return []

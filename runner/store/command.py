@@ -1,14 +1,14 @@
 """``runner store``: what the store holds, whether it is sound, and making room."""
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from runner.errors import RunnerError, UsageError, complain
+from runner.errors import UsageError
 from runner.store.inventory import Held, Inventory
 from runner.store.objects import ObjectStore
 from runner.store.seal import faults, read_seal
+from runner.verbs import carry_out
 
 USAGE = """\
 runner store list                     results by stage, sweeps with their runs
@@ -21,36 +21,25 @@ Results that a kept sweep needs, directly or as something they were made from, s
 store: store.root=PATH, or QUANT_RUNNER_STORE.
 """
 
+_YES = "--yes"
+
 
 def execute(arguments: Sequence[str]) -> int:
     """Carry out ``runner store ARGUMENTS``; returns the exit code."""
-    if not arguments or arguments[0] in ("--help", "-h"):
-        print(USAGE, end="")
-        return 0
-    verb, *rest = arguments
-    verbs: dict[str, Callable[[Inventory, list[str], bool], int]] = {
-        "list": _list,
-        "show": _show,
-        "verify": _verify,
-        "prune": _prune,
-    }
-    try:
-        if verb not in verbs:
-            raise UsageError(f"there is no runner store {verb}; there are {', '.join(verbs)}")
-        overrides = [argument for argument in rest if "=" in argument]
-        names = [argument for argument in rest if "=" not in argument and argument != "--yes"]
-        from runner.api import compose_config
-
-        root = Path(compose_config(overrides).store.root).expanduser().resolve()
-        return verbs[verb](Inventory(ObjectStore(root)), names, "--yes" in rest)
-    except UsageError as error:
-        return complain(error)
-    except RunnerError as error:
-        print(f"runner: {error}", file=sys.stderr)
-        return 1
+    verbs = {"list": _list, "show": _show, "verify": _verify, "prune": _prune}
+    stopped = "what was deleted is gone, the rest is whole"
+    return carry_out(
+        "store", arguments, usage=USAGE, prepare=_inventory, verbs=verbs, stopped=stopped
+    )
 
 
-def _list(inventory: Inventory, names: list[str], yes: bool) -> int:
+def _inventory(overrides: list[str], names: list[str]) -> Inventory:
+    from runner.api import compose_config
+
+    return Inventory(ObjectStore(Path(compose_config(overrides).store.root).expanduser().resolve()))
+
+
+def _list(inventory: Inventory, names: list[str]) -> int:
     stages: dict[str, list[Held]] = {}
     for one in inventory.held.values():
         stages.setdefault(one.address.stage, []).append(one)
@@ -65,7 +54,7 @@ def _list(inventory: Inventory, names: list[str], yes: bool) -> int:
     return 0
 
 
-def _show(inventory: Inventory, names: list[str], yes: bool) -> int:
+def _show(inventory: Inventory, names: list[str]) -> int:
     if len(names) != 1:
         raise UsageError("name one result by its key: runner store show KEY")
     found = inventory.find(names[0])
@@ -87,7 +76,7 @@ def _show(inventory: Inventory, names: list[str], yes: bool) -> int:
     return 0
 
 
-def _verify(inventory: Inventory, names: list[str], yes: bool) -> int:
+def _verify(inventory: Inventory, names: list[str]) -> int:
     chosen = [one for name in names or [""] for one in inventory.find(name)]
     if names and not chosen:
         raise UsageError(f"the store has no result {', '.join(names)}: runner store list")
@@ -104,7 +93,9 @@ def _verify(inventory: Inventory, names: list[str], yes: bool) -> int:
     return 1 if bad else 0
 
 
-def _prune(inventory: Inventory, names: list[str], yes: bool) -> int:
+def _prune(inventory: Inventory, names: list[str]) -> int:
+    yes = _YES in names
+    names = [name for name in names if name != _YES]
     if unknown := [name for name in names if name not in inventory.sweeps]:
         known = ", ".join(inventory.sweeps) or "none"
         raise UsageError(f"there is no sweep {', '.join(unknown)}; there are {known}")

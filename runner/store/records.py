@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from runner.errors import StageError
 from runner.serialise import from_json, to_json
 from runner.store.files import write_json_atomically
 
@@ -94,11 +95,19 @@ def write_record(runs: Path, record: RunRecord) -> Path:
 
 
 def read_record(path: Path) -> RunRecord | None:
-    """The record in a JSON file, or ``None`` where there is none."""
+    """The record in a JSON file, or ``None`` where there is none.
+
+    Raises:
+        StageError: The file holds no record of this version.
+    """
     try:
         return from_json(RunRecord, json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise StageError(
+            f"{path} is no record that this version can read; delete it or move it away"
+        ) from error
 
 
 def close_record(path: Path, status: Status, reason: str) -> None:
@@ -112,7 +121,7 @@ def close_record(path: Path, status: Status, reason: str) -> None:
 def read_records(runs: Path, sweep: str) -> list[RunRecord]:
     """All records of a sweep, in the order of their runs."""
     paths = sorted((runs / sweep).glob("*/record.json"))
-    return [from_json(RunRecord, json.loads(path.read_text("utf-8"))) for path in paths]
+    return [record for path in paths if (record := read_record(path)) is not None]
 
 
 def latest_sweep(runs: Path) -> str | None:

@@ -1,13 +1,12 @@
 """``runner track``: the runs that W&B keeps offline, and sending them."""
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from runner.config.root import Config
 from runner.config.tracker import Tracker
-from runner.errors import RunnerError, UsageError, complain
+from runner.errors import UsageError
 from runner.tracking.sync import OfflineRun, offline_runs, send
+from runner.verbs import carry_out
 
 USAGE = """\
 runner track list [SWEEP ...]   W&B runs that are kept offline, and which of them were sent
@@ -20,32 +19,18 @@ WANDB_BASE_URL.
 
 def execute(arguments: Sequence[str]) -> int:
     """Carry out ``runner track ARGUMENTS``; returns the exit code."""
-    if not arguments or arguments[0] in ("--help", "-h"):
-        print(USAGE, end="")
-        return 0
-    verb, *rest = arguments
-    verbs: dict[str, Callable[[_Kept], int]] = {"list": _list, "sync": _sync}
-    try:
-        if verb not in verbs:
-            raise UsageError(f"there is no runner track {verb}; there are {', '.join(verbs)}")
-        from runner.api import compose_config
-
-        config = compose_config([argument for argument in rest if "=" in argument])
-        return verbs[verb](_Kept(config, [argument for argument in rest if "=" not in argument]))
-    except UsageError as error:
-        return complain(error)
-    except RunnerError as error:
-        print(f"runner: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("runner: stopped; what was not sent is still here", file=sys.stderr)
-        return 130
+    verbs = {"list": _list, "sync": _sync}
+    stopped = "what was not sent is still here"
+    return carry_out("track", arguments, usage=USAGE, prepare=_Kept, verbs=verbs, stopped=stopped)
 
 
 class _Kept:
     """Offline runs of the chosen sweeps, and which of the store's runs they follow."""
 
-    def __init__(self, config: Config, sweeps: list[str]) -> None:
+    def __init__(self, overrides: list[str], sweeps: list[str]) -> None:
+        from runner.api import compose_config
+
+        config = compose_config(overrides)
         self.directory = Path(config.tracker.directory).expanduser().resolve()
         runs = Path(config.store.root).expanduser().resolve() / "runs"
         known = {path.name for path in runs.glob("*") if path.is_dir()}
@@ -70,7 +55,7 @@ def _names(tracker: Tracker, runs: Path) -> dict[str, str]:
     return {run_id(tracker, sweep, run): f"{sweep}/{run}" for sweep, run in places}
 
 
-def _list(kept: _Kept) -> int:
+def _list(kept: _Kept, sweeps: list[str]) -> int:
     for run in kept.runs:
         state = "sent" if run.is_sent else "not sent"
         print(f"{state:<8}  {run.bytes / 1e6:6.1f} MB  {kept.name(run)}")
@@ -79,7 +64,7 @@ def _list(kept: _Kept) -> int:
     return 0
 
 
-def _sync(kept: _Kept) -> int:
+def _sync(kept: _Kept, sweeps: list[str]) -> int:
     waiting = [run for run in kept.runs if not run.is_sent]
     if not waiting:
         print(f"nothing to send: {len(kept.runs)} runs in {kept.directory / 'wandb'}, all sent")

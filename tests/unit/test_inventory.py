@@ -135,3 +135,16 @@ def test_the_command_line(
     assert "there is no sweep nope; there are good" in said("prune", "nope", code=2)
     assert "the store has no result zzz" in said("show", "zzz", code=2)
     assert "there is no runner store drop; there are list," in said("drop", code=2)
+
+
+def test_a_record_of_another_version_is_told_in_one_line(
+    store: ObjectStore, kept: dict[str, Address], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = store.runs / "old" / "000-l" / "record.json"
+    path.write_text('{"sweep": "old"}')
+    assert execute(["list", f"store.root={store.root}"]) == 1
+    said = capsys.readouterr().err
+    assert (
+        said
+        == f"runner: {path} is no record that this version can read; delete it or move it away\n"
+    )
