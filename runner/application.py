@@ -131,7 +131,7 @@ class _Invocation:
         place = self.place or next(filter(None, GridSweeper.returned), None)
         if self.dry_run is not None and (summary := self.dry_run.summary()):
             print(summary)
-        if place is None or place.detached:
+        if place is None or place.detached or (self.complaints and not _has_records(place)):
             return 0
         from runner.answer.report import report
         from runner.store.records import Status, read_record
@@ -147,6 +147,10 @@ class _Invocation:
             records = [record for path in paths if (record := read_record(path))]
         good = (Status.ok, Status.skipped)
         return 0 if all(record.status in good for record in records) else 1
+
+
+def _has_records(place: Place) -> bool:
+    return any((place.runs / place.sweep).glob("*/record.json"))
 
 
 def _summarise(place: Place, records: "list[RunRecord]") -> None:

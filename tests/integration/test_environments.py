@@ -219,9 +219,10 @@ def test_the_control_process_needs_no_torch(
     done = subprocess.run(
         [
             light_python, "-m", "runner", "method=rtn", "model=tiny", "group_size=g32",
-            "stages=[quantize,eval]", "eval=quick", "tracker=none", "sweep=light",
+            "stages=[quantize,eval]", "eval=quick", "tracker=none", "sweep=light", "model.seed=7",
         ],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**environment, "QUANT_RUNNER_ENVIRONMENTS": str(tmp_path / "made")},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (record,) = records(store, "light")

@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("first_look")
     done = subprocess.run(
         [sys.executable, "-m", "runner", "-cn", "first_look", "bench=quick", "sweep=look",
-         "eval.windows=8", "eval.context_length=256", "calibration.samples=8",
+         "eval.windows=8", "eval.context_length=256", "calibration.samples=16",
          "calibration.sequence_length=256", f"store.root={root / 'store'}"],
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -72,10 +72,9 @@ def test_every_run_is_ok(rows: dict[str, dict[str, Any]]) -> None:
 def test_gptq_beats_rounding(rows: dict[str, dict[str, Any]]) -> None:
     for bits in ("w4a16", "w3a16"):
         gptq, rtn = (rows[f"{method}-{bits}-g64,sym=false"] for method in ("gptq", "rtn"))
-        assert gptq["kl_divergence"] < rtn["kl_divergence"]
-    # The last pair, at 3 bits, is clear beyond the text's noise.
-    assert gptq["perplexity_delta_high"] < rtn["perplexity_delta_low"]
-    assert gptq["perplexity_ratio_high"] < rtn["perplexity_ratio_low"]
+        assert gptq["kl_divergence"] < 0.9 * rtn["kl_divergence"]
+    # The last pair: at 3 bits perplexity shows it too, even on so little text.
+    assert gptq["perplexity"] < rtn["perplexity"]
 
 
 def test_eight_bits_are_nearly_lossless(rows: dict[str, dict[str, Any]]) -> None:
