@@ -55,10 +55,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled_meanwhile(request: pytest.FixtureRequest, shared_store: Path) -> Iterator[None]:
+def environments(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Processes that test side by side share the environments they make."""
+    base = tmp_path_factory.getbasetemp()
+    place = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ.setdefault("QUANT_RUNNER_ENVIRONMENTS", str(place / "environments"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_meanwhile(
+    request: pytest.FixtureRequest, environments: None, shared_store: Path
+) -> Iterator[None]:
     """Make environment ``llama_cpp`` on idle processors while other tests run."""
     files = {item.path.name for item in request.session.items}
-    if not LAST & files or files <= LAST:
+    first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    if not first or not LAST & files or files <= LAST:
         yield
         return
     # Whoever needs it sooner waits for the lock; if this fails, it is made on first use.
@@ -68,8 +79,10 @@ def compiled_meanwhile(request: pytest.FixtureRequest, shared_store: Path) -> It
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     yield
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    # Another process may be waiting for it, unless all are to stop.
+    if request.session.shouldstop or request.session.shouldfail:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
