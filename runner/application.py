@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.complaints import COMPOSITION_ERRORS, explain
 from runner.compose import register
-from runner.errors import USAGE_EXIT_CODE, UsageError, complain
+from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain
 from runner.launching.place import Place
 from runner.launching.task import SWEEP_VARIABLE, own_number
 from runner.paths import conf_dir, plugins_dir
@@ -113,11 +113,22 @@ class _Invocation:
             run_experiment(config, self.session, identity)
         return self.place
 
-    def complain(self, message: str, code: int = USAGE_EXIT_CODE) -> None:
-        """Tell it, once however many jobs it ends."""
+    def tell(self, error: RunnerError | OSError) -> bool:
+        """Tell what is wrong, once however many jobs it ends, if a user can do something about it.
+
+        Returns:
+            Whether it was told.
+        """
+        code = USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
+        message: str | None = str(error)
+        if isinstance(error, OSError):
+            message = trouble(error, self.root) if self.root is not None else None
+        if message is None:
+            return False
         if message not in self.complaints:
             complain(message)
         self.complaints[message] = code
+        return True
 
     def close(self) -> None:
         """End this process's workers."""
@@ -223,14 +234,9 @@ def execute() -> int:
     def job(composed: DictConfig) -> Place | None:
         try:
             return invocation.run_job(composed)
-        except UsageError as error:
-            invocation.complain(str(error))
-            return None
-        except OSError as error:
-            root = invocation.root
-            if root is None or (what := trouble(error, root)) is None:
+        except (RunnerError, OSError) as error:
+            if not invocation.tell(error):
                 raise
-            invocation.complain(what, 1)
             return None
         finally:
             if os.getpid() != invocation.process:
@@ -258,10 +264,10 @@ def execute() -> int:
         return complain(error)
     finally:
         invocation.close()
+    code = 0
     try:
         code = invocation.answer()
-    except OSError as error:
-        if (what := trouble(error, invocation.root or Path())) is None:
+    except (RunnerError, OSError) as error:
+        if not invocation.tell(error):
             raise
-        invocation.complain(what, code := 1)
     return max(code, *invocation.complaints.values(), 0)

@@ -1,7 +1,7 @@
 """Which rows are not dominated by another in size, quality and speed."""
 
 from runner.answer.rows import Row
-from runner.search.front import non_dominated
+from runner.metrics.front import non_dominated
 from runner.store.records import Status
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runner.search.front import non_dominated
+from runner.metrics.front import non_dominated
 from runner.search.objectives import Objective, measured
 from runner.search.state import Chosen, State
 from runner.serialise import to_json

@@ -171,3 +171,16 @@ def test_a_shown_configuration_has_no_credentials(tmp_path: Path) -> None:
     )
     assert "sweep: '***'" in done.stdout or "sweep: ***" in done.stdout
     assert "not-for-logs" not in done.stdout
+
+
+def test_a_record_of_another_version_is_told_in_one_line(tmp_path: Path) -> None:
+    record = tmp_path / "runs" / "old" / "000-x" / "record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"sweep": "old"}')
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", "stages=[report]", "sweep=old", f"store.root={tmp_path}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    said = f"runner: {record} is no record that this version can read"
+    assert done.stderr.startswith(said) and len(done.stderr.splitlines()) == 1, done.stderr

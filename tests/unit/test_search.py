@@ -8,7 +8,7 @@ import pytest
 from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.rows import Row
 from runner.errors import UsageError
-from runner.search.front import non_dominated
+from runner.metrics.front import non_dominated
 from runner.search.objectives import objectives_of
 from runner.search.space import Space
 from runner.search.state import Chosen, State

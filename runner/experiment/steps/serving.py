@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from runner.config.root import StageName
 from runner.engines import find_engine
-from runner.engines.base import LoadSpec
+from runner.engines.loading import specification
 from runner.experiment.compute import model_config
 from runner.experiment.inputs import Inputs, engine_determinants
 from runner.experiment.subject import Subject
@@ -26,15 +26,7 @@ def serving(inputs: Inputs, subject: Subject, model: Subject) -> Obtained:
     asked = inputs.load(subject, settings)
     end: int | list[int] | None = model_config(model.directory).get("eos_token_id")
     command = engine.server(
-        LoadSpec(
-            checkpoint=asked.checkpoint,
-            checkpoint_format=asked.checkpoint_format,
-            device=asked.device,
-            dtype=asked.dtype,
-            trust_remote_code=asked.trust_remote_code,
-            threads=inputs.compute.threads,
-            settings=settings,
-        ),
+        specification(asked, inputs.compute.threads),
         Requests(
             model.directory,
             [] if end is None else end if isinstance(end, list) else [end],
