@@ -45,6 +45,8 @@ def tracked(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     )  # fmt: skip
     runs = [read_back(path) for path in sorted(tracking.glob("wandb/offline-run-*/*.wandb"))]
     ordinary = [run for run in runs if "tracked summary" not in run["text"]]
+    # Folders are named by the second: runs that began in the same one lie in any order.
+    ordinary.sort(key=lambda run: str(find(run, "display_name") or find(run, "displayName")))
     summaries = [run for run in runs if run not in ordinary]
     return {
         "done": done, "runs": ordinary, "summaries": summaries, "tracking": tracking, "work": work
