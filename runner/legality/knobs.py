@@ -1,10 +1,11 @@
 """Rules on single knobs of methods."""
 
+import re
 from collections.abc import Iterator
 
 from runner.config.bits import NumberType
 from runner.config.root import Config
-from runner.legality.verdict import Verdict, illegal
+from runner.legality.verdict import Verdict, illegal, warning
 
 _ONLY = (
     ("true_sequential", True, ("auto_gptq", "gptqmodel"), "quantizes a whole block at once"),
@@ -12,6 +13,9 @@ _ONLY = (
     ("zero_point", False, ("llm_compressor",), "packs weights with a zero point only"),
 )
 """Values of knobs that some backends alone can carry out: knob, value, backends, why not."""
+
+_WIDEST = 8
+"""Bits of the widest integer grid."""
 
 
 def check_knobs(config: Config) -> Iterator[Verdict]:
@@ -38,9 +42,23 @@ def check_knobs(config: Config) -> Iterator[Verdict]:
         yield illegal(
             f"{config.bits.label} has no zero point, so it cannot be asymmetric", "method.sym=true"
         )
+    quant_type = getattr(method, "quant_type", None)
+    if quant_type is not None:
+        yield from _decided_by(quant_type.value, config)
     for knob, value, backends, why in _ONLY:
         if getattr(method, knob, None) == value and method.backend not in backends:
             yield illegal(
                 f"method.{knob}={str(value).lower()}: backend {method.backend} {why}",
                 f"method.backend={backends[0]}",
             )
+
+
+def _decided_by(quant_type: str, config: Config) -> Iterator[Verdict]:
+    """A GGUF type of another width than the bits: the type is made, tables sort by the bits."""
+    (width,) = re.findall(r"^[A-Z]+(\d+)", quant_type)
+    if int(width) != config.bits.weight.num_bits:
+        nearest = f"bits=w{width}a16" if int(width) <= _WIDEST else None
+        yield warning(
+            f"method.quant_type={quant_type} decides what is made, not bits={config.bits.label}",
+            nearest,
+        )

@@ -192,6 +192,7 @@ WARNINGS = [
     ("model.trust_remote_code=true", "runs Python code shipped with the model", ""),
     ("method=rtn bits=w8a8", "rounds activations to int8 as they come", "method=smoothquant"),
     ("method=rtn bits=w3a16", "3 bits for every layer alike", "bits=w4a16"),
+    ("method=gguf method.quant_type=Q6_K", "not bits=w4a16", "bits=w6a16"),
     ("method=bnb_4bit", "4-bit floats are emulated on CPUs", "stages=[quantize,eval]"),
     ("method=llm_int8", "LLM.int8() products are emulated", "stages=[quantize,eval]"),
     (

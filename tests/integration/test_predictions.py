@@ -1,0 +1,50 @@
+"""Predicted beside measured times, calibrated on real runs of this machine."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Called
+
+pytestmark = pytest.mark.integration
+
+SIZES = (
+    "model=tiny",
+    "model.name=tiny_${model.architecture.hidden}",
+    "model.architecture.hidden=64,128,192",
+    "model.architecture.parameters=null",
+)
+
+
+def test_benched_runs_calibrate_predictions_and_plans(
+    command: Callable[..., Called], store: Path, tmp_path: Path
+) -> None:
+    """Three generated models: each is predicted from the other two, and a plan from all."""
+    asked = ("method=none", "stages=[bench]", "bench=quick", "bench.batch_sizes=[1,2]")
+    done = command("-m", *SIZES, *asked, "tracker=none", "sweep=sizes", "plan.comparison=true")
+    assert done.returncode == 0, done.stderr
+    assert "predicted and measured decode time" in done.stdout
+    assert "hf: predicted decode times of 6 cases are off by" in done.stdout
+    assert "calibrated on other models here (6 cases)" in done.stdout
+    with (store / "runs" / "sizes" / "predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["model"] for row in rows} == {"tiny_64", "tiny_128", "tiny_192"}
+    # Others may have benched with the same store, but never a case itself.
+    assert all(int(row["calibrated_on"]) >= 4 for row in rows)
+    assert all(float(row["calibrated_seconds"]) > 0 for row in rows)
+    assert all(float(row["uncalibrated_seconds"]) > 0 for row in rows)
+
+    plan = ("stages=[plan]", "plan.devices=[local]", "plan.recipes=[bf16,w4a16-g32]")
+    small = ("plan.context_length=64", "plan.prompt_tokens=32", "plan.tensor_parallel=[1]")
+    done = command(*plan, *small, "model=tiny", "tracker=none", "sweep=planned")
+    assert done.returncode == 0, done.stderr
+    assert "from calibrated: " in done.stdout
+    content = json.loads((store / "runs" / "planned" / "plan.json").read_text())
+    dense, four = content["plans"][0]["options"]
+    # Engine hf unpacks either to the same floats here.
+    assert dense["weight_bytes"] == four["weight_bytes"]
+    assert dense["decode_seconds"] == four["decode_seconds"]
+    assert list(tmp_path.glob("outputs/*/*/plan.csv"))
