@@ -13,9 +13,8 @@ USUAL_TOLERANCE = 0.10
 
 @dataclass(frozen=True)
 class Picks:
-    """The rows of one model to take; ``None`` where no row has the figure."""
+    """The rows to take; ``None`` where no row has the figure."""
 
-    model: str
     tolerance: float | None
     quality: Row | None
     """Least perplexity among the quantized ones."""
@@ -24,20 +23,16 @@ class Picks:
     """Most decode tokens/s; the unquantized model where nothing is faster."""
 
 
-def picks(rows: list[Row], model: str, tolerance: float | None) -> Picks:
-    """Choose among a model's rows those whose perplexity grew by no more than ``tolerance``.
+def picks(rows: list[Row], tolerance: float | None) -> Picks:
+    """Choose among the rows of a scope those whose perplexity grew by no more than ``tolerance``.
 
-    A row without a comparison with the unquantized model counts only where any loss is
-    tolerated. Rows of unequal protocols are compared by their ratio.
+    A row without a comparison with the unquantized model counts only where any loss is tolerated.
     """
     candidates = [
-        row
-        for row in rows
-        if row.model == model and row.status == Status.ok.value and _tolerable(row, tolerance)
+        row for row in rows if row.status == Status.ok.value and _tolerable(row, tolerance)
     ]
     quantized = [row for row in candidates if not row.is_baseline]
     return Picks(
-        model=model,
         tolerance=tolerance,
         quality=_least(quantized, lambda row: row.perplexity_ratio or row.perplexity),
         size=_least(candidates, lambda row: row.checkpoint_bytes),

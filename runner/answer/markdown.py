@@ -2,6 +2,7 @@
 
 from runner.answer.best import USUAL_TOLERANCE, picks
 from runner.answer.rows import Row
+from runner.answer.scope import scopes
 from runner.answer.scores import Cell, Line, names_of, score_lines
 from runner.claims.decide import Decision
 from runner.claims.show import comparison_line
@@ -19,7 +20,10 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
     parts = []
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
-        parts += [f"## {_plain(model)}", "", *_picks(of_model, model), *_table(of_model), ""]
+        parts += [f"## {_plain(model)}", ""]
+        for scope, comparable in scopes(of_model).items():
+            parts += _picks(comparable, scope.removeprefix(model))
+        parts += [*_table(of_model), ""]
         parts += _scores([lines[n] for n, r in enumerate(rows) if r.model == model and n in lines])
         parts += [
             f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"
@@ -60,8 +64,8 @@ def _claims(decisions: list[Decision]) -> list[str]:
     return ["## Claims", "", *found, ""]
 
 
-def _picks(rows: list[Row], model: str) -> list[str]:
-    chosen = picks(rows, model, USUAL_TOLERANCE)
+def _picks(rows: list[Row], where: str) -> list[str]:
+    chosen = picks(rows, USUAL_TOLERANCE)
     lines = []
     if chosen.quality and chosen.quality.perplexity is not None:
         lines.append(f"- best for quality: {_named(chosen.quality)}")
@@ -73,7 +77,8 @@ def _picks(rows: list[Row], model: str) -> list[str]:
         lines.append(f"- best for speed: {_named(chosen.speed)}, {speed}")
     if not lines:
         return []
-    return [f"Where perplexity may grow by {USUAL_TOLERANCE:.0%}:", "", *lines, ""]
+    head = f"Where perplexity{_plain(where)} may grow by {USUAL_TOLERANCE:.0%}:"
+    return [head, "", *lines, ""]
 
 
 def _named(row: Row) -> str:

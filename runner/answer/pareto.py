@@ -1,17 +1,18 @@
 """Which rows are not dominated by another in size, quality and speed."""
 
 from runner.answer.rows import Row
+from runner.answer.scope import scopes
 from runner.metrics.front import non_dominated
 from runner.store.records import Status
 
 
 def mark_best_tradeoffs(rows: list[Row]) -> None:
-    """Set ``best_tradeoff`` on rows that no other row of their model beats or equals everywhere.
+    """Set ``best_tradeoff`` on rows that no comparable row beats or equals everywhere.
 
     Measured columns alone count; a row that lacks one the others have is not marked.
     """
-    for model in {row.model for row in rows}:
-        candidates = [row for row in rows if row.model == model and row.status == Status.ok.value]
+    for comparable in scopes(rows).values():
+        candidates = [row for row in comparable if row.status == Status.ok.value]
         columns = [
             index for index in range(3) if any(_costs(row)[index] is not None for row in candidates)
         ]

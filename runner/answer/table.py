@@ -111,7 +111,9 @@ def footnotes(rows: list[Row]) -> list[str]:
     """What the table does not say: the star, and reasons of runs without a result."""
     notes = []
     if any(row.best_tradeoff for row in rows):
-        notes.append("★ best trade-offs: no other row is at least as small, as good and as fast.")
+        notes.append(
+            "★ best trade-offs: no other row is at least as small, as good and as fast."
+        )
     if any("_top_" in (row.kl_divergence_metric or "") for row in rows):
         notes.append(
             "KL divergence on vllm is a lower bound: it tells the most likely tokens alone."

@@ -10,6 +10,7 @@ import pytest
 from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.report import report
 from runner.answer.rows import Row, rows_of
+from runner.answer.scope import scopes
 from runner.answer.table import footnotes
 from runner.errors import UsageError
 from runner.store.records import RunRecord, StageRecord, Status, write_record
@@ -203,6 +204,28 @@ def row(name: str, size: int | None, perplexity: float | None, speed: float | No
 def test_who_is_dominated(rows: list[Row], best: str) -> None:
     mark_best_tradeoffs(rows)
     assert "".join(r.recipe for r in rows if r.best_tradeoff) == best
+
+
+def on(text: str, found: Row) -> Row:
+    found.text, found.perplexity_protocol = text, "gptq_256"
+    return found
+
+
+def test_texts_are_judged_apart() -> None:
+    """An easy text does not make a recipe look good; size and speed compare whatever the text."""
+    easy = [on("easy", row("a", 2, 2.0, None)), on("easy", row("b", 1, 3.0, None))]
+    hard = [on("hard", row("c", 2, 9.0, None)), on("hard", row("d", 3, 9.5, None))]
+    rows = [*easy, *hard, row("e", 9, None, 5.0)]
+    mark_best_tradeoffs(rows)
+    # Only one row was benched, and it has no quality.
+    assert not any(found.best_tradeoff for found in rows)
+    mark_best_tradeoffs([*easy, *hard])
+    assert [found.recipe for found in rows if found.best_tradeoff] == ["a", "b", "c"]
+    assert {name: [r.recipe for r in found] for name, found in scopes(rows).items()} == {
+        "small on easy": ["a", "b", "e"],
+        "small on hard": ["c", "d", "e"],
+    }
+    assert list(scopes(easy)) == ["small"]
 
 
 def test_report_prints_a_table_and_writes_json_and_csv(

@@ -145,7 +145,7 @@ def test_place_of_a_unit() -> None:
     ],
 )
 def test_picks(tolerance: float | None, quality: str | None, size: str, speed: str) -> None:
-    chosen = picks(subject().rows, "small", tolerance)
+    chosen = picks(subject().rows, tolerance)
     assert (chosen.quality and chosen.quality.recipe) == quality
     assert chosen.size is not None
     assert chosen.size.recipe == size
@@ -184,19 +184,21 @@ def test_the_charts_front_is_the_front(tmp_path: Path) -> None:
     assert values[0] | {"group": ""} == {
         "id": 0, "recipe": "unquantized", "engine": "hf", "model": "small", "quality": 20.0,
         "low": None, "high": None, "size": 270.0, "speed": 40.0, "group": "", "baseline": True,
-        "star": True, "change": "-",
+        "star": True, "change": "-", "text": "wikipedia", "protocol": "gptq_512",
     }  # fmt: skip
     worse = values[1] | {"quality": 22.0, "size": 95.0, "recipe": "dominated"}
+    elsewhere = worse | {"recipe": "on another text", "text": "bible"}
     spec = tradeoff("size", "MB", "perplexity", "Method", more_is_better=False)
     chart = {
-        "data": {"values": [*values, worse]},
+        "data": {"values": [*values, worse, elsewhere]},
         "transform": front(spec),
         "mark": "text",
         "encoding": {"text": {"field": "recipe"}},
     }
     svg = vl_convert.vegalite_to_svg(chart)
-    shown = {v["recipe"] for v in [*values, worse] if v["recipe"] in svg}
-    assert shown == {"unquantized", "gptq-w4a16-g64", "rtn-w4a16-g64", "rtn-w8a16-g64"}
+    shown = {v["recipe"] for v in [*values, worse, elsewhere] if v["recipe"] in svg}
+    best = {"unquantized", "gptq-w4a16-g64", "rtn-w4a16-g64", "rtn-w8a16-g64"}
+    assert shown == best | {"on another text"}
 
 
 def test_figures_are_written(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ SHAPES = (
 """One fewer than colours, so that pairs repeat late."""
 VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
 
+_COMPARABLE = ["model", "text", "protocol"]
+"""Fields that points share when their quality compares."""
+
 Spec = dict[str, Any]
 
 
@@ -25,6 +28,8 @@ def points(rows: list[dict[str, Any]], quality: str, group: str) -> list[dict[st
             "recipe": row["recipe"],
             "engine": row["engine"],
             "model": row["model"],
+            "text": row["text"],
+            "protocol": row["perplexity_protocol"],
             "quality": row[quality],
             "low": row.get(f"{quality}_low"),
             "high": row.get(f"{quality}_high"),
@@ -86,12 +91,12 @@ def tradeoff(
         {"filter": f"isValid(datum.{cost}) && isValid(datum.quality)"},
         {
             "window": [{"op": "min", "field": "quality", "as": "least"}],
-            "groupby": ["model"],
+            "groupby": _COMPARABLE,
             "sort": sort,
         },
         {
             "window": [{"op": "lag", "field": "least", "as": "best"}],
-            "groupby": ["model"],
+            "groupby": _COMPARABLE,
             "sort": sort,
         },
         {"filter": "!isValid(datum.best) || datum.quality < datum.best"},
@@ -116,7 +121,7 @@ def tradeoff(
                     "color": "#8A8D91",
                     "clip": True,
                 },
-                "encoding": {"detail": {"field": "model"}},
+                "encoding": {"detail": [{"field": field} for field in _COMPARABLE]},
             },
             {
                 "name": "dots",

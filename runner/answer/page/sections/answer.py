@@ -5,23 +5,24 @@ from typing import Any
 from runner.answer.best import TOLERANCES, USUAL_TOLERANCE, picks
 from runner.answer.page.subject import Subject
 from runner.answer.rows import Row
+from runner.answer.scope import scopes
 
 TITLE = "The answer"
 
 
 def gather(subject: Subject) -> dict[str, Any] | None:
-    """For each model and tolerated loss of quality, the rows to take."""
+    """For each model, text and tolerated loss of quality, the rows to take."""
     numbers = {id(row): number for number, row in enumerate(subject.rows)}
 
     def shown(row: Row | None) -> dict[str, Any] | None:
         return None if row is None else {"id": numbers[id(row)], "row": row}
 
-    models = []
-    for model in dict.fromkeys(row.model for row in subject.rows):
-        baselines = [r for r in subject.rows if r.model == model and r.is_baseline]
+    found = []
+    for scope, rows in scopes(subject.rows).items():
+        baselines = [r for r in rows if r.is_baseline]
         by_tolerance = []
         for tolerance in TOLERANCES:
-            chosen = picks(subject.rows, model, tolerance)
+            chosen = picks(rows, tolerance)
             by_tolerance.append(
                 {
                     "tolerance": tolerance,
@@ -31,14 +32,14 @@ def gather(subject: Subject) -> dict[str, Any] | None:
                 }
             )
         if any(r.perplexity or r.decode_tokens_per_second for r in subject.rows):
-            models.append(
+            found.append(
                 {
-                    "model": model,
+                    "scope": scope,
                     "baseline_bytes": next(
                         (r.checkpoint_bytes for r in baselines if r.checkpoint_bytes), None
                     ),
                     "picks": by_tolerance,
-                    "stars": sum(r.best_tradeoff for r in subject.rows if r.model == model),
+                    "stars": sum(r.best_tradeoff for r in rows),
                 }
             )
-    return {"models": models, "usual": USUAL_TOLERANCE} if models else None
+    return {"scopes": found, "usual": USUAL_TOLERANCE} if found else None

@@ -4,6 +4,7 @@ from typing import Any
 
 from runner.answer.page.charts import quality_intervals, speed_by_batch, tradeoff
 from runner.answer.page.subject import Subject
+from runner.answer.scope import scopes
 
 TITLE = "Trade-offs"
 
@@ -44,8 +45,8 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     if not charts:
         return None
     protocols = sorted({row.perplexity_protocol for row in rows if row.perplexity_protocol})
-    models = {row.model for row in rows}
-    usual = "perplexity_ratio" if len(models) > 1 and "perplexity_ratio" in qualities else None
+    several = len(scopes(rows)) > 1
+    usual = "perplexity_ratio" if several and "perplexity_ratio" in qualities else None
     return {
         "charts": charts,
         "qualities": qualities,

@@ -9,6 +9,7 @@ report.charts = {
     const quality = this.quality();
     return report.rows.filter((row) => row.status === "ok").map((row) => ({
       id: row.id, recipe: row.recipe, engine: row.engine, model: row.model,
+      text: row.text, protocol: row.perplexity_protocol,
       quality: row[quality], low: row[`${quality}_low`], high: row[`${quality}_high`],
       size: row.checkpoint_bytes === null ? null : row.checkpoint_bytes / 1e6,
       speed: row.decode_tokens_per_second, group: String(row[this.colour()]),
