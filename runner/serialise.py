@@ -1,6 +1,10 @@
 """Typed dataclasses to JSON and back, as they cross between processes and into the store."""
 
-from typing import Any, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
 
@@ -18,6 +22,13 @@ def from_json(kind: type[T], content: Any) -> T:
     Raises:
         ValueError: A field is missing or has the wrong type.
     """
+    validated: T = _adapter(cast("Any", kind)).validate_python(content)
+    return validated
+
+
+@cache
+def _adapter(kind: Any) -> "TypeAdapter[Any]":
+    # Milliseconds each, and a report of a large sweep asks for thousands.
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind).validate_python(content)
+    return TypeAdapter(kind)

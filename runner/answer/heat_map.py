@@ -1,7 +1,7 @@
 """Heat map of sensitivities by block and kind of layer."""
 
+import io
 import math
-from pathlib import Path
 
 from runner.stages.sensitivity import SensitivityResult
 
@@ -10,8 +10,8 @@ _FLOOR = 1e-9
 """Divergences below it are rounding noise of the arithmetic."""
 
 
-def draw_heat_map(found: SensitivityResult, path: Path) -> None:
-    """Write a PNG: a panel for each rounding, one row a kind, one column a block.
+def draw_heat_map(found: SensitivityResult) -> bytes:
+    """A PNG: a panel for each rounding, one row a kind, one column a block.
 
     The embedding stands before the first block, the head after the last. Colours are logarithmic
     and the same in all panels.
@@ -40,10 +40,9 @@ def draw_heat_map(found: SensitivityResult, path: Path) -> None:
     panels[-1].set_xlabel("block", fontsize=8)
     bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.01)
     bar.set_label("KL divergence, nats a token", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}")
-    figure.savefig(beside, dpi=110, format="png")
-    beside.replace(path)
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=110, format="png")
+    return stream.getvalue()
 
 
 def _columns(found: SensitivityResult) -> list[str]:

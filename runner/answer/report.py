@@ -20,10 +20,9 @@ from runner.answer.rows import Row, rows_of
 from runner.answer.sensitivity import show_sensitivities
 from runner.answer.serving import build_serving_table
 from runner.answer.table import build_table, footnotes
-from runner.claims.decide import decide_claims
+from runner.claims.decide import Decision, decide_claims
 from runner.claims.show import claim_lines
 from runner.errors import UsageError
-from runner.planning.calibration import Comparison
 from runner.planning.cases import all_records
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically, write_text_atomically
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _WIDTH_WHEN_PIPED = 140
+_MOST_LINES = 200
+"""Of a model, on a terminal; the files have them all."""
 
 
 def report(
@@ -80,17 +81,18 @@ def report(
     html = build_page(subject, runs.parent / "cache") if page and rows and folders else None
     decisions = decide_claims(records)
     answer = {"sweep": sweep, "rows": to_json(rows), "claims": to_json(decisions)}
+    table, text = _csv(rows), markdown(rows, records, decisions)
     for folder in folders:
         write_json_atomically(folder / "answer.json", answer)
-        write_text_atomically(folder / "answer.csv", _csv(rows))
-        write_text_atomically(folder / "answer.md", markdown(rows, records, decisions))
+        write_text_atomically(folder / "answer.csv", table)
+        write_text_atomically(folder / "answer.md", text)
         if html is not None:
             write_text_atomically(folder / "report.html", html)
         if figures and rows:
             write_figures(subject.row_dicts(), folder / "figures")
     write_plans(records, folders)
     write_comparisons(found, folders)
-    _print(rows, records, runs / sweep, found)
+    _print(subject, decisions, runs / sweep)
     show_sensitivities(records, folders, _console())
     if html is not None:
         print(f"report to open in a browser: {folders[-1] / 'report.html'}")
@@ -114,24 +116,28 @@ def _console() -> "Console":
     return Console(highlight=False, width=_WIDTH_WHEN_PIPED)
 
 
-def _print(
-    rows: list[Row], records: list[RunRecord], folder: Path, found: list[Comparison]
-) -> None:
+def _print(subject: Subject, decisions: list[Decision], folder: Path) -> None:
+    rows, records = subject.rows, subject.records
     console = _console()
     # Broken between words for a person, left whole for programs.
     whole = not console.is_terminal
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
         console.print(f"\n{model}", style="bold")
-        console.print(build_table(of_model, console.width))
+        told = of_model
+        if len(of_model) > _MOST_LINES:
+            told = [row for row in of_model if row.is_baseline or row.best_tradeoff]
+        console.print(build_table(told, console.width))
+        if left := len(of_model) - len(told):
+            console.print(f"{left} of {len(of_model)} rows are in answer.csv only.")
         for note in footnotes(of_model):
             console.print(note, markup=False, soft_wrap=whole)
         served = build_serving_table([r for r in records if r.model == model])
         if served is not None:
             console.print(served)
-    for line in claim_lines(decide_claims(records)):
+    for line in claim_lines(decisions):
         console.print(line, markup=False, soft_wrap=whole)
     print_plans(records, console)
     in_full = any(record.config.get("plan", {}).get("comparison") for record in records)
-    print_comparisons(found, console, in_full)
+    print_comparisons(subject.comparisons, console, in_full)
     console.print(f"answer.json, answer.csv and records: {folder}", markup=False, soft_wrap=True)

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from runner.answer.heat_map import draw_heat_map
 from runner.serialise import from_json, to_json
 from runner.stages.sensitivity import SensitivityResult, SensitivityRow
-from runner.store.files import write_json_atomically, write_text_atomically
+from runner.store.files import (
+    write_bytes_atomically,
+    write_json_atomically,
+    write_text_atomically,
+)
 from runner.store.records import RunRecord
 
 if TYPE_CHECKING:
@@ -32,8 +36,9 @@ def show_sensitivities(records: list[RunRecord], folders: list[Path], console: "
             if name in shown.values():
                 name += f"-{entry.key[:6]}"
             shown[entry.key] = name
+            drawn = draw_heat_map(found) if folders else b""
             for folder in folders:
-                _write(found, folder, name)
+                _write(found, drawn, folder, name)
             console.print(f"\nsensitivity of {record.model}", style="bold", markup=False)
             console.print(ranked_table(found))
             for note in notes(found):
@@ -100,7 +105,7 @@ def _interval(interval: "Interval", form: str) -> str:
     return rf"{middle} \[{low}, {high}]"
 
 
-def _write(found: SensitivityResult, folder: Path, name: str) -> None:
+def _write(found: SensitivityResult, drawn: bytes, folder: Path, name: str) -> None:
     write_json_atomically(folder / f"{name}.json", to_json(found))
     units = {unit.name: unit for unit in found.units}
     columns = ["unit", "kind", "block", "weights", "rounding"]
@@ -116,4 +121,4 @@ def _write(found: SensitivityResult, folder: Path, name: str) -> None:
         told = [unit.name, unit.kind, unit.block, unit.weights, row.rounding]
         writer.writerow([*told, *numbers, row.perplexity])
     write_text_atomically(folder / f"{name}.csv", stream.getvalue())
-    draw_heat_map(found, folder / f"{name}.png")
+    write_bytes_atomically(folder / f"{name}.png", drawn)

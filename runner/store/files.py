@@ -9,10 +9,15 @@ from typing import Any
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write beside ``path`` and rename into it, so that a reader sees all or nothing."""
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: Path, content: bytes) -> None:
+    """As ``write_text_atomically``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(content)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

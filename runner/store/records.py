@@ -1,6 +1,5 @@
 """What became of each run: one JSON file a run, written when it starts and when it ends."""
 
-import json
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -100,8 +99,11 @@ def read_record(path: Path) -> RunRecord | None:
     Raises:
         StageError: The file holds no record of this version.
     """
+    # Twice as fast as Python's own, and a report reads thousands.
+    from pydantic_core import from_json as parsed
+
     try:
-        return from_json(RunRecord, json.loads(path.read_text("utf-8")))
+        return from_json(RunRecord, parsed(path.read_bytes()))
     except FileNotFoundError:
         return None
     except ValueError as error:

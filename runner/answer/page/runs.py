@@ -15,10 +15,12 @@ class _Interned:
     """Values by number, equal ones once."""
 
     values: list[Any] = field(default_factory=list)
-    _numbers: dict[str, int] = field(default_factory=dict)
+    _numbers: dict[Any, int] = field(default_factory=dict)
 
     def number(self, value: Any) -> int:
-        key = json.dumps(value, sort_keys=True)
+        # Most are short strings and numbers; of these 1, 1.0 and True are equal, and not the same.
+        plain = isinstance(value, str | int | float | None)
+        key = (type(value), value) if plain else json.dumps(value, sort_keys=True)
         if key not in self._numbers:
             self._numbers[key] = len(self.values)
             self.values.append(value)
@@ -33,7 +35,7 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
     """
     configs = [flat(record.config) for record in records]
     keys = list(dict.fromkeys(key for config in configs for key in config))
-    interned = _Interned([None], {"null": 0})
+    interned = _Interned([None], {(type(None), None): 0})
     runs = []
     for record, config in zip(records, configs, strict=True):
         stages: list[dict[str, Any]] = [
