@@ -205,6 +205,15 @@ def _flags() -> argparse.Namespace:
         raise UsageError(f"{message}; runner --help tells what there is")
 
     parser.error = refuse  # type: ignore[method-assign]
+    # Neither this parser nor Hydra's own takes flags between overrides.
+    takers = {o for a in parser._actions if a.nargs in (None, "?") for o in a.option_strings}
+    given = sys.argv[1:]
+    pairs = [
+        (one, one.startswith("-") or before in takers)
+        for before, one in zip(["", *given], given, strict=False)
+    ]
+    flags = [one for one, is_flag in pairs if is_flag]
+    sys.argv[1:] = [*flags, *(one for one, is_flag in pairs if not is_flag)]
     return parser.parse_args()
 
 

@@ -1,5 +1,6 @@
 """Entry point of ``runner``: help at once, everything else through Hydra."""
 
+import shutil
 import sys
 
 
@@ -11,7 +12,8 @@ def main() -> None:
         from runner.help import help_text
 
         try:
-            print(help_text(arguments[1] if len(arguments) > 1 else None), end="")
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            print(help_text(arguments[1] if len(arguments) > 1 else None, width), end="")
         except UsageError as error:
             sys.exit(complain(error))
         return

@@ -101,21 +101,19 @@ def print_comparisons(found: Sequence[Comparison], console: "Console", in_full: 
         console.print("\npredicted and measured decode time", style="bold")
         console.print(_table(found))
     for accuracy in accuracies(found):
-        rough = "no bandwidth measured" if accuracy.uncalibrated is None else (
-            f"{100 * accuracy.uncalibrated:.0f}% from published efficiency"
-        )  # fmt: skip
-        fitted = (
-            "not calibrated: too few runs of other models in the store"
-            if accuracy.calibrated is None
-            else f"{100 * accuracy.calibrated:.0f}% calibrated on other models here "
-            f"({accuracy.calibrated_cases} cases)"
-        )
-        console.print(
-            f"{accuracy.engine}: predicted decode times of {accuracy.cases} cases are off by "
-            f"{rough}, {fitted} (median)",
-            markup=False,
-            soft_wrap=True,
-        )
+        rough = "no bandwidth was measured to predict decode times from"
+        if accuracy.uncalibrated is not None:
+            rough = (
+                "decode times predicted from published efficiency are off by "
+                f"{100 * accuracy.uncalibrated:.0f}% (median of {accuracy.cases} cases)"
+            )
+        fitted = "not calibrated: that takes runs of other models"
+        if accuracy.calibrated is not None:
+            fitted = (
+                f"calibrated on other models here, by {100 * accuracy.calibrated:.0f}% "
+                f"({accuracy.calibrated_cases} cases)"
+            )
+        console.print(f"{accuracy.engine}: {rough}; {fitted}", markup=False, soft_wrap=True)
 
 
 def _table(found: Sequence[Comparison]) -> "Table":

@@ -96,6 +96,8 @@ def report(
     show_sensitivities(records, folders, _console())
     if html is not None:
         print(f"report to open in a browser: {folders[-1] / 'report.html'}")
+    elif not page and rows:
+        print("as a page to open in a browser: runner stages=[report]")
     return records
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.config.environment import Environment
-from runner.environments.manager import EnvironmentManager, State, disk_bytes
+from runner.environments.manager import EnvironmentManager, State
 from runner.environments.ready import ReadyEnvironment
+from runner.environments.sizes import Sizes
 from runner.errors import UsageError
 from runner.paths import import_path
 from runner.verbs import carry_out
@@ -73,12 +74,13 @@ def _list(environments: _Environments, names: list[str]) -> int:
     for column in ("environment", "state", "for", "provides", "size\nMB", "versions"):
         table.add_column(column, justify="right" if column.startswith("size") else "left")
     kept = manager.kept()
+    sizes = Sizes(environments.cache)
     for name in names or environments.known:
         environment = environments.known[name]
         state, size, shown = manager.state(environment), "-", "-"
         directories = [entry.directory for entry in kept if entry.name == name]
         if directories:
-            size = f"{disk_bytes(directories) / 1e6:.0f}"
+            size = f"{sizes.of(directories) / 1e6:.0f}"
         if ready := manager.find(environment):
             found = ready.versions(_SHOWN)
             shown = " ".join(f"{p} {found[p]}" for p in _SHOWN if found[p] != "absent")
@@ -90,8 +92,8 @@ def _list(environments: _Environments, names: list[str]) -> int:
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     console.print(table)
-    total = disk_bytes([entry.directory for entry in kept])
-    apart = sum(disk_bytes([entry.directory]) for entry in kept)
+    total = sizes.of([entry.directory for entry in kept])
+    apart = sum(sizes.of([entry.directory]) for entry in kept)
     print(
         f"{len(kept)} on disk in {manager.root}: {total / 1e6:.0f} MB; files they share, such as "
         f"torch, are stored once (apart they would take {apart / 1e6:.0f} MB)"

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 import uuid
@@ -160,21 +159,6 @@ class EnvironmentManager:
 
     def _locked(self, name: str, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
         return held(self.root / f".{name}.lock", on_wait)
-
-
-def disk_bytes(directories: list[Path]) -> int:
-    """Bytes on disk of all files below ``directories``; files that share storage count once."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for directory in directories:
-        for folder, _, names in os.walk(directory):
-            for name in names:
-                status = os.lstat(os.path.join(folder, name))  # noqa: PTH118
-                identity = (status.st_dev, status.st_ino)
-                if identity not in seen:
-                    seen.add(identity)
-                    total += status.st_blocks * 512
-    return total
 
 
 def _digest(environment: Environment) -> str:

@@ -30,7 +30,7 @@ BAD = {
     "unknown flag": ("--colour method=gptq", "unrecognized arguments: --colour; runner --help"),
     "sweep without -m": ("bits=w4a16,w8a16", "add -m"),
     "unknown primary": (
-        "-cn nope",
+        "tracker=none -cn nope",
         "there is no -cn nope (ready configurations: backends, calibration, config,",
     ),
     "unknown option in a sweep": ("-m method=gtpq,rtn", "did you mean gptq?"),
