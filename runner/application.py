@@ -173,6 +173,7 @@ def _summarise(place: Place, records: "list[RunRecord]") -> None:
     folder = place.runs / place.sweep
     names = ("answer.json", "answer.csv", "answer.md", "report.html")
     files = [path for name in names if (path := folder / name).is_file()]
+    files += sorted(folder.glob("sensitivity-*.png"))
     end = SweepEnd(place.sweep, records, rows_of(records), files)
     summarise_sweep(place.tracker, end, Display())
 

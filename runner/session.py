@@ -84,6 +84,8 @@ class Session:
         self._manager = EnvironmentManager(environments, self.logs)
         self._environments: dict[str, ReadyEnvironment] = {}
         self._mentioned: set[Address] = set()
+        self.listener: Callable[[str, int, int, str], None] | None = None
+        """Told of every stage's title, finished units, all units, and phase."""
 
     def close(self) -> None:
         """End all workers."""
@@ -203,6 +205,9 @@ class Session:
 
         def on_event(event: dict[str, Any]) -> None:
             if event["event"] == "progress":
-                shown.update(event["done"], event["total"], event["what"])
+                told = (event["done"], event["total"], event["what"])
+                shown.update(*told)
+                if self.listener is not None:
+                    self.listener(shown.title, *told)
 
         self._pool.run(task.environment, job, on_event)

@@ -33,6 +33,11 @@ class StageDisplay:
         self._interval = _PLAIN_INTERVAL_SECONDS
         self._last = time.monotonic()
 
+    @property
+    def title(self) -> str:
+        """Stage and what it works on."""
+        return self._state.title
+
     def update(self, done: int, total: int, what: str) -> None:
         """Show how far the stage is."""
         self._state.update(done, total, what)

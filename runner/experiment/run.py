@@ -84,6 +84,7 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
     write_record(session.store.runs, record)
     start = time.monotonic()
     tracker = start_tracker(config.tracker, record, session.display)
+    session.listener = tracker.log_progress
     try:
         _decide_and_work(config, session, identity, record, tracker)
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from runner.tracking.base import RunTracker, SweepEnd
 
 def tracker_names() -> list[str]:
     """Names of all trackers, sorted."""
-    helpers = {"base", "command", "sync", "tables"}
+    helpers = {"base", "command", "progress", "sync", "tables"}
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in helpers)
 
 
@@ -69,6 +69,13 @@ class _Guarded:
         if self._tracker is not None:
             try:
                 self._tracker.log_stage(stage)
+            except Exception as error:
+                self._give_up(error)
+
+    def log_progress(self, title: str, done: int, total: int, what: str) -> None:
+        if self._tracker is not None:
+            try:
+                self._tracker.log_progress(title, done, total, what)
             except Exception as error:
                 self._give_up(error)
 

@@ -18,6 +18,9 @@ class RunTracker(Protocol):
     def log_stage(self, stage: StageRecord) -> None:
         """A stage has a result."""
 
+    def log_progress(self, title: str, done: int, total: int, what: str) -> None:
+        """A stage is so far; called often. See ``runner.tracking.progress``."""
+
     def finish(self, record: RunRecord) -> None:
         """The run is over; called exactly once, however it ended."""
 

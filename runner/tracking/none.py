@@ -11,6 +11,9 @@ class NoTracker:
     def log_stage(self, stage: StageRecord) -> None:
         """Nothing."""
 
+    def log_progress(self, title: str, done: int, total: int, what: str) -> None:
+        """Nothing."""
+
     def finish(self, record: RunRecord) -> None:
         """Nothing."""
 

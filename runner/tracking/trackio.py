@@ -13,6 +13,7 @@ from runner.display import Display
 from runner.redact import redact
 from runner.store.records import RunRecord, StageRecord
 from runner.tracking.base import SweepEnd, stage_metrics
+from runner.tracking.progress import Progress
 from runner.tracking.tables import runs_table
 
 
@@ -51,11 +52,18 @@ class TrackioTracker:
         """Log to a run that has begun."""
         self._step = 0
         self._run = run
+        self._progress = Progress()
 
     def log_stage(self, stage: StageRecord) -> None:
         """One step a stage."""
         self._step += 1
         self._run.log(stage_metrics(stage), step=self._step)
+
+    def log_progress(self, title: str, done: int, total: int, what: str) -> None:
+        """A step every few seconds."""
+        if metrics := self._progress.metrics(title, done, total, what):
+            self._step += 1
+            self._run.log(metrics, step=self._step)
 
     def finish(self, record: RunRecord) -> None:
         """Say how the run ended."""

@@ -15,6 +15,7 @@ from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
 from runner.tracking.base import SweepEnd, stage_metrics
+from runner.tracking.progress import Progress
 from runner.tracking.tables import (
     Cells,
     runs_table,
@@ -150,6 +151,7 @@ class WandbTracker:
         self._step = 0
         self._checkpoints = checkpoints
         self._run = run
+        self._progress = Progress()
 
     def log_stage(self, stage: StageRecord) -> None:
         """One step a stage."""
@@ -166,46 +168,73 @@ class WandbTracker:
             metrics[name] = _table(sensitivity_table(stage.result))
         self._run.log(metrics, step=self._step)
 
+    def log_progress(self, title: str, done: int, total: int, what: str) -> None:
+        """A step every few seconds."""
+        if metrics := self._progress.metrics(title, done, total, what):
+            self._step += 1
+            self._run.log(metrics, step=self._step)
+
     def finish(self, record: RunRecord) -> None:
         """Write the summary and end the run with the exit code that its status means."""
         self._run.tags = (*(self._run.tags or ()), record.status.value)
         self._run.summary["status"] = record.status.value
         self._run.summary["reason"] = record.reason
         self._run.summary["warnings"] = record.warnings
+        if (checkpoint := _checkpoint_artifact(record, self._checkpoints)) is not None:
+            self._run.log_artifact(checkpoint)
         if record.stages:
-            self._run.log_artifact(_result_artifact(record, self._checkpoints))
+            self._run.log_artifact(_result_artifact(record))
         self._run.finish(exit_code=_EXIT_CODES.get(record.status, 1))
 
 
-def _result_artifact(record: RunRecord, checkpoints: Checkpoints) -> Any:
-    """The run's record, with where its results come from: model, checkpoint, evaluation."""
+def _checkpoint_artifact(record: RunRecord, checkpoints: Checkpoints) -> Any | None:
+    """The run's checkpoint, under one name for all runs that use it; ``None`` without one."""
     import wandb
 
-    keys = {f"{entry.stage}/{entry.subject}": entry.key for entry in record.stages}
+    root = record.config.get("store", {}).get("root")
+    key = _keys(record).get("quantize/recipe")
+    if not root or key is None:
+        return None
+    directory = Path(root) / "objects" / "quantize" / key
+    if not directory.is_dir():
+        return None
     artifact = wandb.Artifact(
-        _artifact_name("result", f"{record.sweep}-{record.run}"),
-        type="result",
-        metadata=redact(
-            {
-                "base_model": record.config.get("model"),
-                "recipe": record.label,
-                "checkpoint": keys.get("quantize/recipe"),
-                "evaluation": keys.get("eval/recipe") or keys.get("eval/baseline"),
-                "stages": keys,
-            }
-        ),
+        _artifact_name("checkpoint", key), type="checkpoint", metadata=_lineage(record)
     )
+    if checkpoints is Checkpoints.upload:
+        artifact.add_dir(str(directory), name="checkpoint")
+    else:
+        artifact.add_reference(directory.as_uri(), name="checkpoint", checksum=False)
+    return artifact
+
+
+def _result_artifact(record: RunRecord) -> Any:
+    """The run's record, with where its results come from."""
+    import wandb
+
+    name = _artifact_name("result", f"{record.sweep}-{record.run}")
+    artifact = wandb.Artifact(name, type="result", metadata=_lineage(record))
     with artifact.new_file("record.json", mode="w", encoding="utf-8") as stream:
         json.dump(to_json(record), stream, indent=2)
-    root = record.config.get("store", {}).get("root")
-    if root and "quantize/recipe" in keys:
-        checkpoint = Path(root) / "objects" / "quantize" / keys["quantize/recipe"]
-        if checkpoint.is_dir():
-            if checkpoints is Checkpoints.upload:
-                artifact.add_dir(str(checkpoint), name="checkpoint")
-            else:
-                artifact.add_reference(checkpoint.as_uri(), name="checkpoint", checksum=False)
     return artifact
+
+
+def _lineage(record: RunRecord) -> Any:
+    """Model, checkpoint, evaluation: the keys under which they lie in the store."""
+    keys = _keys(record)
+    return redact(
+        {
+            "base_model": record.config.get("model"),
+            "recipe": record.label,
+            "checkpoint": keys.get("quantize/recipe"),
+            "evaluation": keys.get("eval/recipe") or keys.get("eval/baseline"),
+            "stages": keys,
+        }
+    )
+
+
+def _keys(record: RunRecord) -> dict[str, str]:
+    return {f"{entry.stage}/{entry.subject}": entry.key for entry in record.stages}
 
 
 def _artifact_name(kind: str, name: str) -> str:

@@ -76,7 +76,7 @@ def test_config_and_metrics_are_read_back(tracked: dict[str, Any]) -> None:
     text = tracked["runs"][0]["text"]
     for part in ("tracked", "mine", "rtn-w4a16-g32", "num_bits", "perplexity/gptq_128",
                  "baseline/perplexity/gptq_128", "perplexity_delta_low/gptq_128",
-                 "quantize/bits_per_weight"):  # fmt: skip
+                 "quantize/bits_per_weight", "baseline/progress/eval/scoring_windows"):  # fmt: skip
         assert part in text, part
 
 

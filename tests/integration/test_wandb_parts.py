@@ -23,6 +23,9 @@ from tests.unit.test_tasks_answer import CHANGE, tasks
 
 pytestmark = pytest.mark.integration
 
+KEY = "0123abcd"
+"""Of the checkpoint in ``records.py``."""
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
@@ -30,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     directory = tmp_path_factory.mktemp("tracking")
     config = Tracker(
         name="wandb", directory=str(directory), job_type="nightly", notes="a note", tags=["mine"],
-        system_interval_seconds=0.5,
+        project="our-project", entity="our-team", group="our-group", system_interval_seconds=0.5,
     )  # fmt: skip
     good = recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000)
     layer = {"unit": "model.layers.3.mlp.down_proj", "rounding": "w4a16-g64", "perplexity": 20.5,
@@ -39,7 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     good.stages.append(stage("sensitivity", "baseline", layers))
     good.stages.append(stage("tasks", "recipe", tasks(0.6, CHANGE, 75.0)))
     kept = dict(os.environ)
-    checkpoint = directory / "store" / "objects" / "quantize" / "0123abcd"
+    checkpoint = directory / "store" / "objects" / "quantize" / KEY
     checkpoint.mkdir(parents=True)
     (checkpoint / "model.safetensors").write_bytes(b"weights")
     good.config = {**good.config, "store": {"root": str(directory / "store")}}
@@ -62,6 +65,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def follow(config: Tracker, good: RunRecord) -> None:
     tracker = start(config, good, Display())
+    for done in (0, 1, 2, 4):
+        tracker.log_progress("eval unquantized", done, 4, "scoring windows, batch 1")
     for entry in good.stages:
         tracker.log_stage(entry)
     # Time for the system's metrics to be looked at.
@@ -89,6 +94,16 @@ def test_ids_tell_stores_sweeps_and_runs_apart(tmp_path: Path) -> None:
 def test_how_a_run_presents_itself(runs: list[dict[str, Any]]) -> None:
     for part in ("nightly", "a note", "mine", "gptq-w4a16-g64"):
         assert part in runs[0]["text"], part
+    for run in runs:
+        for part in ("our-project", "our-team", "our-group"):
+            assert part in run["text"], part
+
+
+def test_progress_is_a_curve_that_ends_at_one(runs: list[dict[str, Any]]) -> None:
+    name = "baseline/progress/eval/scoring_windows_batch_1"
+    told = [line for line in runs[0]["text"].splitlines() if name in line and "history" in line]
+    # The points between come too soon after the first.
+    assert len(told) == 2
 
 
 def test_the_systems_metrics_are_there(runs: list[dict[str, Any]]) -> None:
@@ -97,8 +112,11 @@ def test_the_systems_metrics_are_there(runs: list[dict[str, Any]]) -> None:
 
 def test_samples_are_a_table_and_results_an_artifact(runs: list[dict[str, Any]]) -> None:
     text = runs[0]["text"]
-    for part in ("bench/samples", "result-demo-001-gptq-w4a16-g64", "base_model", "evaluation"):
+    for part in ("bench/samples", "result-demo-001-gptq-w4a16-g64", f"checkpoint-{KEY}"):
         assert part in text, part
+    artifacts = [line for line in text.splitlines() if "base_model" in line]
+    assert len(artifacts) == 2, "checkpoint and result, each with where it comes from"
+    assert all(KEY in line and "evaluation" in line for line in artifacts)
     assert "file:///" in text, "the checkpoint, by reference"
 
 
