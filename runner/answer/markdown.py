@@ -9,8 +9,8 @@ from runner.claims.show import comparison_line
 from runner.store.records import RunRecord, Status
 
 _HEAD = (
-    "", "recipe", "engine", "bits/weight", "checkpoint MB", "perplexity", "change [95%]",
-    "decode tok/s", "peak memory MB",
+    "", "recipe", "engine", "text", "bits/weight", "checkpoint MB", "perplexity", "change [95%]",
+    "KL divergence, nats", "decode tok/s", "peak memory MB",
 )  # fmt: skip
 
 
@@ -77,7 +77,9 @@ def _picks(rows: list[Row], where: str) -> list[str]:
         lines.append(f"- best for speed: {_named(chosen.speed)}, {speed}")
     if not lines:
         return []
-    head = f"Where perplexity{_plain(where)} may grow by {USUAL_TOLERANCE:.0%}:"
+    head = " ".join(
+        ["Where perplexity", *_plain(where).split(), f"may grow by {USUAL_TOLERANCE:.0%}:"]
+    )
     return [head, "", *lines, ""]
 
 
@@ -86,28 +88,38 @@ def _named(row: Row) -> str:
 
 
 def _table(rows: list[Row]) -> list[str]:
-    aligned = [":-:", ":--", ":--", *["--:"] * (len(_HEAD) - 3)]
-    lines = [_HEAD, aligned, *(_cells(row) for row in rows if row.status == Status.ok.value)]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    """Columns that no row has are left out, and so is the text where there is only one."""
+    rows = [row for row in rows if row.status == Status.ok.value]
+    lines = [_cells(row) for row in rows]
+    if len({row.text for row in rows if row.text is not None}) < 2:
+        lines = [line | {"text": ""} for line in lines]
+    heads = [head for head in _HEAD if any(line[head] for line in lines)]
+    words = ("recipe", "engine", "text")
+    aligned = [":-:" if not head else ":--" if head in words else "--:" for head in heads]
+    found = [heads, aligned, *([line[head] for head in heads] for line in lines)]
+    return [f"| {' | '.join(cells)} |" for cells in found]
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row) -> dict[str, str]:
     change = ""
     if row.perplexity_delta is not None:
         bounds = (row.perplexity_delta, row.perplexity_delta_low, row.perplexity_delta_high)
         middle, low, high = ("" if bound is None else f"{bound:+.3g}" for bound in bounds)
         change = f"{middle} [{low}, {high}]"
-    return [
+    cells = [
         "★" if row.best_tradeoff else "",
         _plain(row.recipe),
         row.engine,
+        _plain(row.text or ""),
         _number(row.bits_per_weight, 2),
         _number(row.checkpoint_bytes, 1, 1e-6),
         _number(row.perplexity, 3),
         change,
+        _number(row.kl_divergence, 4),
         _number(row.decode_tokens_per_second, 1),
         _number(row.peak_memory_bytes, 0, 1e-6),
     ]
+    return dict(zip(_HEAD, cells, strict=True))
 
 
 def _number(value: float | None, digits: int, factor: float = 1.0) -> str:

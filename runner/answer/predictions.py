@@ -101,6 +101,8 @@ def print_comparisons(found: Sequence[Comparison], console: "Console", in_full: 
         console.print("\npredicted and measured decode time", style="bold")
         console.print(_table(found))
     for accuracy in accuracies(found):
+        if accuracy.uncalibrated is None and accuracy.calibrated is None:
+            continue
         rough = "no bandwidth was measured to predict decode times from"
         if accuracy.uncalibrated is not None:
             rough = (

@@ -104,6 +104,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
         unsaid |= {"kl", "top_1"}
     if tasks is None:
         unsaid.add("tasks")
+    if batch is None:
+        unsaid |= {"speed", "memory"}
     return [column for column in found if column.key not in unsaid]
 
 
@@ -111,9 +113,7 @@ def footnotes(rows: list[Row]) -> list[str]:
     """What the table does not say: the star, and reasons of runs without a result."""
     notes = []
     if any(row.best_tradeoff for row in rows):
-        notes.append(
-            "★ best trade-offs: no other row is at least as small, as good and as fast."
-        )
+        notes.append("★ best trade-offs: no other row is at least as small, as good and as fast.")
     if any("_top_" in (row.kl_divergence_metric or "") for row in rows):
         notes.append(
             "KL divergence on vllm is a lower bound: it tells the most likely tokens alone."

@@ -159,6 +159,7 @@ def speed_by_batch(group_title: str) -> Spec:
     y = {"field": "speed", "type": "quantitative", "title": "decode tokens/s"}
     tooltip = [
         {"field": "recipe", "title": "recipe"},
+        {"field": "text", "title": "evaluated on"},
         {"field": "engine"},
         {"field": "batch"},
         {"field": "speed", "title": "tokens/s", "format": ".1f"},
@@ -197,7 +198,6 @@ def quality_intervals(quality_title: str, group_title: str) -> Spec:
         "data": {"name": "points"},
         "transform": [
             {"filter": "isValid(datum.quality)"},
-            {"calculate": "datum.recipe + '  ' + datum.engine", "as": "name"},
         ],
         "width": "container",
         "height": {"step": 18},
@@ -259,6 +259,7 @@ def _colour(channels: Spec) -> Spec:
 def _tooltip(quality_title: str) -> list[Spec]:
     return [
         {"field": "recipe", "title": "recipe"},
+        {"field": "text", "title": "evaluated on"},
         {"field": "engine"},
         {"field": "model"},
         {"field": "quality", "title": quality_title, "format": ".4~g"},

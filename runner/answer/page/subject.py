@@ -17,6 +17,7 @@ GROUPS = {
     "bits": "Bits",
     "group_size": "Group size",
     "calibration": "Calibration",
+    "text": "Evaluated on",
     "engine": "Engine",
     "hardware": "Hardware",
     "status": "Status",
@@ -49,6 +50,8 @@ class Subject:
             content["id"] = number
             if record is not None:
                 content |= groups_of(record, row.is_baseline)
+                # A baseline stands for many runs, on one text of several.
+                content["text"] = row.text or content["text"]
                 content["batches"] = _batches(record, "baseline" if row.is_baseline else "recipe")
             found.append(content)
         return found
@@ -71,6 +74,7 @@ def groups_of(record: RunRecord, is_baseline: bool) -> dict[str, str]:
         "bits": "unquantized" if is_baseline else _label(Bits, config.get("bits")),
         "group_size": "none" if is_baseline else _label(GroupSize, config.get("group_size")),
         "calibration": str(config.get("calibration", {}).get("name")) if calibration else "none",
+        "text": str(config.get("eval", {}).get("text", {}).get("name")),
         "hardware": str(here if hardware == "local" else hardware),
     }
 

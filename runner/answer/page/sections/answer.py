@@ -9,6 +9,12 @@ from runner.answer.scope import scopes
 
 TITLE = "The answer"
 
+_FIGURES = {
+    "quality": "perplexity",
+    "size": "checkpoint_bytes",
+    "speed": "decode_tokens_per_second",
+}
+
 
 def gather(subject: Subject) -> dict[str, Any] | None:
     """For each model, text and tolerated loss of quality, the rows to take."""
@@ -39,7 +45,21 @@ def gather(subject: Subject) -> dict[str, Any] | None:
                         (r.checkpoint_bytes for r in baselines if r.checkpoint_bytes), None
                     ),
                     "picks": by_tolerance,
+                    "measured": [
+                        name
+                        for name, figure in _FIGURES.items()
+                        if any(getattr(row, figure) is not None for row in rows)
+                    ],
                     "stars": sum(r.best_tradeoff for r in rows),
                 }
             )
-    return {"scopes": found, "usual": USUAL_TOLERANCE} if found else None
+    return {"scopes": found, "usual": _first_useful(found)} if found else None
+
+
+def _first_useful(scopes: list[dict[str, Any]]) -> float | None:
+    """The usual tolerance, or the next larger one that leaves every scope a quantized model."""
+    for number, tolerance in enumerate(TOLERANCES):
+        usual = tolerance is None or tolerance >= USUAL_TOLERANCE
+        if usual and all(scope["picks"][number]["quality"] for scope in scopes):
+            return tolerance
+    return USUAL_TOLERANCE

@@ -60,6 +60,7 @@ report.theme = {
     const [ink, muted, line] = ["ink", "muted", "line"].map(this.colour);
     return {
       background: "transparent", font: "system-ui, sans-serif", view: { stroke: null },
+      axisQuantitative: { labelOverlap: "greedy", labelSeparation: 8 },
       axis: { labelColor: muted, titleColor: muted, gridColor: line, domainColor: line,
               tickColor: line, titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 12 },
       legend: { labelColor: ink, titleColor: muted, titleFontWeight: "normal", orient: "bottom",

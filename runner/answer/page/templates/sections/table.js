@@ -10,6 +10,7 @@ report.table = {
     const several = (group) => group in report.data.groups;
     const text = [{ key: "recipe", title: "Recipe", text: true }];
     if (several("model")) text.push({ key: "model", title: "Model", text: true });
+    if (several("text")) text.push({ key: "text", title: "Evaluated on", text: true });
     text.push({ key: "engine", title: "Engine", text: true });
     if (several("hardware")) text.push({ key: "hardware", title: "Hardware", text: true });
     return [...text, ...report.sections.table.columns];

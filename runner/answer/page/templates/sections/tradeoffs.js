@@ -3,18 +3,28 @@
 report.charts = {
   mostLines: 24,
   mostIntervals: 40,
+  longName: 40,
   views: [],
 
   points() {
     const quality = this.quality();
+    const name = this.namer();
     return report.rows.filter((row) => row.status === "ok").map((row) => ({
-      id: row.id, recipe: row.recipe, engine: row.engine, model: row.model,
+      id: row.id, recipe: row.recipe, name: name(row), engine: row.engine, model: row.model,
       text: row.text, protocol: row.perplexity_protocol,
       quality: row[quality], low: row[`${quality}_low`], high: row[`${quality}_high`],
       size: row.checkpoint_bytes === null ? null : row.checkpoint_bytes / 1e6,
       speed: row.decode_tokens_per_second, group: String(row[this.colour()]),
       baseline: row.is_baseline, star: row.best_tradeoff, change: this.change(row),
     }));
+  },
+  // What tells a row from the others: parts of its recipe that all have are left out.
+  namer() {
+    const parts = report.data.rows.filter((row) => row.status === "ok" && !row.is_baseline).map((row) => row.recipe.split(","));
+    const shared = (part) => parts.length > 1 && parts.every((own) => own.includes(part));
+    const places = ["model", "text", "engine"].filter((group) => group in report.data.groups);
+    return (row) => [row.recipe.split(",").filter((part, at) => !at || !shared(part)).join(","),
+      ...places.map((place) => row[place])].join("  ");
   },
   change(row) {
     const [middle, low, high] = ["", "_low", "_high"].map((end) => row[`perplexity_delta${end}`]);
@@ -52,7 +62,7 @@ report.charts = {
     return chooser ? chooser.value : report.sections.tradeoffs.quality;
   },
 
-  finish(chart, points) {
+  finish(chart, points, place) {
     const spec = structuredClone(chart.spec);
     const titles = { GROUP: report.data.all_groups[this.colour()],
       QUALITY: report.sections.tradeoffs.qualities[this.quality()] };
@@ -86,7 +96,7 @@ report.charts = {
     if (spec.height.step) {
       // A fixed height: what fits its width must not be asked to fit a height of steps.
       spec.height = 20 + spec.height.step * points.length;
-      if (innerWidth < 640) spec.encoding.y.axis.labelLimit = 130;
+      spec.encoding.y.axis.labelLimit = innerWidth < 640 ? 130 : 0.45 * place.clientWidth;
     }
     spec.data = { name: "points", values: points };
     spec.autosize = { type: "fit-x", contains: "padding" };
@@ -103,7 +113,10 @@ report.charts = {
         place.replaceChildren(report.element("div", { class: "empty" }, "nothing to show"));
         continue;
       }
-      const result = await vegaEmbed(place, this.finish(chart, own), {
+      // Long names need a line of their own.
+      const long = chart.spec.height.step && own.some((point) => point.name.length > this.longName);
+      place.closest(".chart").classList.toggle("long", Boolean(long));
+      const result = await vegaEmbed(place, this.finish(chart, own, place), {
         actions: false, renderer: "canvas", ast: true, config: report.theme.chart(),
         tooltip: { theme: "custom" },
       });
