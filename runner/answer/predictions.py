@@ -112,10 +112,10 @@ def print_comparisons(found: Sequence[Comparison], console: "Console", in_full: 
         fitted = "not calibrated: that takes runs of other models"
         if accuracy.calibrated is not None:
             fitted = (
-                f"calibrated on other models here, by {100 * accuracy.calibrated:.0f}% "
+                f"by {100 * accuracy.calibrated:.0f}% when calibrated on other models here "
                 f"({accuracy.calibrated_cases} cases)"
             )
-        console.print(f"{accuracy.engine}: {rough}; {fitted}", markup=False, soft_wrap=True)
+        console.print(f"{accuracy.engine}: {rough}, {fitted}", markup=False, soft_wrap=True)
 
 
 def _table(found: Sequence[Comparison]) -> "Table":
