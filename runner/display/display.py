@@ -47,7 +47,8 @@ class StageDisplay:
         self._interval = min(2 * self._interval, _LONGEST_INTERVAL_SECONDS)
         left = self._state.seconds_left()
         count = f" {done}/{total}" if total > 1 else ""
-        rest = "" if left is None else f", {duration(left)} left"
+        elapsed = f", {duration(self._last - self._state.began)} so far"
+        rest = elapsed if left is None else f", {duration(left)} left"
         self._display.line(f"  {self._state.title}: {what}{count}{rest}")
 
 
