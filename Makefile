@@ -78,6 +78,6 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	if [ -n "$(TORCH_BACKEND)" ]; then set -- "$$@" --torch-backend "$(TORCH_BACKEND)"; fi; \
 	if [ ! -t 1 ]; then set -- "$$@" --quiet; fi; \
-	$(BIN)/uv pip install "$$@" -e '.[default,dev,launchers,search]'; \
+	$(BIN)/uv pip install "$$@" -e '.[default,dev,launchers,ray,search]'; \
 	touch $@; \
 	echo "Set-up took $$(($$(date +%s) - start)) s."

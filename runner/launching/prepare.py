@@ -11,7 +11,7 @@ from runner.config.root import Config, StageName
 from runner.experiment.run import RunIdentity, kept_record, new_record
 from runner.hardware.detect import detect
 from runner.launching.place import Place
-from runner.launching.task import SWEEP_VARIABLE, Task
+from runner.launching.task import NOT_BEGUN, SWEEP_VARIABLE, Task
 from runner.store.records import RunRecord, write_record
 
 
@@ -39,7 +39,7 @@ class Prepared:
 
     def open_record(self) -> None:
         """File the record, so that a run whose job never begins is known too."""
-        self.record.reason = "handed to the cluster; not begun"
+        self.record.reason = NOT_BEGUN
         write_record(self.place.runs, self.record)
 
 

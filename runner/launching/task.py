@@ -12,6 +12,8 @@ from runner.store.records import Status, close_record
 
 SWEEP_VARIABLE = "QUANT_RUNNER_SWEEP"
 """The sweep that a process's runs belong to, unless its configuration names one."""
+NOT_BEGUN = "handed to the cluster; not begun"
+"""What the record of a run says until its job begins."""
 RUN_VARIABLE = "QUANT_RUNNER_RUN"
 """Number of the one run that this process carries out for a sweep elsewhere."""
 
