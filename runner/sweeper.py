@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from runner.kept_configs import KeptConfigs
 from runner.launching.launcher import SubmititLauncher
 from runner.redact import redact
 
@@ -65,7 +66,7 @@ class GridSweeper(BasicSweeper):
     def validate_batch_is_legal(self, batch: list[list[str]]) -> None:  # type: ignore[override]
         """Compose every job before the first one runs.
 
-        That takes a third of a second a job, so launchers that compose in this process are
+        That takes a quarter of a second a job, so launchers that compose in this process are
         handed what was composed here.
         """
         if not isinstance(self.launcher, BasicLauncher | SubmititLauncher):
@@ -73,6 +74,8 @@ class GridSweeper(BasicSweeper):
             return
         assert self.hydra_context is not None
         loader: Any = self.hydra_context.config_loader
+        if not isinstance(loader.repository, KeptConfigs):
+            loader.repository = KeptConfigs(loader.repository)
         master = self.launcher.config
         assert master is not None
         # Read once, the time in it is the same for every job.

@@ -1,13 +1,17 @@
 """Sweeps are unions of grids."""
 
+from pathlib import Path
+
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import HydraContext
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf, open_dict
 
 from runner.compose import register
+from runner.kept_configs import KeptConfigs
 from runner.paths import conf_dir
 
 pytestmark = pytest.mark.unit
@@ -86,3 +90,23 @@ def test_single_runs_stand_beside_grids() -> None:
     assert found == [["bits=w4a16"], ["bits=w3a16"], ["bits=w2a16", "method=rtn"]]
     (found,) = jobs(None, "model=tiny", runs=[{"method": "rtn"}, {"method": "none"}])
     assert found == [["method=rtn", "model=tiny"], ["method=none", "model=tiny"]]
+
+
+def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:
+    register()
+    plain = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    kept = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    kept.repository = KeptConfigs(kept.repository)
+    (tmp_path / "bits").mkdir()
+    (tmp_path / "bits" / "own.yaml").write_text((conf_dir() / "bits" / "w4a16.yaml").read_text())
+    alike = ["method=rtn", "bits=w8a16", "model=tiny"]
+    for job in (alike, ["bits=own", f"hydra.searchpath=[file://{tmp_path}]"], alike):
+        texts = []
+        for loader in (plain, kept):
+            composed = loader.load_configuration("config", job, RunMode.RUN)
+            texts.append(OmegaConf.to_yaml(composed))
+            # What a job does to its configuration concerns no other.
+            with open_dict(composed):
+                composed.model.name = "changed"
+                composed.hydra.sweeper = None
+        assert texts[0] == texts[1]
