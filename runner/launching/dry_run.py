@@ -24,6 +24,7 @@ class DryRun:
         self._experience = Experience([])
         self._total = Estimate()
         self._runs = 0
+        self._uncosted = 0
 
     def describe(self, config: Config, identity: RunIdentity) -> str:
         """Lines about one run: legal here or not, what the store has of it, what the rest costs.
@@ -53,7 +54,8 @@ class DryRun:
         """The cost of all runs that would run; ``None`` when none would."""
         if not self._runs:
             return None
-        return f"{self._runs} would run: {self._total}"
+        without = f", without {self._uncosted} of unknown cost" if self._uncosted else ""
+        return f"{self._runs} would run: {self._total}{without}"
 
     def _costs(self, config: Config, sweep: str, root: Path, parameters: int) -> list[str]:
         if self._session is None or self._session.store.root != root:
@@ -66,14 +68,20 @@ class DryRun:
             like = self._experience.estimate(stage, config, self._machine, parameters)
             estimate = estimate.and_then(like)
         self._runs += 1
-        self._total = self._total.and_then(estimate)
+        # Without its dimensions an estimate would be that of a model of no size.
+        known = parameters > 0 or not estimate.rough
+        if known:
+            self._total = self._total.and_then(estimate)
+        else:
+            self._uncosted += 1
         lines = []
         if seen.cached:
             lines.append(f"  cached: {titles(seen.cached)}")
         if seen.shared:
             lines.append(f"  made by an earlier run: {titles(seen.shared)}")
         if seen.missing:
-            lines.append(f"  to do: {titles(seen.missing)}: {estimate}")
+            cost = estimate if known else "its cost is not known without the model's dimensions"
+            lines.append(f"  to do: {titles(seen.missing)}: {cost}")
         if seen.unknown:
             lines.append(f"  not looked at further: {seen.unknown}")
         return lines

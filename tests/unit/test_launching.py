@@ -10,7 +10,9 @@ from runner.api import compose_config
 from runner.config.launch import Launch
 from runner.errors import UsageError
 from runner.experiment.retry import at_half_without_memory
+from runner.experiment.run import RunIdentity
 from runner.hardware.detect import detect
+from runner.launching.dry_run import DryRun
 from runner.launching.estimate import Estimate, Experience
 from runner.launching.jobs import UNKNOWN, collect, read_jobs, slurm_states, write_jobs
 from runner.launching.task import Task
@@ -178,3 +180,19 @@ def test_a_stage_without_memory_is_tried_once_more_at_half_its_batch() -> None:
     assert attempts(4, full) == ([8, 4], [warning], 4)
     assert attempts(2, full) == ([8, 4], [warning], None), "once, and then its status is oom"
     assert attempts(4, WorkerFailed("a fault", [])) == ([8], [], None)
+
+
+def test_a_dry_run_says_what_it_can_of_a_model_that_is_not_here(tmp_path: Path) -> None:
+    place = [f"store.root={tmp_path}/store", f"store.environments={tmp_path}/environments"]
+    asked = ["method=rtn", "bits=w8a16", "stages=[quantize,eval]", *place]
+    dry_run = DryRun()
+    for number, model in enumerate(
+        (["model=smollm2_135m_hub"], ["model=hub", "model.hub_id=some/model"])
+    ):
+        overrides = [*model, *asked]
+        said = dry_run.describe(compose_config(overrides), RunIdentity("s", number, overrides))
+        todo = "to do: quantize rtn-w8a16-g64, eval unquantized, eval rtn-w8a16-g64: "
+        assert todo + ("roughly" if number == 0 else "its cost is not known") in said
+        assert "is not fetched for this" in said
+    assert (dry_run.summary() or "").endswith("without 1 of unknown cost")
+    assert not list(tmp_path.iterdir()), "nothing is made"
