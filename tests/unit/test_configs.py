@@ -10,6 +10,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.utils import instantiate
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -306,5 +307,8 @@ def test_every_launcher_composes(launcher: str) -> None:
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         chosen = compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
-    assert chosen.hydra.launcher._target_ == "hydra_plugins.quant_runner.SubmititLauncher"
-    assert chosen.hydra.launcher.timeout_min > 0
+    kind = "Ray" if launcher == "ray" else "Submitit"
+    assert chosen.hydra.launcher._target_ == f"hydra_plugins.quant_runner.{kind}Launcher"
+    assert chosen.hydra.launcher.get("timeout_min", 1) > 0
+    # Every setting is one that the launcher knows.
+    assert instantiate(chosen.hydra.launcher).poll_seconds == chosen.hydra.launcher.poll_seconds
