@@ -120,7 +120,7 @@ def _llama_cpp(model: Any, spec: Any) -> Any:
     (file,) = spec.checkpoint.glob("*.gguf")
     llama = llama_cpp.Llama(
         str(file), n_ctx=256, n_threads=spec.threads, n_threads_batch=spec.threads,
-        verbose=False, no_perf=False,
+        verbose=False, no_perf=False, flash_attn=True,  # as llama.cpp chooses by itself
     )  # fmt: skip
 
     def once() -> float:
