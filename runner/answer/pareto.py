@@ -9,23 +9,36 @@ from runner.store.records import Status
 def mark_best_tradeoffs(rows: list[Row]) -> None:
     """Set ``best_tradeoff`` on rows that no comparable row beats or equals everywhere.
 
-    Measured columns alone count; a row that lacks one the others have is not marked.
+    Measured columns alone count; a row that lacks one the others have is not marked. Where no
+    perplexity was measured, the share of right answers is the quality.
     """
+    for row in rows:
+        row.best_tradeoff = False
     for comparable in scopes(rows).values():
         candidates = [row for row in comparable if row.status == Status.ok.value]
-        columns = [
-            index for index in range(3) if any(_costs(row)[index] is not None for row in candidates)
+        costs = {id(row): _costs(row) for row in candidates}
+        measured = [
+            name for name in _COSTS if any(costs[id(row)][name] is not None for row in candidates)
         ]
+        columns = [name for name in measured if name != "errors" or "perplexity" not in measured]
         complete = [
             (row, point)
             for row in candidates
-            if columns and None not in (point := [_costs(row)[index] for index in columns])
+            if columns and None not in (point := [costs[id(row)][name] for name in columns])
         ]
         points = [[value for value in point if value is not None] for _, point in complete]
         for (row, _), best in zip(complete, non_dominated(points), strict=True):
             row.best_tradeoff = best
 
 
-def _costs(row: Row) -> tuple[float | None, float | None, float | None]:
-    speed = row.decode_tokens_per_second
-    return row.checkpoint_bytes, row.perplexity, None if speed is None else -speed
+_COSTS = ("bytes", "perplexity", "errors", "seconds_per_token")
+
+
+def _costs(row: Row) -> dict[str, float | None]:
+    speed, accuracy = row.decode_tokens_per_second, row.task_accuracy
+    return {
+        "bytes": row.checkpoint_bytes,
+        "perplexity": row.perplexity,
+        "errors": None if accuracy is None else 1 - accuracy,
+        "seconds_per_token": 1 / speed if speed else None,
+    }

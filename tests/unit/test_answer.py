@@ -206,6 +206,17 @@ def test_who_is_dominated(rows: list[Row], best: str) -> None:
     assert "".join(r.recipe for r in rows if r.best_tradeoff) == best
 
 
+def test_without_perplexity_right_answers_are_the_quality() -> None:
+    rows = [row("a", 1, None, None), row("b", 2, None, None), row("c", 2, None, None)]
+    for found, accuracy in zip(rows, (0.48, 0.51, 0.47), strict=True):
+        found.task_accuracy = accuracy
+    mark_best_tradeoffs(rows)
+    assert [found.recipe for found in rows if found.best_tradeoff] == ["a", "b"]
+    rows[2].perplexity = 3.0
+    mark_best_tradeoffs(rows)
+    assert [found.recipe for found in rows if found.best_tradeoff] == ["c"]
+
+
 def on(text: str, found: Row) -> Row:
     found.text, found.perplexity_protocol = text, "gptq_256"
     return found
