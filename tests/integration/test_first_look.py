@@ -40,7 +40,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("first_look")
     done = subprocess.run(
         [sys.executable, "-m", "runner", "-cn", "first_look", "bench=quick", "sweep=look",
-         "eval.windows=8", "eval.context_length=256", "calibration.samples=8",
+         "eval.windows=8", "eval.context_length=256", "calibration.samples=16",
          "calibration.sequence_length=256", f"store.root={root / 'store'}"],
         cwd=root, capture_output=True, text=True, check=False,
     )  # fmt: skip

@@ -118,7 +118,7 @@ def test_a_killed_worker_fails_its_run_alone(
 def test_killing_the_control_process_leaves_no_orphan(
     started: Callable[..., psutil.Popen], store: Path
 ) -> None:
-    process = started(*LONG["eval"], "eval.windows=610", "stages=[eval]", "method=none",
+    process = started(*LONG["eval"], "eval.windows=1900", "stages=[eval]", "method=none",
                       "sweep=orphan")  # fmt: skip
     job_of(process, store, "eval")
     family = process.children(recursive=True)
@@ -131,7 +131,7 @@ def test_killing_the_control_process_leaves_no_orphan(
 
 
 def test_control_c_stops_everything(started: Callable[..., psutil.Popen], store: Path) -> None:
-    process = started(*LONG["eval"], "eval.windows=620", "stages=[eval]", "method=none",
+    process = started(*LONG["eval"], "eval.windows=2000", "stages=[eval]", "method=none",
                       "sweep=control-c")  # fmt: skip
     job_of(process, store, "eval")
     family = process.children(recursive=True)

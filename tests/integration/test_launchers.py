@@ -99,7 +99,7 @@ def cluster(
     subprocess.run([CLUSTER, "stop", place], check=False)
 
 
-def until(true: Callable[[], object], what: str, seconds: float = 120) -> None:
+def until(true: Callable[[], object], what: str, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"never saw {what}"

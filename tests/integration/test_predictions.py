@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 SIZES = (
     "model=tiny",
     "model.name=tiny_${model.architecture.hidden}",
-    "model.architecture.hidden=64,128,192",
+    "model.architecture.hidden=80,144,208",
     "model.architecture.parameters=null",
 )
 
@@ -32,7 +32,7 @@ def test_benched_runs_calibrate_predictions_and_plans(
     assert "calibrated on other models here (6 cases)" in done.stdout
     with (store / "runs" / "sizes" / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert {row["model"] for row in rows} == {"tiny_64", "tiny_128", "tiny_192"}
+    assert {row["model"] for row in rows} == {"tiny_80", "tiny_144", "tiny_208"}
     # Others may have benched with the same store, but never a case itself.
     assert all(int(row["calibrated_on"]) >= 4 for row in rows)
     assert all(float(row["calibrated_seconds"]) > 0 for row in rows)
