@@ -15,23 +15,18 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
     for row in rows:
         row.best_tradeoff = False
     for comparable in scopes(rows).values():
-        candidates = [row for row in comparable if row.status == Status.ok.value]
-        costs = {id(row): _costs(row) for row in candidates}
-        measured = [
-            name for name in _COSTS if any(costs[id(row)][name] is not None for row in candidates)
-        ]
-        columns = [name for name in measured if name != "errors" or "perplexity" not in measured]
+        costs = [(row, _costs(row)) for row in comparable if row.status == Status.ok.value]
+        columns = {name for _, own in costs for name, cost in own.items() if cost is not None}
+        if "perplexity" in columns:
+            columns.discard("errors")
         complete = [
             (row, point)
-            for row in candidates
-            if columns and None not in (point := [costs[id(row)][name] for name in columns])
+            for row, own in costs
+            if columns and None not in (point := [own[name] for name in columns])
         ]
         points = [[value for value in point if value is not None] for _, point in complete]
         for (row, _), best in zip(complete, non_dominated(points), strict=True):
             row.best_tradeoff = best
-
-
-_COSTS = ("bytes", "perplexity", "errors", "seconds_per_token")
 
 
 def _costs(row: Row) -> dict[str, float | None]:

@@ -182,8 +182,9 @@ def test_the_charts_front_is_the_front(tmp_path: Path) -> None:
 
     values = points(subject().row_dicts(), "perplexity", "method")
     assert values[0] | {"group": ""} == {
-        "id": 0, "recipe": "unquantized", "engine": "hf", "model": "small", "quality": 20.0,
-        "low": None, "high": None, "size": 270.0, "speed": 40.0, "group": "", "baseline": True,
+        "id": 0, "recipe": "unquantized", "name": "unquantized", "engine": "hf",
+        "model": "small", "quality": 20.0, "low": None, "high": None, "size": 270.0,
+        "speed": 40.0, "group": "", "baseline": True,
         "star": True, "change": "-", "text": "wikipedia", "protocol": "gptq_512",
     }  # fmt: skip
     worse = values[1] | {"quality": 22.0, "size": 95.0, "recipe": "dominated"}
@@ -209,6 +210,9 @@ def test_figures_are_written(tmp_path: Path) -> None:
         for kind in ("svg", "png")
     }
     assert "gptq" in (tmp_path / "quality_vs_size.svg").read_text()
+    change = (tmp_path / "quality_change.svg").read_text()
+    assert "gptq-w4a16-g64" in change and "rtn-w8a16-g64" in change
+    assert "undefined" not in change
     assert (tmp_path / "speed_vs_batch.png").read_bytes().startswith(b"\x89PNG")
 
 

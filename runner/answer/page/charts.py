@@ -14,6 +14,8 @@ SHAPES = (
 """One fewer than colours, so that pairs repeat late."""
 VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
 
+_PLACES = ("model", "text", "engine")
+"""Fields that tell rows of one recipe apart, where there are several."""
 _COMPARABLE = ["model", "text", "protocol"]
 """Fields that points share when their quality compares."""
 
@@ -22,10 +24,12 @@ Spec = dict[str, Any]
 
 def points(rows: list[dict[str, Any]], quality: str, group: str) -> list[dict[str, Any]]:
     """Rows as points: quality, size in MB, decode tokens/s, and the group that colours them."""
+    places = [place for place in _PLACES if len({row[place] for row in rows}) > 1]
     return [
         {
             "id": row["id"],
             "recipe": row["recipe"],
+            "name": "  ".join([row["recipe"], *(str(row[place]) for place in places)]),
             "engine": row["engine"],
             "model": row["model"],
             "text": row["text"],
