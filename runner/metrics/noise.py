@@ -81,6 +81,21 @@ def compare(first: Sequence[float], second: Sequence[float], paired: bool = Fals
     return Comparison(ratio, ratio.low <= 1.0 <= ratio.high, paired)
 
 
+def widened(found: Comparison, drift: float) -> Comparison:
+    """The comparison where something else changed by ``drift`` that may be in either measurement.
+
+    Nobody knows how much of it is in the ratio, nor which way, so the interval grows on both sides:
+    [low, high] becomes [low / d, high x d] with d = exp(abs(ln(drift))).
+
+    Args:
+        found: What the repetitions alone say.
+        drift: A ratio that would be 1 had nothing changed; positive.
+    """
+    factor = math.exp(abs(math.log(drift)))
+    ratio = Interval(found.ratio.estimate, found.ratio.low / factor, found.ratio.high * factor)
+    return Comparison(ratio, ratio.low <= 1.0 <= ratio.high, found.paired)
+
+
 def student_975(freedom: float) -> float:
     """Student's t at 97.5%, within 1% (fractional degrees of freedom are rounded down)."""
     whole = int(freedom)

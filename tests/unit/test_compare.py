@@ -1,11 +1,13 @@
 """Compare: which runs stand opposite each other, what differs, and what is noise."""
 
+import copy
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from runner.answer.compare.figures import Figure, figures
-from runner.answer.compare.find import find_side
+from runner.answer.compare.find import Side, find_side
 from runner.answer.compare.pairs import pair_up
 from runner.answer.compare.show import show
 from runner.errors import UsageError
@@ -66,6 +68,66 @@ def test_what_exceeds_noise_is_called_so() -> None:
     assert by_name(a, recipe(1, "b", 21.0, 60.5, 90_000_000))[
         "decode_tokens_per_second/batch_4"
     ].verdict == "within noise"  # fmt: skip
+
+
+def drifted(run: RunRecord, factor: float) -> RunRecord:
+    """A run during which the machine was slower by a factor, for every model alike."""
+    run = copy.deepcopy(run)
+    for subject in ("baseline", "recipe"):
+        for batch in (run.stage("bench", subject) or {})["batches"]:
+            for name, change in (
+                ("decode_tokens_per_second", 1 / factor),
+                ("time_to_first_token_seconds", factor),
+            ):
+                batch[name]["mean"] *= change
+                batch[name]["samples"] = [x * change for x in batch[name]["samples"]]
+    return run
+
+
+def test_a_machine_that_drifted_makes_nothing_better_or_worse(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    a = recipe(0, "a", 21.0, 60.0, 90_000_000)
+    slow = drifted(a, 1.38)
+    found = by_name(a, slow)
+    for name, drift in (
+        ("decode_tokens_per_second/batch_1", 1 / 1.38),
+        ("time_to_first_token_seconds/batch_4", 1.38),
+    ):
+        figure = found[name]
+        assert figure.verdict == "within noise"
+        assert figure.drift == pytest.approx(drift)
+        assert figure.ratio is not None
+        assert figure.ratio.estimate == pytest.approx(drift)
+        # The drift over the interval of repetitions, which spread by 2% on both sides.
+        assert figure.ratio.high / figure.ratio.low == pytest.approx(1.38**2 * 1.1, rel=0.02)
+    # What goes beyond the drift still counts, in both directions.
+    fast = recipe(1, "b", 21.0, 150.0, 90_000_000)
+    assert by_name(slow, fast)["decode_tokens_per_second/batch_1"].verdict == "better"
+    assert by_name(fast, slow)["decode_tokens_per_second/batch_1"].verdict == "worse"
+    assert found["perplexity/gptq_512"].drift is None
+    show(*(sides := (Side("a", [a], True), Side("b", [slow], True))), pair_up(*sides))
+    assert "the unquantized model itself changed by up to 38%" in capsys.readouterr().out
+
+
+def test_only_what_the_machine_did_is_drift(capsys: pytest.CaptureFixture[str]) -> None:
+    a = recipe(0, "a", 21.0, 60.0, 90_000_000)
+    slow = drifted(recipe(1, "a", 21.0, 60.0, 90_000_000), 1.38)
+    newer = copy.deepcopy(slow)
+    newer.stages[1].versions = {"torch": "2.14.0"}
+    elsewhere = dataclasses.replace(slow, host={"cpu_name": "Other CPU", "gpus": []})
+    threads = dataclasses.replace(slow, config=CONFIG | {"engine": {"threads": 1}})
+    alone = copy.deepcopy(slow)
+    del alone.stages[1]
+    for other in (newer, elsewhere, threads, alone):
+        figure = by_name(a, other)["decode_tokens_per_second/batch_1"]
+        assert (figure.verdict, figure.drift) == ("worse", None)
+    # One measurement of the unquantized model for both, as in a sweep.
+    shared = recipe(1, "b", 21.0, 90.0, 90_000_000)
+    figure = by_name(a, shared)["decode_tokens_per_second/batch_1"]
+    assert (figure.verdict, figure.drift) == ("better", None)
+    show(*(sides := (Side("a", [a], True), Side("b", [shared], True))), pair_up(*sides))
+    assert "drift: not known" in capsys.readouterr().out
 
 
 def test_what_was_measured_once_is_unknown() -> None:

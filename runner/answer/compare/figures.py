@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from runner.answer.compare.drift import drift_between
 from runner.metrics.noise import compare as compare_samples
+from runner.metrics.noise import widened
 from runner.metrics.statistics import Interval
 from runner.store.records import RunRecord
 
-_SPEEDS = (("decode_tokens_per_second", False), ("time_to_first_token_seconds", True))
+SPEEDS = {"decode_tokens_per_second": False, "time_to_first_token_seconds": True}
 """Figures of a batch, and whether less is better."""
 
 
@@ -25,6 +27,9 @@ class Figure:
     """With its 95% interval; ``None`` where nothing was repeated."""
     verdict: str
     """``equal``, ``within noise``, ``better``, ``worse``, or ``unknown``: no interval."""
+    drift: float | None = None
+    """Of a speed: b over a of the unquantized model's own, by which ``ratio`` is widened; ``None``
+    where that is not known."""
 
 
 def figures(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
@@ -74,34 +79,44 @@ def _speed(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
     if any(one.get(k) != other.get(k) for k in ("prompt_tokens", "new_tokens")):
         return
     opposite = {batch["batch_size"]: batch for batch in other.get("batches", [])}
+    drift = drift_between(a, b, tuple(SPEEDS))
     for batch in one.get("batches", []):
-        partner = opposite.get(batch["batch_size"])
-        if partner is None:
+        size = batch["batch_size"]
+        if size not in opposite:
             continue
-        for metric, low in (
-            ("decode_tokens_per_second", False),
-            ("time_to_first_token_seconds", True),
-        ):
-            x, y = batch[metric], partner[metric]
-            name = f"{metric}/batch_{batch['batch_size']}"
+        for metric, low in SPEEDS.items():
+            x, y = batch[metric], opposite[size][metric]
+            name = f"{metric}/batch_{size}"
             samples = (x.get("samples") or [], y.get("samples") or [])
             if all(samples) and min(*samples[0], *samples[1]) > 0:
-                yield _repeated(name, x["mean"], y["mean"], low, samples, paired=False)
+                moved = drift.of(metric, size)
+                yield _repeated(name, x["mean"], y["mean"], low, samples, paired=False, drift=moved)
             else:
                 yield _once(name, x["mean"], y["mean"], low)
 
 
-def _repeated(name: str, a: float, b: float, low: bool, samples: Any, *, paired: bool) -> Figure:
+def _repeated(
+    name: str,
+    a: float,
+    b: float,
+    low: bool,
+    samples: Any,
+    *,
+    paired: bool,
+    drift: float | None = None,
+) -> Figure:
     found = compare_samples(samples[1], samples[0], paired)
     if not math.isfinite(found.ratio.high):
         return _once(name, a, b, low)
+    if drift is not None:
+        found = widened(found, drift)
     if a == b:
         verdict = "equal"
     elif found.within_noise:
         verdict = "within noise"
     else:
         verdict = "better" if (found.ratio.estimate < 1) is low else "worse"
-    return Figure(name, a, b, low, found.ratio, verdict)
+    return Figure(name, a, b, low, found.ratio, verdict, drift)
 
 
 def _exact(name: str, a: float, b: float, low: bool) -> Figure:

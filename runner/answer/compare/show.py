@@ -1,9 +1,10 @@
 """A comparison as a terminal shows it."""
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from runner.answer.compare.figures import Figure
+from runner.answer.compare.figures import SPEEDS, Figure
 from runner.answer.compare.find import Side
 from runner.answer.compare.pairs import Pair
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _WIDTH_WHEN_PIPED = 140
+_NEGLIGIBLE_DRIFT = 0.005
 _STYLES = {"better": "green", "worse": "red", "within noise": "dim", "equal": "dim"}
 _UNITS = {"_bytes": ("MB", 1e-6), "_seconds": ("ms", 1e3)}
 
@@ -43,6 +45,26 @@ def show(a: Side, b: Side, pairs: list[Pair]) -> None:
     console.print(f"b against a: {total or 'nothing to compare'}", style="bold")
     if verdicts["unknown"]:
         console.print("unknown: measured once on a side, so there is no telling it from noise")
+    for note in _drift_notes([figure for pair in matched for figure in pair.figures]):
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _drift_notes(figures: list[Figure]) -> list[str]:
+    """What the machine did to speeds, where a verdict might rest on it."""
+    factors = [math.exp(abs(math.log(figure.drift))) for figure in figures if figure.drift]
+    if factors and (most := max(factors) - 1) >= _NEGLIGIBLE_DRIFT:
+        up_to = "up to " if len(factors) > 1 else ""
+        return [
+            f"drift: the unquantized model itself changed by {up_to}{most:.0%} between the two; "
+            "the intervals of speeds are that much wider"
+        ]
+    speeds = [figure for figure in figures if figure.name.partition("/")[0] in SPEEDS]
+    if not factors and any(figure.verdict in ("better", "worse") for figure in speeds):
+        return [
+            "drift: not known, for the unquantized model was not measured anew beside both; "
+            "speeds are judged by their repetitions alone"
+        ]
+    return []
 
 
 def _common_differences(pairs: list[Pair]) -> list[tuple[str, int]]:
