@@ -28,6 +28,7 @@ from runner.redact import redact
 from runner.store.trouble import require_writable, trouble
 
 if TYPE_CHECKING:
+    from runner.config.root import Config
     from runner.launching.dry_run import DryRun
     from runner.session import Session
     from runner.store.records import RunRecord
@@ -77,8 +78,10 @@ class _Invocation:
         config = typed(composed)
         root = self.root = Path(config.store.root).expanduser().resolve()
         if config.stages == [StageName.report]:
-            _collect_and_report(root / "runs", config.sweep, self.output)
+            _collect_and_report(root / "runs", config, self.output)
             return None
+        if config.report.sweeps:
+            raise UsageError("report.sweeps looks at what has run: ask for it with stages=[report]")
         if StageName.compare in config.stages:
             from runner.answer.compare import compare
 
@@ -178,14 +181,17 @@ def _summarise(place: Place, records: "list[RunRecord]") -> None:
     summarise_sweep(place.tracker, end, Display())
 
 
-def _collect_and_report(runs: Path, sweep: str | None, output: Path | None) -> None:
+def _collect_and_report(runs: Path, config: "Config", output: Path | None) -> None:
     from runner.answer.report import report
     from runner.launching.jobs import collect_slurm
     from runner.store.records import latest_sweep
 
-    sweep = sweep or latest_sweep(runs)
+    several = config.report.sweeps
+    if several and config.sweep:
+        raise UsageError("name the sweeps in report.sweeps alone, or one in sweep")
+    sweep = None if several else config.sweep or latest_sweep(runs)
     going_on = collect_slurm(runs / sweep) if sweep else {}
-    report(runs, sweep, output, page=True, figures=True)
+    report(runs, sweep, output, page=True, figures=True, several=several)
     for run, state in sorted(going_on.items()):
         print(f"{run}: {state.lower()}")
     if going_on:

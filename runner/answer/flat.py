@@ -2,7 +2,9 @@
 
 from typing import Any
 
-UNTELLING = frozenset({"environment", "store", "tracker", "sweep", "force", "stages", "compare"})
+UNTELLING = frozenset(
+    {"environment", "store", "tracker", "sweep", "force", "stages", "compare", "report"}
+)
 """Fields of a configuration's root that say nothing about a result."""
 
 

@@ -9,8 +9,8 @@ from runner.claims.show import comparison_line
 from runner.store.records import RunRecord, Status
 
 _HEAD = (
-    "", "recipe", "engine", "text", "bits/weight", "checkpoint MB", "perplexity", "change [95%]",
-    "KL divergence, nats", "decode tok/s", "peak memory MB",
+    "", "recipe", "engine", "sweep", "text", "bits/weight", "checkpoint MB", "perplexity",
+    "change [95%]", "KL divergence, nats", "decode tok/s", "peak memory MB",
 )  # fmt: skip
 
 
@@ -88,13 +88,15 @@ def _named(row: Row) -> str:
 
 
 def _table(rows: list[Row]) -> list[str]:
-    """Columns that no row has are left out, and so is the text where there is only one."""
+    """Columns that no row has are left out, and so are text and sweep where there is only one."""
     rows = [row for row in rows if row.status == Status.ok.value]
     lines = [_cells(row) for row in rows]
     if len({row.text for row in rows if row.text is not None}) < 2:
         lines = [line | {"text": ""} for line in lines]
+    if len({row.sweep for row in rows}) < 2:
+        lines = [line | {"sweep": ""} for line in lines]
     heads = [head for head in _HEAD if any(line[head] for line in lines)]
-    words = ("recipe", "engine", "text")
+    words = ("recipe", "engine", "sweep", "text")
     aligned = [":-:" if not head else ":--" if head in words else "--:" for head in heads]
     found = [heads, aligned, *([line[head] for head in heads] for line in lines)]
     return [f"| {' | '.join(cells)} |" for cells in found]
@@ -110,6 +112,7 @@ def _cells(row: Row) -> dict[str, str]:
         "★" if row.best_tradeoff else "",
         _plain(row.recipe),
         row.engine,
+        _plain(row.sweep or ""),
         _plain(row.text or ""),
         _number(row.bits_per_weight, 2),
         _number(row.checkpoint_bytes, 1, 1e-6),

@@ -5,10 +5,12 @@ As JSON, CSV and Markdown, as a page (HTML) and as figures.
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.answer.asked import one_sweep, several_sweeps
 from runner.answer.markdown import markdown
 from runner.answer.page.build import build_page
 from runner.answer.page.figures import write_figures
@@ -22,11 +24,10 @@ from runner.answer.serving import build_serving_table
 from runner.answer.table import build_table, footnotes
 from runner.claims.decide import Decision, decide_claims
 from runner.claims.show import claim_lines
-from runner.errors import UsageError
 from runner.planning.cases import all_records
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically, write_text_atomically
-from runner.store.records import RunRecord, latest_sweep, read_records
+from runner.store.records import RunRecord
 from runner.store.trouble import is_writable
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ def report(
     *,
     page: bool = False,
     figures: bool = False,
+    several: Sequence[str] = (),
 ) -> list[RunRecord]:
     """Print a sweep's answer to standard output and write it into its folder.
 
-    Always as ``answer.json``, ``answer.csv`` and ``answer.md``.
+    Always as ``answer.json``, ``answer.csv`` and ``answer.md``. One answer over several sweeps is
+    written into ``copies`` alone.
 
     Args:
         runs: The store's folder of records.
@@ -55,45 +58,44 @@ def report(
         copies: A folder for further copies of the files.
         page: Write ``report.html`` too.
         figures: Write ``figures/*.svg`` and ``*.png`` too.
+        several: Sweeps, or runs of them, that are answered for together instead of ``sweep``.
 
     Raises:
-        UsageError: There is no such sweep, or none at all.
+        UsageError: There is no such sweep or run, or none at all.
     """
-    sweep = sweep or latest_sweep(runs)
-    records = read_records(runs, sweep) if sweep else []
-    if not sweep or not records:
-        known = sorted((path.name for path in runs.glob("*") if path.is_dir()), reverse=True)[:5]
-        raise UsageError(
-            f"the store has no records of sweep {sweep}; latest: {', '.join(known) or 'none'}"
-            if sweep
-            else "the store has no records yet: run an experiment first"
-        )
+    asked = several_sweeps(runs, several) if several else one_sweep(runs, sweep)
+    records = asked.records
     rows = rows_of([record for record in records if not is_plan_only(record)])
     mark_best_tradeoffs(rows)
     # Without a bench there is nothing to predict, and the store may hold thousands of records.
     benched = any(stage.stage == "bench" for record in records for stage in record.stages)
     found = comparisons(records, all_records(runs), runs.parent) if benched else []
-    subject = Subject(sweep, records, rows, found)
+    subject = Subject(asked.name, records, rows, found)
     # A store that is full or closed is still read: what cannot be written is printed.
-    wanted = [folder for folder in (runs / sweep, copies) if folder is not None]
-    folders = [folder for folder in wanted if is_writable(folder)]
+    wanted = [path for path in (asked.folder, copies) if path is not None]
+    folders = [path for path in wanted if is_writable(path)]
     # A sweep of plans alone has no measurements to draw.
     html = build_page(subject, runs.parent / "cache") if page and rows and folders else None
     decisions = decide_claims(records)
-    answer = {"sweep": sweep, "rows": to_json(rows), "claims": to_json(decisions)}
+    answer = {"sweep": asked.name, "rows": to_json(rows), "claims": to_json(decisions)}
     table, text = _csv(rows), markdown(rows, records, decisions)
-    for folder in folders:
-        write_json_atomically(folder / "answer.json", answer)
-        write_text_atomically(folder / "answer.csv", table)
-        write_text_atomically(folder / "answer.md", text)
+    for path in folders:
+        write_json_atomically(path / "answer.json", answer)
+        write_text_atomically(path / "answer.csv", table)
+        write_text_atomically(path / "answer.md", text)
         if html is not None:
-            write_text_atomically(folder / "report.html", html)
+            write_text_atomically(path / "report.html", html)
         if figures and rows:
-            write_figures(subject.row_dicts(), folder / "figures")
+            write_figures(subject.row_dicts(), path / "figures")
     write_plans(records, folders)
     write_comparisons(found, folders)
-    _print(subject, decisions, runs / sweep)
-    show_sensitivities(records, folders, _console())
+    console = _console()
+    _print(subject, decisions, console)
+    where = asked.folder or (folders[-1] if folders else None)
+    if where is not None:
+        files = "answer.json and answer.csv" if several else "answer.json, answer.csv and records"
+        console.print(f"{files}: {where}", markup=False, soft_wrap=True)
+    show_sensitivities(records, folders, console)
     if html is not None:
         print(f"report to open in a browser: {folders[-1] / 'report.html'}")
     elif not page and rows:
@@ -118,9 +120,8 @@ def _console() -> "Console":
     return Console(highlight=False, width=_WIDTH_WHEN_PIPED)
 
 
-def _print(subject: Subject, decisions: list[Decision], folder: Path) -> None:
+def _print(subject: Subject, decisions: list[Decision], console: "Console") -> None:
     rows, records = subject.rows, subject.records
-    console = _console()
     # Broken between words for a person, left whole for programs.
     whole = not console.is_terminal
     for model in dict.fromkeys(row.model for row in rows):
@@ -142,4 +143,3 @@ def _print(subject: Subject, decisions: list[Decision], folder: Path) -> None:
     print_plans(records, console)
     in_full = any(record.config.get("plan", {}).get("comparison") for record in records)
     print_comparisons(subject.comparisons, console, in_full)
-    console.print(f"answer.json, answer.csv and records: {folder}", markup=False, soft_wrap=True)

@@ -20,6 +20,7 @@ class Row:
     reason: str | None
     run: str | None
     """Directory of the run's record; ``None`` for the unquantized model's own row."""
+    sweep: str | None = None
     is_baseline: bool = False
     text: str | None = None
     """What quality was measured on."""
@@ -86,9 +87,8 @@ def _is_baseline_run(record: RunRecord) -> bool:
 def _baseline_row(record: RunRecord) -> Row | None:
     if not any(entry.subject == "baseline" for entry in record.stages):
         return None
-    row = Row(
-        "unquantized", record.model, record.engine, Status.ok.value, None, None, is_baseline=True
-    )
+    row = Row("unquantized", record.model, record.engine, Status.ok.value, None, None)
+    row.is_baseline = True
     row.bits_per_weight = record.unquantized_bits
     if _is_baseline_run(record):
         row.run = record.run
@@ -111,6 +111,7 @@ def _fill(row: Row, other: Row) -> None:
 
 
 def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
+    row.sweep = record.sweep
     quantize, eval_, tasks, bench = (
         record.stage(s, subject) for s in ("quantize", "eval", "tasks", "bench")
     )

@@ -71,6 +71,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column("star", "", ["★" if row.best_tradeoff else "" for row in rows], True),
         _Column("recipe", "recipe", [row.recipe for row in rows], True),
         _Column("engine", "engine", [row.engine for row in rows], True),
+        _Column("sweep", "sweep", [row.sweep or _ABSENT for row in rows], True),
         _Column("text", "text", [row.text or _ABSENT for row in rows], True),
         _Column("bits", "bits/\nweight", [_number(r.bits_per_weight, "{:.2f}") for r in rows]),
         _Column(
@@ -98,6 +99,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
         ),
     ]
     unsaid = {"engine"} if len({row.engine for row in rows}) < 2 else set()
+    if len({row.sweep for row in rows}) < 2:
+        unsaid.add("sweep")
     if len({row.text for row in rows if row.text}) < 2:
         unsaid.add("text")
     if all(row.kl_divergence is None for row in rows):
@@ -120,6 +123,12 @@ def footnotes(rows: list[Row]) -> list[str]:
         )
     if any(row.decode_within_noise and not row.is_baseline for row in rows):
         notes.append("~ within the noise of the repetitions: no difference was shown.")
+    timed = {row.sweep for row in rows if row.decode_tokens_per_second is not None}
+    if len(timed) > 1:
+        notes.append(
+            f"Speeds of {len(timed)} sweeps were measured at different times; each ratio is "
+            "against the unquantized model beside the row's own run."
+        )
     for row in rows:
         if (row.calibration_overlap or 0.0) >= LARGE_SHARE:
             notes.append(

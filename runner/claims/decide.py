@@ -46,9 +46,15 @@ class Decision:
 
 
 def decide_claims(records: list[RunRecord]) -> list[Decision]:
-    """Decide what the configuration of one sweep's runs claims; nothing where it claims nothing."""
-    stated: list[Any] = next(filter(None, (r.config.get("claims") for r in reversed(records))), [])
-    return [decide(from_json(Claim, claim), records) for claim in stated]
+    """Decide what each sweep claims of its own runs; nothing where it claims nothing."""
+    sweeps: dict[str, list[RunRecord]] = {}
+    for record in records:
+        sweeps.setdefault(record.sweep, []).append(record)
+    decisions = []
+    for own in sweeps.values():
+        stated: list[Any] = next(filter(None, (r.config.get("claims") for r in reversed(own))), [])
+        decisions += [decide(from_json(Claim, claim), own) for claim in stated]
+    return decisions
 
 
 def decide(claim: Claim, records: list[RunRecord]) -> Decision:

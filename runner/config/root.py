@@ -20,6 +20,7 @@ from runner.config.launch import Launch
 from runner.config.method import Method
 from runner.config.model import Model
 from runner.config.plan import Plan
+from runner.config.report import Report
 from runner.config.sensitivity import Sensitivity
 from runner.config.serving import Serving
 from runner.config.tasks import Tasks
@@ -72,6 +73,7 @@ class Config:
     launch: Launch = field(default_factory=Launch)
 
     compare: Compare = field(default_factory=Compare)
+    report: Report = field(default_factory=Report)
 
     stages: list[StageName] = MISSING
     """Stages to go through, in any order."""

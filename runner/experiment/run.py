@@ -40,7 +40,7 @@ from runner.tracking import start_tracker
 from runner.tracking.base import RunTracker
 from runner.worker.pool import WorkerFailed
 
-_INDECISIVE = ("launch", "tracker", "dry_run")
+_INDECISIVE = ("launch", "tracker", "dry_run", "compare", "report")
 _OUTSIDE = ("path", "python", "hub_id")
 """Fields whose values stand for something that can change without them."""
 _RECORDED_PACKAGES = ("quant-runner", "hydra-core", "omegaconf", "wandb")

@@ -50,7 +50,17 @@ SWEEPS = sorted(path.stem for path in sweeps_dir().glob("*.yaml"))
 
 def test_every_group_of_the_schema_has_options() -> None:
     groups = {option.split("/")[0] for option in OPTIONS}
-    plain = {"stages", "force", "sweep", "store", "compare", "claims", "launch", "dry_run"}
+    plain = {
+        "stages",
+        "force",
+        "sweep",
+        "store",
+        "compare",
+        "claims",
+        "launch",
+        "dry_run",
+        "report",
+    }
     assert set(Config.__dataclass_fields__) - plain == groups - {"text", "task"}
 
 

@@ -14,7 +14,7 @@ SHAPES = (
 """One fewer than colours, so that pairs repeat late."""
 VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
 
-_PLACES = ("model", "text", "engine")
+_PLACES = ("model", "text", "engine", "sweep")
 """Fields that tell rows of one recipe apart, where there are several."""
 _COMPARABLE = ["model", "text", "protocol"]
 """Fields that points share when their quality compares."""
@@ -64,7 +64,7 @@ def batch_points(rows: list[dict[str, Any]], group: str) -> list[dict[str, Any]]
             "id": row["id"],
             "recipe": row["recipe"],
             "engine": row["engine"],
-            "line": f"{row['recipe']} {row['engine']} {row['model']}",
+            "line": f"{row['recipe']} {row['engine']} {row['model']} {row['sweep']}",
             "group": str(row.get(group)),
             "baseline": row["is_baseline"],
             **batch,

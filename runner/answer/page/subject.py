@@ -20,6 +20,7 @@ GROUPS = {
     "text": "Evaluated on",
     "engine": "Engine",
     "hardware": "Hardware",
+    "sweep": "Sweep",
     "status": "Status",
 }
 """Config groups that a reader filters by, and what they are called."""
@@ -27,9 +28,10 @@ GROUPS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """One sweep, ready to be shown."""
+    """One sweep, or several, ready to be shown."""
 
     sweep: str
+    """What it is called; several are listed."""
     records: list[RunRecord]
     rows: list[Row]
     comparisons: list[Comparison] = field(default_factory=list)
@@ -39,13 +41,14 @@ class Subject:
         """Rows as JSON, with their groups, their speed at every batch size, and a number."""
         by_run = {record.run: record for record in self.records}
         baselines = {
-            (r.model, r.engine): r
+            (r.sweep, r.model, r.engine): r
             for r in reversed(self.records)
             if any(entry.subject == "baseline" for entry in r.stages)
         }
         found = []
         for number, row in enumerate(self.rows):
-            record = by_run.get(row.run or "") or baselines.get((row.model, row.engine))
+            origin = (row.sweep or "", row.model, row.engine)
+            record = by_run.get(row.run or "") or baselines.get(origin)
             content: dict[str, Any] = to_json(row)
             content["id"] = number
             if record is not None:

@@ -13,6 +13,7 @@ report.table = {
     if (several("text")) text.push({ key: "text", title: "Evaluated on", text: true });
     text.push({ key: "engine", title: "Engine", text: true });
     if (several("hardware")) text.push({ key: "hardware", title: "Hardware", text: true });
+    if (several("sweep")) text.push({ key: "sweep", title: "Sweep", text: true });
     return [...text, ...report.sections.table.columns];
   },
 
