@@ -16,6 +16,7 @@ from runner.environments.ready import ReadyEnvironment
 from runner.hardware.detect import Machine, detect
 from runner.redact import redact
 from runner.serialise import to_json
+from runner.stages import WITHOUT_MODEL
 from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.store.seal import write_seal
 from runner.store.trouble import told
@@ -47,6 +48,8 @@ class Task:
     """The stage's request dataclass."""
     environment: ReadyEnvironment
     threads: int
+    model: str | None = None
+    """Names the model it computes with, for the next task with the same one."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +136,13 @@ class Session:
         )
         if not work.force and (found := self._found(address, work)):
             return found
-        waiting = f"{work.title}: another process is making it; waiting"
-        with (
-            told(self.store.root),
-            self.store.locked(address, lambda: self.display.line(f"  {waiting}")),
-        ):
+
+        def on_wait() -> None:
+            self.display.line(f"  {work.title}: another process is making it; waiting")
+            # Whoever makes it may need the memory.
+            self._pool.release()
+
+        with told(self.store.root), self.store.locked(address, on_wait):
             # Whoever held the lock may just have made it.
             if not work.force and (found := self._found(address, work)):
                 return found
@@ -201,6 +206,8 @@ class Session:
             cache=str(self.store.cache),
             log=str(log),
             threads=task.threads,
+            model=task.model,
+            beside=task.stage in WITHOUT_MODEL,
         )
 
         def on_event(event: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.kept_configs import KeptConfigs
 from runner.launching.launcher import SubmititLauncher
+from runner.launching.order import by_checkpoint
 from runner.redact import redact
 
 _MOST_KEPT = 500
@@ -97,6 +98,8 @@ class GridSweeper(BasicSweeper):
     ) -> list[list[list[str]]]:
         """Jobs of all grids and single runs, each once, without excluded ones, in batches.
 
+        Those that need one checkpoint follow each other.
+
         Raises:
             HydraException: Nothing is left.
         """
@@ -113,6 +116,7 @@ class GridSweeper(BasicSweeper):
                     jobs.append(job)
         if not jobs:
             raise HydraException("hydra.sweeper.exclude leaves out every combination")
+        jobs = by_checkpoint(jobs)
         self.jobs[:] = jobs
         return list(self.split_overrides_to_chunks(jobs, max_batch_size))
 

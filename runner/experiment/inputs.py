@@ -24,6 +24,7 @@ from runner.stages.gguf import GgufRequest
 from runner.stages.model import DIRECTORY as MODEL_DIRECTORY
 from runner.stages.model import ModelRequest
 from runner.stages.text import TextRequest
+from runner.store.files import sha256_of_json
 
 TRANSFORMERS = "transformers"
 _RESOLVED = ("environment", "device", "dtype", "threads")
@@ -123,9 +124,27 @@ class Inputs:
         chosen = choose(self.config.environment, need, self.compute.device, named)
         return self.session.environment(chosen)
 
-    def task(self, stage: str, request: Any, environment: ReadyEnvironment) -> Task:
-        """A stage in an environment, with this configuration's threads."""
-        return Task(stage, request, environment, self.compute.threads)
+    def task(
+        self,
+        stage: str,
+        request: Any,
+        environment: ReadyEnvironment,
+        subject: Subject | None = None,
+    ) -> Task:
+        """A stage in an environment, with this configuration's threads.
+
+        Args:
+            stage: Its name.
+            request: What it is given.
+            environment: Where it runs.
+            subject: What ``request.load`` loads and the next task may use, if it is the same. Tasks
+                that measure memory load for themselves.
+        """
+        model = None
+        if subject is not None:
+            loaded = [subject.identity, to_json(request.load), self.compute.threads]
+            model = sha256_of_json(loaded)
+        return Task(stage, request, environment, self.compute.threads, model)
 
 
 def engine_determinants(load: LoadRequest) -> dict[str, Any]:

@@ -6,11 +6,14 @@ from typing import Any
 from runner.engines import find_engine
 from runner.engines.loading import LoadRequest, load, specification
 from runner.harness.answers import Answers
+from runner.worker.job import StageContext
 
 _ASKED = ("loglikelihood", "loglikelihood_rolling", "generate_until")
 
 
-def open_model(request: LoadRequest, tokenizer: Path, batch_size: int, threads: int) -> Any:
+def open_model(
+    request: LoadRequest, tokenizer: Path, batch_size: int, context: StageContext
+) -> Any:
     """A checkpoint as an ``lm_eval.api.model.LM`` that keeps ``Answers`` once it is given some.
 
     Engine ``hf`` hands over the model that it loads itself, so that every format it
@@ -20,13 +23,13 @@ def open_model(request: LoadRequest, tokenizer: Path, batch_size: int, threads: 
         request: The checkpoint and the engine.
         tokenizer: Directory of the unquantized model's tokenizer.
         batch_size: Requests computed together.
-        threads: CPU threads.
+        context: The stage's: CPU threads, and whether the model has been loaded.
     """
     if find_engine(request.engine["name"]).harness_model == "vllm":
-        return _vllm(request, tokenizer, batch_size, threads)
+        return _vllm(request, tokenizer, batch_size, context.threads)
     from lm_eval.models.huggingface import HFLM
 
-    loaded: Any = load(request, threads)
+    loaded: Any = context.loaded(lambda: load(request, context.threads))
     return _remembering(HFLM)(
         pretrained=loaded.model,
         tokenizer=str(tokenizer),

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runner.stages.base import Stage
 
+WITHOUT_MODEL = ("text", "tokens", "windows", "overlap", "items", "task_data")
+"""Stages that load no model, and so may run while another process keeps one."""
+
 
 def find_stage(name: str) -> "Stage":
     """The stage called ``name``."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.eval import PerplexityProtocol
-from runner.engines.base import LoadedModel
 from runner.engines.loading import LoadRequest, load
 from runner.errors import StageError
 from runner.metrics.divergence import FIELDS, Divergence, probability_change, summarise_divergence
@@ -94,7 +93,6 @@ class EvalStage:
         context.progress(0, total, "loading the checkpoint")
         scorer = _Scorer(request, context, total)
         rows = [scorer.score(text, compare=text is texts[0]) for text in texts]
-        scorer.model.close()
         measured: list[FurtherPerplexity] = []
         for text, windows in zip(texts, rows, strict=True):
             losses = [window[0] for window in windows]
@@ -121,7 +119,7 @@ class _Scorer:
     """Scores windows with one model and remembers what was scored before."""
 
     def __init__(self, request: EvalRequest, context: StageContext, total: int) -> None:
-        self.model: LoadedModel = load(request.load, context.threads)
+        self.model = context.loaded(lambda: load(request.load, context.threads))
         self.resumed = 0
         self.reference: Reference | None = None
         self.writer: ReferenceWriter | None = None

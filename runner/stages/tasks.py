@@ -85,9 +85,7 @@ class TasksStage:
         manager = task_manager(include, any(name not in request.own for name in request.names))
         before = _Baseline(request.baseline_directory)
         context.progress(0, 1, "loading the checkpoint")
-        model = open_model(
-            request.load, request.tokenizer_directory, request.batch_size, context.threads
-        )
+        model = open_model(request.load, request.tokenizer_directory, request.batch_size, context)
         start = time.perf_counter()
         scores: list[TaskScores] = []
         resumed = 0

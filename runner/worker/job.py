@@ -10,13 +10,17 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.metrics.memory import process_memory_bytes, reset_peak_memory
 from runner.serialise import from_json, to_json
 from runner.stages import find_stage
 from runner.store.files import write_json_atomically
+from runner.worker.held import Held
 from runner.worker.protocol import Job
+
+if TYPE_CHECKING:
+    from runner.engines.base import LoadedModel
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_INTERVAL_SECONDS = 0.1
@@ -34,23 +38,27 @@ class StageContext:
     cache: Path
     threads: int
     progress: Callable[[int, int, str], None]
+    loaded: Callable[[Callable[[], "LoadedModel"]], "LoadedModel"]
+    """Loads a model by the function it is given, unless an earlier job of this process has. The
+    stage does not close it."""
 
 
-def run_job(job: Job, events: int) -> int:
-    """Carry out a job in a freshly forked process; returns its exit code.
+def run_job(job: Job, events: int, held: Held) -> int:
+    """Carry out a job in a process forked for it, or for jobs like it; returns its exit code.
 
     Args:
         job: What to do.
         events: File descriptor for event lines.
+        held: What earlier jobs of this process left in memory.
     """
-    die_with_parent()
-    os.setpgid(0, 0)
     log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     send(events, event="started", pid=os.getpid())
     try:
-        _run(job, events)
+        _run(job, events, held)
+        if job.model is None:
+            held.close()
     except KeyboardInterrupt:
         return 130
     except BaseException as error:
@@ -63,9 +71,11 @@ def run_job(job: Job, events: int) -> int:
     return 0
 
 
-def _run(job: Job, events: int) -> None:
+def _run(job: Job, events: int, held: Held) -> None:
     reset_peak_memory()
-    before = process_memory_bytes()
+    if held.imports_memory_bytes is None:
+        held.imports_memory_bytes = process_memory_bytes().resident
+    was_loaded = held.model is not None
     start = time.perf_counter()
     stage = find_stage(job.stage)
     last = 0.0
@@ -85,6 +95,7 @@ def _run(job: Job, events: int) -> None:
         cache=Path(job.cache),
         threads=job.threads,
         progress=progress,
+        loaded=held.loaded,
     )
     context.partial.mkdir(parents=True, exist_ok=True)
     result = stage.run(from_json(stage.request, job.request), context)
@@ -97,10 +108,11 @@ def _run(job: Job, events: int) -> None:
             "result": to_json(result),
             "resources": {
                 "seconds": time.perf_counter() - start,
-                "imports_memory_bytes": before.resident,
+                "imports_memory_bytes": held.imports_memory_bytes,
                 # A stage that measures memory itself starts peaks anew and tells the highest.
                 "peak_memory_bytes": max(memory.peak, getattr(result, "peak_memory_bytes", 0)),
                 "threads": job.threads,
+                "model_was_loaded": was_loaded,
             },
         },
     )

@@ -1,5 +1,6 @@
 """The control side of workers: one warm server an interpreter, one job at a time each."""
 
+import contextlib
 import json
 import os
 import signal
@@ -14,8 +15,10 @@ from runner.environments.ready import ReadyEnvironment
 from runner.errors import StageError
 from runner.paths import import_path
 from runner.worker.protocol import Job
+from runner.worker.server import CLOSING_SECONDS
 
 _TAIL_LINES = 20
+_GRACE_SECONDS = CLOSING_SECONDS + 2
 _SIGNALS = {
     signal.SIGKILL: "killed (SIGKILL; often the kernel's out-of-memory killer)",
     signal.SIGSEGV: "crashed (SIGSEGV)",
@@ -59,9 +62,13 @@ class WorkerPool:
     ) -> None:
         """Carry out a job; returns when its result has been written.
 
+        A model that another process keeps is let go of first, unless the job needs little memory.
+
         Raises:
             WorkerFailed: The job's process raised, crashed or was killed.
         """
+        if not job.beside:
+            self.release(besides=environment)
         server = self._servers.get(environment.name)
         if server is None or not server.alive:
             server = _Server(environment, self._logs, self._cache)
@@ -74,6 +81,12 @@ class WorkerPool:
             if not server.idle:
                 server.stop()
             raise
+
+    def release(self, besides: ReadyEnvironment | None = None) -> None:
+        """Free the memory of models that are kept for another job, but in one environment."""
+        for name, server in self._servers.items():
+            if besides is None or name != besides.name:
+                server.release()
 
 
 class _Server:
@@ -99,6 +112,8 @@ class _Server:
         self._job_pid: int | None = None
         self.idle = True
         """It has told how its last job ended."""
+        self._keeper: int | None = None
+        """Process that keeps a model for another job."""
 
     @property
     def alive(self) -> bool:
@@ -107,9 +122,10 @@ class _Server:
     def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
         assert self._process.stdin is not None
         self.idle = False
+        if not job.beside:
+            self._keeper = None
         try:
-            self._process.stdin.write((json.dumps(asdict(job)) + "\n").encode())
-            self._process.stdin.flush()
+            self._send(asdict(job))
         except BrokenPipeError:
             self._raise_server_gone()
         error: str | None = None
@@ -126,6 +142,8 @@ class _Server:
             elif event["event"] == "exit":
                 if self._job_pid is not None and event["code"] != 0:
                     _kill_group(self._job_pid, os.killpg)  # what it started itself
+                if job.model is not None and event["code"] == 0:
+                    self._keeper = self._job_pid
                 self._job_pid = None
                 self.idle = True
                 if event["code"] == 0:
@@ -136,6 +154,15 @@ class _Server:
             on_event(event)
         self._raise_server_gone(Path(job.log))
 
+    def release(self) -> None:
+        """Have the process that keeps a model end; returns once its memory is free."""
+        if self._keeper is None:
+            return
+        self._keeper = None
+        with contextlib.suppress(BrokenPipeError):
+            self._send(None)
+            next((event for event in self._events() if event["event"] == "released"), None)
+
     def stop(self) -> None:
         if self._job_pid is not None:
             _kill_group(self._job_pid)
@@ -143,14 +170,20 @@ class _Server:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            self._process.wait(timeout=2)
+            self._process.wait(timeout=_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            _kill_group(self._process.pid)
+            for pid in filter(None, (self._keeper, self._process.pid)):
+                _kill_group(pid)
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
         if self._log.exists() and self._log.stat().st_size == 0:
             self._log.unlink()
+
+    def _send(self, content: dict[str, Any] | None) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write((json.dumps(content) + "\n").encode())
+        self._process.stdin.flush()
 
     def _events(self) -> Any:
         assert self._process.stdout is not None

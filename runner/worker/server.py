@@ -1,10 +1,10 @@
 """The warm parent of workers: imports an environment's modules once and forks a child a job.
 
-Run as ``python -m runner.worker.server --shims=SHIM,… MODULE…``. It does no numerical work
-itself: a
-process that has started threads of a numerical library must not fork.
+Run as ``python -m runner.worker.server --shims=SHIM,… MODULE…``. It does no numerical work itself:
+a process that has started threads of a numerical library must not fork.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -12,11 +12,34 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+from runner.worker.held import Held
 from runner.worker.job import die_with_parent, run_job, send
 from runner.worker.protocol import Job
 
 _POLL_SECONDS = 0.02
+CLOSING_SECONDS = 5.0
+"""Time that a process which keeps a model is given to free it."""
+_DONE = b"."
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A process that carries out jobs."""
+
+    pid: int
+    model: str | None
+    """What it keeps once its job is done; ``None``: it ends."""
+    jobs: int
+    """Written to: further jobs, a line each. It ends when this is closed."""
+    done: int
+    """Read from: a byte for each job after which it waits for another."""
+
+    def forget(self) -> None:
+        os.close(self.jobs)
+        os.close(self.done)
 
 
 def main() -> None:
@@ -31,46 +54,126 @@ def main() -> None:
     for name in modules:
         importlib.import_module(name)
     send(events, event="ready", pid=os.getpid())
-    pending = b""
-    while True:
-        chunk = os.read(0, 65536)
-        if not chunk:
-            return
-        pending += chunk
-        while b"\n" in pending:
-            line, pending = pending.split(b"\n", 1)
-            _serve(Job(**json.loads(line)), events)
+    keeper: _Child | None = None
+    for line in _lines(0):
+        content = json.loads(line)
+        job = None if content is None else Job(**content)
+        if keeper is not None and _must_go(keeper, job):
+            _end(keeper)
+            keeper = None
+        if job is None:
+            send(events, event="released")
+        else:
+            keeper = _serve(job, line, events, keeper)
+    if keeper is not None:
+        _end(keeper)
 
 
-def _serve(job: Job, events: int) -> None:
-    child = os.fork()
-    if child == 0:
+def _must_go(keeper: _Child, job: Job | None) -> bool:
+    return job is None or not (job.beside or job.model == keeper.model)
+
+
+def _serve(job: Job, line: bytes, events: int, keeper: _Child | None) -> _Child | None:
+    """Have a job carried out; returns the process that keeps a model afterwards."""
+    if keeper is not None and job.model == keeper.model:
+        child = keeper
+        os.write(child.jobs, line + b"\n")
+    else:
+        child = _fork(job, events)
+    status = _wait(child)
+    code: int | None = 0
+    killed_by = None
+    if status is not None:
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+        killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    send(events, event="exit", code=code, signal=killed_by)
+    if status is None:
+        return child
+    child.forget()
+    return None if child is keeper else keeper
+
+
+def _fork(job: Job, events: int) -> _Child:
+    jobs, jobs_end = os.pipe()
+    done_end, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(jobs_end)
+        os.close(done_end)
         code = 1
         try:
-            code = run_job(job, events)
+            code = _work(job, events, jobs, done)
         finally:
             os._exit(code)
-    status = _wait(child)
-    send(
-        events,
-        event="exit",
-        code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-        signal=os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-    )
+    os.close(jobs)
+    os.close(done)
+    return _Child(pid, job.model, jobs_end, done_end)
 
 
-def _wait(child: int) -> int:
-    """Wait for the child; end it and this process when the control process is gone."""
+def _work(job: Job, events: int, jobs: int, done: int) -> int:
+    """In a child: one job, and those that need the same model; returns the exit code."""
+    die_with_parent()
+    os.setpgid(0, 0)
+    held = Held()
+    code = run_job(job, events, held)
+    if job.model is None or code != 0:
+        return code
+    os.write(done, _DONE)
+    for line in _lines(jobs):
+        code = run_job(Job(**json.loads(line)), events, held)
+        if code != 0:
+            return code
+        os.write(done, _DONE)
+    held.close()
+    return 0
+
+
+def _wait(child: _Child) -> int | None:
+    """Wait for the child; returns its status, or ``None`` when it waits for another job.
+
+    Ends it and this process when the control process is gone.
+    """
     while True:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
+        ended, status = os.waitpid(child.pid, os.WNOHANG)
+        if ended:
             return status
-        readable, _, _ = select.select([0], [], [], 0)
+        readable, _, _ = select.select([0, child.done], [], [], _POLL_SECONDS)
         # Control sends nothing while a job runs, so readable means closed.
-        if readable:
-            os.kill(child, signal.SIGKILL)
+        if 0 in readable:
+            _kill(child)
             os._exit(1)
+        if child.done in readable:
+            if os.read(child.done, 1) == _DONE:
+                return None
+            time.sleep(_POLL_SECONDS)  # it is about to end
+
+
+def _end(keeper: _Child) -> None:
+    """Have the process that keeps a model free it and end, in good time or by force."""
+    keeper.forget()
+    deadline = time.monotonic() + CLOSING_SECONDS
+    ended = 0
+    while not ended and time.monotonic() < deadline:
+        ended, _ = os.waitpid(keeper.pid, os.WNOHANG)
         time.sleep(_POLL_SECONDS)
+    _kill(keeper)
+    if not ended:
+        os.waitpid(keeper.pid, 0)
+
+
+def _kill(child: _Child) -> None:
+    """Kill a child and whatever it has started."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(child.pid, signal.SIGKILL)
+
+
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """Lines as they come, until the other side closes."""
+    pending = b""
+    while chunk := os.read(descriptor, 65536):
+        *whole, pending = (pending + chunk).split(b"\n")
+        yield from whole
 
 
 if __name__ == "__main__":

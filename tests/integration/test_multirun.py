@@ -73,13 +73,14 @@ def test_a_failing_run_fails_alone(
     command: Callable[..., Called], store: Path, text: tuple[str, ...]
 ) -> None:
     done = command(
-        "-m", *QUICK, *text, "method=rtn", "bits=w8a16,w4a16", "eval.windows=100000,4",
+        "-m", *QUICK, *text, "method=rtn", "bits=w8a16,w4a16", "eval.windows=100000,5,3",
         "sweep=partly",
     )  # fmt: skip
     assert done.returncode == 1
     found = records(store, "partly")
-    assert [record["status"] for record in found] == ["failed", "failed", "ok", "ok"]
-    for record in found[:2]:
+    # What needs one checkpoint comes one after the other.
+    assert [record["status"] for record in found] == 2 * ["failed", "ok", "ok"]
+    for record in found[::3]:
         assert "but 100000 are asked for: lower the number of windows" in record["reason"]
         # Told before anything is quantized.
         assert record["stages"] == []
@@ -87,6 +88,9 @@ def test_a_failing_run_fails_alone(
         assert record["reason"] in done.stderr
     assert "Traceback" not in done.stdout
     assert "rtn-w8a16-g32, rtn-w4a16-g32 failed: the text has" in done.stdout
+    # The unquantized model is evaluated between the first checkpoint's, then it is in the store.
+    evals = [record["stages"][-1]["result"]["resources"] for record in found if record["stages"]]
+    assert [used["model_was_loaded"] for used in evals] == [False, False, False, True]
     # Killed processes of other tests may have left something; a failed stage must not.
     keys = {entry["key"] for record in found for entry in record["stages"]}
     assert keys.isdisjoint(path.name.split("-")[1] for path in (store / "staging").iterdir())

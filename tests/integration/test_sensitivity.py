@@ -19,6 +19,7 @@ from runner.sensitivity.units import Unit
 from runner.serialise import to_json
 from runner.stages.sensitivity import STAGE, SensitivityRequest
 from runner.texts.windows import leading_windows
+from runner.worker.held import Held
 from runner.worker.job import StageContext
 from tests.integration.conftest import Called, keys, records
 from tests.integration.test_wandb import read_back
@@ -153,7 +154,12 @@ def test_a_killed_measurement_goes_on_where_it_ended(
 
     monkeypatch.setattr(Probe, "score", counted)
     context = StageContext(
-        output=tmp_path, partial=tmp_path, cache=tmp_path, threads=1, progress=lambda *_: None
+        output=tmp_path,
+        partial=tmp_path,
+        cache=tmp_path,
+        threads=1,
+        progress=lambda *_: None,
+        loaded=Held().loaded,
     )
     with pytest.raises(KeyboardInterrupt):
         STAGE.run(request, context)

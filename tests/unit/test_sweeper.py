@@ -110,3 +110,21 @@ def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:
                 composed.model.name = "changed"
                 composed.hydra.sweeper = None
         assert texts[0] == texts[1]
+
+
+def test_runs_of_one_checkpoint_follow_each_other() -> None:
+    asked = ("eval=quick,perplexity", "engine=hf,vllm", "method=rtn,gptq")
+    (found,) = jobs(None, *asked)
+    named = [[override.partition("=")[2] for override in job] for job in found]
+    assert named == [
+        [text, engine, method]
+        for method in ("rtn", "gptq")
+        for engine in ("hf", "vllm")
+        for text in ("quick", "perplexity")
+    ]
+
+
+def test_calibration_texts_make_checkpoints_and_evaluation_texts_do_not() -> None:
+    (found,) = jobs(None, "text@eval.text=a,b", "text@calibration.text=a,b")
+    calibrated = [job[1] for job in found]
+    assert calibrated == sorted(calibrated)

@@ -73,5 +73,5 @@ def evaluate(
         "versions": environment.versions(find_engine(engine.name).packages),
     }
     force = StageName.eval in inputs.config.force
-    task = inputs.task("eval", request, environment)
+    task = inputs.task("eval", request, environment, subject)
     return inputs.session.obtain(Work(f"eval {subject.label}", task, determinants, force))

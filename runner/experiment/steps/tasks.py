@@ -122,7 +122,9 @@ def _ask(
         "versions": environment.versions((*_PACKAGES, *find_engine(engine.name).packages)),
     }
     force = StageName.tasks in inputs.config.force
-    task = inputs.task("tasks", request, environment)
+    # For other engines the harness loads a model of its own.
+    shared = subject if find_engine(engine.name).harness_model == "hf" else None
+    task = inputs.task("tasks", request, environment, shared)
     return inputs.session.obtain(Work(f"tasks {subject.label}", task, determinants, force))
 
 
