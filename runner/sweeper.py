@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from runner.kept_configs import KeptConfigs
+from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.launching.launcher import SubmititLauncher
 from runner.launching.order import by_checkpoint
 from runner.redact import redact
@@ -67,8 +67,8 @@ class GridSweeper(BasicSweeper):
     def validate_batch_is_legal(self, batch: list[list[str]]) -> None:  # type: ignore[override]
         """Compose every job before the first one runs.
 
-        That takes a quarter of a second a job, so launchers that compose in this process are
-        handed what was composed here.
+        That takes more than a tenth of a second a job, so launchers that compose in this process
+        are handed what was composed here.
         """
         if not isinstance(self.launcher, BasicLauncher | SubmititLauncher):
             super().validate_batch_is_legal(batch)
@@ -77,6 +77,7 @@ class GridSweeper(BasicSweeper):
         loader: Any = self.hydra_context.config_loader
         if not isinstance(loader.repository, KeptConfigs):
             loader.repository = KeptConfigs(loader.repository)
+            KeptMerges(loader)
         master = self.launcher.config
         assert master is not None
         # Read once, the time in it is the same for every job.

@@ -11,7 +11,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 
 from runner.compose import register
-from runner.kept_configs import KeptConfigs
+from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.paths import conf_dir
 
 pytestmark = pytest.mark.unit
@@ -97,19 +97,40 @@ def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:
     plain = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
     kept = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
     kept.repository = KeptConfigs(kept.repository)
+    KeptMerges(kept)
     (tmp_path / "bits").mkdir()
     (tmp_path / "bits" / "own.yaml").write_text((conf_dir() / "bits" / "w4a16.yaml").read_text())
     alike = ["method=rtn", "bits=w8a16", "model=tiny"]
-    for job in (alike, ["bits=own", f"hydra.searchpath=[file://{tmp_path}]"], alike):
+    others = [
+        ["method=rtn", "bits=w8a16", "model=llama31_8b"],
+        ["method=rtn", "bits=auto", "model=llama31_8b", "bits.average=3.2"],
+        ["method=bnb_4bit", "engine.dtype=float32"],
+        ["method=gguf", "engine=llama_cpp", "text@eval.text=bible"],
+    ]
+    searched = ["bits=own", f"hydra.searchpath=[file://{tmp_path}]"]
+    for job in (alike, searched, alike, *others, alike, *others[1:]):
         texts = []
         for loader in (plain, kept):
             composed = loader.load_configuration("config", job, RunMode.RUN)
-            texts.append(OmegaConf.to_yaml(composed))
+            texts.append((OmegaConf.to_yaml(composed), OmegaConf.get_type(composed.method)))
+            assert OmegaConf.is_struct(composed)
             # What a job does to its configuration concerns no other.
             with open_dict(composed):
                 composed.model.name = "changed"
                 composed.hydra.sweeper = None
         assert texts[0] == texts[1]
+
+
+def test_what_is_merged_once_refuses_the_same() -> None:
+    register()
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    KeptMerges(loader)
+    for wrong in (["method.sym=maybe"], ["method.symm=true"], ["bits=w7a99"]):
+        good = ["method=rtn", "bits=w8a16"]
+        loader.load_configuration("config", good, RunMode.RUN)
+        with pytest.raises(HydraException):
+            loader.load_configuration("config", [*good[:1], *wrong], RunMode.RUN)
+        loader.load_configuration("config", good, RunMode.RUN)
 
 
 def test_runs_of_one_checkpoint_follow_each_other() -> None:
