@@ -23,6 +23,17 @@ class Checkpoints(Enum):
     """Their files, copied into the tracker's own and sent with the run."""
 
 
+class AlertOn(Enum):
+    """What a tracker sends its users a message about."""
+
+    run_failed = "run_failed"
+    """A run failed, at once."""
+    sweep_failed = "sweep_failed"
+    """A sweep is over, and runs of it failed."""
+    sweep_ended = "sweep_ended"
+    """A sweep is over."""
+
+
 @dataclass
 class Tracker:
     """A tracker and how a run presents itself there."""
@@ -39,6 +50,8 @@ class Tracker:
     directory: str = MISSING
     """Where offline runs are kept until they are synced."""
     checkpoints: Checkpoints = Checkpoints.reference
+    alerts: list[AlertOn] = field(default_factory=lambda: [AlertOn.sweep_failed])
+    """What a message is sent about, by mail or Slack as set in W&B; ``[]`` is never."""
     connect_timeout_seconds: float = 20.0
     """After this long without an answer an online run is kept offline instead."""
     system_interval_seconds: float = 5.0

@@ -17,7 +17,7 @@ from runner.tracking.base import RunTracker, SweepEnd
 
 def tracker_names() -> list[str]:
     """Names of all trackers, sorted."""
-    helpers = {"base", "command", "progress", "sync", "tables"}
+    helpers = {"alerts", "base", "command", "progress", "sync", "tables"}
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in helpers)
 
 

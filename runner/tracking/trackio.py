@@ -4,14 +4,16 @@ It is an extra (``pip install 'quant-runner[trackio]'``): some of its pins are o
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from runner.answer.flat import flat
-from runner.config.tracker import Tracker
+from runner.config.tracker import AlertOn, Tracker
 from runner.display import Display
 from runner.redact import redact
 from runner.store.records import RunRecord, StageRecord
+from runner.tracking.alerts import alert_of_run, alert_of_sweep
 from runner.tracking.base import SweepEnd, stage_metrics
 from runner.tracking.progress import Progress
 from runner.tracking.tables import runs_table
@@ -27,30 +29,30 @@ def start(config: Tracker, record: RunRecord, display: Display) -> "TrackioTrack
         "overrides": record.overrides,
     }
     group = config.group or record.sweep
-    return TrackioTracker(_open(config, f"{record.sweep}/{record.run}", group, described))
+    run = _open(config, f"{record.sweep}/{record.run}", group, described)
+    return TrackioTracker(run, config.alerts)
 
 
 def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
-    """A run of its own for a whole sweep: its table, and an alert where runs failed."""
+    """A run of its own for a whole sweep: its table, and the alert that is wanted."""
     import trackio
 
     run = _open(config, f"{end.sweep}/summary", config.group or end.sweep, {"sweep": end.sweep})
     names, lines = runs_table(end.rows)
     data = [dict(zip(names, line, strict=True)) for line in lines]
     run.log({"runs": trackio.Table(data=data)})
-    failed = [record for record in end.records if record.status.value not in ("ok", "skipped")]
-    if failed:
-        reasons = "\n".join(f"{record.run}: {record.reason}" for record in failed)
-        run.alert(f"{len(failed)} of {len(end.records)} runs failed", redact(reasons))
+    if (alert := alert_of_sweep(config.alerts, end)) is not None:
+        run.alert(alert.title, alert.text)
     run.finish()
 
 
 class TrackioTracker:
     """One trackio run."""
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, alerts: Sequence[AlertOn]) -> None:
         """Log to a run that has begun."""
         self._step = 0
+        self._alerts = alerts
         self._run = run
         self._progress = Progress()
 
@@ -69,6 +71,8 @@ class TrackioTracker:
         """Say how the run ended."""
         ended = {"status": record.status.value, "reason": record.reason or ""}
         self._run.log(redact(ended), step=self._step + 1)
+        if (alert := alert_of_run(self._alerts, record)) is not None:
+            self._run.alert(alert.title, alert.text)
         self._run.finish()
 
 

@@ -14,6 +14,7 @@ from runner.display import Display
 from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
+from runner.tracking.alerts import Alert, alert_of_run, alert_of_sweep
 from runner.tracking.base import SweepEnd, stage_metrics
 from runner.tracking.progress import Progress
 from runner.tracking.tables import (
@@ -29,11 +30,11 @@ _EXIT_CODES = {Status.ok: 0, Status.skipped: 0}
 
 def start(config: Tracker, record: RunRecord, display: Display) -> "WandbTracker":
     """Open a W&B run. Without an answer from the server in time, it is kept offline."""
-    return WandbTracker(_open(config, display, **_described(config, record)), config.checkpoints)
+    return WandbTracker(_open(config, display, **_described(config, record)), config)
 
 
 def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
-    """A run of its own for a whole sweep: its table, its figures, an alert where runs failed."""
+    """A run of its own for a whole sweep: its table, its figures, the alert that is wanted."""
     import wandb
 
     run = _open(
@@ -56,15 +57,14 @@ def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
         if path.suffix == ".png":
             run.log({f"figures/{path.stem}": wandb.Image(str(path))})
     run.log_artifact(artifact)
-    failed = [record for record in end.records if record.status not in _EXIT_CODES]
-    if failed:
-        reasons = "\n".join(f"{record.run}: {record.reason}" for record in failed)
-        run.alert(
-            title=f"{len(failed)} of {len(end.records)} runs failed",
-            text=redact(reasons),
-            level="ERROR",
-        )
+    _send(run, alert_of_sweep(config.alerts, end))
+    failed = any(record.status not in _EXIT_CODES for record in end.records)
     run.finish(exit_code=1 if failed else 0)
+
+
+def _send(run: Any, alert: Alert | None) -> None:
+    if alert is not None:
+        run.alert(alert.title, alert.text, level="ERROR" if alert.is_error else "INFO")
 
 
 def run_id(config: Tracker, sweep: str, run: str) -> str:
@@ -146,10 +146,10 @@ def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
 class WandbTracker:
     """One W&B run."""
 
-    def __init__(self, run: Any, checkpoints: Checkpoints) -> None:
+    def __init__(self, run: Any, config: Tracker) -> None:
         """Log to a run that has begun."""
         self._step = 0
-        self._checkpoints = checkpoints
+        self._config = config
         self._run = run
         self._progress = Progress()
 
@@ -180,10 +180,11 @@ class WandbTracker:
         self._run.summary["status"] = record.status.value
         self._run.summary["reason"] = record.reason
         self._run.summary["warnings"] = record.warnings
-        if (checkpoint := _checkpoint_artifact(record, self._checkpoints)) is not None:
+        if (checkpoint := _checkpoint_artifact(record, self._config.checkpoints)) is not None:
             self._run.log_artifact(checkpoint)
         if record.stages:
             self._run.log_artifact(_result_artifact(record))
+        _send(self._run, alert_of_run(self._config.alerts, record))
         self._run.finish(exit_code=_EXIT_CODES.get(record.status, 1))
 
 

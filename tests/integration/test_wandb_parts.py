@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runner.answer.rows import rows_of
-from runner.config.tracker import Checkpoints, Tracker
+from runner.config.tracker import AlertOn, Checkpoints, Tracker
 from runner.display import Display
 from runner.store.records import RunRecord, Status
 from runner.tracking import summarise_sweep
@@ -34,6 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     config = Tracker(
         name="wandb", directory=str(directory), job_type="nightly", notes="a note", tags=["mine"],
         project="our-project", entity="our-team", group="our-group", system_interval_seconds=0.5,
+        alerts=[AlertOn.run_failed, AlertOn.sweep_failed],
     )  # fmt: skip
     good = recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000)
     layer = {"unit": "model.layers.3.mlp.down_proj", "rounding": "w4a16-g64", "perplexity": 20.5,
@@ -55,6 +56,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         records = [good, failed]
         summarise_sweep(config, SweepEnd("demo", records, rows_of(records), [answer]), Display())
         good.run, config.checkpoints = "003-other", Checkpoints.upload
+        good.status, good.reason = Status.oom, "out of memory after its checkpoint"
         follow(config, good)
     finally:
         os.environ.clear()
@@ -190,3 +192,7 @@ def test_the_sweep_has_a_summary_and_an_alert(runs: list[dict[str, Any]]) -> Non
     text = runs[2]["text"]
     for part in ("1 of 2 runs failed", "killed by signal 9", "answer-demo", "runs/failed"):
         assert part in text, part
+
+
+def test_a_run_that_failed_sends_an_alert_where_that_is_wanted(runs: list[dict[str, Any]]) -> None:
+    assert "demo/003-other: oom" in runs[3]["text"]
