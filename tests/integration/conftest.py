@@ -14,8 +14,16 @@ from typing import Any
 
 import pytest
 
+from runner.paths import conf_dir
+
 TINY = ("model=tiny", "group_size=g32", "eval=quick", "bench=quick")
 """A run of the machinery: a generated model, a few windows, two short repetitions."""
+SLURM = (
+    "hydra/launcher=submitit_slurm", "hydra.launcher.poll_seconds=1",
+    "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=10",
+    "hydra.launcher.slurm_signal_delay_s=10",
+)  # fmt: skip
+"""Runs of a sweep as tasks of the Slurm that fixture ``slurm`` starts."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,19 @@ def command(environment: dict[str, str], tmp_path: Path) -> Callable[..., Called
         return Called(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Variables that lead to a real Slurm of one node, the file's own; none without root."""
+    cluster = conf_dir().parent / "tests" / "slurm" / "cluster.sh"
+    if os.geteuid() != 0 or subprocess.run([cluster, "install"], check=False).returncode != 0:
+        yield {}
+        return
+    place = tmp_path_factory.mktemp("slurm")
+    subprocess.run([cluster, "start", place], check=True)
+    yield {"SLURM_CONF": str(place / "slurm.conf")}
+    subprocess.run([cluster, "stop", place], check=False)
 
 
 def records(store: Path, sweep: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A sweep's runs in other processes, and under a real Slurm that this test starts."""
+"""A sweep's runs in other processes, and under a real Slurm."""
 
 import os
 import signal
@@ -12,17 +12,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from runner.paths import conf_dir
-from tests.integration.conftest import TINY, Called, records
+from tests.integration.conftest import SLURM, TINY, Called, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
-CLUSTER = conf_dir().parent / "tests" / "slurm" / "cluster.sh"
-SLURM = (
-    "hydra/launcher=submitit_slurm", "hydra.launcher.poll_seconds=1",
-    "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1", "hydra.launcher.timeout_min=10",
-    "hydra.launcher.slurm_signal_delay_s=10",
-)  # fmt: skip
 RUNS = (*TINY, "method=rtn", "bits=w8a16,w4a16", "stages=[quantize,eval]", "eval.windows=5",
         "tracker=none")  # fmt: skip
 
@@ -73,30 +66,18 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(
-    store: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
-    if os.geteuid() != 0:
-        pytest.skip("starting Slurm needs root")
-    installed = subprocess.run([CLUSTER, "install"], capture_output=True, text=True, check=False)
-    if installed.returncode != 0:
-        pytest.skip(f"Slurm cannot be installed: {installed.stderr.strip()[-200:]}")
-    place, work = tmp_path_factory.mktemp("slurm"), tmp_path_factory.mktemp("login")
+    slurm: dict[str, str], environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Cluster:
+    if not slurm:
+        pytest.skip("Slurm cannot be installed and started: that needs root")
+    work = tmp_path_factory.mktemp("login")
     (work / "conf" / "environment").mkdir(parents=True)
     (work / "conf" / "environment" / "waiting.yaml").write_text(WAITING.lstrip())
     (work / "sweeps").mkdir()
     (work / "sweeps" / "fates.yaml").write_text(FATES)
     environments = tmp_path_factory.mktemp("environments")
-    subprocess.run([CLUSTER, "start", place], check=True)
-    yield Cluster(
-        {
-            **environment,
-            "SLURM_CONF": str(place / "slurm.conf"),
-            "QUANT_RUNNER_ENVIRONMENTS": str(environments),
-        },
-        work,
-        environments / ".waiting.lock",
-    )
-    subprocess.run([CLUSTER, "stop", place], check=False)
+    variables = {**environment, **slurm, "QUANT_RUNNER_ENVIRONMENTS": str(environments)}
+    return Cluster(variables, work, environments / ".waiting.lock")
 
 
 def until(true: Callable[[], object], what: str, seconds: float = 240) -> None:

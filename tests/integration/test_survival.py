@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from runner.store.seal import faults, read_seal
-from tests.integration.conftest import Called, records
+from tests.integration.conftest import SLURM, Called, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -46,7 +46,7 @@ class Killer:
 
     def __init__(self, store: Path) -> None:
         self.random = random.Random(SEED)
-        self.kills = {"job": 0, "server": 0, "control": 0, "task": 0}
+        self.kills = {"job": 0, "server": 0, "control": 0, "submitter": 0, "task": 0}
         self.mark = f"QUANT_RUNNER_STORE={store}".encode()
 
     def processes(self) -> dict[str, list[psutil.Process]]:
@@ -59,15 +59,16 @@ class Killer:
                     continue
                 process = psutil.Process(int(environment.parts[2]))
                 words = " ".join(process.cmdline())
-                kind = "control"
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
                 if "runner.worker.server" in words:
                     parent = process.parent()
                     is_job = parent is not None and "worker.server" in " ".join(parent.cmdline())
-                    kind = "job" if is_job else "server"
-                elif "submitit.core" in words or b"QUANT_RUNNER_RUN=" in b"".join(variables):
-                    kind = "task"
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found[kind].append(process)
+                    found["job" if is_job else "server"].append(process)
+                elif b"QUANT_RUNNER_RUN=" in b"".join(variables) or "submitit.core" in words:
+                    found["task"].append(process)
+                elif " -m runner " in words:
+                    found["submitter" if "/launcher=" in words else "control"].append(process)
         return found
 
     def kill_one(self, kinds: list[str], starter: subprocess.Popen[bytes]) -> None:
@@ -127,6 +128,8 @@ def test_a_sweep_survives_twenty_kills(
     environment: dict[str, str],
     prose: Path,
     tmp_path: Path,
+    *,
+    slurm: dict[str, str],
 ) -> None:
     # Four checkpoints that are made in no time: casts of two models.
     sweep = ("-m", "model=tiny", "method=none", "bits=fp16,fp32", "model.seed=8,9", "eval=quick",
@@ -139,16 +142,20 @@ def test_a_sweep_survives_twenty_kills(
     disturbed = tmp_path / "disturbed"
     killer, watch = Killer(disturbed), Watch(disturbed)
     watch.start()
-    launchers = {
-        (): ["job", "server", "control"],
-        ("hydra/launcher=submitit_local", "hydra.launcher.at_once=2"): list(killer.kills),
-    }
-    starts = 0
+    launchers = [
+        ((), ["job", "server", "control"]),
+        ((*SLURM, "hydra.launcher.slurm_array_parallelism=2")
+         if slurm else ("hydra/launcher=submitit_local", "hydra.launcher.at_once=2"),
+         ["job", "server", "submitter", "task"]),
+    ]  # fmt: skip
+    starts, ended = 0, 1
     while not killer.done:
-        launcher, kinds = list(launchers.items())[starts % 2]
+        launcher, kinds = launchers[starts % 2]
+        # There is something to kill even if all runs were ok so early.
+        again = ("force=[eval]",) if ended == 0 else ()
         process = subprocess.Popen(
-            [sys.executable, "-m", "runner", *sweep, *launcher],
-            cwd=tmp_path, env={**environment, "QUANT_RUNNER_STORE": str(disturbed)},
+            [sys.executable, "-m", "runner", *sweep, *launcher, *again],
+            cwd=tmp_path, env={**environment, **slurm, "QUANT_RUNNER_STORE": str(disturbed)},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         starts += 1
@@ -156,7 +163,10 @@ def test_a_sweep_survives_twenty_kills(
             killer.kill_one(kinds, process)
         if process.poll() is None:
             process.kill()
-        process.wait()
+        ended = process.wait()
+        # Tasks whose submitter was killed go on, but only beside the next start.
+        if slurm and (starts % 2 == 1 or killer.done):
+            subprocess.run(["scancel", "--user=root"], env={**os.environ, **slurm}, check=True)
     killer.wait_for_orphans()
     last = command(*sweep, QUANT_RUNNER_STORE=str(disturbed))
     watch.over.set()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Slurm of one node on this machine, for tests. Needs root.
+# A Slurm of one node on this machine, for tests; several may run side by side. Needs root.
 #   cluster.sh install          Debian's packages, where they are missing
 #   cluster.sh start DIRECTORY  state, logs and slurm.conf go there; export SLURM_CONF to use it
 #   cluster.sh stop DIRECTORY
@@ -14,19 +14,34 @@ install_packages() {
     }
 }
 
+start_munge() {
+    if pgrep -x munged > /dev/null; then return; fi
+    install -d -o munge -g munge /run/munge
+    if [ ! -s /etc/munge/munge.key ]; then
+        (umask 077 && head -c 128 /dev/urandom > /etc/munge/munge.key)
+        chown munge:munge /etc/munge/munge.key
+    fi
+    runuser -u munge -- munged
+}
+
+# What is the machine's, not a cluster's, is done by one of us at a time.
+alone() { flock -o "${TMPDIR:-/tmp}/quant-runner-slurm.lock" "$0" "$1"; }
+
 start() {
-    local at=$1 host memory cores
+    local at=$1 host memory cores port
     host=$(hostname -s)
     memory=$(awk '/MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
     # Room for tasks that only wait, however small the machine.
     cores=$(nproc)
     if [ "$cores" -lt 8 ]; then cores=8; fi
+    # Below those that the system gives to whoever asks for any.
+    port=$((20000 + $$ % 6000 * 2))
     mkdir -p "$at/state" "$at/spool"
     cat > "$at/slurm.conf" << CONF
 ClusterName=test
 SlurmctldHost=$host(127.0.0.1)
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort=$port
+SlurmdPort=$((port + 1))
 SlurmUser=root
 AuthType=auth/munge
 ProctrackType=proctrack/linuxproc
@@ -50,14 +65,7 @@ NodeName=$host NodeAddr=127.0.0.1 CPUs=$cores RealMemory=$memory State=UNKNOWN
 PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
     export SLURM_CONF=$at/slurm.conf
-    if ! pgrep -x munged > /dev/null; then
-        install -d -o munge -g munge /run/munge
-        if [ ! -s /etc/munge/munge.key ]; then
-            (umask 077 && head -c 128 /dev/urandom > /etc/munge/munge.key)
-            chown munge:munge /etc/munge/munge.key
-        fi
-        runuser -u munge -- munged
-    fi
+    alone munge
     slurmctld
     slurmd
     for _ in $(seq 50); do
@@ -78,7 +86,9 @@ stop() {
 }
 
 case ${1:-} in
-    install) install_packages ;;
+    install) alone packages ;;
+    packages) install_packages ;;
+    munge) start_munge ;;
     start) start "$(realpath "$2")" ;;
     stop) stop "$(realpath "$2")" ;;
     *) sed -n '2,5s/^# //p' "$0" >&2; exit 2 ;;
