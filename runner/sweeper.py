@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from runner.kept_configs import KeptConfigs, KeptMerges
-from runner.launching.launcher import SubmititLauncher
+from runner.launching.launcher import ClusterLauncher
 from runner.launching.order import by_checkpoint
 from runner.redact import redact
 
@@ -70,7 +70,7 @@ class GridSweeper(BasicSweeper):
         That takes more than a tenth of a second a job, so launchers that compose in this process
         are handed what was composed here.
         """
-        if not isinstance(self.launcher, BasicLauncher | SubmititLauncher):
+        if not isinstance(self.launcher, BasicLauncher | ClusterLauncher):
             super().validate_batch_is_legal(batch)
             return
         assert self.hydra_context is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import UsageError
-from runner.launching.launcher import SubmititLauncher
+from runner.launching.launcher import ClusterLauncher
 from runner.launching.task import NOT_BEGUN, Task
 from runner.store.records import Status, close_record, read_record
 
@@ -20,7 +20,7 @@ _CARRIED = ("QUANT_RUNNER_", "HYDRA_", "HF_", "WANDB_", "PYTHONPATH")
 _CREDENTIAL = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 
 
-class RayLauncher(SubmititLauncher):
+class RayLauncher(ClusterLauncher):
     """Hands a sweep's jobs to Ray, which starts each where the resources it asks for are free.
 
     Without an address a Ray of this machine is started for the sweep.
@@ -49,7 +49,7 @@ class RayLauncher(SubmititLauncher):
             memory_gb: That a run is scheduled with; Ray does not enforce it.
             resources: Custom resources of the cluster that a run asks for.
         """
-        super().__init__("ray", poll_seconds)
+        super().__init__(poll_seconds)
         self.address = address
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
