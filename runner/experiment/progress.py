@@ -1,20 +1,33 @@
-"""How much a run has to do."""
+"""What a run has to do, before it is begun."""
 
 from runner.config.root import Config, StageName
+from runner.experiment.steps.sensitivity import needed_sensitivity
+from runner.recipe import used_recipe
 
 
-def stage_count(config: Config) -> int:
-    """Stages whose results a run files, the unquantized model's among them."""
-    asked = set(config.stages)
-    quantizes = StageName.quantize in asked and config.method.name != "none"
-    both = 2 if quantizes else 1
-    counts = {
-        StageName.plan: 1,
-        StageName.sensitivity: 1,
-        StageName.quantize: 1 if quantizes else 0,
+def expected_stages(config: Config) -> list[tuple[StageName, str]]:
+    """Stages whose results a run files, each with the label of what it is done to.
+
+    As far as the configuration alone tells: the model is taken to be unquantized, and to be of
+    the float type that method ``none`` is to make of it.
+    """
+    quantizes = StageName.quantize in config.stages
+    model = ["unquantized" if quantizes else config.model.name]
+    makes_another = quantizes and config.method.name != "none"
+    own = [used_recipe(config).label] if makes_another else model
+    both = [*model, *own] if makes_another else model
+    timed = both if config.bench.baseline else own
+    subjects = {
+        StageName.plan: own,
+        StageName.sensitivity: model,
+        StageName.quantize: own if makes_another else [],
         StageName.eval: both,
-        StageName.tasks: both if config.tasks.names else 0,
-        StageName.bench: both if config.bench.baseline else 1,
-        StageName.serving: both if config.bench.baseline else 1,
+        StageName.tasks: both if config.tasks.names else [],
+        StageName.bench: timed,
+        StageName.serving: timed,
     }
-    return sum(count for stage, count in counts.items() if stage in asked)
+    asked = [stage for stage in subjects if stage in config.stages]
+    if quantizes and needed_sensitivity(config) is not None:
+        # Of its own: what is asked for may be another grain, or other widths.
+        asked.insert(asked.index(StageName.quantize), StageName.sensitivity)
+    return [(stage, subject) for stage in asked for subject in subjects[stage]]

@@ -15,7 +15,7 @@ from runner.errors import RunnerError
 from runner.experiment.compute import DTYPE_BITS, model_dtype
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
-from runner.experiment.progress import stage_count
+from runner.experiment.progress import expected_stages
 from runner.experiment.speed import measure_speed
 from runner.experiment.steps.calibration import (
     calibration_windows,
@@ -75,7 +75,7 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
     record = new_record(config, session.machine, identity)
     kept = kept_record(session.store.runs, record, config)
     folder = session.store.runs / record.sweep / record.run
-    session.display.begin_run(record, folder, stage_count(config))
+    session.display.begin_run(record, folder, len(expected_stages(config)))
     if kept is not None:
         text = f"  {kept.status.value} since {kept.started}: kept as it is"
         session.display.line(text, detail=True)

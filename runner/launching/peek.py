@@ -1,6 +1,6 @@
 """Walks through a run's stages and looks which results are there, without making any."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from runner.config.root import Config, StageName
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import RunnerError
 from runner.experiment.inputs import Inputs
-from runner.experiment.run import go_through_stages, used_recipe_label
+from runner.experiment.progress import expected_stages
+from runner.experiment.run import go_through_stages
 from runner.session import Obtained, Session, Work
 from runner.stages import find_stage
 from runner.store.objects import Address
@@ -52,8 +53,9 @@ class PeekSession(Session):
         if not set(config.stages) - {StageName.plan, StageName.report}:
             return self.seen
         if config.model.kind is ModelKind.hub:
-            for stage, subject in _named(config):
-                _add(self.seen.missing, (stage.value, f"{stage.value} {subject}"))
+            for stage, subject in expected_stages(config):
+                if stage is not StageName.plan:
+                    _add(self.seen.missing, (stage.value, f"{stage.value} {subject}"))
             self.seen.unknown = (
                 "what of it the store has, as a model of the hub is not fetched for this"
             )
@@ -109,24 +111,6 @@ class PeekSession(Session):
             reused=content is not None,
             seconds=0.0,
         )
-
-
-def _named(config: Config) -> Iterator[tuple[StageName, str]]:
-    """Stages of a run and their subjects, as far as its configuration alone tells."""
-    own = [used_recipe_label(config)]
-    quantizes = StageName.quantize in config.stages and config.method.name != "none"
-    both = ["unquantized", *own] if quantizes else own
-    subjects = {
-        StageName.sensitivity: both[:1],
-        StageName.quantize: own if quantizes else [],
-        StageName.eval: both,
-        StageName.tasks: both if config.tasks.names else [],
-        StageName.bench: both if config.bench.baseline else own,
-        StageName.serving: own,
-    }
-    for stage, names in subjects.items():
-        if stage in config.stages:
-            yield from ((stage, name) for name in names)
 
 
 def _add(entries: list[tuple[str, str]], entry: tuple[str, str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from runner.api import compose_config
 from runner.config.launch import Launch
 from runner.errors import UsageError
+from runner.experiment.progress import expected_stages
 from runner.experiment.retry import at_half_without_memory
 from runner.experiment.run import RunIdentity
 from runner.hardware.detect import detect
@@ -180,6 +181,27 @@ def test_a_stage_without_memory_is_tried_once_more_at_half_its_batch() -> None:
     assert attempts(4, full) == ([8, 4], [warning], 4)
     assert attempts(2, full) == ([8, 4], [warning], None), "once, and then its status is oom"
     assert attempts(4, WorkerFailed("a fault", [])) == ([8], [], None)
+
+
+def test_a_configuration_tells_its_stages_before_they_are_done() -> None:
+    def told(*overrides: str) -> list[tuple[str, str]]:
+        config = compose_config(["model=tiny", "group_size=g32", *overrides])
+        return [(stage.value, subject) for stage, subject in expected_stages(config)]
+
+    recipe = "rtn-w4a16-g32"
+    assert told("method=rtn", "stages=[plan,quantize,eval,report]") == [
+        ("plan", recipe), ("quantize", recipe), ("eval", "unquantized"), ("eval", recipe),
+    ]  # fmt: skip
+    assert told("method=none", "stages=[quantize,eval]") == [("eval", "unquantized")]
+    assert told("method=rtn", "stages=[eval]") == [("eval", "tiny")], "the model as it is"
+    serving = ("method=rtn", "stages=[quantize,serving]")
+    assert told(*serving, "bench.baseline=true")[1:] == [
+        ("serving", "unquantized"), ("serving", recipe),
+    ]  # fmt: skip
+    assert told(*serving, "bench.baseline=false")[1:] == [("serving", recipe)]
+    mixed = told("method=rtn", "bits=auto", "stages=[sensitivity,quantize]")
+    # Asked for, and needed by the recipe.
+    assert [stage for stage, _ in mixed] == ["sensitivity", "sensitivity", "quantize"]
 
 
 def test_a_dry_run_says_what_it_can_of_a_model_that_is_not_here(tmp_path: Path) -> None:
