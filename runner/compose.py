@@ -11,8 +11,12 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import (
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from runner.complaints import explain
 from runner.config.model import ModelKind
@@ -103,6 +107,29 @@ def typed(config: DictConfig) -> Config:
     if unknown := list(_unknown_keys(result, "")):
         raise UsageError(f"there is no {', '.join(unknown)}; drop what was added with +")
     return result
+
+
+def judge(composed: DictConfig) -> None:
+    """See that what Hydra composed for a job makes a configuration, before any job is begun.
+
+    What an interpolation leads to is left to the job: it may name what is known only there.
+
+    Args:
+        composed: With Hydra's own node; it is left as it is.
+
+    Raises:
+        UsageError: As ``typed``, or ``launch.on_failure`` is no policy.
+    """
+    # Hydra's node is of its own type, and has values that are filled in when the job runs.
+    with flag_override(composed, ["struct", "no_deepcopy_set_nodes"], [False, True]):
+        own = composed.pop("hydra")
+        try:
+            _ = typed(composed).launch.most_failures
+        except UsageError as error:
+            if not isinstance(error.__context__, InterpolationResolutionError):
+                raise
+        finally:
+            composed["hydra"] = own
 
 
 _MANDATORY = {

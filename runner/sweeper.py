@@ -11,6 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
+from runner.compose import judge
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.launching.launcher import ClusterLauncher
 from runner.launching.order import by_checkpoint
@@ -65,28 +66,37 @@ class GridSweeper(BasicSweeper):
         return result
 
     def validate_batch_is_legal(self, batch: list[list[str]]) -> None:  # type: ignore[override]
-        """Compose every job before the first one runs.
+        """Compose and judge every job before the first one runs.
 
         That takes more than a tenth of a second a job, so launchers that compose in this process
-        are handed what was composed here.
+        are handed what was composed here. A choice is judged in the first job that names it.
+
+        Raises:
+            UsageError: A job lacks a value or has one that makes no sense.
         """
-        if not isinstance(self.launcher, BasicLauncher | ClusterLauncher):
-            super().validate_batch_is_legal(batch)
-            return
         assert self.hydra_context is not None
         loader: Any = self.hydra_context.config_loader
-        if not isinstance(loader.repository, KeptConfigs):
+        launcher: Any = self.launcher
+        here = isinstance(launcher, BasicLauncher | ClusterLauncher)
+        if here and not isinstance(loader.repository, KeptConfigs):
             loader.repository = KeptConfigs(loader.repository)
             KeptMerges(loader)
-        master = self.launcher.config
-        assert master is not None
+        master: DictConfig = launcher.config
         # Read once, the time in it is the same for every job.
         _ = master.hydra.sweep.dir
         compose: Callable[[Any, DictConfig, list[str]], DictConfig]
         compose = type(loader).load_sweep_config
-        kept = {tuple(job): compose(loader, master, list(job)) for job in batch[:_MOST_KEPT]}
-        for job in batch[_MOST_KEPT:]:
-            compose(loader, master, list(job))
+        kept: dict[tuple[str, ...], DictConfig] = {}
+        judged: set[str] = set()
+        for job in batch:
+            composed = compose(loader, master, list(job))
+            if not job or not judged.issuperset(job):
+                judge(composed)
+                judged.update(job)
+            if len(kept) < _MOST_KEPT:
+                kept[tuple(job)] = composed
+        if not here:
+            return
 
         def once(master: DictConfig, overrides: list[str]) -> DictConfig:
             found = kept.pop(tuple(overrides), None)
@@ -99,7 +109,8 @@ class GridSweeper(BasicSweeper):
     ) -> list[list[list[str]]]:
         """Jobs of all grids and single runs, each once, without excluded ones, in batches.
 
-        Those that need one checkpoint follow each other.
+        Jobs of the same overrides are one, in whatever order grids name them. Those that need
+        one checkpoint follow each other.
 
         Raises:
             HydraException: Nothing is left.
@@ -107,19 +118,18 @@ class GridSweeper(BasicSweeper):
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = {override.get_key_element() for override in overrides}
-        jobs: list[list[str]] = []
+        jobs: dict[frozenset[str], list[str]] = {}
         for grid in [*self.grids.values(), *self.runs] or [{}]:
             own: list[Any] = parser.parse_overrides(
                 [f"{key}={value}" for key, value in grid.items() if key not in given]
             )
             for job in BasicSweeper.split_arguments(own + overrides, None)[0]:
-                if job not in jobs and not any(_matches(job, one) for one in self.exclude):
-                    jobs.append(job)
+                if not any(_matches(job, one) for one in self.exclude):
+                    jobs.setdefault(frozenset(job), job)
         if not jobs:
             raise HydraException("hydra.sweeper.exclude leaves out every combination")
-        jobs = by_checkpoint(jobs)
-        self.jobs[:] = jobs
-        return list(self.split_overrides_to_chunks(jobs, max_batch_size))
+        self.jobs[:] = by_checkpoint(list(jobs.values()))
+        return list(self.split_overrides_to_chunks(self.jobs, max_batch_size))
 
 
 def _matches(job: list[str], combination: dict[str, str]) -> bool:

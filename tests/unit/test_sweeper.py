@@ -6,11 +6,14 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
+from hydra.utils import get_class
 from omegaconf import OmegaConf, open_dict
 
 from runner.compose import register
+from runner.errors import UsageError
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.paths import conf_dir
 
@@ -72,6 +75,24 @@ def test_equal_jobs_of_two_grids_run_once() -> None:
     assert found == [["bits=w4a16"], ["bits=w3a16"], ["bits=w2a16"]]
 
 
+def test_the_order_in_which_grids_name_things_makes_no_other_job() -> None:
+    grids = {
+        "a": {"method": "rtn,gptq", "bits": "w4a16"},
+        "b": {"bits": "w4a16,w3a16", "method": "rtn"},
+    }
+    (found,) = jobs(grids, "model=tiny")
+    assert found == [
+        ["method=rtn", "bits=w4a16", "model=tiny"],
+        ["method=gptq", "bits=w4a16", "model=tiny"],
+        ["bits=w3a16", "method=rtn", "model=tiny"],
+    ]
+    # What they name is chosen on the command line: nothing tells them apart.
+    (found,) = jobs(grids, "method=gptq", "bits=w2a16,w8a16")
+    assert found == [["method=gptq", "bits=w2a16"], ["method=gptq", "bits=w8a16"]]
+    (found,) = jobs(grids, runs=[{"bits": "w4a16", "method": "gptq"}])
+    assert [sorted(job) for job in found].count(["bits=w4a16", "method=gptq"]) == 1
+
+
 def test_batches() -> None:
     assert [len(batch) for batch in jobs(GRIDS, batch=2)] == [2, 1]
 
@@ -90,6 +111,37 @@ def test_single_runs_stand_beside_grids() -> None:
     assert found == [["bits=w4a16"], ["bits=w3a16"], ["bits=w2a16", "method=rtn"]]
     (found,) = jobs(None, "model=tiny", runs=[{"method": "rtn"}, {"method": "none"}])
     assert found == [["method=rtn", "model=tiny"], ["method=none", "model=tiny"]]
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    ],
+)
+def test_no_job_begins_before_all_make_sense(launcher: str) -> None:
+    register()
+    setup_globals()
+    from runner.sweeper import GridSweeper
+
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    sweeper = GridSweeper()
+    sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
+    sweeper.launcher = get_class(launcher)()
+    sweeper.launcher.config = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    good = ["model=tiny", "model.seed=${hydra:job.num}"]
+    sweeper.validate_batch_is_legal([good, ["model=local", "model.path=/a"]])
+    composed = loader.load_sweep_config(sweeper.launcher.config, good)
+    assert composed.hydra.overrides.task == good
+    assert OmegaConf.is_struct(composed)
+    for wrong, message in (
+        (["model=local"], "model.path has no value: add model.path="),
+        (["+model.speed=3"], "there is no model.speed"),
+        (["launch.on_failure=never"], "expected continue, stop or stop_after_N"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            sweeper.validate_batch_is_legal([wrong])
 
 
 def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:
