@@ -23,13 +23,17 @@ class StageState:
     what: str = ""
     done: int = 0
     total: int = 0
-    _phase_began: float = 0.0
-    _phase_first: int = 0
+    _start: int = 0
+    """Units that were finished when the phase began."""
+    _first: tuple[int, float] | None = None
+    """Units finished when the phase first got further, and when that was."""
 
     def update(self, done: int, total: int, what: str) -> None:
         """Note ``done`` of ``total`` units; another ``what`` or total begins another phase."""
         if (what, total) != (self.what, self.total) or done < self.done:
-            self._phase_began, self._phase_first = time.monotonic(), done
+            self._start, self._first = done, None
+        elif self._first is None and done > self._start:
+            self._first = (done, time.monotonic())
         self.done, self.total, self.what = done, total, what
 
     @property
@@ -39,11 +43,14 @@ class StageState:
         return self.done / self.total if self.total > 1 else 0.0
 
     def seconds_left(self) -> float | None:
-        """Until the phase is over, at the pace of its finished units; ``None`` if unknown."""
-        finished = self.done - self._phase_first
-        if self.total <= 1 or finished <= 0:
+        """Until the phase is over, at the pace of its finished units; ``None`` if unknown.
+
+        The first unit is left out: it often pays for what all others find ready.
+        """
+        if self._first is None or self.done <= self._first[0]:
             return None
-        pace = (time.monotonic() - self._phase_began) / finished
+        units, moment = self._first
+        pace = (time.monotonic() - moment) / (self.done - units)
         return pace * (self.total - self.done)
 
 

@@ -29,10 +29,13 @@ def test_a_stage_tells_its_time_left_from_its_own_pace(monkeypatch: pytest.Monke
     assert stage.seconds_left() is None, "one unit tells nothing"
     now[0] += 50  # loading does not count for the windows
     stage.update(0, 64, "scoring windows")
+    now[0] += 30  # nor does what the first unit pays for all
+    stage.update(1, 64, "scoring windows")
+    assert stage.seconds_left() is None
     now[0] += 8
-    stage.update(16, 64, "scoring windows")
-    assert stage.seconds_left() == pytest.approx(24)
-    assert stage.fraction == 0.25
+    stage.update(17, 64, "scoring windows")
+    assert stage.seconds_left() == pytest.approx(47 / 2)
+    assert stage.fraction == 17 / 64
 
 
 def test_windows_found_finished_do_not_count_as_fast(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +45,9 @@ def test_windows_found_finished_do_not_count_as_fast(monkeypatch: pytest.MonkeyP
     stage.update(40, 64, "scoring windows")  # resumed
     now[0] = 4.0
     stage.update(44, 64, "scoring windows")
-    assert stage.seconds_left() == pytest.approx(20)
+    now[0] = 8.0
+    stage.update(48, 64, "scoring windows")
+    assert stage.seconds_left() == pytest.approx(16)
 
 
 def test_a_run_is_as_far_as_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
