@@ -89,8 +89,10 @@ def test_a_failing_run_fails_alone(
     assert "Traceback" not in done.stdout
     assert "rtn-w8a16-g32, rtn-w4a16-g32 failed: the text has" in done.stdout
     # The unquantized model is evaluated between the first checkpoint's, then it is in the store.
-    evals = [record["stages"][-1]["result"]["resources"] for record in found if record["stages"]]
-    assert [used["model_was_loaded"] for used in evals] == [False, False, False, True]
+    evals = [record["stages"][-1]["result"] for record in found if record["stages"]]
+    assert [one["resources"]["model_was_loaded"] for one in evals] == [False, False, False, True]
+    five, three = (one["perplexity"]["window_losses"] for one in evals[2:])
+    assert three == five[:3]
     # Killed processes of other tests may have left something; a failed stage must not.
     keys = {entry["key"] for record in found for entry in record["stages"]}
     assert keys.isdisjoint(path.name.split("-")[1] for path in (store / "staging").iterdir())
