@@ -172,9 +172,11 @@ class _Server:
         try:
             self._process.wait(timeout=_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            for pid in filter(None, (self._keeper, self._process.pid)):
-                _kill_group(pid)
+            _kill_group(self._process.pid)
             self._process.wait()
+        if self._keeper is not None:
+            _kill_group(self._keeper, os.killpg)  # what it started itself
+            self._keeper = None
         if self._process.stdout is not None:
             self._process.stdout.close()
         if self._log.exists() and self._log.stat().st_size == 0:

@@ -80,7 +80,7 @@ def _serve(job: Job, line: bytes, events: int, keeper: _Child | None) -> _Child 
         os.write(child.jobs, line + b"\n")
     else:
         child = _fork(job, events)
-    status = _wait(child)
+    status = _wait(child, keeper)
     code: int | None = 0
     killed_by = None
     if status is not None:
@@ -128,10 +128,10 @@ def _work(job: Job, events: int, jobs: int, done: int) -> int:
     return 0
 
 
-def _wait(child: _Child) -> int | None:
+def _wait(child: _Child, keeper: _Child | None) -> int | None:
     """Wait for the child; returns its status, or ``None`` when it waits for another job.
 
-    Ends it and this process when the control process is gone.
+    Ends all of them and this process when the control process is gone.
     """
     while True:
         ended, status = os.waitpid(child.pid, os.WNOHANG)
@@ -140,7 +140,8 @@ def _wait(child: _Child) -> int | None:
         readable, _, _ = select.select([0, child.done], [], [], _POLL_SECONDS)
         # Control sends nothing while a job runs, so readable means closed.
         if 0 in readable:
-            _kill(child)
+            for one in filter(None, (child, keeper)):
+                _kill(one)
             os._exit(1)
         if child.done in readable:
             if os.read(child.done, 1) == _DONE:
