@@ -12,6 +12,8 @@ from runner.store.records import Status, close_record
 JOBS_FILE = "jobs.json"
 UNKNOWN = "UNKNOWN"
 """State of a job that the scheduler has forgotten."""
+NO_ANSWER = "NO ANSWER"
+"""State of a job while the scheduler cannot be asked; it may well be going on."""
 
 _STATUS = {
     "BOOT_FAIL": Status.failed,
@@ -25,6 +27,8 @@ _STATUS = {
     "TIMEOUT": Status.timeout,
 }
 _ENDED = frozenset({*_STATUS, UNKNOWN})
+_FORGOTTEN = "Invalid job id"
+"""What squeue complains of when it no longer knows any of the jobs."""
 
 
 def write_jobs(sweep: Path, jobs: dict[str, str]) -> None:
@@ -48,23 +52,27 @@ def slurm_states(jobs: Iterable[str]) -> dict[str, str]:
     """State of each job: ``PENDING``, ``RUNNING``, ``COMPLETED``, ``TIMEOUT`` and so on.
 
     The controller is asked first: it answers without an accounting database, for some minutes
-    after a job has ended. Older ones are looked up with ``sacct`` where that works.
+    after a job has ended. Older ones are looked up with ``sacct`` where that works. A controller
+    that is too busy to answer says nothing of its jobs.
     """
     wanted = set(jobs)
     mains = ",".join(sorted({job.partition("_")[0] for job in wanted}))
-    found = _table(["squeue", "-h", "-r", "-t", "all", "-j", mains, "-o", "%i|%T"])
+    found, answered = _table(["squeue", "-h", "-r", "-t", "all", "-j", mains, "-o", "%i|%T"])
     if wanted - found.keys():
-        found = {**_table(["sacct", "-X", "-n", "-P", "-j", mains, "-o", "JobID,State"]), **found}
-    return {job: found.get(job, UNKNOWN) for job in wanted}
+        older, _ = _table(["sacct", "-X", "-n", "-P", "-j", mains, "-o", "JobID,State"])
+        found = {**older, **found}
+    return {job: found.get(job, UNKNOWN if answered else NO_ANSWER) for job in wanted}
 
 
-def _table(command: list[str]) -> dict[str, str]:
+def _table(command: list[str]) -> tuple[dict[str, str], bool]:
+    """States by job, and whether they are all that is known."""
     if shutil.which(command[0]) is None:
-        return {}
+        return {}, True
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     pairs = (line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+    answered = done.returncode == 0 or _FORGOTTEN in done.stderr
     # "CANCELLED by 1000" is a state of sacct's.
-    return {job: state.split()[0] for job, state in pairs if state.strip()}
+    return {job: state.split()[0] for job, state in pairs if state.strip()}, answered
 
 
 def collect(sweep: Path, states: dict[str, str]) -> dict[str, str]:

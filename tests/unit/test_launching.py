@@ -15,7 +15,7 @@ from runner.experiment.run import RunIdentity
 from runner.hardware.detect import detect
 from runner.launching.dry_run import DryRun
 from runner.launching.estimate import Estimate, Experience
-from runner.launching.jobs import UNKNOWN, collect, read_jobs, slurm_states, write_jobs
+from runner.launching.jobs import NO_ANSWER, UNKNOWN, collect, read_jobs, slurm_states, write_jobs
 from runner.launching.task import Task
 from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
 from runner.worker.pool import WorkerFailed, is_out_of_memory
@@ -83,6 +83,31 @@ def test_jobs_of_a_second_submission_replace_the_first(tmp_path: Path) -> None:
 def test_without_slurm_nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert slurm_states(["7_0", "7_1"]) == {"7_0": UNKNOWN, "7_1": UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("complaint", "state", "going_on"),
+    [
+        ("slurm_load_jobs error: Invalid job id specified", UNKNOWN, []),
+        ("slurm_load_jobs error: Socket timed out on send/recv operation", NO_ANSWER, ["000-l"]),
+    ],
+)
+def test_a_controller_without_an_answer_ends_no_run(
+    complaint: str,
+    state: str,
+    going_on: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho '{complaint}' >&2\nexit 1\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm_states(["7_0"]) == {"7_0": state}
+    write_record(tmp_path, record("000-l"))
+    assert [*collect(tmp_path / "s", {"000-l": state})] == going_on
+    _, reason = read(tmp_path, "000-l")
+    assert (reason == "still running") is bool(going_on)
 
 
 def test_a_task_is_a_command_line_of_its_own(
