@@ -31,6 +31,8 @@ WAIT_SECONDS = 120
 def started(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., psutil.Popen]]:
     """Starts ``runner`` and does not wait; whatever is left at the end is killed."""
     processes: list[psutil.Popen] = []
+    # Shells have what they put into the background ignore Ctrl-C, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*arguments: str) -> psutil.Popen:
         processes.append(
