@@ -58,6 +58,8 @@ def main() -> None:
     for line in _lines(0):
         content = json.loads(line)
         job = None if content is None else Job(**content)
+        if keeper is not None and _is_gone(keeper):
+            keeper = None
         if keeper is not None and _must_go(keeper, job):
             _end(keeper)
             keeper = None
@@ -67,6 +69,14 @@ def main() -> None:
             keeper = _serve(job, line, events, keeper)
     if keeper is not None:
         _end(keeper)
+
+
+def _is_gone(keeper: _Child) -> bool:
+    """Whether it ended while it waited: what holds a model is what a full memory is freed by."""
+    ended, _ = os.waitpid(keeper.pid, os.WNOHANG)
+    if ended:
+        keeper.forget()
+    return bool(ended)
 
 
 def _must_go(keeper: _Child, job: Job | None) -> bool:

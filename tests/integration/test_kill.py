@@ -11,6 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from runner.api import compose_config
+from runner.experiment.run import RunIdentity, run_experiment
+from runner.session import open_session
+from runner.store.records import Status
 from tests.integration.conftest import TINY, Called, records
 
 pytestmark = pytest.mark.integration
@@ -145,3 +149,34 @@ def test_control_c_stops_everything(started: Callable[..., psutil.Popen], store:
     assert not list((store / "objects" / "eval").glob("*/.*"))
     (record,) = records(store, "control-c")
     assert (record["status"], record["reason"]) == ("interrupted", "stopped by the user")
+
+
+def test_a_process_that_is_killed_while_it_keeps_a_model_is_replaced(
+    store: Path, prose: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = ("text@eval.text=local", f"eval.text.path={prose}", "eval.context_length=48")
+    overrides = [*TINY, *text, "method=none", "stages=[eval]", "tracker=none", "force=[eval]"]
+    configs = [compose_config([*overrides, f"eval.windows={count}"]) for count in (2, 3, 4)]
+    session = open_session(configs[0], live=False)
+    try:
+        found = []
+        for number, config in enumerate(configs):
+            identity = RunIdentity("keeper", number, overrides)
+            record = run_experiment(config, session, identity)
+            assert record.status is Status.ok, record.reason
+            found.append(record.stages[-1].result["resources"]["model_was_loaded"])
+            if number == 1:
+                (keeper,) = [
+                    child
+                    for server in psutil.Process().children()
+                    for child in server.children()
+                    if "runner.worker.server" in child.cmdline()
+                ]
+                keeper.kill()
+                while keeper.is_running() and keeper.status() != psutil.STATUS_ZOMBIE:
+                    time.sleep(0.01)
+    finally:
+        session.close()
+    assert found == [False, True, False]
