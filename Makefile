@@ -42,7 +42,7 @@ unit: $(STAMP) ## Unit tests only
 # Processes that wait for their threads must not hold the processors that others need.
 integration: $(STAMP) ## Integration tests only
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/integration -n $(JOBS) --dist loadfile \
-	    --durations=30 $(ARGS)
+	    --no-loadscope-reorder --durations=30 $(ARGS)
 
 bench: $(STAMP) ## Benchmarks of the runner itself
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -53,13 +53,19 @@ def environment(store: Path) -> dict[str, str]:
     return {**os.environ, "QUANT_RUNNER_STORE": str(store)}
 
 
-LAST = {"test_backends.py", "test_serving.py"}
+COMPILED = ("test_backends.py", "test_serving.py")
 """They need an environment that takes minutes to compile."""
+FIRST = (
+    "test_first_look.py", "test_survival.py", "test_tasks.py", "test_launchers.py",
+    "test_sensitivity.py", "test_ray.py", "test_faults.py", "test_kill.py", *COMPILED,
+)  # fmt: skip
+"""The longest files: begun early, they leave no processor idle at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those files last, so that the others fill the time."""
-    items.sort(key=lambda item: item.path.name in LAST)
+    """Put those files first, in that order."""
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(FIRST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,7 +83,7 @@ def compiled_meanwhile(
     """Make environment ``llama_cpp`` on idle processors while other tests run."""
     files = {item.path.name for item in request.session.items}
     first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
-    if not first or not LAST & files or files <= LAST:
+    if not first or not files.intersection(COMPILED) or files.issubset(COMPILED):
         yield
         return
     # Whoever needs it sooner waits for the lock; if this fails, it is made on first use.
@@ -135,6 +141,22 @@ def keys(record: dict[str, Any], stage: str) -> list[tuple[str, str, bool]]:
     """(subject, key, reused) of a stage's results in a record."""
     found = (entry for entry in record["stages"] if entry["stage"] == stage)
     return [(entry["subject"], entry["key"], entry["reused"]) for entry in found]
+
+
+def base_model(store: Path, record: dict[str, Any]) -> Path:
+    """Where the store keeps the model that a run measured; other tests may have made others."""
+    stages = ("quantize", "sensitivity", "eval", "tasks")
+    entry = next(s for s in record["stages"] if s["stage"] in stages)
+    measured = determinants(store / "objects" / entry["stage"] / entry["key"])
+    identity = (measured if "model" in measured else measured["tokenizer"])["model"]
+    found = (p for p in store.glob("objects/model/*") if determinants(p)["model"] == identity)
+    return next(found) / "model"
+
+
+def determinants(directory: Path) -> dict[str, Any]:
+    """What a result was made from, by its seal."""
+    content: dict[str, Any] = json.loads((directory / "seal.json").read_text())["determinants"]
+    return content
 
 
 @pytest.fixture(scope="session")

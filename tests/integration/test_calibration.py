@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Called, records
+from tests.integration.conftest import Called, base_model, records
 
 pytestmark = pytest.mark.integration
 
@@ -94,10 +94,11 @@ def test_a_checkpoint_of_weights_that_changed_is_stale(
         "method=rtn", "group_size=g32", "tracker=none", "stages=[quantize]", "model=local",
         "model.path=mine", "text@eval.text=local", f"eval.text.path={prose}",
     )  # fmt: skip
-    assert (
-        command("method=none", *SMALL, f"eval.text.path={prose}", "stages=[eval]").returncode == 0
+    base = command(
+        "method=none", *SMALL, f"eval.text.path={prose}", "stages=[eval]", "sweep=base"
     )
-    shutil.copytree(next(store.glob("objects/model/*/model")), tmp_path / "mine")
+    assert base.returncode == 0, base.stderr
+    shutil.copytree(base_model(store, records(store, "base")[0]), tmp_path / "mine")
     assert command(*arguments, "sweep=before").returncode == 0
     again = command(*arguments, "sweep=stale_again")
     assert "stale" not in again.stderr

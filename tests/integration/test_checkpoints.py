@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from runner.config.engine import Engine
+from runner.engines import find_engine
+from runner.engines.base import LoadSpec
 from tests.integration.conftest import records
 
 pytestmark = pytest.mark.integration
@@ -174,6 +177,20 @@ def test_plain_transformers_scores_it_the_same(
     assert inside["perplexity"]["value"] == pytest.approx(plain[kind]["perplexity"], rel=1e-4)
     base = _stage(sweep[kind], "eval", "baseline")["result"]["perplexity"]["value"]
     assert inside["change"]["baseline"] == pytest.approx(base)
+
+
+@pytest.mark.parametrize(("kind", "wrapped"), [("rtn-w4a16-g32", 0), ("rtn-w8a8-per_channel", 14)])
+def test_layers_are_wrapped_only_where_they_round_activations(
+    kind: str, wrapped: int, sweep: dict[str, dict[str, Any]], store: Path
+) -> None:
+    key = _stage(sweep[kind], "quantize", "recipe")["key"]
+    checkpoint = store / "objects" / "quantize" / key / "checkpoint"
+    loaded = find_engine("hf").load(
+        LoadSpec(checkpoint, KINDS[kind], "cpu", "float32", False, 1, Engine("hf"))
+    )
+    linear = [module for name, module in loaded.model.named_modules() if name.endswith("_proj")]
+    assert len(linear) == 14
+    assert sum("forward" in vars(module) for module in linear) == wrapped
 
 
 def test_weights_are_safetensors_alone(sweep: dict[str, dict[str, Any]], store: Path) -> None:

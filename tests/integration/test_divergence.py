@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.integration.conftest import TINY, Called, records
+from tests.integration.conftest import TINY, Called, base_model, records
 
 pytestmark = pytest.mark.integration
 
@@ -82,12 +82,7 @@ def measured(
     checkpoint = store / "objects" / "quantize" / keys["quantize", "recipe"] / "checkpoint"
     manifest = json.loads((checkpoint.parent / "result.json").read_text())
     assert manifest["stage"] == "quantize"
-    (model,) = {
-        path.parent
-        for path in store.glob("objects/model/*/model/config.json")
-        if json.loads(path.read_text())["hidden_size"]
-        == json.loads((checkpoint / "config.json").read_text())["hidden_size"]
-    }
+    model = base_model(store, record)
     return {
         **found,
         "stdout": done.stdout,

@@ -21,7 +21,7 @@ from runner.stages.sensitivity import STAGE, SensitivityRequest
 from runner.texts.windows import leading_windows
 from runner.worker.held import Held
 from runner.worker.job import StageContext
-from tests.integration.conftest import Called, keys, records
+from tests.integration.conftest import Called, base_model, keys, records
 from tests.integration.test_wandb import read_back
 
 pytestmark = pytest.mark.integration
@@ -60,12 +60,6 @@ def load(directory: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, **options).eval()
 
 
-def model_directory(store: Path, hidden: int) -> Path:
-    """The model of this width in the store."""
-    configs = store.glob("objects/model/*/model/config.json")
-    return next(p.parent for p in configs if json.loads(p.read_text())["hidden_size"] == hidden)
-
-
 def text_directory(store: Path, prose: Path) -> Path:
     """Where the store keeps this text; other tests put parts of it there too."""
     documents = store.glob("objects/text/*/documents.jsonl")
@@ -82,10 +76,9 @@ def text(prose: Path) -> tuple[str, ...]:
 
 
 def check_against_the_plain_loop(
-    store: Path, prose: Path, result: dict[str, Any], hidden: int
+    store: Path, prose: Path, result: dict[str, Any], directory: Path
 ) -> None:
-    """Rows equal what whole forward passes give."""
-    directory = model_directory(store, hidden)
+    """Rows equal what whole forward passes of the model in ``directory`` give."""
     windows = leading_windows(text_directory(store, prose), directory, TOKENS, WINDOWS, False)
     rounding = Rounding(3, "g32", True)
     units = result["units"]
@@ -111,7 +104,7 @@ def test_every_layer_is_scored_ranked_and_logged(
     result = stage(record, "sensitivity")["result"]
     assert len(result["units"]) == 16
     assert len(result["rows"]) == 32
-    check_against_the_plain_loop(store, prose, result, 64)
+    check_against_the_plain_loop(store, prose, result, base_model(store, record))
     files = [store / "runs" / "layers", tmp_path / "out"]
     for folder in files:
         name = "sensitivity-tiny-linear"
@@ -139,8 +132,9 @@ def test_every_layer_is_scored_ranked_and_logged(
 def test_a_killed_measurement_goes_on_where_it_ended(
     store: Path, tmp_path: Path, prose: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    model = base_model(store, records(store, "layers")[0])
     request = SensitivityRequest(
-        model_directory(store, 64), text_directory(store, prose), Grain.fused,
+        model, text_directory(store, prose), Grain.fused,
         [Rounding(3, "g32", True)], TOKENS, WINDOWS, "cpu", "float32", "bfloat16", False,
     )  # fmt: skip
     scored: list[str] = []
@@ -171,7 +165,7 @@ def test_a_killed_measurement_goes_on_where_it_ended(
     monkeypatch.undo()
     result = STAGE.run(request, context)
     assert len(result.rows) == 10
-    check_against_the_plain_loop(store, prose, to_json(result), 64)
+    check_against_the_plain_loop(store, prose, to_json(result), model)
 
 
 def test_layers_get_widths_of_their_own(
@@ -201,7 +195,7 @@ def test_layers_get_widths_of_their_own(
         for layer, width in stored.items():
             assert width == widths.get(layer, 16), layer
             assert (layer in groups["ignore"]) is (width == 16)
-        sizes = {n: m.weight.numel() for n, m in load(model_directory(store, 64)).named_modules()
+        sizes = {n: m.weight.numel() for n, m in load(base_model(store, record)).named_modules()
                  if n in stored}  # fmt: skip
         average = sum(sizes[n] * width for n, width in stored.items()) / sum(sizes.values())
         assert entry["result"]["widths"]["average_bits"] == pytest.approx(average)
@@ -249,7 +243,7 @@ def test_the_grid_is_the_one_that_rtn_writes(command: Callable[..., Called], sto
         (record,) = records(store, f"grid{sym}")
         key = stage(record, "quantize")["key"]
         written = load(store / "objects" / "quantize" / key / "checkpoint").state_dict()
-        model = load(model_directory(store, 64)).state_dict()
+        model = load(base_model(store, record)).state_dict()
         names = [name for name in model if name.endswith("_proj.weight")]
         assert len(names) == 14
         for name in names:
@@ -271,4 +265,4 @@ def test_the_default_model(
         "model.embed_tokens", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
         "down_proj", "lm_head",
     ]  # fmt: skip
-    check_against_the_plain_loop(store, prose, result, 576)
+    check_against_the_plain_loop(store, prose, result, base_model(store, record))

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from scipy import stats
 
-from tests.integration.conftest import Called, keys, records
+from tests.integration.conftest import Called, base_model, keys, records
 
 pytestmark = pytest.mark.integration
 
@@ -53,10 +53,7 @@ def test_scores_are_those_of_the_lm_eval_command(
     # Words that stand earlier in the passage: a blank too few before them and none is found.
     assert words["scores"][0]["value"] >= 0.5
     (key,) = (key for _, key, _ in keys(record, "tasks"))
-    made = (store / "objects" / "model").glob("*/model")
-    model = next(
-        path for path in made if '"hidden_size": 576' in (path / "config.json").read_text()
-    )
+    model = base_model(store, record)
     done = subprocess.run(
         [
             sys.executable, "-m", "lm_eval", "run", "--model", "hf",
