@@ -85,6 +85,8 @@ class _Invocation:
         if StageName.compare in config.stages:
             from runner.answer.compare import compare
 
+            if len(config.stages) > 1:
+                raise UsageError("compare looks at what has run: ask for stages=[compare] alone")
             compare(root / "runs", config, self.output)
             return None
         if config.dry_run:
@@ -110,7 +112,8 @@ class _Invocation:
             self.session.display.open_sweep(sweep, GridSweeper.jobs)
         if self.place is None:
             require_writable(root)
-        self.place = Place(self.session.store.runs, sweep, config.tracker)
+        asked = StageName.report in config.stages
+        self.place = Place(self.session.store.runs, sweep, config.tracker, asked)
         identity = RunIdentity(sweep, number, overrides)
         if carry_on(config, self.session, identity):
             run_experiment(config, self.session, identity)
@@ -152,7 +155,10 @@ class _Invocation:
 
         own = own_number()
         if own is None:
-            records = report(place.runs, place.sweep, self.output, page=self.multirun)
+            records = report(
+                place.runs, place.sweep, self.output,
+                page=self.multirun or place.report, figures=place.report,
+            )  # fmt: skip
             if self.multirun:
                 _summarise(place, records)
         else:

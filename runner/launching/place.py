@@ -13,5 +13,7 @@ class Place:
     runs: Path
     sweep: str
     tracker: Tracker
+    report: bool
+    """The run names stage ``report``: its answer is a page and figures too."""
     detached: bool = False
     """The jobs go on without us: there is no answer yet."""

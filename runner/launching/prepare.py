@@ -62,7 +62,8 @@ def prepare(
     config = typed(composed)
     _ = config.launch.most_failures
     runs = Path(config.store.root).expanduser().resolve() / "runs"
-    place = Place(runs, config.sweep or os.environ[SWEEP_VARIABLE], config.tracker)
+    sweep = config.sweep or os.environ[SWEEP_VARIABLE]
+    place = Place(runs, sweep, config.tracker, StageName.report in config.stages)
     identity = RunIdentity(place.sweep, number, overrides)
     record = new_record(config, detect(), identity)
     path = runs / place.sweep / record.run / "record.json"

@@ -89,6 +89,10 @@ BAD = {
     ),
     "another machine's bench": ("hardware=tpu_v5e", "which has no tpu_v5e"),
     "no sweep to report": ("stages=[report] sweep=never_ran", "no records of sweep never_ran"),
+    "comparing and more": (
+        "stages=[eval,compare] compare.a=x compare.b=y",
+        "compare looks at what has run: ask for stages=[compare] alone",
+    ),
     "nothing to report": ("stages=[report]", "no records yet"),
     "too large": ("model=llama31_405b", "llama31_405b needs about"),
     "too long": ("eval.context_length=10000", "exceeds the model's context of 8192 tokens"),

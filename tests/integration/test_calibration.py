@@ -94,9 +94,7 @@ def test_a_checkpoint_of_weights_that_changed_is_stale(
         "method=rtn", "group_size=g32", "tracker=none", "stages=[quantize]", "model=local",
         "model.path=mine", "text@eval.text=local", f"eval.text.path={prose}",
     )  # fmt: skip
-    base = command(
-        "method=none", *SMALL, f"eval.text.path={prose}", "stages=[eval]", "sweep=base"
-    )
+    base = command("method=none", *SMALL, f"eval.text.path={prose}", "stages=[eval]", "sweep=base")
     assert base.returncode == 0, base.stderr
     shutil.copytree(base_model(store, records(store, "base")[0]), tmp_path / "mine")
     assert command(*arguments, "sweep=before").returncode == 0

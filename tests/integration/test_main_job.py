@@ -100,7 +100,11 @@ def test_another_recipe_or_force_does(
 ) -> None:
     quick = ("stages=[quantize,eval]", "tracker=none")
     assert command(*RECIPE, *quick, "calibration.seed=1", "sweep=seed").returncode == 0
-    assert command(*RECIPE, *quick, "force=[eval]", "sweep=force").returncode == 0
+    paged = ("stages=[quantize,eval,report]", "tracker=none")
+    assert command(*RECIPE, *paged, "force=[eval]", "sweep=force").returncode == 0
+    written = {path.name for path in (store / "runs" / "force").rglob("*") if path.is_file()}
+    assert {"report.html", "quality_vs_size.svg"} <= written
+    assert "report.html" not in {path.name for path in (store / "runs" / "seed").iterdir()}
     (old,), (seed,), (force,) = (records(store, name) for name in ("first", "seed", "force"))
     assert keys(seed, "quantize")[0][1] != keys(old, "quantize")[0][1]
     assert keys(force, "quantize") == [("recipe", keys(old, "quantize")[0][1], True)]
