@@ -151,7 +151,7 @@ class _Invocation:
         if place is None or place.detached or (self.complaints and not _has_records(place)):
             return 0
         from runner.answer.report import report
-        from runner.store.records import Status, read_record
+        from runner.store.records import read_record
 
         own = own_number()
         if own is None:
@@ -165,8 +165,7 @@ class _Invocation:
             # The sweep's answer is printed by the process that started it.
             paths = (place.runs / place.sweep).glob(f"{own:03d}-*/record.json")
             records = [record for path in paths if (record := read_record(path))]
-        good = (Status.ok, Status.skipped)
-        return 0 if all(record.status in good for record in records) else 1
+        return 0 if all(record.status.without_fault for record in records) else 1
 
 
 def _has_records(place: Place) -> bool:

@@ -45,7 +45,7 @@ class Watch:
             return
         line.take(record)
         over = sum(line.is_over for line in self._lines.values())
-        good = record.status in (Status.ok, Status.skipped)
+        good = record.status.without_fault
         reason = "" if record.status is Status.ok else f": {record.reason}"
         self._display.line(
             f"{run}  {record.status.value}{reason}  [{over} of {len(self._lines)}]",

@@ -28,6 +28,11 @@ class Status(Enum):
     interrupted = "interrupted"
     """Stopped by the user, or waiting, or still running, or its process vanished."""
 
+    @property
+    def without_fault(self) -> bool:
+        """Whether nothing went wrong: a sweep of such runs ends with exit code 0."""
+        return self in (Status.ok, Status.skipped)
+
 
 @dataclass
 class StageRecord:

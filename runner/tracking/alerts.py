@@ -8,7 +8,6 @@ from runner.redact import redact
 from runner.store.records import RunRecord, Status
 from runner.tracking.base import SweepEnd
 
-_WITHOUT_FAULT = (Status.ok, Status.skipped)
 _OF_ITS_OWN_ACCORD = (Status.failed, Status.oom, Status.timeout)
 
 
@@ -31,7 +30,7 @@ def alert_of_run(wanted: Sequence[AlertOn], record: RunRecord) -> Alert | None:
 
 def alert_of_sweep(wanted: Sequence[AlertOn], end: SweepEnd) -> Alert | None:
     """Of a sweep that is over, with the reasons of its failures."""
-    failed = [record for record in end.records if record.status not in _WITHOUT_FAULT]
+    failed = [record for record in end.records if not record.status.without_fault]
     count = len(end.records)
     if failed and {AlertOn.sweep_failed, AlertOn.sweep_ended} & {*wanted}:
         reasons = "\n".join(f"{record.run}: {record.reason}" for record in failed)

@@ -25,8 +25,6 @@ from runner.tracking.tables import (
     tasks_table,
 )
 
-_EXIT_CODES = {Status.ok: 0, Status.skipped: 0}
-
 
 def start(config: Tracker, record: RunRecord, display: Display) -> "WandbTracker":
     """Open a W&B run. Without an answer from the server in time, it is kept offline."""
@@ -58,7 +56,7 @@ def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
             run.log({f"figures/{path.stem}": wandb.Image(str(path))})
     run.log_artifact(artifact)
     _send(run, alert_of_sweep(config.alerts, end))
-    failed = any(record.status not in _EXIT_CODES for record in end.records)
+    failed = any(not record.status.without_fault for record in end.records)
     run.finish(exit_code=1 if failed else 0)
 
 
@@ -185,7 +183,7 @@ class WandbTracker:
         if record.stages:
             self._run.log_artifact(_result_artifact(record))
         _send(self._run, alert_of_run(self._config.alerts, record))
-        self._run.finish(exit_code=_EXIT_CODES.get(record.status, 1))
+        self._run.finish(exit_code=0 if record.status.without_fault else 1)
 
 
 def _checkpoint_artifact(record: RunRecord, checkpoints: Checkpoints) -> Any | None:
