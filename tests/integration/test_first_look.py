@@ -44,7 +44,7 @@ def rows(
     """Rows of the answer by recipe."""
     done = subprocess.run(
         [sys.executable, "-m", "runner", "-cn", "first_look", "bench=quick", "sweep=look",
-         "eval.windows=8", "eval.context_length=256", "calibration.samples=16",
+         "eval.windows=4", "eval.context_length=256", "calibration.samples=16",
          "calibration.sequence_length=256",
          "hydra.sweeper.exclude=[{method: gptq, bits: w4a16}]"],
         cwd=tmp_path_factory.mktemp("first_look"), env=environment, capture_output=True,

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import ROOT
-from tests.integration.conftest import Called, keys, records
-from tests.integration.test_sensitivity import model_directory
+from tests.integration.conftest import Called, base_model, keys, records
 
 pytestmark = pytest.mark.integration
 
@@ -23,7 +22,7 @@ def test_a_sweep_file_of_ones_own_over_a_model_of_ones_own(
     assert made.returncode == 0, made.stderr
     models = tmp_path / "models"
     models.mkdir()
-    (models / "mine").symlink_to(model_directory(store, 64))
+    (models / "mine").symlink_to(base_model(store, records(store, "tutorial")[0]))
     found = re.search(
         r"```yaml\n(# sweeps/mine\.yaml.*?)```", (ROOT / "docs/tutorial.md").read_text(), re.DOTALL
     )
