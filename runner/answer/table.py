@@ -122,7 +122,7 @@ def footnotes(rows: list[Row]) -> list[str]:
             "KL divergence on vllm is a lower bound: it tells the most likely tokens alone."
         )
     if any(row.decode_within_noise and not row.is_baseline for row in rows):
-        notes.append("~ within the noise of the repetitions: no difference was shown.")
+        notes.append("~ within the repetitions' noise: no difference was shown, so none counts.")
     timed = {row.sweep for row in rows if row.decode_tokens_per_second is not None}
     if len(timed) > 1:
         notes.append(

@@ -1,16 +1,21 @@
 """Composition as the command line does it, for tests of what is composed."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
 
 from runner.compose import register, typed
 from runner.config.model import Architecture
 from runner.config.root import Config
 from runner.hardware.detect import Gpu, Machine
+from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.paths import conf_dir
 from runner.planning.shape import Shape
 
@@ -24,11 +29,24 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "store"
 
 
+@functools.cache
+def _kept_loader(_: Path) -> ConfigLoaderImpl:
+    """As a sweep's: hundreds of compositions read and merge what they share once."""
+    loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
+    loader.repository = KeptConfigs(loader.repository)
+    KeptMerges(loader)
+    return loader
+
+
 @pytest.fixture
 def composed() -> Compose:
     def compose_typed(*overrides: str, name: str = "config") -> Config:
         register()
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            # Which configurations there are depends on the working directory.
+            hydra.config_loader = _kept_loader(Path.cwd())
             return typed(compose(name, overrides=list(overrides)))
 
     return compose_typed

@@ -206,6 +206,20 @@ def test_who_is_dominated(rows: list[Row], best: str) -> None:
     assert "".join(r.recipe for r in rows if r.best_tradeoff) == best
 
 
+def test_a_speed_within_noise_is_the_unquantized_models() -> None:
+    rows = [row("dense", 9, 2.0, 3.0), row("a", 1, 3.0, 2.9), row("b", 1, 4.0, 3.1)]
+    rows[0].is_baseline = True
+    mark_best_tradeoffs(rows)
+    assert [found.recipe for found in rows if found.best_tradeoff] == ["dense", "a", "b"]
+    rows[2].decode_within_noise = True
+    mark_best_tradeoffs(rows)
+    # What is told from the unquantized model's keeps its own speed.
+    assert [found.recipe for found in rows if found.best_tradeoff] == ["dense", "a", "b"]
+    rows[1].decode_within_noise = True
+    mark_best_tradeoffs(rows)
+    assert [found.recipe for found in rows if found.best_tradeoff] == ["dense", "a"]
+
+
 def test_without_perplexity_right_answers_are_the_quality() -> None:
     rows = [row("a", 1, None, None), row("b", 2, None, None), row("c", 2, None, None)]
     for found, accuracy in zip(rows, (0.48, 0.51, 0.47), strict=True):
