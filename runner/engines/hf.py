@@ -92,13 +92,15 @@ def _read(spec: LoadSpec) -> Any:
 
 
 def _unwrap(model: Any) -> None:
-    """Give layers that hold plain weights and round no activations their own forward back.
+    """Give layers plain parameters, and those that round no activations their own forward back.
 
-    compressed-tensors leaves a wrapper around it that has nothing left to do there, and costs a
-    small model a fifth of a token's time and more (docs/measurements.md).
+    Where compressed-tensors has dequantized, it leaves parameters behind an offloading cache, and
+    wrappers that have nothing left to do but take a fifth of a small model's time and more.
     """
+    from compressed_tensors.offload import remove_dispatch
     from compressed_tensors.quantization import QuantizationStatus
 
+    remove_dispatch(model, onload_tensors=True)
     for module in model.modules():
         scheme = getattr(module, "quantization_scheme", None)
         if (

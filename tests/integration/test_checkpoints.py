@@ -191,6 +191,8 @@ def test_layers_are_wrapped_only_where_they_round_activations(
     linear = [module for name, module in loaded.model.named_modules() if name.endswith("_proj")]
     assert len(linear) == 14
     assert sum("forward" in vars(module) for module in linear) == wrapped
+    # Nor are parameters fetched from an offloading cache at every use.
+    assert {type(module._parameters) for module in loaded.model.modules()} == {dict}
 
 
 def test_weights_are_safetensors_alone(sweep: dict[str, dict[str, Any]], store: Path) -> None:
