@@ -105,7 +105,8 @@ def _built(
         return place
     beside = place.with_name(f"{place.name}-{uuid.uuid4().hex[:8]}")
     say(f"building {text} (minutes)")
-    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-input"]
+    # pip's cache knows nothing of the variables that a wheel in it was built with.
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-input", "--no-cache-dir"]
     try:
         _call([*pip, "--wheel-dir", str(beside), text], environment, log, say)
         with contextlib.suppress(OSError):  # another environment may just have built it
