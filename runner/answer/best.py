@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from runner.answer.rows import Row
+from runner.answer.speed import shown_speed
 from runner.store.records import Status
 
 TOLERANCES: tuple[float | None, ...] = (0.01, 0.05, 0.10, 0.25, None)
@@ -20,7 +21,7 @@ class Picks:
     """Least perplexity among the quantized ones."""
     size: Row | None
     speed: Row | None
-    """Most decode tokens/s; the unquantized model where nothing is faster."""
+    """Most decode tokens/s; the unquantized model where nothing was shown to be faster."""
 
 
 def picks(rows: list[Row], tolerance: float | None) -> Picks:
@@ -32,11 +33,12 @@ def picks(rows: list[Row], tolerance: float | None) -> Picks:
         row for row in rows if row.status == Status.ok.value and _tolerable(row, tolerance)
     ]
     quantized = [row for row in candidates if not row.is_baseline]
+    speed_of = shown_speed(rows)
     return Picks(
         tolerance=tolerance,
         quality=_least(quantized, lambda row: row.perplexity_ratio or row.perplexity),
         size=_least(candidates, lambda row: row.checkpoint_bytes),
-        speed=_least(candidates, _slowness),
+        speed=_least(candidates, lambda row: None if (s := speed_of(row)) is None else -s),
     )
 
 
@@ -44,11 +46,6 @@ def _tolerable(row: Row, tolerance: float | None) -> bool:
     if row.is_baseline or tolerance is None:
         return True
     return row.perplexity_ratio is not None and row.perplexity_ratio <= 1 + tolerance
-
-
-def _slowness(row: Row) -> float | None:
-    speed = row.decode_tokens_per_second
-    return None if speed is None else -speed
 
 
 def _least(rows: list[Row], cost: Callable[[Row], float | None]) -> Row | None:

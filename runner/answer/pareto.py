@@ -2,6 +2,7 @@
 
 from runner.answer.rows import Row
 from runner.answer.scope import scopes
+from runner.answer.speed import shown_speed
 from runner.metrics.front import non_dominated
 from runner.store.records import Status
 
@@ -10,14 +11,16 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
     """Set ``best_tradeoff`` on rows that no comparable row beats or equals everywhere.
 
     Measured columns alone count; a row that lacks one the others have is not marked. Where no
-    perplexity was measured, the share of right answers is the quality. A speed that is not told
-    from the unquantized model's counts as that one, so that no star is luck.
+    perplexity was measured, the share of right answers is the quality. Of speeds counts what
+    ``shown_speed`` gives.
     """
     for row in rows:
         row.best_tradeoff = False
     for comparable in scopes(rows).values():
-        dense = {row.engine: row.decode_tokens_per_second for row in comparable if row.is_baseline}
-        costs = [(row, _costs(row, dense)) for row in comparable if row.status == Status.ok.value]
+        speed_of = shown_speed(comparable)
+        costs = [
+            (row, _costs(row, speed_of(row))) for row in comparable if row.status == Status.ok.value
+        ]
         columns = {name for _, own in costs for name, cost in own.items() if cost is not None}
         if "perplexity" in columns:
             columns.discard("errors")
@@ -31,10 +34,8 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
             row.best_tradeoff = best
 
 
-def _costs(row: Row, dense: dict[str, float | None]) -> dict[str, float | None]:
-    speed, accuracy = row.decode_tokens_per_second, row.task_accuracy
-    if row.decode_within_noise:
-        speed = dense.get(row.engine) or speed
+def _costs(row: Row, speed: float | None) -> dict[str, float | None]:
+    accuracy = row.task_accuracy
     return {
         "bytes": row.checkpoint_bytes,
         "perplexity": row.perplexity,

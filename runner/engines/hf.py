@@ -86,9 +86,10 @@ def _read(spec: LoadSpec) -> Any:
         use_safetensors=True,
         **options,
     ).eval()
-    if options:
-        _unwrap(model)
-    return model.to(dtype) if options and dtype != "auto" else model
+    if not options:
+        return model
+    _unwrap(model)
+    return model if dtype == "auto" else model.to(dtype)
 
 
 def _unwrap(model: Any) -> None:

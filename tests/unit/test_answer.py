@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from runner.answer.best import picks
 from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.report import report
 from runner.answer.rows import Row, rows_of
@@ -218,6 +219,17 @@ def test_a_speed_within_noise_is_the_unquantized_models() -> None:
     rows[1].decode_within_noise = True
     mark_best_tradeoffs(rows)
     assert [found.recipe for found in rows if found.best_tradeoff] == ["dense", "a"]
+
+
+def test_the_fastest_was_shown_to_be_faster() -> None:
+    rows = [row("dense", 9, 2.0, 3.0), row("a", 1, 3.0, 3.1), row("b", 1, 4.0, 3.2)]
+    rows[0].is_baseline = True
+    rows[1].perplexity_ratio, rows[2].perplexity_ratio = 1.5, 2.0
+    for number, fastest in ((2, "b"), (1, "a"), (0, "dense")):
+        chosen = picks(rows, None).speed
+        assert chosen is not None
+        assert chosen.recipe == fastest
+        rows[number].decode_within_noise = True
 
 
 def test_without_perplexity_right_answers_are_the_quality() -> None:
