@@ -2,7 +2,6 @@
 
 import json
 import platform
-from functools import cache
 
 from runner.engines.base import CheckpointFacts, LoadSpec
 
@@ -140,7 +139,6 @@ def _reason_against_cpu(bits: str | None) -> str | None:
     return reason if needed.isdisjoint(_instruction_sets()) else None
 
 
-@cache
 def _instruction_sets() -> frozenset[str]:
     from runner.hardware.detect import detect
 

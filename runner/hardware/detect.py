@@ -1,7 +1,8 @@
 """What this machine is: read from the system and the driver, without measuring and without torch.
 
 Every reading that a container, a virtual machine or another operating system lacks becomes None,
-an empty tuple or a fallback; nothing here raises because a file is missing.
+an empty tuple or a fallback; nothing here raises because a file is missing. What the CPU computes
+can be overridden: see ``runner.hardware.instructions``.
 """
 
 import ctypes
@@ -14,15 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from runner.hardware.instructions import BFLOAT16, usable
+
 if TYPE_CHECKING:  # A worker's environment may lack OmegaConf, which this module imports.
     from runner.config.hardware import Hardware
 
-BFLOAT16_INSTRUCTION_SETS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-RELEVANT_INSTRUCTION_SETS = frozenset(
-    {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_fp16", "amx_int8", "amx_fp16"}
-    | {"asimd", "i8mm", "sve"}
-    | BFLOAT16_INSTRUCTION_SETS
-)
 VARIANTS = "D|Ti|SUPER|Laptop|Max-Q|NVL|MIG"  # after a device's name they make it another device
 
 
@@ -49,7 +46,7 @@ class Machine:
     usable_cores: int
     """Logical CPUs this process may keep busy: the lesser of affinity and control group quota."""
     instruction_sets: tuple[str, ...]
-    """Those of RELEVANT_INSTRUCTION_SETS that the CPU reports, sorted."""
+    """Those that count of ``runner.hardware.instructions.RELEVANT``, sorted."""
     last_level_cache_bytes: int | None
     """Sum over the last-level caches behind the CPUs of this process's affinity."""
     memory_bytes: int
@@ -59,7 +56,7 @@ class Machine:
     @property
     def computes_bfloat16(self) -> bool:
         """Whether the CPU has bfloat16 arithmetic; without it bfloat16 is emulated, slowly."""
-        return not BFLOAT16_INSTRUCTION_SETS.isdisjoint(self.instruction_sets)
+        return not BFLOAT16.isdisjoint(self.instruction_sets)
 
     def to_dict(self) -> dict[str, Any]:
         """The machine as nested dictionaries and tuples, ready for JSON."""
@@ -71,6 +68,9 @@ def detect(root: Path = Path("/")) -> Machine:
 
     Args:
         root: Where ``proc`` and ``sys`` lie; another folder serves tests.
+
+    Raises:
+        UsageError: The override of instruction sets names an unknown one.
     """
     everywhere = set(range(os.cpu_count() or 1))  # macOS knows no affinity
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else everywhere
@@ -82,7 +82,7 @@ def detect(root: Path = Path("/")) -> Machine:
         cpu_architecture=platform.machine(),
         physical_cores=_physical_cores(root),
         usable_cores=max(1, math.ceil(min(len(cpus), _cpu_quota(root)))),
-        instruction_sets=tuple(sorted(RELEVANT_INSTRUCTION_SETS.intersection(flags))),
+        instruction_sets=usable(flags),
         last_level_cache_bytes=_last_level_cache_bytes(root, cpus),
         memory_bytes=_memory_bytes(root),
         gpus=_gpus(),

@@ -1,0 +1,61 @@
+"""Which instruction sets this process may count on, and how to take another CPU's.
+
+Everything that depends on what the CPU can do asks here, through ``Machine``. The variable
+``QUANT_RUNNER_INSTRUCTION_SETS`` changes the answer in both directions: ``+NAME`` adds a set,
+``-NAME`` takes one away, names alone replace them all. What is taken away is kept from torch's
+kernels too, so that a run computes as it would on such a CPU; what is added is emulated.
+"""
+
+import os
+from collections.abc import Iterable
+
+from runner.errors import UsageError
+
+VARIABLE = "QUANT_RUNNER_INSTRUCTION_SETS"
+BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Each has arithmetic in bfloat16: on x86, x86 with matrix tiles, and ARM."""
+RELEVANT = frozenset(
+    {"avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_fp16", "amx_int8", "amx_fp16"}
+    | {"asimd", "i8mm", "sve"}
+    | BFLOAT16
+)
+
+
+def usable(reported: Iterable[str]) -> tuple[str, ...]:
+    """Those of ``RELEVANT`` that count, sorted.
+
+    Args:
+        reported: Flags of the CPU, as the system lists them.
+
+    Raises:
+        UsageError: The variable names a set that is not known.
+    """
+    found = set(RELEVANT.intersection(reported))
+    asked = os.environ.get(VARIABLE, "").replace(",", " ").split()
+    names = {one.lstrip("+-") for one in asked}
+    if unknown := names - RELEVANT:
+        raise UsageError(
+            f"{VARIABLE} names {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(sorted(RELEVANT))}"
+        )
+    signed = [one for one in asked if one[0] in "+-"]
+    if len(signed) < len(asked):
+        found = names - {one[1:] for one in signed}
+    for one in signed:
+        found = found | {one[1:]} if one[0] == "+" else found - {one[1:]}
+    return tuple(sorted(found))
+
+
+def kernel_limits(instruction_sets: Iterable[str]) -> dict[str, str]:
+    """Environment variables that keep torch's kernels to these sets; none unless overridden.
+
+    ATen and oneDNN look at the CPU themselves. Both read their limit when they are loaded.
+    """
+    if VARIABLE not in os.environ:
+        return {}
+    sets = frozenset(instruction_sets)
+    if "avx512f" not in sets:
+        return {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    if sets.isdisjoint(BFLOAT16):
+        return {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}
+    return {}
