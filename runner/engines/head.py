@@ -1,4 +1,4 @@
-"""The output matrix of a checkpoint in safetensors files."""
+"""The output matrix: whether logits are its product alone, and where a checkpoint stores it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +7,44 @@ from runner.engines.distributions import LinearHead
 
 if TYPE_CHECKING:
     import torch
+
+
+def is_linear_in_states(model: Any, ids: "torch.Tensor") -> bool:
+    """Whether logits are the output embedding's product with the decoder's last states, no more.
+
+    Some architectures scale the states before it (MiniCPM) or scale or cap logits after it (Cohere,
+    Gemma 2). It is read off one forward pass, by what the output embedding is given and what
+    becomes of what it gives, so it holds in every number format.
+
+    Args:
+        model: A causal language model of transformers.
+        ids: A few tokens, shape (1, tokens).
+    """
+    import torch
+
+    head = model.get_output_embeddings()
+    if head is None:
+        return False
+    states: list[torch.Tensor] = []
+    calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+    handles = [
+        model.get_decoder().register_forward_hook(
+            lambda _, __, output: states.append(
+                output[0] if isinstance(output, tuple) else output.last_hidden_state
+            )
+        ),
+        head.register_forward_hook(lambda _, given, output: calls.append((given[0], output))),
+    ]
+    try:
+        with torch.inference_mode():
+            logits = model(input_ids=ids, use_cache=False).logits
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(states) != 1 or len(calls) != 1:
+        return False
+    ((given, product),) = calls
+    return torch.equal(given, states[0]) and torch.equal(product.float(), logits.float())
 
 
 def find_head(model: Any, checkpoint: Path) -> LinearHead | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
-from runner.engines.head import find_head
+from runner.engines.head import find_head, is_linear_in_states
 
 if TYPE_CHECKING:
     import numpy as np
@@ -235,7 +235,7 @@ class HfModel:
 
         ids = torch.tensor([window[:-1]], device=self._device)
         if self._chunked is None:
-            self._chunked = self._head_is_linear(ids[:, :8])
+            self._chunked = is_linear_in_states(self.model, ids[:, :8])
             if self._chunked and self._checkpoint is not None:
                 self._stored_head = find_head(self.model, self._checkpoint)
         if not self._chunked:
@@ -245,18 +245,6 @@ class HfModel:
 
     def _decoder(self) -> Any:
         return self.model.get_decoder()
-
-    def _head_is_linear(self, ids: "torch.Tensor") -> bool:
-        """Whether logits are the output embedding of the decoder's states and nothing more.
-
-        Some architectures scale or cap them; the whole model is then used.
-        """
-        import torch
-
-        expected = self.model(input_ids=ids, use_cache=False).logits
-        states = self._decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        found = self.model.get_output_embeddings()(states)
-        return torch.allclose(expected, found, rtol=1e-3, atol=1e-3)
 
     def _now(self) -> float:
         if self._device.startswith("cuda"):

@@ -6,12 +6,15 @@ nothing of an architecture is known here. Whether the parts make the whole is ch
 
 from typing import TYPE_CHECKING, Any
 
+from runner.engines.head import is_linear_in_states
 from runner.errors import StageError
 
 if TYPE_CHECKING:
     import torch
 
 _TOLERANCE = 1e-3
+_ROUNDINGS = 4
+"""As many steps of the number format may lie between two ways to the same states."""
 
 
 class Decoder:
@@ -96,10 +99,8 @@ class Decoder:
             raise self._refusal("do not lead to the decoder's states when called by themselves")
         import torch
 
-        few = self.ids[:1, :8]
-        logits = self.model(input_ids=few, use_cache=False).logits
         linear = isinstance(self.head, torch.nn.Linear)
-        if not linear or not _near(self.head(self.states[:1, :8]), logits):
+        if not linear or not is_linear_in_states(self.model, self.ids[:1, :8]):
             raise StageError(
                 f"sensitivity cannot take {type(self.model).__name__} apart: its logits are not "
                 "the output embedding's product with the decoder's last states"
@@ -116,8 +117,12 @@ def _first(output: Any) -> Any:
 
 
 def _near(one: "torch.Tensor", other: "torch.Tensor") -> bool:
+    """Whether they are the same but for what their number format cannot hold."""
+    import torch
+
+    tolerance = max(_TOLERANCE, _ROUNDINGS * torch.finfo(other.dtype).eps)
     largest = max(float(other.abs().max()), 1.0)
-    return bool((one - other).abs().max() <= _TOLERANCE * largest)
+    return bool((one.float() - other.float()).abs().max() <= tolerance * largest)
 
 
 def _is_list(module: Any) -> bool:

@@ -6,6 +6,9 @@ With p the unquantized model's probabilities, W the head and h the last states,
 
 and sum_v p_v (z'_v - z_v) = (p W) . (h' - h). So p W, as wide as a state, is all that is kept of
 the probabilities, and a changed model costs one product with the head and one pass over it.
+
+The product is taken in float32 whatever the model computes in: logits of bfloat16 are off by more
+than what rounding a layer to 8 bits changes.
 """
 
 from collections.abc import Iterator
@@ -43,21 +46,22 @@ class Scorer:
         """
         import torch
 
-        self._head, self._windows = head, ids.shape[0]
-        self._states = _predicting(states)
+        self._windows = ids.shape[0]
+        self._states = _predicting(states).float()
         self._targets = ids[:, first_scored(ids.shape[1]) + 1 :].flatten()
-        weight = head.weight.float()
-        self._expected = torch.empty_like(self._states, dtype=torch.float32)
-        self._sums = self._log_sum_exp(self._states, head.weight)
+        self._weight = head.weight.float()
+        self._bias = None if head.bias is None else head.bias.float()
+        self._expected = torch.empty_like(self._states)
+        self._sums = self._log_sum_exp(self._states, self._weight)
         for part, logits in self._logits():
             probabilities = torch.exp(logits - self._sums[part, None].to(logits.dtype))
-            self._expected[part] = probabilities @ weight
+            self._expected[part] = probabilities @ self._weight
         self.reference = self._means(self._sums - self._target_logits(self._states))
 
     def score(self, states: "torch.Tensor") -> Score:
         """Score other states under the same head; shape (windows, tokens, width)."""
-        changed = _predicting(states)
-        sums = self._log_sum_exp(changed, self._head.weight)
+        changed = _predicting(states).float()
+        sums = self._log_sum_exp(changed, self._weight)
         shift = (self._expected.double() * (changed.double() - self._states.double())).sum(-1)
         return Score(
             self._means(sums - self._target_logits(changed)),
@@ -69,10 +73,11 @@ class Scorer:
         import torch
 
         losses, divergences = torch.empty_like(self._sums), torch.empty_like(self._sums)
+        weight = weight.float()
         all_sums = self._log_sum_exp(self._states, weight)
         for part, logits in self._logits():
-            bias, sums = self._head.bias, all_sums[part]
-            changed = torch.nn.functional.linear(self._states[part], weight, bias).float()
+            sums = all_sums[part]
+            changed = torch.nn.functional.linear(self._states[part], weight, self._bias)
             probabilities = torch.exp(logits - self._sums[part, None].to(logits.dtype))
             shift = (probabilities * (changed - logits)).sum(-1, dtype=torch.float64)
             divergences[part] = sums - self._sums[part] - shift
@@ -81,9 +86,14 @@ class Scorer:
 
     def _logits(self) -> Iterator[tuple[slice, "torch.Tensor"]]:
         """The unquantized model's, some tokens at a time."""
+        import torch
+
         for start in range(0, len(self._states), _TOKENS_A_CHUNK):
             part = slice(start, min(len(self._states), start + _TOKENS_A_CHUNK))
-            yield part, self._head(self._states[part]).float()
+            yield (
+                part,
+                torch.nn.functional.linear(self._states[part], self._weight, self._bias),
+            )
 
     def _log_sum_exp(self, states: "torch.Tensor", weight: "torch.Tensor") -> "torch.Tensor":
         """Of every token's logits, in float64.
@@ -93,20 +103,20 @@ class Scorer:
         import torch
 
         rows = max(_LOGITS_A_PART // len(states), 512)
-        biases = None if self._head.bias is None else torch.split(self._head.bias, rows)
+        biases = None if self._bias is None else torch.split(self._bias, rows)
         parts = []
         for number, part in enumerate(torch.split(weight, rows)):
             bias = None if biases is None else biases[number]
-            logits = torch.nn.functional.linear(states, part, bias).float()
+            logits = torch.nn.functional.linear(states, part, bias)
             highest = logits.amax(-1, keepdim=True)
             sums = logits.sub_(highest).exp_().sum(-1)
             parts.append(highest[:, 0].double() + sums.double().log())
         return torch.stack(parts).logsumexp(0)
 
     def _target_logits(self, states: "torch.Tensor") -> "torch.Tensor":
-        found: torch.Tensor = (states.double() * self._head.weight[self._targets].double()).sum(-1)
-        if self._head.bias is not None:
-            found = found + self._head.bias[self._targets].double()
+        found: torch.Tensor = (states.double() * self._weight[self._targets].double()).sum(-1)
+        if self._bias is not None:
+            found = found + self._bias[self._targets].double()
         return found
 
     def _means(self, values: "torch.Tensor") -> list[float]:
