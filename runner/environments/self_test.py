@@ -1,0 +1,40 @@
+"""Imports what an environment is for."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner.environments.ready import ReadyEnvironment
+from runner.paths import import_path
+
+_PROGRAM = """
+import importlib, sys
+shims, *modules = sys.argv[1:]
+for name in filter(None, shims.split(",")):
+    importlib.import_module(f"runner.shims.{name}").apply()
+for name in modules:
+    importlib.import_module(name)
+"""
+
+
+def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> str | None:
+    """Import modules in an environment; returns the last line of the error, if there is one.
+
+    Args:
+        ready: The environment; its shims are applied first.
+        modules: By their full names.
+        cache: Where what makes the runner importable there is kept.
+    """
+    variables = {**os.environ, **ready.variables, "PYTHONPATH": str(import_path(cache))}
+    done = subprocess.run(
+        [ready.python, "-c", _PROGRAM, ",".join(ready.shims), *modules],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=variables,
+    )
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+    return f"does not import {', '.join(modules)}: {lines[-1]}"
