@@ -19,7 +19,8 @@ class Dtype(Enum):
     """Arithmetic of everything that a recipe leaves unquantized."""
 
     auto = "auto"
-    """The checkpoint's own on a GPU and on a CPU with bfloat16 instructions, else float32."""
+    """The checkpoint's own on a GPU and on a CPU with bfloat16 instructions, else float32. Weights
+    are rounded, and sensitivities measured, in float32 on every CPU."""
     bfloat16 = "bfloat16"
     float16 = "float16"
     float32 = "float32"

@@ -8,7 +8,7 @@ from runner.config.root import Config, StageName
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager
 from runner.errors import UsageError
-from runner.experiment.compute import DTYPE_BITS, resolve_compute
+from runner.experiment.compute import DTYPE_BITS, Compute, resolve_compute
 from runner.experiment.staleness import stale_calibration
 from runner.hardware.detect import Machine
 from runner.harness.environment import harness_need, package_folders
@@ -51,9 +51,18 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         chosen=frozenset(chosen),
         known_tasks=_known_tasks(config, compute.device),
         local_text_bytes=local_text_bytes,
-        load_bytes_per_parameter=DTYPE_BITS.get(compute.dtype, 16.0) / 8,
+        load_bytes_per_parameter=_load_bits(config, compute) / 8,
         stale_calibration=stale_calibration(config) if quantization else None,
     )
+
+
+def _load_bits(config: Config, compute: Compute) -> float:
+    """Bits of a weight where the unquantized model is loaded; 16 for what is not known here."""
+    rounds = StageName.sensitivity in config.stages or (
+        StageName.quantize in config.stages and config.method.name != "none"
+    )
+    dtype = compute.rounding_dtype(compute.dtype) if rounds else compute.dtype
+    return DTYPE_BITS.get(dtype, 16.0)
 
 
 def _known_tasks(config: Config, device: str) -> frozenset[str] | None:

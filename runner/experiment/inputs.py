@@ -15,6 +15,7 @@ from runner.environments.choose import choose
 from runner.environments.ready import ReadyEnvironment
 from runner.experiment.compute import model_config, model_dtype, resolve_compute
 from runner.experiment.subject import Subject
+from runner.models.directory import MADE_DTYPE
 from runner.models.fingerprint import fingerprint
 from runner.models.locate import locate
 from runner.serialise import to_json
@@ -43,8 +44,8 @@ class Inputs:
         self.session = session
         self.sweep = sweep
         self.compute = resolve_compute(config.engine, session.machine)
-        self.quiet = False
-        """Warnings are kept and not told."""
+        self.only_looks = False
+        """A dry run: nothing is made, noted or told, and what is not there is done without."""
 
     def model(self) -> Subject:
         """The unquantized model (or whatever ``model`` names), on this machine's disk."""
@@ -53,14 +54,14 @@ class Inputs:
         label = "unquantized" if StageName.quantize in self.config.stages else model.name
         if model.kind in (ModelKind.local, ModelKind.hub):
             directory = locate(model)
-            return Subject(directory, _format(directory), identity, label)
+            return Subject(directory, _format(directory), identity, label, model_dtype(directory))
         environment = self.environment(TRANSFORMERS)
         versions = environment.versions(("torch", "transformers", "tokenizers", "gguf"))
         task = self.task("model", ModelRequest(model), environment)
         made = self.session.obtain(
             Work(f"model {model.name}", task, {**identity, "versions": versions})
         )
-        return Subject(made.directory / MODEL_DIRECTORY, "float", identity, label)
+        return Subject(made.directory / MODEL_DIRECTORY, "float", identity, label, MADE_DTYPE)
 
     def text(self, text: Text) -> Obtained:
         """A text's documents."""
@@ -78,7 +79,7 @@ class Inputs:
         """Tell the user and the run's record."""
         if warning not in self.warnings:
             self.warnings.append(warning)
-            if not self.quiet:
+            if not self.only_looks:
                 self.session.display.line(f"  warning: {warning}", style="yellow")
 
     def presented(self, subject: Subject) -> Subject:
@@ -92,7 +93,7 @@ class Inputs:
         if dtype == "auto":
             # Where bfloat16 would be emulated, float16 keeps the size and the speed.
             emulated = self.compute.dtype == "float32"
-            dtype = "float16" if emulated else model_dtype(subject.directory)
+            dtype = "float16" if emulated else subject.dtype
         versions = environment.versions(("llama-cpp-python", "gguf", "transformers"))
         made = self.session.obtain(
             Work(

@@ -12,7 +12,7 @@ from typing import Any
 from runner.config.root import Config, StageName
 from runner.environments.ready import installed_versions
 from runner.errors import RunnerError
-from runner.experiment.compute import DTYPE_BITS, model_dtype
+from runner.experiment.compute import DTYPE_BITS
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
 from runner.experiment.progress import expected_stages
@@ -138,7 +138,7 @@ def _decide_and_work(
     inputs = Inputs(config, session, identity.sweep, record.warnings)
     model = inputs.model()
     if model.format == "float":
-        record.unquantized_bits = DTYPE_BITS.get(model_dtype(model.directory))
+        record.unquantized_bits = DTYPE_BITS.get(model.dtype)
     go_through_stages(config, inputs, model, keep)
     record.status = Status.ok
 

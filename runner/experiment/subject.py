@@ -14,3 +14,5 @@ class Subject:
     """``float``, ``compressed-tensors``, ``gptq``, ``awq``, ``bitsandbytes`` or ``gguf``."""
     identity: dict[str, Any]
     label: str
+    dtype: str
+    """Torch dtype name of what is not quantized in it: what ``auto`` computes in."""

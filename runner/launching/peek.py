@@ -63,7 +63,7 @@ class PeekSession(Session):
         warnings: list[str] = []
         try:
             inputs = Inputs(config, self, sweep, warnings)
-            inputs.quiet = True
+            inputs.only_looks = True
             go_through_stages(config, inputs, inputs.model(), lambda *_: None)
         except RunnerError as error:
             self.seen.unknown = str(error)

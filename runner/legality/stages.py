@@ -19,6 +19,8 @@ from runner.methods import find_method
 from runner.methods.base import abilities_of
 
 _RECIPE_GROUPS = ("method", "bits", "group_size", "calibration")
+_HALF = 2
+"""Bytes of a parameter in a 16-bit type."""
 _MEASURING = (
     StageName.quantize,
     StageName.eval,
@@ -205,7 +207,9 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
         where = "GPU memory"
     if needed > available:
         nearest = "a machine with more memory, or a smaller model"
-        if config.model.kind is ModelKind.hub:
+        if facts.load_bytes_per_parameter > _HALF and parameters * _HALF <= available:
+            nearest = "engine.dtype=bfloat16"
+        elif config.model.kind is ModelKind.hub:
             nearest = f"a machine with more {where}, or model=smollm2_135m to try the runner"
         yield illegal(
             f"{config.model.name} needs about {needed / 1e9:.0f} GB to load unquantized, "

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+MADE_DTYPE = "bfloat16"
+"""Torch dtype name of the weights of every model that is made here."""
+
 
 def save(model: Any, tokenizer: Any, destination: Path) -> None:
     """Save model and tokenizer as safetensors and JSON.

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from runner.config.model import Model
 from runner.errors import UsageError
-from runner.models.directory import save
+from runner.models.directory import MADE_DTYPE, save
 
 _SMALLEST_VOCABULARY = 256 + 2
 """One token a byte, and the tokens for begin and end."""
 
 
 def write_generated_model(model: Model, destination: Path) -> None:
-    """Generate weights from the model's seed and save them as bfloat16.
+    """Generate weights from the model's seed and save them.
 
     Raises:
         UsageError: The architecture is no Llama, or its vocabulary cannot hold every byte.
@@ -56,4 +56,4 @@ def write_generated_model(model: Model, destination: Path) -> None:
         initializer_range=0.2,
     )
     torch.manual_seed(model.seed)
-    save(LlamaForCausalLM(config).to(torch.bfloat16), tokenizer, destination)
+    save(LlamaForCausalLM(config).to(getattr(torch, MADE_DTYPE)), tokenizer, destination)

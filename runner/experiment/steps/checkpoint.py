@@ -6,7 +6,6 @@ from typing import Any
 from runner.config.engine import Engine
 from runner.config.root import StageName
 from runner.engines import find_engine
-from runner.experiment.compute import model_dtype
 from runner.experiment.inputs import Inputs
 from runner.experiment.steps.calibration import calibration_windows
 from runner.experiment.steps.sensitivity import layer_bits
@@ -34,9 +33,9 @@ def checkpoint(
         sensitivities: Of its layers, for recipes that choose by them.
     """
     recipe = used_recipe(inputs.config)
-    if sensitivities is not None:
+    if sensitivities is not None and not (inputs.only_looks and not sensitivities.result):
         recipe.layer_bits = layer_bits(recipe, sensitivities, model)
-    if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model_dtype(model.directory):
+    if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model.dtype:
         return model, None
     abilities = abilities_of(recipe.method)
     environment = inputs.environment(recipe.method.backend, recipe.method.environment)
@@ -46,7 +45,7 @@ def checkpoint(
         recipe=to_json(recipe),
         windows_directory=windows.directory if windows else None,
         device=inputs.compute.device,
-        compute_dtype=inputs.compute.dtype_for(model.directory),
+        compute_dtype=inputs.compute.rounding_dtype(model.dtype),
         trust_remote_code=inputs.config.model.trust_remote_code,
         versions=environment.versions(abilities.packages),
     )
@@ -75,12 +74,14 @@ def checkpoint(
             inspection=inspector,
         )
     )
-    lineage.note()
+    if not inputs.only_looks:
+        lineage.note()
     if widths := made.result.get("widths"):
         inputs.session.display.line(f"  {_said(recipe, made.result, widths)}")
     identity = {"checkpoint": made.address.key}
     directory = made.directory / CHECKPOINT_DIRECTORY
-    return Subject(directory, abilities.checkpoint_format, identity, recipe.label), made
+    dtype = _FLOAT_LABELS[recipe.bits.label] if recipe.is_identity else model.dtype
+    return Subject(directory, abilities.checkpoint_format, identity, recipe.label, dtype), made
 
 
 def _said(recipe: Recipe, result: dict[str, Any], widths: dict[str, Any]) -> str:
@@ -103,7 +104,7 @@ def _inspector(inputs: Inputs, model: Subject, recipe: Recipe, checkpoint_format
     def inspect(directory: Path) -> Task:
         place = directory / CHECKPOINT_DIRECTORY
         request = CheckRequest(
-            subject=inputs.load(Subject(place, checkpoint_format, {}, ""), engine),
+            subject=inputs.load(Subject(place, checkpoint_format, {}, "", model.dtype), engine),
             model_directory=model.directory,
             text_directory=text.directory,
             bits=to_json(recipe.bits),

@@ -1,8 +1,6 @@
 """What speeds are held against: limits of the device, the model's arithmetic and its format."""
 
-from runner.config.engine import Dtype
 from runner.config.hardware import Hardware
-from runner.experiment.compute import model_config
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import TRANSFORMERS, Inputs
 from runner.experiment.subject import Subject
@@ -79,8 +77,5 @@ def arithmetic(inputs: Inputs, subject: Subject, dense: bool) -> str:
     narrow = inputs.config.engine.name == "vllm" or subject.format == "bitsandbytes"
     if not dense and narrow and bits.quantizes_activations:
         return "fp8" if bits.activation.type.value == "float" else "int8"
-    dtype = inputs.compute.dtype
-    if dtype == Dtype.auto.value:
-        config = model_config(subject.directory) if subject.format != "gguf" else {}
-        dtype = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
+    dtype = inputs.compute.dtype_for(subject.dtype)
     return _FORMATS.get(dtype, dtype)

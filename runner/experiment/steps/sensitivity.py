@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from runner.config.root import Config, StageName
 from runner.config.sensitivity import Grain, Sensitivity
-from runner.experiment.compute import model_dtype
 from runner.experiment.inputs import TRANSFORMERS, Inputs
 from runner.experiment.subject import Subject
 from runner.metrics.tensors import matrix_shapes, report_tensors
@@ -34,8 +33,8 @@ def sensitivity(inputs: Inputs, model: Subject, wanted: Sensitivity) -> Obtained
         context_length=wanted.context_length,
         windows=wanted.windows,
         device=inputs.compute.device,
-        compute_dtype=inputs.compute.dtype_for(model.directory),
-        scale_dtype=model_dtype(model.directory),
+        compute_dtype=inputs.compute.rounding_dtype(model.dtype),
+        scale_dtype=model.dtype,
         trust_remote_code=inputs.config.model.trust_remote_code,
     )
     determinants = {

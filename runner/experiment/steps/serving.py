@@ -24,7 +24,8 @@ def serving(inputs: Inputs, subject: Subject, model: Subject) -> Obtained:
     own = inputs.environment(settings.name, settings.environment)
     generator = inputs.environment(LOAD_GENERATOR)
     asked = inputs.load(subject, settings)
-    end: int | list[int] | None = model_config(model.directory).get("eos_token_id")
+    config = {} if inputs.only_looks else model_config(model.directory)
+    end: int | list[int] | None = config.get("eos_token_id")
     command = engine.server(
         specification(asked, inputs.compute.threads),
         Requests(
