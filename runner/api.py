@@ -1,7 +1,8 @@
 """The runner from Python."""
 
+import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,24 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
     finally:
         session.close()
     return RunResult.of(record)
+
+
+@contextlib.contextmanager
+def keep_workers() -> Iterator[None]:
+    """Within the block, calls of ``run`` share their worker processes.
+
+    All but the first then find the libraries imported, which takes seconds. Workers keep the
+    environment variables that they were started with, but for what the runner itself sets.
+
+    Example:
+        >>> from runner import keep_workers, run
+        >>> with keep_workers():  # doctest: +SKIP
+        ...     results = [run([f"bits={bits}"]) for bits in ("w4a16", "w8a16")]
+    """
+    from runner.worker import pool
+
+    with pool.keep_workers():
+        yield
 
 
 def compose_config(overrides: Sequence[str] = (), config_name: str = "config") -> "Config":

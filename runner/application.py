@@ -146,6 +146,7 @@ class _Invocation:
         from runner.sweeper import GridSweeper
 
         place = self.place or next(filter(None, GridSweeper.returned), None)
+        GridSweeper.returned.clear()
         if self.dry_run is not None and (summary := self.dry_run.summary()):
             print(summary)
         if place is None or place.detached or (self.complaints and not _has_records(place)):

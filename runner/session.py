@@ -20,7 +20,7 @@ from runner.stages import WITHOUT_MODEL
 from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.store.seal import write_seal
 from runner.store.trouble import told
-from runner.worker.pool import WorkerPool
+from runner.worker.pool import WorkerPool, kept_workers
 from runner.worker.protocol import Job
 
 
@@ -83,7 +83,7 @@ class Session:
         self.display = Display(live)
         self.logs = root / "logs"
         self.machine: Machine = detect()
-        self._pool = WorkerPool(self.logs, self.store.cache)
+        self._pool = kept_workers() or WorkerPool()
         self._manager = EnvironmentManager(environments, self.logs)
         self._environments: dict[str, ReadyEnvironment] = {}
         self._mentioned: set[Address] = set()
@@ -91,9 +91,12 @@ class Session:
         """Told of every stage's title, finished units, all units, and phase."""
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, or have those that other sessions share let go of their models."""
         self.display.close()
-        self._pool.__exit__()
+        if self._pool is kept_workers():
+            self._pool.release()
+        else:
+            self._pool.__exit__()
 
     def environment(self, environment: Environment) -> ReadyEnvironment:
         """An environment ready for use, made now when it is not there.
@@ -205,6 +208,7 @@ class Session:
             partial=str(self.store.partial(address)),
             cache=str(self.store.cache),
             log=str(log),
+            directory=str(Path.cwd()),
             threads=task.threads,
             model=task.model,
             beside=task.stage in WITHOUT_MODEL,

@@ -51,6 +51,7 @@ def run_job(job: Job, events: int, held: Held) -> int:
         events: File descriptor for event lines.
         held: What earlier jobs of this process left in memory.
     """
+    os.chdir(job.directory)
     log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import StageError
+from runner.hardware.detect import detect
+from runner.hardware.instructions import kernel_limits
 from runner.paths import import_path
 from runner.worker.protocol import Job
 from runner.worker.server import CLOSING_SECONDS
@@ -41,12 +43,10 @@ class WorkerFailed(StageError):
 
 
 class WorkerPool:
-    """Warm servers by interpreter. Use as a context manager: leaving it ends them all."""
+    """Warm servers by environment. Use as a context manager: leaving it ends them all."""
 
-    def __init__(self, logs: Path, cache: Path) -> None:
-        """Write the servers' logs below ``logs``, and what they share below ``cache``."""
-        self._logs = logs
-        self._cache = cache
+    def __init__(self) -> None:
+        """A server is started by the first job that needs it."""
         self._servers: dict[str, _Server] = {}
 
     def __enter__(self) -> "WorkerPool":
@@ -69,9 +69,13 @@ class WorkerPool:
         """
         if not job.beside:
             self.release(besides=environment)
+        start = _Start.of(environment, Path(job.cache))
         server = self._servers.get(environment.name)
+        if server is not None and server.start != start:
+            server.stop()
+            server = None
         if server is None or not server.alive:
-            server = _Server(environment, self._logs, self._cache)
+            server = _Server(start, Path(job.log).parent)
             self._servers[environment.name] = server
         try:
             server.run(job, on_event)
@@ -89,23 +93,58 @@ class WorkerPool:
                 server.release()
 
 
+@contextlib.contextmanager
+def keep_workers() -> Iterator[None]:
+    """Within the block, sessions of this process share their workers, one after the other."""
+    global _kept  # noqa: PLW0603 - one for the process, as the workers are
+    if _kept is not None:
+        yield
+        return
+    with WorkerPool() as _kept:
+        try:
+            yield
+        finally:
+            _kept = None
+
+
+def kept_workers() -> WorkerPool | None:
+    """The pool that sessions share at the moment, if they do."""
+    return _kept
+
+
+_kept: WorkerPool | None = None
+
+
+@dataclass(frozen=True)
+class _Start:
+    """How a server is started: one that was started otherwise does not serve."""
+
+    command: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
+    """What the runner sets beside the variables that it was given itself."""
+
+    @classmethod
+    def of(cls, environment: ReadyEnvironment, cache: Path) -> "_Start":
+        shims = f"--shims={','.join(environment.shims)}"
+        module = ("-m", "runner.worker.server")
+        return cls(
+            (environment.python, *module, shims, *environment.preload),
+            tuple(sorted(_worker_variables(environment, cache).items())),
+        )
+
+
 class _Server:
-    def __init__(self, environment: ReadyEnvironment, logs: Path, cache: Path) -> None:
+    def __init__(self, start: _Start, logs: Path) -> None:
+        self.start = start
         logs.mkdir(parents=True, exist_ok=True)
         self._log = logs / f"server-{uuid.uuid4().hex[:8]}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [
-                    environment.python,
-                    "-m",
-                    "runner.worker.server",
-                    f"--shims={','.join(environment.shims)}",
-                    *environment.preload,
-                ],
+                start.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=_worker_environment(environment, cache),
+                env={**os.environ, **dict(start.variables)},
                 # Ctrl-C reaches the control process alone, which then ends its workers.
                 start_new_session=True,
             )
@@ -221,15 +260,17 @@ def is_out_of_memory(kind: str, message: str) -> bool:
     )
 
 
-def _worker_environment(chosen: ReadyEnvironment, cache: Path) -> dict[str, str]:
-    environment = {**os.environ, **chosen.variables}
-    # The worker decides about threads after its fork; tokenizers warn about forks otherwise.
-    environment["TOKENIZERS_PARALLELISM"] = "false"
-    environment["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    environment["PYTHONUNBUFFERED"] = "1"
-    if not chosen.is_control:
-        environment["PYTHONPATH"] = str(import_path(cache))
-    return environment
+def _worker_variables(chosen: ReadyEnvironment, cache: Path) -> dict[str, str]:
+    limits = kernel_limits(detect().instruction_sets)
+    return {
+        **{name: limit for name, limit in limits.items() if name not in os.environ},
+        **chosen.variables,
+        # The worker decides about threads after its fork; tokenizers warn about forks otherwise.
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONUNBUFFERED": "1",
+        **({} if chosen.is_control else {"PYTHONPATH": str(import_path(cache))}),
+    }
 
 
 def _cause(event: Event) -> str:

@@ -33,6 +33,8 @@ class Job:
     """Directory for downloads."""
     log: str
     """File that gets the job's standard output and error."""
+    directory: str
+    """Working directory: relative paths of the request start there."""
     threads: int
     model: str | None = None
     """Names the model that the job computes with, and how it is loaded. A process that has it
