@@ -1,19 +1,23 @@
 """One store for the whole session, and the command line as a user calls it."""
 
 import contextlib
+import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner import keep_workers
+from runner.cli import main
 from runner.paths import conf_dir
 
 TINY = ("model=tiny", "group_size=g32", "eval=quick", "bench=quick")
@@ -35,6 +39,55 @@ class Called:
     stderr: str
 
 
+def here(*arguments: str, cwd: Path, variables: Mapping[str, str]) -> Called:
+    """Carry out ``runner ARGUMENTS`` in this process, whose workers stay warm from call to call.
+
+    Args:
+        arguments: The command line.
+        cwd: Working directory.
+        variables: The whole environment.
+    """
+    kept, path, words, before = dict(os.environ), [*sys.path], sys.argv, Path.cwd()
+    out, err = io.StringIO(), io.StringIO()
+    code: object = 0
+    try:
+        _set_environment(variables)
+        os.chdir(cwd)
+        sys.argv = ["runner", *arguments]
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    finally:
+        sys.argv, sys.path[:] = words, path
+        os.chdir(before)
+        _set_environment(kept)
+    assert isinstance(code, int), code
+    return Called(code, out.getvalue(), err.getvalue())
+
+
+def _set_environment(variables: Mapping[str, str]) -> None:
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+def elsewhere(*arguments: str, cwd: Path, variables: Mapping[str, str]) -> Called:
+    """The same in a process of its own, as a user's shell does it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "runner", *arguments],
+        cwd=cwd, env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return Called(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers() -> Iterator[None]:
+    """Calls in this process share their workers."""
+    with keep_workers():
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that tests share, so that models and texts are made once."""
@@ -47,48 +100,82 @@ def store(shared_store: Path) -> Path:
     return shared_store
 
 
+@pytest.fixture(scope="session")
+def environments() -> None:
+    """Environments are made once a machine and kept where a user's are: their pins are the key."""
+    kept = Path.home() / ".cache" / "quant-runner" / "environments"
+    os.environ.setdefault("QUANT_RUNNER_ENVIRONMENTS", str(kept))
+
+
+@pytest.fixture(scope="session")
+def plain_variables(environments: None) -> dict[str, str]:
+    """The test process's environment without what a sweep or a terminal would add to it."""
+    ours = ("QUANT_RUNNER_SWEEP", "QUANT_RUNNER_RUN", "PYTEST_CURRENT_TEST", "COLUMNS", "LINES")
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
 @pytest.fixture(scope="module")
-def environment(store: Path) -> dict[str, str]:
-    """The test process's environment with the file's store."""
-    return {**os.environ, "QUANT_RUNNER_STORE": str(store)}
+def environment(store: Path, plain_variables: dict[str, str]) -> dict[str, str]:
+    """Variables of a command line on the file's store."""
+    return {**plain_variables, "QUANT_RUNNER_STORE": str(store)}
 
 
-COMPILED = ("test_backends.py", "test_serving.py")
-"""They need an environment that takes minutes to compile."""
-FIRST = (
-    "test_first_look.py", "test_survival.py", "test_tasks.py", "test_launchers.py",
-    "test_sensitivity.py", "test_ray.py", "test_faults.py", "test_kill.py", *COMPILED,
-)  # fmt: skip
-"""The longest files: begun early, they leave no processor idle at the end."""
+@pytest.fixture
+def fresh(
+    tmp_path_factory: pytest.TempPathFactory, shared_store: Path, plain_variables: dict[str, str]
+) -> dict[str, str]:
+    """Variables of a store that holds the tiny model and a text, and nothing else."""
+    made = {**plain_variables, "QUANT_RUNNER_STORE": str(shared_store)}
+    place = tmp_path_factory.mktemp("fresh")
+    seed = here(*TINY, "method=none", "stages=[eval]", "tracker=none", "sweep=seed", cwd=place,
+                variables=made)  # fmt: skip
+    assert seed.returncode == 0, seed.stderr
+    for kind in ("model", "text", "tokens"):
+        source = shared_store / "objects" / kind
+        shutil.copytree(source, place / "store" / "objects" / kind, copy_function=os.link)
+    shutil.copytree(shared_store / "cache", place / "store" / "cache", symlinks=True)
+    return {**made, "QUANT_RUNNER_STORE": str(place / "store")}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those files first, in that order."""
-    places = {name: place for place, name in enumerate(FIRST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(FIRST)))
+FLOAT32, BFLOAT16 = "float32", "bfloat16"
+INSTRUCTIONS = {BFLOAT16: "+avx512_bf16", FLOAT32: "-avx512_bf16,-amx_bf16,-bf16"}
+"""What makes ``auto`` compute in a type, whatever the machine's CPU."""
+SAME = {FLOAT32: 1e-4, BFLOAT16: 1e-2}
+"""Relative difference that two right ways to a mean over hundreds of tokens may have.
+
+Kernels add in another order when they are given other shapes, and round each time.
+"""
+
+
+@pytest.fixture(scope="module", params=[FLOAT32, BFLOAT16])
+def arithmetic(request: pytest.FixtureRequest) -> str:
+    """Type that ``auto`` computes in: results hold on CPUs with bfloat16 instructions and without.
+
+    A file that touches numbers has it in its fixture ``environment``, by ``computing``.
+    """
+    name: str = request.param
+    return name
+
+
+def computing(variables: dict[str, str], arithmetic: str) -> dict[str, str]:
+    """These variables, on a CPU that computes in ``arithmetic``."""
+    return {**variables, "QUANT_RUNNER_INSTRUCTION_SETS": INSTRUCTIONS[arithmetic]}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def environments(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Processes that test side by side share the environments they make."""
-    base = tmp_path_factory.getbasetemp()
-    place = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    os.environ.setdefault("QUANT_RUNNER_ENVIRONMENTS", str(place / "environments"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_meanwhile(
+def made_meanwhile(
     request: pytest.FixtureRequest, environments: None, shared_store: Path
 ) -> Iterator[None]:
-    """Make environment ``llama_cpp`` on idle processors while other tests run."""
-    files = {item.path.name for item in request.session.items}
+    """Make the environments that files are marked with on idle processors while others run."""
+    marks = (item.get_closest_marker("environments") for item in request.session.items)
+    names = sorted({name for mark in marks if mark is not None for name in mark.args})
     first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
-    if not first or not files.intersection(COMPILED) or files.issubset(COMPILED):
+    if not first or not names:
         yield
         return
-    # Whoever needs it sooner waits for the lock; if this fails, it is made on first use.
+    # Whoever needs one sooner waits for its lock; if this fails, it is made on first use.
     process = subprocess.Popen(
-        ["nice", "-n", "19", sys.executable, "-m", "runner", "env", "create", "llama_cpp"],
+        ["nice", "-n", "19", sys.executable, "-m", "runner", "env", "create", *names],
         env={**os.environ, "QUANT_RUNNER_STORE": str(shared_store)}, start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -102,18 +189,20 @@ def compiled_meanwhile(
 
 @pytest.fixture
 def command(environment: dict[str, str], tmp_path: Path) -> Callable[..., Called]:
-    """Calls ``runner`` with these arguments and waits."""
+    """Calls ``runner`` with these arguments, in this process."""
 
     def call(*arguments: str, **variables: str) -> Called:
-        done = subprocess.run(
-            [sys.executable, "-m", "runner", *arguments],
-            cwd=tmp_path,
-            env={**environment, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return Called(done.returncode, done.stdout, done.stderr)
+        return here(*arguments, cwd=tmp_path, variables={**environment, **variables})
+
+    return call
+
+
+@pytest.fixture
+def process(environment: dict[str, str], tmp_path: Path) -> Callable[..., Called]:
+    """Calls ``runner`` with these arguments in a process of its own and waits."""
+
+    def call(*arguments: str, **variables: str) -> Called:
+        return elsewhere(*arguments, cwd=tmp_path, variables={**environment, **variables})
 
     return call
 

@@ -1,10 +1,11 @@
 """Wrong requests end with one clear message and exit code 2, and leave nothing behind."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from runner.hardware.detect import detect
+from tests.integration.conftest import Called, elsewhere, here
 
 pytestmark = pytest.mark.integration
 
@@ -108,23 +110,27 @@ BAD = {
 }
 
 
+IN_A_PROCESS = {"unknown option", "unknown flag", "group size", "device"}
+"""Some of each kind, to see what a shell sees."""
+
+
 @dataclass(frozen=True)
 class Refused:
     """What a wrong request got."""
 
-    done: subprocess.CompletedProcess[str]
+    done: Called
     store: Path
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Refused]:
-    """Every request's answer; two at once."""
-    roots = {case: tmp_path_factory.mktemp("bad") for case in BAD}
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(BAD, pool.map(_ask, BAD, roots.values()), strict=True))
+def ask(
+    tmp_path_factory: pytest.TempPathFactory, plain_variables: dict[str, str]
+) -> Callable[[str], Refused]:
+    """Makes a request, once for all who look at the answer."""
+    return functools.cache(lambda case: _ask(case, tmp_path_factory.mktemp("bad"), plain_variables))
 
 
-def _ask(case: str, directory: Path) -> Refused:
+def _ask(case: str, directory: Path, variables: dict[str, str]) -> Refused:
     """Call in a working directory with directories that are no usable model, and bad texts."""
     (directory / "empty").mkdir()
     (directory / "empty.txt").write_text(" \n")
@@ -136,24 +142,18 @@ def _ask(case: str, directory: Path) -> Refused:
     (pickled / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
     store = directory / "store"
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", *BAD[case][0].split()],
-        cwd=directory,
-        env={**os.environ, "QUANT_RUNNER_STORE": str(store), "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return Refused(done, store)
+    call = elsewhere if case in IN_A_PROCESS else here
+    given = {**variables, "QUANT_RUNNER_STORE": str(store), "HF_HUB_OFFLINE": "1"}
+    return Refused(call(*BAD[case][0].split(), cwd=directory, variables=given), store)
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_message_and_exit_code_2(case: str, refused: dict[str, Refused]) -> None:
+def test_one_message_and_exit_code_2(case: str, ask: Callable[[str], Refused]) -> None:
     said = BAD[case][1]
     if case == "device" and detect().gpus:
         pytest.skip("this machine has a GPU")
-    done = refused[case].done
+    answer = ask(case)
+    done = answer.done
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
     lines = done.stderr.splitlines()
@@ -161,7 +161,7 @@ def test_one_message_and_exit_code_2(case: str, refused: dict[str, Refused]) -> 
     assert lines[0].startswith("runner: ")
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout == ""
-    assert not refused[case].store.exists(), "a wrong request leaves nothing in the store"
+    assert not answer.store.exists(), "a wrong request leaves nothing in the store"
 
 
 def test_a_shown_configuration_has_no_credentials(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import TINY, records
+from tests.integration.conftest import TINY, here, records
 
 pytestmark = pytest.mark.integration
 
@@ -16,14 +16,10 @@ def result(
     store: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     """The recipe's bench, taken in turns with the unquantized model."""
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", *TINY, "method=rtn", "stages=[quantize,bench]",
-         "bench.interleave=true", "bench.batch_sizes=[1,3]", "tracker=none", "sweep=turns"],
-        cwd=tmp_path_factory.mktemp("bench"), env=environment, capture_output=True, text=True,
-        check=False,
+    done = here(
+        *TINY, "method=rtn", "stages=[quantize,bench]", "bench.interleave=true",
+        "bench.batch_sizes=[1,3]", "tracker=none", "sweep=turns",
+        cwd=tmp_path_factory.mktemp("bench"), variables=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     (record,) = records(store, "turns")

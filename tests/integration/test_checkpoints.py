@@ -1,7 +1,6 @@
 """Checkpoints of every kind are standard: plain transformers reads them and agrees."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from runner.config.engine import Engine
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
-from tests.integration.conftest import records
+from tests.integration.conftest import SAME, computing, here, records
 
 pytestmark = pytest.mark.integration
 
@@ -75,30 +74,33 @@ print(json.dumps(found))
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory, arithmetic: str) -> Path:
     """A store of its own: what other tests make is none of these kinds."""
     return tmp_path_factory.mktemp("kinds") / "store"
 
 
 @pytest.fixture(scope="module")
-def environment(store: Path) -> dict[str, str]:
-    return {**os.environ, "QUANT_RUNNER_STORE": str(store)}
+def environment(store: Path, plain_variables: dict[str, str], arithmetic: str) -> dict[str, str]:
+    return computing({**plain_variables, "QUANT_RUNNER_STORE": str(store)}, arithmetic)
 
 
 @pytest.fixture(scope="module")
 def sweep(
-    store: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory, prose: Path
+    store: Path,
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+    prose: Path,
+    arithmetic: str,
 ) -> dict[str, dict[str, Any]]:
     """Records of one run a kind, by recipe."""
     work = tmp_path_factory.mktemp("kinds")
     (work / "sweeps").mkdir()
     (work / "sweeps" / "kinds.yaml").write_text(SWEEP)
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", "-cn", "kinds", "model=tiny", "tracker=none",
-         "stages=[quantize,eval]", "sweep=kinds", "text@eval.text=local",
-         f"eval.text.path={prose}", f"eval.context_length={LENGTH}", f"eval.windows={WINDOWS}",
-         "calibration.samples=8", "calibration.sequence_length=64"],
-        cwd=work, env=environment, capture_output=True, text=True, check=False,
+    done = here(
+        "-cn", "kinds", "model=tiny", "tracker=none", "stages=[quantize,eval]", "sweep=kinds",
+        "text@eval.text=local", f"eval.text.path={prose}", f"eval.context_length={LENGTH}",
+        f"eval.windows={WINDOWS}", "calibration.samples=8", "calibration.sequence_length=64",
+        f"engine.dtype={arithmetic}", cwd=work, variables=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {record["label"]: record for record in records(store, "kinds")}
@@ -113,7 +115,9 @@ def _stage(record: dict[str, Any], stage: str, subject: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def plain(sweep: dict[str, dict[str, Any]], store: Path) -> dict[str, dict[str, Any]]:
+def plain(
+    sweep: dict[str, dict[str, Any]], store: Path, arithmetic: str
+) -> dict[str, dict[str, Any]]:
     """What plain transformers makes of each checkpoint, by recipe."""
     objects = store / "objects"
     (model,) = objects.glob("model/*/model")
@@ -128,7 +132,7 @@ def plain(sweep: dict[str, dict[str, Any]], store: Path) -> dict[str, dict[str, 
         "documents": str(documents),
         "length": LENGTH,
         "windows": WINDOWS,
-        "dtype": made["rtn-w4a16-g32"]["result"]["compute_dtype"],
+        "dtype": arithmetic,
         "checkpoints": {
             "none-bf16": str(model),
             **{
@@ -146,7 +150,10 @@ def plain(sweep: dict[str, dict[str, Any]], store: Path) -> dict[str, dict[str, 
     return found
 
 
-def test_every_kind_is_made(sweep: dict[str, dict[str, Any]]) -> None:
+def test_every_kind_is_made(sweep: dict[str, dict[str, Any]], arithmetic: str) -> None:
+    computed = {_stage(sweep[kind], "quantize", "recipe")["result"]["compute_dtype"]
+                for kind in KINDS}  # fmt: skip
+    assert computed == {arithmetic}
     assert set(sweep) == {"none-bf16", *KINDS}
     assert {name: r["reason"] for name, r in sweep.items() if r["status"] != "ok"} == {}
     values = [
@@ -158,23 +165,28 @@ def test_every_kind_is_made(sweep: dict[str, dict[str, Any]]) -> None:
 
 
 def test_the_unquantized_model_scores_the_same(
-    sweep: dict[str, dict[str, Any]], plain: dict[str, dict[str, Any]]
+    sweep: dict[str, dict[str, Any]], plain: dict[str, dict[str, Any]], arithmetic: str
 ) -> None:
     inside = _stage(sweep["none-bf16"], "eval", "baseline")["result"]["perplexity"]
     assert inside["tokens_scored"] == WINDOWS * (LENGTH - 1)
-    assert inside["value"] == pytest.approx(plain["none-bf16"]["perplexity"], rel=1e-4)
+    assert inside["value"] == pytest.approx(plain["none-bf16"]["perplexity"], rel=SAME[arithmetic])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_plain_transformers_scores_it_the_same(
-    kind: str, sweep: dict[str, dict[str, Any]], plain: dict[str, dict[str, Any]]
+    kind: str,
+    sweep: dict[str, dict[str, Any]],
+    plain: dict[str, dict[str, Any]],
+    arithmetic: str,
 ) -> None:
     manifest = _stage(sweep[kind], "quantize", "recipe")["result"]
     assert manifest["checkpoint_format"] == KINDS[kind]
     if KINDS[kind] != "float":
         assert plain[kind]["quant_method"] == KINDS[kind]
     inside = _stage(sweep[kind], "eval", "recipe")["result"]
-    assert inside["perplexity"]["value"] == pytest.approx(plain[kind]["perplexity"], rel=1e-4)
+    assert inside["perplexity"]["value"] == pytest.approx(
+        plain[kind]["perplexity"], rel=SAME[arithmetic]
+    )
     base = _stage(sweep[kind], "eval", "baseline")["result"]["perplexity"]["value"]
     assert inside["change"]["baseline"] == pytest.approx(base)
 

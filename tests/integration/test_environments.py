@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner.paths import conf_dir
-from tests.integration.conftest import records
+from tests.integration.conftest import Called, here, records
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,7 @@ requirements: [{requirement}]
 self_test: [{module}]
 """
 
-Env = Callable[..., subprocess.CompletedProcess[str]]
+Env = Callable[..., Called]
 
 
 @pytest.fixture
@@ -51,9 +51,11 @@ def describe(tmp_path: Path) -> Callable[..., None]:
     return write
 
 
+CHOSEN = "environment=[default,small]"
+
+
 def command(verb: str, *arguments: str) -> list[str]:
-    given = [sys.executable, "-m", "runner", "env", verb, *arguments]
-    return [*given, "environment=[default,small]"]
+    return [sys.executable, "-m", "runner", "env", verb, *arguments, CHOSEN]
 
 
 @pytest.fixture
@@ -63,11 +65,8 @@ def variables(environment: dict[str, str], root: Path) -> dict[str, str]:
 
 @pytest.fixture
 def env(variables: dict[str, str], tmp_path: Path, describe: Callable[..., None]) -> Env:
-    def call(verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(verb, *arguments),
-            cwd=tmp_path, env=variables, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+    def call(verb: str, *arguments: str) -> Called:
+        return here("env", verb, *arguments, CHOSEN, cwd=tmp_path, variables=variables)
 
     return call
 

@@ -41,9 +41,9 @@ def arguments(prose: Path) -> tuple[str, ...]:
 
 
 def test_eight_jobs_at_once_make_four_checkpoints(
-    command: Callable[..., Called], store: Path, arguments: tuple[str, ...]
+    process: Callable[..., Called], store: Path, arguments: tuple[str, ...]
 ) -> None:
-    done = command("-m", *arguments, "eval.windows=2,3", "stages=[quantize]", "sweep=at-once",
+    done = process("-m", *arguments, "eval.windows=2,3", "stages=[quantize]", "sweep=at-once",
                    "hydra/launcher=submitit_local", "hydra.launcher.at_once=8")  # fmt: skip
     assert done.returncode == 0, done.stderr
     made = [s["key"] for r in records(store, "at-once") for s in r["stages"] if not s["reused"]]
@@ -54,7 +54,7 @@ def test_eight_jobs_at_once_make_four_checkpoints(
 
 
 def test_a_full_disk_and_a_closed_one_lose_nothing(
-    command: Callable[..., Called], store: Path, arguments: tuple[str, ...]
+    process: Callable[..., Called], store: Path, arguments: tuple[str, ...]
 ) -> None:
     if not store.parent.is_mount():
         pytest.skip("mounting a small disk needs root")
@@ -64,7 +64,7 @@ def test_a_full_disk_and_a_closed_one_lose_nothing(
         room = shutil.disk_usage(store).free - 300_000
         while file.tell() < room:
             file.write(bytes(100_000))
-    full = command(*arguments[:2], "bits=fp32", "model.seed=0", *arguments[4:], "stages=[quantize]",
+    full = process(*arguments[:2], "bits=fp32", "model.seed=0", *arguments[4:], "stages=[quantize]",
                    "force=[quantize]", "sweep=full")  # fmt: skip
     assert full.returncode == 1, full.stderr
     assert full.stderr.count("no room to write in the store") == 1, full.stderr
@@ -73,8 +73,8 @@ def test_a_full_disk_and_a_closed_one_lose_nothing(
     filler.unlink()
     assert _mount("-o", "remount,ro", str(store.parent))
     try:
-        closed = command("-m", *arguments, "stages=[quantize]", "sweep=at-once")
-        told = command("stages=[report]", "sweep=at-once")
+        closed = process("-m", *arguments, "stages=[quantize]", "sweep=at-once")
+        told = process("stages=[report]", "sweep=at-once")
     finally:
         assert _mount("-o", "remount,rw", str(store.parent))
     assert closed.returncode == 2

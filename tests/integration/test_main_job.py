@@ -7,23 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import TINY, Called, keys, records
+from tests.integration.conftest import TINY, Called, elsewhere, keys, records
 
 pytestmark = pytest.mark.integration
 
-RECIPE = (*TINY, "method=gptq", "calibration.samples=8", "calibration.sequence_length=64")
+RECIPE = (*TINY, "method=gptq", "calibration.samples=8", "calibration.sequence_length=64",
+          "tracker=none")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def first(store: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]):
+def first(
+    store: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]
+) -> Called:
     """The run that the others are compared with."""
-    import subprocess
-    import sys
-
-    return subprocess.run(
-        [sys.executable, "-m", "runner", *RECIPE, "sweep=first"],
-        cwd=tmp_path_factory.mktemp("work"), env=environment, capture_output=True, text=True,
-        check=False,
+    return elsewhere(
+        *RECIPE, "tracker=wandb", "sweep=first",
+        cwd=tmp_path_factory.mktemp("work"), variables=environment,
     )  # fmt: skip
 
 
@@ -98,9 +97,9 @@ def test_other_speed_settings_do_not_requantize(
 def test_another_recipe_or_force_does(
     first: Called, command: Callable[..., Called], store: Path
 ) -> None:
-    quick = ("stages=[quantize,eval]", "tracker=none")
+    quick = ("stages=[quantize,eval]",)
     assert command(*RECIPE, *quick, "calibration.seed=1", "sweep=seed").returncode == 0
-    paged = ("stages=[quantize,eval,report]", "tracker=none")
+    paged = ("stages=[quantize,eval,report]",)
     assert command(*RECIPE, *paged, "force=[eval]", "sweep=force").returncode == 0
     written = {path.name for path in (store / "runs" / "force").rglob("*") if path.is_file()}
     assert {"report.html", "quality_vs_size.svg"} <= written

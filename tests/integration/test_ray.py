@@ -24,7 +24,7 @@ def address() -> Iterator[str]:
 
 
 def test_two_nodes_give_what_one_process_gives(
-    command: Callable[..., Called], store: Path, prose: Path, address: str
+    process: Callable[..., Called], store: Path, prose: Path, address: str
 ) -> None:
     sweep = ("-m", *TINY, "method=rtn", "bits=w8a16,w4a16", "stages=[quantize,eval]",
              "text@eval.text=local", f"eval.text.path={prose}", "eval.context_length=64",
@@ -32,10 +32,10 @@ def test_two_nodes_give_what_one_process_gives(
     # The launcher belongs to the first node; the runs ask for what only the second has.
     ray = ("hydra/launcher=ray", f"hydra.launcher.address={address}", "hydra.launcher.num_cpus=1",
            "hydra.launcher.resources={far: 1}", "hydra.launcher.poll_seconds=0.5")  # fmt: skip
-    spread = command(*sweep, *ray, "sweep=by-ray")
+    spread = process(*sweep, *ray, "sweep=by-ray")
     assert spread.returncode == 0, spread.stderr
     assert "rtn-w4a16-g32" in spread.stdout, "the answer, printed by who started the sweep"
-    here = command(*sweep, "sweep=not-by-ray")
+    here = process(*sweep, "sweep=not-by-ray")
     assert here.returncode == 0, here.stderr
     pairs = list(zip(records(store, "by-ray"), records(store, "not-by-ray"), strict=True))
     assert len(pairs) == 2

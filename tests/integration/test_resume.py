@@ -1,11 +1,12 @@
 """A sweep that failed is started again: what is done stays, the rest is done."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import TINY, Called, records
+from tests.integration.conftest import INSTRUCTIONS, TINY, Called, base_model, records
 
 pytestmark = pytest.mark.integration
 
@@ -67,26 +68,81 @@ def test_an_unknown_policy_is_a_wrong_request(command: Callable[..., Called]) ->
     assert "needs -m and hydra/launcher=submitit_slurm" in detached.stderr
 
 
+@pytest.mark.parametrize("computes", INSTRUCTIONS)
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
-def test_a_dry_run_tells_and_does_nothing(
-    launcher: str, command: Callable[..., Called], tmp_path: Path
+def test_a_dry_run_tells_everything_and_does_nothing(
+    launcher: str, computes: str, command: Callable[..., Called], tmp_path: Path
 ) -> None:
     told = command(
         "-m", *TINY, "method=none,rtn", "bits=bf16,w4a16", "dry_run=true", "sweep=dry",
         f"hydra/launcher={launcher}", f"store.root={tmp_path / 'untouched'}",
         "hydra.sweeper.exclude=[{method: rtn, bits: bf16}]",
+        QUANT_RUNNER_INSTRUCTION_SETS=INSTRUCTIONS[computes],
     )  # fmt: skip
     assert told.returncode == 0, told.stderr
     lines = told.stdout.splitlines()
     assert lines[0] == "000-none-bf16  tiny on hf: would run"
-    assert any(
-        line.startswith("001-none-w4a16  tiny on hf: would be skipped: method=none keeps")
-        for line in lines
-    )
-    rounded = lines.index("002-rtn-w4a16-g32  tiny on hf: would run")
+    assert lines[1].startswith("  to do: model tiny, text wikipedia, tokens of wikipedia, ")
+    assert "eval unquantized, " in lines[1] and "bench unquantized: roughly" in lines[1]
+    assert lines[2].startswith("001-none-w4a16  tiny on hf: would be skipped: method=none keeps")
+    assert lines[3] == "002-rtn-w4a16-g32  tiny on hf: would run"
     # The first run makes the model and the reference, which the second finds.
-    assert "  made by an earlier run: model tiny, text wikipedia" in lines[rounded + 1]
-    assert lines[rounded + 2].startswith("  to do: quantize rtn-w4a16-g32, eval unquantized")
-    assert lines[-1].startswith("2 would run: roughly ")
-    assert not any("rtn-bf16" in line for line in lines)
+    assert lines[4].startswith("  made by an earlier run: model tiny, text wikipedia, ")
+    assert "eval unquantized" in lines[4]
+    assert lines[5].startswith("  to do: quantize rtn-w4a16-g32, eval rtn-w4a16-g32, ")
+    assert lines[6].startswith("2 would run: roughly ")
+    assert len(lines) == 7
     assert not (tmp_path / "untouched").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("stages=[sensitivity]",),
+        ("group_size=g32", "bits=auto", "method=rtn", "stages=[quantize,eval]"),
+        (
+            "group_size=g32",
+            "method=rtn",
+            "method.keep_most_sensitive=1",
+            "stages=[quantize,eval,bench]",
+        ),
+        ("method=bnb_4bit", "group_size=g64", "stages=[quantize,eval,bench]"),
+        ("group_size=g32", "method=gptq", "bench.interleave=true"),
+        ("method=none", "stages=[tasks]", "tasks=packaged"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("computes", INSTRUCTIONS)
+def test_a_dry_run_on_an_empty_store_looks_at_every_stage(
+    computes: str, arguments: tuple[str, ...], command: Callable[..., Called], tmp_path: Path
+) -> None:
+    told = command(
+        "model=tiny", *arguments, "dry_run=true", f"store.root={tmp_path / 'untouched'}",
+        QUANT_RUNNER_INSTRUCTION_SETS=INSTRUCTIONS[computes],
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    assert "not looked at further" not in told.stdout
+    for stage in ("quantize", "eval", "bench", "sensitivity", "tasks"):
+        asked = f"[{stage}" in arguments[-1] or f",{stage}" in arguments[-1]
+        if asked:
+            assert f"{stage} " in told.stdout, told.stdout
+    assert not (tmp_path / "untouched").exists()
+
+
+def test_a_dry_run_takes_no_note_of_weights_that_changed(
+    command: Callable[..., Called], store: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    made = command(*TINY, "method=none", "stages=[eval]", "tracker=none", "sweep=before_looking")
+    assert made.returncode == 0, made.stderr
+    shutil.copytree(base_model(store, records(store, "before_looking")[0]), tmp_path / "mine")
+    mine = ("model=local", "model.path=mine", "group_size=g32", "method=rtn", "bits=w5a16",
+            "stages=[quantize]", "tracker=none")  # fmt: skip
+    assert command(*mine, "sweep=noted").returncode == 0
+    weights = tmp_path / "mine" / "model.safetensors"
+    changed = {name: tensor * 0.9 for name, tensor in load_file(weights).items()}
+    save_file(changed, weights, {"format": "pt"})
+    assert command(*mine, "dry_run=true").returncode == 0
+    after = command(*mine, "sweep=after_looking")
+    assert "stale: base weights of local changed since" in after.stderr

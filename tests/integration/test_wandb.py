@@ -96,9 +96,9 @@ def test_credentials_are_nowhere(tracked: dict[str, Any], store: Path) -> None:
 
 
 def test_no_network_means_offline_not_stuck(
-    command: Callable[..., Called], tmp_path: Path, store: Path
+    process: Callable[..., Called], tmp_path: Path, store: Path
 ) -> None:
-    done = command(
+    done = process(
         *TINY, "method=none", "stages=[eval]", "tracker.mode=online", "sweep=online",
         "tracker.connect_timeout_seconds=3", f"tracker.directory={tmp_path}",
         WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40,
@@ -108,8 +108,8 @@ def test_no_network_means_offline_not_stuck(
     assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 1
 
 
-def test_tracker_none_writes_nothing(command: Callable[..., Called], tmp_path: Path) -> None:
-    done = command(
+def test_tracker_none_writes_nothing(process: Callable[..., Called], tmp_path: Path) -> None:
+    done = process(
         *TINY, "method=none", "stages=[eval]", "tracker=none", f"tracker.directory={tmp_path}/t"
     )
     assert done.returncode == 0, done.stderr
