@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +42,24 @@ def tmux() -> str:
 
 
 def watch(
-    command: list[str], columns: int, cwd: Path, variables: dict[str, str], seconds: float = 240
+    command: list[str],
+    columns: int,
+    cwd: Path,
+    variables: dict[str, str],
+    *,
+    look: Callable[[str], None] = lambda _: None,
+    seconds: float = 1500,
 ) -> Seen:
-    """Run a command in a terminal of ``columns`` by 30 and look at it until it is over."""
+    """Run a command in a terminal of ``columns`` by 30 and look at it until it is over.
+
+    Args:
+        command: What to run.
+        columns: Width of the terminal.
+        cwd: Working directory.
+        variables: Environment.
+        look: Called with every frame, so that a test can hold what would pass too soon to be seen.
+        seconds: Only ever reached by a hang.
+    """
     server = [tmux(), "-L", f"test-{uuid.uuid4().hex[:8]}", "-f", "/dev/null"]
     environment = {**os.environ, **variables, "LC_ALL": "C.UTF-8"}
     # A size that a test runner says would be taken for the terminal's.
@@ -70,6 +86,7 @@ def watch(
             frame = call("capture-pane", "-p").rstrip()
             if not frames or frame != frames[-1]:
                 frames.append(frame)
+            look(frame)
             time.sleep(_INTERVAL_SECONDS)
         left = call("capture-pane", "-p", "-S", "-").rstrip()
         code = int(left.rpartition(_ENDED)[2].split()[0])

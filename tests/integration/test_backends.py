@@ -1,21 +1,23 @@
 """Every backend and every engine in one sweep, on the real model, each in its own environment.
 
-The environments are made from nothing: on first use, but for the one that is compiled, which
-conftest.py has made meanwhile.
+conftest.py makes the environments meanwhile, unless this machine has them already.
 """
 
 import json
 import math
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.conftest import Called, records
+from tests.integration.conftest import Called, here, records
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(3600),
+    pytest.mark.environments("legacy", "vllm_cpu", "llama_cpp", "gptqmodel"),
+]
 
 # Short texts: what is compared saw the same tokens.
 SWEEP = """
@@ -63,11 +65,7 @@ def called(
     (work / "sweeps" / "all_backends.yaml").write_text(SWEEP)
     (work / "conf" / "engine").mkdir(parents=True)
     (work / "conf" / "engine" / "eager.yaml").write_text(EAGER)
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", "-cn", "all_backends", "sweep=backends"],
-        cwd=work, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return Called(done.returncode, done.stdout, done.stderr)
+    return here("-cn", "all_backends", "sweep=backends", cwd=work, variables=environment)
 
 
 @pytest.fixture(scope="module")
@@ -169,12 +167,9 @@ def test_each_engine_is_benched(found: dict[tuple[str, str], dict[str, Any]]) ->
 
 
 def test_environments_share_what_they_have_in_common(
-    called: Called, environment: dict[str, str]
+    called: Called, command: Callable[..., Called]
 ) -> None:
-    listed = subprocess.run(
-        [sys.executable, "-m", "runner", "env", "list"],
-        env=environment, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+    listed = command("env", "list").stdout
     ready = [line.split()[0] for line in listed.splitlines() if " ready " in line]
     assert {"legacy", "vllm_cpu", "llama_cpp"} <= set(ready)
     together, apart = (int(part.split()[0]) for part in
@@ -182,16 +177,11 @@ def test_environments_share_what_they_have_in_common(
     assert together < 0.75 * apart, "torch is stored once"
 
 
-def test_gptqmodel_in_its_environment(
-    store: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "runner", "method=gptq", "method.backend=gptqmodel",
-            "model=tiny", "group_size=g32", "stages=[quantize,eval]", "eval=quick",
-            "calibration.samples=8", "tracker=none", "sweep=gptqmodel",
-        ],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+def test_gptqmodel_in_its_environment(store: Path, command: Callable[..., Called]) -> None:
+    done = command(
+        "method=gptq", "method.backend=gptqmodel", "model=tiny", "group_size=g32",
+        "stages=[quantize,eval]", "eval=quick", "calibration.samples=8", "tracker=none",
+        "sweep=gptqmodel",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     (record,) = records(store, "gptqmodel")
@@ -199,18 +189,12 @@ def test_gptqmodel_in_its_environment(
     assert result(record, "eval")["change"]["ratio"]["estimate"] == pytest.approx(1, abs=0.3)
 
 
-def test_a_broken_checkpoint_is_no_result(
-    store: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_broken_checkpoint_is_no_result(store: Path, command: Callable[..., Called]) -> None:
     """AutoAWQ on a CPU scales weights it means to restore, and reports success: its shim is off."""
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "runner", "method=awq", "method.backend=autoawq",
-            "environment.legacy.shims=[]", "calibration.samples=4",
-            "calibration.sequence_length=64", "stages=[quantize,eval]", "eval=quick",
-            "tracker=none", "sweep=broken",
-        ],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    done = command(
+        "method=awq", "method.backend=autoawq", "environment.legacy.shims=[]",
+        "calibration.samples=4", "calibration.sequence_length=64", "stages=[quantize,eval]",
+        "eval=quick", "tracker=none", "sweep=broken",
     )  # fmt: skip
     assert done.returncode == 1, done.stderr[-4000:]
     (record,) = records(store, "broken")

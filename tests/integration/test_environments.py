@@ -14,7 +14,7 @@ import pytest
 from runner.paths import conf_dir
 from tests.integration.conftest import Called, here, records
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 CHECKOUT = conf_dir().parent
 
@@ -116,7 +116,7 @@ def test_killed_while_it_is_made_it_heals(
         command("create", "small"), cwd=tmp_path, env=variables,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 500
     while not any(path.joinpath("bin").exists() for path in staging(root)):
         assert time.monotonic() < deadline, "it never started"
         time.sleep(0.01)

@@ -5,18 +5,19 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.conftest import Called, records
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 CHECKPOINTS = ("method=none", "bits=fp16,fp32", "model.seed=0,1")
 """Four that are made in no time: casts of two models."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty store, on a disk of its own where this user may mount one."""
     place = tmp_path_factory.mktemp("disk")
@@ -40,24 +41,37 @@ def arguments(prose: Path) -> tuple[str, ...]:
             f"eval.text.path={prose}", "eval.context_length=64", "tracker=none")  # fmt: skip
 
 
-def test_eight_jobs_at_once_make_four_checkpoints(
+@pytest.fixture
+def at_once(
     process: Callable[..., Called], store: Path, arguments: tuple[str, ...]
-) -> None:
+) -> list[dict[str, Any]]:
+    """Records of eight jobs that want four checkpoints at the same time, made on an empty store."""
+    shutil.rmtree(store, ignore_errors=True)
     done = process("-m", *arguments, "eval.windows=2,3", "stages=[quantize]", "sweep=at-once",
                    "hydra/launcher=submitit_local", "hydra.launcher.at_once=8")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    made = [s["key"] for r in records(store, "at-once") for s in r["stages"] if not s["reused"]]
-    found = [s["key"] for r in records(store, "at-once") for s in r["stages"]]
+    return records(store, "at-once")
+
+
+def test_eight_jobs_at_once_make_four_checkpoints(
+    at_once: list[dict[str, Any]], store: Path
+) -> None:
+    made = [s["key"] for r in at_once for s in r["stages"] if not s["reused"]]
+    found = [s["key"] for r in at_once for s in r["stages"]]
     assert len(found) == 8
     assert len(made) == len(set(made)) == len(set(found)) == 4
     assert {path.name for path in (store / "objects" / "quantize").iterdir()} == set(made)
 
 
 def test_a_full_disk_and_a_closed_one_lose_nothing(
-    process: Callable[..., Called], store: Path, arguments: tuple[str, ...]
+    process: Callable[..., Called],
+    store: Path,
+    arguments: tuple[str, ...],
+    at_once: list[dict[str, Any]],
 ) -> None:
     if not store.parent.is_mount():
         pytest.skip("mounting a small disk needs root")
+    assert at_once
     before = {path: path.read_bytes() for path in (store / "objects").rglob("*.safetensors")}
     filler = store.parent / "filler"
     with filler.open("wb") as file:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.conftest import SAME, base_model, determinants, here
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 _PLAIN_LOOP = """
 import json, sys

@@ -22,7 +22,7 @@ def test_a_measurement_is_plausible_and_crosses_as_json() -> None:
         "cpu",
         lambda done, total, what: steps.append((done, total, what)),
     )
-    assert 0.5e9 < measured.bandwidth_bytes_per_second < 1000e9
+    assert 0 < measured.bandwidth_bytes_per_second < 1000e9
     assert len(measured.bandwidth_samples) >= 3
     assert measured.buffer_bytes >= 4 * (machine.last_level_cache_bytes or 1)
     assert {"fp32", "bf16"} <= set(measured.peak_teraflops)

@@ -17,18 +17,30 @@ from runner.session import open_session
 from runner.store.records import Status
 from tests.integration.conftest import TINY, Called, records
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 LONG = {
     "quantize": (
-        "calibration.samples=128",
+        "calibration.samples=64",
         "calibration.sequence_length=256",
         "calibration.seed=7",
     ),
-    "eval": ("calibration.samples=8", "calibration.sequence_length=64", "eval.windows=400"),
+    "eval": ("calibration.samples=8", "calibration.sequence_length=64", "eval.windows=100"),
 }
 """Work that lasts long enough to be hit."""
-WAIT_SECONDS = 120
+WAIT_SECONDS = 500
+"""Only ever reached by a hang."""
+
+
+@pytest.fixture
+def environment(fresh: dict[str, str]) -> dict[str, str]:
+    """Nothing else uses the store, so that all that lies about is the test's."""
+    return fresh
+
+
+@pytest.fixture
+def store(environment: dict[str, str]) -> Path:
+    return Path(environment["QUANT_RUNNER_STORE"])
 
 
 @pytest.fixture
@@ -63,11 +75,11 @@ def job_of(process: psutil.Popen, store: Path, stage: str) -> psutil.Process:
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         servers = process.children()
-        jobs = servers[0].children() if servers else []
-        if jobs and list((store / "staging").glob(f"{stage}-*")):
-            time.sleep(0.5)
-            if jobs[0].is_running():
-                return jobs[0]
+        # A stage has its place before its process begins; earlier ones' processes are gone then.
+        begun = list((store / "staging").glob(f"{stage}-*"))
+        jobs = servers[0].children() if servers and begun else []
+        if jobs and jobs[0].is_running():
+            return jobs[0]
         time.sleep(0.02)
     pytest.fail(f"{stage} was never seen at work: {process.communicate()[1]}")
 
@@ -77,7 +89,7 @@ def windows_kept(store: Path) -> list[Path]:
 
 
 def no_process_left(processes: list[psutil.Process]) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=WAIT_SECONDS)
     return not [p for p in alive if p.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -111,7 +123,7 @@ def test_a_killed_worker_fails_its_run_alone(
     if stage == "eval":
         (record,) = records(store, "again-eval")
         resumed = [e["result"]["windows_resumed"] for e in record["stages"] if e["stage"] == stage]
-        assert 0 < sum(resumed) == len(kept) < 400, "the rest alone was computed"
+        assert 0 < sum(resumed) == len(kept) < 100, "the rest alone was computed"
         whole = command(*TINY, "method=gptq", "tracker=none", *arguments, "force=[eval]",
                         "sweep=whole-eval")  # fmt: skip
         assert whole.returncode == 0, whole.stderr
@@ -142,7 +154,7 @@ def test_control_c_stops_everything(started: Callable[..., psutil.Popen], store:
     job_of(process, store, "eval")
     family = process.children(recursive=True)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 130
     assert no_process_left(family)
     # Its own leftovers are gone; those of the process killed before are not its business.

@@ -2,12 +2,11 @@
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Called
+from tests.integration.conftest import Called, here
 
 pytestmark = pytest.mark.integration
 
@@ -20,9 +19,14 @@ SIZES = (
 
 
 def test_benched_runs_calibrate_predictions_and_plans(
-    command: Callable[..., Called], store: Path, tmp_path: Path
+    fresh: dict[str, str], tmp_path: Path
 ) -> None:
     """Three generated models: each is predicted from the other two, and a plan from all."""
+    store = Path(fresh["QUANT_RUNNER_STORE"])
+
+    def command(*arguments: str) -> Called:
+        return here(*arguments, cwd=tmp_path, variables=fresh)
+
     asked = ("method=none", "stages=[bench]", "bench=quick", "bench.batch_sizes=[1,2]")
     done = command("-m", *SIZES, *asked, "tracker=none", "sweep=sizes", "plan.comparison=true")
     assert done.returncode == 0, done.stderr
@@ -33,8 +37,8 @@ def test_benched_runs_calibrate_predictions_and_plans(
     with (store / "runs" / "sizes" / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert {row["model"] for row in rows} == {"tiny_80", "tiny_144", "tiny_208"}
-    # Others may have benched with the same store, but never a case itself.
-    assert all(int(row["calibrated_on"]) >= 4 for row in rows)
+    # Never on a case itself.
+    assert {int(row["calibrated_on"]) for row in rows} == {4}
     assert all(float(row["calibrated_seconds"]) > 0 for row in rows)
     assert all(float(row["uncalibrated_seconds"]) > 0 for row in rows)
 

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.conftest import TINY, Called, records
 
 pytest.importorskip("ray")
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture

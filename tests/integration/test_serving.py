@@ -10,7 +10,11 @@ from runner.serialise import from_json
 from runner.stages.serving import ServingResult
 from tests.integration.conftest import Called, records
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(3600),
+    pytest.mark.environments("llama_cpp", "guidellm"),
+]
 
 
 def test_a_server_answers_requests_and_is_gone_afterwards(

@@ -19,10 +19,12 @@ import pytest
 from runner.store.seal import faults, read_seal
 from tests.integration.conftest import SLURM, Called, records
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 KILLS = 20
 SEED = 6
+WAIT_SECONDS = 500
+"""Only ever reached by a hang."""
 
 
 def results(store: Path, sweep: str) -> list[Any]:
@@ -74,7 +76,7 @@ class Killer:
     def kill_one(self, kinds: list[str], starter: subprocess.Popen[bytes]) -> None:
         """Kill a process of the kind that was hit least, a random moment after there is one."""
         wanted = min(kinds, key=lambda kind: (self.kills[kind], self.random.random()))
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + WAIT_SECONDS
         while not self.processes()[wanted]:
             if starter.poll() is not None or time.monotonic() > deadline:
                 return
@@ -87,23 +89,22 @@ class Killer:
 
     @property
     def done(self) -> bool:
-        return sum(self.kills.values()) >= KILLS
+        return sum(self.kills.values()) >= KILLS and min(self.kills.values()) > 0
 
     def wait_for_orphans(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + WAIT_SECONDS
         while any(self.processes().values()):
             assert time.monotonic() < deadline, self.processes()
             time.sleep(0.2)
 
 
 class Watch(threading.Thread):
-    """Looks which checkpoints are being made: a job's output goes to a log of its key."""
+    """Looks whether two jobs make the same checkpoint: a job's output goes to a log of its key."""
 
     def __init__(self, store: Path) -> None:
         super().__init__(daemon=True)
         self.logs = f"{store}/logs/quantize-"
         self.over = threading.Event()
-        self.seen: set[str] = set()
         self.twice: list[set[str]] = []
 
     def run(self) -> None:
@@ -111,15 +112,29 @@ class Watch(threading.Thread):
         while not self.over.wait(0.1):
             by_key: dict[str, set[str]] = {}
             for output in Path("/proc").glob("[0-9]*/fd/1"):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, psutil.Error):
                     log = str(output.readlink())
-                    if log.startswith(self.logs):
+                    if log.startswith(self.logs) and not is_orphan(int(output.parts[2])):
                         by_key.setdefault(log.removeprefix(self.logs)[:20], set()).add(log)
-            self.seen.update(by_key)
             several = [logs for logs in by_key.values() if len(logs) > 1]
-            # Once could be an orphan that the kernel is about to end.
+            # Once could be one whose parents end between two looks at them.
             self.twice += [logs for logs in several if logs in earlier]
             earlier = several
+
+
+def is_orphan(job: int) -> bool:
+    """Whether the kernel is about to end a job since its server or the server's parent is gone."""
+    server = psutil.Process(job).parent()
+    control = None if server is None else server.parent()
+    if server is None or control is None:
+        return True
+    return "worker.server" not in " ".join(server.cmdline()) or control.pid == 1
+
+
+def checkpoints_made(store: Path) -> set[str]:
+    """Keys of all that jobs have worked on, finished or not."""
+    logs = (store / "logs").glob("quantize-*")
+    return {log.name.removeprefix("quantize-")[:20] for log in logs}
 
 
 def test_a_sweep_survives_twenty_kills(
@@ -173,11 +188,10 @@ def test_a_sweep_survives_twenty_kills(
     watch.join()
 
     assert last.returncode == 0, last.stderr
-    assert min(killer.kills.values()) > 0, killer.kills
     assert starts > 1
     assert results(disturbed, "twelve") == results(store, "twelve")
     assert len(records(disturbed, "twelve")) == 12
-    assert len(watch.seen) == 4
+    assert len(checkpoints_made(disturbed)) == 4
     assert watch.twice == []
     assert list((disturbed / "staging").iterdir()) == []
     assert not list((disturbed / "partial").glob("*"))

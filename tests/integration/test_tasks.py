@@ -1,5 +1,6 @@
 """Tasks through the real lm-evaluation-harness: its numbers, pairs, kills, and no hub."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,12 +14,13 @@ import psutil
 import pytest
 from scipy import stats
 
-from tests.integration.conftest import Called, base_model, keys, records
+from tests.integration.conftest import Called, base_model, here, keys, records
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 SMALL = ("model=tiny", "group_size=g32", "method=rtn", "stages=[quantize,tasks]", "tracker=none")
-WAIT_SECONDS = 120
+WAIT_SECONDS = 500
+"""Only ever reached by a hang."""
 
 
 def stage(record: dict[str, Any], subject: str) -> dict[str, Any]:
@@ -84,12 +86,17 @@ def test_scores_are_those_of_the_lm_eval_command(
 
 
 def test_a_killed_attempt_is_gone_on_with_and_every_item_is_paired(
-    command: Callable[..., Called], environment: dict[str, str], store: Path, tmp_path: Path
+    fresh: dict[str, str], tmp_path: Path
 ) -> None:
+    store = Path(fresh["QUANT_RUNNER_STORE"])
+
+    def command(*arguments: str) -> Called:
+        return here(*arguments, cwd=tmp_path, variables=fresh)
+
     arguments = (*SMALL, "tasks=packaged", "tasks.names=[definition]", "tasks.limit=400")
     process = psutil.Popen(
         [sys.executable, "-m", "runner", *arguments, "sweep=tasks_killed"],
-        cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=tmp_path, env=fresh, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + WAIT_SECONDS
     lines = 0
@@ -97,9 +104,12 @@ def test_a_killed_attempt_is_gone_on_with_and_every_item_is_paired(
         kept = list((store / "partial").glob("tasks-*/definition.jsonl"))
         lines = kept[0].read_bytes().count(b"\n") if kept else 0
         time.sleep(0.01)
-    for child in process.children(recursive=True):
-        child.kill()
-    process.kill()
+    # Each may end before it is killed, when another is gone that it depends on.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in process.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        process.kill()
     assert lines >= 200, process.communicate()[0]
     process.communicate()
 
@@ -141,7 +151,6 @@ def test_a_task_that_needs_a_hub_says_so_without_one(tmp_path: Path) -> None:
         "try: load_tasks(manager, ['far'], True)\n"
         "except StageError as error: print(error)\n"
     )
-    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"},
@@ -151,7 +160,6 @@ def test_a_task_that_needs_a_hub_says_so_without_one(tmp_path: Path) -> None:
         done.stdout
     )
     assert "tasks=packaged needs no hub" in done.stdout
-    assert time.monotonic() - start < 60
 
 
 def test_a_name_that_does_not_exist_is_refused_at_once(command: Callable[..., Called]) -> None:

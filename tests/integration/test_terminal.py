@@ -1,28 +1,69 @@
 """The terminal as a person sees it: in tmux at 80 and 140 columns, in a pipe and under Slurm."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.integration.conftest import TINY, Called
 from tests.integration.terminal import Seen, watch
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
 SWEEP = ("-m", *TINY, "method=rtn", "bits=w4a16,w8a16,nf4", "stages=[quantize,eval]",
-         "tracker=none")  # fmt: skip
+         "eval.windows=100", "tracker=none")  # fmt: skip
 STATES = ("waiting", "running", "ok", "skipped")
 
 
+class Hold:
+    """Stops the work on a run's evaluation until it was seen, however quick the machine is."""
+
+    def __init__(self, store: Path, sweep: str, run: str, shown: tuple[str, ...]) -> None:
+        self.record = store / "runs" / sweep / run / "record.json"
+        self.partial = store / "partial"
+        self.shown = shown
+        self.held: psutil.Process | None = None
+        self.was_held = False
+
+    def __call__(self, frame: str) -> None:
+        """Stop the worker once it has scored a window; let it go when a frame shows it all."""
+        if self.held is not None and all(part in frame for part in self.shown):
+            self.held.resume()
+            self.held = None
+        if not self.was_held and self.record.exists():
+            begun = {path.parent for path in self.partial.glob("eval-*/window-*.npy")}
+            worker = next(filter(None, map(self.worker, begun)), None)
+            if worker is not None:
+                worker.suspend()
+                self.held, self.was_held = worker, True
+
+    def worker(self, partial: Path) -> psutil.Process | None:
+        """Whose standard output is a log of that evaluation."""
+        logs = f"{partial.parent.parent}/logs/{partial.name}"
+        for output in Path("/proc").glob("[0-9]*/fd/1"):
+            with contextlib.suppress(OSError, psutil.Error):
+                if str(output.readlink()).startswith(logs):
+                    return psutil.Process(int(output.parts[2]))
+        return None
+
+
 @pytest.fixture(scope="module")
-def seen(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[int, Seen]:
+def seen(
+    environment: dict[str, str], store: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, Seen]:
     """The same sweep, measured anew, on a narrow and on a wide terminal."""
 
     def look(columns: int) -> Seen:
-        command = [sys.executable, "-m", "runner", *SWEEP, f"sweep=seen_{columns}", "force=[eval]"]
-        return watch(command, columns, tmp_path_factory.mktemp("terminal"), environment)
+        sweep, run = f"seen_{columns}", "001-rtn-w8a16-g32"
+        command = [sys.executable, "-m", "runner", *SWEEP, f"sweep={sweep}", "force=[eval]"]
+        place = tmp_path_factory.mktemp("terminal")
+        hold = Hold(store, sweep, run, (f"run {run}", "eval unquantized", " left"))
+        found = watch(command, columns, place, environment, look=hold)
+        assert hold.was_held
+        return found
 
     return {columns: look(columns) for columns in (80, 140)}
 
@@ -40,7 +81,7 @@ def test_a_sweep_is_a_table_that_lives(seen: dict[int, Seen], columns: int) -> N
     frames = live(shown)
     text = "\n".join(frames)
     for part in ("000-rtn-w4a16-g32", "running", "waiting", "of 3 runs", "of 3 stages",
-                 "run 001-rtn-w8a16-g32", "eval rtn-w", " left"):  # fmt: skip
+                 "run 001-rtn-w8a16-g32", "eval unquantized", " left"):  # fmt: skip
         assert part in text, text
     wide = "decode tok/s" in text
     assert wide == (columns == 140)
@@ -65,11 +106,11 @@ def test_what_stays_is_the_answer_and_what_went_wrong(seen: dict[int, Seen], col
 
 
 def test_a_pipe_and_slurm_get_plain_lines(
-    seen: dict[int, Seen], command: Callable[..., Called], environment: dict[str, str],
+    seen: dict[int, Seen], process: Callable[..., Called], environment: dict[str, str],
     tmp_path: Path,
 ) -> None:  # fmt: skip
     assert seen
-    piped = command(*SWEEP, "sweep=seen_80")
+    piped = process(*SWEEP, "sweep=seen_80")
     assert "\x1b" not in piped.stdout + piped.stderr
     assert "eval rtn-w8a16-g32: reused" in piped.stderr
     assert "000-rtn-w4a16-g32  tiny  [1 of 3]" in piped.stderr

@@ -71,9 +71,17 @@ def follow(config: Tracker, good: RunRecord) -> None:
         tracker.log_progress("eval unquantized", done, 4, "scoring windows, batch 1")
     for entry in good.stages:
         tracker.log_stage(entry)
-    # Time for the system's metrics to be looked at.
-    time.sleep(1.5)
+    deadline = time.monotonic() + 300
+    while not _has_system_metrics(Path(config.directory)):
+        assert time.monotonic() < deadline, "the system's metrics were never looked at"
+        time.sleep(0.1)
     tracker.finish(good)
+
+
+def _has_system_metrics(tracking: Path) -> bool:
+    """Whether the run that began last has some in its log."""
+    newest = max(tracking.glob("wandb/offline-run-*/*.wandb"), key=lambda p: p.stat().st_ctime)
+    return b"rssMB" in newest.read_bytes()
 
 
 def ids(runs: list[dict[str, Any]]) -> list[str | None]:
@@ -104,8 +112,8 @@ def test_how_a_run_presents_itself(runs: list[dict[str, Any]]) -> None:
 def test_progress_is_a_curve_that_ends_at_one(runs: list[dict[str, Any]]) -> None:
     name = "baseline/progress/eval/scoring_windows_batch_1"
     told = [line for line in runs[0]["text"].splitlines() if name in line and "history" in line]
-    # The points between come too soon after the first.
-    assert len(told) == 2
+    # The points between come too soon after the first, unless the machine is busy.
+    assert 2 <= len(told) <= 4
 
 
 def test_the_systems_metrics_are_there(runs: list[dict[str, Any]]) -> None:
