@@ -1,7 +1,11 @@
 """The runner from Python does what the command line does."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from runner import UsageError, run
@@ -30,6 +34,52 @@ def test_run_returns_the_typed_result(store: Path, monkeypatch: pytest.MonkeyPat
     assert batch.memory_bandwidth_utilization is not None
     (record,) = records(store, "api")
     assert record["status"] == "ok"
+
+
+def servers() -> set[int]:
+    """Worker processes of this one, by number."""
+    children = psutil.Process().children()
+    return {child.pid for child in children if "runner.worker.server" in child.cmdline()}
+
+
+def test_kept_workers_serve_one_call_after_the_other(
+    fresh: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANT_RUNNER_STORE", fresh["QUANT_RUNNER_STORE"])
+    asked = ["model=tiny", "method=none", "stages=[eval]", "eval=quick", "tracker=none",
+             "text@eval.text=local", "eval.text.path=here.txt",
+             "eval.context_length=32"]  # fmt: skip
+    found = []
+    for name in ("one", "two"):
+        # The same relative path means another file, and its worker is the first call's.
+        place = tmp_path / name
+        place.mkdir()
+        (place / "here.txt").write_text(f"A text of its own is here: {name}. " * 30)
+        monkeypatch.chdir(place)
+        result = run([*asked, f"sweep={name}"])
+        assert result.status is Status.ok, result.reason
+        assert result.baseline_eval is not None
+        found.append((servers(), result.baseline_eval.perplexity.value))
+    (first, one), (second, two) = found
+    assert first == second and one != two
+    # One that was started to compute otherwise does not serve.
+    monkeypatch.setenv("QUANT_RUNNER_INSTRUCTION_SETS", "avx2")
+    run([*asked, "sweep=three", "force=[eval]"])
+    assert servers() != first
+
+
+def test_without_it_no_worker_outlives_a_call(tmp_path: Path) -> None:
+    code = (
+        "import psutil, runner\n"
+        f"runner.run({[*TINY, 'method=none', 'stages=[eval]', 'tracker=none']!r})\n"
+        "print(len(psutil.Process().children(recursive=True)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "QUANT_RUNNER_STORE": str(tmp_path / "store")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "0"
 
 
 def test_a_wrong_request_raises_before_anything_is_done(

@@ -31,7 +31,7 @@ def result(
     return content
 
 
-def test_every_sample_is_kept(result: dict[str, Any]) -> None:
+def test_bench_keeps_every_sample(result: dict[str, Any]) -> None:
     for batch in result["batches"]:
         repetitions = 2
         assert len(batch["decode_tokens_per_second"]["samples"]) == repetitions
@@ -48,7 +48,7 @@ def test_every_sample_is_kept(result: dict[str, Any]) -> None:
         assert batch["decode_noise"] > 0
 
 
-def test_the_cache_is_as_large_as_computed(result: dict[str, Any]) -> None:
+def test_bench_measures_the_kv_cache_that_was_computed(result: dict[str, Any]) -> None:
     computed = result["footprint"]["kv_cache_bytes_per_token"]
     assert result["kv_cache_bytes_per_token_measured"] == pytest.approx(computed)
     tokens = result["prompt_tokens"] + result["new_tokens"] - 1
@@ -57,7 +57,7 @@ def test_the_cache_is_as_large_as_computed(result: dict[str, Any]) -> None:
     ]
 
 
-def test_memory_is_accounted_for(result: dict[str, Any]) -> None:
+def test_bench_accounts_for_memory(result: dict[str, Any]) -> None:
     assert result["checkpoint"]["bytes"] <= result["checkpoint_bytes"]
     assert (
         sum(s["bytes"] for s in result["checkpoint"]["by_dtype"].values())
@@ -70,7 +70,7 @@ def test_memory_is_accounted_for(result: dict[str, Any]) -> None:
     assert result["device_memory"] is None, "a run on the CPU"
 
 
-def test_speeds_stand_beside_the_limits(result: dict[str, Any]) -> None:
+def test_bench_puts_speeds_beside_the_devices_limits(result: dict[str, Any]) -> None:
     (measured,) = result["limits"]
     assert measured["source"] == "measured"
     for batch in result["batches"]:
@@ -82,7 +82,7 @@ def test_speeds_stand_beside_the_limits(result: dict[str, Any]) -> None:
         assert batch["energy"] is None or batch["energy"]["joules"] > 0
 
 
-def test_turns_are_compared(result: dict[str, Any], store: Path) -> None:
+def test_bench_compares_what_takes_turns(result: dict[str, Any], store: Path) -> None:
     assert [turns["batch_size"] for turns in result["in_turns"]] == [1, 3]
     first = result["in_turns"][0]
     assert first["decode"]["paired"] is True

@@ -91,7 +91,7 @@ ALL = [command for page in PAGES for command in commands(page)]
 
 
 @pytest.mark.parametrize("command", ALL, ids=str)
-def test_it_works_as_written(
+def test_a_documented_command_works_as_written(
     command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program, *arguments = command.words
@@ -171,7 +171,7 @@ def exit_code() -> int:
     return 0
 
 
-def test_the_pages_hold_together() -> None:
+def test_links_between_pages_lead_somewhere() -> None:
     """Links between pages lead somewhere, and so do paths in backticks under docs/ and sweeps/."""
     for page in PAGES:
         text = page.read_text("utf-8")

@@ -80,7 +80,7 @@ def staging(root: Path) -> list[Path]:
     return [path for path in root.glob(".small-*") if path.is_dir()]
 
 
-def test_it_is_made_listed_checked_and_removed(env: Env, root: Path) -> None:
+def test_an_environment_is_made_listed_checked_and_removed(env: Env, root: Path) -> None:
     assert "absent" in env("list").stdout
     made = env("create", "small")
     assert made.returncode == 0, made.stderr
@@ -98,7 +98,9 @@ def test_it_is_made_listed_checked_and_removed(env: Env, root: Path) -> None:
     assert kept(root) == []
 
 
-def test_changed_pins_make_it_anew(env: Env, root: Path, describe: Callable[..., None]) -> None:
+def test_changed_pins_make_an_environment_anew(
+    env: Env, root: Path, describe: Callable[..., None]
+) -> None:
     assert env("create", "small").returncode == 0
     describe("six==1.16.0")
     assert "outdated" in env("list").stdout
@@ -109,7 +111,7 @@ def test_changed_pins_make_it_anew(env: Env, root: Path, describe: Callable[...,
     assert kept(root) == []
 
 
-def test_killed_while_it_is_made_it_heals(
+def test_an_environment_killed_while_it_is_made_heals(
     env: Env, variables: dict[str, str], tmp_path: Path, root: Path
 ) -> None:
     process = subprocess.Popen(
@@ -137,7 +139,7 @@ def installs(store: Path) -> int:
     return sum(log.read_text().count('"pip", "install"') for log in logs)
 
 
-def test_of_two_that_want_it_one_makes_it(
+def test_of_two_that_want_an_environment_one_makes_it(
     env: Env, variables: dict[str, str], tmp_path: Path, root: Path, store: Path
 ) -> None:
     before = installs(store)
@@ -156,7 +158,7 @@ def test_of_two_that_want_it_one_makes_it(
     assert installs(store) == before + 1
 
 
-def test_what_cannot_be_had_is_said_in_one_line(
+def test_a_package_that_cannot_be_had_is_said_in_one_line(
     env: Env, root: Path, describe: Callable[..., None]
 ) -> None:
     describe("six==99.0")
@@ -187,7 +189,7 @@ def test_an_interpreter_of_ones_own_is_used_as_it_is(env: Env, root: Path) -> No
     assert "/no/such/python does not run" in wrong.stderr
 
 
-def test_unknown_names_are_answered_with_the_known(env: Env) -> None:
+def test_an_unknown_environment_is_answered_with_the_known(env: Env) -> None:
     asked = env("create", "smal")
     assert asked.returncode == 2
     assert "there is no environment smal; there are default, small" in asked.stderr

@@ -63,7 +63,7 @@ def test_a_new_method_and_a_fourth_engine_run(
     assert len(row.abs().unique()) <= 2, "zero and one scale"
 
 
-def test_its_options_are_listed(extended: Path, tmp_path: Path) -> None:
+def test_an_added_methods_options_are_listed(extended: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "runner", "--help"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(extended)},

@@ -94,7 +94,7 @@ def no_process_left(processes: list[psutil.Process]) -> bool:
 
 
 @pytest.mark.parametrize("stage", ["quantize", "eval"])
-def test_a_killed_worker_fails_its_run_alone(
+def test_a_kill_during_a_stage_fails_its_run_and_leaves_no_partial_result(
     stage: str,
     started: Callable[..., psutil.Popen],
     command: Callable[..., Called],

@@ -176,7 +176,7 @@ def test_every_launcher_gives_the_same(
     assert all(value == pytest.approx(values["slurm"]) for value in values.values())
 
 
-def test_detached_it_is_collected_later(
+def test_a_detached_sweep_is_collected_later(
     fates: subprocess.Popen[str], cluster: Cluster, store: Path
 ) -> None:
     arguments = ("-m", *TINY, *SLURM, "environment=[default,waiting]", "tracker=none",

@@ -82,7 +82,7 @@ def recipes(page: Page) -> list[str]:
     return [cell.replace("★", "").strip() for cell in cells]
 
 
-def test_it_sorts(page: Page) -> None:
+def test_the_report_sorts_its_table(page: Page) -> None:
     page.click("#runs th[data-key=perplexity] button")
     measured = recipes(page)[1:5]
     assert measured == ["unquantized", "rtn-w8a16-g64", "gptq-w4a16-g64", "rtn-w4a16-g64"]
@@ -94,7 +94,7 @@ def test_it_sorts(page: Page) -> None:
     assert recipes(page)[0] == "rtn-w4a16-g64"
 
 
-def test_it_filters_table_and_charts(page: Page) -> None:
+def test_the_report_filters_table_and_charts(page: Page) -> None:
     page.click("#filters details[data-group=engine] summary")
     page.check("#filters input[value=vllm]")
     expect(page.locator("#shown")).to_have_text("2 of 7")
@@ -134,7 +134,7 @@ def point(page: Page, chart: str, recipe: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("chart", ["size", "speed"])
-def test_a_point_tells_its_run_and_opens_it(page: Page, chart: str) -> None:
+def test_a_point_of_a_chart_tells_its_run_and_opens_it(page: Page, chart: str) -> None:
     at = point(page, chart, "gptq-w4a16-g64")
     page.mouse.move(at["x"], at["y"])
     tooltip = page.locator("#vg-tooltip-element.visible")
@@ -148,7 +148,7 @@ def test_a_point_tells_its_run_and_opens_it(page: Page, chart: str) -> None:
     expect(dialog).to_have_count(0)
 
 
-def test_claims_and_tasks_are_told(page: Page) -> None:
+def test_the_report_tells_claims_and_tasks(page: Page) -> None:
     expect(page.locator("#claims .chip")).to_have_text("holds here")
     page.click("#claims details summary")
     expect(page.locator("#claims")).to_contain_text("bits per weight 4.250 - 4.250")
@@ -157,7 +157,7 @@ def test_claims_and_tasks_are_told(page: Page) -> None:
     expect(page.locator("dialog[open]")).to_contain_text("gptq-w4a16-g64")
 
 
-def test_what_failed_says_why_and_harms_nobody(page: Page) -> None:
+def test_the_report_says_why_a_run_failed_and_runs_no_script_of_it(page: Page) -> None:
     problems = page.locator("#problems")
     expect(problems).to_contain_text(EVIL)
     problems.locator("button").first.click()
@@ -166,7 +166,7 @@ def test_what_failed_says_why_and_harms_nobody(page: Page) -> None:
     assert page.locator("img").count() == 0
 
 
-def test_every_chart_is_drawn_in_its_section(page: Page) -> None:
+def test_the_report_draws_every_chart_in_its_section(page: Page) -> None:
     expect(page.locator("#tradeoffs canvas")).to_have_count(4)
     expect(page.locator("#sensitivity canvas")).to_have_count(1)
     expect(page.locator("#prediction canvas")).to_have_count(1)
@@ -176,7 +176,7 @@ def test_every_chart_is_drawn_in_its_section(page: Page) -> None:
     )
 
 
-def test_the_answer_follows_the_tolerance(page: Page) -> None:
+def test_the_reports_answer_follows_the_tolerance(page: Page) -> None:
     def shown() -> list[str]:
         return page.locator(".cards:visible .name").all_inner_texts()
 
@@ -185,14 +185,14 @@ def test_the_answer_follows_the_tolerance(page: Page) -> None:
     assert shown() == ["rtn-w8a16-g64", "rtn-w4a16-g64", "rtn-w4a16-g64"]
 
 
-def test_a_run_has_an_address(browser: Browser, file: Path) -> None:
+def test_a_run_has_an_address_in_the_report(browser: Browser, file: Path) -> None:
     page = browser.new_page()
     page.goto(f"{file.as_uri()}#run=003-rtn-w8a16-g64")
     expect(page.locator("dialog[open]")).to_contain_text("careful")
     page.close()
 
 
-def test_it_turns_dark(page: Page) -> None:
+def test_the_report_turns_dark(page: Page) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(ground)
     page.click("#theme")
@@ -201,7 +201,7 @@ def test_it_turns_dark(page: Page) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 820])
-def test_it_fits_a_small_screen(browser: Browser, file: Path, width: int) -> None:
+def test_the_report_fits_a_small_screen(browser: Browser, file: Path, width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800})
     page.goto(file.as_uri())
     page.wait_for_selector("html[data-drawn]")

@@ -38,7 +38,7 @@ def test_a_sweep_stops_and_is_completed_by_the_same_command(
     assert all(s["reused"] for s in again[1]["stages"] if s["stage"] == "quantize")
 
 
-def test_what_is_done_is_kept_as_it_is(command: Callable[..., Called], store: Path) -> None:
+def test_a_finished_run_is_kept_as_it_is(command: Callable[..., Called], store: Path) -> None:
     sweep = ("-m", *TINY, "method=none,rtn", "bits=bf16,w8a16", "stages=[eval,quantize]",
              "tracker=none", "sweep=twice")  # fmt: skip
     assert command(*sweep).returncode == 0

@@ -160,7 +160,7 @@ def test_every_layer_is_scored_ranked_and_logged(
     assert keys(same, "sensitivity") == [("baseline", keys(record, "sensitivity")[0][1], True)]
 
 
-def test_a_killed_measurement_goes_on_where_it_ended(
+def test_a_killed_sensitivity_goes_on_where_it_ended(
     command: Callable[..., Called],
     store: Path,
     tmp_path: Path,
@@ -297,7 +297,7 @@ def test_the_grid_is_the_one_that_rtn_writes(
             assert torch.equal(written[name], expected), name
 
 
-def test_the_default_model(
+def test_sensitivity_of_the_default_model(
     command: Callable[..., Called],
     store: Path,
     prose: Path,

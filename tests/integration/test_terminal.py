@@ -94,7 +94,9 @@ def test_a_sweep_is_a_table_that_lives(seen: dict[int, Seen], columns: int) -> N
 
 
 @pytest.mark.parametrize("columns", [80, 140])
-def test_what_stays_is_the_answer_and_what_went_wrong(seen: dict[int, Seen], columns: int) -> None:
+def test_the_terminal_keeps_the_answer_and_what_went_wrong(
+    seen: dict[int, Seen], columns: int
+) -> None:
     left = seen[columns].scrollback
     assert "run of seen_" not in left, "the table is wiped off"
     assert "skipped:" in left
@@ -120,7 +122,7 @@ def test_a_pipe_and_slurm_get_plain_lines(
     assert "eval rtn-w8a16-g32: reused" in under.scrollback
 
 
-def test_a_run_keeps_its_lines(seen: dict[int, Seen], store: Path) -> None:
+def test_a_run_keeps_its_lines_in_a_log(seen: dict[int, Seen], store: Path) -> None:
     assert seen
     log = (store / "runs" / "seen_80" / "001-rtn-w8a16-g32" / "run.log").read_text()
     assert "eval rtn-w8a16-g32: done in" in log

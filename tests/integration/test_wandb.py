@@ -53,7 +53,7 @@ def tracked(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     }  # fmt: skip
 
 
-def test_one_run_a_job_with_its_status(tracked: dict[str, Any], store: Path) -> None:
+def test_wandb_has_one_run_a_job_with_its_status(tracked: dict[str, Any], store: Path) -> None:
     statuses = [record["status"] for record in records(store, "tracked")]
     assert statuses == ["ok", "failed", "skipped", "skipped"]
     assert tracked["done"].returncode == 1
@@ -65,14 +65,14 @@ def test_one_run_a_job_with_its_status(tracked: dict[str, Any], store: Path) -> 
         assert f'\\"{status}\\"' in run["text"] or f'"{status}"' in run["text"]
 
 
-def test_the_sweep_has_a_run_of_its_own(tracked: dict[str, Any]) -> None:
+def test_wandb_has_a_run_for_the_sweep(tracked: dict[str, Any]) -> None:
     (summary,) = tracked["summaries"]
     assert "1 of 4 runs failed" in summary["text"]
     assert "report.html" in summary["text"]
     assert exit_code(summary) == 1
 
 
-def test_config_and_metrics_are_read_back(tracked: dict[str, Any]) -> None:
+def test_wandb_holds_config_and_metrics(tracked: dict[str, Any]) -> None:
     text = tracked["runs"][0]["text"]
     for part in ("tracked", "mine", "rtn-w4a16-g32", "num_bits", "perplexity/gptq_128",
                  "baseline/perplexity/gptq_128", "perplexity_delta_low/gptq_128",

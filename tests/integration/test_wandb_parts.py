@@ -116,7 +116,7 @@ def test_progress_is_a_curve_that_ends_at_one(runs: list[dict[str, Any]]) -> Non
     assert 2 <= len(told) <= 4
 
 
-def test_the_systems_metrics_are_there(runs: list[dict[str, Any]]) -> None:
+def test_wandb_holds_the_systems_metrics(runs: list[dict[str, Any]]) -> None:
     assert "proc.memory.rssMB" in runs[0]["text"]
 
 
@@ -130,7 +130,7 @@ def test_samples_are_a_table_and_results_an_artifact(runs: list[dict[str, Any]])
     assert "file:///" in text, "the checkpoint, by reference"
 
 
-def test_layers_and_tasks_are_tables(runs: list[dict[str, Any]]) -> None:
+def test_wandb_holds_layers_and_tasks_as_tables(runs: list[dict[str, Any]]) -> None:
     names = ("sensitivity/linear", "tasks/scores", "baseline/sensitivity/perplexity/gptq_512")
     for part in (*names, "acc_recovery_percent/facts"):
         assert part in runs[0]["text"], part
@@ -140,7 +140,7 @@ def test_layers_and_tasks_are_tables(runs: list[dict[str, Any]]) -> None:
         assert any(content in text for text in files), content
 
 
-def test_the_sweep_is_plotted(runs: list[dict[str, Any]]) -> None:
+def test_wandb_plots_the_sweep(runs: list[dict[str, Any]]) -> None:
     for part in ("plots/quality_over_size", "plots/quality_over_speed", "wandb/scatter/v0"):
         assert part in runs[2]["text"], part
 

@@ -35,14 +35,14 @@ def runner(installed: Path, cwd: Path, *arguments: str) -> subprocess.CompletedP
     )  # fmt: skip
 
 
-def test_it_holds_every_configuration_file(installed: Path) -> None:
+def test_the_wheel_holds_every_configuration_file(installed: Path) -> None:
     for folder in ("conf", "sweeps"):
         shipped = {p.relative_to(CHECKOUT) for p in (CHECKOUT / folder).rglob("*.*")}
         inside = installed / "runner"
         assert shipped == {p.relative_to(inside) for p in (inside / folder).rglob("*.*")}
 
 
-def test_it_composes_from_another_directory(installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_composes_from_another_directory(installed: Path, tmp_path: Path) -> None:
     where = subprocess.run(
         [sys.executable, "-P", "-c", "import runner; print(runner.__file__)"],
         env={**os.environ, "PYTHONPATH": str(installed)}, text=True, capture_output=True,

@@ -149,6 +149,7 @@ ILLEGAL = [
     ("bits=auto sensitivity.context_length=9000", "context of 8192", "context_length=8192"),
     ("stages=[sensitivity] sensitivity.context_length=1", "scores no", "context_length=256"),
     ("model=llama31_70b", "about 282 GB", "model=smollm2_135m to try"),
+    ("model=llama31_8b", "about 32 GB", "engine.dtype=bfloat16"),
     ("model=llama31_70b stages=[bench]", "this machine has 24 GB of memory", "more memory"),
 ]
 
