@@ -33,8 +33,8 @@ class Engine:
     """Name of the environment it runs in; by default the first that provides it."""
     device: Device = Device.auto
     dtype: Dtype = Dtype.auto
-    """Arithmetic of what a recipe leaves unquantized. ``auto``: the checkpoint's own on a GPU and on a
-    CPU with bfloat16 instructions, else float32; weights are rounded, and sensitivities measured, in
-    float32 on every CPU."""
+    """Arithmetic of what a recipe leaves unquantized. ``auto``: the checkpoint's own on a GPU and
+    on a CPU with bfloat16 instructions, else float32; weights are rounded, and sensitivities
+    measured, in float32 on every CPU."""
     threads: Optional[int] = None
     """CPU threads; every usable core by default."""
