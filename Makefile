@@ -15,6 +15,9 @@ TORCH_BACKEND ?=
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
+# Where a container says so, no byte code would be kept and every start would compile anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
