@@ -15,6 +15,7 @@ import pytest
 
 from runner.hardware.detect import detect
 from tests.integration.conftest import Called, elsewhere, here
+from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -182,7 +183,8 @@ def test_a_record_of_another_version_is_told_in_one_line(tmp_path: Path) -> None
     record.parent.mkdir(parents=True)
     record.write_text('{"sweep": "old"}')
     done = subprocess.run(
-        [sys.executable, "-m", "runner", "stages=[report]", "sweep=old", f"store.root={tmp_path}"],
+        [sys.executable, "-m", "runner", "stages=[report]", "sweep=old",
+         f"store.root={at(tmp_path)}"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -20,6 +20,7 @@ from tests.integration.conftest import (
     here,
     records,
 )
+from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +71,7 @@ def environment(store: Path, plain_variables: dict[str, str], arithmetic: str) -
 
 @pytest.fixture(scope="module")
 def arguments(prose: Path) -> tuple[str, ...]:
-    return (*ARGUMENTS, f"eval.text.path={prose}")
+    return (*ARGUMENTS, f"eval.text.path={at(prose)}")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Processes that vanish: what was finished stays, what was not is never seen."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from runner.experiment.run import RunIdentity, run_experiment
 from runner.session import open_session
 from runner.store.records import Status
 from tests.integration.conftest import TINY, Called, records
+from tests.overrides import at
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
@@ -74,12 +76,13 @@ def job_of(process: psutil.Popen, store: Path, stage: str) -> psutil.Process:
     """The worker that is carrying out ``stage``: a child of the runner's warm server."""
     deadline = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        servers = process.children()
         # A stage has its place before its process begins; earlier ones' processes are gone then.
         begun = list((store / "staging").glob(f"{stage}-*"))
-        jobs = servers[0].children() if servers and begun else []
-        if jobs and jobs[0].is_running():
-            return jobs[0]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            servers = process.children()
+            jobs = servers[0].children() if servers and begun else []
+            if jobs and jobs[0].is_running():
+                return jobs[0]
         time.sleep(0.02)
     pytest.fail(f"{stage} was never seen at work: {process.communicate()[1]}")
 
@@ -168,7 +171,7 @@ def test_a_process_that_is_killed_while_it_keeps_a_model_is_replaced(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    text = ("text@eval.text=local", f"eval.text.path={prose}", "eval.context_length=48")
+    text = ("text@eval.text=local", f"eval.text.path={at(prose)}", "eval.context_length=48")
     overrides = [*TINY, *text, "method=none", "stages=[eval]", "tracker=none", "force=[eval]"]
     configs = [compose_config([*overrides, f"eval.windows={count}"]) for count in (2, 3, 4)]
     session = open_session(configs[0], live=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import Called, records
+from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +31,7 @@ def text(prose: Path) -> tuple[str, ...]:
     """Arguments that evaluate on the local text."""
     return (
         "text@eval.text=local",
-        f"eval.text.path={prose}",
+        f"eval.text.path={at(prose)}",
         "eval.context_length=64",
         "eval.windows=4",
     )
