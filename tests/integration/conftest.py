@@ -127,7 +127,7 @@ def fresh(
     """Variables of a store that holds the tiny model and a text, and nothing else."""
     made = {**plain_variables, "QUANT_RUNNER_STORE": str(shared_store)}
     place = tmp_path_factory.mktemp("fresh")
-    seed = here(*TINY, "method=none", "stages=[eval]", "tracker=none", "sweep=seed", cwd=place,
+    seed = here(*TINY, "method=none", "stages=[eval]", "tracker=none", "sweep=for_fresh", cwd=place,
                 variables=made)  # fmt: skip
     assert seed.returncode == 0, seed.stderr
     for kind in ("model", "text", "tokens"):

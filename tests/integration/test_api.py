@@ -1,5 +1,6 @@
 """The runner from Python does what the command line does."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -38,8 +39,12 @@ def test_run_returns_the_typed_result(store: Path, monkeypatch: pytest.MonkeyPat
 
 def servers() -> set[int]:
     """Worker processes of this one, by number."""
-    children = psutil.Process().children()
-    return {child.pid for child in children if "runner.worker.server" in child.cmdline()}
+    found = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # one that has just ended
+            if "runner.worker.server" in child.cmdline():
+                found.add(child.pid)
+    return found
 
 
 def test_kept_workers_serve_one_call_after_the_other(
