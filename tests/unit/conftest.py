@@ -24,7 +24,8 @@ Compose = Callable[..., Config]
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Whatever is written goes here."""
+    """Whatever is written goes here, and the CPU is what a test says it is."""
+    monkeypatch.delenv("QUANT_RUNNER_INSTRUCTION_SETS", raising=False)
     monkeypatch.setenv("QUANT_RUNNER_STORE", str(tmp_path / "store"))
     return tmp_path / "store"
 

@@ -23,6 +23,7 @@ from runner.texts.calibration import cut_windows, digest
 from runner.texts.documents import write_documents
 from runner.texts.named import resolve_text
 from runner.texts.readers import read_documents
+from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -164,7 +165,7 @@ def test_too_few_tokens_are_told_in_numbers(tokenizer: Path, tmp_path: Path) -> 
 
 
 def test_texts_of_a_mix_are_options_or_described(composed: Compose, tmp_path: Path) -> None:
-    mine = f"{{name: local, path: {tmp_path}}}"
+    mine = f"{{name: local, path: {at(tmp_path)}}}"
     config = composed(
         "calibration=mixed",
         f"calibration.sources=[{{text: bible, weight: 1}}, {{text: {mine}, samples: 4}}]",

@@ -16,6 +16,7 @@ from runner.compose import register
 from runner.errors import UsageError
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.paths import conf_dir
+from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -159,7 +160,7 @@ def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:
         ["method=bnb_4bit", "engine.dtype=float32"],
         ["method=gguf", "engine=llama_cpp", "text@eval.text=bible"],
     ]
-    searched = ["bits=own", f"hydra.searchpath=[file://{tmp_path}]"]
+    searched = ["bits=own", f"hydra.searchpath=[{at(f'file://{tmp_path}')}]"]
     for job in (alike, searched, alike, *others, alike, *others[1:]):
         texts = []
         for loader in (plain, kept):
