@@ -40,6 +40,11 @@ class _SearchPath(SearchPathPlugin):
                 search_path.append("working-directory", f"file://{own}")
 
 
+def quoted(path: Path | str) -> str:
+    """A path as an override's value: spaces, accents and the like stand in quotes alone."""
+    return "'" + str(path).replace("'", "\\'") + "'"
+
+
 @functools.cache
 def register() -> None:
     """Tell Hydra the schemas, the sweeper and where configuration lies; once a process."""

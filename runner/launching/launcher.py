@@ -102,6 +102,7 @@ class ClusterLauncher(Launcher):
             watch.look({})
 
     def _prepare(self, overrides: Sequence[str], number: int) -> "Prepared":
+        from runner.compose import quoted
         from runner.launching.prepare import prepare
 
         assert self.hydra_context is not None
@@ -116,7 +117,7 @@ class ClusterLauncher(Launcher):
             *overrides,
             "hydra.mode=RUN",
             "hydra/launcher=basic",
-            f"hydra.run.dir={directory}",
+            f"hydra.run.dir={quoted(directory)}",
         ]
         with open_dict(composed):
             composed.pop("hydra")

@@ -13,9 +13,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from runner.compose import quoted
 from runner.hardware.detect import detect
 from tests.integration.conftest import Called, elsewhere, here
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -184,7 +184,7 @@ def test_a_record_of_another_version_is_told_in_one_line(tmp_path: Path) -> None
     record.write_text('{"sweep": "old"}')
     done = subprocess.run(
         [sys.executable, "-m", "runner", "stages=[report]", "sweep=old",
-         f"store.root={at(tmp_path)}"],
+         f"store.root={quoted(tmp_path)}"],
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from runner.compose import quoted
 from tests.integration.conftest import Called, base_model, records
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -48,11 +48,11 @@ def test_every_method_sees_the_same_windows_of_a_mix(
     # The tiny model takes a byte for a token: these are two windows of what is evaluated.
     (tmp_path / "domain.txt").write_text(prose.read_text()[:135])
     domain = "{name: local, path: domain.txt}"
-    generic = f"{{name: local, path: {at(prose)}}}"
+    generic = f"{{name: local, path: {quoted(prose)}}}"
     sources = f"[{{text: {domain}, weight: 1}}, {{text: {generic}, weight: 3}}]"
     done = command(
         "-m", "method=gptq,awq", *SMALL, *SIZE, "group_size=g32", "stages=[quantize,eval]",
-        f"eval.text.path={at(prose)}", "calibration=mixed", f"calibration.sources={sources}",
+        f"eval.text.path={quoted(prose)}", "calibration=mixed", f"calibration.sources={sources}",
         "sweep=mix",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -93,10 +93,10 @@ def test_a_checkpoint_of_weights_that_changed_is_stale(
 
     arguments = (
         "method=rtn", "group_size=g32", "tracker=none", "stages=[quantize]", "model=local",
-        "model.path=mine", "text@eval.text=local", f"eval.text.path={at(prose)}",
+        "model.path=mine", "text@eval.text=local", f"eval.text.path={quoted(prose)}",
     )  # fmt: skip
     base = command(
-        "method=none", *SMALL, f"eval.text.path={at(prose)}", "stages=[eval]", "sweep=base"
+        "method=none", *SMALL, f"eval.text.path={quoted(prose)}", "stages=[eval]", "sweep=base"
     )
     assert base.returncode == 0, base.stderr
     shutil.copytree(base_model(store, records(store, "base")[0]), tmp_path / "mine")
@@ -119,7 +119,7 @@ def test_a_sweeps_claims_are_decided_and_again_from_the_store(
 ) -> None:
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "mine.yaml").write_text(MINE)
-    done = command("-cn", "mine", *SMALL, f"eval.text.path={at(prose)}", "sweep=claims")
+    done = command("-cn", "mine", *SMALL, f"eval.text.path={quoted(prose)}", "sweep=claims")
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith(("C", "     rtn-"))]
     assert any(line.startswith("C19  ") and "small groups help" in line for line in lines)

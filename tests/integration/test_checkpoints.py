@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from runner.compose import quoted
 from runner.config.engine import Engine
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
 from tests.integration.conftest import SAME, computing, here, records
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -99,7 +99,7 @@ def sweep(
     (work / "sweeps" / "kinds.yaml").write_text(SWEEP)
     done = here(
         "-cn", "kinds", "model=tiny", "tracker=none", "stages=[quantize,eval]", "sweep=kinds",
-        "text@eval.text=local", f"eval.text.path={at(prose)}", f"eval.context_length={LENGTH}",
+        "text@eval.text=local", f"eval.text.path={quoted(prose)}", f"eval.context_length={LENGTH}",
         f"eval.windows={WINDOWS}", "calibration.samples=8", "calibration.sequence_length=64",
         f"engine.dtype={arithmetic}", cwd=work, variables=environment,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runner.compose import quoted
 from tests.integration.conftest import (
     FLOAT32,
     SAME,
@@ -20,7 +21,6 @@ from tests.integration.conftest import (
     here,
     records,
 )
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +71,7 @@ def environment(store: Path, plain_variables: dict[str, str], arithmetic: str) -
 
 @pytest.fixture(scope="module")
 def arguments(prose: Path) -> tuple[str, ...]:
-    return (*ARGUMENTS, f"eval.text.path={at(prose)}")
+    return (*ARGUMENTS, f"eval.text.path={quoted(prose)}")
 
 
 @pytest.fixture(scope="module")

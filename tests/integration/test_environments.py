@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose import quoted
 from runner.paths import conf_dir
 from tests.integration.conftest import Called, here, records
-from tests.overrides import at
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
@@ -181,7 +181,7 @@ def test_a_broken_environment_fails_its_self_test(env: Env, describe: Callable[.
 
 
 def test_an_interpreter_of_ones_own_is_used_as_it_is(env: Env, root: Path) -> None:
-    own = f"environment.small.python={at(sys.executable)}"
+    own = f"environment.small.python={quoted(sys.executable)}"
     assert "your interpreter" in env("list", own).stdout
     assert env("create", "small", own).returncode == 0
     assert kept(root) == [], "nothing is installed"

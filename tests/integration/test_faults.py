@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from runner.compose import quoted
 from tests.integration.conftest import Called, records
-from tests.overrides import at
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
@@ -39,7 +39,8 @@ def _mount(*arguments: str) -> bool:
 def arguments(prose: Path) -> tuple[str, ...]:
     """A run that takes little time, on a text that is at hand."""
     return ("model=tiny", *CHECKPOINTS, "eval=quick", "text@eval.text=local",
-            f"eval.text.path={at(prose)}", "eval.context_length=64", "tracker=none")  # fmt: skip
+            f"eval.text.path={quoted(prose)}", "eval.context_length=64",
+            "tracker=none")  # fmt: skip
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import psutil
 import pytest
 
 from runner.api import compose_config
+from runner.compose import quoted
 from runner.experiment.run import RunIdentity, run_experiment
 from runner.session import open_session
 from runner.store.records import Status
 from tests.integration.conftest import TINY, Called, records
-from tests.overrides import at
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
@@ -171,7 +171,7 @@ def test_a_process_that_is_killed_while_it_keeps_a_model_is_replaced(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    text = ("text@eval.text=local", f"eval.text.path={at(prose)}", "eval.context_length=48")
+    text = ("text@eval.text=local", f"eval.text.path={quoted(prose)}", "eval.context_length=48")
     overrides = [*TINY, *text, "method=none", "stages=[eval]", "tracker=none", "force=[eval]"]
     configs = [compose_config([*overrides, f"eval.windows={count}"]) for count in (2, 3, 4)]
     session = open_session(configs[0], live=False)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose import quoted
 from tests.integration.conftest import TINY, Called, elsewhere, keys, records
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -144,7 +144,7 @@ def test_a_sweep_goes_on_past_what_cannot_be(
     assert "bits=" in found["001-none-w4a16"][1]
     failing = command(
         "-m", *TINY, "method=none", "eval.windows=4,400", "stages=[eval]", "text@eval.text=local",
-        f"eval.text.path={at(short)}", "sweep=failing", "tracker=none",
+        f"eval.text.path={quoted(short)}", "sweep=failing", "tracker=none",
     )  # fmt: skip
     assert failing.returncode == 1
     statuses = [(r["status"], r["reason"] or "") for r in records(store, "failing")]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Called, records
-from tests.overrides import at
+from runner.compose import quoted
+from tests.integration.conftest import Called, elsewhere, records
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ def text(prose: Path) -> tuple[str, ...]:
     """Arguments that evaluate on the local text."""
     return (
         "text@eval.text=local",
-        f"eval.text.path={at(prose)}",
+        f"eval.text.path={quoted(prose)}",
         "eval.context_length=64",
         "eval.windows=4",
     )
@@ -124,3 +124,20 @@ def test_a_sweep_of_ones_own_is_the_union_of_its_grids(
     assert narrowed.returncode == 0, narrowed.stderr
     labels = [record["label"] for record in records(store, "narrowed")]
     assert labels == ["none-w4a16", "rtn-w4a16-g32", "bnb_4bit-w4a16-g32"]
+
+
+@pytest.mark.parametrize("launcher", ["submitit_local", "joblib", "basic"])
+def test_a_sweep_runs_in_a_folder_with_blanks_and_accents(
+    launcher: str, store: Path, tmp_path: Path, environment: dict[str, str], prose: Path
+) -> None:
+    place = tmp_path / "a b é, (it's) [x]"
+    place.mkdir()
+    (place / "my text.txt").write_text(prose.read_text())
+    done = elsewhere(
+        "-m", "model=tiny", "method=none", "bits=bf16,fp16", "eval=quick", "tracker=none",
+        "stages=[quantize,eval]", "text@eval.text=local", "eval.text.path='my text.txt'",
+        f"hydra/launcher={launcher}", f"sweep=accents_{launcher}", cwd=place, variables=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [r["status"] for r in records(store, f"accents_{launcher}")] == ["ok", "ok"]
+    assert list(place.glob("multirun/*/*"))

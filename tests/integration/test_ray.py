@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose import quoted
 from tests.integration.conftest import TINY, Called, records
-from tests.overrides import at
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -28,7 +28,7 @@ def test_two_nodes_give_what_one_process_gives(
     process: Callable[..., Called], store: Path, prose: Path, address: str
 ) -> None:
     sweep = ("-m", *TINY, "method=rtn", "bits=w8a16,w4a16", "stages=[quantize,eval]",
-             "text@eval.text=local", f"eval.text.path={at(prose)}", "eval.context_length=64",
+             "text@eval.text=local", f"eval.text.path={quoted(prose)}", "eval.context_length=64",
              "eval.windows=2", "tracker=none")  # fmt: skip
     # The launcher belongs to the first node; the runs ask for what only the second has.
     ray = ("hydra/launcher=ray", f"hydra.launcher.address={address}", "hydra.launcher.num_cpus=1",

@@ -11,10 +11,10 @@ from runner.answer.page.build import build_page
 from runner.answer.page.subject import Subject
 from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.rows import rows_of
+from runner.compose import quoted
 from runner.store.records import Status
 from tests.integration.browser import open_browser
 from tests.integration.conftest import TINY, Called
-from tests.overrides import at
 from tests.unit.records import BASE, comparison, recipe, record, stage
 from tests.unit.test_page import answered
 
@@ -215,7 +215,7 @@ def test_a_real_sweep_leaves_its_report(
 ) -> None:
     done = command(
         "-m", *TINY, "method=rtn", "bits=w4a16,nf4", "stages=[quantize,eval]", "tracker=none",
-        f"hydra.sweep.dir={at(tmp_path / 'out')}", "sweep=reported",
+        f"hydra.sweep.dir={quoted(tmp_path / 'out')}", "sweep=reported",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     page = browser.new_page()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose import quoted
 from tests.integration.conftest import INSTRUCTIONS, TINY, Called, base_model, records
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -18,7 +18,7 @@ def test_a_sweep_stops_and_is_completed_by_the_same_command(
     text = tmp_path / "text.txt"
     text.write_text("Too short for thirty windows of a hundred and twenty-eight tokens. " * 30)
     sweep = ("-m", *TINY, "method=rtn", "bits=w8a16", "stages=[quantize,eval]",
-             "text@eval.text=local", f"eval.text.path={at(text)}", "eval.windows=2,30,3",
+             "text@eval.text=local", f"eval.text.path={quoted(text)}", "eval.windows=2,30,3",
              "launch.on_failure=stop", "tracker=none", "sweep=resumed")  # fmt: skip
     first = command(*sweep)
     assert first.returncode == 1, first.stderr
@@ -76,7 +76,7 @@ def test_a_dry_run_tells_everything_and_does_nothing(
 ) -> None:
     told = command(
         "-m", *TINY, "method=none,rtn", "bits=bf16,w4a16", "dry_run=true", "sweep=dry",
-        f"hydra/launcher={launcher}", f"store.root={at(tmp_path / 'untouched')}",
+        f"hydra/launcher={launcher}", f"store.root={quoted(tmp_path / 'untouched')}",
         "hydra.sweeper.exclude=[{method: rtn, bits: bf16}]",
         QUANT_RUNNER_INSTRUCTION_SETS=INSTRUCTIONS[computes],
     )  # fmt: skip
@@ -118,7 +118,7 @@ def test_a_dry_run_on_an_empty_store_looks_at_every_stage(
     computes: str, arguments: tuple[str, ...], command: Callable[..., Called], tmp_path: Path
 ) -> None:
     told = command(
-        "model=tiny", *arguments, "dry_run=true", f"store.root={at(tmp_path / 'untouched')}",
+        "model=tiny", *arguments, "dry_run=true", f"store.root={quoted(tmp_path / 'untouched')}",
         QUANT_RUNNER_INSTRUCTION_SETS=INSTRUCTIONS[computes],
     )  # fmt: skip
     assert told.returncode == 0, told.stderr

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose import quoted
 from tests.integration.conftest import Called, records
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -16,7 +16,7 @@ def test_a_search_goes_on_and_runs_nothing_twice_nor_what_is_illegal(
     command: Callable[..., Called], store: Path, prose: Path
 ) -> None:
     search = ("-m", "hydra/sweeper=search", "model=tiny", "eval=quick", "text@eval.text=local",
-              f"eval.text.path={at(prose)}", "eval.context_length=64", "stages=[quantize,eval]",
+              f"eval.text.path={quoted(prose)}", "eval.context_length=64", "stages=[quantize,eval]",
               "method=none", "bits=bf16,fp16,fp32,w4a16", "model.seed=5,6", "tracker=none",
               "hydra.sweeper.objectives=[perplexity,bits_per_weight]", "sweep=sought")  # fmt: skip
     first = command(*search, "hydra.sweeper.runs=3")

@@ -11,6 +11,7 @@ import pytest
 from safetensors import safe_open
 
 from benchmarks.sensitivity import naive_scores
+from runner.compose import quoted
 from runner.config.sensitivity import Grain
 from runner.sensitivity.probe import Probe
 from runner.sensitivity.rounding import Rounding, rounded
@@ -31,7 +32,6 @@ from tests.integration.conftest import (
     records,
 )
 from tests.integration.test_wandb import read_back
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -86,7 +86,7 @@ def environment(store: Path, plain_variables: dict[str, str], arithmetic: str) -
 @pytest.fixture(scope="module")
 def text(prose: Path) -> tuple[str, ...]:
     return (
-        "text@sensitivity.text=local", f"sensitivity.text.path={at(prose)}",
+        "text@sensitivity.text=local", f"sensitivity.text.path={quoted(prose)}",
         f"sensitivity.context_length={TOKENS}", f"sensitivity.windows={WINDOWS}",
     )  # fmt: skip
 
@@ -129,7 +129,7 @@ def test_every_layer_is_scored_ranked_and_logged(
                 f"engine.dtype={arithmetic}")  # fmt: skip
     done = command(
         *measured, "sensitivity.bits=[3,4]", f"sweep={sweep}", "tracker=wandb",
-        f"tracker.directory={at(tmp_path)}",
+        f"tracker.directory={quoted(tmp_path)}",
         "hydra.run.dir=out",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

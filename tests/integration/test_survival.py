@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
+from runner.compose import quoted
 from runner.store.seal import faults, read_seal
 from tests.integration.conftest import SLURM, Called, records
-from tests.overrides import at
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
@@ -149,7 +149,7 @@ def test_a_sweep_survives_twenty_kills(
 ) -> None:
     # Four checkpoints that are made in no time: casts of two models.
     sweep = ("-m", "model=tiny", "method=none", "bits=fp16,fp32", "model.seed=8,9", "eval=quick",
-             "text@eval.text=local", f"eval.text.path={at(prose)}", "eval.context_length=64",
+             "text@eval.text=local", f"eval.text.path={quoted(prose)}", "eval.context_length=64",
              "eval.windows=2,3,4", "stages=[quantize,eval]", "tracker=none",
              "sweep=twelve")  # fmt: skip
     undisturbed = command(*sweep)

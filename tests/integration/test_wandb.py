@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from runner.compose import quoted
 from tests.integration.conftest import TINY, Called, records
-from tests.overrides import at
 
 pytestmark = pytest.mark.integration
 
@@ -39,9 +39,9 @@ def tracked(store: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     variables = {"HF_TOKEN": TOKEN, "WANDB_API_KEY": KEY, "QUANT_RUNNER_STORE": str(store)}
     done = subprocess.run(
         [sys.executable, "-m", "runner", "-m", *TINY, "method=rtn,none", "bits=w4a16",
-         "eval.windows=4,300", "text@eval.text=local", f"eval.text.path={at(short)}",
+         "eval.windows=4,300", "text@eval.text=local", f"eval.text.path={quoted(short)}",
          "stages=[quantize,eval]", f"tracker.notes=by {TOKEN}", "tracker.tags=[mine]",
-         f"tracker.directory={at(tracking)}", "sweep=tracked"],
+         f"tracker.directory={quoted(tracking)}", "sweep=tracked"],
         cwd=work, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     runs = [read_back(path) for path in sorted(tracking.glob("wandb/offline-run-*/*.wandb"))]
@@ -101,7 +101,7 @@ def test_no_network_means_offline_not_stuck(
 ) -> None:
     done = process(
         *TINY, "method=none", "stages=[eval]", "tracker.mode=online", "sweep=online",
-        "tracker.connect_timeout_seconds=3", f"tracker.directory={at(tmp_path)}",
+        "tracker.connect_timeout_seconds=3", f"tracker.directory={quoted(tmp_path)}",
         WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -115,7 +115,7 @@ def test_tracker_none_writes_nothing(process: Callable[..., Called], tmp_path: P
         "method=none",
         "stages=[eval]",
         "tracker=none",
-        f"tracker.directory={at(tmp_path / 't')}",
+        f"tracker.directory={quoted(tmp_path / 't')}",
     )
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "t").exists()

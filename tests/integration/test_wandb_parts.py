@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from runner.answer.rows import rows_of
+from runner.compose import quoted
 from runner.config.tracker import AlertOn, Checkpoints, Tracker
 from runner.display import Display
 from runner.store.records import RunRecord, Status
@@ -18,7 +19,6 @@ from runner.tracking.base import SweepEnd
 from runner.tracking.command import execute
 from runner.tracking.wandb import run_id, start
 from tests.integration.test_wandb import find, read_back
-from tests.overrides import at
 from tests.unit.records import recipe, record, stage
 from tests.unit.test_tasks_answer import CHANGE, tasks
 
@@ -158,7 +158,7 @@ def test_offline_runs_are_listed_and_sent_only_with_credentials(
     runs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    where = [f"tracker.directory={at(runs[0]['tracking'])}", f"store.root={at(tmp_path)}"]
+    where = [f"tracker.directory={quoted(runs[0]['tracking'])}", f"store.root={quoted(tmp_path)}"]
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert execute(["list", *where]) == 0
@@ -189,8 +189,8 @@ def test_what_the_server_refuses_stays(
         Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
-        directory = f"tracker.directory={at(runs[0]['tracking'])}"
-        assert execute(["sync", directory, f"store.root={at(tmp_path)}"]) == 1
+        directory = f"tracker.directory={quoted(runs[0]['tracking'])}"
+        assert execute(["sync", directory, f"store.root={quoted(tmp_path)}"]) == 1
         server.shutdown()
     said = capsys.readouterr()
     assert "0 of 4 runs sent" in said.out

@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 from huggingface_hub import constants
 
+from runner.compose import quoted
 from runner.config.calibration import Calibration, Cut, Source, windows_of_parts
 from runner.config.model import Model, ModelKind
 from runner.config.root import Config
@@ -23,7 +24,6 @@ from runner.texts.calibration import cut_windows, digest
 from runner.texts.documents import write_documents
 from runner.texts.named import resolve_text
 from runner.texts.readers import read_documents
-from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -165,7 +165,7 @@ def test_too_few_tokens_are_told_in_numbers(tokenizer: Path, tmp_path: Path) -> 
 
 
 def test_texts_of_a_mix_are_options_or_described(composed: Compose, tmp_path: Path) -> None:
-    mine = f"{{name: local, path: {at(tmp_path)}}}"
+    mine = f"{{name: local, path: {quoted(tmp_path)}}}"
     config = composed(
         "calibration=mixed",
         f"calibration.sources=[{{text: bible, weight: 1}}, {{text: {mine}, samples: 4}}]",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose import quoted
 from runner.config.engine import Device, Dtype, Engine
 from runner.errors import UsageError
 from runner.experiment.compute import resolve_compute
 from runner.hardware.detect import detect
 from runner.hardware.instructions import VARIABLE, kernel_limits, usable
-from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -44,7 +44,8 @@ def test_an_unknown_instruction_set_is_a_wrong_request(monkeypatch: pytest.Monke
 
 def test_an_unknown_instruction_set_ends_the_command_with_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "runner", "stages=[eval]", f"store.root={at(tmp_path / 'store')}"],
+        [sys.executable, "-m", "runner", "stages=[eval]",
+         f"store.root={quoted(tmp_path / 'store')}"],
         cwd=tmp_path, env={VARIABLE: "bf17", "HOME": str(tmp_path)}, capture_output=True,
         text=True, check=False,
     )  # fmt: skip

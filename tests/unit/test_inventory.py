@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from runner.compose import quoted
 from runner.store.command import execute
 from runner.store.files import write_json_atomically
 from runner.store.inventory import Inventory
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.store.seal import SEAL_FILE, faults, read_seal, write_seal
-from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -143,7 +143,7 @@ def test_a_record_of_another_version_is_told_in_one_line(
 ) -> None:
     path = store.runs / "old" / "000-l" / "record.json"
     path.write_text('{"sweep": "old"}')
-    assert execute(["list", f"store.root={at(store.root)}"]) == 1
+    assert execute(["list", f"store.root={quoted(store.root)}"]) == 1
     said = capsys.readouterr().err
     assert (
         said

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.api import compose_config
+from runner.compose import quoted
 from runner.config.launch import Launch
 from runner.errors import UsageError
 from runner.experiment.progress import expected_stages
@@ -19,7 +20,6 @@ from runner.launching.jobs import NO_ANSWER, UNKNOWN, collect, read_jobs, slurm_
 from runner.launching.task import Task
 from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
 from runner.worker.pool import WorkerFailed, is_out_of_memory
-from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -232,8 +232,8 @@ def test_a_configuration_tells_its_stages_before_they_are_done() -> None:
 
 def test_a_dry_run_says_what_it_can_of_a_model_that_is_not_here(tmp_path: Path) -> None:
     place = [
-        f"store.root={at(tmp_path / 'store')}",
-        f"store.environments={at(tmp_path / 'environments')}",
+        f"store.root={quoted(tmp_path / 'store')}",
+        f"store.environments={quoted(tmp_path / 'environments')}",
     ]
     asked = ["method=rtn", "bits=w8a16", "stages=[quantize,eval]", *place]
     dry_run = DryRun()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose import quoted
 from runner.errors import UsageError
 from runner.hardware.detect import Machine
-from tests.overrides import at
 from tests.unit.judging import Compose, applied, illegal_ones, judge
 
 pytestmark = pytest.mark.unit
@@ -35,7 +35,7 @@ def quantized(tmp_path: Path) -> Path:
 def test_a_quantized_model_is_not_quantized_again(
     quantized: Path, composed: Compose, cpu: Machine
 ) -> None:
-    overrides = ["model=local", f"model.path={at(quantized)}", "eval=quick", "bench=quick"]
+    overrides = ["model=local", f"model.path={quoted(quantized)}", "eval=quick", "bench=quick"]
     (found,) = illegal_ones(judge(composed, cpu, overrides))
     assert "quantized already (compressed-tensors)" in found.reason
     better = applied(overrides, found.nearest or "")
@@ -46,7 +46,7 @@ def test_a_quantized_model_is_not_quantized_again(
 def test_a_local_models_own_dimensions_count(
     quantized: Path, composed: Compose, cpu: Machine
 ) -> None:
-    overrides = ["model=local", f"model.path={at(quantized)}", "stages=[eval]"]
+    overrides = ["model=local", f"model.path={quoted(quantized)}", "stages=[eval]"]
     (found,) = illegal_ones(judge(composed, cpu, overrides))
     assert "context of 256 tokens" in found.reason
 
@@ -56,7 +56,7 @@ def test_a_format_the_engine_does_not_read(
 ) -> None:
     config_file = quantized / "config.json"
     config_file.write_text(config_file.read_text().replace("compressed-tensors", "exotic"))
-    overrides = ["model=local", f"model.path={at(quantized)}", "stages=[eval]", "eval=quick"]
+    overrides = ["model=local", f"model.path={quoted(quantized)}", "stages=[eval]", "eval=quick"]
     (found,) = illegal_ones(judge(composed, cpu, overrides))
     assert "engine=hf does not read exotic checkpoints" in found.reason
 

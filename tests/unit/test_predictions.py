@@ -11,6 +11,7 @@ import pytest
 
 from runner.answer.predictions import accuracies, comparisons, write_comparisons
 from runner.api import compose_config
+from runner.compose import quoted
 from runner.config.hardware import Hardware
 from runner.config.root import Config
 from runner.experiment.staleness import stale_calibration
@@ -22,7 +23,6 @@ from runner.planning.learned import LocalEngine, measured_quality
 from runner.planning.local import local_device
 from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status, write_record
-from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -250,11 +250,11 @@ def test_a_checkpoint_older_than_its_models_weights_is_named(store: Path, tmp_pa
     base.mkdir()
     weights = base / "model.safetensors"
     weights.write_bytes(b"")
-    made = record("local", bench([1.0, 1.0]), (f"model.path={at(base)}", "method=gptq"))
+    made = record("local", bench([1.0, 1.0]), (f"model.path={quoted(base)}", "method=gptq"))
     write_record(store / "runs", made)
     checkpoint = store / "objects" / "quantize" / "made" / "checkpoint"
     checkpoint.mkdir(parents=True)
-    config = compose_config(["model=local", f"model.path={at(checkpoint)}", "stages=[eval]"])
+    config = compose_config(["model=local", f"model.path={quoted(checkpoint)}", "stages=[eval]"])
     os.utime(weights, (0, 0))
     assert stale_calibration(config) is None
     os.utime(weights)

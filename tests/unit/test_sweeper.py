@@ -12,11 +12,10 @@ from hydra.types import HydraContext, RunMode
 from hydra.utils import get_class
 from omegaconf import OmegaConf, open_dict
 
-from runner.compose import register
+from runner.compose import quoted, register
 from runner.errors import UsageError
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.paths import conf_dir
-from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -160,7 +159,7 @@ def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:
         ["method=bnb_4bit", "engine.dtype=float32"],
         ["method=gguf", "engine=llama_cpp", "text@eval.text=bible"],
     ]
-    searched = ["bits=own", f"hydra.searchpath=[{at(f'file://{tmp_path}')}]"]
+    searched = ["bits=own", f"hydra.searchpath=[{quoted(f'file://{tmp_path}')}]"]
     for job in (alike, searched, alike, *others, alike, *others[1:]):
         texts = []
         for loader in (plain, kept):

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from runner.compose import quoted
 from runner.config.root import Config
 from runner.experiment.facts import gather_facts
 from runner.hardware.detect import Machine
 from runner.legality.check import check
 from runner.legality.verdict import Severity
-from tests.overrides import at
 
 pytestmark = pytest.mark.unit
 
@@ -88,8 +88,8 @@ def test_names_are_read_from_an_environment_that_has_the_harness(
     python.chmod(0o755)
     config = composed(
         "tasks.names=[one]",
-        f"tasks.include=[{at(tmp_path / 'mine')}]",
-        f"environment.lm_eval.python={at(python)}",
+        f"tasks.include=[{quoted(tmp_path / 'mine')}]",
+        f"environment.lm_eval.python={quoted(python)}",
     )
     assert gather_facts(config, cpu, []).known_tasks == {"one", "two"}
     assert gather_facts(composed("tasks=packaged"), cpu, []).known_tasks is None
