@@ -2,6 +2,7 @@
 #
 #   PYTHON=python3.12       the interpreter that .venv is made with (3.11 or later)
 #   ARGS="method=rtn"       passed on to the runner, pytest or the benchmarks
+#   TESTS=tests/unit/test_store.py   some of the unit or of the integration tests
 #   JOBS=4                  integration test files that run at a time
 #   TORCH_BACKEND=cpu       at the first set-up: torch without CUDA, a much smaller download
 #
@@ -40,11 +41,11 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 
 unit: $(STAMP) ## Unit tests only
-	$(BIN)/python -m pytest tests/unit -n auto $(ARGS)
+	$(BIN)/python -m pytest $(or $(TESTS),tests/unit) -n auto $(ARGS)
 
 # Processes that wait for their threads must not hold the processors that others need.
 integration: $(STAMP) ## Integration tests only
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest tests/integration -n $(JOBS) --dist loadfile \
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(or $(TESTS),tests/integration) -n $(JOBS) --dist loadfile \
 	    --no-loadscope-reorder --durations=30 $(ARGS)
 
 bench: $(STAMP) ## Benchmarks of the runner itself
