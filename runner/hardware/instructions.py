@@ -3,10 +3,11 @@
 Everything that depends on what the CPU can do asks here, through ``Machine``. The variable
 ``QUANT_RUNNER_INSTRUCTION_SETS`` changes the answer in both directions: ``+NAME`` adds a set,
 ``-NAME`` takes one away, names alone replace them all. What is taken away is kept from torch's
-kernels too, so that a run computes as it would on such a CPU; what is added is emulated.
+kernels too (on x86), so that a run computes as it would on such a CPU; what is added is emulated.
 """
 
 import os
+import platform
 from collections.abc import Iterable
 
 from runner.errors import UsageError
@@ -49,9 +50,10 @@ def usable(reported: Iterable[str]) -> tuple[str, ...]:
 def kernel_limits(instruction_sets: Iterable[str]) -> dict[str, str]:
     """Environment variables that keep torch's kernels to these sets; none unless overridden.
 
-    ATen and oneDNN look at the CPU themselves. Both read their limit when they are loaded.
+    ATen and oneDNN look at the CPU themselves. Both read their limit when they are loaded. Outside
+    x86 they have none.
     """
-    if VARIABLE not in os.environ:
+    if VARIABLE not in os.environ or platform.machine() not in ("x86_64", "AMD64"):
         return {}
     sets = frozenset(instruction_sets)
     if "avx512f" not in sets:

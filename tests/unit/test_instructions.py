@@ -1,5 +1,6 @@
 """What the CPU is taken to compute: as it reports, or as the override says, in both directions."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -74,8 +75,11 @@ def test_auto_follows_the_override_and_rounding_is_float32_on_every_cpu(
 
 def test_kernels_are_kept_to_what_the_override_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert kernel_limits(("avx2",)) == {}, "the libraries look for themselves"
     monkeypatch.setenv(VARIABLE, "-avx512_bf16")
     assert kernel_limits(("avx2", "avx512f")) == {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}
     assert kernel_limits(("avx2",))["ATEN_CPU_CAPABILITY"] == "avx2"
     assert kernel_limits(("avx2", "avx512f", "avx512_bf16")) == {}
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert kernel_limits(("asimd",)) == {}, "these are x86's"
