@@ -25,6 +25,7 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
             parts += _picks(comparable, scope.removeprefix(model))
         parts += [*_table(of_model), ""]
         parts += _scores([lines[n] for n, r in enumerate(rows) if r.model == model and n in lines])
+        parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
         parts += [
             f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"
             for row in of_model

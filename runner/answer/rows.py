@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from runner.metrics.coverage import Coverage, describe_shortfall
 from runner.metrics.divergence import Divergence
 from runner.metrics.noise import compare
 from runner.serialise import from_json
@@ -27,6 +28,12 @@ class Row:
     calibration_overlap: float | None = None
     """Share of the evaluated 8-word sequences that the calibration windows hold."""
     bits_per_weight: float | None = None
+    bits_per_parameter: float | None = None
+    """Of everything that is stored, embeddings too."""
+    quantized_share: float | None = None
+    """Fraction quantized of the matrix parameters that the recipe promises to quantize."""
+    caveat: str | None = None
+    """What of the checkpoint is less than the recipe promises, with the layers' names."""
     checkpoint_bytes: int | None = None
     perplexity_protocol: str | None = None
     perplexity: float | None = None
@@ -117,6 +124,8 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     )
     if quantize is not None:
         row.bits_per_weight = quantize["bits_per_weight"]
+        row.bits_per_parameter = quantize.get("bits_per_parameter")
+        _add_coverage(row, quantize)
         row.checkpoint_bytes = quantize["checkpoint_bytes"]
     if eval_ is not None:
         row.text = record.config.get("eval", {}).get("text", {}).get("name")
@@ -130,6 +139,15 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     if bench is not None:
         _add_speed(row, bench, record.stage("bench", "baseline"))
         row.checkpoint_bytes = bench["checkpoint_bytes"]
+
+
+def _add_coverage(row: Row, quantize: dict[str, Any]) -> None:
+    """What was written; a checkpoint of an older version tells nothing of it."""
+    if (content := quantize.get("coverage")) is None:
+        return
+    coverage = from_json(Coverage, content)
+    row.quantized_share = coverage.quantized_share
+    row.caveat = describe_shortfall(coverage)
 
 
 def _add_quality(row: Row, eval_: dict[str, Any]) -> None:

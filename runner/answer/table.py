@@ -73,6 +73,11 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column("engine", "engine", [row.engine for row in rows], True),
         _Column("sweep", "sweep", [row.sweep or _ABSENT for row in rows], True),
         _Column("text", "text", [row.text or _ABSENT for row in rows], True),
+        _Column(
+            "quantized",
+            "quan-\ntized",
+            [_number(row.quantized_share, "{:.1f}%", 100) for row in rows],
+        ),
         _Column("bits", "bits/\nweight", [_number(r.bits_per_weight, "{:.2f}") for r in rows]),
         _Column(
             "size",
@@ -105,6 +110,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
         unsaid.add("text")
     if all(row.kl_divergence is None for row in rows):
         unsaid |= {"kl", "top_1"}
+    if all(row.quantized_share in (None, 1.0) for row in rows):
+        unsaid.add("quantized")
     if tasks is None:
         unsaid.add("tasks")
     if batch is None:
@@ -129,6 +136,7 @@ def footnotes(rows: list[Row]) -> list[str]:
             f"Speeds of {len(timed)} sweeps were measured at different times; each ratio is "
             "against the unquantized model beside the row's own run."
         )
+    notes += [f"{row.recipe}: {row.caveat}" for row in rows if row.caveat]
     for row in rows:
         if (row.calibration_overlap or 0.0) >= LARGE_SHARE:
             notes.append(

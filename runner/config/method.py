@@ -8,6 +8,8 @@ from omegaconf import MISSING
 from runner.config.bits import Bits
 from runner.config.group_size import GroupSize
 
+UNQUANTIZED_BITS = 16
+
 
 def _lm_head() -> list[str]:
     return ["lm_head"]
@@ -38,6 +40,10 @@ class Method:
     def keeps_layers(self) -> bool:
         """True when some layers are kept at a higher precision."""
         return bool(self.keep) or self.keep_most_sensitive > 0
+
+    def rounds(self, bits: Bits) -> bool:
+        """True when weights end in fewer bits than a 16-bit float has."""
+        return bits.weight.num_bits < UNQUANTIZED_BITS
 
     def scheme_label(self, bits: Bits, group_size: GroupSize) -> str:
         """Short name of the number formats that the method makes of ``bits``."""

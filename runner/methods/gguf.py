@@ -59,6 +59,10 @@ class Gguf(Method):
     imatrix: bool = False
     """Weigh rounding errors by the mean squares of inputs, found on calibration text."""
 
+    def rounds(self, bits: Bits) -> bool:
+        """Two of the types are floats of 16 bits."""
+        return type_for(self, bits) not in (QuantType.F16, QuantType.BF16)
+
     def scheme_label(self, bits: Bits, group_size: GroupSize) -> str:
         """The type, which has blocks of its own."""
         chosen = type_for(self, bits)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ class _Header:
 def report_tensors(directory: Path) -> TensorReport:
     """Count a checkpoint's tensors, elements and bytes by dtype."""
     shares: dict[str, DtypeShare] = {}
-    for header in _headers(directory).values():
+    for header in tensor_headers(directory).values():
         share = shares.setdefault(header.dtype, DtypeShare(0, 0, 0))
         share.tensors += 1
         share.elements += header.elements
@@ -56,47 +55,18 @@ def weight_file_bytes(directory: Path) -> int:
     return sum(path.stat().st_size for pattern in patterns for path in directory.glob(pattern))
 
 
-def bits_per_weight(model: Path, checkpoint: Path) -> float:
-    """Stored bits per weight of the layers that were quantized.
-
-    A layer counts as quantized when its weight is stored in another dtype or shape than in
-    the model. Everything stored under the layer's name (packed weights, scales, zero
-    points, codebooks) is counted. Without any such layer: bits per weight of the matrices.
-    """
-    original, stored = _headers(model), _headers(checkpoint)
-    if any(checkpoint.glob("*.gguf")):
-        blocks = [h for name, h in stored.items() if _GGUF_MATRIX.fullmatch(name)]
-        return 8 * sum(h.bytes for h in blocks) / sum(h.elements for h in blocks)
-    weights = bits = 0
-    for name, header in original.items():
-        if not name.endswith(".weight"):
-            continue
-        kept = stored.get(name)
-        if kept is not None and kept.dtype in _FLOATS and kept.elements == header.elements:
-            continue
-        prefix = name.removesuffix("weight")
-        parts = [part for other, part in stored.items() if other.startswith(prefix)]
-        if parts:
-            weights += header.elements
-            bits += 8 * sum(part.bytes for part in parts)
-    if weights == 0:
-        weights = sum(header.elements for header in stored.values())
-        bits = 8 * sum(header.bytes for header in stored.values())
-    return bits / weights
-
-
 def matrix_shapes(model: Path) -> dict[str, tuple[int, int]]:
     """(outputs, inputs) of each matrix in a model's safetensors, by its layer's name."""
     return {
         name.removesuffix(".weight"): (header.shape[0], header.shape[1])
-        for name, header in _headers(model).items()
+        for name, header in tensor_headers(model).items()
         if name.endswith(".weight") and len(header.shape) == 2
     }
 
 
 def written_widths(model: Path, checkpoint: Path) -> dict[str, float]:
     """Bits a weight of each matrix as it was written, scales not counted, by layer."""
-    stored = _headers(checkpoint)
+    stored = tensor_headers(checkpoint)
     widths = {}
     for layer, (outputs, inputs) in matrix_shapes(model).items():
         found = stored.get(f"{layer}.weight_packed") or stored.get(f"{layer}.weight")
@@ -105,11 +75,7 @@ def written_widths(model: Path, checkpoint: Path) -> dict[str, float]:
     return widths
 
 
-_GGUF_MATRIX = re.compile(r"blk\.\d+\.(attn|ffn)_(?!norm)\w+\.weight")
-_FLOATS = {"BF16", "F16", "F32", "F64"}
-
-
-def _headers(directory: Path) -> dict[str, _Header]:
+def tensor_headers(directory: Path) -> dict[str, _Header]:
     """Header of every tensor; format: https://github.com/huggingface/safetensors."""
     headers: dict[str, _Header] = {}
     for path in sorted(directory.glob("*.gguf")):
@@ -132,7 +98,10 @@ def _gguf_headers(path: Path) -> dict[str, _Header]:
 
     return {
         str(tensor.name): _Header(
-            tensor.tensor_type.name, int(tensor.n_elements), int(tensor.n_bytes)
+            tensor.tensor_type.name,
+            int(tensor.n_elements),
+            int(tensor.n_bytes),
+            tuple(int(size) for size in tensor.shape),
         )
         for tensor in gguf.GGUFReader(path).tensors
     }

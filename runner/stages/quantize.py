@@ -8,7 +8,8 @@ from typing import Any
 from runner.errors import StageError
 from runner.methods import find_method
 from runner.methods.base import QuantizeJob, abilities_of
-from runner.metrics.tensors import TensorReport, bits_per_weight, report_tensors, weight_file_bytes
+from runner.metrics.coverage import Coverage, measure_coverage
+from runner.metrics.tensors import TensorReport, report_tensors, weight_file_bytes
 from runner.mixed.kept import with_kept_layers
 from runner.mixed.written import Widths, check_widths
 from runner.recipe import recipe_from_json
@@ -52,12 +53,15 @@ class QuantizeResult:
     calibration_parts: list[Part]
     """What each text gave; empty without calibration."""
     bits_per_weight: float
-    """Stored bits, scales and zero points included, per weight of the quantized layers."""
+    """Stored bits, scales and zero points included, per weight of the layers that the recipe
+    promises to quantize, those among them that stayed dense too. See ``coverage``."""
     bits_per_parameter: float
     """The same over every parameter of the model."""
     checkpoint_bytes: int
     """Size of the safetensors or GGUF files."""
     tensors: TensorReport
+    coverage: Coverage
+    """What of the model's matrices is quantized, read from the files."""
     widths: Widths | None = None
     """Where layers differ in width: what was written."""
     check: CheckResult | None = None
@@ -68,7 +72,7 @@ class QuantizeStage:
     """Makes checkpoints."""
 
     name = "quantize"
-    schema_version = 2
+    schema_version = 3
     request = QuantizeRequest
     result = QuantizeResult
 
@@ -99,10 +103,15 @@ class QuantizeStage:
                     progress=context.progress,
                 )
             )
-        original = report_tensors(request.model_directory)
-        tensors = report_tensors(directory)
+        original, tensors = report_tensors(request.model_directory), report_tensors(directory)
         if tensors.bytes == 0:
             raise StageError(f"{recipe.label} wrote no weights")
+        coverage, bits = measure_coverage(
+            directory,
+            rounds=recipe.method.rounds(recipe.bits),
+            ignore=recipe.method.ignore,
+            kept={name for name, width in (recipe.layer_bits or {}).items() if width >= 16},
+        )
         # Files are world-readable like any other result, whatever a library's default is.
         for path in directory.iterdir():
             path.chmod(0o644)
@@ -116,10 +125,11 @@ class QuantizeStage:
             calibration_tokens=sum(map(len, windows)),
             calibration_sha256=digest(windows) if windows else None,
             calibration_parts=parts,
-            bits_per_weight=bits_per_weight(request.model_directory, directory),
+            bits_per_weight=bits,
             bits_per_parameter=8 * tensors.bytes / original.parameters,
             checkpoint_bytes=weight_file_bytes(directory),
             tensors=tensors,
+            coverage=coverage,
             widths=check_widths(request.model_directory, directory, recipe.layer_bits, recipe.bits)
             if recipe.layer_bits
             else None,

@@ -25,6 +25,8 @@ class Column:
 
 COLUMNS = (
     Column("bits_per_weight", "Bits per weight", "", 2, better="low"),
+    Column("bits_per_parameter", "Bits per parameter", "", 2, better="low"),
+    Column("quantized_share", "Quantized", "%", 1, 100, better="high"),
     Column("checkpoint_bytes", "Checkpoint", "MB", 1, 1e-6, better="low"),
     Column("perplexity", "Perplexity", "", 3, better="low"),
     Column("perplexity_delta", "Change", "", 3, better="low", signed=True),

@@ -11,8 +11,9 @@ from runner.experiment.steps.calibration import calibration_windows
 from runner.experiment.steps.sensitivity import layer_bits
 from runner.experiment.subject import Subject
 from runner.methods.base import abilities_of
+from runner.metrics.coverage import Coverage, describe_shortfall
 from runner.recipe import Recipe, used_recipe
-from runner.serialise import to_json
+from runner.serialise import from_json, to_json
 from runner.session import Obtained, Task, Work
 from runner.stages.check import CheckRequest
 from runner.stages.quantize import DIRECTORY as CHECKPOINT_DIRECTORY
@@ -78,6 +79,10 @@ def checkpoint(
         lineage.note()
     if widths := made.result.get("widths"):
         inputs.session.display.line(f"  {_said(recipe, made.result, widths)}")
+    if content := made.result.get("coverage"):
+        shortfall = describe_shortfall(from_json(Coverage, content))
+        if shortfall is not None:
+            inputs.warn(f"{recipe.label}: {shortfall}")
     identity = {"checkpoint": made.address.key}
     directory = made.directory / CHECKPOINT_DIRECTORY
     dtype = _FLOAT_LABELS[recipe.bits.label] if recipe.is_identity else model.dtype

@@ -12,7 +12,8 @@ from typing import Any
 from runner.answer.page.subject import Subject
 
 NAMES = (
-    "answer", "claims", "tradeoffs", "table", "tasks", "sensitivity", "prediction", "problems",
+    "answer", "claims", "tradeoffs", "table", "written", "tasks", "sensitivity", "prediction",
+    "problems",
 )  # fmt: skip
 
 
