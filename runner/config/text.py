@@ -19,10 +19,17 @@ class TextKind(Enum):
 class TextReader(Enum):
     """How documents are read out of a file."""
 
+    auto = "auto"
+    """By the file's name: ``.jsonl``, ``.json``, ``.parquet``, ``.csv``, ``.tsv``, ``.xml`` and
+    ``.bz2`` (dumps), gzip or not; every other file is plain text."""
     plain = "plain"
     """The whole file is one document."""
     jsonl = "jsonl"
     """One JSON object a line, gzip or plain; ``field`` names what holds the document."""
+    json = "json"
+    """A JSON list of objects, or one object a line; ``field`` as for jsonl."""
+    csv = "csv"
+    """Comma-separated values (tabs in ``.tsv``) below a line of names; ``field`` is a column."""
     parquet = "parquet"
     """A table; ``field`` names the column that holds the document."""
     wikipedia_dump = "wikipedia_dump"
@@ -33,15 +40,25 @@ class TextReader(Enum):
     """Python sources, one module a document."""
 
 
+class TextErrors(Enum):
+    """What becomes of bytes that are not UTF-8, NUL bytes and lone surrogates."""
+
+    strict = "strict"
+    """An error that names the file and the line."""
+    replace = "replace"
+    """They are read as U+FFFD."""
+
+
 @dataclass
 class Text:
     """A named text: from a package, a local file, the standard library or the hub."""
 
     name: str = MISSING
     kind: TextKind = MISSING
-    reader: TextReader = MISSING
+    reader: TextReader = TextReader.auto
+    errors: TextErrors = TextErrors.strict
     field: Optional[str] = None
-    """Key or column of a document (readers jsonl, parquet)."""
+    """Key or column of a document (readers jsonl, json, csv, parquet); ``text`` by default."""
     group_by: Optional[str] = None
     """Neighbouring lines with the same value under this key are one document."""
     conversation: bool = False

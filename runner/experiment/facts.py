@@ -5,16 +5,19 @@ from pathlib import Path
 
 from runner.config.model import Architecture, architecture_of
 from runner.config.root import Config, StageName
+from runner.config.text import Text
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager
 from runner.errors import UsageError
 from runner.experiment.compute import DTYPE_BITS, Compute, resolve_compute
 from runner.experiment.staleness import stale_calibration
+from runner.experiment.steps.sensitivity import needed_sensitivity
 from runner.hardware.detect import Machine
 from runner.harness.environment import harness_need, package_folders
 from runner.harness.names import harness_tasks, task_names
 from runner.legality.facts import Facts
 from runner.models.locate import light_config
+from runner.recipe import used_recipe
 from runner.texts.probe import probe
 
 
@@ -31,8 +34,8 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
             raise UsageError(f"text {text.name}: there is no file {text.path}")
     local_text_bytes = {
         text.path: size
-        for text in texts
-        if StageName.quantize in config.stages and (size := probe(text)) is not None
+        for text in _texts_read(config)
+        if text.path is not None and (size := probe(text)) is not None
     }
     compute = resolve_compute(config.engine, machine)
     hf_config = light_config(config.model) or {}
@@ -54,6 +57,20 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         load_bytes_per_parameter=_load_bits(config, compute) / 8,
         stale_calibration=stale_calibration(config) if quantization else None,
     )
+
+
+def _texts_read(config: Config) -> list[Text]:
+    """The texts that the run reads: what of a wrong file is told, is told before any work."""
+    texts: list[Text] = []
+    quantizes = StageName.quantize in config.stages
+    if quantizes and (calibration := used_recipe(config).calibration) is not None:
+        texts += [part.text for part in calibration.parts]
+    # A fresh checkpoint is looked at on the evaluation's text.
+    if quantizes or StageName.eval in config.stages:
+        texts.append(config.eval.text)
+    if StageName.sensitivity in config.stages or (quantizes and needed_sensitivity(config)):
+        texts.append(config.sensitivity.text)
+    return texts
 
 
 def _load_bits(config: Config, compute: Compute) -> float:

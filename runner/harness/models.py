@@ -1,11 +1,14 @@
 """The models of lm-evaluation-harness, over checkpoints as our engines load them."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 from runner.engines import find_engine
 from runner.engines.loading import LoadRequest, load, specification
+from runner.errors import StageError
 from runner.harness.answers import Answers
+from runner.texts.vocabulary import Vocabulary
 from runner.worker.job import StageContext
 
 _ASKED = ("loglikelihood", "loglikelihood_rolling", "generate_until")
@@ -30,12 +33,14 @@ def open_model(
     from lm_eval.models.huggingface import HFLM
 
     loaded: Any = context.loaded(lambda: load(request, context.threads))
-    return _remembering(HFLM)(
+    made = _remembering(HFLM)(
         pretrained=loaded.model,
         tokenizer=str(tokenizer),
         batch_size=batch_size,
         trust_remote_code=request.trust_remote_code,
     )
+    made.vocabulary = Vocabulary(made.tokenizer, tokenizer)
+    return made
 
 
 def _vllm(request: LoadRequest, tokenizer: Path, batch_size: int, threads: int) -> Any:
@@ -55,12 +60,14 @@ def _vllm(request: LoadRequest, tokenizer: Path, batch_size: int, threads: int) 
     del arguments["skip_tokenizer_init"], arguments["model"]
     if arguments["max_model_len"] == -1:
         arguments["max_model_len"] = None
-    return _remembering(VLLM)(
+    made = _remembering(VLLM)(
         pretrained=str(spec.checkpoint),
         tokenizer=str(tokenizer),
         batch_size=batch_size,
         **arguments,
     )
+    made.vocabulary = Vocabulary(made.tokenizer, tokenizer)
+    return made
 
 
 def _remembering(kind: type[Any]) -> type[Any]:
@@ -76,7 +83,34 @@ def _remembering(kind: type[Any]) -> type[Any]:
 
         return ask
 
-    return type(f"Remembering{kind.__name__}", (kind,), {name: asked(name) for name in _ASKED})
+    def tokenize(self: Any, *arguments: Any, **options: Any) -> Any:
+        ids = kind.tok_encode(self, *arguments, **options)
+        flat = itertools.chain.from_iterable(ids) if ids and isinstance(ids[0], list) else ids
+        self.vocabulary.require(flat, "a task's prompt")
+        return ids
+
+    def tokenize_batch(self: Any, *arguments: Any, **options: Any) -> Any:
+        ids, mask = kind.tok_batch_encode(self, *arguments, **options)
+        self.vocabulary.require(ids.flatten().tolist(), "a task's prompt")
+        return ids, mask
+
+    def write(self: Any, *arguments: Any, **options: Any) -> str:
+        try:
+            written: str = kind.apply_chat_template(self, *arguments, **options)
+        # Whatever a template's expression raises; the harness has tried it without a system role.
+        except Exception as error:
+            said = " ".join(str(error).split())
+            raise StageError(
+                f"the model's chat template does not take a task's prompt ({said}); set "
+                "tasks.apply_chat_template=false"
+            ) from None
+        return written
+
+    own = {name: asked(name) for name in _ASKED}
+    own |= {"tok_encode": tokenize, "apply_chat_template": write}
+    if hasattr(kind, "tok_batch_encode"):
+        own["tok_batch_encode"] = tokenize_batch
+    return type(f"Remembering{kind.__name__}", (kind,), own)
 
 
 def answers_of(model: Any) -> Answers:

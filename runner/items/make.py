@@ -13,6 +13,7 @@ from runner.items.facts import facts
 from runner.items.wikipedia import last_words, next_sentences
 from runner.items.wordnet import definitions, kinds
 from runner.packages import fetch_member, fetch_tree
+from runner.texts.decoding import read_lines, require_encodable
 
 Item = dict[str, Any]
 
@@ -72,19 +73,14 @@ def _files(items: Items, cache: Path) -> list[Path]:
 def _read(path: Path) -> list[Item]:
     """Items as they stand in a file of the user's."""
     found: list[Item] = []
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in read_lines(path, None):
         try:
             item = json.loads(line)
         except ValueError as error:
             raise UsageError(f"{path}, line {number} is no JSON: {error}") from None
         if fault := _fault(item):
             raise UsageError(f"{path}, line {number}: {fault}")
+        require_encodable(json.dumps(item, ensure_ascii=False), f"{path}, line {number},", None)
         found.append({key: item[key] for key in ("text", "choices", "answer", "target")
                       if key in item})  # fmt: skip
     return found

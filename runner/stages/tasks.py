@@ -18,6 +18,8 @@ from runner.harness.models import keep_answers, open_model
 from runner.harness.scores import Overall, Sample, TaskScores, overall, samples_of, scores_of
 from runner.serialise import from_json
 from runner.store.objects import RESULT_FILE
+from runner.texts.conversations import require_template
+from runner.texts.windows import tokenizer_of
 from runner.worker.job import StageContext
 
 SAMPLES_FILE = "samples.jsonl"
@@ -78,6 +80,9 @@ class TasksStage:
         """Load, ask task by task, compare."""
         import time
 
+        if request.apply_chat_template:
+            tokenizer = tokenizer_of(request.tokenizer_directory, request.load.trust_remote_code)
+            require_template(tokenizer, "tasks.apply_chat_template")
         folder = context.output / TASKS_DIRECTORY
         for name, own in request.own.items():
             write_task(folder, name, own.harness, own.items_directory)

@@ -4,8 +4,8 @@ import hashlib
 from dataclasses import dataclass
 
 from runner.config.text import Text
-from runner.texts.documents import DOCUMENTS_FILE, plain, write_documents
-from runner.texts.readers import read_documents
+from runner.texts.documents import DOCUMENTS_FILE, plain, write_documents, write_places
+from runner.texts.readers import read_placed
 from runner.worker.job import StageContext
 
 
@@ -18,7 +18,7 @@ class TextRequest:
 
 @dataclass
 class TextResult:
-    """The documents lie in ``documents.jsonl`` beside the result."""
+    """The documents lie in ``documents.jsonl``, and where they came from in ``places.jsonl``."""
 
     documents: int
     characters: int
@@ -29,15 +29,17 @@ class TextStage:
     """Reads texts."""
 
     name = "text"
-    schema_version = 1
+    schema_version = 2
     request = TextRequest
     result = TextResult
 
     def run(self, request: TextRequest, context: StageContext) -> TextResult:
         """Fetch, strip markup, store one document a line."""
         context.progress(0, 1, f"reading text {request.text.name}")
-        documents = read_documents(request.text, context.cache)
+        read = read_placed(request.text, context.cache)
+        documents = [document for document, _ in read]
         write_documents(context.output, documents)
+        write_places(context.output, [place for _, place in read])
         context.progress(1, 1, f"reading text {request.text.name}")
         return TextResult(
             documents=len(documents),

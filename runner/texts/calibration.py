@@ -13,7 +13,9 @@ from typing import Any
 
 from runner.config.calibration import Calibration, Cut, windows_of_parts
 from runner.errors import StageError
-from runner.texts.documents import Document, load_documents, plain
+from runner.texts.conversations import require_template, write_conversation
+from runner.texts.documents import Document, Placed, load_placed, plain
+from runner.texts.vocabulary import Vocabulary
 from runner.texts.windows import encode, tokenizer_of
 
 
@@ -46,22 +48,23 @@ def cut_windows(
         trust_remote_code: Whether the tokenizer's own code may run.
 
     Raises:
-        StageError: A text is too short, or the model has no chat template.
+        StageError: A text is too short, the model has no chat template or one that does not take
+            a conversation, or no embedding for a token.
     """
     tokenizer = tokenizer_of(tokenizer_directory, trust_remote_code)
-    if calibration.apply_chat_template and not tokenizer.chat_template:
-        raise StageError(
-            "the model has no chat template: set calibration.apply_chat_template=false"
-        )
+    if calibration.apply_chat_template:
+        require_template(tokenizer)
+    vocabulary = Vocabulary(tokenizer, tokenizer_directory)
     cutter = _Cutter(calibration, tokenizer)
     seen: set[str] = set()
     windows: list[list[int]] = []
     parts = []
     counts = windows_of_parts(calibration)
     for name, directory, count in zip(names, directories, counts, strict=True):
-        documents = load_documents(directory)
-        fresh = [document for document in documents if _first(document, seen)]
+        documents = load_placed(directory)
+        fresh = [placed for placed in documents if _first(placed.document, seen)]
         found = cutter.cut(name, fresh, count)
+        vocabulary.require((token for window in found for token in window), f"text {name}")
         windows += found
         duplicates = len(documents) - len(fresh)
         parts.append(Part(name, len(found), sum(map(len, found)), len(documents), duplicates))
@@ -93,17 +96,17 @@ class _Cutter:
         self._tokenizer = tokenizer
         self._taken: set[tuple[int, ...]] = set()
 
-    def cut(self, name: str, documents: list[Document], count: int) -> list[list[int]]:
+    def cut(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
         per_sample = self._calibration.cut is Cut.per_sample
         return (self._per_sample if per_sample else self._concatenated)(name, documents, count)
 
-    def _concatenated(self, name: str, documents: list[Document], count: int) -> list[list[int]]:
+    def _concatenated(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
         """Disjoint windows of full length, drawn from all of the joined text."""
         length, skipped = self._calibration.sequence_length, self._calibration.skip_tokens
         if self._calibration.apply_chat_template:
-            ids = [token for document in documents for token in self._ids(document)]
+            ids = [token for placed in documents for token in self._ids(placed)]
         else:
-            ids = encode(self._tokenizer, [plain(document) for document in documents])
+            ids = encode(self._tokenizer, [plain(placed.document) for placed in documents])
         ids = ids[skipped:]
         available = len(ids) // length
         if available < count:
@@ -133,7 +136,7 @@ class _Cutter:
         windows = (ids[index * length : (index + 1) * length] for index in order)
         return [window for window in windows if self._is_new(window)]
 
-    def _per_sample(self, name: str, documents: list[Document], count: int) -> list[list[int]]:
+    def _per_sample(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
         """The beginnings of documents drawn at random, those that are long enough."""
         length, least = self._calibration.sequence_length, self._calibration.minimum_length
         least = length if least is None else least
@@ -153,11 +156,12 @@ class _Cutter:
             len(kept),
         )
 
-    def _ids(self, document: Document) -> list[int]:
+    def _ids(self, placed: Placed) -> list[int]:
         ids: list[int]
+        document = placed.document
         if self._calibration.apply_chat_template and not isinstance(document, str):
             # The template writes the special tokens itself.
-            written = self._tokenizer.apply_chat_template(document, tokenize=False)
+            written = write_conversation(self._tokenizer, document, placed.place)
             ids = self._tokenizer(written, add_special_tokens=False)["input_ids"]
         else:
             ids = self._tokenizer(plain(document))["input_ids"]

@@ -9,7 +9,7 @@ from runner.config.text import Text, TextKind, TextReader
 from runner.errors import StageError, UsageError
 from runner.serialise import from_json, to_json
 from runner.texts.documents import plain
-from runner.texts.readers import read_documents
+from runner.texts.readers import read_documents, reader_of
 
 _MOST_BYTES = 32_000_000
 """Larger files are left to the stage that reads them anyway."""
@@ -27,7 +27,8 @@ def probe(text: Text) -> int | None:
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     states = [file.stat() for file in files]
     # A control process that was installed alone has no pyarrow; the worker that reads has.
-    lacking = text.reader is TextReader.parquet and not importlib.util.find_spec("pyarrow")
+    tables = any(reader_of(text, file) is TextReader.parquet for file in files)
+    lacking = tables and not importlib.util.find_spec("pyarrow")
     if lacking or sum(state.st_size for state in states) > _MOST_BYTES:
         return None
     changed = tuple(state.st_mtime_ns for state in states)

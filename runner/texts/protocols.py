@@ -11,6 +11,7 @@ from typing import Any
 
 from runner.config.eval import PerplexityProtocol
 from runner.errors import StageError
+from runner.texts.vocabulary import Vocabulary
 from runner.texts.windows import leading_windows, read_documents_file, tokenizer_of
 
 
@@ -58,7 +59,7 @@ def protocol_text(protocol: PerplexityProtocol, excerpt: Excerpt) -> ProtocolTex
     """Cut the leading part of a text, about ``count`` times ``length`` tokens.
 
     Raises:
-        StageError: The text is too short.
+        StageError: The text is too short, or the model has no embedding for a token of it.
     """
     name = protocol_name(protocol, excerpt.length)
     if protocol is PerplexityProtocol.lm_eval:
@@ -72,7 +73,10 @@ def protocol_text(protocol: PerplexityProtocol, excerpt: Excerpt) -> ProtocolTex
     )
     if protocol is PerplexityProtocol.gptq:
         return ProtocolText(name, [Window(tokens, excerpt.length - 1) for tokens in windows])
-    bos = leading_bos(tokenizer_of(excerpt.tokenizer_directory, excerpt.trust_remote_code))
+    tokenizer = tokenizer_of(excerpt.tokenizer_directory, excerpt.trust_remote_code)
+    bos = leading_bos(tokenizer)
+    if bos is not None:
+        Vocabulary(tokenizer, excerpt.tokenizer_directory).require([bos], "every window")
     return ProtocolText(name, [half_window(tokens, bos) for tokens in windows])
 
 
@@ -133,6 +137,8 @@ def _rolling(name: str, excerpt: Excerpt) -> ProtocolText:
             size += len(text.encode())
         left -= len(ids)
         if left <= 0 or text is not document:
+            ids = [token for window in windows for token in window.tokens]
+            Vocabulary(tokenizer, excerpt.tokenizer_directory).require(ids, "the text")
             return ProtocolText(name, windows, words, size)
     raise StageError(
         f"the text has {wanted - left} tokens, fewer than the {excerpt.count} x "

@@ -1,33 +1,49 @@
 """Reads the documents of a text."""
 
 import ast
+import csv
 import itertools
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from runner.config.text import Text, TextKind, TextReader
+from runner.config.text import Text, TextErrors, TextKind, TextReader
 from runner.errors import StageError, UsageError
 from runner.packages import fetch_member
-from runner.texts.documents import Document
+from runner.texts.decoding import read_text
+from runner.texts.documents import Document, Placed
 from runner.texts.hub import hub_files
-from runner.texts.tables import read_records
+from runner.texts.tables import is_of_records, read_records
 from runner.texts.wikipedia import read_wikipedia
 
 _SUFFIXES = {
-    TextReader.plain: (".txt",),
-    TextReader.jsonl: (".jsonl", ".gz"),
+    TextReader.plain: (".txt", ".md"),
+    TextReader.jsonl: (".jsonl", ".ndjson", ".gz"),
+    TextReader.json: (".json",),
+    TextReader.csv: (".csv", ".tsv"),
     TextReader.parquet: (".parquet",),
     TextReader.wikipedia_dump: (".xml", ".bz2"),
     TextReader.python_docstrings: (".py",),
     TextReader.python_source: (".py",),
 }
 """Which files of a folder a reader takes; a file that is named itself may be called anything."""
+_BY_SUFFIX = {
+    suffix: reader
+    for reader, suffixes in _SUFFIXES.items()
+    for suffix in suffixes
+    if suffix not in (".gz", ".py")
+}
+"""The reader of a file by its name; all other files are plain text."""
 
 
 def read_documents(text: Text, cache: Path) -> list[Document]:
-    """Documents of a text in a fixed order, empty ones left out.
+    """As ``read_placed``, without where the documents stand."""
+    return [document for document, _ in read_placed(text, cache)]
+
+
+def read_placed(text: Text, cache: Path) -> list[Placed]:
+    """Documents of a text in a fixed order, empty ones left out, and where they stand.
 
     Raises:
         StageError: A package or data set cannot be had, or the text is empty.
@@ -35,9 +51,9 @@ def read_documents(text: Text, cache: Path) -> list[Document]:
             the text needs is not told.
     """
     read = (
-        stripped
+        Placed(stripped, place)
         for path in _files(text, cache)
-        for document in _read_checked(path, text)
+        for document, place in _read_checked(path, text)
         if (stripped := _stripped(document))
     )
     documents = list(itertools.islice(read, text.documents))
@@ -49,8 +65,17 @@ def read_documents(text: Text, cache: Path) -> list[Document]:
     return documents
 
 
+def reader_of(text: Text, path: Path) -> TextReader:
+    """The reader that is told, or the one that a file's name speaks for."""
+    if text.reader is not TextReader.auto:
+        return text.reader
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    return _BY_SUFFIX.get(name.suffix.lower(), TextReader.plain)
+
+
 def _stripped(document: Document) -> Document:
-    return document.strip() if isinstance(document, str) else document
+    # A mark that an editor put before a file may have come along in a value of it.
+    return document.removeprefix("\ufeff").strip() if isinstance(document, str) else document
 
 
 def _files(text: Text, cache: Path) -> list[Path]:
@@ -71,43 +96,62 @@ def _files(text: Text, cache: Path) -> list[Path]:
     path = Path(text.path or "").expanduser()
     if not text.path or not path.exists():
         raise UsageError(f"text {text.name}: there is no file {text.path}; set its path")
-    if path.is_dir():
-        suffixes = _SUFFIXES[text.reader]
-        files = sorted(child for child in path.rglob("*") if child.suffix.lower() in suffixes)
-        if not files:
-            raise UsageError(f"text {text.name}: {text.path} has no {' or '.join(suffixes)} file")
-        return files
-    return [path]
+    return _of_folder(path, text) if path.is_dir() else [path]
 
 
-def _read_checked(path: Path, text: Text) -> Iterator[Document]:
+def _of_folder(folder: Path, text: Text) -> list[Path]:
+    inferred = text.reader is TextReader.auto
+    suffixes = tuple(_BY_SUFFIX) if inferred else _SUFFIXES[text.reader]
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [
+        path
+        for path in found
+        if path.suffix.lower() in suffixes
+        or (inferred and path.suffix.lower() == ".gz" and _BY_SUFFIX.get(_inner_suffix(path)))
+    ]
+    if not files:
+        raise UsageError(f"text {text.name}: {text.path} has no {' or '.join(suffixes)} file")
+    readers = sorted({reader_of(text, path).value for path in files})
+    if len(readers) > 1:
+        raise UsageError(
+            f"text {text.name}: {text.path} has files of several kinds; say which by reader: "
+            f"{' or '.join(readers)}"
+        )
+    return files
+
+
+def _inner_suffix(path: Path) -> str:
+    return path.with_suffix("").suffix.lower()
+
+
+def _read_checked(path: Path, text: Text) -> Iterator[Placed]:
     """Documents of a file, with a message instead of a parser's traceback."""
+    reader = reader_of(text, path)
     try:
-        yield from _read(path, text)
-    except UnicodeDecodeError as error:
+        yield from _read(path, text, reader)
+    except UsageError as error:
+        raise UsageError(f"text {text.name}: {error}") from None
+    # Not a table or parquet (ValueError), not XML, cut short, damaged or not readable.
+    except (ValueError, csv.Error, ElementTree.ParseError, EOFError, OSError) as error:
         raise UsageError(
-            f"text {text.name}: {path} is not UTF-8 (it has a byte "
-            f"0x{error.object[error.start]:02x} where none can be); convert it with iconv -t UTF-8"
-        ) from None
-    # Not JSON or parquet (both ValueError), not XML, cut short, damaged or not readable.
-    except (ValueError, ElementTree.ParseError, EOFError, OSError) as error:
-        raise UsageError(
-            f"text {text.name}: {path} is not what reader {text.reader.value} reads ({error}); "
+            f"text {text.name}: {path} is not what reader {reader.value} reads ({error}); "
             "set another reader or path"
         ) from None
 
 
-def _read(path: Path, text: Text) -> Iterator[Document]:
-    if text.reader is TextReader.plain:
-        yield path.read_text("utf-8")
-    elif text.reader in (TextReader.jsonl, TextReader.parquet):
-        yield from read_records(path, text)
-    elif text.reader is TextReader.wikipedia_dump:
-        yield from read_wikipedia(path)
-    elif text.reader is TextReader.python_source:
-        yield path.read_text("utf-8", "replace")
+def _read(path: Path, text: Text, reader: TextReader) -> Iterator[Placed]:
+    if is_of_records(reader):
+        yield from read_records(path, text, reader)
+    elif reader is TextReader.wikipedia_dump:
+        for number, article in enumerate(read_wikipedia(path), start=1):
+            yield Placed(article, f"article {number} of {path.name}")
+    elif reader is TextReader.plain:
+        yield Placed(read_text(path, text.errors), path.name)
     else:
-        yield _docstrings(path.read_text("utf-8", "replace"))
+        # What the standard library holds for tests of decoders among it.
+        source = read_text(path, TextErrors.replace)
+        wanted = source if reader is TextReader.python_source else _docstrings(source)
+        yield Placed(wanted, path.name)
 
 
 def _docstrings(source: str) -> str:

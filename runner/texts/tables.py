@@ -1,81 +1,147 @@
-"""Documents out of files of records: JSON lines and parquet."""
+"""Documents out of files of records: JSON, parquet and comma-separated values."""
 
-import gzip
+import csv
+import io
 import itertools
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from runner.config.text import Text, TextReader
 from runner.errors import StageError, UsageError
-from runner.texts.documents import Document, Message
+from runner.texts.decoding import read_lines, read_text, require_encodable
+from runner.texts.documents import Message, Placed
+
+DEFAULT_FIELD = "text"
+_Row = tuple[str, Any]
+"""Where a record stands, such as ``line 3``, and what it is."""
 
 
-def read_records(path: Path, text: Text) -> Iterator[Document]:
+def read_records(path: Path, text: Text, reader: TextReader) -> Iterator[Placed]:
     """Documents of a file of records, in its order.
 
     Raises:
         UsageError: A record has no such field, or it does not hold what it should.
-        ValueError, OSError: The file is not what the reader reads.
+        ValueError, OSError, csv.Error: The file is not what the reader reads.
     """
-    if text.field is None:
-        raise UsageError(f"text {text.name}: tell the field (key or column) that holds a document")
-    rows = _parquet(path, text) if text.reader is TextReader.parquet else _json_lines(path)
+    rows = _READERS[reader](path, text)
     if text.group_by is None:
-        yield from (_document(row, text, path) for row in rows)
+        yield from (_placed(row, text, path) for row in rows)
         return
-    for _, group in itertools.groupby(rows, key=lambda row: _value(row, text.group_by, text, path)):
-        yield " ".join(str(_document(row, text, path)) for row in group)
+    for _, group in itertools.groupby(rows, key=lambda row: _value(row, text.group_by, path)):
+        members = [_placed(row, text, path) for row in group]
+        yield Placed(" ".join(str(member.document) for member in members), members[0].place)
 
 
-def _json_lines(path: Path) -> Iterator[Any]:
-    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-        for line in stream:
-            if line.strip():
-                yield json.loads(line.decode("utf-8"))
+def is_of_records(reader: TextReader) -> bool:
+    """Whether a reader reads records, of which ``field`` holds the document."""
+    return reader in _READERS
 
 
-def _parquet(path: Path, text: Text) -> Iterator[Any]:
+def _json_lines(path: Path, text: Text) -> Iterator[_Row]:
+    for number, line in read_lines(path, text.errors):
+        try:
+            yield f"line {number}", json.loads(line)
+        except (ValueError, RecursionError) as error:
+            hint = "; a JSON list is read by reader json" if line == "[" else ""
+            raise UsageError(f"line {number} of {path} is not JSON ({error}){hint}") from None
+
+
+def _json(path: Path, text: Text) -> Iterator[_Row]:
+    """A list of records, or records line by line, as both are called ``.json``."""
+    _, first = next(read_lines(path, text.errors), (1, ""))
+    if not first.startswith("["):
+        yield from _json_lines(path, text)
+        return
+    try:
+        content = json.loads(read_text(path, text.errors))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON ({error})") from None
+    yield from ((f"record {number}", row) for number, row in enumerate(content, start=1))
+
+
+def _csv(path: Path, text: Text) -> Iterator[_Row]:
+    delimiter = "\t" if ".tsv" in path.suffixes else ","
+    content = read_text(path, text.errors)
+    csv.field_size_limit(sys.maxsize)
+    # Lines end at \n alone; quoted cells may hold further ones.
+    rows = csv.DictReader(io.StringIO(content.lstrip()), delimiter=delimiter)
+    for row in rows:
+        yield f"line {rows.line_num}", {key: cell for key, cell in row.items() if cell is not None}
+
+
+def _parquet(path: Path, text: Text) -> Iterator[_Row]:
     try:
         import pyarrow.parquet
     except ImportError:
         raise StageError(f"text {text.name}: reading parquet needs the package pyarrow") from None
     with pyarrow.parquet.ParquetFile(path) as table:
         names = table.schema_arrow.names
-        wanted = [name for name in (text.field, text.group_by) if name is not None]
+        wanted = [text.field or DEFAULT_FIELD]
+        wanted += [] if text.group_by is None else [text.group_by]
         if unknown := [name for name in wanted if name not in names]:
             raise UsageError(
-                f"text {text.name}: {path.name} has no column {unknown[0]} (columns: "
-                f"{', '.join(names)}); set field"
+                f"{path.name} has no column {unknown[0]} (columns: {', '.join(names)}); set field"
             )
+        number = 0
         for batch in table.iter_batches(batch_size=1024, columns=wanted):
-            yield from batch.to_pylist()
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
 
 
-def _document(row: Any, text: Text, path: Path) -> Document:
-    value = _value(row, text.field, text, path)
+_READERS = {
+    TextReader.jsonl: _json_lines,
+    TextReader.json: _json,
+    TextReader.csv: _csv,
+    TextReader.parquet: _parquet,
+}
+
+
+def _placed(row: _Row, text: Text, path: Path) -> Placed:
+    field = text.field or DEFAULT_FIELD
+    value = _value(row, field, path)
+    place = f"{row[0]} of {path.name}"
     if not text.conversation:
         if isinstance(value, str):
-            return value
-        hint = "; set conversation=true" if _is_conversation(value) else ""
-        raise UsageError(f"text {text.name}: {text.field} of {path.name} holds no text{hint}")
+            return Placed(require_encodable(value, place, text.errors), place)
+        hint = "; set conversation=true" if value and _is_conversation(value) else ""
+        raise UsageError(f"{field} in {place} holds no text but {_kind(value)}{hint}")
     if not _is_conversation(value):
         raise UsageError(
-            f"text {text.name}: {text.field} of {path.name} holds no list of messages with role "
-            "and content"
+            f"{field} in {place} holds no list of messages, each with role and content (texts)"
         )
-    return [Message(role=message["role"], content=message["content"]) for message in value]
+    messages = [
+        Message(
+            role=require_encodable(message["role"], place, text.errors),
+            content=require_encodable(message["content"], place, text.errors),
+        )
+        for message in value
+    ]
+    return Placed(messages, place)
 
 
-def _value(row: Any, field: str | None, text: Text, path: Path) -> Any:
-    if isinstance(row, dict) and field in row:
-        return row[field]
-    keys: Iterable[str] = row if isinstance(row, dict) else ()
+def _value(row: _Row, field: str | None, path: Path) -> Any:
+    number, content = row
+    if isinstance(content, dict) and field in content:
+        return content[field]
+    if not isinstance(content, dict):
+        raise UsageError(f"{number} of {path.name} is {_kind(content)}, not an object with fields")
+    keys: Iterable[str] = (str(key) for key in content)
     raise UsageError(
-        f"text {text.name}: a line of {path.name} has no field {field} (it has: "
-        f"{', '.join(keys) or 'none'})"
+        f"{number} of {path.name} has no field {field} (it has: {', '.join(keys) or 'none'}); set "
+        "field, or mend the line"
     )
+
+
+def _kind(value: Any) -> str:
+    """What a JSON value is, in JSON's words."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    kinds = ((str, "a text"), (int | float, "a number"), (list, "a list"), (dict, "an object"))
+    return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
 
 
 def _is_conversation(value: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from runner.errors import StageError
 from runner.texts.documents import load_documents, plain
+from runner.texts.vocabulary import Vocabulary
 
 _CUT_TOKENS = 64
 
@@ -47,7 +48,7 @@ def leading_windows(
     off, its last tokens may differ from those of the whole.
 
     Raises:
-        StageError: The text is too short.
+        StageError: The text is too short, or the model has no embedding for a token of it.
     """
     tokenizer = tokenizer_of(tokenizer_directory, trust_remote_code)
     documents = read_documents_file(text_directory)
@@ -59,6 +60,7 @@ def leading_windows(
             break
         taken = min(len(documents), taken * 2)
     _require(ids, length, count)
+    Vocabulary(tokenizer, tokenizer_directory).require(ids[: length * count], "the text")
     return [ids[i * length : (i + 1) * length] for i in range(count)]
 
 

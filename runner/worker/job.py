@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.errors import RunnerError
 from runner.metrics.memory import process_memory_bytes, reset_peak_memory
 from runner.serialise import from_json, to_json
 from runner.stages import find_stage
@@ -63,7 +64,9 @@ def run_job(job: Job, events: int, held: Held) -> int:
     except KeyboardInterrupt:
         return 130
     except BaseException as error:
-        traceback.print_exc()
+        # A message for the user says what is wrong; where it was raised helps nobody.
+        if not isinstance(error, RunnerError) or error.__cause__ is not None:
+            traceback.print_exc()
         send(events, event="error", kind=type(error).__name__, message=str(error))
         return 1
     finally:

@@ -67,7 +67,7 @@ BAD = {
     ),
     "encoding": (
         "calibration=local calibration.text.path=latin1.txt",
-        "latin1.txt is not UTF-8 (it has a byte 0xe9 where none can be); convert it",
+        "latin1.txt is not UTF-8 (line 1 has a byte 0xe9 where none can be); convert it",
     ),
     "column": (
         "calibration=local calibration.text.reader=parquet calibration.text.field=words "

@@ -174,7 +174,7 @@ def test_texts_of_a_mix_are_options_or_described(composed: Compose, tmp_path: Pa
     assert (bible.name, bible.kind, bible.field) == ("bible", TextKind.package, "text")
     assert (local.kind, local.reader, local.path) == (
         TextKind.file,
-        TextReader.plain,
+        TextReader.auto,
         str(tmp_path),
     )
 
