@@ -10,6 +10,7 @@ from runner.backends import packed
 from runner.backends.legacy_model import legacy_view
 from runner.errors import StageError
 from runner.methods.base import Progress, QuantizeJob
+from runner.models.load import load_model
 
 
 def quantize_gptq(
@@ -29,15 +30,13 @@ def quantize_gptq(
     """
     import torch
     from auto_gptq.modeling import GPTQ_CAUSAL_LM_MODEL_MAP, BaseQuantizeConfig
-    from transformers import AutoModelForCausalLM
 
     group_size = packed.group_size(job)
     static_groups = desc_act and group_size != -1
-    model = AutoModelForCausalLM.from_pretrained(
+    model = load_model(
         legacy_view(job),
         torch_dtype=getattr(torch, job.compute_dtype),
         trust_remote_code=job.trust_remote_code,
-        use_safetensors=True,
     ).eval()
     kind = model.config.model_type
     if kind not in GPTQ_CAUSAL_LM_MODEL_MAP:

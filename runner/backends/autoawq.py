@@ -6,6 +6,7 @@ from runner.backends import packed
 from runner.backends.legacy_model import legacy_view
 from runner.errors import StageError
 from runner.methods.base import QuantizeJob
+from runner.models.load import accounted
 
 _SAMPLES_AT_ONCE = 8
 """Calibration windows that go through a block together; it only bounds the memory."""
@@ -32,11 +33,12 @@ def quantize_awq(
     from awq import AutoAWQForCausalLM
 
     try:
-        model = AutoAWQForCausalLM.from_pretrained(
-            str(legacy_view(job)),
-            torch_dtype=getattr(torch, job.compute_dtype),
-            trust_remote_code=job.trust_remote_code,
-        )
+        with accounted(job.model_directory):
+            model = AutoAWQForCausalLM.from_pretrained(
+                str(legacy_view(job)),
+                torch_dtype=getattr(torch, job.compute_dtype),
+                trust_remote_code=job.trust_remote_code,
+            )
     except TypeError as error:
         raise StageError(f"AutoAWQ cannot load the model: {error}") from error
     ignored = packed.ignored_layers(model.model, job.recipe.method.ignore)

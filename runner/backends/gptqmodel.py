@@ -10,6 +10,7 @@ from typing import Any
 from runner.backends import packed
 from runner.errors import StageError
 from runner.methods.base import QuantizeJob
+from runner.models.weights import weight_files
 
 
 def quantize_gptq(
@@ -98,7 +99,7 @@ def _saved_tensors(job: QuantizeJob) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     tensors: dict[str, Any] = {}
-    for path in sorted((job.scratch / "saved").glob("*.safetensors")):
+    for path in weight_files(job.scratch / "saved"):
         tensors |= load_file(path)
     if not tensors:
         raise StageError("GPTQModel wrote no weights")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from runner.backends.llama_log import ERROR, WARNING, listen, print_warnings
 from runner.errors import StageError
 from runner.methods.base import Progress
+from runner.models.load import load_model
+from runner.models.weights import stored_dtype
 from runner.packages import fetch_tree
 
 if TYPE_CHECKING:
@@ -44,8 +46,7 @@ def converter(cache: Path) -> Path:
 
 def lossless_type(model_directory: Path) -> str:
     """The ``outtype`` of ``convert`` that keeps a model's weights as they are."""
-    config = json.loads((model_directory / "config.json").read_text("utf-8"))
-    return _OUT_TYPES.get(config.get("dtype") or config.get("torch_dtype") or "", "bf16")
+    return _OUT_TYPES.get(stored_dtype(model_directory), "bf16")
 
 
 def convert(model_directory: Path, destination: Path, outtype: str, converter: Path) -> None:
@@ -155,14 +156,10 @@ def importance_matrix(
         Vectors of each tensor's input width, by the tensor's name in ``source``.
     """
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    model = AutoModelForCausalLM.from_pretrained(
-        model_directory,
-        dtype=getattr(torch, dtype),
-        trust_remote_code=trust_remote_code,
-        use_safetensors=True,
+    model = load_model(
+        model_directory, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
     )
     model = model.to(device).eval()
     head = model.get_output_embeddings()

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import StageError
+from runner.models.load import account
+from runner.models.weights import weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -15,49 +17,57 @@ if TYPE_CHECKING:
 
 _AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where AWQ keeps each of the eight columns that share a word."""
-_PACKED = ("qweight", "qzeros", "scales", "g_idx")
+_NEEDED = ("qweight", "qzeros", "scales")
+_PACKED = (*_NEEDED, "g_idx")
 
 
-def load_dense(directory: Path, format: str, dtype: "torch.dtype") -> "PreTrainedModel":
+def load_dense(
+    directory: Path, format: str, dtype: "torch.dtype", *, trust_remote_code: bool = False
+) -> "PreTrainedModel":
     """Load a checkpoint of packed integers into a model of dense weights.
 
     Args:
         directory: The checkpoint.
         format: ``gptq`` or ``awq``.
         dtype: Of the dense weights.
+        trust_remote_code: Whether the model's own code may run.
 
     Raises:
         StageError: The checkpoint lacks weights of the model, or is packed in an unknown way.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
     from transformers.pytorch_utils import Conv1D
 
-    config = AutoConfig.from_pretrained(directory)
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
     packing = json.loads((directory / "config.json").read_text("utf-8"))["quantization_config"]
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     tensors = _read(directory)
     with torch.device("meta"):
         # Only to see which layers keep their weights the other way round.
-        skeleton = AutoModelForCausalLM.from_config(config)
+        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
     layers = [name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight")]
     transposed = {name for name, one in skeleton.named_modules() if isinstance(one, Conv1D)}
     for layer in layers:
         parts = {part: tensors.pop(f"{layer}.{part}", None) for part in _PACKED}
+        if lacking := [f"{layer}.{part}" for part in _NEEDED if parts[part] is None]:
+            raise StageError(f"{directory} lacks {', '.join(lacking)}: fetch or make it again")
         weight = dequantize(parts, format, packing)
         tensors[f"{layer}.weight"] = (weight.t() if layer in transposed else weight).to(dtype)
     tensors = {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()
     }
-    model, report = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)].from_pretrained(
-        None, config=config, state_dict=tensors, dtype=dtype, output_loading_info=True
+    model, report = type(skeleton).from_pretrained(
+        None,
+        config=config,
+        state_dict=tensors,
+        dtype=dtype,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
-    if report["missing_keys"] or report["mismatched_keys"]:
-        lacking = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-        raise StageError(f"{directory} lacks {', '.join(lacking[:5])}")
+    account(report, directory)
     loaded: PreTrainedModel = model
     return loaded
 
@@ -163,6 +173,6 @@ def _read(directory: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     tensors: dict[str, Any] = {}
-    for path in sorted(directory.glob("*.safetensors")):
+    for path in weight_files(directory):
         tensors |= load_file(path)
     return tensors

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.engines.distributions import LinearHead
+from runner.models.weights import weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -83,7 +84,7 @@ def read_head(checkpoint: Path, head: LinearHead, device: str) -> "torch.Tensor"
 def _read(checkpoint: Path, name: str) -> "torch.Tensor | None":
     from safetensors import safe_open
 
-    for file in sorted(checkpoint.glob("*.safetensors")):
+    for file in weight_files(checkpoint):
         with safe_open(file, framework="pt") as tensors:
             if name in tensors.keys():  # noqa: SIM118 - not a mapping
                 found: torch.Tensor = tensors.get_tensor(name)

@@ -11,6 +11,8 @@ from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
 from runner.engines.head import find_head, is_linear_in_states
+from runner.models.load import load_model
+from runner.models.weights import stored_dtype
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,19 +60,22 @@ class HfEngine:
 
 def _read(spec: LoadSpec) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
 
     dtype = "auto" if spec.dtype == "auto" else getattr(torch, spec.dtype)
     if spec.checkpoint_format in ("gptq", "awq"):
         from runner.engines.dequantize import load_dense
 
-        dense = torch.bfloat16 if spec.dtype == "auto" else getattr(torch, spec.dtype)
-        return load_dense(spec.checkpoint, spec.checkpoint_format, dense).to(spec.device).eval()
+        name = stored_dtype(spec.checkpoint) if spec.dtype == "auto" else spec.dtype
+        dense = load_dense(
+            spec.checkpoint,
+            spec.checkpoint_format,
+            getattr(torch, name),
+            trust_remote_code=spec.trust_remote_code,
+        )
+        return dense.to(spec.device).eval()
     if spec.checkpoint_format == "gguf":
         (file,) = spec.checkpoint.glob("*.gguf")
-        model = AutoModelForCausalLM.from_pretrained(
-            spec.checkpoint, gguf_file=file.name, dtype=dtype
-        )
+        model = load_model(spec.checkpoint, gguf_file=file.name, dtype=dtype)
         return model.to(spec.device).eval()
     options: dict[str, Any] = {}
     if spec.checkpoint_format == "compressed-tensors":
@@ -78,12 +83,11 @@ def _read(spec: LoadSpec) -> Any:
 
         # Unpacked now: at the first forward pass some formats unpack to bfloat16 whatever is asked.
         options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(
+    model = load_model(
         spec.checkpoint,
         dtype=dtype,
         device_map={"": spec.device},
         trust_remote_code=spec.trust_remote_code,
-        use_safetensors=True,
         **options,
     ).eval()
     if not options:

@@ -58,8 +58,10 @@ def model_config(model: Path) -> dict[str, Any]:
     return content
 
 
-def model_dtype(model: Path) -> str:
-    """Torch dtype name a model is stored in."""
+def told_dtype(model: Path) -> str | None:
+    """Torch dtype name that a model's config.json claims: what libraries go by, right or wrong."""
     config = model_config(model)
-    name: str = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
-    return name
+    text = config.get("text_config") or {}
+    found = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
+    name = next((str(name) for name in found if name), None)
+    return None if name is None else name.removeprefix("torch.")

@@ -16,7 +16,7 @@ from runner.hardware.detect import Machine
 from runner.harness.environment import harness_need, package_folders
 from runner.harness.names import harness_tasks, task_names
 from runner.legality.facts import Facts
-from runner.models.locate import light_config
+from runner.models.locate import code_refusal, light_config
 from runner.recipe import used_recipe
 from runner.texts.probe import probe
 
@@ -55,6 +55,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         known_tasks=_known_tasks(config, compute.device),
         local_text_bytes=local_text_bytes,
         load_bytes_per_parameter=_load_bits(config, compute) / 8,
+        code_refusal=code_refusal(config.model) if hf_config and _works(config) else None,
         stale_calibration=stale_calibration(config) if quantization else None,
     )
 
@@ -71,6 +72,11 @@ def _texts_read(config: Config) -> list[Text]:
     if StageName.sensitivity in config.stages or (quantizes and needed_sensitivity(config)):
         texts.append(config.sensitivity.text)
     return texts
+
+
+def _works(config: Config) -> bool:
+    """Whether anything but plans is made."""
+    return bool(set(config.stages) - {StageName.plan, StageName.report})
 
 
 def _load_bits(config: Config, compute: Compute) -> float:

@@ -13,11 +13,13 @@ from runner.engines import find_engine
 from runner.engines.loading import LoadRequest
 from runner.environments.choose import choose
 from runner.environments.ready import ReadyEnvironment
-from runner.experiment.compute import model_config, model_dtype, resolve_compute
+from runner.experiment.compute import model_config, resolve_compute, told_dtype
 from runner.experiment.subject import Subject
 from runner.models.directory import MADE_DTYPE
 from runner.models.fingerprint import fingerprint
 from runner.models.locate import locate
+from runner.models.view import only_read
+from runner.models.weights import stored_dtype
 from runner.serialise import to_json
 from runner.session import Obtained, Session, Task, Work
 from runner.stages.gguf import DIRECTORY as GGUF_DIRECTORY
@@ -25,6 +27,7 @@ from runner.stages.gguf import GgufRequest
 from runner.stages.model import DIRECTORY as MODEL_DIRECTORY
 from runner.stages.model import ModelRequest
 from runner.stages.text import TextRequest
+from runner.stages.weights import WeightsRequest
 from runner.store.files import sha256_of_json
 
 TRANSFORMERS = "transformers"
@@ -53,8 +56,13 @@ class Inputs:
         identity = {"model": fingerprint(model, self.session.store.cache)}
         label = "unquantized" if StageName.quantize in self.config.stages else model.name
         if model.kind in (ModelKind.local, ModelKind.hub):
-            directory = locate(model)
-            return Subject(directory, _format(directory), identity, label, model_dtype(directory))
+            found = locate(model)
+            directory = found if self.only_looks else only_read(found, self.session.store.cache)
+            dtype = stored_dtype(directory)
+            told = told_dtype(directory) == dtype
+            subject = Subject(directory, _format(directory), identity, label, dtype, told)
+            self._account(subject)
+            return subject
         environment = self.environment(TRANSFORMERS)
         versions = environment.versions(("torch", "transformers", "tokenizers", "gguf"))
         task = self.task("model", ModelRequest(model), environment)
@@ -62,6 +70,20 @@ class Inputs:
             Work(f"model {model.name}", task, {**identity, "versions": versions})
         )
         return Subject(made.directory / MODEL_DIRECTORY, "float", identity, label, MADE_DTYPE)
+
+    def _account(self, subject: Subject) -> None:
+        """See that the model's files hold its tensors, before anything is read or made.
+
+        Raises:
+            WorkerFailed: Some are missing, left over or of another shape.
+        """
+        environment = self.environment(TRANSFORMERS)
+        trusted = self.config.model.trust_remote_code
+        request = WeightsRequest(subject.directory, subject.format, trusted)
+        task = self.task("weights", request, environment)
+        versions = environment.versions(("transformers", "compressed-tensors"))
+        determinants = {**subject.identity, "versions": versions}
+        self.session.obtain(Work(f"weights of {self.config.model.name}", task, determinants))
 
     def text(self, text: Text) -> Obtained:
         """A text's documents."""
@@ -116,7 +138,10 @@ class Inputs:
             checkpoint_format=subject.format,
             engine=to_json(engine),
             device=self.compute.device,
-            dtype=self.compute.dtype,
+            # Libraries go by config.json, which may claim another type than the tensors have.
+            dtype=self.compute.dtype
+            if subject.told_right
+            else self.compute.dtype_for(subject.dtype),
             trust_remote_code=self.config.model.trust_remote_code,
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from runner.config.model import ModelKind
 from runner.config.root import Config
+from runner.models.weights import weight_files
 from runner.planning.cases import all_records
 from runner.store.records import RunRecord
 
@@ -29,7 +30,10 @@ def _judge(record: RunRecord, base: dict[str, Any]) -> str | None:
     if base.get("kind") != ModelKind.local.value or not base.get("path"):
         return None
     folder = Path(base["path"]).expanduser()
-    written = max((p.stat().st_mtime for p in folder.glob("*.safetensors")), default=0.0)
+    try:
+        written = max((p.stat().st_mtime for p in weight_files(folder)), default=0.0)
+    except (OSError, ValueError):  # what it was made from is broken, or gone
+        return None
     if written <= datetime.fromisoformat(record.started).timestamp():
         return None
     changed = datetime.fromtimestamp(written, UTC).isoformat(timespec="minutes")

@@ -16,3 +16,5 @@ class Subject:
     label: str
     dtype: str
     """Torch dtype name of what is not quantized in it: what ``auto`` computes in."""
+    told_right: bool = True
+    """Whether its config.json claims ``dtype``, which is what libraries take ``auto`` for."""

@@ -23,6 +23,8 @@ class Facts:
     """Names of the harness's tasks; ``None`` when none is asked for, or nothing is installed."""
     load_bytes_per_parameter: float
     """What a parameter occupies while the unquantized model is loaded."""
+    code_refusal: str | None = None
+    """Why the classes of the model cannot be had: code that is not trusted, or not there."""
     stale_calibration: str | None = None
     """How a checkpoint of the store is out of date with the model it was made from."""
     local_text_bytes: dict[str, int] = field(default_factory=dict)

@@ -43,6 +43,8 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
             if config.stages == [StageName.plan]
             else "add quantize to stages (a finished checkpoint is reused), or drop the recipe",
         )
+    if facts.code_refusal:
+        yield illegal(facts.code_refusal)
     yield from _check_numbers(config, facts)
     yield from _check_device(config, facts)
     yield from _check_hardware(config, facts)

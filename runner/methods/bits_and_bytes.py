@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.config.calibration import Calibration
 from runner.methods.base import QuantizeJob
+from runner.models.load import load_model
 from runner.recipe import Recipe
 
 PACKAGES = ("bitsandbytes", "transformers", "torch")
@@ -22,18 +23,17 @@ def quantize_on_load(job: QuantizeJob, quantization_config: Any) -> None:
     repacks 4-bit weights in place, and a checkpoint saved after that is silently broken.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     # It warns once for every matrix product in bfloat16.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     job.progress(0, 1, "rounding while loading")
-    model = AutoModelForCausalLM.from_pretrained(
+    model = load_model(
         job.model_directory,
         quantization_config=quantization_config,
         dtype=torch.bfloat16,
         device_map={"": job.device},
         trust_remote_code=job.trust_remote_code,
-        use_safetensors=True,
     )
     model.save_pretrained(job.checkpoint_directory)
     tokenizer = AutoTokenizer.from_pretrained(

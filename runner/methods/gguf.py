@@ -1,8 +1,6 @@
 """llama.cpp's block-wise number formats, written as a GGUF file."""
 
-import json
 import re
-import struct
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -15,6 +13,7 @@ from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.errors import StageError
 from runner.methods.base import Abilities, QuantizeJob
+from runner.models.weights import tensor_headers
 from runner.recipe import Recipe
 
 
@@ -157,13 +156,8 @@ def _kept(model_directory: Path, dense: Path, ignored: list[str]) -> list[str]:
 
 def _modules(model_directory: Path) -> list[str]:
     """Names of modules with a weight, from the headers of a model's files."""
-    modules = []
-    for path in sorted(model_directory.glob("*.safetensors")):
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            content = json.loads(stream.read(length))
-        modules += [name.removesuffix(".weight") for name in content if name.endswith(".weight")]
-    return modules
+    names = tensor_headers(model_directory)
+    return [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
 
 
 METHOD = GgufMethod()

@@ -12,6 +12,7 @@ from runner.config.bits import NumberFormat, NumberType
 from runner.config.calibration import Calibration
 from runner.config.group_size import Granularity
 from runner.methods.base import Abilities, ActivationScales, Progress, QuantizeJob
+from runner.models.load import load_model
 from runner.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -128,17 +129,19 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
     """Run llm-compressor's one-shot flow and write a compressed-tensors checkpoint."""
     import torch
     from llmcompressor import oneshot
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     # Weights are held in float32 where the device computes in it, and stored as they came.
     compute_dtype = getattr(torch, job.compute_dtype)
-    model = AutoModelForCausalLM.from_pretrained(
-        job.model_directory,
-        dtype=compute_dtype,
-        trust_remote_code=job.trust_remote_code,
-        use_safetensors=True,
+    model = load_model(
+        job.model_directory, dtype=compute_dtype, trust_remote_code=job.trust_remote_code
     ).to(job.device)
-    arguments: dict[str, Any] = {"model": model, "recipe": modifiers, "log_dir": None}
+    arguments: dict[str, Any] = {
+        "model": model,
+        "recipe": modifiers,
+        "log_dir": None,
+        "trust_remote_code_model": job.trust_remote_code,
+    }
     if job.windows:
         arguments |= {
             "dataset": _dataset(job.windows),

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods.base import Abilities, QuantizeJob
+from runner.models.load import load_model
 from runner.recipe import Recipe
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -40,14 +41,11 @@ class NoneMethod:
     def quantize(self, job: QuantizeJob) -> None:
         """Cast and save."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         dtype = getattr(torch, _DTYPES[job.recipe.bits.label])
-        model = AutoModelForCausalLM.from_pretrained(
-            job.model_directory,
-            dtype=dtype,
-            trust_remote_code=job.trust_remote_code,
-            use_safetensors=True,
+        model = load_model(
+            job.model_directory, dtype=dtype, trust_remote_code=job.trust_remote_code
         )
         model.save_pretrained(job.checkpoint_directory)
         AutoTokenizer.from_pretrained(

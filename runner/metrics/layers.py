@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.metrics.tensors import tensor_headers
+from runner.models.weights import tensor_headers, weight_files
 
 GGUF = "gguf"
 _FLOATS = {"BF16", "F16", "F32", "F64"}
@@ -142,7 +142,7 @@ def _shapes(directory: Path, layers: list[str]) -> dict[str, list[int]]:
 
     wanted = {f"{layer}.weight_shape" for layer in layers}
     found = {}
-    for path in sorted(directory.glob("*.safetensors")):
+    for path in weight_files(directory):
         with safe_open(path, framework="np") as tensors:
             for name in wanted.intersection(tensors.keys()):
                 shape = tensors.get_tensor(name).tolist()

@@ -1,10 +1,9 @@
 """What a checkpoint's tensors are made of, read from file headers without loading them."""
 
-import json
-import math
-import struct
 from dataclasses import dataclass
 from pathlib import Path
+
+from runner.models.weights import tensor_headers
 
 
 @dataclass
@@ -26,14 +25,6 @@ class TensorReport:
     by_dtype: dict[str, DtypeShare]
 
 
-@dataclass(frozen=True)
-class _Header:
-    dtype: str
-    elements: int
-    bytes: int
-    shape: tuple[int, ...] = ()
-
-
 def report_tensors(directory: Path) -> TensorReport:
     """Count a checkpoint's tensors, elements and bytes by dtype."""
     shares: dict[str, DtypeShare] = {}
@@ -47,12 +38,6 @@ def report_tensors(directory: Path) -> TensorReport:
         bytes=sum(share.bytes for share in shares.values()),
         by_dtype=dict(sorted(shares.items())),
     )
-
-
-def weight_file_bytes(directory: Path) -> int:
-    """Size of a checkpoint's weight files."""
-    patterns = ("*.safetensors", "*.gguf")
-    return sum(path.stat().st_size for pattern in patterns for path in directory.glob(pattern))
 
 
 def matrix_shapes(model: Path) -> dict[str, tuple[int, int]]:
@@ -73,35 +58,3 @@ def written_widths(model: Path, checkpoint: Path) -> dict[str, float]:
         if found is not None:
             widths[layer] = 8 * found.bytes / (outputs * inputs)
     return widths
-
-
-def tensor_headers(directory: Path) -> dict[str, _Header]:
-    """Header of every tensor; format: https://github.com/huggingface/safetensors."""
-    headers: dict[str, _Header] = {}
-    for path in sorted(directory.glob("*.gguf")):
-        headers |= _gguf_headers(path)
-    for path in sorted(directory.glob("*.safetensors")):
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            content = json.loads(stream.read(length))
-        for name, entry in content.items():
-            if name != "__metadata__":
-                begin, end = entry["data_offsets"]
-                headers[name] = _Header(
-                    entry["dtype"], math.prod(entry["shape"]), end - begin, tuple(entry["shape"])
-                )
-    return headers
-
-
-def _gguf_headers(path: Path) -> dict[str, _Header]:
-    import gguf
-
-    return {
-        str(tensor.name): _Header(
-            tensor.tensor_type.name,
-            int(tensor.n_elements),
-            int(tensor.n_bytes),
-            tuple(int(size) for size in tensor.shape),
-        )
-        for tensor in gguf.GGUFReader(path).tensors
-    }

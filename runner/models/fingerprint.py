@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from runner.config.model import Model, ModelKind
+from runner.models.code import ships_code
 from runner.models.locate import locate
+from runner.models.weights import weight_files
 from runner.serialise import to_json
 from runner.store.files import sha256_of_file, sha256_of_json, write_json_atomically
 
@@ -12,7 +15,23 @@ _CONVERTER_VERSION = 3
 """Raised when the same package would give other weights or another tokenizer."""
 _GENERATOR_VERSION = 3
 """The same for a seed."""
-_IDENTIFYING = ("config.json", "*.safetensors", "tokenizer*", "*.model", "vocab.*", "merges.txt")
+_READ = (
+    "*.json", "*.jinja", "*.py", "*.model", "*.tiktoken", "*.bpe", "*.spm",
+    "tokenizer*", "vocab*", "merges*", "added_tokens*", "special_tokens*", "dict.txt",
+    "additional_chat_templates/*", "chat_templates/*",
+)  # fmt: skip
+"""What a config, a tokenizer, a chat template or code can come from, besides the weights."""
+_NOT_READ = (
+    "*.md",
+    "README*",
+    "LICENSE*",
+    "NOTICE*",
+    "USE_POLICY*",
+    ".*",
+    "*.safetensors",
+    "*.gguf",
+)
+"""What not even a model's own code is taken to read: documents, and weights that are not loaded."""
 
 
 def fingerprint(model: Model, cache: Path) -> str:
@@ -30,8 +49,26 @@ def fingerprint(model: Model, cache: Path) -> str:
         made_from = {"architecture": to_json(model.architecture), "seed": model.seed}
         return f"generated:{_GENERATOR_VERSION}:{sha256_of_json(made_from)}"
     directory = locate(model)
-    files = sorted({path for pattern in _IDENTIFYING for path in directory.glob(pattern)})
-    return "files:" + sha256_of_json([[p.name, _digest(p.resolve(), cache)] for p in files])
+    parts: list[list[Any]] = [
+        [path.relative_to(directory).as_posix(), _digest(path.resolve(), cache)]
+        for path in sorted(identifying_files(directory, model.trust_remote_code))
+    ]
+    if ships_code(directory):
+        # transformers' own class or the model's: not always the same numbers.
+        parts.append(["trust_remote_code", model.trust_remote_code])
+    return "model-files:" + sha256_of_json(parts)
+
+
+def identifying_files(directory: Path, trust_remote_code: bool) -> set[Path]:
+    """Files of a model's directory that can change a result.
+
+    They are the weights that are loaded, and whatever a config, a tokenizer, a chat template or
+    code comes from. Code that is trusted may read any file beside it, so all of those count too.
+    """
+    patterns = (*_READ, "*") if trust_remote_code and ships_code(directory) else _READ
+    found = {path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}
+    read = {path for path in found if not any(map(path.match, _NOT_READ))}
+    return read | set(weight_files(directory))
 
 
 def _digest(path: Path, cache: Path) -> str:

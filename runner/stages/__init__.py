@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from runner.stages.base import Stage
 
-WITHOUT_MODEL = ("text", "tokens", "windows", "overlap", "items", "task_data")
+WITHOUT_MODEL = ("text", "tokens", "windows", "overlap", "items", "task_data", "weights")
 """Stages that load no model, and so may run while another process keeps one."""
 
 

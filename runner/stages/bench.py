@@ -25,7 +25,8 @@ from runner.metrics.speed import (
     batch_result,
     in_turns,
 )
-from runner.metrics.tensors import TensorReport, report_tensors, weight_file_bytes
+from runner.metrics.tensors import TensorReport, report_tensors
+from runner.models.weights import weight_file_bytes
 from runner.worker.job import StageContext
 
 

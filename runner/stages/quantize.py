@@ -9,9 +9,10 @@ from runner.errors import StageError
 from runner.methods import find_method
 from runner.methods.base import QuantizeJob, abilities_of
 from runner.metrics.coverage import Coverage, measure_coverage
-from runner.metrics.tensors import TensorReport, report_tensors, weight_file_bytes
+from runner.metrics.tensors import TensorReport, report_tensors
 from runner.mixed.kept import with_kept_layers
 from runner.mixed.written import Widths, check_widths
+from runner.models.weights import weight_file_bytes
 from runner.recipe import recipe_from_json
 from runner.stages.check import CheckResult
 from runner.stages.windows import load_windows

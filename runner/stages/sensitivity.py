@@ -10,6 +10,7 @@ from runner.config.sensitivity import Grain
 from runner.errors import StageError
 from runner.metrics.perplexity import perplexity_change
 from runner.metrics.statistics import Interval, mean_interval
+from runner.models.load import load_model
 from runner.sensitivity.rounding import Rounding
 from runner.sensitivity.score import Score
 from runner.sensitivity.units import Unit
@@ -114,14 +115,12 @@ class SensitivityStage:
 
 def _load(request: SensitivityRequest) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM
 
     return (
-        AutoModelForCausalLM.from_pretrained(
+        load_model(
             request.model_directory,
             dtype=getattr(torch, request.compute_dtype),
             trust_remote_code=request.trust_remote_code,
-            use_safetensors=True,
         )
         .to(request.device)
         .eval()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.config.serving import Serving
-from runner.metrics.tensors import weight_file_bytes
+from runner.models.weights import weight_file_bytes
 from runner.serving.load import Level, Target, apply_load
 from runner.serving.server import ServerCommand, serve
 from runner.worker.job import StageContext

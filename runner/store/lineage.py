@@ -36,12 +36,18 @@ class Lineage:
             known = json.loads(self._file.read_text("utf-8"))
         except FileNotFoundError:
             return None
-        changed = known["fingerprint"] != self._fingerprint
-        return str(known["made"]) if changed else None
+        before, now = known["fingerprint"], self._fingerprint
+        # Fingerprints of another kind were taken of other files: nothing is known.
+        comparable = before.partition(":")[0] == now.partition(":")[0]
+        return str(known["made"]) if comparable and before != now else None
 
     def note(self) -> None:
         """There is a checkpoint of these weights now."""
-        if not self._can_change or (self._file.exists() and self.made_from_other_weights() is None):
+        if not self._can_change:
             return
+        if self._file.exists():
+            known = json.loads(self._file.read_text("utf-8"))
+            if known["fingerprint"] == self._fingerprint:
+                return
         made = datetime.now(UTC).isoformat(timespec="seconds")
         write_json_atomically(self._file, {"fingerprint": self._fingerprint, "made": made})

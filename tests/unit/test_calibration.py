@@ -230,17 +230,22 @@ def test_overlap_counts_sequences_of_words() -> None:
 def test_weights_that_changed_in_place_make_checkpoints_stale(tmp_path: Path) -> None:
     model = Model(name="mine", kind=ModelKind.local, path="/models/mine")
     recipe = {"recipe": {"bits": 4}, "calibration_windows": "a"}
-    first = Lineage(tmp_path, model, {"model": "one", **recipe})
+    first = Lineage(tmp_path, model, {"model": "files:one", **recipe})
     assert first.made_from_other_weights() is None
     first.note()
     assert first.made_from_other_weights() is None
-    changed = Lineage(tmp_path, model, {"model": "two", **recipe, "calibration_windows": "b"})
+    changed = Lineage(tmp_path, model, {"model": "files:two", **recipe, "calibration_windows": "b"})
     assert changed.made_from_other_weights()
-    other_recipe = Lineage(tmp_path, model, {"model": "two", "recipe": {"bits": 3}})
+    other_recipe = Lineage(tmp_path, model, {"model": "files:two", "recipe": {"bits": 3}})
     assert other_recipe.made_from_other_weights() is None
     elsewhere = Model(name="mine", kind=ModelKind.local, path="/models/other")
     assert (
-        Lineage(tmp_path, elsewhere, {"model": "two", **recipe}).made_from_other_weights() is None
+        Lineage(tmp_path, elsewhere, {"model": "files:two", **recipe}).made_from_other_weights()
+        is None
+    )
+    # A fingerprint of another kind was taken of other files: it tells nothing.
+    assert (
+        Lineage(tmp_path, model, {"model": "more:one", **recipe}).made_from_other_weights() is None
     )
     changed.note()
     assert changed.made_from_other_weights() is None

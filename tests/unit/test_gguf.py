@@ -5,7 +5,9 @@ import io
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from runner import packages
 from runner.backends.llama_cpp import _reason, lossless_type
@@ -81,12 +83,13 @@ def test_engine_reads_gguf_alone() -> None:
     assert ENGINE.dense_format == "gguf"
 
 
-@pytest.mark.parametrize(
-    ("config", "kind"),
-    [('{"dtype": "float16"}', "f16"), ('{"torch_dtype": "float32"}', "f32"), ("{}", "bf16")],
-)
-def test_conversion_keeps_the_weights_type(config: str, kind: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(config)
+@pytest.mark.parametrize("claimed", ["{}", '{"dtype": "bfloat16"}'])
+@pytest.mark.parametrize(("dtype", "kind"), [(np.float16, "f16"), (np.float32, "f32")])
+def test_conversion_keeps_the_weights_type_whatever_config_claims(
+    claimed: str, dtype: type, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(claimed)
+    save_file({"a.weight": np.zeros((2, 2), dtype)}, tmp_path / "model.safetensors")
     assert lossless_type(tmp_path) == kind
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from runner.config.model import Architecture, Model, ModelKind, architecture_of
 from runner.errors import UsageError
@@ -40,7 +42,7 @@ def directory(tmp_path: Path) -> Path:
     made = tmp_path / "model"
     made.mkdir()
     (made / "config.json").write_text(json.dumps(CONFIG))
-    (made / "model.safetensors").write_bytes(b"weights")
+    save_file({"a.weight": np.zeros((2, 2), np.float32)}, made / "model.safetensors")
     (made / "tokenizer.json").write_text("{}")
     return made
 
@@ -73,17 +75,72 @@ def test_absent_directory_is_refused(tmp_path: Path) -> None:
         light_config(local(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_fingerprint_follows_every_file_that_counts(
+READ = (
+    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
+    "chat_template.jinja", "chat_template.json", "additional_chat_templates/tool_use.jinja",
+    "tokenizer.model", "spiece.model", "qwen.tiktoken", "preprocessor_config.json",
+    "modeling_mine.py",
+)  # fmt: skip
+NOT_READ = (
+    "README.md", "LICENSE", "LICENSE.txt", ".gitattributes", "notes.txt", "figure.png",
+    "consolidated.safetensors", "model-00001-of-00002.safetensors", "original/params.bin",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READ)
+def test_fingerprint_follows_every_file_that_can_change_a_result(
     directory: Path, tmp_path: Path, name: str
 ) -> None:
-    cache = tmp_path / "cache"
-    before = fingerprint(local(directory), cache)
-    assert fingerprint(local(directory), cache) == before
+    def now() -> str:
+        return fingerprint(local(directory), tmp_path / "cache")
+
+    (directory / name).parent.mkdir(exist_ok=True)
+    if not (directory / name).exists():
+        without = now()
+        (directory / name).write_text("{}")
+        assert now() != without
+    before = now()
+    assert now() == before
+    (directory / name).write_text((directory / name).read_text() + " ")
+    assert now() != before
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_fingerprint_takes_no_notice_of_what_is_not_read(
+    directory: Path, tmp_path: Path, name: str
+) -> None:
+    before = fingerprint(local(directory), tmp_path / "cache")
+    (directory / name).parent.mkdir(exist_ok=True)
+    (directory / name).write_bytes(b"no matter")
+    assert fingerprint(local(directory), tmp_path / "cache") == before
+
+
+def test_fingerprint_follows_the_weights_that_are_loaded(directory: Path, tmp_path: Path) -> None:
+    before = fingerprint(local(directory), tmp_path / "cache")
+    save_file({"a.weight": np.ones((2, 2), np.float32)}, directory / "model.safetensors")
+    assert fingerprint(local(directory), tmp_path / "cache") != before
+
+
+def test_fingerprint_tells_trusted_code_and_whatever_it_may_read(
+    directory: Path, tmp_path: Path
+) -> None:
+    plain, trusting = local(directory), local(directory)
+    trusting.trust_remote_code = True
+
+    def now(model: Model) -> str:
+        return fingerprint(model, tmp_path / "cache")
+
+    assert now(plain) == now(trusting)
+    (directory / "modeling_mine.py").write_text("")
+    assert now(plain) != now(trusting)
+    before = now(plain), now(trusting)
+    (directory / "table.dat").write_text("read by the code, perhaps")
+    assert now(plain) == before[0]
+    assert now(trusting) != before[1]
+    after = now(trusting)
     (directory / "README.md").write_text("no matter")
-    assert fingerprint(local(directory), cache) == before
-    (directory / name).write_bytes((directory / name).read_bytes() + b" ")
-    assert fingerprint(local(directory), cache) != before
+    assert now(trusting) == after
 
 
 def test_fingerprint_follows_contents_not_places(directory: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Tensors and bytes, read from real safetensors files."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ LAYER = "model.layers.0.mlp.down_proj"
 
 def write(directory: Path, shards: list[dict[str, np.ndarray]]) -> Path:
     directory.mkdir()
+    weight_map = {}
     for number, tensors in enumerate(shards):
         save_file(tensors, directory / f"model-{number}.safetensors", metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(tensors, f"model-{number}.safetensors")
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     return directory
 
 
