@@ -3,15 +3,12 @@
 Exit codes: 0 every run ok or skipped, 1 a run failed, 2 the request is wrong, 130 Ctrl-C.
 """
 
-import argparse
 import contextlib
-import io
 import os
 import sys
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,11 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from runner.complaints import COMPOSITION_ERRORS, explain
 from runner.compose import register
 from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain
+from runner.flags import masked_output, read_flags
 from runner.launching.place import Place
 from runner.launching.task import SWEEP_VARIABLE, own_number
+from runner.output import for_copies, tidy
 from runner.paths import conf_dir, plugins_dir
-from runner.redact import redact
+from runner.store.names import require_name
 from runner.store.trouble import require_writable, trouble
+from runner.surroundings import settle
 
 if TYPE_CHECKING:
     from runner.config.root import Config
@@ -48,7 +48,10 @@ class _Invocation:
         """What was wrong with the request or the store, and the exit code for it."""
         self.session: Session | None = None
         self.dry_run: DryRun | None = None
+        self.made: Path | None = None
+        """Hydra's folder."""
         self.output: Path | None = None
+        """The same, if copies of answers are to go there."""
         self.root: Path | None = None
         """The store's."""
         self.place: Place | None = None
@@ -69,9 +72,10 @@ class _Invocation:
         # A launcher may have started this very process for one run of a sweep.
         number = own_number()
         self.multirun = hydra_config.mode is RunMode.MULTIRUN or number is not None
-        self.output = Path(
+        self.made = Path(
             hydra_config.sweep.dir if self.multirun else hydra_config.runtime.output_dir
         )
+        self.output = for_copies(self.made)
         # As they were typed: an interpolation in one is none of the list's.
         overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
         assert isinstance(overrides, list)
@@ -141,6 +145,14 @@ class _Invocation:
         if self.session is not None:
             self.session.close()
 
+    def tidy(self) -> None:
+        """Leave no empty folder behind."""
+        from runner.sweeper import GridSweeper
+
+        folder, GridSweeper.folder = self.made or GridSweeper.folder, None
+        if folder is not None and own_number() is None:
+            tidy(folder, refused=self.place is None)
+
     def answer(self) -> int:
         """Print the answer of everything that ran; returns the exit code."""
         from runner.sweeper import GridSweeper
@@ -204,47 +216,15 @@ def _collect_and_report(runs: Path, config: "Config", output: Path | None) -> No
         print(f"{len(going_on)} of the sweep's runs are not over")
 
 
-def _flags() -> argparse.Namespace:
-    """What the command line says to Hydra itself.
-
-    Raises:
-        UsageError: It has a flag that Hydra does not know.
-    """
-    from hydra._internal.utils import get_args_parser
-
-    parser = get_args_parser()
-
-    def refuse(message: str) -> NoReturn:
-        raise UsageError(f"{message}; runner --help tells what there is")
-
-    parser.error = refuse  # type: ignore[method-assign]
-    # Neither this parser nor Hydra's own takes flags between overrides.
-    takers = {o for a in parser._actions if a.nargs in (None, "?") for o in a.option_strings}
-    given = sys.argv[1:]
-    pairs = [
-        (one, one.startswith("-") or before in takers)
-        for before, one in zip(["", *given], given, strict=False)
-    ]
-    flags = [one for one, is_flag in pairs if is_flag]
-    sys.argv[1:] = [*flags, *(one for one, is_flag in pairs if not is_flag)]
-    return parser.parse_args()
-
-
-@contextlib.contextmanager
-def _masked_output() -> Iterator[None]:
-    caught = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(caught):
-            yield
-    finally:
-        print(redact(caught.getvalue()), end="")
-
-
 def execute() -> int:
     """Carry out the process's command line; returns the exit code."""
     register()
     sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
     sweep = os.environ.setdefault(SWEEP_VARIABLE, sweep)
+    try:
+        require_name(SWEEP_VARIABLE, sweep)
+    except UsageError as error:
+        return complain(error)
     # Launchers' processes unpickle what Hydra found among our plugins.
     paths = [str(plugins_dir()), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -252,9 +232,18 @@ def execute() -> int:
     show_everything = os.environ.get(_RAW_ERRORS_VARIABLE) == "1"
     os.environ[_RAW_ERRORS_VARIABLE] = "1"
     invocation = _Invocation(sweep)
+    try:
+        return _execute(invocation, show_everything)
+    finally:
+        invocation.close()
+        invocation.tidy()
 
+
+def _execute(invocation: _Invocation, show_everything: bool) -> int:
     def job(composed: DictConfig) -> Place | None:
         try:
+            if os.getpid() != invocation.process:
+                settle()
             return invocation.run_job(composed)
         except (RunnerError, OSError) as error:
             if not invocation.tell(error):
@@ -265,9 +254,9 @@ def execute() -> int:
                 invocation.close()
 
     try:
-        asked = _flags()
+        asked = read_flags()
         # What Hydra shows of a configuration is shown, and kept in logs, without its credentials.
-        with _masked_output() if asked.cfg else contextlib.nullcontext():
+        with masked_output() if asked.cfg else contextlib.nullcontext():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except SystemExit as stop:
         if stop.code and not invocation.started:
@@ -284,8 +273,7 @@ def execute() -> int:
         return 130
     except UsageError as error:
         return complain(error)
-    finally:
-        invocation.close()
+    invocation.close()
     code = 0
     try:
         code = invocation.answer()

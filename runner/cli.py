@@ -6,9 +6,15 @@ import sys
 
 def main() -> None:
     """Entry point of ``runner`` and ``python -m runner``."""
+    from runner.errors import UsageError, complain
+    from runner.surroundings import settle
+
     arguments = sys.argv[1:]
+    try:
+        settle()
+    except UsageError as error:
+        sys.exit(complain(error))
     if arguments and arguments[0] in ("--help", "-h"):
-        from runner.errors import UsageError, complain
         from runner.help import help_text
 
         try:

@@ -18,6 +18,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from runner import output
 from runner.complaints import explain
 from runner.config.model import ModelKind
 from runner.config.root import Config
@@ -26,6 +27,8 @@ from runner.engines import engine_names, find_engine
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.paths import conf_dir, plugins_dir, sweeps_dir
+from runner.store.names import require_name
+from runner.surroundings import expanded
 from runner.texts.named import resolve_text
 
 
@@ -48,6 +51,7 @@ def quoted(path: Path | str) -> str:
 @functools.cache
 def register() -> None:
     """Tell Hydra the schemas, the sweeper and where configuration lies; once a process."""
+    OmegaConf.register_new_resolver("runner.folder", output.chosen, use_cache=True, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name in method_names():
@@ -93,7 +97,7 @@ def typed(config: DictConfig) -> Config:
 
     Raises:
         UsageError: A mandatory value is missing, a key is unknown, or an interpolation cannot
-            be resolved; a source of a mix names no text.
+            be resolved; a source of a mix names no text; a name is none of a folder.
     """
     for key, kind in _MANDATORY.items():
         section, _, name = key.rpartition(".")
@@ -107,6 +111,11 @@ def typed(config: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UsageError(explain(error)) from None
     assert isinstance(result, Config)
+    result.store.root = expanded(result.store.root)
+    result.store.environments = expanded(result.store.environments)
+    result.tracker.directory = expanded(result.tracker.directory)
+    for what, name in _names(result):
+        require_name(what, name)
     for source in result.calibration.sources:
         source.text = resolve_text(source.text)
     if unknown := list(_unknown_keys(result, "")):
@@ -145,6 +154,16 @@ _MANDATORY = {
     "sensitivity.text.path": TextKind.file,
 }
 """Fields without which an option means nothing, by the kind that makes them so."""
+
+
+def _names(config: Config) -> Iterator[tuple[str, str]]:
+    """Settings whose values name files and folders, and those values."""
+    if config.sweep is not None:
+        yield "sweep", config.sweep
+    for key, environment in config.environment.items():
+        yield f"environment.{key}.name", environment.name
+    for key in config.tasks.own:
+        yield "tasks.own", key
 
 
 def _no_value(key: str) -> UsageError:

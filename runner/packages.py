@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from runner.errors import StageError
 from runner.store.files import sha256_of_file
+from runner.surroundings import for_children
 
 # One fixed platform, so that the same archive is taken on every machine; it is only read.
 # pip does not count an older manylinux as part of a newer one: each is named.
@@ -123,9 +124,10 @@ def _download(
         done = subprocess.run(
             [*command, *options, f"--dest={directory}", f"{package}=={version}"],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
-            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+            env={**os.environ, **for_children(), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         )
         archives = [path for path in directory.iterdir() if path.is_file()]
         if done.returncode == 0 and archives:

@@ -1,6 +1,7 @@
 """A Hydra sweeper that takes several grids, since real questions are rarely one product."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -38,6 +39,8 @@ class GridSweeper(BasicSweeper):
     """What the jobs of this process's sweep returned, wherever they ran. Hydra drops it."""
     jobs: ClassVar[list[list[str]]] = []
     """Overrides of each job of this process's sweep."""
+    folder: ClassVar[Path | None] = None
+    """Where Hydra files the request of this process's sweep."""
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class GridSweeper(BasicSweeper):
         # Otherwise the time in the directory's name would be read anew.
         OmegaConf.copy_cache(self.config, masked)
         self.config = masked
+        type(self).folder = Path(str(masked.hydra.sweep.dir))
         result: Sequence[Sequence[JobReturn]] = super().sweep(arguments)
         jobs = [job for batch in result or [] for job in batch]
         self.returned[:] = [job.return_value for job in jobs if job.status is JobStatus.COMPLETED]

@@ -13,6 +13,7 @@ from runner.store.files import (
     write_json_atomically,
     write_text_atomically,
 )
+from runner.store.names import path_part
 from runner.store.records import RunRecord
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def show_sensitivities(records: list[RunRecord], folders: list[Path], console: "
             if entry.stage != "sensitivity" or entry.key in shown:
                 continue
             found = from_json(SensitivityResult, entry.result)
-            name = f"sensitivity-{record.model}-{found.grain.value}"
+            name = f"sensitivity-{path_part(record.model)}-{found.grain.value}"
             if name in shown.values():
                 name += f"-{entry.key[:6]}"
             shown[entry.key] = name

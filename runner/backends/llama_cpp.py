@@ -29,6 +29,8 @@ _OUT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 # Linux kills the converter when the worker dies.
 _CHILD = (
     "import os, sys; from runner.worker.job import die_with_parent; die_with_parent(); "
+    # It imports what lies beside it.
+    "os.environ.pop('PYTHONSAFEPATH', None); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
 
@@ -74,7 +76,7 @@ def convert(model_directory: Path, destination: Path, outtype: str, converter: P
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         errors="replace",
     )
     assert process.stdout is not None

@@ -131,7 +131,9 @@ def write_checkpoint(
     save_file(stored, job.checkpoint_directory / "model.safetensors", metadata={"format": "pt"})
     config["dtype"] = config["torch_dtype"] = str(dtype).removeprefix("torch.")
     config["quantization_config"] = quantization_config
-    (job.checkpoint_directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    (job.checkpoint_directory / "config.json").write_text(
+        json.dumps(config, indent=2) + "\n", "utf-8"
+    )
     for pattern in _KEPT_FILES:
         for path in job.model_directory.glob(pattern):
             if not _REPLACED_FILES.fullmatch(path.name):

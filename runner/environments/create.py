@@ -19,6 +19,7 @@ from runner.environments.ready import installed_versions
 from runner.errors import StageError
 from runner.paths import conf_dir
 from runner.store.files import sha256_of_json, write_json_atomically
+from runner.surroundings import for_children
 
 READY_FILE = "ready.json"
 WORKER_REQUIREMENTS = ("filelock", "numpy", "omegaconf==2.3.1", "pydantic>=2")
@@ -181,8 +182,9 @@ def _call(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **environment.build_variables},
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, **for_children(), **environment.build_variables},
         )
         assert process.stdout is not None
         try:

@@ -3,12 +3,14 @@
 import functools
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runner.errors import UsageError
+from runner.surroundings import for_children
 
 _LIST = (
     "import importlib.metadata as m, json; "
@@ -51,7 +53,13 @@ def installed_versions(python: str) -> dict[str, str]:
             for distribution in importlib.metadata.distributions()
         }
     try:
-        done = subprocess.run([python, "-c", _LIST], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [python, "-c", _LIST],
+            env={**os.environ, **for_children()},
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise UsageError(f"the interpreter {python} does not run: {error}") from None
     versions: dict[str, str] = json.loads(done.stdout)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runner.environments.ready import ReadyEnvironment
 from runner.paths import import_path
+from runner.surroundings import for_children, for_workers
 
 _PROGRAM = """
 import importlib, sys
@@ -26,11 +27,18 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
         modules: By their full names.
         cache: Where what makes the runner importable there is kept.
     """
-    variables = {**os.environ, **ready.variables, "PYTHONPATH": str(import_path(cache))}
+    variables = {
+        **os.environ,
+        **for_children(),
+        **for_workers(cache / "home"),
+        **ready.variables,
+        "PYTHONPATH": str(import_path(cache)),
+    }
     done = subprocess.run(
         [ready.python, "-c", _PROGRAM, ",".join(ready.shims), *modules],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         env=variables,
     )

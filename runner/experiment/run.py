@@ -35,6 +35,7 @@ from runner.recipe import used_recipe
 from runner.redact import redact
 from runner.serialise import to_json
 from runner.session import Obtained, Session
+from runner.store.names import path_part
 from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
 from runner.tracking import start_tracker
 from runner.tracking.base import RunTracker
@@ -220,7 +221,7 @@ def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRe
     installed = installed_versions(sys.executable)
     return RunRecord(
         sweep=identity.sweep,
-        run=f"{identity.number:03d}-{label}",
+        run=f"{identity.number:03d}-{path_part(label)}",
         label=label,
         engine=config.engine.name,
         model=config.model.name,

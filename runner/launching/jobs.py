@@ -68,7 +68,9 @@ def _table(command: list[str]) -> tuple[dict[str, str], bool]:
     """States by job, and whether they are all that is known."""
     if shutil.which(command[0]) is None:
         return {}, True
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     pairs = (line.strip().split("|", 1) for line in done.stdout.splitlines() if "|" in line)
     answered = done.returncode == 0 or _FORGOTTEN in done.stderr
     # "CANCELLED by 1000" is a state of sacct's.

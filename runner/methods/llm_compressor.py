@@ -200,13 +200,13 @@ def store_in_dtype(checkpoint: Path, dtype: "torch.dtype") -> None:
                 content[name] = tensor.to(dtype)
         save_file(content, path, metadata=metadata)
     config_path = checkpoint / "config.json"
-    config = json.loads(config_path.read_text())
+    config = json.loads(config_path.read_text("utf-8"))
     config["dtype"] = str(dtype).removeprefix("torch.")
     for group in config.get("quantization_config", {}).get("config_groups", {}).values():
         # A 16-bit type only guided the rounding; readers of other versions do not know it.
         if "float8" not in str(group["weights"].get("scale_dtype")):
             group["weights"].pop("scale_dtype", None)
-    config_path.write_text(json.dumps(config, indent=2) + "\n")
+    config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _number(number: NumberFormat, num_bits: int | None = None) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _number(number: NumberFormat, num_bits: int | None = None) -> dict[str, Any]
 def _storage_dtype(model_directory: Path) -> "torch.dtype":
     import torch
 
-    config = json.loads((model_directory / "config.json").read_text())
+    config = json.loads((model_directory / "config.json").read_text("utf-8"))
     name = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
     dtype: torch.dtype = getattr(torch, name)
     return dtype

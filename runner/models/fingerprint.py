@@ -76,7 +76,7 @@ def _digest(path: Path, cache: Path) -> str:
     state = sha256_of_json([str(path), status.st_size, status.st_mtime_ns])
     known = cache / "digests" / f"{state[:20]}.json"
     if known.exists():
-        digest: str = json.loads(known.read_text())["sha256"]
+        digest: str = json.loads(known.read_text("utf-8"))["sha256"]
         return digest
     digest = sha256_of_file(path)
     write_json_atomically(known, {"path": str(path), "sha256": digest})

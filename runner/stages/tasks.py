@@ -17,6 +17,7 @@ from runner.harness.evaluate import (
 from runner.harness.models import keep_answers, open_model
 from runner.harness.scores import Overall, Sample, TaskScores, overall, samples_of, scores_of
 from runner.serialise import from_json
+from runner.store.names import path_part
 from runner.store.objects import RESULT_FILE
 from runner.texts.conversations import require_template
 from runner.texts.windows import tokenizer_of
@@ -97,7 +98,7 @@ class TasksStage:
         with (context.output / SAMPLES_FILE).open("w", encoding="utf-8") as stream:
             for name in request.names:
                 answers = Answers(
-                    context.partial / f"{name}.jsonl", telling(context.progress, name)
+                    context.partial / f"{path_part(name)}.jsonl", telling(context.progress, name)
                 )
                 resumed += answers.found
                 keep_answers(model, answers)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import RunnerError, UsageError
+from runner.surroundings import for_children
 
 _HOST = "https://api.wandb.ai"
 _ANSWER_SECONDS = 10.0
@@ -65,10 +66,11 @@ def send(runs: list[OfflineRun], tracking: Path) -> list[OfflineRun]:
     paths = [str(run.directory) for run in runs]
     done = subprocess.run(
         [sys.executable, "-c", program, "sync", "--yes", *paths],
-        env={**os.environ, **variables},
+        env={**os.environ, **for_children(), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     sent = [run for run in runs if run.is_sent]

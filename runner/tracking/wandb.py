@@ -14,6 +14,7 @@ from runner.display import Display
 from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
+from runner.surroundings import own_home
 from runner.tracking.alerts import Alert, alert_of_run, alert_of_sweep
 from runner.tracking.base import SweepEnd, stage_metrics
 from runner.tracking.progress import Progress
@@ -94,10 +95,12 @@ def _described(config: Tracker, record: RunRecord) -> dict[str, Any]:
 
 def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
     """Begin a run; an online one that gets no answer becomes an offline one."""
-    import wandb
-
     directory = Path(tracker.directory)
     directory.mkdir(parents=True, exist_ok=True)
+    if own_home() is None:
+        os.environ["HOME"] = str(directory)
+    import wandb
+
     # Otherwise artifacts and caches are staged in the home directory.
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ.setdefault(name, str(directory))

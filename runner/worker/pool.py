@@ -13,11 +13,9 @@ from typing import Any
 
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import StageError
-from runner.hardware.detect import detect
-from runner.hardware.instructions import kernel_limits
-from runner.paths import import_path
 from runner.worker.protocol import Job
 from runner.worker.server import CLOSING_SECONDS
+from runner.worker.variables import variables_for
 
 _TAIL_LINES = 20
 _GRACE_SECONDS = CLOSING_SECONDS + 2
@@ -129,7 +127,7 @@ class _Start:
         module = ("-m", "runner.worker.server")
         return cls(
             (environment.python, *module, shims, *environment.preload),
-            tuple(sorted(_worker_variables(environment, cache).items())),
+            tuple(sorted(variables_for(environment, cache).items())),
         )
 
 
@@ -258,19 +256,6 @@ def is_out_of_memory(kind: str, message: str) -> bool:
     return kind in ("MemoryError", "OutOfMemoryError") or (
         kind == "RuntimeError" and ("out of memory" in text or "can't allocate memory" in text)
     )
-
-
-def _worker_variables(chosen: ReadyEnvironment, cache: Path) -> dict[str, str]:
-    limits = kernel_limits(detect().instruction_sets)
-    return {
-        **{name: limit for name, limit in limits.items() if name not in os.environ},
-        **chosen.variables,
-        # The worker decides about threads after its fork; tokenizers warn about forks otherwise.
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "PYTHONUNBUFFERED": "1",
-        **({} if chosen.is_control else {"PYTHONPATH": str(import_path(cache))}),
-    }
 
 
 def _cause(event: Event) -> str:

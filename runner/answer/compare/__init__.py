@@ -9,11 +9,12 @@ from runner.config.root import Config, StageName
 from runner.errors import UsageError
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically
+from runner.store.trouble import is_writable
 
 __all__ = ["compare"]
 
 
-def compare(runs: Path, config: Config, output: Path) -> None:
+def compare(runs: Path, config: Config, output: Path | None) -> None:
     """Print the comparison that ``config.compare`` asks for; write ``compare.json``.
 
     Raises:
@@ -30,8 +31,8 @@ def compare(runs: Path, config: Config, output: Path) -> None:
         find_side(runs, config.compare.b),
     )
     pairs = pair_up(*sides)
-    write_json_atomically(
-        output / "compare.json", {"a": sides[0].name, "b": sides[1].name, "pairs": to_json(pairs)}
-    )
     show(*sides, pairs)
-    print(f"compare.json: {output}")
+    if output is not None and is_writable(output):
+        content = {"a": sides[0].name, "b": sides[1].name, "pairs": to_json(pairs)}
+        write_json_atomically(output / "compare.json", content)
+        print(f"compare.json: {output}")
