@@ -63,7 +63,10 @@ def _no_option(error: MissingConfigException) -> str:
     if not group:
         names = ["config", *_names(sweeps_dir())]
         return _unknown(f"-cn {option}", names, option, "ready configurations")
-    names = list(error.options or _names(conf_dir() / group))
+    if "/" in group and not group.startswith("hydra/"):
+        group, _, folder = group.partition("/")
+        option = f"{folder}/{option}"
+    names = [*(error.options or []), *_names(conf_dir() / group)]
     return _unknown(f"{group}={option}", names, option, f"options of {group}")
 
 
@@ -86,4 +89,5 @@ def _unknown(what: str, names: Iterable[str], wrong: str, title: str) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    return [path.stem for path in folder.glob("*.yaml")]
+    found = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]
+    return [path.relative_to(folder).with_suffix("").as_posix() for path in found]

@@ -73,8 +73,10 @@ def help_text(group: str | None = None, width: int | None = None) -> str:
 
 
 def options(folder: Path) -> dict[str, str]:
-    """Names of the YAML files and the comment each begins with."""
-    return {path.stem: _comment(path) for path in sorted(folder.glob("*.yaml"))}
+    """Names of the YAML files, those of folders inside last, and the comment each begins with."""
+    found = [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("*/*.yaml"))]
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in found)
+    return {name: _comment(path) for name, path in zip(names, found, strict=True)}
 
 
 def _comment(path: Path) -> str:

@@ -26,13 +26,6 @@ _VENDOR = "vendor/llama.cpp"
 _PACKAGE, _VERSION = "llama-cpp-python", "0.3.36"
 _SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 _OUT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
-# Linux kills the converter when the worker dies.
-_CHILD = (
-    "import os, sys; from runner.worker.job import die_with_parent; die_with_parent(); "
-    # It imports what lies beside it.
-    "os.environ.pop('PYTHONSAFEPATH', None); "
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-)
 
 
 def converter(cache: Path) -> Path:
@@ -66,8 +59,8 @@ def convert(model_directory: Path, destination: Path, outtype: str, converter: P
     process = subprocess.Popen(
         [
             sys.executable,
-            "-c",
-            _CHILD,
+            "-m",
+            "runner.backends.gguf_converter",
             str(converter),
             str(model_directory),
             f"--outfile={destination}",

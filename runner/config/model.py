@@ -16,6 +16,17 @@ class ModelKind(Enum):
     generated = "generated"
 
 
+class ByteTokenizer(Enum):
+    """How a generated model's tokenizer, of one token a byte, is written."""
+
+    byte_fallback = "byte_fallback"
+    """Bytes by Llama's names."""
+    sentencepiece = "sentencepiece"
+    """The same, and as a SentencePiece file too."""
+    byte_level = "byte_level"
+    """Bytes by GPT-2's names; rows of the vocabulary that are left have no token."""
+
+
 @dataclass
 class Architecture:
     """Dimensions of a decoder-only transformer, as its ``config.json`` names them.
@@ -84,13 +95,21 @@ class Model:
     """Checksum of ``member`` (kind package)."""
     seed: int = 0
     """Seed of the random weights (kind generated)."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """Values of the ``config.json`` to make, ``model_type`` among them; without any, a Llama of
+    ``architecture`` (kind generated)."""
+    tokenizer: ByteTokenizer = ByteTokenizer.byte_fallback
+    """How bytes are named (kind generated)."""
+    special_tokens: list[str] = field(default_factory=list)
+    """Special tokens besides those of begin and end: llama.cpp asks for some families' own (kind
+    generated)."""
     trust_remote_code: bool = False
     """Run Python shipped with the model. Off unless you vouch for it."""
 
 
 def architecture_of(hf_config: dict[str, Any]) -> Architecture:
     """Read the dimensions from the content of a Hugging Face ``config.json``."""
-    text = hf_config.get("text_config") or hf_config
+    text = _by_usual_names(hf_config.get("text_config") or hf_config)
     heads = text.get("num_attention_heads")
     hidden = text.get("hidden_size")
     latent = text.get("kv_lora_rank")
@@ -103,7 +122,7 @@ def architecture_of(hf_config: dict[str, Any]) -> Architecture:
         family=text.get("model_type"),
         layers=text.get("num_hidden_layers"),
         hidden=hidden,
-        intermediate=text.get("intermediate_size") or text.get("ffn_dim"),
+        intermediate=text.get("intermediate_size"),
         heads=heads,
         kv_heads=text.get("num_key_value_heads") or heads,
         # Only the attention module's own rule (hidden / heads) when the config is silent.
@@ -127,6 +146,35 @@ def architecture_of(hf_config: dict[str, Any]) -> Architecture:
         sliding_window=window,
         global_layer_interval=_global_layer_interval(text) if window else None,
     )
+
+
+_OTHER_NAMES = {
+    "hidden_size": ("n_embd", "d_model"),
+    "intermediate_size": ("ffn_dim", "ffn_hidden_size", "n_inner"),
+    "num_hidden_layers": ("n_layer", "n_layers"),
+    "num_attention_heads": ("n_head", "n_heads"),
+    "max_position_embeddings": ("n_positions", "n_ctx"),
+    "num_key_value_heads": ("num_kv_heads",),
+}
+"""Names that older families have for the usual ones: GPT-2, GPT-J, OPT, Falcon, BLOOM, MPT."""
+_FOUR_TIMES = ("gpt2", "gpt_bigcode", "gptj", "gpt_neo", "falcon", "bloom", "mpt")
+"""Families whose MLP is four times as wide as the model where the config does not say."""
+
+
+def _by_usual_names(text: dict[str, Any]) -> dict[str, Any]:
+    """The content with the names that most families use, and what an old family implies."""
+    found = dict(text)
+    for name, others in _OTHER_NAMES.items():
+        said = (text[other] for other in (name, *others) if text.get(other) is not None)
+        if (value := next(said, None)) is not None:
+            found[name] = value
+    kind, hidden = found.get("model_type"), found.get("hidden_size")
+    if kind in _FOUR_TIMES and hidden and found.get("intermediate_size") is None:
+        found["intermediate_size"] = 4 * hidden
+    # Falcon's one head of keys and values, unless it is of the later architecture.
+    if text.get("multi_query") and not text.get("new_decoder_architecture"):
+        found["num_key_value_heads"] = 1
+    return found
 
 
 _EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runner.config.model import Model, ModelKind
+from runner.config.model import ByteTokenizer, Model, ModelKind
 from runner.models.code import ships_code
 from runner.models.locate import locate
 from runner.models.weights import weight_files
@@ -47,6 +47,11 @@ def fingerprint(model: Model, cache: Path) -> str:
         return f"package:{_CONVERTER_VERSION}:{model.sha256}"
     if model.kind is ModelKind.generated:
         made_from = {"architecture": to_json(model.architecture), "seed": model.seed}
+        # Keys of models without these are what they always were.
+        if model.config:
+            made_from["config"] = model.config
+        if model.tokenizer is not ByteTokenizer.byte_fallback:
+            made_from["tokenizer"] = [model.tokenizer.value, *model.special_tokens]
         return f"generated:{_GENERATOR_VERSION}:{sha256_of_json(made_from)}"
     directory = locate(model)
     parts: list[list[Any]] = [

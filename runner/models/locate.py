@@ -76,10 +76,14 @@ def locate(model: Model) -> Path:
 def light_config(model: Model) -> dict[str, Any] | None:
     """Content of the model's config.json if it is on this machine already, without torch.
 
+    Of a generated model it is what is said of it; the rest is transformers' defaults.
+
     Raises:
         UsageError: A local directory is not a model that can be used, or ``hub_id`` no name.
     """
     path: Path | None = None
+    if model.kind is ModelKind.generated:
+        return dict(model.config) or None
     if model.kind is ModelKind.local:
         path = _check_directory(model) / "config.json"
     elif model.kind is ModelKind.hub:

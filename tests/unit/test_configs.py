@@ -21,10 +21,11 @@ from runner.config.calibration import Calibration
 from runner.config.environment import Environment
 from runner.config.group_size import Granularity
 from runner.config.hardware import Hardware
-from runner.config.model import Model, ModelKind
+from runner.config.model import Architecture, Model, ModelKind, architecture_of
 from runner.config.root import Config, StageName
 from runner.environments.create import constraints_file
 from runner.errors import UsageError
+from runner.legality.layers import linear_inputs
 from runner.methods import find_method, method_names
 from runner.paths import conf_dir, sweeps_dir
 
@@ -43,7 +44,9 @@ MANDATORY = {
 """What an option cannot be composed without."""
 
 OPTIONS = sorted(
-    path.relative_to(conf_dir()).with_suffix("").as_posix() for path in conf_dir().glob("*/*.yaml")
+    path.relative_to(conf_dir()).with_suffix("").as_posix()
+    for path in conf_dir().rglob("*.yaml")
+    if path.parent != conf_dir() and "hydra" not in path.parts
 )
 SWEEPS = sorted(path.stem for path in sweeps_dir().glob("*.yaml"))
 
@@ -81,12 +84,12 @@ def test_every_option_composes(options: tuple[str, ...], composed: Compose) -> N
     places = {"text": "text@calibration.text", "task": "+task@tasks.own.it"}
     overrides = []
     for option in options:
-        group, name = option.split("/")
+        group, name = option.split("/", 1)
         overrides += [f"{places.get(group, group)}={name}", *MANDATORY.get(option, [])]
     config = composed(*overrides)
     assert isinstance(config, Config)
     for option in options:
-        check_option(*option.split("/"), config)
+        check_option(*option.split("/", 1), config)
 
 
 def check_option(group: str, name: str, config: Config) -> None:
@@ -107,7 +110,7 @@ def check_option(group: str, name: str, config: Config) -> None:
         assert config.environment[name].name == name
         check_environment(config.environment[name])
     elif group not in ("eval", "bench", "plan", "sensitivity", "serving") and name != "hub":
-        assert getattr(config, group).name == name
+        assert getattr(config, group).name == name.replace("/", "_")
     check_dimensions(config.model)
     check_limits(config.hardware)
 
@@ -148,6 +151,13 @@ def test_the_default_environment_is_what_set_up_installs() -> None:
 def check_dimensions(model: Model) -> None:
     """The dimensions give the number of parameters stated beside them."""
     shape = model.architecture
+    if model.config:
+        assert shape == Architecture(), "the config says it all"
+        shape = architecture_of(model.config)
+        assert shape.heads and shape.kv_heads and shape.layers and shape.vocab and shape.context
+        assert shape.family and shape.hidden and (shape.intermediate or shape.family == "falcon")
+        assert linear_inputs(shape), "a group size is held against these"
+        return
     if shape.hidden is None:
         assert model.kind in (ModelKind.local, ModelKind.hub), "only a user's model is open"
         return
@@ -213,6 +223,19 @@ def test_every_sweep_composes_and_so_does_every_job_of_it(name: str, composed: C
             if not seen.issuperset(job):
                 assert isinstance(composed(*job, name=name), Config)
             seen.update(job)
+
+
+def test_the_zoo_has_every_family_of_the_models_named_and_the_sweep_has_the_zoo() -> None:
+    named = [yaml.safe_load(path.read_text()) for path in (conf_dir() / "model").glob("*.yaml")]
+    zoo = sorted((conf_dir() / "model" / "zoo").glob("*.yaml"))
+    kinds = {yaml.safe_load(path.read_text())["config"]["model_type"] for path in zoo}
+    families = {model.get("architecture", {}).get("family") for model in named} - {None}
+    assert {"llama", "deepseek_v3", "gemma2", "opt", "phi3"} < families
+    assert families <= kinds
+    sweep = yaml.safe_load((sweeps_dir() / "zoo.yaml").read_text())["hydra"]["sweeper"]
+    assert sorted(sweep["params"]["model"].split(",")) == [f"zoo/{path.stem}" for path in zoo]
+    methods = {one for grid in sweep["grids"].values() for one in grid["method"].split(",")}
+    assert methods == {*method_names()}
 
 
 def test_every_method_has_one_option_and_its_own_schema() -> None:

@@ -32,7 +32,9 @@ def test_every_option_is_described(group: str) -> None:
     first, *lines, last = help_text(group).splitlines()
     place = last.split()[-1]
     assert first in (f"{group}=…", f"{group}@{place}=…")
-    options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    folder = conf_dir() / group
+    options = sorted(path.stem for path in folder.glob("*.yaml"))
+    options += sorted(f"{path.parent.name}/{path.stem}" for path in folder.glob("*/*.yaml"))
     assert [line.split()[0] for line in lines] == options
     for line in lines:
         assert len(line.split()) >= 3, f"{line!r} describes nothing"

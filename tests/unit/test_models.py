@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runner.config.model import Architecture, Model, ModelKind, architecture_of
+from runner.config.model import Architecture, ByteTokenizer, Model, ModelKind, architecture_of
 from runner.errors import UsageError
 from runner.models.directory import save
 from runner.models.fingerprint import fingerprint
@@ -262,3 +263,43 @@ print(light_config(Model(name="hub", kind=ModelKind.hub, hub_id="owner/name"))["
 def test_architecture_falls_back_to_hidden_by_heads() -> None:
     shape = architecture_of(CONFIG)
     assert (shape.head_dim, shape.kv_heads) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "heads", "kv_heads", "intermediate", "context"),
+    [
+        ({"model_type": "gpt2", "n_embd": 8, "n_head": 2, "n_positions": 64}, 2, 2, 32, 64),
+        ({"model_type": "gpt2", "n_embd": 8, "n_head": 2, "n_inner": 20}, 2, 2, 20, None),
+        ({"model_type": "falcon", "hidden_size": 8, "num_attention_heads": 4, "multi_query": True},
+         4, 1, 32, None),
+        ({"model_type": "opt", "hidden_size": 8, "num_attention_heads": 2, "ffn_dim": 12},
+         2, 2, 12, None),
+    ],
+)  # fmt: skip
+def test_dimensions_by_older_names(
+    config: dict[str, Any], heads: int, kv_heads: int, intermediate: int, context: int | None
+) -> None:
+    found = architecture_of(config)
+    assert (found.hidden, found.heads, found.kv_heads) == (8, heads, kv_heads)
+    assert (found.intermediate, found.context) == (intermediate, context)
+
+
+def test_the_key_of_a_generated_model_follows_what_it_is_made_from(tmp_path: Path) -> None:
+    plain = tiny()
+    other = Model(name="tiny", kind=ModelKind.generated, config={"model_type": "gpt2"})
+    level = ByteTokenizer.byte_level
+    models = [plain, other, replace(other, seed=1), replace(other, tokenizer=level)]
+    models += [replace(other, tokenizer=level, special_tokens=["<a>"])]
+    models += [replace(other, config={"model_type": "gpt2", "n_embd": 8})]
+    assert len({fingerprint(model, tmp_path) for model in models}) == len(models)
+
+
+def test_a_config_that_makes_no_model_is_told(tmp_path: Path) -> None:
+    for config in (
+        {"model_type": "lama"},
+        {"vocab_size": 300},
+        {"model_type": "gpt2", "n_head": 7},
+    ):
+        model = Model(name="mine", kind=ModelKind.generated, config=config)
+        with pytest.raises(UsageError, match=r"model mine: transformers makes no .*model\.config"):
+            materialise(model, tmp_path, tmp_path)
