@@ -2,18 +2,15 @@
 
 import json
 import re
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from runner.config.group_size import Granularity
 from runner.errors import StageError
 from runner.methods.base import QuantizeJob
+from runner.models.weights import stored_dtype
 
 if TYPE_CHECKING:
     import torch
-
-_KEPT_FILES = ("*.json", "*.jinja", "*.model", "*.py", "*.tiktoken", "*.txt")
-_REPLACED_FILES = re.compile(r"config\.json|quantiz\w*_config\.json|.*\.index\.json")
 
 
 def group_size(job: QuantizeJob) -> int:
@@ -106,7 +103,7 @@ def write_checkpoint(
     tensors: dict[str, "torch.Tensor"],
     quantization_config: dict[str, Any],
 ) -> None:
-    """Write weights, config and the model's own tokenizer into the checkpoint's directory.
+    """Write weights and config into the checkpoint's directory.
 
     The config is the original one, so that later versions of transformers read it than the
     one that quantized.
@@ -115,7 +112,7 @@ def write_checkpoint(
     from safetensors.torch import save_file
 
     config = json.loads((job.model_directory / "config.json").read_text("utf-8"))
-    name = config.get("dtype") or config.get("torch_dtype")
+    name = stored_dtype(job.model_directory)
     dtype = torch.float16 if name == "float16" else torch.bfloat16
     stored, seen = {}, set()
     for key, tensor in tensors.items():
@@ -134,10 +131,6 @@ def write_checkpoint(
     (job.checkpoint_directory / "config.json").write_text(
         json.dumps(config, indent=2) + "\n", "utf-8"
     )
-    for pattern in _KEPT_FILES:
-        for path in job.model_directory.glob(pattern):
-            if not _REPLACED_FILES.fullmatch(path.name):
-                shutil.copyfile(path, job.checkpoint_directory / path.name)
 
 
 def _stored_dtype(key: str, tensor: "torch.Tensor", dtype: "torch.dtype") -> "torch.dtype":

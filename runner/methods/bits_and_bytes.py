@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.config.calibration import Calibration
 from runner.methods.base import QuantizeJob
+from runner.models.directory import save_weights
 from runner.models.load import load_model
 from runner.recipe import Recipe
 
@@ -23,7 +24,6 @@ def quantize_on_load(job: QuantizeJob, quantization_config: Any) -> None:
     repacks 4-bit weights in place, and a checkpoint saved after that is silently broken.
     """
     import torch
-    from transformers import AutoTokenizer
 
     # It warns once for every matrix product in bfloat16.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
@@ -35,9 +35,5 @@ def quantize_on_load(job: QuantizeJob, quantization_config: Any) -> None:
         device_map={"": job.device},
         trust_remote_code=job.trust_remote_code,
     )
-    model.save_pretrained(job.checkpoint_directory)
-    tokenizer = AutoTokenizer.from_pretrained(
-        job.model_directory, trust_remote_code=job.trust_remote_code
-    )
-    tokenizer.save_pretrained(job.checkpoint_directory)
+    save_weights(model, job.checkpoint_directory)
     job.progress(1, 1, "rounding while loading")

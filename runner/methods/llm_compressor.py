@@ -12,7 +12,9 @@ from runner.config.bits import NumberFormat, NumberType
 from runner.config.calibration import Calibration
 from runner.config.group_size import Granularity
 from runner.methods.base import Abilities, ActivationScales, Progress, QuantizeJob
+from runner.models.directory import save_weights
 from runner.models.load import load_model
+from runner.models.weights import stored_dtype
 from runner.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -129,7 +131,6 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
     """Run llm-compressor's one-shot flow and write a compressed-tensors checkpoint."""
     import torch
     from llmcompressor import oneshot
-    from transformers import AutoTokenizer
 
     # Weights are held in float32 where the device computes in it, and stored as they came.
     compute_dtype = getattr(torch, job.compute_dtype)
@@ -151,11 +152,7 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
         }
     with _progress_from_log(model, job.recipe.method.ignore, job.progress):
         oneshot(**arguments)
-    model.save_pretrained(job.checkpoint_directory, save_compressed=True)
-    tokenizer = AutoTokenizer.from_pretrained(
-        job.model_directory, trust_remote_code=job.trust_remote_code
-    )
-    tokenizer.save_pretrained(job.checkpoint_directory)
+    save_weights(model, job.checkpoint_directory, save_compressed=True)
     store_in_dtype(job.checkpoint_directory, _storage_dtype(job.model_directory))
 
 
@@ -217,9 +214,7 @@ def _number(number: NumberFormat, num_bits: int | None = None) -> dict[str, Any]
 def _storage_dtype(model_directory: Path) -> "torch.dtype":
     import torch
 
-    config = json.loads((model_directory / "config.json").read_text("utf-8"))
-    name = config.get("dtype") or config.get("torch_dtype") or "bfloat16"
-    dtype: torch.dtype = getattr(torch, name)
+    dtype: torch.dtype = getattr(torch, stored_dtype(model_directory))
     return dtype
 
 

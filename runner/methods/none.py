@@ -6,6 +6,7 @@ from types import MappingProxyType
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods.base import Abilities, QuantizeJob
+from runner.models.directory import save_weights
 from runner.models.load import load_model
 from runner.recipe import Recipe
 
@@ -41,16 +42,12 @@ class NoneMethod:
     def quantize(self, job: QuantizeJob) -> None:
         """Cast and save."""
         import torch
-        from transformers import AutoTokenizer
 
         dtype = getattr(torch, _DTYPES[job.recipe.bits.label])
         model = load_model(
             job.model_directory, dtype=dtype, trust_remote_code=job.trust_remote_code
         )
-        model.save_pretrained(job.checkpoint_directory)
-        AutoTokenizer.from_pretrained(
-            job.model_directory, trust_remote_code=job.trust_remote_code
-        ).save_pretrained(job.checkpoint_directory)
+        save_weights(model, job.checkpoint_directory)
 
 
 METHOD = NoneMethod()

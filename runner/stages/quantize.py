@@ -12,6 +12,7 @@ from runner.metrics.coverage import Coverage, measure_coverage
 from runner.metrics.tensors import TensorReport, report_tensors
 from runner.mixed.kept import with_kept_layers
 from runner.mixed.written import Widths, check_widths
+from runner.models.directory import finish, make_readable
 from runner.models.weights import weight_file_bytes
 from runner.recipe import recipe_from_json
 from runner.stages.check import CheckResult
@@ -73,7 +74,7 @@ class QuantizeStage:
     """Makes checkpoints."""
 
     name = "quantize"
-    schema_version = 3
+    schema_version = 4
     request = QuantizeRequest
     result = QuantizeResult
 
@@ -113,9 +114,9 @@ class QuantizeStage:
             ignore=recipe.method.ignore,
             kept={name for name, width in (recipe.layer_bits or {}).items() if width >= 16},
         )
-        # Files are world-readable like any other result, whatever a library's default is.
-        for path in directory.iterdir():
-            path.chmod(0o644)
+        if (directory / "config.json").exists():  # no single file, such as GGUF
+            finish(request.model_directory, directory, request.trust_remote_code)
+        make_readable(directory)
         return QuantizeResult(
             recipe=request.recipe,
             checkpoint_format=abilities_of(recipe.method).checkpoint_format,
