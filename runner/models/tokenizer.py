@@ -1,50 +1,182 @@
-"""The tokenizer that a GGUF file describes."""
+"""The tokenizer that a GGUF file describes, as llama.cpp reads it."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-_DIGITS_APART = {"smollm": True, "gpt-2": False}
-"""llama.cpp's names of the byte-level pre-tokenizers built here: is every digit a piece?"""
+from runner.errors import StageError
+from runner.models.gguf_header import GgufHeader
 
-_CONTROL = 3
-"""llama.cpp's token type for special tokens (``LLAMA_TOKEN_TYPE_CONTROL``)."""
+_CONTRACTIONS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
+_BY_DIGITS = (
+    _CONTRACTIONS
+    + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_GPT2, _DIGITS_APART = "gpt2", "digits apart"
+_PRE_TOKENIZERS = {
+    "gpt-2": _GPT2,
+    "smollm": _DIGITS_APART,
+    "starcoder": _DIGITS_APART,
+    "refact": _DIGITS_APART,
+    "command-r": _DIGITS_APART,
+    "llama-bpe": _BY_DIGITS.replace("DIGITS", "{1,3}"),
+    "llama3": _BY_DIGITS.replace("DIGITS", "{1,3}"),
+    "qwen2": _BY_DIGITS.replace("DIGITS", ""),
+    "deepseek-r1-qwen": _BY_DIGITS.replace("DIGITS", ""),
+}
+"""Where text is parted before merging, by llama.cpp's name (``llama_vocab_pre_type``)."""
+_WHOLE_WORDS = ("llama-bpe", "llama3")
+"""A word that is in the vocabulary is one token there, whether merges lead to it or not."""
+
+# llama.cpp's token types (``llama_token_type``), which are SentencePiece's.
+UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 2, 3, 4, 5, 6
+SPACE = "▁"
 
 
-def gguf_tokenizer(reader: Any) -> Any | None:
-    """Build the byte-level BPE tokenizer of a GGUF file as its authors published it.
+def gguf_tokenizer(header: GgufHeader) -> Any:
+    """Build the fast tokenizer of a GGUF file.
 
-    transformers' converter for Llama files takes no notice of ``tokenizer.ggml.pre``: it leaves
-    digits together and adds byte fallback, by which llama.cpp's converter then takes the
-    tokenizer for SentencePiece and aborts on text.
+    transformers' own converter splits byte-level text in other places than the file says
+    (``tokenizer.ggml.pre``), makes a Unigram model of Gemma's merges, and puts no BOS before a
+    text.
 
-    Returns:
-        A fast tokenizer, or None where the file has a tokenizer of another kind.
+    Raises:
+        StageError: The tokenizer is of a kind that is not known here.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    kind = _read(header, "model")
+    builders = {"gpt2": _byte_level, "llama": _sentencepiece}
+    if kind not in builders or not _read(header, "tokens"):
+        raise _unknown(header, f"a tokenizer of kind {kind}")
     from transformers import PreTrainedTokenizerFast
 
-    def read(name: str) -> Any:
-        field = reader.fields.get(f"tokenizer.{name}")
-        return None if field is None else field.contents()
-
-    digits_apart = _DIGITS_APART.get(read("ggml.pre"))
-    if read("ggml.model") != "gpt2" or digits_apart is None:
-        return None
-    tokens = read("ggml.tokens")
-    merges = [tuple(merge.split(" ")) for merge in read("ggml.merges")]
-    built = Tokenizer(models.BPE({token: row for row, token in enumerate(tokens)}, merges))
-    bytes_apart = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    built.pre_tokenizer = (
-        pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), bytes_apart])
-        if digits_apart
-        else bytes_apart
-    )
-    built.decoder = decoders.ByteLevel()
-    kinds = read("ggml.token_type") or []
-    control = [token for token, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL]
-    built.add_special_tokens([AddedToken(token, normalized=False) for token in control])
-    unknown = read("ggml.unknown_token_id")
+    tokens: list[str] = _read(header, "tokens")
+    built = builders[kind](header)
+    _add_tokens(built, tokens, _read(header, "token_type") or [])
+    _add_template(built, tokens, header, bos_by_default=kind == "llama")
+    unknown = _read(header, "unknown_token_id")
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
         unk_token=None if unknown is None else tokens[unknown],
-        chat_template=read("chat_template"),
+        chat_template=header.fields.get("tokenizer.chat_template"),
     )
+
+
+def _read(header: GgufHeader, name: str) -> Any:
+    return header.fields.get(f"tokenizer.ggml.{name}")
+
+
+def _unknown(header: GgufHeader, what: str) -> StageError:
+    return StageError(
+        f"{header.path.name} has {what}, which is not read here; take the model's own directory "
+        "(model=local model.path=…, with config.json, tokenizer and safetensors)"
+    )
+
+
+def _byte_level(header: GgufHeader) -> Any:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    pre = _read(header, "pre")
+    pattern = _PRE_TOKENIZERS.get(pre)
+    if pattern is None:
+        raise _unknown(header, f"a tokenizer that parts text in the way of {pre}")
+    tokens = _read(header, "tokens")
+    merges = [tuple(merge.split(" ")) for merge in _read(header, "merges")]
+    built = Tokenizer(
+        models.BPE(
+            {token: row for row, token in enumerate(tokens)},
+            merges,
+            ignore_merges=pre in _WHOLE_WORDS,
+        )
+    )
+    by_gpt2 = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if pattern == _GPT2:
+        built.pre_tokenizer = by_gpt2
+    elif pattern == _DIGITS_APART:
+        apart = pre_tokenizers.Digits(individual_digits=True)
+        built.pre_tokenizer = pre_tokenizers.Sequence([apart, by_gpt2])
+    else:
+        parted = pre_tokenizers.Split(Regex(pattern), behavior="isolated")
+        to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        built.pre_tokenizer = pre_tokenizers.Sequence([parted, to_bytes])
+    built.decoder = decoders.ByteLevel()
+    return built
+
+
+def _sentencepiece(header: GgufHeader) -> Any:
+    """Merges by the score of what they give: SentencePiece's BPE, which llama.cpp calls SPM."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    tokens, scores = _read(header, "tokens"), _read(header, "scores")
+    if not scores or len(scores) != len(tokens):
+        raise _unknown(header, "SentencePiece tokens without scores")
+    rows = {token: row for row, token in enumerate(tokens)}
+    kinds = _read(header, "token_type") or []
+    unknown = _read(header, "unknown_token_id")
+    built = Tokenizer(
+        models.BPE(
+            rows,
+            list(_merges(tokens, rows, scores)),
+            unk_token=None if unknown is None else tokens[unknown],
+            fuse_unk=True,
+            byte_fallback=BYTE in kinds,
+        )
+    )
+    spaced = _read(header, "add_space_prefix") is not False
+    steps = [normalizers.Prepend(SPACE)] if spaced else []
+    built.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
+    back = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    if spaced:
+        back.append(decoders.Strip(content=" ", left=1, right=0))
+    built.decoder = decoders.Sequence(back)
+    return built
+
+
+def _merges(
+    tokens: Sequence[str], rows: dict[str, int], scores: Sequence[float]
+) -> Iterator[tuple[str, str]]:
+    """Pairs of tokens that together are one, best score first, as llama.cpp tries them."""
+    order = sorted(range(len(tokens)), key=lambda row: -scores[row])
+    for row in order:
+        token = tokens[row]
+        if rows[token] != row:
+            continue
+        for cut in range(1, len(token)):
+            left, right = token[:cut], token[cut:]
+            if left in rows and right in rows:
+                yield left, right
+
+
+def _add_tokens(built: Any, tokens: list[str], kinds: Sequence[int]) -> None:
+    """Tokens that text is searched for before anything is merged: control and user-defined."""
+    from tokenizers import AddedToken
+
+    pairs = list(zip(tokens, kinds, strict=False))
+    plain = [AddedToken(t, normalized=False) for t, kind in pairs if kind == USER_DEFINED]
+    control = [
+        AddedToken(t, normalized=False, special=True) for t, kind in pairs if kind == CONTROL
+    ]
+    if plain:
+        built.add_tokens(plain)
+    built.add_special_tokens(control)
+
+
+def _add_template(
+    built: Any, tokens: list[str], header: GgufHeader, *, bos_by_default: bool
+) -> None:
+    """Put the tokens around a text that the file says, or llama.cpp by default for its kind."""
+    from tokenizers import processors
+
+    by_default = bos_by_default or _read(header, "pre") in _WHOLE_WORDS
+    around = []
+    for name, wanted in (("bos", by_default), ("eos", False)):
+        said = _read(header, f"add_{name}_token")
+        row = _read(header, f"{name}_token_id")
+        put = row is not None and (wanted if said is None else said)
+        around.append((tokens[row], row) if put else None)
+    bos, eos = around
+    if bos or eos:
+        single = [*([f"{bos[0]}:0"] if bos else []), "$A:0", *([f"{eos[0]}:0"] if eos else [])]
+        built.post_processor = processors.TemplateProcessing(
+            single=single,
+            pair=[*single, *(part.replace("$A", "$B").replace(":0", ":1") for part in single)],
+            special_tokens=[found for found in around if found],
+        )

@@ -16,7 +16,7 @@ from runner.errors import StageError
 from runner.texts.conversations import require_template, write_conversation
 from runner.texts.documents import Document, Placed, load_placed, plain
 from runner.texts.vocabulary import Vocabulary
-from runner.texts.windows import encode, tokenizer_of
+from runner.texts.windows import encode, required_bos, tokenizer_of, with_bos
 
 
 @dataclass
@@ -55,7 +55,8 @@ def cut_windows(
     if calibration.apply_chat_template:
         require_template(tokenizer)
     vocabulary = Vocabulary(tokenizer, tokenizer_directory)
-    cutter = _Cutter(calibration, tokenizer)
+    bos = required_bos(tokenizer, tokenizer_directory)
+    cutter = _Cutter(calibration, tokenizer, bos)
     seen: set[str] = set()
     windows: list[list[int]] = []
     parts = []
@@ -90,10 +91,11 @@ def _first(document: Document, seen: set[str]) -> bool:
 class _Cutter:
     """Cuts texts one after the other; no window twice."""
 
-    def __init__(self, calibration: Calibration, tokenizer: Any) -> None:
+    def __init__(self, calibration: Calibration, tokenizer: Any, bos: int | None) -> None:
         self.chosen = random.Random(calibration.seed)
         self._calibration = calibration
         self._tokenizer = tokenizer
+        self._bos = bos
         self._taken: set[tuple[int, ...]] = set()
 
     def cut(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
@@ -133,7 +135,9 @@ class _Cutter:
         return kept[:count]
 
     def _new(self, ids: list[int], length: int, order: list[int]) -> list[list[int]]:
-        windows = (ids[index * length : (index + 1) * length] for index in order)
+        windows = (
+            with_bos(ids[index * length : (index + 1) * length], self._bos) for index in order
+        )
         return [window for window in windows if self._is_new(window)]
 
     def _per_sample(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
@@ -145,6 +149,7 @@ class _Cutter:
         kept: list[list[int]] = []
         for index in order:
             window = self._ids(documents[index])[self._calibration.skip_tokens :][:length]
+            window = with_bos(window, self._bos) if window else window
             if len(window) >= least and self._is_new(window):
                 kept.append(window)
             if len(kept) == count:

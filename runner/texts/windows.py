@@ -4,6 +4,7 @@ Documents are joined and cut to full length, never padded: padding tokens would 
 calibration Hessian unmasked and distort it.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ from runner.texts.documents import load_documents, plain
 from runner.texts.vocabulary import Vocabulary
 
 _CUT_TOKENS = 64
+_LOST_WITHOUT_BOS = "gemma"
+"""How the ``model_type`` of families begins that compute something else without a leading BOS.
+
+Gemma 3 270M was measured to have a perplexity of 52 without and 23 with it. lm-evaluation-harness
+puts it before their texts for that reason, whatever is asked.
+"""
 
 
 def tokenizer_of(directory: Path, trust_remote_code: bool) -> Any:
@@ -35,6 +42,36 @@ def encode(tokenizer: Any, documents: list[str]) -> list[int]:
     return ids
 
 
+def required_bos(tokenizer: Any, directory: Path) -> int | None:
+    """The BOS that has to stand before whatever a model sees; ``None`` where none has to.
+
+    Args:
+        tokenizer: The model's.
+        directory: The model's, for its config.json.
+    """
+    return tokenizer.bos_token_id if needs_bos(directory) else None
+
+
+def needs_bos(directory: Path) -> bool:
+    """Whether a model is of a family that is lost without a leading BOS."""
+    try:
+        config = json.loads((directory / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    kind = isinstance(config, dict) and config.get("model_type")
+    return str(kind or "").startswith(_LOST_WITHOUT_BOS)
+
+
+def bos_determinant(directory: Path) -> dict[str, bool]:
+    """What a result's key says of the BOS; nothing of models that need none."""
+    return {"leading_bos": True} if needs_bos(directory) else {}
+
+
+def with_bos(window: list[int], bos: int | None) -> list[int]:
+    """The window with BOS in place of its first token, as ``llama-perplexity`` puts it."""
+    return window if bos is None else [bos, *window[1:]]
+
+
 def leading_windows(
     text_directory: Path,
     tokenizer_directory: Path,
@@ -45,7 +82,8 @@ def leading_windows(
     """The first ``count`` disjoint windows of a text.
 
     Only as many documents are tokenized as are needed, and some more: where a text is cut
-    off, its last tokens may differ from those of the whole.
+    off, its last tokens may differ from those of the whole. Where the model needs one, BOS is
+    each window's first token.
 
     Raises:
         StageError: The text is too short, or the model has no embedding for a token of it.
@@ -61,7 +99,8 @@ def leading_windows(
         taken = min(len(documents), taken * 2)
     _require(ids, length, count)
     Vocabulary(tokenizer, tokenizer_directory).require(ids[: length * count], "the text")
-    return [ids[i * length : (i + 1) * length] for i in range(count)]
+    bos = required_bos(tokenizer, tokenizer_directory)
+    return [with_bos(ids[i * length : (i + 1) * length], bos) for i in range(count)]
 
 
 def _require(ids: list[int], length: int, count: int) -> None:

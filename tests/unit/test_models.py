@@ -17,9 +17,9 @@ from runner.config.model import Architecture, ByteTokenizer, Model, ModelKind, a
 from runner.errors import UsageError
 from runner.models.directory import save
 from runner.models.fingerprint import fingerprint
+from runner.models.gguf_model import name_special_tokens
 from runner.models.locate import light_config, locate
 from runner.models.materialise import materialise
-from runner.models.package import name_special_tokens
 
 pytestmark = pytest.mark.unit
 

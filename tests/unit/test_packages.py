@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.errors import StageError
-from runner.packages import _unpack, fetch_member
+from runner.packages import Member, _unpack, fetch_joined, fetch_member
 
 pytestmark = pytest.mark.unit
 
@@ -32,13 +32,15 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def add_wheel(index: Path, tag: str = "py3-none-any", content: bytes = CONTENT) -> Path:
-    wheel = index / f"demo_texts-1.0-{tag}.whl"
-    information = "demo_texts-1.0.dist-info"
+def add_wheel(
+    index: Path, tag: str = "py3-none-any", content: bytes = CONTENT, name: str = "demo_texts"
+) -> Path:
+    wheel = index / f"{name}-1.0-{tag}.whl"
+    information = f"{name}-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr(MEMBER, content)
         archive.writestr(
-            f"{information}/METADATA", "Metadata-Version: 2.1\nName: demo-texts\nVersion: 1.0\n"
+            f"{information}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
         )
         archive.writestr(
             f"{information}/WHEEL", f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n"
@@ -96,6 +98,31 @@ def test_other_checksum_is_refused_and_nothing_kept(index: Path, tmp_path: Path)
     with pytest.raises(StageError, match=f"{found}.*{SHA256}.*not kept"):
         fetch(tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("story.txt"))
+
+
+def parts(member: str = MEMBER) -> list[Member]:
+    return [Member("demo-one", "1.0", MEMBER), Member("demo-two", "1.0", member)]
+
+
+def test_parts_of_several_packages_are_joined_in_order(index: Path, tmp_path: Path) -> None:
+    add_wheel(index, name="demo_one", content=CONTENT[:5])
+    add_wheel(index, name="demo_two", content=CONTENT[5:])
+    path = fetch_joined(parts(), "whole.txt", SHA256, tmp_path / "cache")
+    assert path.read_bytes() == CONTENT
+    left = {child.name for child in (tmp_path / "cache").rglob("*") if child.is_file()}
+    assert left - {"whole.lock"} == {"whole.txt"}
+    with pytest.raises(StageError, match=r"2 parts from .* of demo-two 1\.0 .* of demo-one.*kept"):
+        fetch_joined(parts()[::-1], "whole.txt", SHA256, tmp_path / "other")
+    assert not list((tmp_path / "other").rglob("whole.txt"))
+
+
+def test_part_that_is_not_there_is_named(index: Path, tmp_path: Path) -> None:
+    add_wheel(index, name="demo_one")
+    with pytest.raises(StageError, match=r"demo-two 1\.0 cannot be fetched"):
+        fetch_joined(parts(), "whole.txt", SHA256, tmp_path / "cache")
+    add_wheel(index, name="demo_two")
+    with pytest.raises(StageError, match=r"demo_two-1\.0.*has no file missing\.part"):
+        fetch_joined(parts("missing.part"), "whole.txt", SHA256, tmp_path / "cache")
 
 
 def test_missing_member_is_named(index: Path, tmp_path: Path) -> None:

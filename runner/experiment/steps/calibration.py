@@ -9,6 +9,7 @@ from runner.serialise import to_json
 from runner.session import Obtained, Work
 from runner.stages.overlap import OverlapRequest
 from runner.stages.windows import WindowsRequest
+from runner.texts.windows import bos_determinant
 
 
 def calibration_windows(
@@ -30,6 +31,7 @@ def calibration_windows(
         "tokenizer": model.identity,
         "texts": [text.address.key for text in texts],
         "calibration": request.calibration,
+        **bos_determinant(model.directory),
         "versions": environment.versions(("tokenizers", "transformers")),
     }
     task = inputs.task("windows", request, environment)
@@ -55,6 +57,7 @@ def overlap(inputs: Inputs, model: Subject, windows: Obtained) -> Obtained:
         "text": text.address.key,
         "context_length": eval_.context_length,
         "evaluated_windows": eval_.windows,
+        **bos_determinant(model.directory),
     }
     task = inputs.task("overlap", request, environment)
     return inputs.session.obtain(Work("overlap", task, determinants))

@@ -8,6 +8,7 @@ from runner.session import Obtained, Work
 from runner.stages.eval import EvalRequest
 from runner.stages.tokens import TokensRequest
 from runner.texts.protocols import Excerpt
+from runner.texts.windows import bos_determinant
 
 
 def require_tokens(inputs: Inputs, model: Subject) -> None:
@@ -26,6 +27,7 @@ def require_tokens(inputs: Inputs, model: Subject) -> None:
         "context_length": eval_.context_length,
         "windows": eval_.windows,
         "protocols": [protocol.value for protocol in eval_.protocols],
+        **bos_determinant(model.directory),
         "versions": environment.versions(("transformers", "tokenizers")),
     }
     task = inputs.task("tokens", request, environment)
@@ -67,6 +69,7 @@ def evaluate(
         "context_length": eval_.context_length,
         "windows": eval_.windows,
         "protocols": [protocol.value for protocol in eval_.protocols],
+        **bos_determinant(model.directory),
         "divergence": [eval_.reference_max_bytes, eval_.top_k] if eval_.divergence else None,
         **engine_determinants(load),
         "baseline": baseline.address.key if baseline else None,

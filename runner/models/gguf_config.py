@@ -1,0 +1,192 @@
+"""What a GGUF file says of its architecture, in transformers' terms."""
+
+import math
+from typing import Any
+
+from runner.config.model import Architecture
+from runner.errors import UsageError
+from runner.models.gguf_header import GgufHeader
+
+_FAMILIES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma2": "gemma2",
+    "gemma3": "gemma3_text",
+}
+"""Architectures that transformers reads right with the corrections below, by llama.cpp's name.
+
+Each was converted by llama.cpp and read back: the same tensors, the same losses.
+"""
+_READ = frozenset(
+    {
+        "context_length", "block_count", "embedding_length", "feed_forward_length", "vocab_size",
+        "attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon",
+        "attention.key_length", "attention.value_length", "rope.dimension_count",
+        "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type", "rope.scaling.factor",
+        "rope.scaling.original_context_length", "rope.scaling.finetuned",
+    }
+)  # fmt: skip
+_OF_GEMMA = frozenset(
+    {"attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"}
+)
+_LARGEST_GEMMA_LAYERS = {"gemma2": 46, "gemma3": 62}
+"""Layers of the 27B models, whose queries are scaled by another width; no field says so."""
+_LLAMA3_CONTEXT = 8192
+_SAME = 1e-4
+
+
+def check_readable(header: GgufHeader) -> None:
+    """Refuse a file whose model would be another one in transformers.
+
+    Raises:
+        UsageError: It is one of several parts, or its architecture or something that it says of
+            it is not read.
+    """
+    path, architecture = header.path, header.architecture
+    if header.fields.get("split.count", 0) > 1:
+        raise UsageError(
+            f"{path} is one of {header.fields['split.count']} parts: join them with llama.cpp's "
+            "llama-gguf-split --merge"
+        )
+    if architecture not in _FAMILIES:
+        raise UsageError(
+            f"{path} holds a model of architecture {architecture or 'unknown'}; as a source GGUF "
+            f"is read for {', '.join(sorted(_FAMILIES))}: take the model's own directory with "
+            "config.json and safetensors"
+        )
+    said = header.of_architecture()
+    known = _READ | (_OF_GEMMA if architecture.startswith("gemma") else frozenset())
+    for name, value in said.items():
+        if name not in known:
+            raise _not_read(header, name, value)
+    width = _head_dim(header)
+    for name in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
+        if said.get(name, width) != width:
+            raise _not_read(header, name, said[name])
+    if said.get("rope.scaling.type", "none") not in ("none", "linear", "yarn"):
+        raise _not_read(header, "rope.scaling.type", said["rope.scaling.type"])
+
+
+def _not_read(header: GgufHeader, name: str, value: Any) -> UsageError:
+    return UsageError(
+        f"{header.path} says {header.architecture}.{name}={value}, which is not read here, and "
+        "without it the model would be another: take the model's own directory with config.json "
+        "and safetensors"
+    )
+
+
+def architecture_of_gguf(header: GgufHeader) -> Architecture:
+    """Dimensions of the model, as its config.json would name them."""
+    said = header.of_architecture()
+    tied = "output.weight" not in header.tensors
+    weights = (t.shape for name, t in header.tensors.items() if name != "rope_freqs.weight")
+    windowed = said.get("attention.sliding_window")
+    return Architecture(
+        family=_FAMILIES.get(header.architecture, header.architecture),
+        layers=said.get("block_count"),
+        hidden=said.get("embedding_length"),
+        intermediate=said.get("feed_forward_length"),
+        heads=said.get("attention.head_count"),
+        kv_heads=said.get("attention.head_count_kv", said.get("attention.head_count")),
+        head_dim=_head_dim(header),
+        vocab=_vocabulary(header),
+        context=said.get("context_length"),
+        tied_embeddings=tied,
+        parameters=sum(math.prod(shape) for shape in weights),
+        sliding_window=windowed,
+        global_layer_interval={"gemma2": 2, "gemma3": 6}.get(header.architecture)
+        if windowed
+        else None,
+    )
+
+
+def corrections(header: GgufHeader, config: Any) -> dict[str, Any]:
+    """Values for fields of the config that transformers takes from elsewhere or leaves out.
+
+    Args:
+        header: Of a file that ``check_readable`` accepts.
+        config: What transformers made of it.
+
+    Raises:
+        UsageError: Its rotary factors follow no rule of transformers.
+    """
+    said = header.of_architecture()
+    found: dict[str, Any] = {"head_dim": _head_dim(header), "vocab_size": _vocabulary(header)}
+    for name in ("attn_logit_softcapping", "final_logit_softcapping"):
+        if name in said:
+            found[name] = said[name]
+    if header.architecture in _LARGEST_GEMMA_LAYERS:
+        # As llama.cpp scales: no field of the file has it.
+        largest = said["block_count"] == _LARGEST_GEMMA_LAYERS[header.architecture]
+        whole = said["embedding_length"] // said["attention.head_count"]
+        found["query_pre_attn_scalar"] = whole if largest else found["head_dim"]
+    if any(name.endswith("attn_q.bias") for name in header.tensors) and (
+        header.architecture == "llama"
+    ):
+        found["attention_bias"] = True
+    found["rope_parameters"] = _rope(header, dict(config.rope_parameters))
+    return found
+
+
+def _rope(header: GgufHeader, rope: dict[str, Any]) -> dict[str, Any]:
+    """``rope_parameters`` with the scaling that the file says."""
+    said = header.of_architecture()
+    if "sliding_attention" in rope and "rope.freq_base_swa" in said:
+        local = {**rope["sliding_attention"], "rope_theta": said["rope.freq_base_swa"]}
+        rope["sliding_attention"] = local
+    scaled = dict(rope.get("full_attention", rope))
+    kind, factor = said.get("rope.scaling.type", "none"), said.get("rope.scaling.factor")
+    if kind != "none" and factor:
+        scaled |= {"rope_type": kind, "factor": float(factor)}
+        if original := said.get("rope.scaling.original_context_length"):
+            scaled["original_max_position_embeddings"] = original
+    if "rope_freqs.weight" in header.tensors:
+        scaled |= _llama3(header, scaled["rope_theta"])
+    if "full_attention" in rope:
+        return {**rope, "full_attention": scaled}
+    return scaled
+
+
+def _llama3(header: GgufHeader, theta: float) -> dict[str, Any]:
+    """Llama 3's rule of scaling, found from the factors it gave.
+
+    The file holds a factor for every pair of channels instead of the rule.
+    """
+    import gguf
+    import numpy as np
+
+    (tensor,) = (t for t in gguf.GGUFReader(header.path).tensors if t.name == "rope_freqs.weight")
+    factors = np.array(tensor.data, dtype=np.float64)
+    pairs = np.arange(len(factors)) / len(factors)
+    wavelengths = 2 * math.pi * theta**pairs
+    low, high = 1.0, 4.0
+    largest = float(factors.max())
+    smooth = np.clip((_LLAMA3_CONTEXT / wavelengths - low) / (high - low), 0, 1)
+    expected = 1 / ((1 - smooth) / largest + smooth)
+    if not np.allclose(factors, expected, rtol=_SAME):
+        raise UsageError(
+            f"{header.path} has rotary factors (rope_freqs.weight) that are not Llama 3's: take "
+            "the model's own directory with config.json and safetensors"
+        )
+    return {
+        "rope_type": "llama3",
+        "factor": largest,
+        "low_freq_factor": low,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": _LLAMA3_CONTEXT,
+    }
+
+
+def _head_dim(header: GgufHeader) -> int | None:
+    said = header.of_architecture()
+    heads, hidden = said.get("attention.head_count"), said.get("embedding_length")
+    if not isinstance(heads, int) or not hidden:
+        return None
+    width: int = said.get("attention.key_length", hidden // heads)
+    return width
+
+
+def _vocabulary(header: GgufHeader) -> int | None:
+    embedding = header.tensors.get("token_embd.weight")
+    return embedding.shape[0] if embedding else None

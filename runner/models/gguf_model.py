@@ -1,0 +1,152 @@
+"""A GGUF file as a model in Hugging Face layout: dequantized, every tensor accounted for."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from runner.errors import StageError
+from runner.models.directory import MADE_DTYPE, save
+from runner.models.gguf_config import check_readable, corrections
+from runner.models.gguf_header import GgufHeader, read_header
+from runner.models.sentencepiece_model import write_sentencepiece
+from runner.models.tokenizer import gguf_tokenizer
+
+_FULL = {0: "float32", 1: "float16"}
+"""Types of ggml that are kept as they are; bfloat16 and blocks become ``MADE_DTYPE``."""
+
+
+def write_gguf_model(file: Path, destination: Path, context: int | None = None) -> None:
+    """Dequantize a GGUF file and save it with its tokenizer.
+
+    Args:
+        file: What to read.
+        destination: Existing empty directory.
+        context: Longest sequence, in tokens, instead of what the file says.
+
+    Raises:
+        StageError: It is of an architecture or has a tokenizer that is not read, or its tensors
+            are not those of the architecture.
+        UsageError: It is no GGUF file.
+    """
+    from transformers import GenerationConfig
+
+    header = read_header(file)
+    tokenizer = gguf_tokenizer(header)
+    model = read_gguf_model(header, stored_dtype(header))
+    config = model.config
+    name_special_tokens(tokenizer, config)
+    length = context or header.of_architecture().get("context_length")
+    if length:
+        tokenizer.model_max_length = length
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+    )
+    save(model, tokenizer, destination)
+    write_sentencepiece(header, destination)
+
+
+def stored_dtype(header: GgufHeader) -> str:
+    """Torch dtype name that holds the file's matrices: their own if that is a float of torch."""
+    types = {tensor.type for tensor in header.tensors.values() if len(tensor.shape) > 1}
+    return _FULL[types.pop()] if len(types) == 1 and types <= _FULL.keys() else MADE_DTYPE
+
+
+def read_gguf_model(header: GgufHeader, dtype: str) -> Any:
+    """The transformers model that a GGUF file holds, in memory.
+
+    Args:
+        header: Of the file.
+        dtype: Torch dtype name of the weights.
+
+    Raises:
+        StageError: A tensor of the file has no place in the model, or one of the model's is not
+            in the file, or the file says of its architecture what transformers does not read.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.modeling_gguf_pytorch_utils import (
+        TENSOR_PROCESSORS,
+        TensorProcessor,
+        get_gguf_hf_weights_map,
+        load_gguf_checkpoint,
+    )
+
+    check_readable(header)
+    with _parsed_once():
+        told = load_gguf_checkpoint(str(header.path))["config"]
+        told.pop("_model_name_or_path", None)
+        config = AutoConfig.for_model(told.pop("model_type"), **told)
+        for name, value in corrections(header, config).items():
+            setattr(config, name, value)
+        wanted = getattr(torch, dtype)
+        model = AutoModelForCausalLM.from_config(config, dtype=wanted)
+        processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(told)
+        known = get_gguf_hf_weights_map(model, processor).keys()
+        lost = [
+            name
+            for name in header.tensors
+            if not {name, name.removesuffix(".weight")} & known and name != "rope_freqs.weight"
+        ]
+        if lost:
+            raise _not_the_architecture(header, f"no place for its {_few(lost)}")
+        tensors = load_gguf_checkpoint(
+            str(header.path), return_tensors=True, model_to_load=model, torch_dtype=wanted
+        )["tensors"]
+    _fill(model, tensors, header)
+    return model
+
+
+def _fill(model: Any, tensors: dict[str, Any], header: GgufHeader) -> None:
+    try:
+        missing, unexpected = model.load_state_dict(tensors, strict=False, assign=True)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise _not_the_architecture(header, f"other shapes: {reason}") from None
+    model.tie_weights()
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    read = {parameters[name].data_ptr() for name in tensors if name in parameters}
+    missing = [n for n in missing if n not in parameters or parameters[n].data_ptr() not in read]
+    if missing:
+        raise _not_the_architecture(header, f"{_few(missing)}, which the file lacks")
+    if unexpected:
+        raise _not_the_architecture(header, f"no place for its {_few(unexpected)}")
+
+
+def _not_the_architecture(header: GgufHeader, what: str) -> StageError:
+    return StageError(
+        f"{header.path.name} cannot be dequantized: transformers' {header.architecture} has {what}"
+    )
+
+
+def _few(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} others"
+
+
+@contextlib.contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Let transformers parse a file and list its tensors' names once instead of five times.
+
+    Each time costs seconds where the vocabulary is large.
+    """
+    import gguf
+
+    kept = gguf.GGUFReader, gguf.get_tensor_name_map
+    gguf.GGUFReader = functools.cache(kept[0])  # type: ignore[misc,assignment]
+    gguf.get_tensor_name_map = functools.cache(kept[1])
+    try:
+        yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map = kept  # type: ignore[misc]
+
+
+def name_special_tokens(tokenizer: Any, config: Any) -> None:
+    """Give the tokenizer the bos, eos and pad tokens of the model's config."""
+    for name in ("bos", "eos", "pad"):
+        token = getattr(config, f"{name}_token_id", None)
+        if token is not None:
+            setattr(tokenizer, f"{name}_token", tokenizer.convert_ids_to_tokens(token))
