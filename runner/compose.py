@@ -21,6 +21,7 @@ from omegaconf.errors import (
 from runner import output
 from runner.complaints import explain
 from runner.config.model import ModelKind
+from runner.config.names import register_resolvers
 from runner.config.root import Config
 from runner.config.text import TextKind
 from runner.engines import engine_names, find_engine
@@ -52,6 +53,7 @@ def quoted(path: Path | str) -> str:
 def register() -> None:
     """Tell Hydra the schemas, the sweeper and where configuration lies; once a process."""
     OmegaConf.register_new_resolver("runner.folder", output.chosen, use_cache=True, replace=True)
+    register_resolvers()
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name in method_names():

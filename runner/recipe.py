@@ -8,6 +8,7 @@ from runner.config.bits import Bits
 from runner.config.calibration import Calibration
 from runner.config.group_size import GroupSize
 from runner.config.method import Method
+from runner.config.text import Text, TextKind
 from runner.serialise import from_json
 
 if TYPE_CHECKING:
@@ -60,7 +61,12 @@ class Recipe:
         if self.calibration is None or not self.calibration.parts:
             return ""
         texts = self.calibration.texts_label
-        return "" if texts == _USUAL_TEXT else f",calibration={texts}"
+        # A file of the user's may be called like a text of ours.
+        usual = texts == _USUAL_TEXT and not any(
+            isinstance(part.text, Text) and part.text.kind is TextKind.file
+            for part in self.calibration.parts
+        )
+        return "" if usual else f",calibration={texts}"
 
 
 def _shown(value: Any) -> str:

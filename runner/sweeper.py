@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from runner.compose import judge
+from runner.config.choices import choices_of, value_of
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.launching.launcher import ClusterLauncher
 from runner.launching.order import by_checkpoint
@@ -25,8 +26,8 @@ _MOST_KEPT = 500
 class GridSweeper(BasicSweeper):
     """Hydra's basic sweeper over the union of grids.
 
-    ``hydra.sweeper.grids`` maps a name to ``{group or field: comma-separated choices}``.
-    ``hydra.sweeper.runs`` lists single runs in the same form, without products.
+    ``hydra.sweeper.grids`` maps a name to ``{group or field: choices}``: a YAML list, or a text
+    with commas. ``hydra.sweeper.runs`` lists single runs, ``{group or field: value}``.
     ``params`` and the command line apply to all of them and win over them.
     ``hydra.sweeper.exclude`` lists combinations to leave out: a job is dropped when it names a
     choice of every entry of one of them.
@@ -45,10 +46,10 @@ class GridSweeper(BasicSweeper):
     def __init__(
         self,
         max_batch_size: int | None = None,
-        params: dict[str, str] | None = None,
-        grids: dict[str, dict[str, str]] | None = None,
-        runs: list[dict[str, str]] | None = None,
-        exclude: list[dict[str, str]] | None = None,
+        params: dict[str, Any] | None = None,
+        grids: dict[str, dict[str, Any]] | None = None,
+        runs: list[dict[str, Any]] | None = None,
+        exclude: list[dict[str, Any]] | None = None,
     ) -> None:
         """See the class."""
         super().__init__(max_batch_size=max_batch_size, params=params)
@@ -68,6 +69,9 @@ class GridSweeper(BasicSweeper):
         jobs = [job for batch in result or [] for job in batch]
         self.returned[:] = [job.return_value for job in jobs if job.status is JobStatus.COMPLETED]
         return result
+
+    def _parse_config(self) -> list[str]:
+        return [f"{key}={choices_of(key, value)}" for key, value in self.params.items()]
 
     def validate_batch_is_legal(self, batch: list[list[str]]) -> None:  # type: ignore[override]
         """Compose and judge every job before the first one runs.
@@ -122,13 +126,24 @@ class GridSweeper(BasicSweeper):
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = {override.get_key_element() for override in overrides}
+        grids = [
+            *(
+                {key: choices_of(key, value) for key, value in g.items()}
+                for g in self.grids.values()
+            ),
+            *({key: value_of(value) for key, value in run.items()} for run in self.runs),
+        ]
+        excluded = [
+            {key: _choices(parser, key, choices_of(key, value)) for key, value in one.items()}
+            for one in self.exclude
+        ]
         jobs: dict[frozenset[str], list[str]] = {}
-        for grid in [*self.grids.values(), *self.runs] or [{}]:
+        for grid in grids or [{}]:
             own: list[Any] = parser.parse_overrides(
                 [f"{key}={value}" for key, value in grid.items() if key not in given]
             )
             for job in BasicSweeper.split_arguments(own + overrides, None)[0]:
-                if not any(_matches(job, one) for one in self.exclude):
+                if not any(_matches(job, one) for one in excluded):
                     jobs.setdefault(frozenset(job), job)
         if not jobs:
             raise HydraException("hydra.sweeper.exclude leaves out every combination")
@@ -136,9 +151,22 @@ class GridSweeper(BasicSweeper):
         return list(self.split_overrides_to_chunks(self.jobs, max_batch_size))
 
 
-def _matches(job: list[str], combination: dict[str, str]) -> bool:
+def _choices(parser: OverridesParser, key: str, choices: str) -> list[str]:
+    """Each choice as a job's overrides write it."""
+    (override,) = parser.parse_overrides([f"{key}={choices}"])
+    if override.is_discrete_sweep():
+        return [str(choice) for choice in override.sweep_string_iterator()]
+    return [override.get_value_element_as_str()]
+
+
+def _matches(job: list[str], combination: dict[str, list[str]]) -> bool:
     named = dict(override.lstrip("+").split("=", 1) for override in job if "=" in override)
     return all(
-        named.get(key) in [choice.strip() for choice in str(choices).split(",")]
+        key in named and _one_way(named[key]) in map(_one_way, choices)
         for key, choices in combination.items()
     )
+
+
+def _one_way(value: str) -> str:
+    """Hydra writes a choice as Python does (True) and a single value as it was typed (true)."""
+    return value.lower() if value in ("True", "False") else value

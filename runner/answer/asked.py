@@ -7,6 +7,7 @@ from pathlib import Path
 from runner.answer.compare.find import find_side
 from runner.errors import UsageError
 from runner.store.records import RunRecord, latest_sweep, read_records
+from runner.store.told_apart import tell_apart
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def one_sweep(runs: Path, sweep: str | None) -> Asked:
         raise UsageError(
             f"the store has no records of sweep {sweep}; latest: {', '.join(known) or 'none'}"
         )
-    return Asked(sweep, records, runs / sweep)
+    return Asked(sweep, tell_apart(records), runs / sweep)
 
 
 def several_sweeps(runs: Path, wanted: Sequence[str]) -> Asked:
@@ -53,4 +54,4 @@ def several_sweeps(runs: Path, wanted: Sequence[str]) -> Asked:
             called = f"{record.sweep}/{record.run}"
             found[called] = replace(record, run=called)
     name = ", ".join(dict.fromkeys(record.sweep for record in found.values()))
-    return Asked(name, list(found.values()), None)
+    return Asked(name, tell_apart(list(found.values())), None)

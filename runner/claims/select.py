@@ -39,7 +39,10 @@ def matching(records: list[RunRecord], selection: str) -> list[RunRecord]:
         record
         for record in records
         if record.status is Status.ok
-        and all(_equal(value_of(record, key), value) for key, value in terms)
+        and all(
+            _equal(value_of(record, key), value) or _chosen(record).get(key) == value
+            for key, value in terms
+        )
     ]
 
 
@@ -88,6 +91,12 @@ def _told(record: RunRecord) -> set[str]:
     """Keys that the run's command line or sweep set."""
     keys = (override.lstrip("+~").partition("=")[0] for override in record.overrides)
     return {_place(key) for key in keys} - {"sweep", "force", "stages", "tracker"}
+
+
+def _chosen(record: RunRecord) -> dict[str, str]:
+    """What the command line or the sweep said, by place: an option may be named after its file."""
+    parts = (override.lstrip("+~").partition("=") for override in record.overrides)
+    return {_place(key): value for key, _, value in parts}
 
 
 def _varied(records: list[RunRecord], keys: set[str]) -> set[str]:

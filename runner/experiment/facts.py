@@ -19,6 +19,7 @@ from runner.legality.facts import Facts
 from runner.models.locate import code_refusal, light_config
 from runner.recipe import used_recipe
 from runner.texts.probe import probe
+from runner.texts.source import source_of
 
 
 def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Facts:
@@ -54,10 +55,19 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         chosen=frozenset(chosen),
         known_tasks=_known_tasks(config, compute.device),
         local_text_bytes=local_text_bytes,
+        evaluated_texts=_evaluated(config, [*texts, config.sensitivity.text]),
         load_bytes_per_parameter=_load_bits(config, compute) / 8,
         code_refusal=code_refusal(config.model) if hf_config and _works(config) else None,
         stale_calibration=stale_calibration(config) if quantization else None,
     )
+
+
+def _evaluated(config: Config, texts: list[Text]) -> frozenset[tuple[str, str | None]]:
+    """Name and path of those that are also what is evaluated."""
+    if not {StageName.quantize, StageName.eval} <= {*config.stages}:
+        return frozenset()
+    evaluated = source_of(config.eval.text)
+    return frozenset((text.name, text.path) for text in texts if source_of(text) == evaluated)
 
 
 def _texts_read(config: Config) -> list[Text]:

@@ -17,11 +17,7 @@ from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
 from runner.experiment.progress import expected_stages
 from runner.experiment.speed import measure_speed
-from runner.experiment.steps.calibration import (
-    calibration_windows,
-    overlap,
-    overlap_verdicts,
-)
+from runner.experiment.steps.calibration import calibration_windows, overlap, overlap_verdicts
 from runner.experiment.steps.checkpoint import checkpoint
 from runner.experiment.steps.evaluate import evaluate, require_tokens
 from runner.experiment.steps.plan import plan
@@ -140,6 +136,8 @@ def _decide_and_work(
     model = inputs.model()
     if model.format == "float":
         record.unquantized_bits = DTYPE_BITS.get(model.dtype)
+    if StageName.eval in config.stages:
+        record.text_sha256 = inputs.text(config.eval.text).result["sha256"]
     go_through_stages(config, inputs, model, keep)
     record.status = Status.ok
 

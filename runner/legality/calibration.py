@@ -33,7 +33,7 @@ def check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
     yield from broken
     if not broken:
         yield from _check_amount(calibration, facts)
-        yield from _check_same_text(config, calibration)
+        yield from _check_same_text(config, calibration, facts)
 
 
 def _check_mix(calibration: Calibration) -> Iterator[Verdict]:
@@ -107,16 +107,18 @@ def _check_amount(calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
             )
 
 
-def _check_same_text(config: Config, calibration: Calibration) -> Iterator[Verdict]:
+def _check_same_text(config: Config, calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
     evaluated = config.eval.text.name
-    names = [part.text.name for part in calibration.parts]
+    texts = [part.text for part in calibration.parts]
+    same = [text.name for text in texts if (text.name, text.path) in facts.evaluated_texts]
     read = config.eval.context_length * config.eval.windows
-    if StageName.eval not in config.stages or evaluated not in names:
+    if StageName.eval not in config.stages or not same:
         return
+    named = evaluated if evaluated in same else f"{same[0]} is {evaluated}"
     if calibration.cut is Cut.concatenated and calibration.skip_tokens >= read:
         return
     yield warning(
-        f"calibration and evaluation use the same text ({evaluated}); the recipe "
+        f"calibration and evaluation use the same text ({named}); the recipe "
         "will look better than it is",
         f"calibration.skip_tokens={read}, or calibration=openwebtext text@eval.text=wikipedia",
     )

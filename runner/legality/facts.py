@@ -27,5 +27,7 @@ class Facts:
     """Why the classes of the model cannot be had: code that is not trusted, or not there."""
     stale_calibration: str | None = None
     """How a checkpoint of the store is out of date with the model it was made from."""
+    evaluated_texts: frozenset[tuple[str, str | None]] = frozenset()
+    """Name and path of texts that a recipe looks at and that are, by content, the evaluation's."""
     local_text_bytes: dict[str, int] = field(default_factory=dict)
     """Characters, in bytes, of local calibration texts by path, where they were read."""

@@ -14,7 +14,7 @@ _WIDTHS = range(2, 9)
 _USUAL_GROUPS = (128, 64, 32, 16)
 
 
-def check_mixed(config: Config, abilities: Abilities) -> Iterator[Verdict]:
+def check_mixed(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
     """Findings on ``bits=auto`` and ``method.keep``; none on recipes of one width."""
     bits, method = config.bits, config.method
     mixes = bits.is_auto or method.keeps_layers
@@ -47,7 +47,7 @@ def check_mixed(config: Config, abilities: Abilities) -> Iterator[Verdict]:
             f"sensitivities are those of integer rounding, {bits.label} is none",
             "method.keep_most_sensitive=0",
         )
-    if (bits.is_auto or method.keep_most_sensitive > 0) and _sees_the_test(config):
+    if (bits.is_auto or method.keep_most_sensitive > 0) and _sees_the_test(config, facts):
         yield warning(
             f"layers' widths are chosen on the evaluation text ({config.eval.text.name}); the "
             "recipe will look better than it is",
@@ -145,6 +145,6 @@ def _check_grid(config: Config, facts: Facts) -> Iterator[Verdict]:
             )
 
 
-def _sees_the_test(config: Config) -> bool:
-    evaluated = StageName.eval in config.stages
-    return evaluated and config.sensitivity.text.name == config.eval.text.name
+def _sees_the_test(config: Config, facts: Facts) -> bool:
+    text = config.sensitivity.text
+    return StageName.eval in config.stages and (text.name, text.path) in facts.evaluated_texts

@@ -47,12 +47,12 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
     if broken:
         return
     if config.bits.is_auto and not abilities.mixes:
-        yield from check_mixed(config, abilities)
+        yield from check_mixed(config, abilities, facts)
         return
     if not config.bits.is_auto and not bits_fit(abilities, config.bits):
         yield _bits_do_not_fit(config, abilities)
         return
-    yield from check_mixed(config, abilities)
+    yield from check_mixed(config, abilities, facts)
     yield from _check_group_size(config, abilities, facts)
     yield from check_calibration(config, facts)
     yield from check_knobs(config)

@@ -14,6 +14,7 @@ from runner.planning.roofline import Step, decode_work
 from runner.planning.shape import Shape
 from runner.serialise import from_json
 from runner.store.records import RunRecord, read_records
+from runner.store.told_apart import tell_apart
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,14 @@ def stored_cases(records: Iterable[RunRecord]) -> list[Case]:
 
 
 def all_records(runs: Path) -> list[RunRecord]:
-    """Every record of the store that this version of the runner can read."""
-    return [
-        record
-        for sweep in sorted(path.name for path in runs.glob("*") if path.is_dir())
-        for record in _readable(runs, sweep)
-    ]
+    """Every record of the store that this version of the runner can read, models told apart."""
+    return tell_apart(
+        [
+            record
+            for sweep in sorted(path.name for path in runs.glob("*") if path.is_dir())
+            for record in _readable(runs, sweep)
+        ]
+    )
 
 
 def _readable(runs: Path, sweep: str) -> list[RunRecord]:

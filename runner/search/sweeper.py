@@ -13,6 +13,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from runner.config.choices import choices_of
 from runner.errors import UsageError
 from runner.launching.task import SWEEP_VARIABLE
 from runner.search.objectives import measured, objectives_of
@@ -39,7 +40,7 @@ class SearchSweeper(Sweeper):
     def __init__(
         self,
         *,
-        space: dict[str, str] | None,
+        space: dict[str, Any] | None,
         objectives: Sequence[str],
         runs: int,
         at_once: int,
@@ -49,7 +50,7 @@ class SearchSweeper(Sweeper):
         """Settings come from ``hydra.sweeper``.
 
         Args:
-            space: Choices of each group or field, comma-separated.
+            space: Choices of each group or field, as a list or comma-separated.
             objectives: Columns of the answer.
             runs: How many runs the search may make.
             at_once: Points to choose before the first of them is measured.
@@ -124,7 +125,9 @@ class SearchSweeper(Sweeper):
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         given = parser.parse_overrides(arguments)
         named = {one.get_key_element() for one in given}
-        own = parser.parse_overrides([f"{k}={v}" for k, v in self.space.items() if k not in named])
+        own = parser.parse_overrides(
+            [f"{k}={choices_of(k, v)}" for k, v in self.space.items() if k not in named]
+        )
         axes: dict[str, list[str]] = {}
         fixed = []
         for override in [*own, *given]:

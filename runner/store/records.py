@@ -70,6 +70,8 @@ class RunRecord:
     """The resolved configuration, secrets masked."""
     unquantized_bits: float | None = None
     """Bits per weight of the model before quantization."""
+    text_sha256: str | None = None
+    """Digest of the evaluated text's documents; ``None`` where none was evaluated."""
     warnings: list[str] = field(default_factory=list)
     stages: list[StageRecord] = field(default_factory=list)
     log_tail: list[str] = field(default_factory=list)

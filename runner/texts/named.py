@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.complaints import explain
+from runner.config.names import register_resolvers
 from runner.config.text import Text, TextKind
 from runner.errors import UsageError
 from runner.paths import conf_dir
@@ -37,7 +38,12 @@ def resolve_text(stated: Any) -> Text:
             f"there is no text {name} for calibration.sources (options of text: "
             f"{', '.join(sorted(options))})"
         )
-    layers = [OmegaConf.load(options[name])] if name in options else []
+    layers = []
+    if name in options:
+        layers = [OmegaConf.load(options[name])]
+        # Its own name may be read off the file that is laid over it.
+        fields = {key: value for key, value in fields.items() if key != "name"}
+    register_resolvers()
     try:
         merged: Any = OmegaConf.merge(OmegaConf.structured(Text), *layers, fields)
         if merged.kind is TextKind.file and not merged.get("path"):

@@ -26,6 +26,13 @@ from runner.tracking.tables import (
     tasks_table,
 )
 
+_MOST_TAG = 64
+"""Characters of a tag (wandb's own check), and of a type of job."""
+_MOST_NAME = 128
+"""Characters of names of runs, groups and artifacts."""
+_MOST_TITLE = 63
+"""Characters of an alert's title."""
+
 
 def start(config: Tracker, record: RunRecord, display: Display) -> "WandbTracker":
     """Open a W&B run. Without an answer from the server in time, it is kept offline."""
@@ -40,10 +47,10 @@ def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
         config,
         display,
         id=run_id(config, end.sweep, "summary"),
-        name=f"{end.sweep} summary",
-        group=redact(config.group or end.sweep),
+        name=shortened(f"{end.sweep} summary", _MOST_NAME),
+        group=shortened(redact(config.group or end.sweep), _MOST_NAME),
         job_type="sweep",
-        tags=redact([*config.tags, "summary"]),
+        tags=_tags(redact([*config.tags, "summary"])),
         config={"sweep": end.sweep},
     )
     run.log({"runs": _table(runs_table(end.rows)), **_plots(end.rows)})
@@ -63,7 +70,8 @@ def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
 
 def _send(run: Any, alert: Alert | None) -> None:
     if alert is not None:
-        run.alert(alert.title, alert.text, level="ERROR" if alert.is_error else "INFO")
+        title = shortened(alert.title, _MOST_TITLE)
+        run.alert(title, alert.text, level="ERROR" if alert.is_error else "INFO")
 
 
 def run_id(config: Tracker, sweep: str, run: str) -> str:
@@ -73,18 +81,33 @@ def run_id(config: Tracker, sweep: str, run: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+def shortened(text: str, most: int) -> str:
+    """A text that W&B takes: what is too long ends with a digest of all of it instead."""
+    if len(text) <= most:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{text[: most - len(digest) - 1]}-{digest}"
+
+
+def _tags(tags: list[str]) -> list[str]:
+    return [shortened(tag, _MOST_TAG) for tag in dict.fromkeys(tags) if tag]
+
+
 def _described(config: Tracker, record: RunRecord) -> dict[str, Any]:
     return {
         "id": run_id(config, record.sweep, record.run),
-        "name": record.run,
-        "group": redact(config.group or record.sweep),
-        "job_type": redact(config.job_type),
-        "tags": redact([record.model, record.label, *config.tags]),
+        "name": shortened(record.run, _MOST_NAME),
+        "group": shortened(redact(config.group or record.sweep), _MOST_NAME),
+        "job_type": shortened(redact(config.job_type), _MOST_TAG),
+        "tags": _tags(redact([record.model, record.label, *config.tags])),
         "notes": redact(config.notes),
         "config": redact(
             {
                 **record.config,
                 "sweep": record.sweep,
+                # Whole, whatever W&B has no room for.
+                "run": record.run,
+                "label": record.label,
                 "overrides": record.overrides,
                 "versions": record.versions,
                 "host": record.host,
@@ -241,7 +264,7 @@ def _keys(record: RunRecord) -> dict[str, str]:
 
 def _artifact_name(kind: str, name: str) -> str:
     # W&B allows letters, digits, dashes, underscores and dots.
-    return f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"[:128]
+    return shortened(f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}", _MOST_NAME)
 
 
 def _plots(rows: list[Row]) -> dict[str, Any]:

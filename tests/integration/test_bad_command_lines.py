@@ -59,7 +59,7 @@ BAD = {
     ),
     "empty calibration": (
         "calibration=local calibration.text.path=empty.txt",
-        "text local has no documents: empty.txt is empty",
+        "text empty.txt has no documents: empty.txt is empty",
     ),
     "short calibration": (
         "calibration=local calibration.text.path=short.txt",

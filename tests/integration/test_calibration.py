@@ -61,11 +61,11 @@ def test_every_method_sees_the_same_windows_of_a_mix(
     assert made[0]["calibration_sha256"] == made[1]["calibration_sha256"]
     assert [part["windows"] for part in made[0]["calibration_parts"]] == [2, 6]
     assert made[0]["calibration_tokens"] == 8 * 64
-    assert gptq["label"] == "gptq-w4a16-g32,calibration=local*1+local*3"
+    assert gptq["label"] == "gptq-w4a16-g32,calibration=domain.txt*1+prose.txt*3"
     share = stage(gptq, "overlap")["overlaps"][0]["share"]
     assert 0.01 < share < 0.5
     assert any("occur in the calibration windows" in warning for warning in gptq["warnings"])
-    assert f"{share:.1%} of the 8-word sequences of local" in done.stdout
+    assert f"{share:.1%} of the 8-word sequences of prose.txt" in done.stdout
 
 
 def test_too_few_tokens_end_a_run_before_a_model_is_quantized(
@@ -108,7 +108,7 @@ def test_a_checkpoint_of_weights_that_changed_is_stale(
     save_file({name: tensor * 0.9 for name, tensor in tensors.items()}, weights, {"format": "pt"})
     done = command(*arguments, "sweep=after")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "stale: base weights of local changed since" in done.stderr
+    assert "stale: base weights of mine changed since" in done.stderr
     before, reused, after = (records(store, name)[0] for name in ("before", "stale_again", "after"))
     assert reused["stages"][0]["key"] == before["stages"][0]["key"] != after["stages"][0]["key"]
     assert "is not reused" in after["warnings"][0]

@@ -146,4 +146,4 @@ def test_a_dry_run_takes_no_note_of_weights_that_changed(
     save_file(changed, weights, {"format": "pt"})
     assert command(*mine, "dry_run=true").returncode == 0
     after = command(*mine, "sweep=after_looking")
-    assert "stale: base weights of local changed since" in after.stderr
+    assert "stale: base weights of mine changed since" in after.stderr

@@ -36,6 +36,6 @@ def test_a_sweep_file_of_ones_own_over_a_model_of_ones_own(
     assert swept.returncode == 0, swept.stderr
     runs = records(store, "my_own")
     assert [run["status"] for run in runs] == ["ok"] * 4
-    assert {run["model"] for run in runs} == {"local"}
+    assert {run["model"] for run in runs} == {"mine"}
     assert len({keys(run, "quantize")[0][1] for run in runs}) == 4
     assert (tmp_path / "multirun").is_dir()

@@ -43,6 +43,9 @@ MANDATORY = {
 }
 """What an option cannot be composed without."""
 
+PLACES = {"model/local": "somewhere", "text/local": "somewhere"}
+"""Options whose name is read off the path that ``MANDATORY`` gives them."""
+
 OPTIONS = sorted(
     path.relative_to(conf_dir()).with_suffix("").as_posix()
     for path in conf_dir().rglob("*.yaml")
@@ -97,7 +100,7 @@ def check_option(group: str, name: str, config: Config) -> None:
     if group == "text":
         assert isinstance(config.calibration, Calibration)
         assert config.calibration.text is not None
-        assert config.calibration.text.name == name
+        assert config.calibration.text.name == PLACES.get(f"text/{name}", name)
     elif group == "task":
         assert config.tasks.own["it"].name == name
     elif group == "bits":
@@ -110,7 +113,8 @@ def check_option(group: str, name: str, config: Config) -> None:
         assert config.environment[name].name == name
         check_environment(config.environment[name])
     elif group not in ("eval", "bench", "plan", "sensitivity", "serving") and name != "hub":
-        assert getattr(config, group).name == name.replace("/", "_")
+        expected = PLACES.get(f"{group}/{name}", name.replace("/", "_"))
+        assert getattr(config, group).name == expected
     check_dimensions(config.model)
     check_limits(config.hardware)
 

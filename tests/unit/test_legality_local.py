@@ -1,6 +1,7 @@
 """Models and texts on disk, before any work: what their files say counts."""
 
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -74,3 +75,28 @@ def test_files_that_are_not_there(
     group = override.partition(".")[0]
     with pytest.raises(UsageError, match=said):
         judge(composed, cpu, [f"{group}=local", override])
+
+
+def test_texts_are_the_same_by_content_not_by_name(
+    tmp_path: Path, composed: Compose, cpu: Machine
+) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "mine.txt").write_text(f"the text of {folder.name} " * 2000)
+    shutil.copy(folders[0] / "mine.txt", tmp_path / "copy.txt")
+
+    def said(calibration: Path, evaluated: Path) -> list[str]:
+        overrides = [
+            "calibration=local", f"calibration.text.path={quoted(calibration)}",
+            "text@eval.text=local", f"eval.text.path={quoted(evaluated)}",
+        ]  # fmt: skip
+        return [str(v) for v in judge(composed, cpu, overrides) if "same text" in str(v)]
+
+    mine, other = (folder / "mine.txt" for folder in folders)
+    assert said(mine, other) == [], "one name, two texts"
+    (copied,) = said(mine, tmp_path / "copy.txt")
+    assert "(mine.txt is copy.txt)" in copied
+    (itself,) = said(mine, mine)
+    assert "same text (mine.txt)" in itself
+    assert said(folders[0], mine), "a folder that holds it alone"

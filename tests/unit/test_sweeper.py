@@ -201,3 +201,65 @@ def test_calibration_texts_make_checkpoints_and_evaluation_texts_do_not() -> Non
     (found,) = jobs(None, "text@eval.text=a,b", "text@calibration.text=a,b")
     calibrated = [job[1] for job in found]
     assert calibrated == sorted(calibrated)
+
+
+def test_lists_are_choices_and_null_is_one() -> None:
+    grids = {"a": {"method.backend": ["autoawq", None], "calibration.samples": [8, 16]}}
+    (found,) = jobs(grids)
+    assert found == [
+        ["method.backend=autoawq", "calibration.samples=8"],
+        ["method.backend=autoawq", "calibration.samples=16"],
+        ["method.backend=null", "calibration.samples=8"],
+        ["method.backend=null", "calibration.samples=16"],
+    ]
+    assert jobs({"a": {"engine.threads": None}}) == [[["engine.threads=null"]]]
+    (found,) = jobs({"a": {"method.sym": [True, False]}})
+    assert found == [["method.sym=True"], ["method.sym=False"]]
+    (found,) = jobs({"a": {"method.sym": [True, False]}}, exclude=[{"method.sym": False}])
+    assert found == [["method.sym=True"]]
+    assert jobs({"a": {"method.sym": False, "engine.threads": 2}}) == [
+        [["method.sym=False", "engine.threads=2"]]
+    ]
+
+
+def test_lists_within_the_list_are_lists() -> None:
+    (found,) = jobs({"a": {"bench.batch_sizes": [[1, 4], [8]]}})
+    assert found == [["bench.batch_sizes=[1,4]"], ["bench.batch_sizes=[8]"]]
+    (typed,) = jobs(None, "bench.batch_sizes=[1,4],[8]")
+    assert typed == found
+    (found,) = jobs({"a": {"method.keep": [[], ["re:.*a,b$", "x"]]}})
+    assert found == [["method.keep=[]"], ["method.keep=['re:.*a,b$',x]"]]
+    (sources,) = jobs({"a": {"calibration.sources": [[{"text": "bible", "weight": 0.5}]]}})
+    assert sources == [["calibration.sources=[{text:bible,weight:0.5}]"]]
+
+
+def test_a_text_in_a_list_is_one_choice() -> None:
+    (found,) = jobs({"a": {"model.path": ["/my models/a,b", "c"]}})
+    assert found == [["model.path='/my models/a,b'"], ["model.path=c"]]
+    (found,) = jobs({"a": {"sensitivity.text.name": ["null", "true"]}})
+    assert found == [["sensitivity.text.name='null'"], ["sensitivity.text.name='true'"]]
+
+
+def test_a_single_run_has_values_and_an_exclusion_has_choices() -> None:
+    runs = [{"eval.protocols": ["gptq", "lm_eval"], "engine.threads": None}]
+    (found,) = jobs(None, runs=runs)
+    assert found == [["eval.protocols=[gptq,lm_eval]", "engine.threads=null"]]
+    grids = {"a": {"bits": ["w4a16", "w3a16"], "bench.batch_sizes": [[1], [1, 4]]}}
+    exclude = [{"bits": ["w3a16", "w2a16"], "bench.batch_sizes": [[1, 4]]}]
+    (found,) = jobs(grids, exclude=exclude)
+    assert len(found) == 3 and ["bits=w3a16", "bench.batch_sizes=[1,4]"] not in found
+    (found,) = jobs({"a": {"engine.threads": [None, 1]}}, exclude=[{"engine.threads": None}])
+    assert found == [["engine.threads=1"]]
+
+
+def test_params_are_choices_too() -> None:
+    from runner.sweeper import GridSweeper
+
+    register()
+    sweeper = GridSweeper(params={"bits": ["w4a16", "w3a16"], "engine.threads": None, "x": "a,b"})
+    assert sweeper._parse_config() == ["bits=w4a16,w3a16", "engine.threads=null", "x=a,b"]
+
+
+def test_an_empty_list_is_no_grid() -> None:
+    with pytest.raises(UsageError, match=r"bits=\[\] in a grid of the sweep has no choice"):
+        jobs({"a": {"bits": []}})

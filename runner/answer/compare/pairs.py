@@ -7,6 +7,7 @@ from runner.answer.compare.figures import Figure, figures
 from runner.answer.compare.find import Side
 from runner.answer.flat import flat
 from runner.store.records import RunRecord
+from runner.store.told_apart import tell_apart
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,22 @@ def pair_up(a: Side, b: Side) -> list[Pair]:
     """Runs of equal model, recipe and engine together; single runs with each other."""
     if len(a.records) == 1 and len(b.records) == 1:
         return [_pair(a.records[0], b.records[0])]
-    left = {_identity(record): record for record in b.records}
+    # What one side calls alike it must not mix up; both sides' may lie in different places.
+    of_a, of_b = tell_apart(a.records), tell_apart(b.records)
+    several = any(len({_text(record) for record in side}) > 1 for side in (of_a, of_b))
+    left = {_identity(record, several): record for record in of_b}
     pairs = []
-    for record in a.records:
-        partner = left.pop(_identity(record), None)
+    for record in of_a:
+        partner = left.pop(_identity(record, several), None)
         pairs.append(_pair(record, partner))
     return pairs + [_pair(None, record) for record in left.values()]
 
 
-def _identity(record: RunRecord) -> tuple[str, ...]:
+def _text(record: RunRecord) -> str:
+    return str(record.config.get("eval", {}).get("text", {}).get("name"))
+
+
+def _identity(record: RunRecord, several_texts: bool) -> tuple[str, ...]:
     calibration = record.config.get("calibration", {})
     return (
         record.model,
@@ -53,6 +61,7 @@ def _identity(record: RunRecord) -> tuple[str, ...]:
         str(calibration.get("name")),
         str(calibration.get("samples")),
         str(calibration.get("seed")),
+        _text(record) if several_texts else "",
     )
 
 

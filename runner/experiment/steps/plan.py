@@ -2,8 +2,9 @@
 
 import sys
 import time
+from dataclasses import replace
 
-from runner.config.model import Architecture
+from runner.config.model import Architecture, Model
 from runner.config.root import Config
 from runner.errors import UsageError
 from runner.experiment.compute import resolve_compute
@@ -20,6 +21,8 @@ from runner.planning.words import recommendation
 from runner.serialise import to_json
 from runner.session import Obtained, Session
 from runner.store.objects import Address
+from runner.store.records import RunRecord
+from runner.store.told_apart import is_same_model
 
 SCHEMA_VERSION = 1
 
@@ -83,7 +86,7 @@ def make_result(config: Config, architecture: Architecture, session: Session) ->
         plan=plan,
         efficiency=here.efficiency,
         held=here.held,
-        measured=measured_quality(records, config.model.name),
+        measured=measured_quality(_of_model(records, config.model), config.model.name),
     )
     options = make_plan(question)
     return PlanResult(
@@ -99,3 +102,9 @@ def make_result(config: Config, architecture: Architecture, session: Session) ->
         notes=[str(verdict) for verdict in mistakes_of(shape, formats, devices, plan)],
         options=options,
     )
+
+
+def _of_model(records: list[RunRecord], model: Model) -> list[RunRecord]:
+    """Records of these very weights, whatever they were called."""
+    same = (r for r in records if is_same_model(r.config.get("model", {}), to_json(model)))
+    return [replace(record, model=model.name) for record in same]
