@@ -22,9 +22,17 @@ def load_model(directory: Path | str, **options: Any) -> Any:
 
     if "gguf_file" not in options:
         options["use_safetensors"] = True
-    model, report = AutoModelForCausalLM.from_pretrained(
-        directory, output_loading_info=True, ignore_mismatched_sizes=True, **options
-    )
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            directory, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except RuntimeError as error:
+        if "conversion of the weights" not in str(error):
+            raise
+        raise StageError(
+            f"{directory} cannot be loaded: transformers cannot make the model's weights of its "
+            "tensors; some are missing or of another shape (the log lists them)"
+        ) from error
     account(report, Path(directory))
     return model
 

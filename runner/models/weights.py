@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.models.headers import LFS_POINTER, POINTER_COMPLAINT, Header, read_headers
+from runner.models.parts import incomplete
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -143,6 +144,7 @@ def _files(directory: Path) -> str | None:
         by = INDEX if _named(directory) is None else "config.json (transformers_weights)"
         return f"lacks {_listed(missing)} of {len(files)} files that {by} names: fetch what is left"
     place: dict[str, str] = {}
+    stored: dict[str, Header] = {}
     for file in files:
         try:
             headers = read_headers(file)
@@ -154,6 +156,9 @@ def _files(directory: Path) -> str | None:
                 f"away that {INDEX} should not name"
             )
         place |= dict.fromkeys(headers, file.name)
+        stored |= headers
+    if lost := incomplete(stored):
+        return f"lacks {_listed(lost)}, without which its quantized layers mean nothing"
     return None
 
 

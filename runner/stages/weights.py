@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
+from runner.models.headers import Header
 from runner.models.load import account
+from runner.models.parts import PARTS
 from runner.models.weights import tensor_headers
 from runner.worker.job import StageContext
 
@@ -18,6 +20,8 @@ _TORCH = {
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "BOOL": "bool",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
 }  # fmt: skip
+_KEPT_SCALES = ("self_attn", "attn", "attention")
+"""Modules with scales of keys and values, and no weight of their own."""
 
 
 @dataclass
@@ -56,12 +60,11 @@ class WeightsStage:
         """
         context.progress(0, 1, "accounting for every tensor")
         headers = tensor_headers(request.directory)
-        known = request.format == "float" and all(h.dtype in _TORCH for h in headers.values())
-        checked = _check(request, headers) if known else False
-        return WeightsResult(len(headers), checked)
+        known = request.format != "gguf" and all(h.dtype in _TORCH for h in headers.values())
+        return WeightsResult(len(headers), _check(request, headers) if known else False)
 
 
-def _check(request: WeightsRequest, headers: dict[str, Any]) -> bool:
+def _check(request: WeightsRequest, headers: dict[str, Header]) -> bool:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -78,6 +81,10 @@ def _check(request: WeightsRequest, headers: dict[str, Any]) -> bool:
         name: torch.empty(header.shape, dtype=getattr(torch, _TORCH[header.dtype]), device="meta")
         for name, header in headers.items()
     }
+    if getattr(config, "quantization_config", None) is not None:
+        del config.quantization_config
+        if not _made_dense(tensors, skeleton.state_dict()):
+            return False
     # A conversion may look at numbers, of which there are none: then the load has to tell.
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError, TypeError):
         _, report = type(skeleton).from_pretrained(
@@ -92,6 +99,21 @@ def _check(request: WeightsRequest, headers: dict[str, Any]) -> bool:
         account(report, request.directory)
         return True
     return False
+
+
+def _made_dense(tensors: dict[str, Any], dense: dict[str, Any]) -> bool:
+    """Put one matrix in place of all parts of each quantized weight, if every one has a place."""
+    layers = {found["layer"] for name in [*tensors] if (found := PARTS.fullmatch(name))}
+    for name in [*tensors]:
+        if PARTS.fullmatch(name):
+            del tensors[name]
+    for layer in layers:
+        matrix = dense.get(f"{layer}.weight")
+        if matrix is not None:
+            tensors[f"{layer}.weight"] = matrix
+        elif f"{layer}.weight" in tensors or not layer.endswith(_KEPT_SCALES):
+            return False
+    return True
 
 
 STAGE = WeightsStage()

@@ -236,3 +236,37 @@ def test_dtype_is_that_of_most_numbers_whatever_config_claims(claimed: str, tmp_
     content |= tensors("b.weight_packed", dtype=np.int32, size=64)
     save_file(content, tmp_path / "model.safetensors")
     assert stored_dtype(tmp_path) == "float16"
+
+
+LAYER = "model.layers.0.mlp.down_proj"
+FORMATS: dict[str, dict[str, Any]] = {
+    "integers of compressed-tensors": {
+        "weight_packed": np.int32, "weight_scale": np.float16, "weight_shape": np.int64,
+    },
+    "GPTQ and AWQ": {"qweight": np.int32, "qzeros": np.int32, "scales": np.float16},
+    "LLM.int8()": {"weight": np.int8, "SCB": np.float32},
+    "bitsandbytes": {
+        "weight": np.uint8, "weight.absmax": np.float32, "weight.quant_map": np.float32,
+        "weight.quant_state.bitsandbytes__nf4": np.uint8,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parts", FORMATS.values(), ids=FORMATS)
+def test_a_quantized_weight_without_one_of_its_parts_is_refused_by_name(
+    parts: dict[str, Any], tmp_path: Path
+) -> None:
+    directory = single(tmp_path / "m")
+    whole = {
+        f"{layer}.{part}": np.zeros((2, 2), kind)
+        for layer in (LAYER, "model.layers.1.mlp.down_proj")
+        for part, kind in parts.items()
+    }
+    save_file(whole, directory / "model.safetensors")
+    locate(local(directory))
+    for part in parts:
+        name = f"{LAYER}.{part}"
+        without = {other: tensor for other, tensor in whole.items() if other != name}
+        save_file(without, directory / "model.safetensors")
+        with pytest.raises(UsageError, match=f"lacks {LAYER}.{part[:18]}"):
+            locate(local(directory))
