@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runner.config.group_size import Granularity
 from runner.errors import StageError
 from runner.methods.base import QuantizeJob
-from runner.models.weights import stored_dtype
+from runner.models.kept_dtypes import KeptDtypes
 
 if TYPE_CHECKING:
     import torch
@@ -108,12 +108,10 @@ def write_checkpoint(
     The config is the original one, so that later versions of transformers read it than the
     one that quantized.
     """
-    import torch
     from safetensors.torch import save_file
 
     config = json.loads((job.model_directory / "config.json").read_text("utf-8"))
-    name = stored_dtype(job.model_directory)
-    dtype = torch.float16 if name == "float16" else torch.bfloat16
+    dtypes = KeptDtypes(job.model_directory)
     stored, seen = {}, set()
     for key, tensor in tensors.items():
         # Tied weights are stored once, under the name that comes first.
@@ -122,20 +120,19 @@ def write_checkpoint(
             continue
         seen.add(place)
         if tensor.is_floating_point():
-            stored[key] = tensor.detach().to(_stored_dtype(key, tensor, dtype)).cpu().contiguous()
+            stored[key] = tensor.detach().to(_stored_dtype(key, tensor, dtypes)).cpu().contiguous()
         else:
             stored[key] = tensor.cpu().contiguous()
     save_file(stored, job.checkpoint_directory / "model.safetensors", metadata={"format": "pt"})
-    config["dtype"] = config["torch_dtype"] = str(dtype).removeprefix("torch.")
     config["quantization_config"] = quantization_config
     (job.checkpoint_directory / "config.json").write_text(
         json.dumps(config, indent=2) + "\n", "utf-8"
     )
 
 
-def _stored_dtype(key: str, tensor: "torch.Tensor", dtype: "torch.dtype") -> "torch.dtype":
+def _stored_dtype(key: str, tensor: "torch.Tensor", dtypes: KeptDtypes) -> "torch.dtype":
     import torch
 
     if key.endswith(".scales"):
         return torch.float16
-    return tensor.dtype if tensor.itemsize <= 2 else dtype
+    return dtypes.of(key) or (tensor.dtype if tensor.itemsize <= 2 else dtypes.usual)

@@ -6,6 +6,7 @@ from typing import Any
 from runner.config.calibration import Calibration
 from runner.methods.base import QuantizeJob
 from runner.models.directory import save_weights
+from runner.models.kept_dtypes import KeptDtypes
 from runner.models.load import load_model
 from runner.recipe import Recipe
 
@@ -36,4 +37,5 @@ def quantize_on_load(job: QuantizeJob, quantization_config: Any) -> None:
         trust_remote_code=job.trust_remote_code,
     )
     save_weights(model, job.checkpoint_directory)
+    KeptDtypes(job.model_directory).bring_back(job.checkpoint_directory)
     job.progress(1, 1, "rounding while loading")

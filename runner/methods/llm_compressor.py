@@ -13,13 +13,12 @@ from runner.config.calibration import Calibration
 from runner.config.group_size import Granularity
 from runner.methods.base import Abilities, ActivationScales, Progress, QuantizeJob
 from runner.models.directory import save_weights
+from runner.models.kept_dtypes import KeptDtypes
 from runner.models.load import load_model
-from runner.models.weights import stored_dtype
+from runner.models.weights import weight_files
 from runner.recipe import Recipe
 
 if TYPE_CHECKING:
-    import torch
-
     from runner.methods.gptq import Gptq
 
 NAME = "llm_compressor"
@@ -69,7 +68,7 @@ def build_scheme(
         symmetric=sym,
         observer=observer,
         actorder=activation_order,
-        scale_dtype=_storage_dtype(job.model_directory),
+        scale_dtype=KeptDtypes(job.model_directory).usual,
     )
     activations = None
     if recipe.bits.quantizes_activations:
@@ -153,7 +152,7 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
     with _progress_from_log(model, job.recipe.method.ignore, job.progress):
         oneshot(**arguments)
     save_weights(model, job.checkpoint_directory, save_compressed=True)
-    store_in_dtype(job.checkpoint_directory, _storage_dtype(job.model_directory))
+    store_as_came(job.checkpoint_directory, KeptDtypes(job.model_directory))
 
 
 @contextlib.contextmanager
@@ -181,24 +180,30 @@ def _progress_from_log(model: Any, ignored: list[str], progress: Progress) -> It
         logger.remove(handler)
 
 
-def store_in_dtype(checkpoint: Path, dtype: "torch.dtype") -> None:
-    """Rewrite a checkpoint's float32 tensors as ``dtype``, the model's own 16-bit type."""
-    import torch
+def store_as_came(checkpoint: Path, dtypes: KeptDtypes) -> None:
+    """Rewrite tensors that were held wider in the types that the model's own have.
+
+    What only the checkpoint has, its scales, is stored in the usual one of them.
+    """
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    for path in sorted(checkpoint.glob("*.safetensors")):
+    for path in weight_files(checkpoint):
         with safe_open(path, framework="pt") as tensors:
             metadata = tensors.metadata()
             content = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
         for name, tensor in content.items():
+            if not tensor.dtype.is_floating_point or tensor.dtype.itemsize == 1:
+                continue
+            kept = dtypes.of(name)
+            if kept is not None:
+                content[name] = tensor.to(kept)
             # A global scale holds the range that a narrower type's scales do not have.
-            if tensor.dtype is torch.float32 and not name.endswith("global_scale"):
-                content[name] = tensor.to(dtype)
+            elif tensor.dtype.itemsize == 4 and not name.endswith("global_scale"):
+                content[name] = tensor.to(dtypes.usual)
         save_file(content, path, metadata=metadata)
     config_path = checkpoint / "config.json"
     config = json.loads(config_path.read_text("utf-8"))
-    config["dtype"] = str(dtype).removeprefix("torch.")
     for group in config.get("quantization_config", {}).get("config_groups", {}).values():
         # A 16-bit type only guided the rounding; readers of other versions do not know it.
         if "float8" not in str(group["weights"].get("scale_dtype")):
@@ -209,13 +214,6 @@ def store_in_dtype(checkpoint: Path, dtype: "torch.dtype") -> None:
 def _number(number: NumberFormat, num_bits: int | None = None) -> dict[str, Any]:
     kind = "float" if number.type in _FLOAT_TYPES else "int"
     return {"num_bits": num_bits or number.num_bits, "type": kind}
-
-
-def _storage_dtype(model_directory: Path) -> "torch.dtype":
-    import torch
-
-    dtype: torch.dtype = getattr(torch, stored_dtype(model_directory))
-    return dtype
 
 
 def _dataset(windows: list[list[int]]) -> Any:

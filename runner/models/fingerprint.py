@@ -30,6 +30,10 @@ _NOT_READ = (
     ".*",
     "*.safetensors",
     "*.gguf",
+    "*.bin",
+    "*.pt",
+    "*.pth",
+    "*.ckpt",
 )
 """What not even a model's own code is taken to read: documents, and weights that are not loaded."""
 

@@ -107,6 +107,8 @@ def code_refusal(model: Model) -> str | None:
     Raises:
         UsageError: A local directory is not a model that can be used, or ``hub_id`` no name.
     """
+    if model.kind not in (ModelKind.local, ModelKind.hub):
+        return None
     config = light_config(model)
     if config is None:
         return None

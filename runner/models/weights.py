@@ -11,7 +11,8 @@ from runner.models.parts import incomplete
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _ADAPTER = "adapter_config.json"
-_TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Torch dtype names of unquantized numbers, by what safetensors calls them."""
 _OF_QUANTIZATION = re.compile(r"scale|zero|absmax|quant_map|quant_state|SCB|nested|code$")
 """In names of what belongs to a quantized weight, whatever the type of its own."""
 _MOST_POINTER_BYTES = 1024
@@ -65,9 +66,9 @@ def stored_dtype(directory: Path) -> str:
     """
     sizes: dict[str, int] = {}
     for name, header in tensor_headers(directory).items():
-        if header.dtype in _TORCH_NAMES and not _OF_QUANTIZATION.search(name.rpartition(".")[2]):
+        if header.dtype in TORCH_NAMES and not _OF_QUANTIZATION.search(name.rpartition(".")[2]):
             sizes[header.dtype] = sizes.get(header.dtype, 0) + header.elements
-    return _TORCH_NAMES[max(sizes, key=lambda kind: sizes[kind])] if sizes else "bfloat16"
+    return TORCH_NAMES[max(sizes, key=lambda kind: sizes[kind])] if sizes else "bfloat16"
 
 
 def unread_weights(directory: Path) -> list[Path]:
