@@ -28,7 +28,8 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
             later does not raise: see ``result.status`` and ``result.reason``.
     """
     from runner.errors import UsageError
-    from runner.experiment.run import RunIdentity, illegalities, run_experiment
+    from runner.experiment.record import RunIdentity
+    from runner.experiment.run import illegalities, run_experiment
     from runner.result import RunResult
     from runner.session import open_session
 

@@ -62,7 +62,8 @@ class _Invocation:
         """Carry out one job that Hydra composed."""
         from runner.compose import typed
         from runner.config.root import StageName
-        from runner.experiment.run import RunIdentity, illegalities, run_experiment
+        from runner.experiment.record import RunIdentity
+        from runner.experiment.run import illegalities, run_experiment
         from runner.launching.failures import carry_on
         from runner.session import open_session
         from runner.sweeper import GridSweeper
@@ -89,8 +90,6 @@ class _Invocation:
         if StageName.compare in config.stages:
             from runner.answer.compare import compare
 
-            if len(config.stages) > 1:
-                raise UsageError("compare looks at what has run: ask for stages=[compare] alone")
             compare(root / "runs", config, self.output)
             return None
         if config.dry_run:

@@ -8,7 +8,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from runner.paths import conf_dir, sweeps_dir
+from runner.paths import option_files, sweeps_dirs
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
 """What Hydra raises for a request that does not compose. ``bits=4`` is a ``ValueError``."""
@@ -43,9 +43,9 @@ def _no_sense(error: BaseException, arguments: Sequence[str]) -> str:
         return f"{argument} is a sweep over several values: add -m; for a list write KEY=[A,B]"
     for argument in arguments if isinstance(error, ValueError) else ():
         group, _, option = argument.lstrip("+~").partition("=")
-        folder = conf_dir() / group.partition("@")[0]
-        if option and folder.is_dir() and option not in _names(folder):
-            return _unknown(argument, _names(folder), option, f"options of {group}")
+        names = list(option_files(group.partition("@")[0]))
+        if option and names and option not in names:
+            return _unknown(argument, names, option, f"options of {group}")
     return " ".join(str(error).split())
 
 
@@ -61,12 +61,12 @@ def _no_value(cause: OmegaConfBaseException, override: str) -> str:
 def _no_option(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     if not group:
-        names = ["config", *_names(sweeps_dir())]
+        names = ["config", *(name for folder in sweeps_dirs() for name in _names(folder))]
         return _unknown(f"-cn {option}", names, option, "ready configurations")
     if "/" in group and not group.startswith("hydra/"):
         group, _, folder = group.partition("/")
         option = f"{folder}/{option}"
-    names = [*(error.options or []), *_names(conf_dir() / group)]
+    names = [*(error.options or []), *option_files(group)]
     return _unknown(f"{group}={option}", names, option, f"options of {group}")
 
 

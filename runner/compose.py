@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -27,10 +28,31 @@ from runner.config.text import TextKind
 from runner.engines import engine_names, find_engine
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
-from runner.paths import conf_dir, plugins_dir, sweeps_dir
+from runner.paths import conf_dir, conf_dirs, plugins_dir, sweeps_dir, sweeps_dirs
 from runner.store.names import require_name
 from runner.surroundings import expanded
 from runner.texts.named import resolve_text
+
+
+class OwnConfigSource(FileConfigSource):
+    """A folder of the user's own, whose options win over ours of the same name.
+
+    Primary configurations of ours are not hidden: a ``conf/config.yaml`` that lies in the working
+    directory belongs to whatever project that is.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        """Of its place on the search path."""
+        return "own"
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether it is one that may be used."""
+        ours = "/" not in config_path and any(
+            (folder / config_path).with_suffix(".yaml").is_file()
+            for folder in (conf_dir(), sweeps_dir())
+        )
+        return not ours and super().is_config(config_path)
 
 
 class _SearchPath(SearchPathPlugin):
@@ -38,10 +60,9 @@ class _SearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         search_path.append("runner-sweeps", f"file://{sweeps_dir()}")
-        for name in ("conf", "sweeps"):
-            own = Path.cwd() / name
-            if own.is_dir() and own not in (conf_dir(), sweeps_dir()):
-                search_path.append("working-directory", f"file://{own}")
+        for *own, _ in (conf_dirs(), sweeps_dirs()):
+            for folder in own:
+                search_path.prepend("working-directory", f"own://{folder}", anchor="main")
 
 
 def quoted(path: Path | str) -> str:
@@ -91,6 +112,7 @@ def register() -> None:
     plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
         sys.path.append(plugins_path)
+    Plugins.instance().register(OwnConfigSource)
     Plugins.instance().register(_SearchPath)
 
 

@@ -4,7 +4,7 @@ import textwrap
 from pathlib import Path
 
 from runner.errors import UsageError
-from runner.paths import conf_dir, sweeps_dir
+from runner.paths import conf_dir, option_files, sweeps_dirs
 
 _INTRODUCTION = """\
 runner measures LLM quantization trade-offs: it quantizes a model, measures
@@ -59,7 +59,7 @@ def help_text(group: str | None = None, width: int | None = None) -> str:
         UsageError: There is no such group.
     """
     groups = {
-        folder.name: options(folder)
+        folder.name: {n: _comment(path) for n, path in sorted(option_files(folder.name).items())}
         for folder in sorted(conf_dir().iterdir())
         if folder.is_dir() and folder.name not in _INTERNAL_GROUPS
     }
@@ -68,7 +68,7 @@ def help_text(group: str | None = None, width: int | None = None) -> str:
     if group is not None:
         return _described(group, groups[group], width)
     listed = [_wrapped(name, sorted(options)) for name, options in groups.items()]
-    sweeps = _wrapped("-cn", sorted(options(sweeps_dir())))
+    sweeps = _wrapped("-cn", sorted({n for folder in sweeps_dirs() for n in options(folder)}))
     return f"{_INTRODUCTION}{''.join(listed)}Ready sweeps\n{sweeps}\n{_FOOTER}"
 
 

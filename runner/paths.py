@@ -25,6 +25,27 @@ def sweeps_dir() -> Path:
     return _shipped("sweeps")
 
 
+def conf_dirs() -> list[Path]:
+    """Folders of configuration groups, the working directory's own first: its options win."""
+    return _with_own("conf", conf_dir())
+
+
+def sweeps_dirs() -> list[Path]:
+    """Folders of ready sweeps, the working directory's own first."""
+    return _with_own("sweeps", sweeps_dir())
+
+
+def option_files(group: str) -> dict[str, Path]:
+    """The file of every option of a configuration group, as Hydra finds it."""
+    folders = [folder / group for folder in conf_dirs()]
+    return {path.stem: path for one in reversed(folders) for path in sorted(one.glob("*.yaml"))}
+
+
+def _with_own(name: str, shipped: Path) -> list[Path]:
+    own = Path.cwd() / name
+    return [own, shipped] if own.is_dir() and own.resolve() != shipped.resolve() else [shipped]
+
+
 def plugins_dir() -> Path:
     """Return the folder that holds our part of Hydra's namespace package of plugins."""
     return _PACKAGE / "plugins"

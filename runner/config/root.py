@@ -40,6 +40,17 @@ class StageName(Enum):
     report = "report"
     compare = "compare"
 
+    # What a stage needs is told by those that do without, so that a new one needs it all.
+    @property
+    def loads_model(self) -> bool:
+        """Whether it computes with the model's weights."""
+        return self not in (StageName.plan, StageName.report, StageName.compare)
+
+    @property
+    def asks_engine(self) -> bool:
+        """Whether it has the engine load what the run looks at."""
+        return self.loads_model and self not in (StageName.quantize, StageName.sensitivity)
+
 
 @dataclass
 class Store:

@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 from runner.config.environment import Environment
 from runner.environments.ready import installed_versions
 from runner.errors import StageError
-from runner.paths import conf_dir
+from runner.paths import conf_dirs
 from runner.store.files import sha256_of_json, write_json_atomically
 from runner.surroundings import for_children
 
@@ -125,7 +125,7 @@ def constraints_file(environment: Environment) -> Path | None:
     """
     if environment.constraints is None:
         return None
-    for folder in (Path.cwd() / "conf", conf_dir()):
+    for folder in conf_dirs():
         path = folder / "environment" / environment.constraints
         if path.is_file():
             return path

@@ -86,7 +86,7 @@ def _texts_read(config: Config) -> list[Text]:
 
 def _works(config: Config) -> bool:
     """Whether anything but plans is made."""
-    return bool(set(config.stages) - {StageName.plan, StageName.report})
+    return any(stage.loads_model for stage in config.stages)
 
 
 def _load_bits(config: Config, compute: Compute) -> float:

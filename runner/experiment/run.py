@@ -1,21 +1,17 @@
 """Carries out one configuration and files its record. Never raises for a run that fails."""
 
-import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from runner.config.root import Config, StageName
-from runner.environments.ready import installed_versions
 from runner.errors import RunnerError
 from runner.experiment.compute import DTYPE_BITS
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
 from runner.experiment.progress import expected_stages
+from runner.experiment.record import RunIdentity, kept_record, new_record
 from runner.experiment.speed import measure_speed
 from runner.experiment.steps.calibration import calibration_windows, overlap, overlap_verdicts
 from runner.experiment.steps.checkpoint import checkpoint
@@ -24,32 +20,16 @@ from runner.experiment.steps.plan import plan
 from runner.experiment.steps.sensitivity import needed_sensitivity, sensitivity
 from runner.experiment.steps.tasks import ask, prepare
 from runner.experiment.subject import Subject
-from runner.hardware.detect import Machine
 from runner.legality.check import check
 from runner.legality.verdict import Severity
 from runner.recipe import used_recipe
 from runner.redact import redact
-from runner.serialise import to_json
 from runner.session import Obtained, Session
-from runner.store.names import path_part
-from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
+from runner.store.liveness import carried_out
+from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.tracking import start_tracker
 from runner.tracking.base import RunTracker
 from runner.worker.pool import WorkerFailed
-
-_INDECISIVE = ("launch", "tracker", "dry_run", "compare", "report")
-_OUTSIDE = ("path", "python", "hub_id")
-"""Fields whose values stand for something that can change without them."""
-_RECORDED_PACKAGES = ("quant-runner", "hydra-core", "omegaconf", "wandb")
-
-
-@dataclass(frozen=True)
-class RunIdentity:
-    """Where a run is filed and what was asked for."""
-
-    sweep: str
-    number: int
-    overrides: list[str]
 
 
 def illegalities(config: Config, session: Session, overrides: list[str]) -> list[str]:
@@ -78,6 +58,13 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
         session.display.line(text, detail=True)
         session.display.end_run(kept, kept=True)
         return kept
+    with carried_out(folder / "record.json"):
+        return _carry_out(config, session, identity, record)
+
+
+def _carry_out(
+    config: Config, session: Session, identity: RunIdentity, record: RunRecord
+) -> RunRecord:
     write_record(session.store.runs, record)
     start = time.monotonic()
     tracker = start_tracker(config.tracker, record, session.display)
@@ -129,7 +116,7 @@ def _decide_and_work(
 
     if StageName.plan in config.stages:
         keep(StageName.plan, "recipe", plan(config, facts.architecture, session))
-    if not set(config.stages) - {StageName.plan, StageName.report}:
+    if not any(stage.loads_model for stage in config.stages):
         record.status = Status.ok
         return
     inputs = Inputs(config, session, identity.sweep, record.warnings)
@@ -211,63 +198,6 @@ def _sensitivities(
     found = sensitivity(inputs, model, needed)
     keep(StageName.sensitivity, "baseline", found)
     return found
-
-
-def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRecord:
-    """The record of a run that is yet to begin."""
-    label = used_recipe_label(config)
-    installed = installed_versions(sys.executable)
-    return RunRecord(
-        sweep=identity.sweep,
-        run=f"{identity.number:03d}-{path_part(label)}",
-        label=label,
-        engine=config.engine.name,
-        model=config.model.name,
-        status=Status.interrupted,
-        reason="still running, or its process vanished",
-        started=datetime.now(UTC).isoformat(timespec="seconds"),
-        seconds=None,
-        overrides=redact(identity.overrides),
-        config=redact(to_json(config)),
-        versions={name: installed.get(name, "absent") for name in _RECORDED_PACKAGES},
-        host=machine.to_dict(),
-    )
-
-
-def used_recipe_label(config: Config) -> str:
-    """The label of what a configuration makes of the model."""
-    if config.stages == [StageName.plan]:
-        return "plan"
-    return used_recipe(config).label if StageName.quantize in config.stages else "as-is"
-
-
-def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | None:
-    """The record that an earlier start of the sweep left of this run, if it needs no more work.
-
-    That is one which is ok, was made of the same configuration by the same versions, is not to be
-    redone, and names nothing that may have changed behind its name: a file, the hub. Such runs go
-    through their stages again and find in the store what still holds.
-    """
-    found = read_record(runs / record.sweep / record.run / "record.json")
-    if found is None or found.status is not Status.ok or config.force:
-        return None
-    decisive = _decisive(record.config)
-    same = (_decisive(found.config), found.versions) == (decisive, record.versions)
-    return found if same and not _names_something_outside(decisive) else None
-
-
-def _decisive(config: dict[str, Any]) -> dict[str, Any]:
-    """A recorded configuration without what changes no result."""
-    return {key: value for key, value in config.items() if key not in _INDECISIVE}
-
-
-def _names_something_outside(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    return any(
-        (name in _OUTSIDE and content is not None) or _names_something_outside(content)
-        for name, content in value.items()
-    )
 
 
 def _stage_record(stage: str, subject: str, obtained: Obtained) -> StageRecord:

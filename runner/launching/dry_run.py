@@ -5,7 +5,7 @@ from pathlib import Path
 from runner.config.root import Config
 from runner.errors import UsageError
 from runner.experiment.facts import gather_facts
-from runner.experiment.run import RunIdentity, kept_record, new_record
+from runner.experiment.record import RunIdentity, kept_record, new_record
 from runner.hardware.detect import detect
 from runner.launching.estimate import Estimate, Experience
 from runner.launching.peek import PeekSession, titles

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.config.root import Config
-from runner.experiment.run import used_recipe_label
+from runner.experiment.record import used_recipe_label
 from runner.hardware.detect import Machine
+from runner.recipe import used_recipe
 from runner.store.records import RunRecord
 
 _CPU_OPERATIONS_PER_SECOND = 8e9
@@ -18,6 +19,10 @@ _GPU_BYTES_PER_SECOND = 1e12
 _START_SECONDS = 6.0
 """Of a worker that imports torch and transformers."""
 _INTERPRETER_BYTES = 0.7e9
+_USUAL_ITEMS = 1000
+_TOKENS_OF_AN_ITEM = 400
+"""Four answers of a hundred tokens, question included."""
+_USUAL_TOKENS = 20_000.0
 _SMALL = {"text": 5.0, "tokens": 2.0, "windows": 5.0, "overlap": 3.0, "items": 2.0}
 _SMALL |= {"hardware": 30.0, "task_data": 20.0}
 
@@ -100,26 +105,43 @@ def _roughly(stage: str, config: Config, machine: Machine, parameters: int) -> E
     rate = _GPU_OPERATIONS_PER_SECOND if gpu else _CPU_OPERATIONS_PER_SECOND * machine.usable_cores
     weights: float = parameters * (2 if gpu else 4)
     memory = _INTERPRETER_BYTES + 1.3 * weights
-    tokens, seconds, disk = 0.0, _START_SECONDS, 0.0
+    tokens, seconds, disk = _tokens(stage, config), _START_SECONDS, 0.0
     if stage == "model":
         disk = 2.0 * parameters
         seconds += disk / 1e8
     elif stage == "quantize":
         disk = parameters * _bits(config) / 8
         seconds += weights / 1e8
-        if config.method.name in ("gptq", "awq", "smoothquant"):
-            tokens = 3.0 * config.calibration.samples * config.calibration.sequence_length
-    elif stage == "eval":
-        tokens = 1.0 * config.eval.windows * config.eval.context_length
     elif stage == "bench":
         bandwidth = _GPU_BYTES_PER_SECOND if gpu else _CPU_BYTES_PER_SECOND
-        turns = config.bench.repetitions * len(config.bench.batch_sizes)
-        seconds += turns * config.bench.new_tokens * weights / bandwidth
-        tokens = 1.0 * turns * config.bench.prompt_tokens
-    else:
-        tokens = 20_000.0
+        seconds += _bench_turns(config) * config.bench.new_tokens * weights / bandwidth
     seconds += 2 * parameters * tokens / rate
     return Estimate(seconds, memory, disk, rough=True)
+
+
+def _tokens(stage: str, config: Config) -> float:
+    """Tokens that go through the model."""
+    eval_, bench, serving = config.eval, config.bench, config.serving
+    read = 1.0 * eval_.windows * eval_.context_length
+    if stage == "quantize":
+        calibration = used_recipe(config).calibration
+        return 3.0 * calibration.tokens if calibration is not None else 0.0
+    if stage == "eval":
+        return read
+    if stage == "tasks":
+        limit = config.tasks.limit
+        items = limit if limit is not None and limit > 1 else _USUAL_ITEMS * (limit or 1.0)
+        return items * len(config.tasks.names) * _TOKENS_OF_AN_ITEM
+    if stage == "bench":
+        return 1.0 * _bench_turns(config) * bench.prompt_tokens
+    if stage == "serving":
+        loads = len(serving.concurrencies) + len(serving.arrival_rates)
+        return 1.0 * loads * serving.requests * (serving.prompt_tokens + serving.new_tokens)
+    return 0.0 if stage in ("model", "gguf") else _USUAL_TOKENS
+
+
+def _bench_turns(config: Config) -> int:
+    return config.bench.repetitions * len(config.bench.batch_sizes)
 
 
 def _bits(config: Config) -> float:

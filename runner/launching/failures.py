@@ -1,7 +1,7 @@
 """Whether a sweep goes on after runs of it have failed."""
 
 from runner.config.root import Config
-from runner.experiment.run import RunIdentity, new_record
+from runner.experiment.record import RunIdentity, new_record
 from runner.session import Session
 from runner.store.records import Status, read_records, write_record
 

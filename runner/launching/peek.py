@@ -50,7 +50,7 @@ class PeekSession(Session):
     def look(self, config: Config, sweep: str) -> Seen:
         """Go through one run's stages."""
         self.seen = Seen()
-        if not set(config.stages) - {StageName.plan, StageName.report}:
+        if not any(stage.loads_model for stage in config.stages):
             return self.seen
         if config.model.kind is ModelKind.hub:
             for stage, subject in expected_stages(config):

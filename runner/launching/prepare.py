@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from runner.compose import typed
 from runner.config.root import Config, StageName
-from runner.experiment.run import RunIdentity, kept_record, new_record
+from runner.experiment.record import RunIdentity, kept_record, new_record
 from runner.hardware.detect import detect
 from runner.launching.place import Place
 from runner.launching.task import NOT_BEGUN, SWEEP_VARIABLE, Task
@@ -35,7 +35,7 @@ class Prepared:
     @property
     def is_light(self) -> bool:
         """Whether it computes nothing worth a device: it plans."""
-        return not set(self.config.stages) - {StageName.plan, StageName.report}
+        return not any(stage.loads_model for stage in self.config.stages)
 
     def open_record(self) -> None:
         """File the record, so that a run whose job never begins is known too."""

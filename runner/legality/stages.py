@@ -21,13 +21,6 @@ from runner.methods.base import abilities_of
 _RECIPE_GROUPS = ("method", "bits", "group_size", "calibration")
 _HALF = 2
 """Bytes of a parameter in a 16-bit type."""
-_MEASURING = (
-    StageName.quantize,
-    StageName.eval,
-    StageName.bench,
-    StageName.sensitivity,
-    StageName.serving,
-)
 
 
 def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -60,7 +53,7 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Whether the engine can load what the run looks at."""
-    if not {StageName.eval, StageName.bench, StageName.serving}.intersection(config.stages):
+    if not any(stage.asks_engine for stage in config.stages):
         return
     engine = find_engine(config.engine.name)
     made_here = StageName.quantize in config.stages and config.method.name != "none"
@@ -193,7 +186,7 @@ def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
     parameters = facts.architecture.parameters
-    if parameters is None or not set(config.stages).intersection(_MEASURING):
+    if parameters is None or not any(stage.loads_model for stage in config.stages):
         return
     needed = parameters * facts.load_bytes_per_parameter
     if StageName.quantize not in config.stages or config.method.name == "none":

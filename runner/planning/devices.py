@@ -1,24 +1,16 @@
-"""The hardware table, read from ``conf/hardware`` without composing a configuration."""
-
-import functools
-from pathlib import Path
+"""The hardware table, read from its files without composing a configuration."""
 
 from runner.config.hardware import Hardware
 from runner.errors import UsageError
-from runner.paths import conf_dir
+from runner.paths import option_files
 
 LOCAL = "local"
+_GROUP = "hardware"
 
 
-@functools.cache
 def device_names() -> tuple[str, ...]:
     """Every device of the table, the working directory's own included; ``local`` is none."""
-    return tuple(sorted(name for name in _files() if name != LOCAL))
-
-
-def _files() -> dict[str, Path]:
-    folders = (conf_dir() / "hardware", Path.cwd() / "conf" / "hardware")
-    return {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+    return tuple(sorted(name for name in option_files(_GROUP) if name != LOCAL))
 
 
 def read_device(name: str) -> Hardware:
@@ -30,7 +22,7 @@ def read_device(name: str) -> Hardware:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    path = _files().get(name)
+    path = option_files(_GROUP).get(name)
     if path is None:
         raise UsageError(
             f"plan.devices: there is no {name}; a device is a file in conf/hardware: "

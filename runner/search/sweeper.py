@@ -24,7 +24,9 @@ from runner.search.study import Study
 from runner.store.records import RunRecord, Status, read_record
 from runner.sweeper import GridSweeper
 
-_REDONE = (Status.failed, Status.oom, Status.timeout, Status.cancelled, Status.interrupted)
+_REDONE = (
+    Status.failed, Status.oom, Status.timeout, Status.cancelled, Status.interrupted, Status.running,
+)  # fmt: skip
 
 
 class SearchSweeper(Sweeper):

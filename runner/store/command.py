@@ -7,6 +7,7 @@ from pathlib import Path
 from runner.errors import UsageError
 from runner.store.inventory import Held, Inventory
 from runner.store.objects import ObjectStore
+from runner.store.records import Status
 from runner.store.seal import faults, read_seal
 from runner.verbs import carry_out
 
@@ -99,6 +100,9 @@ def _prune(inventory: Inventory, names: list[str]) -> int:
     if unknown := [name for name in names if name not in inventory.sweeps]:
         known = ", ".join(inventory.sweeps) or "none"
         raise UsageError(f"there is no sweep {', '.join(unknown)}; there are {known}")
+    for name in names:
+        if at_it := [r.run for r in inventory.sweeps[name] if r.status is Status.running]:
+            raise UsageError(f"sweep {name} is running: {', '.join(at_it)}")
     unneeded = inventory.unneeded(without=names)
     total = _megabytes(unneeded)
     for one in unneeded:

@@ -8,8 +8,11 @@ from typing import Any
 from runner.errors import StageError
 from runner.serialise import from_json, to_json
 from runner.store.files import write_json_atomically
+from runner.store.liveness import is_carried_out
 
 SCHEMA_VERSION = 2
+OPEN = "still running, or its process vanished"
+"""Why a run is interrupted, in its record from its start to its end."""
 
 
 class Status(Enum):
@@ -26,7 +29,9 @@ class Status(Enum):
     cancelled = "cancelled"
     """Taken from the cluster's queue, or not begun because others failed."""
     interrupted = "interrupted"
-    """Stopped by the user, or waiting, or still running, or its process vanished."""
+    """Stopped by the user, or waiting, or its process vanished."""
+    running = "running"
+    """A process is at it. No record says so: it is told as long as the process lives."""
 
     @property
     def without_fault(self) -> bool:
@@ -81,6 +86,11 @@ class RunRecord:
     schema_version: int = SCHEMA_VERSION
 
     @property
+    def is_open(self) -> bool:
+        """Whether it was begun and nobody has said how it ended."""
+        return self.status is Status.interrupted and self.reason == OPEN
+
+    @property
     def number(self) -> int:
         """Place of the run in its sweep."""
         return int(self.run.partition("-")[0])
@@ -110,19 +120,23 @@ def read_record(path: Path) -> RunRecord | None:
     from pydantic_core import from_json as parsed
 
     try:
-        return from_json(RunRecord, parsed(path.read_bytes()))
+        record = from_json(RunRecord, parsed(path.read_bytes()))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise StageError(
             f"{path} is no record that this version can read; delete it or move it away"
         ) from error
+    if record.is_open and (alive := is_carried_out(path)) is not None:
+        record.status = Status.running if alive else Status.interrupted
+        record.reason = "a process is at it" if alive else "its process vanished"
+    return record
 
 
 def close_record(path: Path, status: Status, reason: str) -> None:
     """Say how a run ended whose own process did not: only if its record is still open."""
     record = read_record(path)
-    if record is not None and record.status is Status.interrupted:
+    if record is not None and record.status in (Status.interrupted, Status.running):
         record.status, record.reason = status, reason
         write_json_atomically(path, to_json(record))
 

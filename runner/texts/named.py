@@ -1,6 +1,5 @@
 """Texts of a mix by their names: what Hydra's defaults list does for a single text."""
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,7 +9,7 @@ from runner.complaints import explain
 from runner.config.names import register_resolvers
 from runner.config.text import Text, TextKind
 from runner.errors import UsageError
-from runner.paths import conf_dir
+from runner.paths import option_files
 
 
 def resolve_text(stated: Any) -> Text:
@@ -32,7 +31,7 @@ def resolve_text(stated: Any) -> Text:
             "a source of calibration.sources needs text: NAME, or text: {name: NAME, …}"
         )
     name = fields["name"]
-    options = _options()
+    options = option_files("text")
     if name not in options and len(fields) == 1:
         raise UsageError(
             f"there is no text {name} for calibration.sources (options of text: "
@@ -55,9 +54,3 @@ def resolve_text(stated: Any) -> Text:
         raise UsageError(f"text {name} of calibration.sources: {explain(error)}") from None
     assert isinstance(text, Text)
     return text
-
-
-def _options() -> dict[str, Path]:
-    """Files of group ``text`` by option; those of the working directory come last, as in Hydra."""
-    folders = (Path.cwd() / "conf" / "text", conf_dir() / "text")
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}

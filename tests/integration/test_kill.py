@@ -14,7 +14,8 @@ import pytest
 
 from runner.api import compose_config
 from runner.compose import quoted
-from runner.experiment.run import RunIdentity, run_experiment
+from runner.experiment.record import RunIdentity
+from runner.experiment.run import run_experiment
 from runner.session import open_session
 from runner.store.records import Status
 from tests.integration.conftest import TINY, Called, records

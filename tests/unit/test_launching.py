@@ -11,8 +11,8 @@ from runner.compose import quoted
 from runner.config.launch import Launch
 from runner.errors import UsageError
 from runner.experiment.progress import expected_stages
+from runner.experiment.record import RunIdentity
 from runner.experiment.retry import at_half_without_memory
-from runner.experiment.run import RunIdentity
 from runner.hardware.detect import detect
 from runner.launching.dry_run import DryRun
 from runner.launching.estimate import Estimate, Experience

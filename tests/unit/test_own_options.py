@@ -1,0 +1,90 @@
+"""Options of the working directory's own ``conf/``: one look-up, and the user's come first."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from runner.api import compose_config
+from runner.environments.choose import choose
+from runner.help import help_text
+from runner.paths import conf_dir, option_files
+from runner.planning.devices import device_names, devices_of, read_device
+from runner.texts.named import resolve_text
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory's ``conf``."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "conf"
+    folder.mkdir()
+    return folder
+
+
+def changed(own: Path, option: str, **fields: object) -> None:
+    """A copy of an option of ours with other values."""
+    source = conf_dir() / f"{option}.yaml"
+    content = yaml.safe_load(source.read_text("utf-8"))
+    header = [line for line in source.read_text("utf-8").splitlines() if line.startswith("# @")]
+    target = own / f"{option}.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    body = yaml.safe_dump({**content, **fields}, sort_keys=False, allow_unicode=True)
+    target.write_text("\n".join([*header, body]), "utf-8")
+
+
+def test_of_every_group_the_users_option_wins(own: Path) -> None:
+    changed(own, "model/tiny", name="mine")
+    changed(own, "calibration/openwebtext", seed=77)
+    changed(own, "engine/hf", threads=3)
+    changed(own, "method/rtn", ignore=["mine"])
+    changed(own, "bench/quick", repetitions=77)
+    changed(own, "eval/quick", windows=77)
+    changed(own, "text/bible", documents=77)
+    changed(own, "plan/default", rows=77)
+    changed(own, "tracker/none", project="mine")
+    changed(own, "environment/legacy", python_version="mine")
+    config = compose_config(
+        [
+            "model=tiny", "method=rtn", "bench=quick", "eval=quick", "calibration=openwebtext",
+            "engine=hf", "text@eval.text=bible", "plan=default", "tracker=none",
+        ]
+    )  # fmt: skip
+    assert config.model.name == config.tracker.project == "mine"
+    assert config.calibration.seed == config.bench.repetitions == config.plan.rows == 77
+    assert config.eval.windows == config.eval.text.documents == 77
+    assert resolve_text("bible").documents == 77, "in a mix as alone"
+    assert config.engine.threads == 3
+    assert config.method.ignore == ["mine"]
+    provided = config.environment["legacy"].provides[0]
+    assert choose(config.environment, provided, "cpu").python_version == "mine"
+
+
+def test_a_device_of_the_users_is_the_same_to_hydra_and_to_plans(own: Path) -> None:
+    changed(own, "hardware/h100_sxm", memory_gigabytes=1234)
+    composed = compose_config(["hardware=h100_sxm"]).hardware
+    assert read_device("h100_sxm") == composed
+    assert devices_of(["h100_sxm"], compose_config([]).hardware) == [composed]
+    assert composed.memory_gigabytes == 1234
+
+
+def test_a_device_may_be_new(own: Path) -> None:
+    changed(own, "hardware/h100_sxm")
+    (own / "hardware" / "h100_sxm.yaml").rename(own / "hardware" / "mine.yaml")
+    assert "mine" in device_names()
+    assert "mine" in help_text("hardware")
+    assert compose_config(["hardware=mine"]).hardware.memory_gigabytes
+    assert option_files("hardware")["a100_80_sxm"].parent == conf_dir() / "hardware"
+
+
+def test_another_projects_configuration_is_none_of_ours(own: Path) -> None:
+    (own / "config.yaml").write_text("defaults: [model: resnet]\nlearning_rate: 0.1\n")
+    (own / "first_look.yaml").write_text("learning_rate: 0.1\n")
+    (own / "model").mkdir()
+    (own / "model" / "resnet.yaml").write_text("layers: 50\n")
+    (own / "db").mkdir()
+    (own / "db" / "mysql.yaml").write_text("user: me\n")
+    assert compose_config(["model=tiny"]).model.name == "tiny"
+    assert compose_config([], "first_look").stages
