@@ -59,7 +59,7 @@ def help_text(group: str | None = None, width: int | None = None) -> str:
         UsageError: There is no such group.
     """
     groups = {
-        folder.name: {n: _comment(path) for n, path in sorted(option_files(folder.name).items())}
+        folder.name: {n: _comment(path) for n, path in option_files(folder.name).items()}
         for folder in sorted(conf_dir().iterdir())
         if folder.is_dir() and folder.name not in _INTERNAL_GROUPS
     }

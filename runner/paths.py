@@ -36,9 +36,17 @@ def sweeps_dirs() -> list[Path]:
 
 
 def option_files(group: str) -> dict[str, Path]:
-    """The file of every option of a configuration group, as Hydra finds it."""
-    folders = [folder / group for folder in conf_dirs()]
-    return {path.stem: path for one in reversed(folders) for path in sorted(one.glob("*.yaml"))}
+    """The file of every option of a configuration group, as Hydra finds it.
+
+    Sorted; those of folders inside, such as ``zoo/gemma2``, come last.
+    """
+    found = {
+        path.relative_to(folder / group).with_suffix("").as_posix(): path
+        for folder in reversed(conf_dirs())
+        for pattern in ("*.yaml", "*/*.yaml")
+        for path in (folder / group).glob(pattern)
+    }
+    return dict(sorted(found.items(), key=lambda one: ("/" in one[0], one[0])))
 
 
 def _with_own(name: str, shipped: Path) -> list[Path]:

@@ -11,7 +11,7 @@ def published_device(machine: Machine) -> Hardware | None:
     """The device of the hardware table that ``machine`` reports; ``None`` when it lists none."""
     if not machine.gpus:
         return None
-    for _, path in sorted(option_files("hardware").items()):
+    for path in option_files("hardware").values():
         merged = OmegaConf.merge(OmegaConf.structured(Hardware), OmegaConf.load(path))
         hardware = OmegaConf.to_object(merged)
         assert isinstance(hardware, Hardware)
