@@ -17,6 +17,10 @@ class StageError(RunnerError):
     """A stage could not finish. The run is recorded as failed."""
 
 
+class Refused(StageError):
+    """A stage looked and will not begin its work. The run is recorded as skipped."""
+
+
 def complain(message: object) -> int:
     """Print what is wrong with a request on standard error; returns the exit code for it."""
     print(f"runner: {message}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from runner.worker.pool import WorkerFailed
+from runner.worker.failed import WorkerFailed
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from runner.store.liveness import carried_out
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.tracking import start_tracker
 from runner.tracking.base import RunTracker
-from runner.worker.pool import WorkerFailed
+from runner.worker.failed import WorkerFailed
 
 
 def illegalities(config: Config, session: Session, overrides: list[str]) -> list[str]:
@@ -77,7 +77,10 @@ def _carry_out(
     except WorkerFailed as error:
         record.status = Status.oom if error.out_of_memory else Status.failed
         record.reason = str(error)
-        record.log_tail = redact(error.log_tail)
+        if error.refused:
+            record.status = Status.skipped
+        else:
+            record.log_tail = redact(error.log_tail)
     except RunnerError as error:
         record.status, record.reason = Status.failed, str(error)
     except Exception as error:

@@ -10,7 +10,7 @@ import pkgutil
 from runner.errors import UsageError
 from runner.methods.base import QuantizationMethod
 
-_HELPERS = {"base", "llm_compressor", "bits_and_bytes"}
+_HELPERS = {"base", "llm_compressor", "bits_and_bytes", "holders"}
 
 
 def method_names() -> list[str]:

@@ -76,13 +76,14 @@ class AwqMethod:
             )
             return
         from llmcompressor.modifiers.quantization import QuantizationModifier
-        from llmcompressor.modifiers.transform.awq import AWQModifier
+
+        from runner.backends.smoothing import awq_modifier
 
         scheme = llm_compressor.build_scheme(
             job, sym=not knobs.zero_point, observer="memoryless_minmax"
         )
         rounding = QuantizationModifier(config_groups={"linear": scheme}, ignore=knobs.ignore)
-        llm_compressor.compress(job, [AWQModifier(duo_scaling=knobs.duo_scaling), rounding])
+        llm_compressor.compress(job, [awq_modifier(duo_scaling=knobs.duo_scaling), rounding])
 
 
 METHOD = AwqMethod()

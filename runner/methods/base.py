@@ -26,6 +26,15 @@ class ActivationScales(Enum):
     """Once, from calibration text; one scale a tensor."""
 
 
+class Holder(Enum):
+    """What a model keeps a matrix in."""
+
+    linear = "nn.Linear"
+    linear_subclass = "a class derived from nn.Linear"
+    conv1d = "transformers' Conv1D, a linear layer the other way round"
+    experts = "one parameter of three dimensions for all experts of a layer"
+
+
 @dataclass(frozen=True)
 class Abilities:
     """What a method can do through one backend: rows of the legality table."""
@@ -40,6 +49,8 @@ class Abilities:
     """Distributions whose version determines the checkpoint."""
     mixes: bool = False
     """Whether layers of one checkpoint may have different widths."""
+    holders: tuple[Holder, ...] | None = (Holder.linear, Holder.linear_subclass)
+    """Where it finds matrices; ``None`` where it reads files, not a model's layers."""
 
 
 @dataclass

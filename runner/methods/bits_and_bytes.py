@@ -4,13 +4,15 @@ import logging
 from typing import Any
 
 from runner.config.calibration import Calibration
-from runner.methods.base import QuantizeJob
+from runner.methods.base import Holder, QuantizeJob
 from runner.models.directory import save_weights
 from runner.models.kept_dtypes import KeptDtypes
 from runner.models.load import load_model
 from runner.recipe import Recipe
 
 PACKAGES = ("bitsandbytes", "transformers", "torch")
+HOLDERS = (Holder.linear, Holder.conv1d)
+"""What transformers' integration replaces: classes derived from nn.Linear are passed over."""
 
 
 def no_calibration(recipe: Recipe) -> Calibration | None:

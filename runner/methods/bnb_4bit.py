@@ -33,6 +33,7 @@ class Bnb4bitMethod:
                 group_sizes=("g64",),
                 checkpoint_format="bitsandbytes",
                 packages=bits_and_bytes.PACKAGES,
+                holders=bits_and_bytes.HOLDERS,
             )
         }
     )

@@ -86,6 +86,7 @@ class GgufMethod:
             group_sizes=("per_tensor", "per_channel", "g*"),
             checkpoint_format="gguf",
             packages=("llama-cpp-python", "gguf", "transformers"),
+            holders=None,
         )
     }
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods import llm_compressor
-from runner.methods.base import Abilities, ActivationScales, QuantizeJob
+from runner.methods.base import Abilities, ActivationScales, Holder, QuantizeJob
 from runner.recipe import Recipe
 
 
@@ -48,12 +48,14 @@ class GptqMethod:
                 group_sizes=("per_channel", "g*"),
                 checkpoint_format="gptq",
                 packages=("auto-gptq", "transformers", "torch"),
+                holders=(Holder.linear, Holder.linear_subclass, Holder.conv1d),
             ),
             "gptqmodel": Abilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
                 group_sizes=("per_channel", "g*"),
                 checkpoint_format="gptq",
                 packages=("gptqmodel", "transformers", "torch"),
+                holders=tuple(Holder),
             ),
         }
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.config.bits import NumberFormat, NumberType
 from runner.config.calibration import Calibration
 from runner.config.group_size import Granularity
-from runner.methods.base import Abilities, ActivationScales, Progress, QuantizeJob
+from runner.methods.base import Abilities, ActivationScales, Holder, Progress, QuantizeJob
 from runner.models.directory import save_weights
 from runner.models.kept_dtypes import KeptDtypes
 from runner.models.load import load_model
@@ -32,7 +32,9 @@ def abilities(
     bits: tuple[str, ...], group_sizes: tuple[str, ...], *, mixes: bool = False
 ) -> Abilities:
     """Abilities through llm-compressor, which always writes compressed-tensors."""
-    return Abilities(bits, group_sizes, "compressed-tensors", PACKAGES, mixes)
+    # Classes derived from nn.Linear (FalconLinear) are rounded, but cannot be read back packed.
+    holders = (Holder.linear, Holder.experts)
+    return Abilities(bits, group_sizes, "compressed-tensors", PACKAGES, mixes, holders)
 
 
 def only_backend(
@@ -131,6 +133,9 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
     import torch
     from llmcompressor import oneshot
 
+    from runner.backends.expert_layers import expert_names, rename_experts
+
+    names = expert_names(job, modifiers)
     # Weights are held in float32 where the device computes in it, and stored as they came.
     compute_dtype = getattr(torch, job.compute_dtype)
     model = load_model(
@@ -152,7 +157,8 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
     with _progress_from_log(model, job.recipe.method.ignore, job.progress):
         oneshot(**arguments)
     save_weights(model, job.checkpoint_directory, save_compressed=True)
-    store_as_came(job.checkpoint_directory, KeptDtypes(job.model_directory))
+    renamed = rename_experts(job.checkpoint_directory, names)
+    store_as_came(job.checkpoint_directory, KeptDtypes(job.model_directory), renamed)
 
 
 @contextlib.contextmanager
@@ -180,10 +186,17 @@ def _progress_from_log(model: Any, ignored: list[str], progress: Progress) -> It
         logger.remove(handler)
 
 
-def store_as_came(checkpoint: Path, dtypes: KeptDtypes) -> None:
+def store_as_came(
+    checkpoint: Path, dtypes: KeptDtypes, renamed: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Rewrite tensors that were held wider in the types that the model's own have.
 
     What only the checkpoint has, its scales, is stored in the usual one of them.
+
+    Args:
+        checkpoint: Directory of safetensors files.
+        dtypes: The model's.
+        renamed: New names of tensors, by the old ones.
     """
     from safetensors import safe_open
     from safetensors.torch import save_file
@@ -191,7 +204,8 @@ def store_as_came(checkpoint: Path, dtypes: KeptDtypes) -> None:
     for path in weight_files(checkpoint):
         with safe_open(path, framework="pt") as tensors:
             metadata = tensors.metadata()
-            content = {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+            names = tensors.keys()
+            content = {renamed.get(name, name): tensors.get_tensor(name) for name in names}
         for name, tensor in content.items():
             if not tensor.dtype.is_floating_point or tensor.dtype.itemsize == 1:
                 continue

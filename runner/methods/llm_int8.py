@@ -30,6 +30,7 @@ class LlmInt8Method:
                 group_sizes=("per_channel",),
                 checkpoint_format="bitsandbytes",
                 packages=bits_and_bytes.PACKAGES,
+                holders=bits_and_bytes.HOLDERS,
             )
         }
     )

@@ -31,6 +31,7 @@ class NoneMethod:
                 group_sizes=("per_tensor", "per_channel", "g*"),
                 checkpoint_format="float",
                 packages=("transformers", "torch"),
+                holders=None,
             )
         }
     )

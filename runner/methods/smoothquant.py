@@ -47,11 +47,12 @@ class SmoothQuantMethod:
     def quantize(self, job: QuantizeJob) -> None:
         """Smooth, round, save."""
         from llmcompressor.modifiers.quantization import QuantizationModifier
-        from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+
+        from runner.backends.smoothing import smoothquant_modifier
 
         knobs = job.recipe.method
         assert isinstance(knobs, SmoothQuant)
-        smooth = SmoothQuantModifier(smoothing_strength=knobs.strength)
+        smooth = smoothquant_modifier(smoothing_strength=knobs.strength)
         if knobs.rounding is Rounding.gptq:
             solver = Gptq(ignore=knobs.ignore, activation_scales=knobs.activation_scales)
             llm_compressor.compress(job, [smooth, llm_compressor.gptq_modifier(job, solver)])

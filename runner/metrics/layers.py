@@ -83,6 +83,8 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
                 stored = (header.elements, header.bytes, quantized, GGUF)
                 layers.append(StoredLayer(layer, part_of(layer), *stored))
             continue
+        if name.endswith("bias"):  # of all experts, it is a matrix
+            continue
         found = _COMPONENT.fullmatch(name) or _BLOCKS.fullmatch(name)
         layer, part = (found["layer"], found["part"]) if found else (name, "weight")
         groups.setdefault(layer, {})[part] = header

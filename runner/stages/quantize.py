@@ -8,6 +8,7 @@ from typing import Any
 from runner.errors import StageError
 from runner.methods import find_method
 from runner.methods.base import QuantizeJob, abilities_of
+from runner.methods.holders import require_holders
 from runner.metrics.coverage import Coverage, measure_coverage
 from runner.metrics.tensors import TensorReport, report_tensors
 from runner.mixed.kept import with_kept_layers
@@ -80,9 +81,9 @@ class QuantizeStage:
 
     def run(self, request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         """Quantize on the calibration windows, account for what was written."""
-        recipe = with_kept_layers(
-            recipe_from_json(request.recipe), request.model_directory, request.trust_remote_code
-        )
+        asked = recipe_from_json(request.recipe)
+        require_holders(asked, request.model_directory, request.trust_remote_code)
+        recipe = with_kept_layers(asked, request.model_directory, request.trust_remote_code)
         method = find_method(recipe.method.name)
         windows, parts = (
             ([], []) if (cut := request.windows_directory) is None else load_windows(cut)

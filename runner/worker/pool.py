@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.environments.ready import ReadyEnvironment
-from runner.errors import StageError
+from runner.errors import Refused
+from runner.worker.failed import WorkerFailed
 from runner.worker.protocol import Job
 from runner.worker.server import CLOSING_SECONDS
 from runner.worker.variables import variables_for
@@ -27,17 +28,6 @@ _SIGNALS = {
 }
 
 Event = dict[str, Any]
-
-
-class WorkerFailed(StageError):
-    """A job ended without a result."""
-
-    def __init__(self, message: str, log_tail: list[str], out_of_memory: bool = False) -> None:
-        """Keep the last lines the worker printed beside the message."""
-        super().__init__(message)
-        self.log_tail = log_tail
-        self.out_of_memory = out_of_memory
-        """It asked for more than there was, as far as one can know."""
 
 
 class WorkerPool:
@@ -166,7 +156,7 @@ class _Server:
         except BrokenPipeError:
             self._raise_server_gone()
         error: str | None = None
-        out_of_memory = False
+        out_of_memory = refused = False
         kills_before = oom_kills()
         for event in self._events():
             if event["event"] == "started":
@@ -174,7 +164,8 @@ class _Server:
             elif event["event"] == "error":
                 error = f"{event['kind']}: {event['message']}"
                 out_of_memory = is_out_of_memory(event["kind"], event["message"])
-                if event["kind"] in ("StageError", "UsageError"):
+                refused = event["kind"] == Refused.__name__
+                if refused or event["kind"] in ("StageError", "UsageError"):
                     error = event["message"]
             elif event["event"] == "exit":
                 if self._job_pid is not None and event["code"] != 0:
@@ -187,7 +178,9 @@ class _Server:
                     return
                 if event["signal"] == signal.SIGKILL:
                     out_of_memory = oom_kills() > kills_before
-                raise WorkerFailed(error or _cause(event), _tail(Path(job.log)), out_of_memory)
+                raise WorkerFailed(
+                    error or _cause(event), _tail(Path(job.log)), out_of_memory, refused
+                )
             on_event(event)
         self._raise_server_gone(Path(job.log))
 

@@ -1,0 +1,57 @@
+"""llm-compressor's AWQ and SmoothQuant, refusing models whose layers they cannot tell apart.
+
+Both scale the inputs of some layers and take it back in the layer before, after tables of names.
+For a model that no table fits they stop with a traceback, or scale nothing without a word.
+"""
+
+from typing import Any
+
+from runner.errors import Refused
+
+_OTHERS = "method=gptq or method=rtn, or method=awq method.backend=autoawq"
+
+
+def awq_modifier(**options: Any) -> Any:
+    """An ``AWQModifier``."""
+    from llmcompressor.modifiers.transform.awq import AWQModifier
+
+    class Modifier(AWQModifier):  # type: ignore[misc]
+        def _set_resolved_mappings(self, model: Any) -> None:
+            try:
+                super()._set_resolved_mappings(model)
+            except ValueError as error:
+                raise _refusal("AWQ", model, error) from error
+            if not self._resolved_mappings:
+                raise _refusal("AWQ", model, "no layer's input would be scaled")
+
+    return _named(Modifier, AWQModifier)(**options)
+
+
+def smoothquant_modifier(**options: Any) -> Any:
+    """A ``SmoothQuantModifier``."""
+    from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+
+    class Modifier(SmoothQuantModifier):  # type: ignore[misc]
+        def _resolve_mappings(self, model: Any) -> Any:
+            try:
+                found = super()._resolve_mappings(model)
+            except (RuntimeError, ValueError) as error:
+                raise _refusal("SmoothQuant", model, error.__cause__ or error) from error
+            if not found:
+                raise _refusal("SmoothQuant", model, "no layer's input would be scaled")
+            return found
+
+    return _named(Modifier, SmoothQuantModifier)(**options)
+
+
+def _named(derived: Any, base: Any) -> Any:
+    """Recipes of llm-compressor know modifiers by their class's name."""
+    derived.__name__, derived.__qualname__ = base.__name__, base.__qualname__
+    return derived
+
+
+def _refusal(method: str, model: Any, cause: object) -> Refused:
+    return Refused(
+        f"llm-compressor's {method} has no table of layers that fits {type(model).__name__} "
+        f"({str(cause).splitlines()[0]}); nearest legal choice: {_OTHERS}"
+    )

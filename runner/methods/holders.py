@@ -1,0 +1,96 @@
+"""What holds a model's matrices, and whether a method would find any of them. Runs in workers.
+
+Libraries look for layers by their class. What they do not find stays as it is without a word, so
+it is counted on a model without weights before the work begins.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from runner.errors import Refused
+from runner.methods.base import Holder
+from runner.recipe import Recipe
+
+
+def skeleton(model_directory: Path, trust_remote_code: bool) -> Any:
+    """The model without weights, on torch's meta device."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model_directory, trust_remote_code=trust_remote_code)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bool) -> None:
+    """Refuse a recipe whose method would quantize nothing of the model.
+
+    A model that cannot be built like this is left to the method, which loads it in its own way.
+
+    Raises:
+        Refused: No matrix is held by a class that the backend looks for.
+    """
+    from runner.methods.base import abilities_of
+
+    looked_for = abilities_of(recipe.method).holders
+    if looked_for is None:
+        return
+    try:
+        model = skeleton(model_directory, trust_remote_code)
+    except Exception:
+        return
+    found = matrices_by_holder(model)
+    if not found or any(holder in looked_for for _, holder in found):
+        return
+    held = ", ".join(sorted({name for name, _ in found}))
+    raise Refused(
+        f"method={recipe.method.name} through {recipe.method.backend} would quantize nothing of "
+        f"{type(model).__name__}: its matrices are held by {held}, which the backend does not "
+        f"look for; nearest legal choice: {_makers(recipe, {holder for _, holder in found})}"
+    )
+
+
+def matrices_by_holder(model: Any) -> Counter[tuple[str, Holder | None]]:
+    """Parameters in matrices by class and kind of what holds them, embeddings and heads aside."""
+    import torch
+
+    outside = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    found: Counter[tuple[str, Holder | None]] = Counter()
+    for module in model.modules():
+        if id(module) in outside or isinstance(module, torch.nn.Embedding):
+            continue
+        for parameter in module.parameters(recurse=False):
+            if sum(size > 1 for size in parameter.shape) >= 2:
+                holder = _holder(module, parameter)
+                found[type(module).__name__, holder] += parameter.numel()
+    return found
+
+
+def _holder(module: Any, parameter: Any) -> Holder | None:
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    if type(module) is torch.nn.Linear:
+        return Holder.linear
+    if isinstance(module, torch.nn.Linear):
+        return Holder.linear_subclass
+    if isinstance(module, Conv1D):
+        return Holder.conv1d
+    # What is left of two dimensions are routers and convolutions.
+    return Holder.experts if parameter.dim() == 3 else None
+
+
+def _makers(recipe: Recipe, held: set[Holder | None]) -> str:
+    """Methods that look for one of these holders, each with its first backend that does."""
+    from runner.methods import find_method, method_names
+
+    found = []
+    for name in method_names():
+        for place, (backend, able) in enumerate(find_method(name).backends.items()):
+            if name != "none" and (able.holders is None or held.intersection(able.holders)):
+                same = name == recipe.method.name
+                other = f"method.backend={backend}" if same or place else ""
+                found.append((not same, f"{'' if same else f'method={name}'} {other}".strip()))
+                break
+    return " or ".join(text for _, text in sorted(found)) or "none"
