@@ -42,7 +42,7 @@ def expert_names(job: QuantizeJob, modifiers: list[Any]) -> dict[str, str]:
             "layer in one parameter; nearest legal choice: one width for all layers, without "
             "method.keep"
         )
-    names = _stored_names(model)
+    names = stored_names(model)
     if not names:
         raise Refused(
             f"transformers reads the experts of {type(model).__name__} ({kind}) from fused "
@@ -78,7 +78,7 @@ def rename_experts(checkpoint: Path, names: dict[str, str]) -> dict[str, str]:
     return renamed
 
 
-def _stored_names(model: Any) -> dict[str, str]:
+def stored_names(model: Any) -> dict[str, str]:
     """An expert's layers as transformers reads them one by one; empty where it does not."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter

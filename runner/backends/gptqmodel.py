@@ -8,8 +8,10 @@ import os
 from typing import Any
 
 from runner.backends import packed
-from runner.errors import StageError
-from runner.methods.base import QuantizeJob
+from runner.backends.expert_layers import stored_names
+from runner.errors import Refused, StageError
+from runner.methods.base import Holder, QuantizeJob
+from runner.methods.holders import matrices_by_holder, skeleton
 from runner.models.weights import weight_files
 
 
@@ -25,6 +27,7 @@ def quantize_gptq(
         damp_percent: Added to the Hessian's diagonal, as a fraction of its mean.
         true_sequential: Quantize a block's layers one after the other.
     """
+    _require_readable_experts(job)
     group_size = packed.group_size(job)
     static_groups = desc_act and group_size != -1
     # The first version of the format cannot tell a zero point of 0 (it stores one less).
@@ -55,6 +58,19 @@ def quantize_gptq(
             ignored=ignored,
         ),
     )
+
+
+def _require_readable_experts(job: QuantizeJob) -> None:
+    """Refuse fused experts that its checkpoints call otherwise than transformers reads them."""
+    model = skeleton(job.model_directory, job.trust_remote_code)
+    held = matrices_by_holder(model)
+    kinds = sorted(name for name, holder in held if holder is Holder.experts)
+    if kinds and any(own != stored for own, stored in (stored_names(model) or {"": "-"}).items()):
+        raise Refused(
+            f"transformers would not find the experts that GPTQModel takes out of {kinds[0]} "
+            f"({type(model).__name__}); nearest legal choice: method.backend=llm_compressor, or "
+            "method=gguf"
+        )
 
 
 def _quantize(job: QuantizeJob, **settings: Any) -> list[str]:

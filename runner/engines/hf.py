@@ -11,6 +11,7 @@ from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
 from runner.engines.head import find_head, is_linear_in_states
+from runner.engines.responses import layer_responses
 from runner.models.load import load_model
 from runner.models.weights import stored_dtype
 
@@ -206,6 +207,10 @@ class HfModel:
             kv_cache_bytes_per_token=self._kv_cache_bytes_per_token(),
             weight_bytes_by_dtype=sizes,
         )
+
+    def responses(self) -> "dict[str, NDArray[np.float32]]":
+        """See ``RespondingModel``."""
+        return layer_responses(self.model)
 
     reserves_kv_cache = False
 

@@ -46,12 +46,14 @@ class AwqMethod:
             llm_compressor.NAME: llm_compressor.abilities(
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
                 group_sizes=("per_channel", "g*"),
+                keeps_scales=False,
             ),
             "autoawq": Abilities(
                 bits=("w4a16",),
                 group_sizes=("g*",),
                 checkpoint_format="awq",
                 packages=("autoawq", "transformers", "torch"),
+                keeps_scales=False,
             ),
         }
     )

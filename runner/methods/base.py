@@ -51,6 +51,9 @@ class Abilities:
     """Whether layers of one checkpoint may have different widths."""
     holders: tuple[Holder, ...] | None = (Holder.linear, Holder.linear_subclass)
     """Where it finds matrices; ``None`` where it reads files, not a model's layers."""
+    keeps_scales: bool = True
+    """Whether rounded weights are near the model's own: not so where factors move from one layer
+    into another."""
 
 
 @dataclass

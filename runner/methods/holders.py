@@ -4,7 +4,9 @@ Libraries look for layers by their class. What they do not find stays as it is w
 it is counted on a model without weights before the work begins.
 """
 
+import json
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,9 @@ def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bo
         return
     try:
         model = skeleton(model_directory, trust_remote_code)
-    except Exception:
+    except Exception as error:
+        if "does not recognize this architecture" in str(error):
+            raise _unknown(recipe, model_directory) from error
         return
     found = matrices_by_holder(model)
     if not found or any(holder in looked_for for _, holder in found):
@@ -48,6 +52,17 @@ def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bo
         f"method={recipe.method.name} through {recipe.method.backend} would quantize nothing of "
         f"{type(model).__name__}: its matrices are held by {held}, which the backend does not "
         f"look for; nearest legal choice: {_makers(recipe, {holder for _, holder in found})}"
+    )
+
+
+def _unknown(recipe: Recipe, model_directory: Path) -> Refused:
+    import transformers
+
+    config = json.loads((model_directory / "config.json").read_text("utf-8"))
+    return Refused(
+        f"transformers {transformers.__version__}, which method.backend={recipe.method.backend} "
+        f"needs, does not know models of type {config.get('model_type')}; nearest legal choice: "
+        f"{_makers(recipe, set(Holder), but=recipe.method.backend)}"
     )
 
 
@@ -81,14 +96,16 @@ def _holder(module: Any, parameter: Any) -> Holder | None:
     return Holder.experts if parameter.dim() == 3 else None
 
 
-def _makers(recipe: Recipe, held: set[Holder | None]) -> str:
+def _makers(recipe: Recipe, held: Collection[Holder | None], but: str | None = None) -> str:
     """Methods that look for one of these holders, each with its first backend that does."""
     from runner.methods import find_method, method_names
 
     found = []
     for name in method_names():
         for place, (backend, able) in enumerate(find_method(name).backends.items()):
-            if name != "none" and (able.holders is None or held.intersection(able.holders)):
+            if name == "none" or backend == but:
+                continue
+            if able.holders is None or set(held).intersection(able.holders):
                 same = name == recipe.method.name
                 other = f"method.backend={backend}" if same or place else ""
                 found.append((not same, f"{'' if same else f'method={name}'} {other}".strip()))

@@ -29,19 +29,25 @@ _FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
 
 
 def abilities(
-    bits: tuple[str, ...], group_sizes: tuple[str, ...], *, mixes: bool = False
+    bits: tuple[str, ...],
+    group_sizes: tuple[str, ...],
+    *,
+    mixes: bool = False,
+    keeps_scales: bool = True,
 ) -> Abilities:
     """Abilities through llm-compressor, which always writes compressed-tensors."""
     # Classes derived from nn.Linear (FalconLinear) are rounded, but cannot be read back packed.
     holders = (Holder.linear, Holder.experts)
-    return Abilities(bits, group_sizes, "compressed-tensors", PACKAGES, mixes, holders)
+    return Abilities(
+        bits, group_sizes, "compressed-tensors", PACKAGES, mixes, holders, keeps_scales
+    )
 
 
 def only_backend(
-    bits: tuple[str, ...], group_sizes: tuple[str, ...], *, mixes: bool = False
+    bits: tuple[str, ...], group_sizes: tuple[str, ...], **options: bool
 ) -> Mapping[str, Abilities]:
     """The backends of a method that llm-compressor alone carries out."""
-    return MappingProxyType({NAME: abilities(bits, group_sizes, mixes=mixes)})
+    return MappingProxyType({NAME: abilities(bits, group_sizes, **options)})
 
 
 def build_scheme(

@@ -37,7 +37,7 @@ class SmoothQuantMethod:
 
     config = SmoothQuant
     backends = llm_compressor.only_backend(
-        bits=("w8a8",), group_sizes=("per_channel", "per_tensor")
+        bits=("w8a8",), group_sizes=("per_channel", "per_tensor"), keeps_scales=False
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

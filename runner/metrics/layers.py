@@ -73,7 +73,7 @@ def part_of(name: str) -> str:
 def stored_layers(directory: Path) -> list[StoredLayer]:
     """Every matrix of a checkpoint. Vectors, such as norms and biases, are left out."""
     groups: dict[str, dict[str, Any]] = {}
-    is_gguf = any(directory.glob("*.gguf"))
+    is_gguf = any(path.suffix == ".gguf" for path in weight_files(directory))
     layers = []
     for name, header in tensor_headers(directory).items():
         if is_gguf:

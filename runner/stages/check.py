@@ -7,22 +7,33 @@ forward pass. Such a checkpoint must never become a result.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.config.bits import Bits
 from runner.config.engine import Engine
-from runner.config.group_size import Granularity, GroupSize
+from runner.config.group_size import GroupSize
+from runner.engines.distributions import Distributions, FullDistributions
 from runner.engines.loading import LoadRequest, load
+from runner.engines.responses import RespondingModel
 from runner.errors import StageError
+from runner.metrics.divergence import token_divergence
+from runner.metrics.soundness import (
+    broken_layers,
+    most_kl_divergence,
+    most_ratio,
+    weight_width,
+)
 from runner.serialise import from_json, to_json
 from runner.texts.windows import leading_windows
 from runner.worker.job import StageContext
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 WINDOWS = 2
 TOKENS = 128
-_MOST_RATIO = 10.0
-"""Perplexity against the unquantized model beyond which no sound 4-bit recipe goes: the worst
-measured on a 135M model is 2.0 (round to nearest, one scale a channel)."""
+_TOP_K = 20
 
 
 @dataclass
@@ -34,23 +45,31 @@ class CheckRequest:
     text_directory: Path
     bits: dict[str, Any]
     group_size: dict[str, Any]
+    stored_bits: float | None = None
+    """Of the checkpoint's coarsest part, scales included."""
+    compares_layers: bool = True
+    """Whether its weights are the model's, rounded, layer by layer."""
 
 
 @dataclass
 class CheckResult:
-    """Perplexity on a few hundred tokens: a sign of life, not a measurement."""
+    """Agreement on a few hundred tokens: a sign of life, not a measurement."""
 
     perplexity: float
     unquantized_perplexity: float
     ratio: float
     tokens: int
+    kl_divergence_nats: float | None = None
+    """Mean over tokens of KL(unquantized || recipe); ``None`` in older records."""
+    kl_divergence_limit_nats: float | None = None
+    """What no sound recipe of these bits comes near; ``None`` where there is no such limit."""
 
 
 class CheckStage:
     """Reloads checkpoints."""
 
     name = "check"
-    schema_version = 1
+    schema_version = 2
     request = CheckRequest
     result = CheckResult
 
@@ -76,45 +95,97 @@ class CheckStage:
             trust_remote_code=request.subject.trust_remote_code,
         )
         context.progress(0, 2, "scoring the unquantized model")
-        dense = _mean_loss(model, windows, context.threads)
+        dense = _look(model, windows, context.threads)
         context.progress(1, 2, "reloading the checkpoint")
-        found = _mean_loss(request.subject, windows, context.threads)
-        ratio = math.exp(min(found - dense, 700.0)) if math.isfinite(found) else math.inf
+        found = _look(request.subject, windows, context.threads)
         bits, group_size = from_json(Bits, request.bits), from_json(GroupSize, request.group_size)
-        if not math.isfinite(ratio) or ratio > most_ratio(bits, group_size):
-            shown = "not a number" if math.isnan(found) else f"{math.exp(min(found, 700)):.4g}"
+        width = weight_width(bits, request.stored_bits)
+        perplexities = [_perplexity(losses) for losses in (found.losses, dense.losses)]
+        ratio = perplexities[0] / perplexities[1]
+        if not math.isfinite(ratio) or ratio > most_ratio(width, group_size):
             raise StageError(
-                f"the checkpoint is broken: reloaded, its perplexity is {shown}, the unquantized "
-                f"model's on the same {WINDOWS * TOKENS} tokens is {math.exp(dense):.4g}"
+                f"the checkpoint is broken: reloaded, its perplexity is {perplexities[0]:.4g}, the "
+                f"unquantized model's on the same {WINDOWS * TOKENS} tokens is "
+                f"{perplexities[1]:.4g}"
+            )
+        if request.compares_layers and (
+            broken := broken_layers(dense.responses, found.responses, width, group_size)
+        ):
+            more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
+            raise StageError(
+                "the checkpoint is broken: reloaded, these layers are not the model's, rounded: "
+                f"{', '.join(broken[:5])}{more}"
+            )
+        divergence = mean_divergence(dense.log_probabilities, found.log_probabilities)
+        limit = most_kl_divergence(width, bits, group_size)
+        if divergence is not None and math.isfinite(limit) and not divergence <= limit:
+            raise StageError(
+                f"the checkpoint is broken: reloaded, its KL divergence from the unquantized model "
+                f"is {divergence:.3g} nats a token; {width}-bit weights stay under {limit:g}"
             )
         return CheckResult(
-            perplexity=math.exp(found),
-            unquantized_perplexity=math.exp(dense),
+            perplexity=perplexities[0],
+            unquantized_perplexity=perplexities[1],
             ratio=ratio,
             tokens=WINDOWS * TOKENS,
+            kl_divergence_nats=divergence,
+            kl_divergence_limit_nats=limit if math.isfinite(limit) else None,
         )
 
 
-def most_ratio(bits: Bits, group_size: GroupSize) -> float:
-    """Perplexity ratio beyond which a checkpoint is broken rather than coarse.
+@dataclass
+class _Look:
+    """What a model says of the windows, and of its layers."""
 
-    Fewer than 4 bits, or 4 with one scale for a whole matrix, destroy a model rightly:
-    nothing but numbers that are none then tells a broken checkpoint.
-    """
-    width = bits.weight.num_bits
-    if bits.is_auto:
-        width = min(bits.candidates)
-    coarse = width < 4 or (width == 4 and group_size.granularity is Granularity.tensor)
-    return math.inf if coarse else _MOST_RATIO
+    losses: "NDArray[np.float64]"
+    log_probabilities: list[Any]
+    """Of each window: an array of (tokens, vocabulary), or the most likely tokens alone."""
+    responses: "dict[str, NDArray[np.float32]]"
 
 
-def _mean_loss(request: LoadRequest, windows: list[list[int]], threads: int) -> float:
+def _look(request: LoadRequest, windows: list[list[int]], threads: int) -> _Look:
     import numpy as np
 
     model = load(request, threads)
-    losses = [model.token_losses(window) for window in windows]
+    losses, told = [], []
+    for window in windows:
+        losses.append(model.token_losses(window))
+        told.append(_kept(model.distributions(window, len(window) - 1, _TOP_K)))
+    responses = model.responses() if isinstance(model, RespondingModel) else {}
     model.close()
-    return float(np.concatenate(losses).astype(np.float64).mean())
+    return _Look(np.concatenate(losses).astype(np.float64), told, responses)
+
+
+def _kept(found: Distributions) -> Any:
+    """Chunks put together; each may be overwritten when the next is asked for."""
+    import numpy as np
+
+    if isinstance(found, FullDistributions):
+        return np.concatenate([chunk.copy() for chunk in found.chunks])
+    return found.top
+
+
+def mean_divergence(dense: list[Any], own: list[Any]) -> float | None:
+    """Mean over tokens of KL(dense || own) in nats; ``None`` where the two tell too little.
+
+    Args:
+        dense: Each window's log-probabilities of shape (tokens, vocabulary).
+        own: The same. A vocabulary that is padded differently is cut to the smaller one.
+    """
+    import numpy as np
+
+    rows = []
+    for base, other in zip(dense, own, strict=True):
+        if base.ndim != 2 or other.ndim != 2:
+            return None
+        size = min(base.shape[1], other.shape[1])
+        rows.append(token_divergence(base[:, :size], other[:, :size])[0])
+    return float(np.concatenate(rows).astype(np.float64).mean())
+
+
+def _perplexity(losses: "NDArray[np.float64]") -> float:
+    mean = float(losses.mean())
+    return math.exp(min(mean, 700.0)) if math.isfinite(mean) else math.nan
 
 
 STAGE = CheckStage()

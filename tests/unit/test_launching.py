@@ -19,7 +19,8 @@ from runner.launching.estimate import Estimate, Experience
 from runner.launching.jobs import NO_ANSWER, UNKNOWN, collect, read_jobs, slurm_states, write_jobs
 from runner.launching.task import Task
 from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
-from runner.worker.failed import WorkerFailed, is_out_of_memory
+from runner.worker.failed import WorkerFailed
+from runner.worker.pool import is_out_of_memory
 
 pytestmark = pytest.mark.unit
 

@@ -16,13 +16,13 @@ from runner.engines.base import CheckpointFacts
 from runner.engines.vllm import VllmEngine
 from runner.errors import StageError
 from runner.methods.rtn import Rtn
+from runner.metrics.soundness import most_ratio, weight_width
 from runner.metrics.statistics import Interval
 from runner.mixed.assign import Matrices, assign, stored_bytes
 from runner.mixed.knapsack import choose
 from runner.mixed.written import check_widths
 from runner.recipe import Recipe
 from runner.sensitivity.units import units_of
-from runner.stages.check import most_ratio
 from runner.stages.sensitivity import SensitivityResult, SensitivityRow
 
 pytestmark = pytest.mark.unit
@@ -222,5 +222,6 @@ def test_vllm_takes_the_widths_it_has_kernels_for() -> None:
 
 def test_a_mix_is_as_coarse_as_its_narrowest_layer() -> None:
     coarse = Bits(INT4, BF16, average=5, candidates=[3, 8])
-    assert most_ratio(coarse, G32) == float("inf")
-    assert most_ratio(replace(coarse, candidates=[4, 8]), G32) < 100
+    assert most_ratio(weight_width(coarse, None), G32) == float("inf")
+    finer = replace(coarse, candidates=[4, 8])
+    assert most_ratio(weight_width(finer, None), G32) < 100

@@ -1,5 +1,6 @@
 """Step ``quantize``: the recipe's checkpoint, looked at before it counts."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from runner.stages.check import CheckRequest
 from runner.stages.quantize import DIRECTORY as CHECKPOINT_DIRECTORY
 from runner.stages.quantize import QuantizeRequest
 from runner.store.lineage import Lineage
+from runner.store.objects import RESULT_FILE
 
 _FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
@@ -114,7 +116,16 @@ def _inspector(inputs: Inputs, model: Subject, recipe: Recipe, checkpoint_format
             text_directory=text.directory,
             bits=to_json(recipe.bits),
             group_size=to_json(recipe.group_size),
+            stored_bits=_coarsest(directory),
+            compares_layers=abilities_of(recipe.method).keeps_scales,
         )
         return inputs.task("check", request, environment)
 
     return inspect
+
+
+def _coarsest(directory: Path) -> float | None:
+    """Stored bits a parameter of the narrowest part that was quantized."""
+    content = json.loads((directory / RESULT_FILE).read_text("utf-8"))["result"]
+    parts = from_json(Coverage, content["coverage"]).parts.values()
+    return min((part.bits_per_parameter for part in parts if part.quantized_share), default=None)
