@@ -9,8 +9,21 @@ from typing import Any
 from runner.backends import packed
 from runner.backends.legacy_model import legacy_view
 from runner.errors import StageError
-from runner.methods.base import Progress, QuantizeJob
+from runner.methods.base import ModelConfig, Progress, QuantizeJob
 from runner.models.load import load_model
+
+FAMILIES = frozenset(
+    (
+        "bloom", "codegen", "falcon", "gemma", "gpt2", "gpt_bigcode", "gpt_neox", "gptj",
+        "llama", "mistral", "mixtral", "opt", "qwen2",
+    )
+)  # fmt: skip
+"""Values of ``model_type`` that AutoGPTQ has a class for and transformers 4.51 one of its own."""
+
+
+def model_refusal(config: ModelConfig) -> str | None:
+    """Why AutoGPTQ cannot do a model."""
+    return packed.family_refusal("AutoGPTQ", config, FAMILIES)
 
 
 def quantize_gptq(

@@ -5,8 +5,26 @@ from typing import Any
 from runner.backends import packed
 from runner.backends.legacy_model import legacy_view
 from runner.errors import StageError
-from runner.methods.base import QuantizeJob
+from runner.methods.base import ModelConfig, QuantizeJob
 from runner.models.load import accounted
+
+FAMILIES = frozenset(
+    (
+        "bloom", "cohere", "deepseek_v3", "falcon", "gemma", "gemma2", "gpt_bigcode",
+        "gpt_neox", "gptj", "llama", "mistral", "mixtral", "mpt", "phi3", "qwen2", "qwen3",
+        "qwen3_moe", "stablelm", "starcoder2",
+    )
+)  # fmt: skip
+"""Values of ``model_type`` that AutoAWQ can do with transformers 4.51. Its class for OPT asks for
+rotary positions there."""
+
+
+def model_refusal(config: ModelConfig) -> str | None:
+    """Why AutoAWQ cannot do a model."""
+    if config.get("model_type") == "falcon" and not config.get("new_decoder_architecture"):
+        return "AutoAWQ knows Falcon of new_decoder_architecture=true only"
+    return packed.family_refusal("AutoAWQ", config, FAMILIES)
+
 
 _SAMPLES_AT_ONCE = 8
 """Calibration windows that go through a block together; it only bounds the memory."""

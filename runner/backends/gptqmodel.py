@@ -10,9 +10,27 @@ from typing import Any
 from runner.backends import packed
 from runner.backends.expert_layers import stored_names
 from runner.errors import Refused, StageError
-from runner.methods.base import Holder, QuantizeJob
+from runner.methods.base import Holder, ModelConfig, QuantizeJob
 from runner.methods.holders import matrices_by_holder, skeleton
 from runner.models.weights import weight_files
+
+_SPLITS = frozenset({"glm", "glm4", "phi3"})
+"""Families whose fused gate and up projections it takes apart and stores so."""
+_UNSAVED = frozenset({"gemma3_text"})
+"""Families whose config it cannot save with transformers 5."""
+
+
+def model_refusal(config: ModelConfig) -> str | None:
+    """Why GPTQModel cannot do a model, or no engine could read what it makes of it."""
+    family = config.get("model_type")
+    if family in _UNSAVED:
+        return f"GPTQModel 7.4 quantizes {family} and then cannot save it"
+    if family in _SPLITS:
+        return (
+            f"GPTQModel takes the fused projections of {family} apart under names that no engine "
+            "reads"
+        )
+    return None
 
 
 def quantize_gptq(

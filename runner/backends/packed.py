@@ -2,15 +2,24 @@
 
 import json
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from runner.config.group_size import Granularity
 from runner.errors import StageError
-from runner.methods.base import QuantizeJob
+from runner.methods.base import ModelConfig, QuantizeJob
 from runner.models.kept_dtypes import KeptDtypes
 
 if TYPE_CHECKING:
     import torch
+
+
+def family_refusal(library: str, config: ModelConfig, families: Collection[str]) -> str | None:
+    """Why a library with a class for each family cannot do a model; ``None`` if it can, or may."""
+    family = config.get("model_type")
+    if family is None or family in families:
+        return None
+    return f"{library}, archived, knows no {family} models, only {', '.join(sorted(families))}"
 
 
 def group_size(job: QuantizeJob) -> int:

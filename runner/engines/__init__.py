@@ -13,7 +13,7 @@ from runner.engines.base import EngineImplementation
 from runner.errors import UsageError
 from runner.serialise import from_json
 
-_HELPERS = {"base", "dequantize", "distributions", "head", "responses", "loading"}
+_HELPERS = {"base", "dequantize", "distributions", "head", "loading", "reading", "responses"}
 
 
 def engine_names() -> list[str]:

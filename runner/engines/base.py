@@ -1,8 +1,9 @@
 """What an engine is: it loads a checkpoint, scores tokens and generates on a clock."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runner.config.bits import Bits
 from runner.config.engine import Engine
@@ -28,6 +29,10 @@ class CheckpointFacts:
     method: Method | None
     device: str
     """Where it is to be loaded: ``cpu`` or ``cuda``."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Content of its model's config.json (the text part's), as far as it is known."""
+    tokens: int | None = None
+    """Of the longest sequence that it is to compute; ``None`` if that is not known."""
 
 
 @dataclass

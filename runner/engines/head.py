@@ -85,6 +85,8 @@ def _read(checkpoint: Path, name: str) -> "torch.Tensor | None":
     from safetensors import safe_open
 
     for file in weight_files(checkpoint):
+        if file.suffix != ".safetensors":
+            continue
         with safe_open(file, framework="pt") as tensors:
             if name in tensors.keys():  # noqa: SIM118 - not a mapping
                 found: torch.Tensor = tensors.get_tensor(name)

@@ -11,9 +11,8 @@ from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
 from runner.engines.head import find_head, is_linear_in_states
+from runner.engines.reading import GGUF_FAMILIES, read_checkpoint
 from runner.engines.responses import layer_responses
-from runner.models.load import load_model
-from runner.models.weights import stored_dtype
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +32,12 @@ class HfEngine:
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """Every format that the runner makes can be read."""
+        family = checkpoint.config.get("model_type")
+        if checkpoint.format == "gguf" and family is not None and family not in GGUF_FAMILIES:
+            return (
+                f"transformers does not read GGUF files of {family}, or reads them as another "
+                f"model's; it reads {', '.join(GGUF_FAMILIES)}"
+            )
         if checkpoint.format in _FORMATS:
             return None
         return (
@@ -48,7 +53,7 @@ class HfEngine:
         import torch
 
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-        model = _read(spec)
+        model = read_checkpoint(spec)
         if spec.dtype != "auto":
             # bitsandbytes layers state their own arithmetic; the request overrides it.
             for module in model.modules():
@@ -57,65 +62,6 @@ class HfEngine:
         loaded = HfModel(model, spec.device, spec.checkpoint)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
-
-
-def _read(spec: LoadSpec) -> Any:
-    import torch
-
-    dtype = "auto" if spec.dtype == "auto" else getattr(torch, spec.dtype)
-    if spec.checkpoint_format in ("gptq", "awq"):
-        from runner.engines.dequantize import load_dense
-
-        name = stored_dtype(spec.checkpoint) if spec.dtype == "auto" else spec.dtype
-        dense = load_dense(
-            spec.checkpoint,
-            spec.checkpoint_format,
-            getattr(torch, name),
-            trust_remote_code=spec.trust_remote_code,
-        )
-        return dense.to(spec.device).eval()
-    if spec.checkpoint_format == "gguf":
-        (file,) = spec.checkpoint.glob("*.gguf")
-        model = load_model(spec.checkpoint, gguf_file=file.name, dtype=dtype)
-        return model.to(spec.device).eval()
-    options: dict[str, Any] = {}
-    if spec.checkpoint_format == "compressed-tensors":
-        from transformers import CompressedTensorsConfig
-
-        # Unpacked now: at the first forward pass some formats unpack to bfloat16 whatever is asked.
-        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
-    model = load_model(
-        spec.checkpoint,
-        dtype=dtype,
-        device_map={"": spec.device},
-        trust_remote_code=spec.trust_remote_code,
-        **options,
-    ).eval()
-    if not options:
-        return model
-    _unwrap(model)
-    return model if dtype == "auto" else model.to(dtype)
-
-
-def _unwrap(model: Any) -> None:
-    """Give layers plain parameters, and those that round no activations their own forward back.
-
-    Where compressed-tensors has dequantized, it leaves parameters behind an offloading cache, and
-    wrappers that have nothing left to do but take a fifth of a small model's time and more.
-    """
-    from compressed_tensors.offload import remove_dispatch
-    from compressed_tensors.quantization import QuantizationStatus
-
-    remove_dispatch(model, onload_tensors=True)
-    for module in model.modules():
-        scheme = getattr(module, "quantization_scheme", None)
-        if (
-            scheme is not None
-            and scheme.input_activations is None
-            and scheme.output_activations is None
-            and module.quantization_status >= QuantizationStatus.COMPRESSED
-        ):
-            vars(module).pop("forward", None)
 
 
 class HfModel:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from runner.backends.llama_cpp import read_gguf
+from runner.backends.llama_families import family_refusal
 from runner.backends.llama_log import listen, print_warnings
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
@@ -50,9 +51,9 @@ class LlamaCppEngine:
     harness_model = None
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
-        """It reads nothing but GGUF files."""
+        """It reads nothing but GGUF files, and not all models."""
         if checkpoint.format == "gguf":
-            return None
+            return family_refusal(checkpoint.config, checkpoint.tokens)
         return f"llama.cpp reads GGUF files, not {checkpoint.format}; method=gguf makes one"
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:

@@ -57,6 +57,9 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         local_text_bytes=local_text_bytes,
         evaluated_texts=_evaluated(config, [*texts, config.sensitivity.text]),
         load_bytes_per_parameter=_load_bits(config, compute) / 8,
+        text_config=hf_config.get("text_config")
+        or hf_config
+        or {"model_type": architecture.family},
         code_refusal=code_refusal(config.model) if hf_config and _works(config) else None,
         stale_calibration=stale_calibration(config) if quantization else None,
     )

@@ -1,6 +1,8 @@
 """What legality knows besides the configuration."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from runner.config.model import Architecture
 from runner.hardware.detect import Machine
@@ -23,6 +25,8 @@ class Facts:
     """Names of the harness's tasks; ``None`` when none is asked for, or nothing is installed."""
     load_bytes_per_parameter: float
     """What a parameter occupies while the unquantized model is loaded."""
+    text_config: Mapping[str, Any] = field(default_factory=dict)
+    """Content of the model's config.json (the text part's); of others ``model_type`` at most."""
     code_refusal: str | None = None
     """Why the classes of the model cannot be had: code that is not trusted, or not there."""
     stale_calibration: str | None = None

@@ -48,10 +48,16 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
         return
     if config.bits.is_auto and not abilities.mixes:
         yield from check_mixed(config, abilities, facts)
-        return
-    if not config.bits.is_auto and not bits_fit(abilities, config.bits):
+    elif not config.bits.is_auto and not bits_fit(abilities, config.bits):
         yield _bits_do_not_fit(config, abilities)
-        return
+    elif reason := abilities.model_refusal(facts.text_config):
+        yield illegal(reason, _makers_of_model(config, facts))
+    else:
+        yield from _check_details(config, abilities, facts)
+
+
+def _check_details(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
+    """What the backend could carry out, for all that is known of bits and model."""
     yield from check_mixed(config, abilities, facts)
     yield from _check_group_size(config, abilities, facts)
     yield from check_calibration(config, facts)
@@ -98,6 +104,20 @@ def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
         f"{', '.join(dict.fromkeys(abilities.bits))}",
         nearest,
     )
+
+
+def _makers_of_model(config: Config, facts: Facts) -> str | None:
+    """Backends of the method that can do the model, else other methods that can."""
+
+    def can(able: Abilities) -> bool:
+        return bits_fit(able, config.bits) and able.model_refusal(facts.text_config) is None
+
+    backends = find_method(config.method.name).backends
+    if others := [f"method.backend={name}" for name, able in backends.items() if can(able)]:
+        return " or ".join(others)
+    methods = [name for name in method_names() if name != "none"]
+    able = [name for name in methods if any(map(can, find_method(name).backends.values()))]
+    return " or ".join(f"method={name}" for name in able) or None
 
 
 def _nearest_bits(bits: Bits, abilities: Abilities) -> str:

@@ -67,6 +67,7 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
                 config.method,
                 facts.device,
             )
+    checkpoint = replace(checkpoint, config=facts.text_config, tokens=_longest_sequence(config))
     if checkpoint.format == "float":
         checkpoint = replace(checkpoint, format=engine.dense_format)
     if reason := engine.refusal(checkpoint):
@@ -76,6 +77,16 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
             if name != config.engine.name and find_engine(name).refusal(checkpoint) is None
         ]
         yield illegal(reason, " or ".join(f"engine={name}" for name in readers) or None)
+
+
+def _longest_sequence(config: Config) -> int | None:
+    """Tokens of the longest sequence that an engine is to compute at once."""
+    lengths = []
+    if StageName.eval in config.stages:
+        lengths.append(config.eval.context_length)
+    if StageName.bench in config.stages:
+        lengths.append(config.bench.prompt_tokens + config.bench.new_tokens)
+    return max(lengths, default=None)
 
 
 def _check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from runner.backends import autoawq
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods import llm_compressor
@@ -54,6 +55,7 @@ class AwqMethod:
                 checkpoint_format="awq",
                 packages=("autoawq", "transformers", "torch"),
                 keeps_scales=False,
+                model_refusal=autoawq.model_refusal,
             ),
         }
     )
@@ -67,9 +69,7 @@ class AwqMethod:
         knobs = job.recipe.method
         assert isinstance(knobs, Awq)
         if knobs.backend == "autoawq":
-            from runner.backends.autoawq import quantize_awq
-
-            quantize_awq(
+            autoawq.quantize_awq(
                 job,
                 zero_point=knobs.zero_point,
                 version=knobs.version.value,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from runner.config.bits import Bits
 from runner.config.calibration import Calibration
@@ -12,6 +12,15 @@ from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.errors import UsageError
 from runner.recipe import Recipe
+
+ModelConfig = Mapping[str, Any]
+"""Content of a model's config.json, of its text part where it has several; empty where unknown."""
+
+
+def takes_every_model(config: ModelConfig) -> str | None:
+    """No reason against any model."""
+    return None
+
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, what)."""
@@ -54,6 +63,8 @@ class Abilities:
     keeps_scales: bool = True
     """Whether rounded weights are near the model's own: not so where factors move from one layer
     into another."""
+    model_refusal: Callable[[ModelConfig], str | None] = takes_every_model
+    """Why the backend cannot do a model of such a config; ``None`` when it can, or may."""
 
 
 @dataclass

@@ -1,12 +1,14 @@
 """llama.cpp's block-wise number formats, written as a GGUF file."""
 
 import re
+import shutil
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Optional
 
 from runner.backends import llama_cpp
+from runner.backends.llama_families import conversion_refusal
 from runner.config.bits import Bits, NumberType
 from runner.config.calibration import Calibration
 from runner.config.group_size import GroupSize
@@ -87,6 +89,7 @@ class GgufMethod:
             checkpoint_format="gguf",
             packages=("llama-cpp-python", "gguf", "transformers"),
             holders=None,
+            model_refusal=conversion_refusal,
         )
     }
 
@@ -134,6 +137,10 @@ class GgufMethod:
             progress=job.progress,
         )
         dense.unlink()
+        # A GGUF file says less than transformers has to know to read it.
+        shutil.copyfile(
+            job.model_directory / "config.json", job.checkpoint_directory / llama_cpp.MODEL_CONFIG
+        )
 
 
 def _kept(model_directory: Path, dense: Path, ignored: list[str]) -> list[str]:

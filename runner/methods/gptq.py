@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runner.backends import auto_gptq, gptqmodel
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods import llm_compressor
@@ -49,6 +50,7 @@ class GptqMethod:
                 checkpoint_format="gptq",
                 packages=("auto-gptq", "transformers", "torch"),
                 holders=(Holder.linear, Holder.linear_subclass, Holder.conv1d),
+                model_refusal=auto_gptq.model_refusal,
             ),
             "gptqmodel": Abilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
@@ -56,6 +58,7 @@ class GptqMethod:
                 checkpoint_format="gptq",
                 packages=("gptqmodel", "transformers", "torch"),
                 holders=tuple(Holder),
+                model_refusal=gptqmodel.model_refusal,
             ),
         }
     )
@@ -71,11 +74,8 @@ class GptqMethod:
         if knobs.backend == "llm_compressor":
             llm_compressor.compress(job, [llm_compressor.gptq_modifier(job, knobs)])
             return
-        if knobs.backend == "auto_gptq":
-            from runner.backends.auto_gptq import quantize_gptq
-        else:
-            from runner.backends.gptqmodel import quantize_gptq
-        quantize_gptq(
+        backend = auto_gptq if knobs.backend == "auto_gptq" else gptqmodel
+        backend.quantize_gptq(
             job,
             sym=knobs.sym,
             desc_act=knobs.desc_act,

@@ -27,6 +27,8 @@ _LAYER_TYPES = {
     "granitemoehybrid": {"linear_attention": "mamba", "full_attention": "attention"},
 }
 """What models call their types of layers in version 4; version 5 reads these too."""
+_NUM_EXPERTS = ("qwen3_moe",)
+"""Models whose ``num_local_experts`` version 4 calls ``num_experts``."""
 _ABSENT_IN_SCALING = ("rope_theta", "partial_rotary_factor")
 _PER_LAYER_TYPE = ("gemma3_text", "gemma3n_text", "modernbert-decoder", "olmo3")
 """Models with parameters for each type of layer that version 4 knows too.
@@ -50,6 +52,8 @@ def add_older_config_names(config: dict[str, Any]) -> None:
         config["dtype"] = config["torch_dtype"]
     if names := _LAYER_TYPES.get(str(config.get("model_type"))):
         config["layer_types"] = [names.get(one, one) for one in config.get("layer_types") or []]
+    if config.get("model_type") in _NUM_EXPERTS and "num_local_experts" in config:
+        config.setdefault("num_experts", config["num_local_experts"])
     rope = config.get("rope_parameters")
     if isinstance(rope, dict) and rope:
         _add_rope(config, rope)
