@@ -25,8 +25,7 @@ _CONTEXT_STEP = 256
 _SERVED_AS = "model"
 _SERVER_MARGIN = 64
 """Prompts are sent as text and may be a few tokens longer when they are cut up again."""
-_KV_BYTES = 2
-"""The cache is float16."""
+_KV_BYTES = 2  # float16
 
 
 @dataclass
@@ -52,9 +51,9 @@ class LlamaCppEngine:
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """It reads nothing but GGUF files, and not all models."""
-        if checkpoint.format == "gguf":
-            return family_refusal(checkpoint.config, checkpoint.tokens)
-        return f"llama.cpp reads GGUF files, not {checkpoint.format}; method=gguf makes one"
+        if checkpoint.format != "gguf":
+            return f"llama.cpp reads GGUF files, not {checkpoint.format}; method=gguf makes one"
+        return family_refusal(checkpoint.config, checkpoint.tokens)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
         """llama-cpp-python's server. It answers one request after the other."""

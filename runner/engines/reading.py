@@ -67,8 +67,8 @@ def _cast_dense(model: Any, dtype: "torch.dtype") -> None:
 
     transformers leaves tensors beside bitsandbytes' as they are stored if it renames them.
     """
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.is_floating_point() and tensor.dtype.itemsize > 1:
+    for tensor in model.parameters():
+        if tensor.is_floating_point() and tensor.dtype.itemsize == 2:
             tensor.data = tensor.data.to(dtype)
 
 

@@ -8,7 +8,7 @@ from runner.config.engine import Device
 from runner.config.model import ModelKind
 from runner.config.root import Config, StageName
 from runner.engines import engine_names, find_engine
-from runner.engines.base import CheckpointFacts
+from runner.engines.base import CheckpointFacts, EngineImplementation
 from runner.environments.choose import choose
 from runner.errors import UsageError
 from runner.hardware.detect import recognises
@@ -60,23 +60,31 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     checkpoint = CheckpointFacts(facts.quantized_as or "float", None, None, None, facts.device)
     if made_here:
         with contextlib.suppress(UsageError):  # another rule speaks about an unknown backend
+            abilities = abilities_of(config.method)
+            if abilities.model_refusal(facts.text_config):
+                return  # as it does about one that cannot do the model
             checkpoint = CheckpointFacts(
-                abilities_of(config.method).checkpoint_format,
+                abilities.checkpoint_format,
                 config.bits,
                 config.group_size,
                 config.method,
                 facts.device,
             )
     checkpoint = replace(checkpoint, config=facts.text_config, tokens=_longest_sequence(config))
-    if checkpoint.format == "float":
-        checkpoint = replace(checkpoint, format=engine.dense_format)
-    if reason := engine.refusal(checkpoint):
+    if reason := _refusal(engine, checkpoint):
         readers = [
             name
             for name in engine_names()
-            if name != config.engine.name and find_engine(name).refusal(checkpoint) is None
+            if name != config.engine.name and _refusal(find_engine(name), checkpoint) is None
         ]
         yield illegal(reason, " or ".join(f"engine={name}" for name in readers) or None)
+
+
+def _refusal(engine: EngineImplementation, checkpoint: CheckpointFacts) -> str | None:
+    """Why an engine cannot load a checkpoint, an unquantized model in the format it wants."""
+    if checkpoint.format == "float":
+        checkpoint = replace(checkpoint, format=engine.dense_format)
+    return engine.refusal(checkpoint)
 
 
 def _longest_sequence(config: Config) -> int | None:
