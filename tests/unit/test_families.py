@@ -32,7 +32,7 @@ ZOO = {
         ("model=zoo/qwen3 method.backend=auto_gptq", "knows no qwen3 .*method.backend=llm_compr"),
         ("model=zoo/opt method=awq method.backend=autoawq", "knows no opt models"),
         ("model=zoo/falcon method=awq method.backend=autoawq", "new_decoder_architecture=true"),
-        ("model=zoo/phi3 method.backend=gptqmodel", "gate and up projections of phi3"),
+        ("model=zoo/phi3 method.backend=gptqmodel", "fused projections of phi3.*=llm_compressor"),
         ("model=zoo/opt method=gguf", "converter knows no opt models.*method=rtn"),
         ("model=zoo/opt method=none engine=llama_cpp", "converter knows no opt.*engine=hf"),
         ("model=zoo/cohere method=gguf engine=hf", "GGUF files of cohere.*engine=llama_cpp"),
