@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.metrics.coverage import Coverage, describe_shortfall
 from runner.metrics.divergence import Divergence
+from runner.metrics.expert_tokens import describe_starved
 from runner.metrics.noise import compare
 from runner.serialise import from_json
 from runner.store.records import RunRecord, Status
@@ -125,7 +126,7 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     if quantize is not None:
         row.bits_per_weight = quantize["bits_per_weight"]
         row.bits_per_parameter = quantize.get("bits_per_parameter")
-        _add_coverage(row, quantize)
+        _add_coverage(row, quantize, record.config.get("calibration") or {})
         row.checkpoint_bytes = quantize["checkpoint_bytes"]
     if eval_ is not None:
         row.text = record.config.get("eval", {}).get("text", {}).get("name")
@@ -141,13 +142,16 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
         row.checkpoint_bytes = bench["checkpoint_bytes"]
 
 
-def _add_coverage(row: Row, quantize: dict[str, Any]) -> None:
+def _add_coverage(row: Row, quantize: dict[str, Any], calibration: dict[str, Any]) -> None:
     """What was written; a checkpoint of an older version tells nothing of it."""
-    if (content := quantize.get("coverage")) is None:
-        return
-    coverage = from_json(Coverage, content)
-    row.quantized_share = coverage.quantized_share
-    row.caveat = describe_shortfall(coverage)
+    caveats = []
+    if (content := quantize.get("coverage")) is not None:
+        coverage = from_json(Coverage, content)
+        row.quantized_share = coverage.quantized_share
+        caveats.append(describe_shortfall(coverage))
+    if tokens := quantize.get("expert_tokens"):
+        caveats.append(describe_starved(tokens, calibration.get("min_tokens_per_expert", 0)))
+    row.caveat = "; ".join(caveat for caveat in caveats if caveat) or None
 
 
 def _add_quality(row: Row, eval_: dict[str, Any]) -> None:

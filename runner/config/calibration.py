@@ -52,6 +52,10 @@ class Calibration:
     """Tokens at the start of every text that stay unseen, since an evaluation reads them."""
     seed: int = 0
     """Seed of the choice and the order of windows."""
+    min_tokens_per_expert: int = 64
+    """Fewer tokens than this at an expert of a mixture are a warning."""
+    allow_unseen_experts: bool = False
+    """Quantize a mixture although some expert sees no token at all."""
 
     @property
     def tokens(self) -> int:

@@ -193,8 +193,8 @@ def _by_usual_names(text: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts")
-"""Names of one thing, by the family that uses them: Mixtral, DeepSeek, Qwen."""
+_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
+"""Names of one thing, by the family that uses them: Mixtral, DeepSeek, Qwen, Ernie."""
 
 
 def _global_layer_interval(text: dict[str, Any]) -> int | None:

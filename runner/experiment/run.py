@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runner.config.root import Config, StageName
-from runner.errors import RunnerError
+from runner.errors import Refused, RunnerError
 from runner.experiment.compute import DTYPE_BITS
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import Inputs
@@ -82,7 +82,8 @@ def _carry_out(
         else:
             record.log_tail = redact(error.log_tail)
     except RunnerError as error:
-        record.status, record.reason = Status.failed, str(error)
+        record.status = Status.skipped if isinstance(error, Refused) else Status.failed
+        record.reason = str(error)
     except Exception as error:
         record.status, record.reason = Status.failed, f"{type(error).__name__}: {error}"
         record.log_tail = redact(traceback.format_exc().splitlines()[-20:])

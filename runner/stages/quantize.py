@@ -38,6 +38,8 @@ class QuantizeRequest:
     trust_remote_code: bool
     versions: dict[str, str]
     """Versions of the packages that determine the checkpoint."""
+    expert_tokens: dict[str, list[int]] | None = None
+    """Result of stage ``experts``, for the manifest."""
 
 
 @dataclass
@@ -65,6 +67,8 @@ class QuantizeResult:
     tensors: TensorReport
     coverage: Coverage
     """What of the model's matrices is quantized, read from the files."""
+    expert_tokens: dict[str, list[int]] | None = None
+    """Calibration tokens that each expert of a mixture was sent, by layer."""
     widths: Widths | None = None
     """Where layers differ in width: what was written."""
     check: CheckResult | None = None
@@ -133,6 +137,7 @@ class QuantizeStage:
             checkpoint_bytes=weight_file_bytes(directory),
             tensors=tensors,
             coverage=coverage,
+            expert_tokens=request.expert_tokens,
             widths=check_widths(request.model_directory, directory, recipe.layer_bits, recipe.bits)
             if recipe.layer_bits
             else None,

@@ -11,6 +11,9 @@ from runner.stages.overlap import OverlapRequest
 from runner.stages.windows import WindowsRequest
 from runner.texts.windows import bos_determinant
 
+INDECISIVE = ("min_tokens_per_expert", "allow_unseen_experts")
+"""Fields of a calibration that change neither windows nor weights."""
+
 
 def calibration_windows(
     inputs: Inputs, model: Subject, calibration: Calibration | None
@@ -30,7 +33,7 @@ def calibration_windows(
     determinants = {
         "tokenizer": model.identity,
         "texts": [text.address.key for text in texts],
-        "calibration": request.calibration,
+        "calibration": {k: v for k, v in request.calibration.items() if k not in INDECISIVE},
         **bos_determinant(model.directory),
         "versions": environment.versions(("tokenizers", "transformers")),
     }

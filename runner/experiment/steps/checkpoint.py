@@ -8,7 +8,8 @@ from runner.config.engine import Engine
 from runner.config.root import StageName
 from runner.engines import find_engine
 from runner.experiment.inputs import Inputs
-from runner.experiment.steps.calibration import calibration_windows
+from runner.experiment.steps.calibration import INDECISIVE, calibration_windows
+from runner.experiment.steps.experts import expert_tokens
 from runner.experiment.steps.sensitivity import layer_bits
 from runner.experiment.subject import Subject
 from runner.methods.base import abilities_of
@@ -43,6 +44,7 @@ def checkpoint(
     abilities = abilities_of(recipe.method)
     environment = inputs.environment(recipe.method.backend, recipe.method.environment)
     windows = calibration_windows(inputs, model, recipe.calibration)
+    tokens = expert_tokens(inputs, model, recipe.calibration, windows)
     request = QuantizeRequest(
         model_directory=model.directory,
         recipe=to_json(recipe),
@@ -51,12 +53,13 @@ def checkpoint(
         compute_dtype=inputs.compute.rounding_dtype(model.dtype),
         trust_remote_code=inputs.config.model.trust_remote_code,
         versions=environment.versions(abilities.packages),
+        expert_tokens=tokens,
     )
     determinants = {
         **model.identity,
         "versions": request.versions,
         "shims": list(environment.shims),
-        "recipe": request.recipe,
+        "recipe": decisive(request.recipe),
         "calibration_windows": windows.result["sha256"] if windows else None,
         "device": request.device,
         "compute_dtype": request.compute_dtype,
@@ -89,6 +92,14 @@ def checkpoint(
     directory = made.directory / CHECKPOINT_DIRECTORY
     dtype = _FLOAT_LABELS[recipe.bits.label] if recipe.is_identity else model.dtype
     return Subject(directory, abilities.checkpoint_format, identity, recipe.label, dtype), made
+
+
+def decisive(recipe: dict[str, Any]) -> dict[str, Any]:
+    """JSON form of a recipe without what changes no weight."""
+    if recipe["calibration"] is None:
+        return recipe
+    kept = {k: v for k, v in recipe["calibration"].items() if k not in INDECISIVE}
+    return {**recipe, "calibration": kept}
 
 
 def _said(recipe: Recipe, result: dict[str, Any], widths: dict[str, Any]) -> str:
