@@ -13,7 +13,9 @@ from runner.engines.base import EngineImplementation
 from runner.errors import UsageError
 from runner.serialise import from_json
 
-_HELPERS = {"base", "dequantize", "distributions", "head", "loading", "reading", "responses"}
+_HELPERS = {
+    "base", "dequantize", "distributions", "head", "loading", "overflow", "reading", "responses",
+}  # fmt: skip
 
 
 def engine_names() -> list[str]:

@@ -11,6 +11,7 @@ from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
 from runner.engines.head import find_head, is_linear_in_states
+from runner.engines.overflow import not_finite
 from runner.engines.reading import GGUF_FAMILIES, read_checkpoint
 from runner.engines.responses import layer_responses
 
@@ -131,6 +132,9 @@ class HfModel:
         # The last token was not put in.
         tokens = batch_size * (prompt_tokens + new_tokens - 1)
         self._kv_cache = (_cache_bytes(output.past_key_values), tokens)
+        if output.logits.isnan().any() and self._checkpoint is not None:
+            dtype = str(self.model.dtype).removeprefix("torch.")
+            raise not_finite(self._checkpoint, dtype, "the model gives logits")
         steps = [after - before for before, after in itertools.pairwise(marks)]
         return GenerationTiming(steps[0], steps[1:])
 

@@ -1,11 +1,13 @@
 """The models of lm-evaluation-harness, over checkpoints as our engines load them."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
 from runner.engines import find_engine
 from runner.engines.loading import LoadRequest, load, specification
+from runner.engines.overflow import not_finite
 from runner.errors import StageError
 from runner.harness.answers import Answers
 from runner.texts.vocabulary import Vocabulary
@@ -39,6 +41,7 @@ def open_model(
         batch_size=batch_size,
         trust_remote_code=request.trust_remote_code,
     )
+    made.load_request = request
     made.vocabulary = Vocabulary(made.tokenizer, tokenizer)
     return made
 
@@ -66,6 +69,7 @@ def _vllm(request: LoadRequest, tokenizer: Path, batch_size: int, threads: int) 
         batch_size=batch_size,
         **arguments,
     )
+    made.load_request = request
     made.vocabulary = Vocabulary(made.tokenizer, tokenizer)
     return made
 
@@ -77,6 +81,10 @@ def _remembering(kind: type[Any]) -> type[Any]:
         def ask(self: Any, requests: list[Any], *rest: Any, **options: Any) -> list[Any]:
             def compute(left: list[Any]) -> list[Any]:
                 found: list[Any] = getattr(kind, name)(self, left, *rest, **options)
+                if name != _ASKED[-1] and any(map(_is_no_number, found)):
+                    request: LoadRequest = self.load_request
+                    what = "the model gives likelihoods"
+                    raise not_finite(request.checkpoint, request.dtype, what)
                 return found
 
             return answers_of(self).complete(name, requests, compute)
@@ -111,6 +119,12 @@ def _remembering(kind: type[Any]) -> type[Any]:
     if hasattr(kind, "tok_batch_encode"):
         own["tok_batch_encode"] = tokenize_batch
     return type(f"Remembering{kind.__name__}", (kind,), own)
+
+
+def _is_no_number(answer: Any) -> bool:
+    """Of a log-likelihood, alone or with whether the answer is the likeliest."""
+    likelihood = answer[0] if isinstance(answer, (tuple, list)) else answer
+    return math.isnan(likelihood)
 
 
 def answers_of(model: Any) -> Answers:

@@ -14,6 +14,7 @@ from runner.config.engine import Engine
 from runner.config.group_size import GroupSize
 from runner.engines.distributions import Distributions, FullDistributions
 from runner.engines.loading import LoadRequest, load
+from runner.engines.overflow import not_finite
 from runner.engines.responses import RespondingModel
 from runner.errors import StageError
 from runner.metrics.divergence import token_divergence
@@ -95,9 +96,9 @@ class CheckStage:
             trust_remote_code=request.subject.trust_remote_code,
         )
         context.progress(0, 2, "scoring the unquantized model")
-        dense = _look(model, windows, context.threads)
+        dense = _look(model, windows, context.threads, "the unquantized model")
         context.progress(1, 2, "reloading the checkpoint")
-        found = _look(request.subject, windows, context.threads)
+        found = _look(request.subject, windows, context.threads, "the checkpoint, reloaded,")
         bits, group_size = from_json(Bits, request.bits), from_json(GroupSize, request.group_size)
         width = weight_width(bits, request.stored_bits)
         perplexities = [_perplexity(losses) for losses in (found.losses, dense.losses)]
@@ -143,13 +144,15 @@ class _Look:
     responses: "dict[str, NDArray[np.float32]]"
 
 
-def _look(request: LoadRequest, windows: list[list[int]], threads: int) -> _Look:
+def _look(request: LoadRequest, windows: list[list[int]], threads: int, what: str) -> _Look:
     import numpy as np
 
     model = load(request, threads)
     losses, told = [], []
     for window in windows:
         losses.append(model.token_losses(window))
+        if not np.isfinite(losses[-1]).all():
+            raise not_finite(request.checkpoint, request.dtype, f"{what} gives losses")
         told.append(_kept(model.distributions(window, len(window) - 1, _TOP_K)))
     responses = model.responses() if isinstance(model, RespondingModel) else {}
     model.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.config.eval import PerplexityProtocol
 from runner.engines.loading import LoadRequest, load
-from runner.errors import StageError
+from runner.engines.overflow import not_finite
 from runner.metrics.divergence import FIELDS, Divergence, probability_change, summarise_divergence
 from runner.metrics.perplexity import (
     Perplexity,
@@ -132,6 +132,7 @@ class _Scorer:
             self.reference = Reference(
                 baseline, request.excerpt.tokenizer_directory, request.load.device
             )
+        self._load = request.load
         self._top_k = request.top_k
         self._units = Units(context.partial)
         self._progress = context.progress
@@ -153,7 +154,7 @@ class _Scorer:
         for number, window in enumerate(text.windows):
             found.append(self._window(f"window-{text.name}-{number:05d}", number, window, compare))
             if not np.isfinite(found[-1][0]).all():
-                raise StageError("the checkpoint is broken: it gives losses that are not finite")
+                raise not_finite(self._load.checkpoint, self._load.dtype, "the model gives losses")
             self._done += 1
             self._progress(self._done, self._total, "scoring windows")
         return found

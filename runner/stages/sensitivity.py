@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.sensitivity import Grain
+from runner.engines.overflow import not_finite
 from runner.errors import StageError
 from runner.metrics.perplexity import perplexity_change
 from runner.metrics.statistics import Interval, mean_interval
@@ -91,7 +92,9 @@ class SensitivityStage:
             request.trust_remote_code,
         )
         context.progress(0, 1, "loading the model")
-        probe = Probe(_load(request), windows, request.grain, getattr(torch, request.scale_dtype))
+        model = _load(request)
+        _require_numbers(request, model, windows[0])
+        probe = Probe(model, windows, request.grain, getattr(torch, request.scale_dtype))
         kept = Units(context.partial)
         pairs = [(unit, rounding) for unit in probe.units for rounding in request.roundings]
         scores: list[Score] = []
@@ -125,6 +128,17 @@ def _load(request: SensitivityRequest) -> Any:
         .to(request.device)
         .eval()
     )
+
+
+def _require_numbers(request: SensitivityRequest, model: Any, window: list[int]) -> None:
+    """See that the model gives numbers before it is taken apart, which compares them."""
+    import torch
+
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([window], device=model.device)).logits
+    if logits.isnan().any():
+        what = "the unquantized model gives logits"
+        raise not_finite(request.model_directory, request.compute_dtype, what)
 
 
 def _score(probe: "Probe", unit: Unit, rounding: Rounding) -> dict[str, list[float]]:
