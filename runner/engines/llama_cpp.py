@@ -14,6 +14,7 @@ from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
 from runner.errors import StageError
+from runner.models.sentence_piece import sentence_piece_file
 from runner.serving.server import PORT, Requests, ServerCommand
 
 if TYPE_CHECKING:
@@ -63,9 +64,6 @@ class LlamaCppEngine:
         options = {
             "model": only_gguf(spec.checkpoint),
             "model_alias": _SERVED_AS,
-            # Every recipe and engine then sees the same tokens, and a file whose own vocabulary
-            # llama.cpp's converter has taken for another kind can be served at all.
-            "hf_pretrained_model_name_or_path": requests.tokenizer,
             "host": "127.0.0.1",
             "port": PORT,
             "n_ctx": room,
@@ -77,6 +75,11 @@ class LlamaCppEngine:
             "interrupt_requests": "false",
             "verbose": "false",
         }
+        # SentencePiece llama.cpp reads itself.
+        if sentence_piece_file(Path(requests.tokenizer)) is None:
+            # Every recipe and engine then sees the same tokens, and a file whose own vocabulary
+            # llama.cpp's converter has taken for another kind can be served at all.
+            options["hf_pretrained_model_name_or_path"] = requests.tokenizer
         return ServerCommand(
             ["-m", "llama_cpp.server", *(f"--{key}={value}" for key, value in options.items())],
             _SERVED_AS,

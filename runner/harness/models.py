@@ -10,6 +10,7 @@ from runner.engines.loading import LoadRequest, load, specification
 from runner.engines.overflow import not_finite
 from runner.errors import StageError
 from runner.harness.answers import Answers
+from runner.models.read_tokenizer import read_tokenizer
 from runner.texts.vocabulary import Vocabulary
 from runner.worker.job import StageContext
 
@@ -37,7 +38,7 @@ def open_model(
     loaded: Any = context.loaded(lambda: load(request, context.threads))
     made = _remembering(HFLM)(
         pretrained=loaded.model,
-        tokenizer=str(tokenizer),
+        tokenizer=read_tokenizer(tokenizer, request.trust_remote_code),
         batch_size=batch_size,
         trust_remote_code=request.trust_remote_code,
     )

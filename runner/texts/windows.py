@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
+from runner.models.read_tokenizer import read_tokenizer
 from runner.texts.documents import load_documents, plain
 from runner.texts.vocabulary import Vocabulary
 
@@ -22,10 +23,12 @@ puts it before their texts for that reason, whatever is asked.
 
 
 def tokenizer_of(directory: Path, trust_remote_code: bool) -> Any:
-    """A model's tokenizer, without its limit on a text's length."""
-    from transformers import AutoTokenizer
+    """A model's tokenizer, without its limit on a text's length.
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code)
+    Raises:
+        StageError: See ``read_tokenizer``.
+    """
+    tokenizer = read_tokenizer(directory, trust_remote_code)
     # The text is longer than the model's context on purpose; it is cut right after.
     tokenizer.model_max_length = 10**12
     return tokenizer
