@@ -8,6 +8,8 @@ from typing import Any
 
 from runner.errors import Refused
 
+_BEFORE_ATTENTION = "re:.*input_layernorm$"
+_BEFORE_MLP = "pre_feedforward_layernorm"
 _OTHERS = "method=gptq or method=rtn, or method=awq method.backend=autoawq"
 
 
@@ -30,9 +32,16 @@ def awq_modifier(**options: Any) -> Any:
 def smoothquant_modifier(**options: Any) -> Any:
     """A ``SmoothQuantModifier``."""
     from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+    from llmcompressor.modifiers.transform.smoothquant.utils import LayerMap
 
     class Modifier(SmoothQuantModifier):  # type: ignore[misc]
         def _resolve_mappings(self, model: Any) -> Any:
+            # Its table has Llama's names for Gemma 2 and 3, whose norm of that name lies elsewhere.
+            if any(name.endswith(_BEFORE_MLP) for name, _ in model.named_modules()):
+                self.mappings = [
+                    LayerMap(["re:.*q_proj$", "re:.*k_proj$", "re:.*v_proj$"], _BEFORE_ATTENTION),
+                    LayerMap(["re:.*gate_proj$", "re:.*up_proj$"], f"re:.*{_BEFORE_MLP}$"),
+                ]
             try:
                 found = super()._resolve_mappings(model)
             except (RuntimeError, ValueError) as error:

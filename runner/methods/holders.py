@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import Refused
-from runner.methods.base import Holder
+from runner.methods.base import Holder, ModelConfig
 from runner.recipe import Recipe
 
 
@@ -48,10 +48,13 @@ def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bo
     if not found or any(holder in looked_for for _, holder in found):
         return
     held = ", ".join(sorted({name for name, _ in found}))
+    makers = _makers(
+        recipe, model.config.get_text_config().to_dict(), {holder for _, holder in found}
+    )
     raise Refused(
         f"method={recipe.method.name} through {recipe.method.backend} would quantize nothing of "
         f"{type(model).__name__}: its matrices are held by {held}, which the backend does not "
-        f"look for; nearest legal choice: {_makers(recipe, {holder for _, holder in found})}"
+        f"look for; nearest legal choice: {makers}"
     )
 
 
@@ -62,7 +65,7 @@ def _unknown(recipe: Recipe, model_directory: Path) -> Refused:
     return Refused(
         f"transformers {transformers.__version__}, which method.backend={recipe.method.backend} "
         f"needs, does not know models of type {config.get('model_type')}; nearest legal choice: "
-        f"{_makers(recipe, set(Holder), but=recipe.method.backend)}"
+        f"{_makers(recipe, config, set(Holder), but=recipe.method.backend)}"
     )
 
 
@@ -96,14 +99,16 @@ def _holder(module: Any, parameter: Any) -> Holder | None:
     return Holder.experts if parameter.dim() == 3 else None
 
 
-def _makers(recipe: Recipe, held: Collection[Holder | None], but: str | None = None) -> str:
+def _makers(
+    recipe: Recipe, config: ModelConfig, held: Collection[Holder | None], but: str | None = None
+) -> str:
     """Methods that look for one of these holders, each with its first backend that does."""
     from runner.methods import find_method, method_names
 
     found = []
     for name in method_names():
         for place, (backend, able) in enumerate(find_method(name).backends.items()):
-            if name == "none" or backend == but:
+            if name == "none" or backend == but or able.model_refusal(config):
                 continue
             if able.holders is None or set(held).intersection(able.holders):
                 same = name == recipe.method.name
