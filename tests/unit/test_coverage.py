@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from runner.answer.markdown import markdown
+from runner.answer.page.sections import written
+from runner.answer.page.subject import Subject
+from runner.answer.rows import rows_of
+from runner.answer.table import build_table, footnotes
 from runner.metrics.coverage import Coverage, describe_shortfall, measure_coverage
 from runner.metrics.layers import part_of, stored_layers
+from tests.unit.records import record, stage
 
 pytestmark = pytest.mark.unit
 
@@ -224,3 +230,35 @@ def test_gguf_counts_experts_states_and_latent_attention(tmp_path: Path) -> None
 ])  # fmt: skip
 def test_parts_by_the_names_of_many_architectures(name: str, part: str) -> None:
     assert part_of(name) == part
+
+
+def test_less_than_promised_is_a_column_a_line_and_a_part_of_the_page() -> None:
+    part = {"parameters": 100, "quantized_share": 0.0, "bits_per_parameter": 16.0}
+    content = {
+        "parts": {"experts": part}, "promised_parameters": 100, "quantized_share": 0.25,
+        "left_dense": ["model.layers.0.mlp.experts.down_proj"], "left_dense_layers": 1,
+    }  # fmt: skip
+    full = {**content, "quantized_share": 1.0, "left_dense": [], "left_dense_layers": 0}
+    made = {"bits_per_weight": 14.0, "bits_per_parameter": 15.0, "checkpoint_bytes": 10}
+    short = {**made, "coverage": content, "expert_tokens": {"experts": [0, 9]}}
+    config = {"calibration": {"min_tokens_per_expert": 5}}
+    records = [
+        record(0, "short", [stage("quantize", "recipe", short)], config=config),
+        record(1, "whole", [stage("quantize", "recipe", {**made, "coverage": full})]),
+        record(2, "older", [stage("quantize", "recipe", made)]),
+    ]
+    rows = rows_of(records)
+    assert [row.quantized_share for row in rows] == [0.25, 1.0, None]
+    (note,) = (note for note in footnotes(rows) if note.startswith("short: "))
+    for said in ("25.0% of the parameters", "model.layers.0.mlp.experts.down_proj",
+                 "1 of 2 experts saw fewer than 5 calibration tokens: experts.0 (0)"):  # fmt: skip
+        assert said in note
+        assert said in markdown(rows, records, [])
+    assert [row.caveat for row in rows[1:]] == [None, None]
+    titles = [str(column.header) for column in build_table(rows).columns]
+    assert "quan-\ntized" in titles
+    assert "quan-\ntized" not in [str(c.header) for c in build_table(rows[1:]).columns]
+    shown = written.gather(Subject("demo", records, rows))
+    assert shown is not None
+    assert [line["recipe"] for line in shown["lines"]] == ["short", "whole"]
+    assert shown["lines"][0]["parts"]["experts"] == {"share": 0.0, "bits": 16.0}

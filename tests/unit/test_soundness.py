@@ -1,0 +1,91 @@
+"""Broken or coarse: limits by bits, layers that are not the model's, experts without tokens."""
+
+import math
+
+import numpy as np
+import pytest
+
+from runner.config.bits import Bits, NumberFormat, NumberType
+from runner.config.group_size import Granularity, GroupSize
+from runner.metrics.expert_tokens import describe_starved, experts_below
+from runner.metrics.soundness import (
+    broken_layers,
+    most_kl_divergence,
+    most_ratio,
+    weight_width,
+)
+from runner.stages.check import mean_divergence
+
+pytestmark = pytest.mark.unit
+
+GROUP = GroupSize(Granularity.group, 32)
+CHANNEL, TENSOR = GroupSize(Granularity.channel), GroupSize(Granularity.tensor)
+DRAW = np.random.default_rng(0)
+ROW = DRAW.normal(size=64).astype("f4")
+
+
+def weights(bits: int, activation: int = 16) -> Bits:
+    kind = NumberType.int if activation < 16 else NumberType.bfloat
+    return Bits(NumberFormat(NumberType.int, bits), NumberFormat(kind, activation))
+
+
+def test_limits_shrink_with_bits() -> None:
+    limits = [most_kl_divergence(width, weights(width), GROUP) for width in range(2, 9)]
+    assert limits[:2] == [math.inf, math.inf]
+    assert limits[2:] == sorted(limits[2:], reverse=True)
+    assert limits[2:] == [2.0, 1.0, 0.5, 0.3, 0.3]
+
+
+def test_limits_follow_granularity_and_activations() -> None:
+    assert most_kl_divergence(4, weights(4), CHANNEL) > most_kl_divergence(4, weights(4), GROUP)
+    assert most_kl_divergence(4, weights(4), TENSOR) == math.inf
+    assert most_kl_divergence(8, weights(8, 8), CHANNEL) == 2.0
+    assert most_kl_divergence(4, weights(4, 4), GROUP) == math.inf
+    assert (most_ratio(3, GROUP), most_ratio(4, TENSOR)) == (math.inf, math.inf)
+    assert most_ratio(8, TENSOR) == 10
+
+
+@pytest.mark.parametrize(("stored", "width"), [(None, 4), (16.0, 4), (4.5, 4), (2.63, 2)])
+def test_a_type_of_fewer_bits_than_the_recipe_says_is_judged_by_its_own(
+    stored: float | None, width: int
+) -> None:
+    assert weight_width(weights(4), stored) == width
+
+
+def test_rounded_layers_are_the_models() -> None:
+    noise = 0.2 * np.linalg.norm(ROW) / 8 * DRAW.normal(size=64).astype("f4")
+    assert broken_layers({"a": ROW}, {"a": ROW + noise}, 4, GROUP) == []
+    assert broken_layers({"a": ROW}, {"other": ROW}, 4, GROUP) == [], "compared where both are"
+
+
+@pytest.mark.parametrize(("own", "said"), [
+    (2 * ROW, "scaled by 2.00"), (0.5 * ROW, "scaled by 0.50"), (-ROW, "cosine -1.00"),
+    (np.roll(ROW, 1), "cosine"), (ROW[:32], "shape"), (0 * ROW, "zero"),
+    (np.full(64, np.nan, "f4"), "cosine nan"),
+])  # fmt: skip
+@pytest.mark.parametrize("width", [4, 8])
+def test_other_layers_are_named(own: np.ndarray, said: str, width: int) -> None:
+    (found,) = broken_layers({"model.layers.0.o": ROW}, {"model.layers.0.o": own}, width, GROUP)
+    assert found.startswith("model.layers.0.o (")
+    assert said in found
+
+
+def test_very_few_bits_are_not_judged_by_layer() -> None:
+    assert broken_layers({"a": ROW}, {"a": -ROW}, 2, GROUP) == []
+
+
+def test_divergence_of_vocabularies_padded_differently() -> None:
+    base = np.log(np.array([[0.5, 0.25, 0.25, 1e-12]], "f4"))
+    own = np.log(np.array([[0.25, 0.5, 0.25]], "f4"))
+    assert mean_divergence([base], [own]) == pytest.approx(0.25 * math.log(2), abs=1e-6)
+    assert mean_divergence([base], [np.zeros(3, [("token", "i4")])]) is None
+
+
+def test_starved_experts_come_first_by_name() -> None:
+    layers = {"model.layers.0.mlp.experts": [70, 3], "model.layers.1.mlp.experts": [0, 90]}
+    assert experts_below(layers, 1) == ["model.layers.1.mlp.experts.0 (0)"]
+    assert describe_starved(layers, 0) is None
+    assert describe_starved(layers, 64) == (
+        "2 of 4 experts saw fewer than 64 calibration tokens: model.layers.1.mlp.experts.0 (0), "
+        "model.layers.0.mlp.experts.1 (3)"
+    )
