@@ -16,6 +16,8 @@ from runner.hardware.detect import Machine
 from runner.harness.environment import harness_need, package_folders
 from runner.harness.names import harness_tasks, task_names
 from runner.legality.facts import Facts
+from runner.models.gguf_config import architecture_of_gguf
+from runner.models.gguf_source import source_header
 from runner.models.locate import code_refusal, light_config
 from runner.recipe import used_recipe
 from runner.texts.probe import probe
@@ -39,8 +41,11 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         if text.path is not None and (size := probe(text)) is not None
     }
     compute = resolve_compute(config.engine, machine)
-    hf_config = light_config(config.model) or {}
+    source = source_header(config.model)
+    hf_config = {} if source else light_config(config.model) or {}
     read = architecture_of(hf_config) if hf_config else Architecture()
+    if source:
+        read = architecture_of_gguf(source)
     architecture = replace(
         config.model.architecture,
         **{name: value for name, value in vars(read).items() if value is not None},

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.engine import Engine
-from runner.config.model import ModelKind
+from runner.config.model import Model, ModelKind
 from runner.config.root import Config, StageName
 from runner.config.text import Text, TextKind
 from runner.engines import find_engine
@@ -17,6 +17,9 @@ from runner.experiment.compute import model_config, resolve_compute, told_dtype
 from runner.experiment.subject import Subject
 from runner.models.directory import MADE_DTYPE
 from runner.models.fingerprint import fingerprint
+from runner.models.gguf_config import check_readable
+from runner.models.gguf_header import gguf_dtype, read_header
+from runner.models.gguf_source import gguf_file
 from runner.models.locate import locate
 from runner.models.view import only_read
 from runner.models.weights import stored_dtype
@@ -55,7 +58,8 @@ class Inputs:
         model = self.config.model
         identity = {"model": fingerprint(model, self.session.store.cache)}
         label = "unquantized" if StageName.quantize in self.config.stages else model.name
-        if model.kind in (ModelKind.local, ModelKind.hub):
+        source = gguf_file(model)
+        if source is None and model.kind in (ModelKind.local, ModelKind.hub):
             found = locate(model)
             directory = found if self.only_looks else only_read(found, self.session.store.cache)
             dtype = stored_dtype(directory)
@@ -63,13 +67,20 @@ class Inputs:
             subject = Subject(directory, _format(directory), identity, label, dtype, told)
             self._account(subject)
             return subject
+        made_of, dtype = model, MADE_DTYPE
+        if source is not None:
+            # Wherever it lies, and whatever it is called: what is made of it is the same.
+            made_of = Model(name=source.stem, kind=ModelKind.local, path=str(source))
+            header = read_header(source)
+            check_readable(header)
+            dtype = gguf_dtype(header, MADE_DTYPE)
         environment = self.environment(TRANSFORMERS)
         versions = environment.versions(("torch", "transformers", "tokenizers", "gguf"))
-        task = self.task("model", ModelRequest(model), environment)
+        task = self.task("model", ModelRequest(made_of), environment)
         made = self.session.obtain(
             Work(f"model {model.name}", task, {**identity, "versions": versions})
         )
-        return Subject(made.directory / MODEL_DIRECTORY, "float", identity, label, MADE_DTYPE)
+        return Subject(made.directory / MODEL_DIRECTORY, "float", identity, label, dtype)
 
     def _account(self, subject: Subject) -> None:
         """See that the model's files hold its tensors, before anything is read or made.

@@ -6,6 +6,7 @@ from typing import Any
 
 from runner.config.model import ByteTokenizer, Model, ModelKind
 from runner.models.code import ships_code
+from runner.models.gguf_source import gguf_file
 from runner.models.locate import locate
 from runner.models.weights import weight_files
 from runner.serialise import to_json
@@ -57,6 +58,8 @@ def fingerprint(model: Model, cache: Path) -> str:
         if model.tokenizer is not ByteTokenizer.byte_fallback:
             made_from["tokenizer"] = [model.tokenizer.value, *model.special_tokens]
         return f"generated:{_GENERATOR_VERSION}:{sha256_of_json(made_from)}"
+    if file := gguf_file(model):
+        return f"gguf:{_CONVERTER_VERSION}:{_digest(file, cache)}"
     directory = locate(model)
     parts: list[list[Any]] = [
         [path.relative_to(directory).as_posix(), _digest(path.resolve(), cache)]

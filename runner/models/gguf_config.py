@@ -13,6 +13,7 @@ _FAMILIES = {
     "qwen3": "qwen3",
     "gemma2": "gemma2",
     "gemma3": "gemma3_text",
+    "phi3": "phi3",
 }
 """Architectures that transformers reads right with the corrections below, by llama.cpp's name.
 
@@ -27,9 +28,11 @@ _READ = frozenset(
         "rope.scaling.original_context_length", "rope.scaling.finetuned",
     }
 )  # fmt: skip
-_OF_GEMMA = frozenset(
-    {"attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"}
-)
+_OF_FAMILY = {
+    "gemma2": ("attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"),
+    "gemma3": ("attention.sliding_window", "final_logit_softcapping"),
+    "phi3": ("attention.sliding_window",),
+}
 _LARGEST_GEMMA_LAYERS = {"gemma2": 46, "gemma3": 62}
 """Layers of the 27B models, whose queries are scaled by another width; no field says so."""
 _LLAMA3_CONTEXT = 8192
@@ -56,7 +59,7 @@ def check_readable(header: GgufHeader) -> None:
             "config.json and safetensors"
         )
     said = header.of_architecture()
-    known = _READ | (_OF_GEMMA if architecture.startswith("gemma") else frozenset())
+    known = _READ.union(_OF_FAMILY.get(architecture, ()))
     for name, value in said.items():
         if name not in known:
             raise _not_read(header, name, value)
@@ -81,7 +84,7 @@ def architecture_of_gguf(header: GgufHeader) -> Architecture:
     said = header.of_architecture()
     tied = "output.weight" not in header.tensors
     weights = (t.shape for name, t in header.tensors.items() if name != "rope_freqs.weight")
-    windowed = said.get("attention.sliding_window")
+    windowed = said.get("attention.sliding_window") or None
     return Architecture(
         family=_FAMILIES.get(header.architecture, header.architecture),
         layers=said.get("block_count"),
@@ -112,7 +115,17 @@ def corrections(header: GgufHeader, config: Any) -> dict[str, Any]:
         UsageError: Its rotary factors follow no rule of transformers.
     """
     said = header.of_architecture()
-    found: dict[str, Any] = {"head_dim": _head_dim(header), "vocab_size": _vocabulary(header)}
+    found: dict[str, Any] = {
+        "head_dim": _head_dim(header),
+        "vocab_size": _vocabulary(header),
+        # The file has it in float32: 1e-6 is 9.999999974752427e-07 there.
+        "rms_norm_eps": float(f"{said['attention.layer_norm_rms_epsilon']:.7g}"),
+    }
+    for name, token in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
+        # What the file leaves out would be the default of the architecture's first model.
+        found[f"{name}_token_id"] = header.fields.get(f"tokenizer.ggml.{token}_token_id")
+    if "attention.sliding_window" in said:
+        found["sliding_window"] = said["attention.sliding_window"] or None
     for name in ("attn_logit_softcapping", "final_logit_softcapping"):
         if name in said:
             found[name] = said[name]

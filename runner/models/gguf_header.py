@@ -23,6 +23,7 @@ _BLOCKS = {
     14: (256, 210), 23: (256, 136),
 }  # fmt: skip
 """Elements and bytes of a block, by ggml's number of the type (``GGML_QUANT_SIZES``)."""
+_FLOATS = {0: "float32", 1: "float16"}
 _ALIGNMENT = 32
 _MOST = 1 << 31
 """Longer counts are taken for a file that is broken."""
@@ -59,6 +60,16 @@ class GgufHeader:
             for name, value in self.fields.items()
             if name.startswith(prefix)
         }
+
+
+def gguf_dtype(header: GgufHeader, otherwise: str) -> str:
+    """Torch dtype name that a file's matrices are dequantized to.
+
+    It is their own where they are all float32 or all float16, and ``otherwise`` for blocks.
+    """
+    types = {tensor.type for tensor in header.tensors.values() if len(tensor.shape) > 1}
+    kept = _FLOATS.get(types.pop()) if len(types) == 1 else None
+    return kept or otherwise
 
 
 def read_header(path: Path) -> GgufHeader:

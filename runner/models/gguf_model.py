@@ -9,12 +9,9 @@ from typing import Any
 from runner.errors import StageError
 from runner.models.directory import MADE_DTYPE, save
 from runner.models.gguf_config import check_readable, corrections
-from runner.models.gguf_header import GgufHeader, read_header
+from runner.models.gguf_header import GgufHeader, gguf_dtype, read_header
 from runner.models.sentencepiece_model import write_sentencepiece
 from runner.models.tokenizer import gguf_tokenizer
-
-_FULL = {0: "float32", 1: "float16"}
-"""Types of ggml that are kept as they are; bfloat16 and blocks become ``MADE_DTYPE``."""
 
 
 def write_gguf_model(file: Path, destination: Path, context: int | None = None) -> None:
@@ -34,7 +31,7 @@ def write_gguf_model(file: Path, destination: Path, context: int | None = None) 
 
     header = read_header(file)
     tokenizer = gguf_tokenizer(header)
-    model = read_gguf_model(header, stored_dtype(header))
+    model = read_gguf_model(header, gguf_dtype(header, MADE_DTYPE))
     config = model.config
     name_special_tokens(tokenizer, config)
     length = context or header.of_architecture().get("context_length")
@@ -47,12 +44,6 @@ def write_gguf_model(file: Path, destination: Path, context: int | None = None) 
     )
     save(model, tokenizer, destination)
     write_sentencepiece(header, destination)
-
-
-def stored_dtype(header: GgufHeader) -> str:
-    """Torch dtype name that holds the file's matrices: their own if that is a float of torch."""
-    types = {tensor.type for tensor in header.tensors.values() if len(tensor.shape) > 1}
-    return _FULL[types.pop()] if len(types) == 1 and types <= _FULL.keys() else MADE_DTYPE
 
 
 def read_gguf_model(header: GgufHeader, dtype: str) -> Any:

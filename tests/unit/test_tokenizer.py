@@ -98,7 +98,7 @@ def test_kinds_that_are_not_known_are_refused_by_name(tmp_path: Path) -> None:
     ("spaced", "text", "pieces"),
     [
         (False, "abc", ["<bos>", "a", "bc"]),
-        (True, "abc", ["<bos>", "▁ab", "c"]),
+        (True, "abc", ["<bos>", "▁a", "bc"]),
         (False, "ab  abc\n\nc", ["<bos>", "a", "b", "  ", "a", "bc", "\n", "\n", "c"]),
         (False, "c abé", ["<bos>", "c", "▁ab", "<0xC3>", "<0xA9>"]),
         (False, "aaa", ["<bos>", "aa", "a"]),

@@ -1,0 +1,94 @@
+"""GGUF files that a model of kind local or hub names as its source."""
+
+import re
+from pathlib import Path
+
+from runner.config.model import Model, ModelKind
+from runner.errors import UsageError
+from runner.models.gguf_config import check_readable
+from runner.models.gguf_header import GgufHeader, read_header
+from runner.models.hub import cached_file, fetch_file
+
+_SUFFIX = ".gguf"
+_PART = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
+
+
+def gguf_file(model: Model, *, fetch: bool = True) -> Path | None:
+    """The GGUF file that a model is made of; ``None`` where its directory is taken as it is.
+
+    Args:
+        model: Of any kind.
+        fetch: Download it from the hub. Without, it is also ``None`` where it is not here yet.
+
+    Raises:
+        UsageError: The choice among several files is missing, or names none.
+        StageError: The hub does not give it.
+    """
+    if model.kind is ModelKind.local:
+        return _local(model)
+    if model.file is None:
+        return None
+    if model.kind is not ModelKind.hub:
+        raise UsageError(
+            f"model.file={model.file} has no effect: model {model.name} is of kind "
+            f"{model.kind.value}; it names a file of model=hub or model=local"
+        )
+    if not model.file.endswith(_SUFFIX):
+        raise _no_gguf(model.file)
+    return fetch_file(model, model.file) if fetch else cached_file(model, model.file)
+
+
+def source_header(model: Model) -> GgufHeader | None:
+    """Head of the GGUF file that a model is made of, if it is on this machine already.
+
+    Raises:
+        UsageError: As ``gguf_file``, or the file is not one that is read.
+    """
+    file = gguf_file(model, fetch=False)
+    if file is None:
+        return None
+    header = read_header(file)
+    check_readable(header)
+    return header
+
+
+def _local(model: Model) -> Path | None:
+    place = Path(str(model.path)).expanduser()
+    if place.is_file():
+        if model.file is not None:
+            raise UsageError(
+                f"model.file={model.file} has no effect: model.path={model.path} is a file"
+            )
+        if place.suffix != _SUFFIX:
+            raise UsageError(
+                f"model.path={model.path} is neither a directory in Hugging Face layout nor a "
+                f"{_SUFFIX} file"
+            )
+        return place.resolve()
+    if not place.exists() and place.suffix == _SUFFIX:
+        raise UsageError(f"model.path={model.path}: there is no such file")
+    if not place.is_dir():
+        return None  # it is told with the other faults of directories
+    if model.file is not None:
+        if not model.file.endswith(_SUFFIX):
+            raise _no_gguf(model.file)
+        if not (place / model.file).is_file():
+            raise UsageError(f"model.file={model.file}: there is no such file in {model.path}")
+        return (place / model.file).resolve()
+    if any(place.glob("*.safetensors*")):
+        return None
+    files = sorted(place.glob(f"*{_SUFFIX}"))
+    if len(files) > 1 and not all(_PART.search(file.name) for file in files):
+        raise UsageError(
+            f"model.path={model.path} holds {', '.join(file.name for file in files)}: name one "
+            "with model.file="
+        )
+    # Of the parts of one file the first has the metadata, which say how many there are.
+    return files[0].resolve() if files else None
+
+
+def _no_gguf(name: str) -> UsageError:
+    return UsageError(
+        f"model.file={name} is no {_SUFFIX} file; a model in safetensors is taken whole, without "
+        "model.file"
+    )
