@@ -44,7 +44,15 @@ class VllmEngine:
 
         if spec.device == "cpu":
             vllm_weights.register_loader()
-        loaded = VllmModel(vllm.LLM(**engine_arguments(spec)), spec.device)
+        try:
+            loaded = VllmModel(vllm.LLM(**engine_arguments(spec)), spec.device)
+        except ValueError as error:
+            if "kind of AutoModel: AutoModel." not in str(error):
+                raise
+            raise StageError(
+                "vLLM has no class for this model, and runs its own code only where auto_map of "
+                "config.json names the class of AutoModel too: take engine=hf, or add it"
+            ) from error
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
 
