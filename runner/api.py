@@ -30,10 +30,12 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
     from runner.errors import UsageError
     from runner.experiment.record import RunIdentity
     from runner.experiment.run import illegalities, run_experiment
+    from runner.legality.unused import refuse_unused
     from runner.result import RunResult
     from runner.session import open_session
 
     config = compose_config(overrides, config_name)
+    refuse_unused(config, overrides)
     session = open_session(config)
     try:
         if reasons := illegalities(config, session, list(overrides)):

@@ -60,7 +60,6 @@ class _Invocation:
 
     def run_job(self, composed: DictConfig) -> Place | None:
         """Carry out one job that Hydra composed."""
-        from runner.compose import typed
         from runner.config.root import StageName
         from runner.experiment.record import RunIdentity
         from runner.experiment.run import illegalities, run_experiment
@@ -80,7 +79,7 @@ class _Invocation:
         # As they were typed: an interpolation in one is none of the list's.
         overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
         assert isinstance(overrides, list)
-        config = typed(composed)
+        config = _judged(composed, overrides, alone=not self.multirun)
         root = self.root = Path(config.store.root).expanduser().resolve()
         if config.stages == [StageName.report]:
             _collect_and_report(root / "runs", config, self.output)
@@ -178,6 +177,18 @@ class _Invocation:
             paths = (place.runs / place.sweep).glob(f"{own:03d}-*/record.json")
             records = [record for path in paths if (record := read_record(path))]
         return 0 if all(record.status.without_fault for record in records) else 1
+
+
+def _judged(composed: DictConfig, overrides: list[str], *, alone: bool) -> "Config":
+    """The configuration of a job; of a sweep's the sweeper has seen what no job reads."""
+    from runner.compose import typed
+    from runner.legality.unused import refuse_unused
+
+    config = typed(composed)
+    if alone:
+        for told in refuse_unused(config, overrides):
+            print(f"  warning: {told}", file=sys.stderr)
+    return config
 
 
 def _has_records(place: Place) -> bool:

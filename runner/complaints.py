@@ -10,8 +10,9 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from runner.paths import option_files, sweeps_dirs
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError)
-"""What Hydra raises for a request that does not compose. ``bits=4`` is a ``ValueError``."""
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
+"""What Hydra raises for a request that does not compose: a ``ValueError`` for ``bits=4``, an
+``AssertionError`` for a field of a section that is null."""
 
 
 def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
@@ -37,6 +38,14 @@ def _no_sense(error: BaseException, arguments: Sequence[str]) -> str:
         return (
             f"{error.override} is not of the form group=option or group.field=value (quote "
             "values with spaces or brackets for the shell)"
+        )
+    if isinstance(error, AssertionError) and str(error).startswith("Unexpected type for root"):
+        # Of all sections the text of a calibration alone may be null.
+        own = [one for one in arguments if one.lstrip("+").startswith("calibration.text.")]
+        named = own[0] if own else "a field of calibration.text"
+        return (
+            f"{named} has no effect: this calibration has no text of its own (calibration.text is "
+            "null); choose one: calibration=local, and a method that looks at text"
         )
     if str(error).startswith("Ambiguous value for argument"):
         argument = str(error).split("'")[1]

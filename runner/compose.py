@@ -147,13 +147,16 @@ def typed(config: DictConfig) -> Config:
     return result
 
 
-def judge(composed: DictConfig) -> None:
+def judge(composed: DictConfig) -> Config | None:
     """See that what Hydra composed for a job makes a configuration, before any job is begun.
 
     What an interpolation leads to is left to the job: it may name what is known only there.
 
     Args:
         composed: With Hydra's own node; it is left as it is.
+
+    Returns:
+        The configuration; ``None`` where an interpolation is yet to be resolved.
 
     Raises:
         UsageError: As ``typed``, or ``launch.on_failure`` is no policy.
@@ -162,12 +165,15 @@ def judge(composed: DictConfig) -> None:
     with flag_override(composed, ["struct", "no_deepcopy_set_nodes"], [False, True]):
         own = composed.pop("hydra")
         try:
-            _ = typed(composed).launch.most_failures
+            config = typed(composed)
+            _ = config.launch.most_failures
         except UsageError as error:
             if not isinstance(error.__context__, InterpolationResolutionError):
                 raise
+            return None
         finally:
             composed["hydra"] = own
+    return config
 
 
 _MANDATORY = {

@@ -17,6 +17,7 @@ from runner.config.choices import choices_of, value_of
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.launching.launcher import ClusterLauncher
 from runner.launching.order import by_checkpoint
+from runner.legality.unused import Effects
 from runner.redact import redact
 
 _MOST_KEPT = 500
@@ -56,6 +57,7 @@ class GridSweeper(BasicSweeper):
         self.grids = grids or {}
         self.runs = runs or []
         self.exclude = exclude or []
+        self._effects = Effects()
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Go through all jobs; what Hydra files of the request has its credentials masked."""
@@ -80,7 +82,7 @@ class GridSweeper(BasicSweeper):
         are handed what was composed here. A choice is judged in the first job that names it.
 
         Raises:
-            UsageError: A job lacks a value or has one that makes no sense.
+            UsageError: A job lacks a value or has one that makes no sense, or none reads one.
         """
         assert self.hydra_context is not None
         loader: Any = self.hydra_context.config_loader
@@ -98,11 +100,16 @@ class GridSweeper(BasicSweeper):
         judged: set[str] = set()
         for job in batch:
             composed = compose(loader, master, list(job))
-            if not job or not judged.issuperset(job):
-                judge(composed)
+            if not job or not judged.issuperset(job) or self._effects.unclear(job):
+                self._effects.note(job, judge(composed))
                 judged.update(job)
             if len(kept) < _MOST_KEPT:
                 kept[tuple(job)] = composed
+        for job in self.jobs:
+            # Of several batches a later one may read what this one does not.
+            if job not in batch and self._effects.unclear(job):
+                self._effects.note(job, judge(compose(loader, master, list(job))))
+        self._effects.refuse()
         if not here:
             return
 

@@ -39,6 +39,16 @@ class Vllm(Engine):
     enforce_eager: bool = False
     """Compile nothing and capture no CUDA graphs: loads sooner, runs slower."""
 
+    def unread(self, device: str) -> dict[str, str]:
+        """Fields that have no effect on a device, each with the reason."""
+        if device == "cpu":
+            why = "runs on the CPU, where kv_cache_bytes is what it sets aside"
+        elif self.kv_cache_bytes is not None:
+            why = "is told kv_cache_bytes, which is what it then sets aside"
+        else:
+            return {}
+        return {"gpu_memory_utilization": why}
+
 
 def engine_arguments(spec: LoadSpec) -> dict[str, Any]:
     """The arguments of ``vllm.LLM`` for what is to be loaded."""

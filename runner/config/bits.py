@@ -62,6 +62,12 @@ class Bits:
         weight = replace(self.weight, num_bits=num_bits)
         return Bits(weight=weight, activation=self.activation)
 
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect, each with the reason."""
+        if self.is_auto:
+            return {}
+        return {"candidates": "has no budget, so that all layers get one width"}
+
     @property
     def quantizes_activations(self) -> bool:
         """True when activations are rounded to fewer than 16 bits as well."""

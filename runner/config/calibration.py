@@ -69,6 +69,15 @@ class Calibration:
             return self.sources
         return [] if self.text is None else [Source(self.text, weight=1.0)]
 
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect, each with the reason."""
+        found = {}
+        if self.sources:
+            found["text"] = "is a mix, of which sources are the texts"
+        if self.cut is Cut.concatenated:
+            found["minimum_length"] = "joins documents, whatever their length (cut=concatenated)"
+        return found
+
     @property
     def texts_label(self) -> str:
         """Its texts and their shares, from the values: ``bible`` or ``bible*3+openwebtext*1``."""

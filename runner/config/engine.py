@@ -38,3 +38,7 @@ class Engine:
     measured, in float32 on every CPU."""
     threads: Optional[int] = None
     """CPU threads; every usable core by default."""
+
+    def unread(self, device: str) -> dict[str, str]:
+        """Fields that have no effect on a device (``cpu`` or ``cuda``), each with the reason."""
+        return {}

@@ -40,3 +40,10 @@ class Eval:
     not suffice for all windows, the first that fit are compared."""
     top_k: int = 20
     """Most likely tokens that are compared where an engine gives no more (vllm)."""
+
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect, each with the reason."""
+        if self.divergence:
+            return {}
+        fields = ("reference_max_bytes", "top_k")
+        return dict.fromkeys(fields, "compares no distributions (divergence=false)")

@@ -45,6 +45,10 @@ class Method:
         """True when weights end in fewer bits than a 16-bit float has."""
         return bits.weight.num_bits < UNQUANTIZED_BITS
 
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect, each with the reason."""
+        return {} if self.keeps_layers else {"keep_bits": "keeps no layer at another width"}
+
     def scheme_label(self, bits: Bits, group_size: GroupSize) -> str:
         """Short name of the number formats that the method makes of ``bits``."""
         return f"{bits.label}-{group_size.label}"

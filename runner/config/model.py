@@ -15,6 +15,11 @@ class ModelKind(Enum):
     local = "local"
     generated = "generated"
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Fields that a model of this kind reads and some other kind does not."""
+        return _OF_KIND[self]
+
 
 class ByteTokenizer(Enum):
     """How a generated model's tokenizer, of one token a byte, is written."""
@@ -25,6 +30,14 @@ class ByteTokenizer(Enum):
     """The same, and as a SentencePiece file too."""
     byte_level = "byte_level"
     """Bytes by GPT-2's names; rows of the vocabulary that are left have no token."""
+
+
+_OF_KIND = {
+    ModelKind.package: frozenset({"package", "version", "member", "members", "sha256"}),
+    ModelKind.hub: frozenset({"hub_id", "revision", "file"}),
+    ModelKind.local: frozenset({"path", "file"}),
+    ModelKind.generated: frozenset({"seed", "config", "tokenizer", "special_tokens"}),
+}
 
 
 @dataclass
@@ -121,6 +134,14 @@ class Model:
     generated)."""
     trust_remote_code: bool = False
     """Run Python shipped with the model. Off unless you vouch for it."""
+
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect on this model, each with the reason."""
+        others = frozenset().union(*_OF_KIND.values()) - self.kind.fields
+        return {
+            field: f"is {self.name}, of kind {self.kind.value}, which does not read {field}"
+            for field in sorted(others)
+        }
 
 
 def architecture_of(hf_config: dict[str, Any]) -> Architecture:

@@ -25,6 +25,15 @@ class ItemsMaker(Enum):
     jsonl = "jsonl"
     """Items as they stand, one JSON object a line."""
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Fields that this maker reads besides ``count`` and ``examples``."""
+        if self is ItemsMaker.jsonl:
+            return frozenset({"path"})
+        files = {"package", "version", "members", "sha256", "path"}
+        made = {"choices", "seed"}
+        return frozenset(made if self is ItemsMaker.addition else files | made)
+
 
 @dataclass
 class Items:
@@ -47,6 +56,18 @@ class Items:
     """Answers to choose from, the right one included."""
     seed: int = 0
     licence: Optional[str] = None
+
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect, each with the reason."""
+        others = frozenset().union(*(maker.fields for maker in ItemsMaker)) - self.maker.fields
+        found = {
+            field: f"are made by {self.maker.value}, which does not read {field}"
+            for field in sorted(others)
+        }
+        if self.path is not None:
+            for field in ("package", "version", "members", "sha256"):
+                found[field] = f"are made of the file {self.path}"
+        return found
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Optional
 
 from omegaconf import MISSING
@@ -14,6 +15,11 @@ class TextKind(Enum):
     standard_library = "standard_library"
     file = "file"
     hub = "hub"
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Fields that say where a text of this kind is; a text reads none of the other kinds'."""
+        return _PLACE[self]
 
 
 class TextReader(Enum):
@@ -38,6 +44,36 @@ class TextReader(Enum):
     """Docstrings of Python sources, one module a document."""
     python_source = "python_source"
     """Python sources, one module a document."""
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """Fields that this reader reads; by ``auto`` whatever the file's own reader does."""
+        records = {"field", "group_by", "conversation"}
+        if self in (TextReader.wikipedia_dump, *_OF_PYTHON):
+            return frozenset()
+        return frozenset({"errors"} if self is TextReader.plain else {"errors", *records})
+
+    @classmethod
+    def of_name(cls, path: Path) -> "TextReader":
+        """The reader that a file's name speaks for."""
+        name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+        return cls(BY_SUFFIX.get(name.suffix.lower(), "plain"))
+
+
+BY_SUFFIX = {
+    ".txt": "plain", ".md": "plain", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+    ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".xml": "wikipedia_dump",
+    ".bz2": "wikipedia_dump",
+}  # fmt: skip
+"""Readers by the ends of files' names; all other files are plain text."""
+_OF_PYTHON = (TextReader.python_docstrings, TextReader.python_source)
+_PLACE = {
+    TextKind.package: frozenset({"package", "version", "member", "sha256"}),
+    TextKind.standard_library: frozenset(),
+    TextKind.file: frozenset({"path"}),
+    TextKind.hub: frozenset({"hub_id", "revision", "member"}),
+}
+_READING = frozenset({"errors", "field", "group_by", "conversation"})
 
 
 class TextErrors(Enum):
@@ -80,3 +116,16 @@ class Text:
     """A file or directory on this machine (kind file)."""
     licence: Optional[str] = None
     description: str = ""
+
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect on this text, each with the reason."""
+        found = {}
+        for field in sorted(frozenset().union(*_PLACE.values()) - self.kind.fields):
+            found[field] = f"is {self.name}, of kind {self.kind.value}, which does not read {field}"
+        reader = self.reader
+        if reader is TextReader.auto and self.kind is TextKind.file and self.path:
+            path = Path(self.path).expanduser()
+            reader = reader if path.is_dir() else TextReader.of_name(path)
+        for field in sorted(_READING - reader.fields):
+            found[field] = f"is read by reader {reader.value}, which does not read {field}"
+        return found

@@ -53,4 +53,9 @@ def resolve_text(stated: Any) -> Text:
     except OmegaConfBaseException as error:
         raise UsageError(f"text {name} of calibration.sources: {explain(error)}") from None
     assert isinstance(text, Text)
+    unread = text.unread()
+    if idle := [key for key in fields if key in unread]:
+        raise UsageError(
+            f"text {name} of calibration.sources: {idle[0]} has no effect: it {unread[idle[0]]}"
+        )
     return text

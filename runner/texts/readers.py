@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from runner.config.text import Text, TextErrors, TextKind, TextReader
+from runner.config.text import BY_SUFFIX, Text, TextErrors, TextKind, TextReader
 from runner.errors import StageError, UsageError
 from runner.packages import fetch_member
 from runner.texts.decoding import read_text
@@ -28,13 +28,6 @@ _SUFFIXES = {
     TextReader.python_source: (".py",),
 }
 """Which files of a folder a reader takes; a file that is named itself may be called anything."""
-_BY_SUFFIX = {
-    suffix: reader
-    for reader, suffixes in _SUFFIXES.items()
-    for suffix in suffixes
-    if suffix not in (".gz", ".py")
-}
-"""The reader of a file by its name; all other files are plain text."""
 
 
 def read_documents(text: Text, cache: Path) -> list[Document]:
@@ -69,8 +62,7 @@ def reader_of(text: Text, path: Path) -> TextReader:
     """The reader that is told, or the one that a file's name speaks for."""
     if text.reader is not TextReader.auto:
         return text.reader
-    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    return _BY_SUFFIX.get(name.suffix.lower(), TextReader.plain)
+    return TextReader.of_name(path)
 
 
 def _stripped(document: Document) -> Document:
@@ -101,13 +93,13 @@ def _files(text: Text, cache: Path) -> list[Path]:
 
 def _of_folder(folder: Path, text: Text) -> list[Path]:
     inferred = text.reader is TextReader.auto
-    suffixes = tuple(_BY_SUFFIX) if inferred else _SUFFIXES[text.reader]
+    suffixes = tuple(BY_SUFFIX) if inferred else _SUFFIXES[text.reader]
     found = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [
         path
         for path in found
         if path.suffix.lower() in suffixes
-        or (inferred and path.suffix.lower() == ".gz" and _BY_SUFFIX.get(_inner_suffix(path)))
+        or (inferred and path.suffix.lower() == ".gz" and BY_SUFFIX.get(_inner_suffix(path)))
     ]
     if not files:
         raise UsageError(f"text {text.name}: {text.path} has no {' or '.join(suffixes)} file")

@@ -7,6 +7,7 @@ A tracker that breaks costs its log, never the run.
 
 import importlib
 import pkgutil
+from dataclasses import fields
 
 from runner.config.tracker import Tracker
 from runner.display import Display
@@ -19,6 +20,18 @@ def tracker_names() -> list[str]:
     """Names of all trackers, sorted."""
     helpers = {"alerts", "base", "command", "progress", "sync", "tables"}
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in helpers)
+
+
+def unread(config: Tracker) -> dict[str, str]:
+    """Fields that have no effect on a tracker, each with the reason; a module may state READS."""
+    every = {field.name for field in fields(Tracker)} - {"name"}
+    if config.name not in tracker_names():
+        return {}
+    module = importlib.import_module(f"runner.tracking.{config.name}")
+    return {
+        name: f"is {config.name}, which does not read {name}"
+        for name in sorted(every - getattr(module, "READS", every))
+    }
 
 
 def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTracker:

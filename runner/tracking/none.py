@@ -4,6 +4,9 @@ from runner.config.tracker import Tracker
 from runner.display import Display
 from runner.store.records import RunRecord, StageRecord
 
+READS: frozenset[str] = frozenset()
+"""Fields of ``Tracker`` that have an effect here, beside its name."""
+
 
 class NoTracker:
     """Logs nothing."""

@@ -18,6 +18,9 @@ from runner.tracking.base import SweepEnd, stage_metrics
 from runner.tracking.progress import Progress
 from runner.tracking.tables import runs_table
 
+READS = frozenset({"alerts", "directory", "group", "notes", "project", "tags"})
+"""Fields of ``Tracker`` that have an effect here, beside its name."""
+
 
 def start(config: Tracker, record: RunRecord, display: Display) -> "TrackioTracker":
     """Open a run, or the same one again when it is started again."""

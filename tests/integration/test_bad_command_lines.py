@@ -86,6 +86,23 @@ BAD = {
         "calibration.apply_chat_template=true",
         "no text holds conversations",
     ),
+    "text that was not chosen": (
+        "eval.text.path=short.txt",
+        "eval.text.path=short.txt has no effect: eval.text is wikipedia, of kind package, which "
+        "does not read path; nearest legal choice: text@eval.text=local",
+    ),
+    "in a whole sweep": (
+        "-m method=rtn,gptq eval.text.path=short.txt",
+        "eval.text.path=short.txt has no effect",
+    ),
+    "field of no text": (
+        "method=bnb_4bit calibration.text.path=short.txt",
+        "this calibration has no text of its own",
+    ),
+    "line without the field": (
+        "text@eval.text=local eval.text.path=lines.jsonl",
+        "text lines.jsonl: line 2 of lines.jsonl has no field text (it has: body)",
+    ),
     "device": (
         "engine.device=cuda",
         "no GPU answers on this machine; nearest legal choice: engine.device=cpu",
@@ -137,6 +154,7 @@ def _ask(case: str, directory: Path, variables: dict[str, str]) -> Refused:
     (directory / "empty.txt").write_text(" \n")
     (directory / "short.txt").write_text("a text of a few words.")
     (directory / "latin1.txt").write_bytes("déjà vu".encode("latin-1"))
+    (directory / "lines.jsonl").write_text('{"text": "one"}\n{"body": "two"}\n')
     pyarrow.parquet.write_table(pyarrow.table({"text": ["x"]}), directory / "table.parquet")
     pickled = directory / "pickled"
     pickled.mkdir()
