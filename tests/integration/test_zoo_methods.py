@@ -1,0 +1,126 @@
+"""Every method and backend goes through architectures of each structure, or refuses them before."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from runner.backends import auto_gptq, autoawq
+from runner.backends.llama_families import NOT_CONVERTED
+from tests.integration.zoo import Cells, broken, divergence, loss, run
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.environments("legacy", "gptqmodel", "llama_cpp", "vllm_cpu"),
+]
+
+REPRESENTATIVES = ("llama3", "mixtral", "gpt2")
+"""Plain, a mixture of experts, and fused layers of a class of their own."""
+METHODS = """
+      gptq: {model: "SOME", engine: hf, engine.dtype: float32, method: gptq,
+             method.backend: "llm_compressor,auto_gptq,gptqmodel"}
+      awq: {model: "SOME", engine: hf, engine.dtype: float32, method: awq,
+            method.backend: "llm_compressor,autoawq"}
+      others: {model: "SOME", engine: hf, engine.dtype: float32,
+               method: "none,llm_int8,smoothquant,fp8,mxfp4,nvfp4"}
+      gguf: {model: "SOME", engine: "hf,llama_cpp", engine.dtype: float32, method: gguf,
+             bits: "w8a16,w4a16,w2a16"}
+      rounded: {model: zoo/llama3, engine: hf, engine.dtype: float32, method: rtn}
+      vllm: {model: zoo/llama3, engine: vllm, engine.enforce_eager: "true",
+             engine.dtype: bfloat16, method: "none,rtn"}
+      vllm_gptq: {model: zoo/llama3, engine: vllm, engine.enforce_eager: "true",
+                  engine.dtype: bfloat16, method: gptq,
+                  method.backend: auto_gptq}
+      smoothed: {model: zoo/gemma2, engine: hf, engine.dtype: float32, method: smoothquant}
+""".replace("SOME", ",".join(f"zoo/{name}" for name in REPRESENTATIVES))
+
+
+@pytest.fixture(scope="module")
+def methods(
+    store: Path, environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Cells:
+    work = tmp_path_factory.mktemp("zoo")
+    return run("zoo_methods", METHODS, store, environment, work)
+
+
+def test_every_method_works_or_is_refused(methods: Cells) -> None:
+    assert not broken(methods)
+    statuses = {(m, r): record["status"] for (m, r, e), record in methods.items() if e == "hf"}
+    assert all(s == "ok" for (model, _), s in statuses.items() if model == "llama3"), statuses
+    for model in REPRESENTATIVES:
+        assert sum(s == "ok" for (m, _), s in statuses.items() if m == model) >= 4, model
+
+
+def test_eight_bits_of_any_method_are_nearer_than_four(methods: Cells) -> None:
+    eight = ("llm_int8-w8a8-per_channel", "smoothquant-w8a8-per_channel",
+             "fp8-fp8_e4m3-per_channel", "gguf-Q8_0")  # fmt: skip
+    four = ("gptq-w4a16-g64", "gptq@auto_gptq-w4a16-g64", "gptq@gptqmodel-w4a16-g64",
+            "awq-w4a16-g64", "awq@autoawq-w4a16-g64", "mxfp4-fp4-g32", "nvfp4-fp4-g16",
+            "gguf-Q4_K_M")  # fmt: skip
+    for model in REPRESENTATIVES:
+        near, far = (
+            {
+                recipe: divergence(methods[model, recipe, "hf"])
+                for recipe in recipes
+                if methods[model, recipe, "hf"]["status"] == "ok"
+            }
+            for recipes in (eight, four)
+        )
+        assert max(near.values()) < min(far.values()), (model, near, far)
+        assert max(far.values()) < 1, (model, far)
+
+
+@pytest.mark.parametrize("model", REPRESENTATIVES)
+def test_a_gguf_file_is_the_same_in_every_engine_that_reads_it(methods: Cells, model: str) -> None:
+    types = ("Q8_0", "Q4_K_M", "Q2_K")
+    found = [methods[model, f"gguf-{kind}", "llama_cpp"] for kind in types]
+    eight, four, two = map(divergence, found)
+    assert eight < 0.05 and eight < four < two
+    for kind, record in zip(types, found, strict=True):
+        read = methods[model, f"gguf-{kind}", "hf"]
+        if read["status"] == "ok":  # llama.cpp rounds activations too
+            assert loss(read, "recipe") == pytest.approx(loss(record, "recipe"), abs=0.05)
+        else:
+            assert "does not read GGUF files" in read["reason"]
+
+
+def test_smoothing_takes_the_norm_that_stands_before_a_layer(methods: Cells) -> None:
+    assert 0 < divergence(methods["gemma2", "smoothquant-w8a8-per_channel", "hf"]) < 0.01
+
+
+def test_vllm_agrees(methods: Cells) -> None:
+    ours = methods["llama3", "none-bf16", "hf"]
+    theirs = methods["llama3", "none-bf16", "vllm"]
+    assert loss(theirs) == pytest.approx(loss(ours), abs=0.02)
+    for name in ("rtn", "gptq@auto_gptq"):
+        rounded = methods["llama3", f"{name}-w4a16-g64", "vllm"]
+        read = methods["llama3", f"{name}-w4a16-g64", "hf"]
+        if rounded["status"] == "ok":  # else this CPU lacks what vLLM's kernel needs
+            assert loss(rounded, "recipe") == pytest.approx(loss(read, "recipe"), abs=0.05)
+        else:
+            assert "vLLM" in rounded["reason"]
+
+
+def _installed(pattern: str) -> str:
+    """Text of a file of an environment, which cannot be imported here."""
+    root = Path(os.environ["QUANT_RUNNER_ENVIRONMENTS"])
+    return next(root.glob(f"legacy-*/lib/python*/site-packages/{pattern}")).read_text()
+
+
+def test_tables_of_families_are_the_libraries(
+    methods: Cells, store: Path, environments: None
+) -> None:
+    known = set(
+        re.findall(r'^    "(\w+)": \w+GPTQ', _installed("auto_gptq/modeling/auto.py"), re.M)
+    )
+    assert known >= auto_gptq.FAMILIES
+    known = set(re.findall(r'^    "(\w+)": \w+AWQ', _installed("awq/models/auto.py"), re.M))
+    assert known >= autoawq.FAMILIES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CLASSES
+
+    (listed,) = store.glob(
+        "cache/packages/llama-cpp-python-*/*/tree/vendor/*/conversion/__init__.py"
+    )
+    converted = set(re.findall(r'^    "(\w+)": "\w+",', listed.read_text(), re.M))
+    assert not [kind for kind in NOT_CONVERTED if CLASSES[kind] in converted]
