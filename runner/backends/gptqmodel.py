@@ -12,6 +12,8 @@ from runner.backends.expert_layers import stored_names
 from runner.errors import Refused, StageError
 from runner.methods.base import Holder, ModelConfig, QuantizeJob
 from runner.methods.holders import matrices_by_holder, skeleton
+from runner.models import generation
+from runner.models.view import without
 from runner.models.weights import weight_files
 
 _SPLITS = frozenset({"glm", "glm4", "phi3"})
@@ -103,7 +105,8 @@ def _quantize(job: QuantizeJob, **settings: Any) -> list[str]:
     # What it keeps on disk to save memory would be most of the time for small models.
     config = GPTQConfig(offload_to_disk=False, **settings)
     model = GPTQModel.load(
-        str(job.model_directory),
+        # It reads settings of ``generate`` that can stop the load.
+        str(without(job.model_directory, generation.FILE, job.scratch / "model")),
         config,
         device=job.device,
         dtype=getattr(torch, job.compute_dtype),

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from runner.methods.base import QuantizeJob
+from runner.models import generation
 from runner.models.older_names import add_older_config_names, add_older_tokenizer_names
 
 _REWRITTEN = ("config.json", "tokenizer_config.json")
+"""Files with other content there. Generation settings, which can stop a load, are left out."""
 
 
 def legacy_view(job: QuantizeJob) -> Path:
@@ -19,7 +21,7 @@ def legacy_view(job: QuantizeJob) -> Path:
     view = job.scratch / "legacy_model"
     view.mkdir()
     for path in job.model_directory.iterdir():
-        if path.name not in _REWRITTEN:
+        if path.name not in (*_REWRITTEN, generation.FILE):
             (view / path.name).symlink_to(path.resolve())
     _rewrite(job.model_directory, view, "config.json", add_older_config_names)
     if (job.model_directory / "tokenizer_config.json").exists():

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
+from runner.models.generation import generation_options
 
 _SHOWN = 5
 
@@ -22,6 +23,7 @@ def load_model(directory: Path | str, **options: Any) -> Any:
 
     if "gguf_file" not in options:
         options["use_safetensors"] = True
+    options = {**generation_options(Path(directory)), **options}
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             directory, output_loading_info=True, ignore_mismatched_sizes=True, **options

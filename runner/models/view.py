@@ -35,3 +35,18 @@ def only_read(directory: Path, cache: Path) -> Path:
         if not (view / name).is_symlink():
             (view / name).symlink_to(target)
     return view
+
+
+def without(directory: Path, name: str, place: Path) -> Path:
+    """Links to all of a directory but one file.
+
+    Args:
+        directory: A model's.
+        name: The file's.
+        place: A folder that does not exist yet.
+    """
+    place.mkdir()
+    for path in directory.iterdir():
+        if path.name != name:
+            (place / path.name).symlink_to(path.resolve())
+    return place

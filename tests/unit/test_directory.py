@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runner.models.directory import finish
+from runner.models.generation import generation_options
 
 pytestmark = pytest.mark.unit
 
@@ -175,3 +176,22 @@ def test_config_of_another_model_is_taken_as_it_was_written(tmp_path: Path) -> N
     config = finished(tmp_path, model, {"model_type": "reads", "hidden_size": 8})
     assert (config["model_type"], config["hidden_size"]) == ("reads", 8)
     assert "text_config" not in config
+
+
+@pytest.mark.parametrize(
+    ("content", "refused"),
+    [
+        (ODD, False),
+        ('{"do_sample": ', False),
+        ('{"num_return_sequences": 4, "eos_token_id": [1, 2]}', True),
+        ('{"cache_implementation": "unheard of", "eos_token_id": [1, 2]}', True),
+        ("[1]", True),
+    ],
+)
+def test_no_generation_settings_stop_a_load(tmp_path: Path, content: str, refused: bool) -> None:
+    (tmp_path / "generation_config.json").write_text(content)
+    options = generation_options(tmp_path)
+    assert bool(options) == refused
+    if "eos_token_id" in content:
+        assert options["generation_config"].eos_token_id == [1, 2]
+    assert generation_options(tmp_path / "absent") == {}
