@@ -10,13 +10,16 @@ from typing import Any
 _MAPPINGS = ("auto_mappings.py", "configuration_auto.py")
 
 
-def code_complaint(directory: Path, config: dict[str, Any], *, trusted: bool) -> str | None:
+def code_complaint(
+    directory: Path, config: dict[str, Any], *, trusted: bool, whole: bool
+) -> str | None:
     """Why the classes of a model cannot be had, with the way out; ``None`` when they can.
 
     Args:
         directory: Where config.json lies, and what belongs to it.
         config: Its content.
         trusted: Whether ``model.trust_remote_code`` is set.
+        whole: Whether all files are there; some are still to be fetched otherwise.
     """
     tokenizer = _tokenizer_map(directory)
     shipped = dict(config.get("auto_map") or {})
@@ -43,9 +46,7 @@ def code_complaint(directory: Path, config: dict[str, Any], *, trusted: bool) ->
         )
     if tokenizer:
         shipped["AutoTokenizer"] = tokenizer
-    if any(directory.glob("*.safetensors")):
-        return _absent(directory, shipped)
-    return None  # it is being fetched
+    return _absent(directory, shipped) if whole else None
 
 
 def ships_code(directory: Path) -> bool:
@@ -99,7 +100,7 @@ def native_types() -> frozenset[str] | None:
     Read off its files: to import it takes seconds.
     """
     text = "".join(map(_auto, _MAPPINGS))
-    found = re.findall(r'"([\w.-]+)"[:,]\s*"\w+Config"', text)
+    found = re.findall(r'"([\w.-]+)"[:,]\s*"(?!Auto)\w+Config"', text)
     return frozenset(found) or None
 
 

@@ -1,6 +1,7 @@
 """Loads causal language models by transformers, and accounts for every tensor."""
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from runner.errors import StageError
 from runner.models.generation import generation_options
 
 _SHOWN = 5
+_OF_OTHER_SENSES = re.compile(
+    r"(^|\.)(vision|visual|audio|speech|image|multi_modal|multimodal|mm_)\w*\."
+)
+"""Towers of models that also see or hear, where the language model alone is loaded."""
 
 
 def load_model(directory: Path | str, **options: Any) -> Any:
@@ -77,7 +82,8 @@ def account(report: Mapping[str, Any], directory: Path) -> None:
         StageError: Tensors are missing, left over or of another shape.
     """
     missing = sorted(map(str, report["missing_keys"]))
-    unexpected = sorted(map(str, report["unexpected_keys"]))
+    left_over = map(str, report["unexpected_keys"])
+    unexpected = sorted(name for name in left_over if not _OF_OTHER_SENSES.search(name))
     mismatched = sorted(_mismatch(entry) for entry in report["mismatched_keys"])
     found = []
     if missing:

@@ -51,11 +51,11 @@ def locate(model: Model) -> Path:
                 f"{model.hub_id} has no config.json, but {', '.join(files[:_SHOWN])}: name the "
                 "one to take with model.file="
             )
-        _check_code(telling, model)
+        _check_code(telling, model, whole=False)
         path = fetch(_WANTED + (_CODE if model.trust_remote_code else []))
     if found := complaint(path):
         raise StageError(f"{model.hub_id} {found}")
-    _check_code(path, model)
+    _check_code(path, model, whole=True)
     return path
 
 
@@ -94,16 +94,18 @@ def code_refusal(model: Model) -> str | None:
         directory = _check_directory(model)
     else:
         directory = Path(str(cached_file(model, "config.json"))).parent
-    refusal = code_complaint(directory, config, trusted=model.trust_remote_code)
+    here = model.kind is ModelKind.local
+    refusal = code_complaint(directory, config, trusted=model.trust_remote_code, whole=here)
     return f"{_named(model)} {refusal}" if refusal else None
 
 
-def _check_code(directory: Path, model: Model) -> None:
+def _check_code(directory: Path, model: Model, *, whole: bool) -> None:
     file = directory / "config.json"
     if not file.is_file():
         raise StageError(f"{_named(model)} has no config.json; it is no Hugging Face model")
     config = _read_config(file)
-    if refusal := code_complaint(directory, config, trusted=model.trust_remote_code):
+    refusal = code_complaint(directory, config, trusted=model.trust_remote_code, whole=whole)
+    if refusal:
         raise StageError(f"{_named(model)} {refusal}")
 
 

@@ -20,7 +20,7 @@ PARTS = re.compile(
 """Names of what belongs to a quantized weight besides ``weight`` itself."""
 _NEEDED = (
     (("weight_packed", "weight_shape"), ("weight_packed", "weight_scale")),
-    (("qweight", "qzeros", "scales"), ("qweight", "qzeros", "scales")),
+    (("qweight", "qzeros"), ("qweight", "qzeros", "scales")),
     (("SCB",), ("weight",)),
     (("weight.absmax", "weight.quant_map"), ("weight", "weight.absmax", "weight.quant_map")),
 )
@@ -58,8 +58,7 @@ def _wanted_by_type(layer: str, parts: set[str], headers: Mapping[str, Header]) 
     # 4-bit floats in pairs: with 8-bit float scales (NVFP4), those have a scale of their own.
     if kind("weight_packed") == "U8" and kind("weight_scale") == "F8_E4M3":
         wanted.add("weight_global_scale")
-    scaled = any("scale" in part or part == "SCB" for part in parts)
-    if kind("weight")[:2] in ("F8", "I8") and not scaled:
+    if kind("weight")[:2] in ("F8", "I8") and not _is_scaled(layer, headers):
         by_rows = any(name.endswith(".SCB") for name in headers)
         wanted.add("SCB" if by_rows and kind("weight") == "I8" else "weight_scale")
     scales = ("weight_scale", "weight_scale_inv", "weight_global_scale")
@@ -68,3 +67,9 @@ def _wanted_by_type(layer: str, parts: set[str], headers: Mapping[str, Header]) 
     if "weight.absmax" in parts and not any("quant_state" in part for part in parts):
         wanted.add("weight.quant_state")
     return wanted
+
+
+def _is_scaled(layer: str, headers: Mapping[str, Header]) -> bool:
+    """Whether a weight has a scale, by any of the names that formats give it."""
+    names = ("weight_scale", "weight_scale_inv", "SCB", "scale", "scales", "weight_scales")
+    return any(f"{layer}.{name}" in headers for name in (*names, "qscale_weight"))

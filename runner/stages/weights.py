@@ -20,6 +20,8 @@ _TORCH = {
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "BOOL": "bool",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
 }  # fmt: skip
+_KNOWN_PARTS = ("compressed-tensors", "gptq", "awq", "bitsandbytes", "fp8")
+"""Formats whose tensors' names are known."""
 _KEPT_SCALES = ("self_attn", "attn", "attention")
 """Modules with scales of keys and values, and no weight of their own."""
 
@@ -83,7 +85,7 @@ def _check(request: WeightsRequest, headers: dict[str, Header]) -> bool:
     }
     if getattr(config, "quantization_config", None) is not None:
         del config.quantization_config
-        if not _made_dense(tensors, skeleton.state_dict()):
+        if request.format not in _KNOWN_PARTS or not _made_dense(tensors, skeleton.state_dict()):
             return False
     # A conversion may look at numbers, of which there are none: then the load has to tell.
     with contextlib.suppress(NotImplementedError, RuntimeError, ValueError, TypeError):
