@@ -85,11 +85,12 @@ def _require_readable_experts(job: QuantizeJob) -> None:
     model = skeleton(job.model_directory, job.trust_remote_code)
     held = matrices_by_holder(model)
     kinds = sorted(name for name, holder in held if holder is Holder.experts)
-    if kinds and any(own != stored for own, stored in (stored_names(model) or {"": "-"}).items()):
+    names = stored_names(model)
+    if kinds and (not names or any(own != stored for own, stored in names.items())):
+        other = "method.backend=llm_compressor, or method=gguf" if names else "method=gguf"
         raise Refused(
             f"transformers would not find the experts that GPTQModel takes out of {kinds[0]} "
-            f"({type(model).__name__}); nearest legal choice: method.backend=llm_compressor, or "
-            "method=gguf"
+            f"({type(model).__name__}); nearest legal choice: {other}"
         )
 
 

@@ -4,7 +4,10 @@ import logging
 from typing import Any
 
 from runner.config.calibration import Calibration
+from runner.errors import Refused
 from runner.methods.base import Holder, QuantizeJob
+from runner.methods.holders import skeleton
+from runner.metrics.coverage import matches
 from runner.models.directory import save_weights
 from runner.models.kept_dtypes import KeptDtypes
 from runner.models.load import load_model
@@ -18,6 +21,31 @@ HOLDERS = (Holder.linear, Holder.conv1d)
 def no_calibration(recipe: Recipe) -> Calibration | None:
     """No text is looked at."""
     return None
+
+
+def require_whole_blocks(job: QuantizeJob, size: int) -> None:
+    """Refuse layers whose rows are no whole number of blocks, on a CPU.
+
+    bitsandbytes' kernels for CPUs take a checkpoint of such for one of whole rows, and fail.
+
+    Raises:
+        Refused: A layer's inputs are no multiple of the size.
+    """
+    import torch
+
+    if job.device != "cpu":
+        return
+    model = skeleton(job.model_directory, job.trust_remote_code)
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if type(module) is not torch.nn.Linear or module is head:
+            continue
+        if module.in_features % size and not matches(name, job.recipe.method.ignore):
+            raise Refused(
+                f"bitsandbytes computes with 4-bit layers on a CPU only where blocks of {size} "
+                f"divide their inputs: {name} has {module.in_features}; nearest legal choice: "
+                "method=rtn bits=w4a16 with a group_size that divides it, or method.ignore"
+            )
 
 
 def quantize_on_load(job: QuantizeJob, quantization_config: Any) -> None:

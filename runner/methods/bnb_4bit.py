@@ -10,6 +10,9 @@ from runner.methods import bits_and_bytes
 from runner.methods.base import Abilities, QuantizeJob
 from runner.recipe import Recipe
 
+_BLOCK = 64
+"""Weights that share a scale."""
+
 
 @dataclass
 class Bnb4bit(Method):
@@ -56,6 +59,7 @@ class Bnb4bitMethod:
             bnb_4bit_compute_dtype=dtype.value,
             llm_int8_skip_modules=list(knobs.ignore),
         )
+        bits_and_bytes.require_whole_blocks(job, _BLOCK)
         bits_and_bytes.quantize_on_load(job, config)
 
 

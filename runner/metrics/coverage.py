@@ -109,6 +109,7 @@ def matches(name: str, patterns: Collection[str]) -> bool:
     """Whether a layer is named by one of ``method.ignore``'s patterns."""
     return any(
         name == pattern
+        or name.endswith(f".{pattern}")  # as bitsandbytes takes them
         or (pattern.startswith("re:") and re.match(pattern.removeprefix("re:"), name) is not None)
         for pattern in patterns
     )

@@ -76,14 +76,14 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
     is_gguf = any(path.suffix == ".gguf" for path in weight_files(directory))
     layers = []
     for name, header in tensor_headers(directory).items():
+        if name.endswith("bias"):  # of all experts, it is a matrix
+            continue
         if is_gguf:
             if _is_matrix(header.shape):
                 layer = name.removesuffix(".weight")
                 quantized = header.dtype not in _FLOATS
                 stored = (header.elements, header.bytes, quantized, GGUF)
                 layers.append(StoredLayer(layer, part_of(layer), *stored))
-            continue
-        if name.endswith("bias"):  # of all experts, it is a matrix
             continue
         found = _COMPONENT.fullmatch(name) or _BLOCKS.fullmatch(name)
         layer, part = (found["layer"], found["part"]) if found else (name, "weight")

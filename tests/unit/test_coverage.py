@@ -144,7 +144,8 @@ def test_a_recipe_that_rounds_nothing_promises_nothing(tmp_path: Path) -> None:
 
 def test_fused_experts_left_dense_count(tmp_path: Path) -> None:
     experts = "model.layers.0.mlp.experts.gate_up_proj"
-    tensors = {**packed(QUERY), experts: np.zeros((4, 8, 64), np.float16),
+    biases = {f"{experts}_bias": np.zeros((4, 8), np.float16)}
+    tensors = {**packed(QUERY), **biases, experts: np.zeros((4, 8, 64), np.float16),
                "model.layers.0.mlp.gate.weight": np.zeros((4, 64), np.float16)}  # fmt: skip
     coverage, bits = measure(write(tmp_path / "c", tensors))
     assert coverage.quantized_share == pytest.approx(512 / 2560)
@@ -154,7 +155,7 @@ def test_fused_experts_left_dense_count(tmp_path: Path) -> None:
     assert coverage.parts["attention"].quantized_share == 1
 
 
-@pytest.mark.parametrize("ignore", [[UP], ["re:.*up_proj"]])
+@pytest.mark.parametrize("ignore", [[UP], ["re:.*up_proj"], ["up_proj"]])
 def test_what_is_ignored_or_kept_is_not_promised(ignore: list[str], tmp_path: Path) -> None:
     tensors = {**packed(QUERY), f"{UP}.weight": DENSE, f"{DOWN}.weight": DENSE}
     coverage, bits = measure(write(tmp_path / "c", tensors), ignore=ignore, kept={DOWN})
@@ -200,6 +201,7 @@ def test_gguf_counts_experts_states_and_latent_attention(tmp_path: Path) -> None
     writer.add_tensor("blk.0.ffn_down_exps.weight", experts, raw_dtype=kind)
     writer.add_tensor("blk.0.ffn_up_exps.weight", np.zeros((4, 8, 64), np.float16))
     writer.add_tensor("blk.0.ffn_gate_inp.weight", np.zeros((4, 64), np.float32))
+    writer.add_tensor("blk.0.ffn_up_exps.bias", np.zeros((4, 8), np.float32))
     writer.add_tensor("blk.0.attn_norm.weight", np.zeros(64, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

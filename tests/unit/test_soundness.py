@@ -33,7 +33,7 @@ def test_limits_shrink_with_bits() -> None:
     limits = [most_kl_divergence(width, weights(width), GROUP) for width in range(2, 9)]
     assert limits[:2] == [math.inf, math.inf]
     assert limits[2:] == sorted(limits[2:], reverse=True)
-    assert limits[2:] == [2.0, 1.0, 0.5, 0.3, 0.3]
+    assert limits[2:] == [3.0, 1.5, 0.5, 0.3, 0.3]
 
 
 def test_limits_follow_granularity_and_activations() -> None:
