@@ -100,7 +100,7 @@ def native_types() -> frozenset[str] | None:
     Read off its files: to import it takes seconds.
     """
     text = "".join(map(_auto, _MAPPINGS))
-    found = re.findall(r'"([\w.-]+)"[:,]\s*"(?!Auto)\w+Config"', text)
+    found = re.findall(r'"([\w.-]+)"[:,]\s*"(?!AutoConfig")\w+Config"', text)
     return frozenset(found) or None
 
 
