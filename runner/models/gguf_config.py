@@ -28,6 +28,10 @@ _READ = frozenset(
         "rope.scaling.original_context_length", "rope.scaling.finetuned",
     }
 )  # fmt: skip
+_NEEDED = (
+    "context_length", "block_count", "embedding_length", "feed_forward_length",
+    "attention.head_count", "attention.layer_norm_rms_epsilon",
+)  # fmt: skip
 _OF_FAMILY = {
     "gemma2": ("attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"),
     "gemma3": ("attention.sliding_window", "final_logit_softcapping"),
@@ -36,6 +40,8 @@ _OF_FAMILY = {
 _LARGEST_GEMMA_LAYERS = {"gemma2": 46, "gemma3": 62}
 """Layers of the 27B models, whose queries are scaled by another width; no field says so."""
 _LLAMA3_CONTEXT = 8192
+_THETA = 10000.0
+"""llama.cpp's base of rotary positions where a file says none."""
 _SAME = 1e-4
 
 
@@ -59,6 +65,12 @@ def check_readable(header: GgufHeader) -> None:
             "config.json and safetensors"
         )
     said = header.of_architecture()
+    missing = [name for name in _NEEDED if name not in said]
+    if missing or "token_embd.weight" not in header.tensors:
+        raise UsageError(
+            f"{path} is no whole model: it lacks "
+            f"{architecture + '.' + missing[0] if missing else 'token_embd.weight'}"
+        )
     known = _READ.union(_OF_FAMILY.get(architecture, ()))
     for name, value in said.items():
         if name not in known:
@@ -104,46 +116,58 @@ def architecture_of_gguf(header: GgufHeader) -> Architecture:
     )
 
 
-def corrections(header: GgufHeader, config: Any) -> dict[str, Any]:
-    """Values for fields of the config that transformers takes from elsewhere or leaves out.
+def settings(header: GgufHeader) -> dict[str, Any]:
+    """Fields of transformers' config, ``model_type`` among them; but see ``rope_parameters``.
 
     Args:
         header: Of a file that ``check_readable`` accepts.
-        config: What transformers made of it.
-
-    Raises:
-        UsageError: Its rotary factors follow no rule of transformers.
     """
     said = header.of_architecture()
+    heads = said["attention.head_count"]
     found: dict[str, Any] = {
+        "model_type": _FAMILIES[header.architecture],
+        "max_position_embeddings": said["context_length"],
+        "num_hidden_layers": said["block_count"],
+        "hidden_size": said["embedding_length"],
+        "intermediate_size": said["feed_forward_length"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": said.get("attention.head_count_kv", heads),
         "head_dim": _head_dim(header),
         "vocab_size": _vocabulary(header),
         # The file has it in float32: 1e-6 is 9.999999974752427e-07 there.
         "rms_norm_eps": float(f"{said['attention.layer_norm_rms_epsilon']:.7g}"),
+        "rope_theta": said.get("rope.freq_base", _THETA),
+        "tie_word_embeddings": "output.weight" not in header.tensors,
     }
     for name, token in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
         # What the file leaves out would be the default of the architecture's first model.
         found[f"{name}_token_id"] = header.fields.get(f"tokenizer.ggml.{token}_token_id")
-    if "attention.sliding_window" in said:
-        found["sliding_window"] = said["attention.sliding_window"] or None
     for name in ("attn_logit_softcapping", "final_logit_softcapping"):
         if name in said:
             found[name] = said[name]
+    if "attention.sliding_window" in said:
+        found["sliding_window"] = said["attention.sliding_window"] or None
     if header.architecture in _LARGEST_GEMMA_LAYERS:
         # As llama.cpp scales: no field of the file has it.
         largest = said["block_count"] == _LARGEST_GEMMA_LAYERS[header.architecture]
-        whole = said["embedding_length"] // said["attention.head_count"]
+        whole = said["embedding_length"] // heads
         found["query_pre_attn_scalar"] = whole if largest else found["head_dim"]
-    if any(name.endswith("attn_q.bias") for name in header.tensors) and (
-        header.architecture == "llama"
-    ):
+    if header.architecture == "llama" and "blk.0.attn_q.bias" in header.tensors:
         found["attention_bias"] = True
-    found["rope_parameters"] = _rope(header, dict(config.rope_parameters))
     return found
 
 
-def _rope(header: GgufHeader, rope: dict[str, Any]) -> dict[str, Any]:
-    """``rope_parameters`` with the scaling that the file says."""
+def rope_parameters(header: GgufHeader, rope: dict[str, Any]) -> dict[str, Any]:
+    """Rotary parameters with the scaling that the file says.
+
+    Args:
+        header: Of the file.
+        rope: What transformers made of ``settings``.
+
+    Raises:
+        UsageError: The file's rotary factors follow no rule of transformers.
+    """
+    rope = dict(rope)
     said = header.of_architecture()
     if "sliding_attention" in rope and "rope.freq_base_swa" in said:
         local = {**rope["sliding_attention"], "rope_theta": said["rope.freq_base_swa"]}
@@ -166,11 +190,11 @@ def _llama3(header: GgufHeader, theta: float) -> dict[str, Any]:
 
     The file holds a factor for every pair of channels instead of the rule.
     """
-    import gguf
     import numpy as np
 
-    (tensor,) = (t for t in gguf.GGUFReader(header.path).tensors if t.name == "rope_freqs.weight")
-    factors = np.array(tensor.data, dtype=np.float64)
+    tensor = header.tensors["rope_freqs.weight"]
+    stored = np.fromfile(header.path, np.float32, math.prod(tensor.shape), offset=tensor.offset)
+    factors = stored.astype(np.float64)
     pairs = np.arange(len(factors)) / len(factors)
     wavelengths = 2 * math.pi * theta**pairs
     low, high = 1.0, 4.0

@@ -4,7 +4,7 @@ import functools
 import math
 import struct
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +37,8 @@ class GgufTensor:
     """Rows first, as torch has it; the file has it the other way round."""
     type: int
     """ggml's number of the type: 0 float32, 1 float16, 30 bfloat16, others blocks."""
+    offset: int
+    """Where its first byte lies in the file."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +100,18 @@ def _read(path: Path, size_bytes: int, _changed: int) -> GgufHeader:
                 )
             tensors, fields = _numbers(file, "Q", 2)
             read = {_string(file): _value(file, _number(file)) for _ in range(_sane(fields))}
-            table, end = {}, 0
+            table = {}
             for _ in range(_sane(tensors)):
                 name = _string(file)
                 shape = tuple(_numbers(file, "Q", _number(file)))[::-1]
-                table[name] = tensor = GgufTensor(shape, _number(file))
-                end = max(end, _numbers(file, "Q", 1)[0] + _at_least_bytes(tensor))
+                table[name] = GgufTensor(shape, _number(file), *_numbers(file, "Q", 1))
         except (struct.error, KeyError, EOFError, UnicodeDecodeError):
             raise UsageError(f"{path} is a broken GGUF file: its head cannot be read") from None
         alignment = read.get("general.alignment", _ALIGNMENT)
-        if table and -(-file.tell() // alignment) * alignment + end > size_bytes:
-            raise UsageError(f"{path} is cut off: its last tensors lie beyond its end")
+        start = -(-file.tell() // alignment) * alignment
+    table = {name: replace(tensor, offset=start + tensor.offset) for name, tensor in table.items()}
+    if any(t.offset + _at_least_bytes(t) > size_bytes for t in table.values()):
+        raise UsageError(f"{path} is cut off: its last tensors lie beyond its end")
     return GgufHeader(path, read, table)
 
 

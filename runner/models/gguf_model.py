@@ -1,17 +1,20 @@
 """A GGUF file as a model in Hugging Face layout: dequantized, every tensor accounted for."""
 
-import contextlib
 import functools
-from collections.abc import Iterator
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.errors import StageError
 from runner.models.directory import MADE_DTYPE, save
-from runner.models.gguf_config import check_readable, corrections
+from runner.models.gguf_config import check_readable, rope_parameters, settings
 from runner.models.gguf_header import GgufHeader, gguf_dtype, read_header
 from runner.models.sentencepiece_model import write_sentencepiece
 from runner.models.tokenizer import gguf_tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def write_gguf_model(file: Path, destination: Path, context: int | None = None) -> None:
@@ -57,38 +60,60 @@ def read_gguf_model(header: GgufHeader, dtype: str) -> Any:
         StageError: A tensor of the file has no place in the model, or one of the model's is not
             in the file, or the file says of its architecture what transformers does not read.
     """
+    import gguf
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import (
         TENSOR_PROCESSORS,
         TensorProcessor,
         get_gguf_hf_weights_map,
-        load_gguf_checkpoint,
     )
 
     check_readable(header)
-    with _parsed_once():
-        told = load_gguf_checkpoint(str(header.path))["config"]
-        told.pop("_model_name_or_path", None)
-        config = AutoConfig.for_model(told.pop("model_type"), **told)
-        for name, value in corrections(header, config).items():
-            setattr(config, name, value)
-        wanted = getattr(torch, dtype)
-        model = AutoModelForCausalLM.from_config(config, dtype=wanted)
-        processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(told)
-        known = get_gguf_hf_weights_map(model, processor).keys()
-        lost = [
-            name
-            for name in header.tensors
-            if not {name, name.removesuffix(".weight")} & known and name != "rope_freqs.weight"
-        ]
-        if lost:
-            raise _not_the_architecture(header, f"no place for its {_few(lost)}")
-        tensors = load_gguf_checkpoint(
-            str(header.path), return_tensors=True, model_to_load=model, torch_dtype=wanted
-        )["tensors"]
+    told = settings(header)
+    config = AutoConfig.for_model(**told)
+    config.rope_parameters = rope_parameters(header, config.rope_parameters)
+    wanted = getattr(torch, dtype)
+    model = AutoModelForCausalLM.from_config(config, dtype=wanted)
+    processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(told)
+    # It lists all names anew for each module, which takes seconds.
+    listed, gguf.get_tensor_name_map = (
+        gguf.get_tensor_name_map,
+        functools.cache(gguf.get_tensor_name_map),
+    )
+    try:
+        places = get_gguf_hf_weights_map(model, processor)
+    finally:
+        gguf.get_tensor_name_map = listed
+    stored = [name for name in header.tensors if name != "rope_freqs.weight"]
+    if lost := [name for name in stored if name not in places]:
+        raise _not_the_architecture(header, f"no place for its {_few(lost)}")
+    tensors = {}
+    for name in stored:
+        weights = processor.process(weights=_dequantized(header, name), name=name).weights
+        tensors[places[name]] = torch.from_numpy(weights).to(wanted, copy=True)
     _fill(model, tensors, header)
     return model
+
+
+def _dequantized(header: GgufHeader, name: str) -> "NDArray[np.float32]":
+    import numpy as np
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+    from gguf.quants import dequantize
+
+    tensor = header.tensors[name]
+    kind = GGMLQuantizationType(tensor.type)
+    block, size = GGML_QUANT_SIZES[kind]
+    *rows, width = tensor.shape
+    count = math.prod(tensor.shape) // block * size
+    raw = np.fromfile(header.path, np.uint8, count, offset=tensor.offset)
+    try:
+        found: NDArray[np.float32] = dequantize(raw.reshape(*rows, width // block * size), kind)
+    except NotImplementedError:
+        raise StageError(
+            f"{header.path.name} holds {name} in {kind.name}, which is not dequantized here"
+        ) from None
+    return np.ascontiguousarray(found)
 
 
 def _fill(model: Any, tensors: dict[str, Any], header: GgufHeader) -> None:
@@ -116,23 +141,6 @@ def _not_the_architecture(header: GgufHeader, what: str) -> StageError:
 def _few(names: list[str]) -> str:
     shown = ", ".join(names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} others"
-
-
-@contextlib.contextmanager
-def _parsed_once() -> Iterator[None]:
-    """Let transformers parse a file and list its tensors' names once instead of five times.
-
-    Each time costs seconds where the vocabulary is large.
-    """
-    import gguf
-
-    kept = gguf.GGUFReader, gguf.get_tensor_name_map
-    gguf.GGUFReader = functools.cache(kept[0])  # type: ignore[misc,assignment]
-    gguf.get_tensor_name_map = functools.cache(kept[1])
-    try:
-        yield
-    finally:
-        gguf.GGUFReader, gguf.get_tensor_name_map = kept  # type: ignore[misc]
 
 
 def name_special_tokens(tokenizer: Any, config: Any) -> None:

@@ -18,6 +18,8 @@ def write(path: Path, architecture: str = "gemma3", dtype: Any = np.float32, **s
     """A file of one layer's head and an embedding."""
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(1)
+    writer.add_context_length(8)
+    writer.add_layer_norm_rms_eps(1e-6)
     writer.add_embedding_length(32)
     writer.add_feed_forward_length(64)
     writer.add_head_count(2)
