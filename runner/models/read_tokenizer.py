@@ -43,10 +43,10 @@ def read_tokenizer(directory: Path, trust_remote_code: bool) -> Any:
             "tokenizer's files, or save them by tokenizer.save_pretrained(directory)"
         )
     file = sentence_piece.sentence_piece_file(directory)
-    encode = _encoder(directory, file)
     found, reason = _automatic(directory, trust_remote_code)
-    if found is not None and type(found).__module__.startswith("transformers_modules"):
+    if found is not None and _taken_whole(found, directory):
         return found
+    encode = _encoder(directory, file)
     kind = _kind(directory, found)
     if file is not None and encode is not None and sentence_piece.keeps_ids(kind):
         built = sentence_piece.build(directory, file)
@@ -80,6 +80,18 @@ def _automatic(directory: Path, trust_remote_code: bool) -> tuple[Any, str]:
         if said.startswith("Couldn't instantiate"):
             said = "they do not say how text is split, and no tokenizer_class that would is named"
         return None, said
+
+
+def _taken_whole(found: Any, directory: Path) -> bool:
+    """Whether it is what its own code makes it, or what tokenizer.json says.
+
+    Classes with an ``__init__`` of their own build another (``convert_to_native_format``).
+    """
+    kind = type(found)
+    if kind.__module__.startswith("transformers_modules"):
+        return True
+    builds = "__init__" in kind.__dict__ and kind.__name__ != "TokenizersBackend"
+    return (directory / "tokenizer.json").is_file() and not builds
 
 
 def _kind(directory: Path, found: Any) -> str:

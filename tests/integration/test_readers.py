@@ -207,3 +207,33 @@ def test_types_are_the_weights_own(readings: list[dict[str, Any]]) -> None:
         for directory in readings[0]
     }
     assert types == {"bfloat16", "float16", "float32"}
+
+
+def test_a_sentence_piece_file_alone_goes_through_every_stage(
+    model: Path, prose: Path, environment: dict[str, str], store: Path, tmp_path: Path
+) -> None:
+    import sentencepiece
+
+    place = tmp_path / "pieces"
+    place.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (place / name).write_bytes((model / name).read_bytes())
+    settings = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>"}
+    (place / "tokenizer_config.json").write_text(json.dumps(settings))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(prose), model_prefix=str(place / "tokenizer"), model_type="unigram",
+        vocab_size=60, hard_vocab_limit=False, minloglevel=2, max_sentence_length=100_000,
+    )  # fmt: skip
+    (place / "tokenizer.vocab").unlink()
+    done = here(
+        "model=local", f"model.path={quoted(place)}", "method=rtn", "bits=w4a16", "group_size=g32",
+        "stages=[quantize,eval]", "eval=quick", "text@eval.text=local", "tracker=none",
+        f"eval.text.path={quoted(prose)}", "sweep=pieces", cwd=tmp_path, variables=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, "pieces")
+    (entry,) = (e for e in record["stages"] if e["stage"] == "quantize")
+    made = store / "objects" / "quantize" / entry["key"] / "checkpoint"
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        assert (made / name).read_bytes() == (place / name).read_bytes()
+    assert not (made / "tokenizer.json").exists()
