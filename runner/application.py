@@ -155,7 +155,7 @@ class _Invocation:
         """Print the answer of everything that ran; returns the exit code."""
         from runner.sweeper import GridSweeper
 
-        place = self.place or next(filter(None, GridSweeper.returned), None)
+        place = self.place = self.place or next(filter(None, GridSweeper.returned), None)
         GridSweeper.returned.clear()
         if self.dry_run is not None and (summary := self.dry_run.summary()):
             print(summary)

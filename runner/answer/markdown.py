@@ -1,7 +1,7 @@
 """The answer as Markdown: what to take, and the table, to be pasted where people talk."""
 
 from runner.answer.best import USUAL_TOLERANCE, picks
-from runner.answer.rows import Row
+from runner.answer.rows import Row, evaluated_on
 from runner.answer.scope import scopes
 from runner.answer.scores import Cell, Line, names_of, score_lines
 from runner.claims.decide import Decision
@@ -24,6 +24,8 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
         for scope, comparable in scopes(of_model).items():
             parts += _picks(comparable, scope.removeprefix(model))
         parts += [*_table(of_model), ""]
+        if said := evaluated_on(of_model):
+            parts += [_plain(said), ""]
         parts += _scores([lines[n] for n, r in enumerate(rows) if r.model == model and n in lines])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
         parts += [

@@ -88,6 +88,12 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
     return rows
 
 
+def evaluated_on(rows: list[Row]) -> str | None:
+    """What to say of the text where all rows have one; where they differ it is a column."""
+    texts = {row.text for row in rows if row.text is not None and row.perplexity is not None}
+    return f"Evaluated on text {texts.pop()}." if len(texts) == 1 else None
+
+
 def _is_baseline_run(record: RunRecord) -> bool:
     return all(entry.subject == "baseline" for entry in record.stages)
 

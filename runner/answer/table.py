@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from runner.answer.rows import Row
+from runner.answer.rows import Row, evaluated_on
 from runner.metrics.overlap import LARGE_SHARE
 from runner.store.records import Status
 
@@ -124,6 +124,8 @@ def footnotes(rows: list[Row]) -> list[str]:
     notes = []
     if any(row.best_tradeoff for row in rows):
         notes.append("★ best trade-offs: no other row is at least as small, as good and as fast.")
+    if said := evaluated_on(rows):
+        notes.append(said)
     if any("_top_" in (row.kl_divergence_metric or "") for row in rows):
         notes.append(
             "KL divergence on vllm is a lower bound: it tells the most likely tokens alone."
