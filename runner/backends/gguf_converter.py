@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from runner.models.older_names import unsaid
 from runner.worker.job import die_with_parent
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -57,14 +58,12 @@ def add_older_names(config: dict[str, Any]) -> dict[str, Any]:
         config.setdefault("n_ctx", config.get("n_positions"))
     elif kind == "gpt_neox" and "partial_rotary_factor" in rope:
         config.setdefault("rotary_pct", rope["partial_rotary_factor"])
-    elif kind == "deepseek_v3":
-        # Without it llama.cpp weighs experts by a softmax; transformers knows this way alone.
-        config.setdefault("scoring_func", "sigmoid")
     elif kind == "falcon" and config.get("multi_query"):
         # Newer releases write the number of heads here, and take no notice of it.
         one = not config.get("new_decoder_architecture")
         config["num_kv_heads"] = 1 if one else config.get("num_kv_heads")
-    return config
+    # Without it llama.cpp weighs DeepSeek-V3's experts by a softmax.
+    return {**config, **unsaid(config)}
 
 
 def main(script: str, *arguments: str) -> None:

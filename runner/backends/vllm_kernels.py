@@ -2,6 +2,8 @@
 
 import json
 import platform
+from collections.abc import Mapping
+from typing import Any
 
 from runner.engines.base import CheckpointFacts, LoadSpec
 
@@ -28,6 +30,8 @@ _READS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
     ("awq", "cuda"): {"w4a16": _GROUPS},
 }
 """Labels of bits and of group sizes; ``g*`` is any."""
+_LATENT_WIDTHS = (320, 512, 576)
+"""Of a token's compressed keys and values and their rotary part, as MLA caches them."""
 _CPU_NEEDS = {
     "w4a16": (
         frozenset({"avx512f"}),
@@ -47,12 +51,13 @@ _FORMATS = ("float", *dict.fromkeys(name for name, _ in _READS))
 
 def reason_against(checkpoint: CheckpointFacts) -> str | None:
     """Why vLLM cannot read a checkpoint, with what it reads instead; ``None`` when it can."""
+    if reason := _reason_against_attention(checkpoint.config):
+        return reason
     if checkpoint.format == "float":
         return None
     table = _READS.get((checkpoint.format, checkpoint.device))
     if table is None:
         return f"vLLM reads {_either(_FORMATS)} checkpoints, not {checkpoint.format}"
-    reason = None
     bits = "w4a16" if checkpoint.format in ("gptq", "awq") else None
     if checkpoint.bits is not None and checkpoint.group_size is not None:
         bits = checkpoint.bits.label
@@ -62,6 +67,17 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
     if reason is None and checkpoint.device == "cpu":
         reason = _reason_against_cpu(bits)
     return reason
+
+
+def _reason_against_attention(config: Mapping[str, Any]) -> str | None:
+    """Why it has no kernel for a model's latent attention."""
+    latent, rotary = config.get("kv_lora_rank"), config.get("qk_rope_head_dim")
+    if latent is None or rotary is None or latent + rotary in _LATENT_WIDTHS:
+        return None
+    return (
+        "vLLM has latent attention for kv_lora_rank + qk_rope_head_dim of "
+        f"{_either(tuple(map(str, _LATENT_WIDTHS)))}, not of {latent + rotary}"
+    )
 
 
 def reason_against_loading(spec: LoadSpec) -> str | None:

@@ -1,5 +1,6 @@
 """What can be said to vLLM, and how it is passed on."""
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Optional
@@ -7,6 +8,7 @@ from typing import Any, Optional
 from runner.backends import vllm_weights
 from runner.config.engine import Engine
 from runner.engines.base import LoadSpec
+from runner.models.older_names import unsaid
 
 _CPU_KV_CACHE_BYTES = 1 << 30
 
@@ -78,6 +80,9 @@ def engine_arguments(spec: LoadSpec) -> dict[str, Any]:
         # Every step then returns the tokens it computed, not those of the step before.
         "async_scheduling": False,
     }
+    config = spec.checkpoint / "config.json"
+    if config.exists() and (added := unsaid(json.loads(config.read_text("utf-8")))):
+        arguments["hf_overrides"] = added
     if spec.device == "cpu":
         arguments["kv_cache_memory_bytes"] = settings.kv_cache_bytes or _CPU_KV_CACHE_BYTES
         arguments["load_format"] = vllm_weights.LOADER

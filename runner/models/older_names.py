@@ -27,6 +27,8 @@ _LAYER_TYPES = {
     "granitemoehybrid": {"linear_attention": "mamba", "full_attention": "attention"},
 }
 """What models call their types of layers in version 4; version 5 reads these too."""
+_UNSAID = {"deepseek_v3": {"scoring_func": "sigmoid", "topk_method": "noaux_tc"}}
+"""What transformers takes for granted and does not save, and vLLM and llama.cpp go by."""
 _NUM_EXPERTS = ("qwen3_moe",)
 """Models whose ``num_local_experts`` version 4 calls ``num_experts``."""
 _ABSENT_IN_SCALING = ("rope_theta", "partial_rotary_factor")
@@ -52,6 +54,8 @@ def add_older_config_names(config: dict[str, Any]) -> None:
         config["dtype"] = config["torch_dtype"]
     if names := _LAYER_TYPES.get(str(config.get("model_type"))):
         config["layer_types"] = [names.get(one, one) for one in config.get("layer_types") or []]
+    for name, value in unsaid(config).items():
+        config[name] = value
     if config.get("model_type") in _NUM_EXPERTS and "num_local_experts" in config:
         config.setdefault("num_experts", config["num_local_experts"])
     rope = config.get("rope_parameters")
@@ -60,6 +64,12 @@ def add_older_config_names(config: dict[str, Any]) -> None:
     for name, value in config.items():
         if isinstance(value, dict) and name.endswith("_config") and name != "quantization_config":
             add_older_config_names(value)
+
+
+def unsaid(config: dict[str, Any]) -> dict[str, Any]:
+    """What a config.json has to say for readers other than transformers, and does not."""
+    known = _UNSAID.get(str(config.get("model_type")), {})
+    return {name: value for name, value in known.items() if config.get(name) is None}
 
 
 def _plain(value: Any) -> Any:

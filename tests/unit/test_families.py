@@ -36,6 +36,8 @@ ZOO = {
         ("model=zoo/opt method=gguf", "converter knows no opt models.*method=rtn"),
         ("model=zoo/opt method=none engine=llama_cpp", "converter knows no opt.*engine=hf"),
         ("model=zoo/cohere method=gguf engine=hf", "GGUF files of cohere.*engine=llama_cpp"),
+        ("model=zoo/deepseek_v3 method=none engine=vllm",
+         "latent attention for .* 320, 512 or 576, not of 160.*engine=hf or engine=llama_cpp"),
         ("model=zoo/mistral method=none engine=llama_cpp eval.context_length=65 bench=quick",
          "no sliding window for mistral: of .*eval.context_length=64 or less"),
     ],

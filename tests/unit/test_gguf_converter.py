@@ -1,11 +1,14 @@
 """What llama.cpp's converter is told of tokenizers and configs that it does not know."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.backends.gguf_converter import add_older_names, pre_tokenizer_name
+from runner.backends.vllm_settings import Vllm, engine_arguments
+from runner.engines.base import LoadSpec
 
 pytestmark = pytest.mark.unit
 
@@ -50,6 +53,17 @@ def rules(*steps: dict[str, Any], normalizer: str | None = None) -> dict[str, An
 )
 def test_a_pre_tokenizer_is_known_by_its_rules(tokenizer: dict[str, Any], name: str | None) -> None:
     assert pre_tokenizer_name(json.loads(json.dumps(tokenizer))) == name
+
+
+def test_what_transformers_does_not_save_is_said_to_vllm(tmp_path: Path) -> None:
+    spec = LoadSpec(tmp_path, "float", "cpu", "auto", False, 1, Vllm(name="vllm"))
+    for config, added in (
+        ({"model_type": "deepseek_v3", "topk_method": None}, {"topk_method", "scoring_func"}),
+        ({"model_type": "deepseek_v3", "topk_method": "greedy"}, {"scoring_func"}),
+        ({"model_type": "llama"}, set()),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        assert set(engine_arguments(spec).get("hf_overrides", ())) == added
 
 
 def test_names_that_transformers_has_given_up_are_added_and_none_replaced() -> None:
