@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from runner.texts.calibration import cut_windows, digest
 from runner.texts.documents import write_documents
 from runner.texts.named import resolve_text
 from runner.texts.readers import read_documents
+from runner.texts.windows import bos_determinant, leading_windows
 
 pytestmark = pytest.mark.unit
 
@@ -116,6 +118,27 @@ def test_windows_are_full_disjoint_and_fixed_by_the_seed(tokenizer: Path, tmp_pa
     again, _ = cut(one(5, 8), tokenizer, folder)
     other, _ = cut(one(5, 8, seed=1), tokenizer, folder)
     assert digest(again) == digest(windows) != digest(other)
+
+
+@pytest.mark.parametrize(
+    ("family", "first"), [("gemma3_text", {62}), ("llama", {0, 8, 16, 24, 32})]
+)
+def test_windows_of_families_that_are_lost_without_bos_begin_with_it(
+    tokenizer: Path, tmp_path: Path, family: str, first: set[int]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tokenizer, model)
+    (model / "config.json").write_text(json.dumps({"model_type": family}))
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    settings["bos_token"] = "w62"
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    folder = text(tmp_path / "a", words(0, 40))
+    evaluated = leading_windows(folder, model, 8, 5, False)
+    calibrated, _ = cut(one(5, 8), model, folder)
+    for windows in (evaluated, calibrated):
+        assert {window[0] for window in windows} == first
+        assert {len(window) for window in windows} == {8}
+    assert bool(bos_determinant(model)) is (len(first) == 1)
 
 
 def test_the_start_of_a_text_can_be_left_alone(tokenizer: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from runner.errors import UsageError
 from runner.models.directory import save
 from runner.models.fingerprint import fingerprint
 from runner.models.gguf_model import name_special_tokens
+from runner.models.gguf_source import gguf_file
 from runner.models.locate import light_config, locate
 from runner.models.materialise import materialise
 
@@ -258,6 +259,76 @@ print(light_config(Model(name="hub", kind=ModelKind.hub, hub_id="owner/name"))["
         env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub")},
     )  # fmt: skip
     assert done.stdout.strip() == "8"
+
+
+def test_gguf_file_of_the_hub_is_found_in_the_cache(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("c0ffee")
+    (repository / "snapshots" / "c0ffee" / "deep").mkdir(parents=True)
+    (repository / "snapshots" / "c0ffee" / "deep" / "a.gguf").write_bytes(b"no such file")
+    script = """
+from runner.config.model import Model, ModelKind
+from runner.errors import StageError, UsageError
+from runner.models.gguf_source import gguf_file, source_header
+model = Model(name="hub", kind=ModelKind.hub, hub_id="owner/name", file="deep/a.gguf")
+print(gguf_file(model).name)
+try:
+    source_header(model)
+except UsageError as error:
+    print(error)
+model.file = "b.gguf"
+print(source_header(model))
+try:
+    gguf_file(model)
+except StageError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True,
+        env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub"),
+             "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    name, broken, absent, missing = done.stdout.strip().splitlines()
+    assert (name, absent) == ("a.gguf", "None")
+    assert "deep/a.gguf is no GGUF file" in broken
+    assert "owner/name cannot be fetched" in missing
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "file", "message"),
+    [
+        (("a.gguf", "b.gguf"), "", None, r"holds a\.gguf, b\.gguf: name one with model\.file="),
+        (("a.gguf",), "", "c.gguf", "no such file in"),
+        (("a.gguf",), "", "a.bin", r"model\.file=a\.bin is no \.gguf file"),
+        (("a.gguf",), "a.gguf", "a.gguf", r"model\.file=a\.gguf has no effect.*is a file"),
+        (("a.txt",), "a.txt", None, r"neither a directory.*nor a \.gguf file"),
+        ((), "a.gguf", None, "there is no such file"),
+    ],
+)
+def test_choice_of_a_gguf_file_is_told(
+    tmp_path: Path, files: tuple[str, ...], path: str, file: str | None, message: str
+) -> None:
+    for name in files:
+        (tmp_path / name).write_bytes(b"")
+    model = replace(local(tmp_path / path), file=file)
+    with pytest.raises(UsageError, match=message):
+        gguf_file(model)
+
+
+def test_gguf_file_of_a_local_model_is_the_one_meant(tmp_path: Path) -> None:
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(name.encode())
+    assert gguf_file(local(tmp_path / "a.gguf")) == tmp_path / "a.gguf"
+    assert gguf_file(replace(local(tmp_path), file="b.gguf")) == tmp_path / "b.gguf"
+    keys = {fingerprint(local(tmp_path / name), tmp_path / "c") for name in ("a.gguf", "b.gguf")}
+    assert len(keys) == 2
+    (tmp_path / "b.gguf").unlink()
+    assert gguf_file(local(tmp_path)) == tmp_path / "a.gguf"
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert gguf_file(local(tmp_path)) is None, "a model in Hugging Face layout is taken as it is"
+    with pytest.raises(UsageError, match=r"model\.file=a\.gguf has no effect.*generated"):
+        gguf_file(replace(tiny(), file="a.gguf"))
 
 
 def test_architecture_falls_back_to_hidden_by_heads() -> None:
