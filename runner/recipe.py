@@ -34,7 +34,7 @@ class Recipe:
     @property
     def is_identity(self) -> bool:
         """True when the weights stay what they are (method ``none``)."""
-        return self.method.name == "none"
+        return self.method.is_identity
 
     @property
     def label(self) -> str:

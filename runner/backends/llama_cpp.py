@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+NAME = "llama_cpp"
+"""What an environment provides that has it."""
 _VENDOR = "vendor/llama.cpp"
 # The converter of the very llama.cpp that the environment compiles.
 _PACKAGE, _VERSION = "llama-cpp-python", "0.3.36"
@@ -255,6 +257,18 @@ def quantize_file(
         raise StageError(f"llama.cpp cannot quantize to {quant_type}: {said}")
     types = Counter(found.tensor_type.name for found in read_gguf(destination).tensors)
     print(f"{quant_type}: " + ", ".join(f"{n} tensors {kind}" for kind, n in types.most_common()))
+
+
+def only_gguf(directory: Path) -> Path:
+    """The GGUF file of a checkpoint.
+
+    Raises:
+        StageError: There is not exactly one.
+    """
+    files = sorted(directory.glob("*.gguf"))
+    if len(files) != 1:
+        raise StageError(f"{directory} holds {len(files)} .gguf files, not one")
+    return files[0]
 
 
 def read_gguf(path: Path) -> Any:

@@ -41,6 +41,11 @@ class Method:
         """True when some layers are kept at a higher precision."""
         return bool(self.keep) or self.keep_most_sensitive > 0
 
+    @property
+    def is_identity(self) -> bool:
+        """True when weights stay what they are, but for their float type."""
+        return False
+
     def rounds(self, bits: Bits) -> bool:
         """True when weights end in fewer bits than a 16-bit float has."""
         return bits.weight.num_bits < UNQUANTIZED_BITS
@@ -52,3 +57,10 @@ class Method:
     def scheme_label(self, bits: Bits, group_size: GroupSize) -> str:
         """Short name of the number formats that the method makes of ``bits``."""
         return f"{bits.label}-{group_size.label}"
+
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
+        """What plans call the format that is stored; any other where they know none."""
+        if not (bits.label.startswith("w") and bits.label.endswith("a16")):
+            return bits.label
+        symmetric = getattr(self, "sym", True)
+        return f"{bits.label}-{group_size.label}" + ("" if symmetric else "-asym")

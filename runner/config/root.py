@@ -96,3 +96,8 @@ class Config:
     """Tell what each run would be, and do nothing."""
     sweep: Optional[str] = None
     """Id under which records are filed; made from the date and time by default."""
+
+    @property
+    def makes_checkpoint(self) -> bool:
+        """Whether it quantizes the model, not only names the model as it is."""
+        return StageName.quantize in self.stages and not self.method.is_identity

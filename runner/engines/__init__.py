@@ -6,15 +6,18 @@ To add one, write ``runner/engines/<name>.py`` with an ``ENGINE`` (see ``base``)
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from typing import Any
 
 from runner.config.engine import Engine
 from runner.engines.base import EngineImplementation
+from runner.engines.traits import Traits
 from runner.errors import UsageError
 from runner.serialise import from_json
 
 _HELPERS = {
     "base", "dequantize", "distributions", "head", "loading", "overflow", "reading", "responses",
+    "traits",
 }  # fmt: skip
 
 
@@ -33,6 +36,28 @@ def find_engine(name: str) -> EngineImplementation:
         raise UsageError(f"no engine called {name!r}; there are {', '.join(engine_names())}")
     engine: EngineImplementation = importlib.import_module(f"runner.engines.{name}").ENGINE
     return engine
+
+
+def traits_of(name: str) -> Traits:
+    """The traits of the engine called ``name``; a plain one's where a record names one no more."""
+    return find_engine(name).traits if name in engine_names() else Traits()
+
+
+def names_with(trait: Callable[[Traits], object]) -> list[str]:
+    """Names of the engines that have a trait."""
+    return [name for name in engine_names() if trait(find_engine(name).traits)]
+
+
+def reader_of(checkpoint_format: str) -> Engine:
+    """Settings of the engine that reads checkpoints of a format best.
+
+    Raises:
+        UsageError: None reads them.
+    """
+    names = names_with(lambda traits: checkpoint_format in traits.reads_best)
+    if not names:
+        raise UsageError(f"no engine says that it reads {checkpoint_format} checkpoints best")
+    return find_engine(names[0]).config(name=names[0])
 
 
 def settings_from_json(content: dict[str, Any]) -> Engine:

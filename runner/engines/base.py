@@ -10,6 +10,7 @@ from runner.config.engine import Engine
 from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.engines.distributions import Distributions
+from runner.engines.traits import Traits
 from runner.serving.server import Requests, ServerCommand
 
 if TYPE_CHECKING:
@@ -111,6 +112,10 @@ class EngineImplementation(Protocol):
     """An engine: one module of ``runner.engines`` exposes one of these as ``ENGINE``."""
 
     @property
+    def traits(self) -> Traits:
+        """What it can do and how it goes about it; ``Traits()`` is a plain engine's."""
+
+    @property
     def config(self) -> type[Engine]:
         """Dataclass of the engine's settings."""
 
@@ -122,15 +127,11 @@ class EngineImplementation(Protocol):
     def dense_format(self) -> str:
         """Format in which it wants unquantized models: ``float``, or ``gguf``."""
 
-    @property
-    def harness_model(self) -> str | None:
-        """Which model of lm-evaluation-harness asks its checkpoints: ``hf``, ``vllm`` or none."""
-
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """Why it cannot load such a checkpoint; ``None`` when it can. Imports nothing heavy."""
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand | None:
-        """How to start its OpenAI-compatible server; ``None`` when it has none."""
+        """How to start its OpenAI-compatible server; ``None`` without ``traits.has_server``."""
 
     def load(self, spec: LoadSpec) -> LoadedModel:
         """Load a checkpoint; ready to compute at full speed when it returns."""

@@ -14,6 +14,7 @@ from runner.engines.head import find_head, is_linear_in_states
 from runner.engines.overflow import not_finite
 from runner.engines.reading import GGUF_FAMILIES, read_checkpoint
 from runner.engines.responses import layer_responses
+from runner.engines.traits import HarnessModel, Tells, Traits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,14 @@ class HfEngine:
     config = Engine
     packages = ("transformers", "torch", "compressed-tensors", "bitsandbytes", "gguf")
     dense_format = "float"
-    harness_model = "hf"
+    traits = Traits(
+        harness_model=HarnessModel.hf,
+        reads_best=tuple(one for one in _FORMATS if one != "gguf"),
+        tells=Tells.states,
+        # It widens all but LLM.int8() when it loads, and bitsandbytes computes with what it stored.
+        narrow_formats=("bitsandbytes",),
+        unpacks_all_but=("nf4", "nf4-dq", "llm_int8"),
+    )
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """Every format that the runner makes can be read."""

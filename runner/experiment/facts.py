@@ -99,9 +99,7 @@ def _works(config: Config) -> bool:
 
 def _load_bits(config: Config, compute: Compute) -> float:
     """Bits of a weight where the unquantized model is loaded; 16 for what is not known here."""
-    rounds = StageName.sensitivity in config.stages or (
-        StageName.quantize in config.stages and config.method.name != "none"
-    )
+    rounds = StageName.sensitivity in config.stages or config.makes_checkpoint
     dtype = compute.rounding_dtype(compute.dtype) if rounds else compute.dtype
     return DTYPE_BITS.get(dtype, 16.0)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from runner.backends import llama_cpp
 from runner.config.engine import Engine
 from runner.config.model import Model, ModelKind
 from runner.config.root import Config, StageName
@@ -119,14 +120,15 @@ class Inputs:
         """The subject in a format that the engine takes: a dense model may need another."""
         if subject.format != "float":
             return subject
-        if find_engine(self.config.engine.name).dense_format == "float":
+        engine = find_engine(self.config.engine.name)
+        if engine.dense_format == "float":
             return subject
-        environment = self.environment("llama_cpp")
+        environment = self.environment(llama_cpp.NAME)
         dtype = self.config.engine.dtype.value
         if dtype == "auto":
             # Where bfloat16 would be emulated, float16 keeps the size and the speed.
             emulated = self.compute.dtype == "float32"
-            dtype = "float16" if emulated else subject.dtype
+            dtype = engine.traits.dense_without_bfloat16 if emulated else subject.dtype
         versions = environment.versions(("llama-cpp-python", "gguf", "transformers"))
         made = self.session.obtain(
             Work(

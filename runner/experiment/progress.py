@@ -13,7 +13,7 @@ def expected_stages(config: Config) -> list[tuple[StageName, str]]:
     """
     quantizes = StageName.quantize in config.stages
     model = ["unquantized" if quantizes else config.model.name]
-    makes_another = quantizes and config.method.name != "none"
+    makes_another = config.makes_checkpoint
     own = [used_recipe(config).label] if makes_another else model
     both = [*model, *own] if makes_another else model
     timed = both if config.bench.baseline else own

@@ -9,7 +9,8 @@ from runner.environments.ready import ReadyEnvironment
 
 def harness_need(engine: str) -> str:
     """What an environment must provide for the harness to ask a model of this engine."""
-    return f"lm_eval_{find_engine(engine).harness_model}"
+    model = find_engine(engine).traits.harness_model
+    return f"lm_eval_{model.value if model else None}"
 
 
 def package_folders(environment: ReadyEnvironment) -> Iterator[Path]:

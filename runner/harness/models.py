@@ -8,6 +8,7 @@ from typing import Any
 from runner.engines import find_engine
 from runner.engines.loading import LoadRequest, load, specification
 from runner.engines.overflow import not_finite
+from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.harness.answers import Answers
 from runner.models.read_tokenizer import read_tokenizer
@@ -31,7 +32,7 @@ def open_model(
         batch_size: Requests computed together.
         context: The stage's: CPU threads, and whether the model has been loaded.
     """
-    if find_engine(request.engine["name"]).harness_model == "vllm":
+    if find_engine(request.engine["name"]).traits.harness_model is HarnessModel.vllm:
         return _vllm(request, tokenizer, batch_size, context.threads)
     from lm_eval.models.huggingface import HFLM
 

@@ -7,6 +7,7 @@ from runner.config.root import Config, StageName
 from runner.legality.facts import Facts
 from runner.legality.layers import linear_inputs
 from runner.legality.verdict import Verdict, illegal, warning
+from runner.methods.base import abilities_of
 from runner.recipe import used_recipe
 
 
@@ -16,7 +17,8 @@ def check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
     if calibration is None:
         return
     if not calibration.parts:
-        why = "static activation scales are" if config.method.name == "rtn" else "it is"
+        plain = abilities_of(config.method).plain_rounding
+        why = "static activation scales are" if plain else "it is"
         yield illegal(
             f"method={config.method.name} needs calibration text: {why} found on it",
             "calibration=openwebtext",
@@ -60,11 +62,10 @@ def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:
             f"calibration.minimum_length={least} is not between 2 and the window's length",
             f"calibration.minimum_length={calibration.sequence_length}",
         )
-    elif least not in (None, calibration.sequence_length) and config.method.backend == "autoawq":
-        yield illegal(
-            "AutoAWQ joins windows of different lengths and cuts them anew",
-            "calibration.minimum_length=null",
-        )
+    elif least not in (None, calibration.sequence_length) and (
+        reason := abilities_of(config.method).against_unequal_windows
+    ):
+        yield illegal(reason, "calibration.minimum_length=null")
     if calibration.skip_tokens < 0:
         yield illegal(
             f"calibration.skip_tokens={calibration.skip_tokens} is negative",

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 from runner.config.eval import PerplexityProtocol
 from runner.config.root import Config, StageName
+from runner.engines import find_engine
+from runner.engines.traits import Tells
 from runner.legality.facts import Facts
 from runner.legality.verdict import Verdict, illegal, warning
-
-_MOST_TOP_K = 20
-"""vLLM tells no more tokens unless it is started otherwise."""
 
 
 def check_evaluation(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -33,8 +32,9 @@ def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:
             f"eval.context_length={length}: protocol llama_cpp scores less than half of it",
             "eval.context_length=512",
         )
-    # A window of lm_eval has a token more, the prefix, and vLLM generates the last one.
-    extra = PerplexityProtocol.lm_eval in config.eval.protocols and config.engine.name == "vllm"
+    # A window of lm_eval has a token more, the prefix, and some engines generate the last one.
+    generates = find_engine(config.engine.name).traits.generates_last
+    extra = PerplexityProtocol.lm_eval in config.eval.protocols and generates
     for name in ("context_length", "max_model_len"):
         room = getattr(config.engine, name, None)
         if room is not None and length + extra > room:
@@ -45,17 +45,19 @@ def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:
     context = facts.architecture.context
     if extra and context is not None and length == context:
         yield illegal(
-            f"protocol lm_eval on vllm needs {length + 1} tokens, the model's context is {context}",
+            f"protocol lm_eval on {config.engine.name} needs {length + 1} tokens, the model's "
+            f"context is {context}",
             f"eval.context_length={context - 1}",
         )
 
 
 def _check_divergence(config: Config, facts: Facts) -> Iterator[Verdict]:
     eval_ = config.eval
-    if config.engine.name == "vllm" and not 1 <= eval_.top_k <= _MOST_TOP_K:
+    most = find_engine(config.engine.name).traits.most_top_k
+    if most is not None and not 1 <= eval_.top_k <= most:
         yield illegal(
-            f"eval.top_k={eval_.top_k}: vllm tells 1 to {_MOST_TOP_K} tokens",
-            f"eval.top_k={_MOST_TOP_K}",
+            f"eval.top_k={eval_.top_k}: {config.engine.name} tells 1 to {most} tokens",
+            f"eval.top_k={most}",
         )
     token_bytes = _bytes_per_token(config, facts)
     if token_bytes is None:
@@ -89,8 +91,9 @@ def _tokens_scored_per_window(protocol: PerplexityProtocol, length: int) -> int:
 def _bytes_per_token(config: Config, facts: Facts) -> int | None:
     """What ``runner.metrics.reference`` keeps of a token, as far as it is known beforehand."""
     shape = facts.architecture
-    if config.engine.name == "hf" and shape.hidden is not None:
-        return 4 * shape.hidden
-    if config.engine.name == "llama_cpp" and shape.vocab is not None:
-        return 2 * (shape.vocab + 4)
-    return 8 * (config.eval.top_k + 1) if config.engine.name == "vllm" else None
+    tells = find_engine(config.engine.name).traits.tells
+    if tells is Tells.top:
+        return 8 * (config.eval.top_k + 1)
+    if tells is Tells.states:
+        return None if shape.hidden is None else 4 * shape.hidden
+    return None if shape.vocab is None else 2 * (shape.vocab + 4)

@@ -1,22 +1,24 @@
 """Mistakes that are made again and again in this field: warnings while it is still cheap."""
 
+import contextlib
 from collections.abc import Iterator
 
 from runner.config.bits import NumberType
 from runner.config.engine import Dtype
 from runner.config.root import Config, StageName
+from runner.engines import find_engine
 from runner.errors import UsageError
 from runner.hardware.detect import recognises
 from runner.legality.facts import Facts
 from runner.legality.verdict import Verdict, illegal, warning
+from runner.methods.base import Abilities, abilities_of
 
 _ADA = (8, 9)
-_EMULATED_ON_CPUS = {"bnb_4bit": "4-bit floats", "llm_int8": "LLM.int8() products"}
 
 
 def check_habits(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Findings on what a recipe or a benchmark is usually misread as."""
-    quantizes = StageName.quantize in config.stages and config.method.name != "none"
+    quantizes = config.makes_checkpoint
     if quantizes:
         yield from _recipe(config)
         yield from _fp8_before_ada(config, facts)
@@ -38,19 +40,27 @@ def _recipe(config: Config) -> Iterator[Verdict]:
             "Hopper and Blackwell only emulate; 4-bit weights are multiplied in 16 bits",
             "bits=w4a16",
         )
-    if integer and bits.activation.num_bits == 8 and method.name == "rtn":
+    if integer and bits.activation.num_bits == 8 and _abilities(config).plain_rounding:
         yield warning(
-            "method=rtn rounds activations to int8 as they come; where a few channels are far "
-            "larger than the rest (OPT, BLOOM) the others round to nothing (arXiv 2211.10438)",
+            f"method={method.name} rounds activations to int8 as they come; where a few channels "
+            "are far larger than the rest (OPT, BLOOM) the others round to nothing "
+            "(arXiv 2211.10438)",
             "method=smoothquant",
         )
     plain = list(method.ignore) == type(method)(name=method.name).ignore
-    if bits.weight.num_bits < 4 and method.name != "gguf" and plain:
+    if bits.weight.num_bits < 4 and not _abilities(config).mixes_by_itself and plain:
         yield warning(
             f"{bits.weight.num_bits} bits for every layer alike: below 4 bits a few layers lose "
             "most of the quality; leave those out with method.ignore, or compare with more bits",
             "bits=w4a16",
         )
+
+
+def _abilities(config: Config) -> Abilities:
+    """Of the recipe's method; none worth a word where another rule speaks about its backend."""
+    with contextlib.suppress(UsageError):
+        return abilities_of(config.method)
+    return Abilities(bits=(), group_sizes=(), checkpoint_format="float", packages=())
 
 
 def _fp8_before_ada(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -74,14 +84,14 @@ def _emulated(config: Config, facts: Facts, quantizes: bool) -> Iterator[Verdict
     if facts.device != "cpu":
         return
     emulates = config.engine.dtype is Dtype.bfloat16 and not facts.machine.computes_bfloat16
-    if emulates and config.engine.name != "llama_cpp":
+    if emulates and find_engine(config.engine.name).traits.computes_in_dtype:
         yield warning(
             "this CPU emulates bfloat16: bench measures the emulation, no device's speed",
             "engine.dtype=float32",
         )
-    if quantizes and config.engine.name == "hf" and config.method.name in _EMULATED_ON_CPUS:
+    if quantizes and (emulated := _abilities(config).emulated_on_cpus):
         yield warning(
-            f"{_EMULATED_ON_CPUS[config.method.name]} are emulated on CPUs: bench measures the "
+            f"{emulated} are emulated on CPUs: bench measures the "
             "unpacking, which says nothing about a GPU",
             "stages=[quantize,eval]",
         )

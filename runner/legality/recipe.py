@@ -27,7 +27,7 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Findings on the recipe; none when the run does not quantize."""
     if StageName.quantize not in config.stages:
         return
-    if config.method.name != "none" and facts.quantized_as:
+    if not config.method.is_identity and facts.quantized_as:
         yield illegal(
             f"the model is quantized already ({facts.quantized_as}); quantizing it again would "
             "start from rounded weights",
@@ -95,9 +95,9 @@ def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
     if makers:
         nearest += f", or method={' or method='.join(makers)} for {label}"
     through = "" if len(find_method(name).backends) == 1 else f" through {config.method.backend}"
-    if name == "none":
+    if config.method.is_identity:
         return illegal(
-            f"method=none keeps the weights as they are, bits={label} asks for more", nearest
+            f"method={name} keeps the weights as they are, bits={label} asks for more", nearest
         )
     return illegal(
         f"method={name}{through} cannot make {label}; it makes "
@@ -130,7 +130,7 @@ def _nearest_bits(bits: Bits, abilities: Abilities) -> str:
 
 def _check_group_size(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
     group_size, name = config.group_size, config.method.name
-    if name == "none":
+    if config.method.is_identity:
         return
     if group_size.granularity is Granularity.group and not (group_size.size or 0) > 0:
         yield illegal("group_size.granularity=group needs a positive size", "group_size=g64")

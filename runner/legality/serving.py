@@ -3,17 +3,20 @@
 from collections.abc import Iterator
 
 from runner.config.root import Config
+from runner.engines import find_engine, names_with
 from runner.legality.facts import Facts
 from runner.legality.verdict import Verdict, illegal
-
-_SERVERS = "engine=llama_cpp or engine=vllm"
 
 
 def check_serving(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Whether there is a server, and whether the load makes sense."""
     load = config.serving
-    if config.engine.name == "hf":
-        yield illegal("serving needs an engine with a server, and engine=hf has none", _SERVERS)
+    if not find_engine(name := config.engine.name).traits.has_server:
+        servers = names_with(lambda traits: traits.has_server)
+        yield illegal(
+            f"serving needs an engine with a server, and engine={name} has none",
+            " or ".join(f"engine={one}" for one in servers),
+        )
     if not load.concurrencies and not load.arrival_rates:
         yield illegal(
             "serving has no load: neither concurrencies nor arrival rates",

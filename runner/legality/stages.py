@@ -29,7 +29,7 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield illegal("stages is empty, so there is nothing to do", "stages=[quantize,eval,bench]")
         return
     named = sorted(facts.chosen.intersection(_RECIPE_GROUPS))
-    if StageName.quantize not in config.stages and named and config.method.name != "none":
+    if StageName.quantize not in config.stages and named and not config.method.is_identity:
         yield illegal(
             f"{', '.join(named)} describes a recipe, but stages leaves out quantize",
             "plan.recipes=[w4a16-g128]: a plan compares formats by name"
@@ -56,7 +56,7 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     if not any(stage.asks_engine for stage in config.stages):
         return
     engine = find_engine(config.engine.name)
-    made_here = StageName.quantize in config.stages and config.method.name != "none"
+    made_here = config.makes_checkpoint
     checkpoint = CheckpointFacts(facts.quantized_as or "float", None, None, None, facts.device)
     if made_here:
         with contextlib.suppress(UsageError):  # another rule speaks about an unknown backend
@@ -162,9 +162,10 @@ def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
                 f"bench.new_tokens={bench.new_tokens} has no inter-token latency",
                 "bench.new_tokens=32",
             )
-        if bench.interleave and config.engine.name == "vllm":
+        if bench.interleave and not find_engine(config.engine.name).traits.several_models:
             yield illegal(
-                "bench.interleave=true needs two models in one process, which vLLM cannot hold",
+                "bench.interleave=true needs two models in one process, which engine="
+                f"{config.engine.name} cannot hold",
                 "bench.interleave=false",
             )
         total = bench.prompt_tokens + bench.new_tokens
@@ -208,7 +209,7 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
     if parameters is None or not any(stage.loads_model for stage in config.stages):
         return
     needed = parameters * facts.load_bytes_per_parameter
-    if StageName.quantize not in config.stages or config.method.name == "none":
+    if not config.makes_checkpoint:
         # An engine may round while it loads, and share the model out.
         if getattr(config.engine, "quantization", None) == "fp8":
             needed = float(parameters)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runner.config.root import Config, StageName
-from runner.engines import engine_names, find_engine
+from runner.engines import find_engine, names_with
 from runner.environments.choose import choose
 from runner.errors import UsageError
 from runner.harness.environment import harness_need
@@ -36,8 +36,8 @@ def check_tasks(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     name = config.engine.name
-    if find_engine(name).harness_model is None:
-        able = [other for other in engine_names() if find_engine(other).harness_model]
+    if find_engine(name).traits.harness_model is None:
+        able = names_with(lambda traits: traits.harness_model)
         yield illegal(
             f"lm-evaluation-harness cannot ask engine {name} for tasks",
             " or ".join(f"engine={other}" for other in able),

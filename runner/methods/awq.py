@@ -53,6 +53,8 @@ class AwqMethod:
                 bits=("w4a16",),
                 group_sizes=("g*",),
                 checkpoint_format="awq",
+                against_unequal_windows="AutoAWQ joins windows of different lengths and cuts them "
+                "anew",
                 packages=("autoawq", "transformers", "torch"),
                 keeps_scales=False,
                 model_refusal=autoawq.model_refusal,

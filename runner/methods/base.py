@@ -65,6 +65,14 @@ class Abilities:
     into another."""
     model_refusal: Callable[[ModelConfig], str | None] = takes_every_model
     """Why the backend cannot do a model of such a config; ``None`` when it can, or may."""
+    mixes_by_itself: bool = False
+    """It gives layers that suffer most more bits of its own accord."""
+    plain_rounding: bool = False
+    """It rounds what comes, activations too: only their static scales are found on text."""
+    emulated_on_cpus: str | None = None
+    """What of its checkpoints' arithmetic CPUs only emulate, in words."""
+    against_unequal_windows: str | None = None
+    """Why calibration windows of different lengths cannot be had, if so."""
 
 
 @dataclass

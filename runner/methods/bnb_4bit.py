@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runner.config.bits import Bits
 from runner.config.calibration import Calibration
 from runner.config.engine import Dtype
+from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.methods import bits_and_bytes
 from runner.methods.base import Abilities, QuantizeJob
@@ -24,6 +26,10 @@ class Bnb4bit(Method):
     compute_dtype: Dtype = Dtype.bfloat16
     """Arithmetic of matrix products stated in the checkpoint (``bnb_4bit_compute_dtype``)."""
 
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
+        """Its own."""
+        return "nf4-dq" if self.double_quant else "nf4"
+
 
 class Bnb4bitMethod:
     """NF4 and FP4 through bitsandbytes."""
@@ -37,6 +43,7 @@ class Bnb4bitMethod:
                 checkpoint_format="bitsandbytes",
                 packages=bits_and_bytes.PACKAGES,
                 holders=bits_and_bytes.HOLDERS,
+                emulated_on_cpus="4-bit floats",
             )
         }
     )

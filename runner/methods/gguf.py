@@ -52,7 +52,7 @@ _BY_BITS = {
 class Gguf(Method):
     """Knobs of llama.cpp's quantization."""
 
-    backend: str = "llama_cpp"
+    backend: str = llama_cpp.NAME
     ignore: list[str] = field(default_factory=list)
     """llama.cpp's types have more bits for the output embedding; it need not be left out."""
     quant_type: Optional[QuantType] = None  # noqa: UP045 - OmegaConf reads Optional[...]
@@ -69,6 +69,10 @@ class Gguf(Method):
         chosen = type_for(self, bits)
         return chosen.value if chosen else super().scheme_label(bits, group_size)
 
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
+        """The type."""
+        return self.scheme_label(bits, group_size).lower()
+
 
 def type_for(method: Gguf, bits: Bits) -> QuantType | None:
     """The type asked for, or the one that follows from the bits; ``None`` without such a one."""
@@ -82,7 +86,7 @@ class GgufMethod:
 
     config = Gguf
     backends = {  # noqa: RUF012 - a protocol's property
-        "llama_cpp": Abilities(
+        llama_cpp.NAME: Abilities(
             bits=("w4a16", "w8a16", "w6a16", "w5a16", "w3a16", "w2a16"),
             # A type's blocks are its own; what is asked for is not looked at.
             group_sizes=("per_tensor", "per_channel", "g*"),
@@ -90,6 +94,7 @@ class GgufMethod:
             packages=("llama-cpp-python", "gguf", "transformers"),
             holders=None,
             model_refusal=conversion_refusal,
+            mixes_by_itself=True,
         )
     }
 

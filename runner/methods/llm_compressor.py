@@ -34,12 +34,19 @@ def abilities(
     *,
     mixes: bool = False,
     keeps_scales: bool = True,
+    plain_rounding: bool = False,
 ) -> Abilities:
     """Abilities through llm-compressor, which always writes compressed-tensors."""
-    # Classes derived from nn.Linear (FalconLinear) are rounded, but cannot be read back packed.
-    holders = (Holder.linear, Holder.experts)
     return Abilities(
-        bits, group_sizes, "compressed-tensors", PACKAGES, mixes, holders, keeps_scales
+        bits,
+        group_sizes,
+        "compressed-tensors",
+        PACKAGES,
+        mixes=mixes,
+        # Classes derived from nn.Linear (FalconLinear) are rounded, but cannot be read back packed.
+        holders=(Holder.linear, Holder.experts),
+        keeps_scales=keeps_scales,
+        plain_rounding=plain_rounding,
     )
 
 

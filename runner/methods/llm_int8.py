@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from runner.config.bits import Bits
 from runner.config.calibration import Calibration
+from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.methods import bits_and_bytes
 from runner.methods.base import Abilities, QuantizeJob
@@ -18,6 +20,10 @@ class LlmInt8(Method):
     threshold: float = 6.0
     """Columns with an activation above this are computed in 16 bits (``llm_int8_threshold``)."""
 
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
+        """Its own."""
+        return "llm_int8"
+
 
 class LlmInt8Method:
     """LLM.int8() through bitsandbytes."""
@@ -31,6 +37,7 @@ class LlmInt8Method:
                 checkpoint_format="bitsandbytes",
                 packages=bits_and_bytes.PACKAGES,
                 holders=bits_and_bytes.HOLDERS,
+                emulated_on_cpus="LLM.int8() products",
             )
         }
     )

@@ -5,7 +5,9 @@ With 4-bit activations llm-compressor gave no result on a CPU within minutes: we
 
 from dataclasses import dataclass
 
+from runner.config.bits import Bits
 from runner.config.calibration import Calibration
+from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.methods import llm_compressor
 from runner.methods.base import QuantizeJob
@@ -17,6 +19,10 @@ class Mxfp4(Method):
     """No knobs: the format fixes them."""
 
     backend: str = "llm_compressor"
+
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
+        """Its own."""
+        return "mxfp4"
 
 
 class Mxfp4Method:

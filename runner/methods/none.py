@@ -19,6 +19,11 @@ class Cast(Method):
 
     backend: str = "transformers"
 
+    @property
+    def is_identity(self) -> bool:
+        """It is."""
+        return True
+
 
 class NoneMethod:
     """Keeps every weight, in the float type that ``bits`` names."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from runner.config.bits import Bits
 from runner.config.calibration import Calibration
+from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.methods import llm_compressor
 from runner.methods.base import QuantizeJob
@@ -14,6 +16,10 @@ class Nvfp4(Method):
     """No knobs: the format fixes them."""
 
     backend: str = "llm_compressor"
+
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
+        """Its own."""
+        return "nvfp4"
 
 
 class Nvfp4Method:

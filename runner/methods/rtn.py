@@ -38,6 +38,7 @@ class RtnMethod:
         bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8", "fp8_e4m3", "fp8_e4m3_a16"),
         group_sizes=("per_tensor", "per_channel", "g*"),
         mixes=True,
+        plain_rounding=True,
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.bits import Bits
-from runner.config.engine import Engine
 from runner.config.group_size import GroupSize
+from runner.engines import reader_of
 from runner.engines.distributions import Distributions, FullDistributions
 from runner.engines.loading import LoadRequest, load
 from runner.engines.overflow import not_finite
@@ -90,7 +90,7 @@ class CheckStage:
         model = LoadRequest(
             checkpoint=request.model_directory,
             checkpoint_format="float",
-            engine=to_json(Engine(name="hf")),
+            engine=to_json(reader_of("float")),
             device=request.subject.device,
             dtype=request.subject.dtype,
             trust_remote_code=request.subject.trust_remote_code,

@@ -63,6 +63,40 @@ def test_a_new_method_and_a_fourth_engine_run(
     assert len(row.abs().unique()) <= 2, "zero and one scale"
 
 
+def test_what_the_engine_can_do_is_asked_of_the_engine(
+    extended: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Every stage on the added engine is carried out or refused, in words."""
+    program = """
+from runner.api import compose_config
+from runner.config.root import StageName
+from runner.experiment.facts import gather_facts
+from runner.hardware.detect import detect
+from runner.legality.check import check
+from runner.legality.verdict import Severity
+for stage in (one for one in StageName if one.loads_model):
+    named = ["tasks=packaged"] if stage is StageName.tasks else []
+    named += ["group_size=g32"] if stage is StageName.quantize else []
+    words = [f"stages=[{stage.value}]", "engine=uncached", "model=tiny", *named]
+    config = compose_config(words)
+    found = check(config, gather_facts(config, detect(), words))
+    illegal = [str(verdict) for verdict in found if verdict.severity is Severity.illegal]
+    print(stage.value, *illegal, sep="|")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(extended)}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = dict(line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+    assert list(told) == ["serving"]
+    assert told["serving"] == (
+        "serving needs an engine with a server, and engine=uncached has none; nearest legal "
+        "choice: engine=llama_cpp or engine=vllm"
+    )
+
+
 def test_an_added_methods_options_are_listed(extended: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "runner", "--help"],

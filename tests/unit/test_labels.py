@@ -4,7 +4,7 @@ import pytest
 
 from runner.config.bits import Bits, NumberFormat, NumberType
 from runner.config.group_size import Granularity, GroupSize
-from runner.config.method import Method
+from runner.methods import find_method
 from runner.recipe import Recipe
 
 pytestmark = pytest.mark.unit
@@ -77,6 +77,7 @@ def test_group_size(granularity: Granularity, size: int | None, label: str) -> N
     ],
 )
 def test_recipe(method: str, bits: Bits, label: str) -> None:
-    recipe = Recipe(Method(method), bits, GroupSize(Granularity.group, 64), None)
+    knobs = find_method(method).config(name=method)
+    recipe = Recipe(knobs, bits, GroupSize(Granularity.group, 64), None)
     assert recipe.label == label
     assert recipe.is_identity is (method == "none")

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runner.config.engine import Engine
 from runner.config.root import StageName
-from runner.engines import find_engine
+from runner.engines import reader_of
 from runner.experiment.inputs import Inputs
 from runner.experiment.steps.calibration import INDECISIVE, calibration_windows
 from runner.experiment.steps.experts import expert_tokens
@@ -113,9 +112,7 @@ def _said(recipe: Recipe, result: dict[str, Any], widths: dict[str, Any]) -> str
 
 def _inspector(inputs: Inputs, model: Subject, recipe: Recipe, checkpoint_format: str) -> Any:
     """Reloads a fresh checkpoint in the engine that reads its format best."""
-    engine = Engine(name="hf")
-    if checkpoint_format == "gguf":
-        engine = find_engine("llama_cpp").config(name="llama_cpp")
+    engine = reader_of(checkpoint_format)
     environment = inputs.environment(engine.name)
     text = inputs.text(inputs.config.eval.text)
 

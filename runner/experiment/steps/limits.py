@@ -1,6 +1,7 @@
 """What speeds are held against: limits of the device, the model's arithmetic and its format."""
 
 from runner.config.hardware import Hardware
+from runner.engines import find_engine
 from runner.experiment.facts import gather_facts
 from runner.experiment.inputs import TRANSFORMERS, Inputs
 from runner.experiment.subject import Subject
@@ -67,14 +68,11 @@ def arithmetic(inputs: Inputs, subject: Subject, dense: bool) -> str:
         subject: What is measured, as the engine is given it.
         dense: Whether it is the unquantized model.
     """
-    cpu = inputs.compute.device == "cpu"
-    if subject.format == "gguf" and inputs.config.engine.name == "llama_cpp":
-        # llama.cpp rounds activations to 8 bits for quantized weights; float16 ones it widens
-        # on a CPU.
-        return ("fp32" if cpu else "fp16") if dense else "int8"
-    bits = inputs.config.bits
-    # Engine hf widens all but LLM.int8() when it loads.
-    narrow = inputs.config.engine.name == "vllm" or subject.format == "bitsandbytes"
+    traits = find_engine(inputs.config.engine.name).traits
+    if (own := traits.products) is not None:
+        on_cpu = inputs.compute.device == "cpu"
+        return own.quantized if not dense else own.dense_on_cpu if on_cpu else own.dense_on_gpu
+    bits, narrow = inputs.config.bits, subject.format in traits.narrow_formats
     if not dense and narrow and bits.quantizes_activations:
         return "fp8" if bits.activation.type.value == "float" else "int8"
     dtype = inputs.compute.dtype_for(subject.dtype)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runner.config.root import StageName
 from runner.engines import find_engine
+from runner.engines.traits import HarnessModel
 from runner.experiment.inputs import TRANSFORMERS, Inputs, engine_determinants, file_state
 from runner.experiment.retry import at_half_without_memory
 from runner.experiment.subject import Subject
@@ -123,7 +124,8 @@ def _ask(
     }
     force = StageName.tasks in inputs.config.force
     # For other engines the harness loads a model of its own.
-    shared = subject if find_engine(engine.name).harness_model == "hf" else None
+    asked_by = find_engine(engine.name).traits.harness_model
+    shared = subject if asked_by is HarnessModel.hf else None
     task = inputs.task("tasks", request, environment, shared)
     return inputs.session.obtain(Work(f"tasks {subject.label}", task, determinants, force))
 

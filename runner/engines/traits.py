@@ -1,0 +1,65 @@
+"""What the rest of the runner asks of an engine instead of its name."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class HarnessModel(Enum):
+    """Which model of lm-evaluation-harness asks an engine's checkpoints; the harness's names."""
+
+    hf = "hf"
+    """The transformers model that the engine itself has loaded: its ``LoadedModel.model``."""
+    vllm = "vllm"
+    """One that the harness makes with the engine's arguments."""
+
+
+class Tells(Enum):
+    """What ``LoadedModel.distributions`` gives, and so what is kept of a reference."""
+
+    states = "states"
+    """All probabilities, as final states that a stored matrix turns into them."""
+    everything = "everything"
+    """All probabilities."""
+    top = "top"
+    """Those of the most likely tokens."""
+
+
+@dataclass(frozen=True)
+class Products:
+    """Formats that an engine multiplies in, by the names of ``peak_teraflops``."""
+
+    quantized: str
+    dense_on_cpu: str
+    dense_on_gpu: str
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What an engine can do and how it goes about it. The defaults are those of a plain one."""
+
+    harness_model: HarnessModel | None = None
+    """``None``: stage ``tasks`` cannot ask it."""
+    has_server: bool = False
+    """Whether stage ``serving`` can start it."""
+    reads_best: tuple[str, ...] = ()
+    """Checkpoint formats that it, of all engines, is to check a fresh checkpoint of."""
+    tells: Tells = Tells.everything
+    most_top_k: int | None = None
+    """The most tokens that it tells with ``Tells.top``."""
+    generates_last: bool = False
+    """It scores a window's last token by generating it, which takes room in the context."""
+    several_models: bool = True
+    """Whether two models can be loaded in one process, one after the other let go or not."""
+    computes_in_dtype: bool = True
+    """Whether ``engine.dtype`` is its arithmetic; otherwise it computes as it sees fit."""
+    products: Products | None = None
+    """What it multiplies in whatever is asked for; ``None``: in the arithmetic's type."""
+    narrow_formats: tuple[str, ...] = ()
+    """Checkpoint formats whose quantized activations it multiplies so; others it widens."""
+    unpacks_all_but: tuple[str, ...] | None = None
+    """It makes dense weights of what it loads, but for these formats of plans. ``None``: it holds
+    what was stored."""
+    dense_without_bfloat16: str = "float32"
+    """Type of unquantized weights where bfloat16 would be emulated."""
+    kv_cache_number_bytes: float | None = None
+    """Of a number in its KV cache; ``None``: as wide as the arithmetic."""
