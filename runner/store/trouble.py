@@ -23,6 +23,8 @@ def trouble(error: Exception, root: Path) -> str | None:
         root: The store's.
     """
     number = error.errno if isinstance(error, OSError) else None
+    if number in _CLOSED and not _may_lie_below(root, error):
+        return None  # of an interpreter, or a model's file
     said = "\n".join([str(error), *getattr(error, "log_tail", [])])
     if number in _FULL or any(os.strerror(code) in said for code in _FULL):
         return (
@@ -78,6 +80,14 @@ def is_writable(folder: Path) -> bool:
     except (UsageError, OSError):
         return False
     return True
+
+
+def _may_lie_below(root: Path, error: Exception) -> bool:
+    """Whether an error is of a file of the store's, as far as it says."""
+    named = getattr(error, "filename", None)
+    if not isinstance(named, str) or not Path(named).is_absolute():
+        return True
+    return Path(named).is_relative_to(root) or root.is_relative_to(named)
 
 
 def _room(root: Path) -> str:

@@ -1,5 +1,6 @@
 """The store: what exists is whole, one key is made once, records come back."""
 
+import errno
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from runner.store.records import (
     read_records,
     write_record,
 )
+from runner.store.trouble import trouble
 from runner.store.units import Units
 
 pytestmark = pytest.mark.unit
@@ -245,3 +247,11 @@ def test_nobody_waits_for_ever_for_unfinished_work(store: Path) -> None:
         assert path.exists(), "somebody is at it"
     objects.clear_leftovers()
     assert not path.exists()
+
+
+def test_only_the_stores_own_files_are_told_as_the_stores(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    closed = errno.EACCES, "Permission denied"
+    assert trouble(PermissionError(*closed, str(root / "runs" / "x")), root) is not None
+    assert trouble(PermissionError(*closed, str(tmp_path)), root) is not None, "its parent"
+    assert trouble(PermissionError(*closed, "/opt/mine/bin/python"), root) is None
