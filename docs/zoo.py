@@ -35,7 +35,7 @@ token: it is near 0 with 8 bits and grows with fewer. Behind it stands the share
 promises to quantize that really is, where that is less than all. **`skipped`** cells were refused
 before the work with the reason of that number below; **`failed`** ones ended in an error; `·` was
 not run. Every run reads its checkpoint back, and fails if a tensor is missing, left over or of
-another shape.
+another shape. vLLM tells of its most likely tokens alone, over which the divergence is smaller.
 
 """
 
@@ -60,7 +60,7 @@ class Table:
         coverage = (_result(record, "quantize", "recipe").get("coverage") or {}).get(
             "quantized_share"
         )
-        share = "" if coverage is None or coverage > 0.9995 else f" · {coverage:.0%}"
+        share = "" if coverage is None or coverage > 0.995 else f" · {coverage:.0%}"
         return f"{kl:.2g}{share}" if kl < 100 else f"{kl:.0f}{share}"
 
     def perplexity(self, model: str, engine: str) -> str:
@@ -114,7 +114,8 @@ def page(folders: list[Path]) -> str:
 
 def recipe_of(record: RunRecord) -> str:
     """The recipe's label, without the calibration that all have."""
-    return re.sub(r",calibration=\w+", "", record.label)
+    label = re.sub(r",calibration=\w+", "", record.label)
+    return "none-bf16" if label == "as-is" else label
 
 
 def _summary(table: Table) -> str:

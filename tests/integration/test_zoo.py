@@ -6,7 +6,11 @@ import pytest
 
 from tests.integration.zoo import MODELS, Cells, broken, divergence, loss, result, run
 
-pytestmark = [pytest.mark.integration, pytest.mark.environments("llama_cpp")]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.environments("llama_cpp"),
+    pytest.mark.timeout(1800),  # one sweep is what all tests look at
+]
 
 FAMILIES = """
       every: {model: "ALL", engine: hf, engine.dtype: float32, method: "none,bnb_4bit"}

