@@ -4,8 +4,8 @@ from runner.config.tracker import Tracker
 from runner.display import Display
 from runner.store.records import RunRecord, StageRecord
 
-READS: frozenset[str] = frozenset()
-"""Fields of ``Tracker`` that have an effect here, beside its name."""
+READS = frozenset({"directory"})
+"""Fields of ``Tracker`` that may be set beside its name: where other trackers' runs lie."""
 
 
 class NoTracker:
