@@ -19,10 +19,20 @@ FAMILIES = frozenset(
 rotary positions there."""
 
 
+_PACKED_TOGETHER = 8
+"""Outputs of 4 bits in a 32-bit integer."""
+
+
 def model_refusal(config: ModelConfig) -> str | None:
     """Why AutoAWQ cannot do a model."""
     if config.get("model_type") == "falcon" and not config.get("new_decoder_architecture"):
         return "AutoAWQ knows Falcon of new_decoder_architecture=true only"
+    experts = config.get("num_experts") or config.get("num_local_experts") or 0
+    if config.get("model_type") == "qwen3_moe" and experts % _PACKED_TOGETHER:
+        return (
+            f"AutoAWQ packs Qwen3-MoE's router too, {_PACKED_TOGETHER} experts into a word; the "
+            f"model has {experts}"
+        )
     return packed.family_refusal("AutoAWQ", config, FAMILIES)
 
 

@@ -8,7 +8,7 @@ from runner.config.calibration import Calibration
 from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.methods import bits_and_bytes
-from runner.methods.base import Abilities, QuantizeJob
+from runner.methods.base import Abilities, ModelConfig, QuantizeJob
 from runner.recipe import Recipe
 
 
@@ -25,6 +25,12 @@ class LlmInt8(Method):
         return "llm_int8"
 
 
+def _model_refusal(config: ModelConfig) -> str | None:
+    if config.get("model_type") == "deepseek_v3":
+        return "transformers' DeepSeek-V3 cannot compute with bitsandbytes' 8-bit layers reloaded"
+    return None
+
+
 class LlmInt8Method:
     """LLM.int8() through bitsandbytes."""
 
@@ -37,6 +43,7 @@ class LlmInt8Method:
                 checkpoint_format="bitsandbytes",
                 packages=bits_and_bytes.PACKAGES,
                 holders=bits_and_bytes.HOLDERS,
+                model_refusal=_model_refusal,
                 emulated_on_cpus="LLM.int8() products",
             )
         }

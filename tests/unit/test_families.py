@@ -33,6 +33,8 @@ ZOO = {
         ("model=zoo/opt method=awq method.backend=autoawq", "knows no opt models"),
         ("model=zoo/falcon method=awq method.backend=autoawq", "new_decoder_architecture=true"),
         ("model=zoo/phi3 method.backend=gptqmodel", "fused projections of phi3.*=llm_compressor"),
+        ("model=zoo/qwen3_moe method=awq method.backend=autoawq", "router too, 8 .* has 4"),
+        ("model=zoo/deepseek_v3 method=llm_int8", "DeepSeek-V3 cannot compute.*method=smoothq"),
         ("model=zoo/opt method=gguf", "converter knows no opt models.*method=rtn"),
         ("model=zoo/opt method=none engine=llama_cpp", "converter knows no opt.*engine=hf"),
         ("model=zoo/cohere method=gguf engine=hf", "GGUF files of cohere.*engine=llama_cpp"),
