@@ -126,10 +126,12 @@ def _summary(table: Table) -> str:
         for stage in record.stages:
             versions |= stage.versions
     host = records[-1].host if records else {}
-    days = sorted({record.started[:10] for record in records})
+    times = sorted(record.started[:16].replace("T", " ") for record in records)
+    pieces = len({record.sweep for record in records})
     told = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     return (
-        f"{len(records)} cells: {told}. {' to '.join(dict.fromkeys((days[0], days[-1])))}, "
+        f"{len(records)} cells: {told}. Run in {pieces} pieces, "
+        f"{times[0]} to {times[-1]} UTC, on "
         f"{host.get('cpu_name')} ({', '.join(host.get('instruction_sets', []))}); "
         f"{', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.\n\n"
     )
