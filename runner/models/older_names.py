@@ -29,8 +29,8 @@ _LAYER_TYPES = {
 """What models call their types of layers in version 4; version 5 reads these too."""
 _UNSAID = {"deepseek_v3": {"scoring_func": "sigmoid", "topk_method": "noaux_tc"}}
 """What transformers takes for granted and does not save, and vLLM and llama.cpp go by."""
-_NUM_EXPERTS = ("qwen3_moe",)
-"""Models whose ``num_local_experts`` version 4 calls ``num_experts``."""
+_RENAMED = {"qwen3_moe": {"num_experts": "num_local_experts"}}
+"""Other names of version 4, by ``model_type``; version 5 reads these too."""
 _ABSENT_IN_SCALING = ("rope_theta", "partial_rotary_factor")
 _PER_LAYER_TYPE = ("gemma3_text", "gemma3n_text", "modernbert-decoder", "olmo3")
 """Models with parameters for each type of layer that version 4 knows too.
@@ -56,8 +56,9 @@ def add_older_config_names(config: dict[str, Any]) -> None:
         config["layer_types"] = [names.get(one, one) for one in config.get("layer_types") or []]
     for name, value in unsaid(config).items():
         config[name] = value
-    if config.get("model_type") in _NUM_EXPERTS and "num_local_experts" in config:
-        config.setdefault("num_experts", config["num_local_experts"])
+    for name, now in _RENAMED.get(str(config.get("model_type")), {}).items():
+        if now in config:
+            _fill(config, name, config[now])
     rope = config.get("rope_parameters")
     if isinstance(rope, dict) and rope:
         _add_rope(config, rope)
@@ -70,6 +71,12 @@ def unsaid(config: dict[str, Any]) -> dict[str, Any]:
     """What a config.json has to say for readers other than transformers, and does not."""
     known = _UNSAID.get(str(config.get("model_type")), {})
     return {name: value for name, value in known.items() if config.get(name) is None}
+
+
+def _fill(config: dict[str, Any], name: str, value: Any) -> None:
+    """Set what is not there, or there without a value."""
+    if config.get(name) is None:
+        config[name] = value
 
 
 def _plain(value: Any) -> Any:
@@ -91,16 +98,16 @@ def _add_rope(config: dict[str, Any], rope: dict[str, Any]) -> None:
         local, rope = rope.get("sliding_attention") or {}, rope.get("full_attention") or {}
     for name in _ABSENT_IN_SCALING:
         if rope.get(name) is not None:
-            config.setdefault(own.get(name, name), rope[name])
+            _fill(config, own.get(name, name), rope[name])
     if local.get("rope_theta") is not None:
-        config.setdefault(own.get("local", "rope_local_base_freq"), local["rope_theta"])
+        _fill(config, own.get("local", "rope_local_base_freq"), local["rope_theta"])
     scaling = {name: value for name, value in rope.items() if name not in _ABSENT_IN_SCALING}
     if (scaling.get("rope_type", "default") == "default" and len(scaling) < 2) or "local" in own:
         return
     older = {"type" if name == "rope_type" else name: value for name, value in scaling.items()}
     if older.keys() <= set(_SCALING.get(str(kind), ())):
         if _TRAINED in older:
-            config.setdefault(_TRAINED, older.pop(_TRAINED))
+            _fill(config, _TRAINED, older.pop(_TRAINED))
         scaling = older
     if not config.get("rope_scaling"):
         config["rope_scaling"] = scaling

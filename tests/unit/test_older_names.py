@@ -120,6 +120,15 @@ def test_names_that_are_there_stay() -> None:
     assert older({"hidden_size": 8}) == {"hidden_size": 8}
 
 
+def test_names_without_a_value_get_one() -> None:
+    rope = {"rope_type": "default", "rope_theta": 5.0}
+    assert older({"rope_parameters": rope, "rope_theta": None})["rope_theta"] == 5.0
+
+
+def test_experts_are_counted_by_both_names() -> None:
+    assert older({"model_type": "qwen3_moe", "num_local_experts": 4})["num_experts"] == 4
+
+
 def test_infinity_is_written_as_version_4_does() -> None:
     written = older({"time_step_limit": [0.0, {"__float__": "Infinity"}]})
     assert json.dumps(written["time_step_limit"]) == "[0.0, Infinity]"
