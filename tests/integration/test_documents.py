@@ -55,6 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama", **sizes})
     )
     (model / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    write_gguf(folder / "models" / "mine.gguf")
     import pyarrow
     import pyarrow.parquet
 
@@ -73,6 +74,27 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             (sweeps / f"{name}.yaml").write_text(content)
     return folder
+
+
+def write_gguf(path: Path) -> None:
+    """The dimensions of a small Llama and its embedding: enough to be judged."""
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_block_count(2)
+    writer.add_embedding_length(256)
+    writer.add_feed_forward_length(512)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(4)
+    writer.add_context_length(8192)
+    writer.add_vocab_size(512)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tensor("token_embd.weight", np.zeros((512, 256), np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 @pytest.fixture(autouse=True)
