@@ -32,8 +32,14 @@ def test_every_cell_of_the_families_works_or_is_refused(families: Cells) -> None
     assert len(families) == len(MODELS) * 6
     assert not broken(families)
     for model in MODELS:
-        recipes = [r for (m, _, e), r in families.items() if m == model and e == "hf"]
-        assert sum(record["status"] == "ok" for record in recipes) >= 2, model
+        assert families[model, "none-bf16", "hf"]["status"] == "ok", model
+        rounded = [
+            record
+            for (name, label, engine), record in families.items()
+            if (name, engine) == (model, "hf") and label != "none-bf16"
+        ]
+        # Falcon's linear layers are of a class of its own, which none of these backends reads.
+        assert any(record["status"] == "ok" for record in rounded) == (model != "falcon"), model
 
 
 @pytest.mark.parametrize("model", MODELS)
