@@ -6,7 +6,7 @@ of any protocol, and with intervals over windows beside its errors over tokens.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from runner.metrics.statistics import Interval, cluster_interval
@@ -69,6 +69,8 @@ class Divergence:
     top_k: int | None = None
     """Where the engine told no more than the k most likely tokens: so many. All others count as
     one outcome, and the KL divergences are lower bounds."""
+    window_kl_divergence: list[float] = field(default_factory=list)
+    """Mean KL(unquantized || recipe) of each window's tokens; empty in older records."""
 
     def metric(self, name: str) -> str:
         """A quantity's name, such as ``kl_divergence/gptq_512`` or ``…_top_20/gptq_512``."""

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runner.metrics.sample import Sample
 from runner.metrics.statistics import Interval, cluster_interval
 
 if TYPE_CHECKING:
@@ -28,6 +29,15 @@ class Perplexity:
     """Mean negative log-likelihood of each window's tokens, in nats."""
     unit: str = "token"
     """What the loss is divided by: ``token``, ``word`` or ``byte``."""
+    units_scored: int = 0
+    """Tokens, words or bytes that the loss was divided by; 0 in older records."""
+    window_tokens: list[int] = field(default_factory=list)
+    """Tokens of each window that were scored; empty in older records."""
+    sample: Sample = field(default_factory=Sample)
+    icc: float | None = None
+    """Intraclass correlation of windows of one document; ``None`` where no document has two."""
+    effective_windows: float | None = None
+    """Independent windows that would say as much; ``None`` where ``icc`` is."""
 
     @property
     def metric(self) -> str:

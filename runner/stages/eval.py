@@ -72,6 +72,8 @@ class EvalResult:
     """From the unquantized model, on the first protocol's tokens."""
     reference: ReferenceForm | None = None
     """What is kept of the unquantized model's distributions (its own evaluation alone)."""
+    arithmetic: str = ""
+    """Type of the forward passes: ``float32``, ``bfloat16``, …; empty in older records."""
 
 
 class EvalStage:
