@@ -10,12 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.metrics.statistics import Interval
-
-_STUDENT_975 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-)  # fmt: skip
-"""Student's t at 97.5% for 1, 2, … degrees of freedom."""
+from runner.metrics.student import student_975
 
 
 @dataclass
@@ -76,7 +71,8 @@ def compare(first: Sequence[float], second: Sequence[float], paired: bool = Fals
         freedom = min(len(one), len(other)) - 1.0
         if freedom and spread:
             freedom = error**2 / spread
-    half = student_975(freedom) * math.sqrt(error) if freedom >= 1 else math.inf
+    repeated = min(len(one), len(other)) > 1
+    half = student_975(freedom) * math.sqrt(error) if repeated else math.inf
     ratio = Interval(math.exp(mean), math.exp(mean - half), _exp(mean + half))
     return Comparison(ratio, ratio.low <= 1.0 <= ratio.high, paired)
 
@@ -94,18 +90,6 @@ def widened(found: Comparison, drift: float) -> Comparison:
     factor = math.exp(abs(math.log(drift)))
     ratio = Interval(found.ratio.estimate, found.ratio.low / factor, found.ratio.high * factor)
     return Comparison(ratio, ratio.low <= 1.0 <= ratio.high, found.paired)
-
-
-def student_975(freedom: float) -> float:
-    """Student's t at 97.5%, within 1% (fractional degrees of freedom are rounded down)."""
-    whole = int(freedom)
-    if whole < 1:
-        return math.inf
-    if whole <= len(_STUDENT_975):
-        return _STUDENT_975[whole - 1]
-    # First terms of its expansion around the normal quantile (Abramowitz and Stegun 26.7.5).
-    z = 1.959964
-    return z + (z**3 + z) / (4 * whole) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * whole**2)
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float]:

@@ -6,30 +6,40 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.metrics.noise import compare, relative_noise, student_975
+from runner.metrics.noise import compare, relative_noise
+from runner.metrics.student import student_975, student_quantile
 
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 7, 20, 21, 40, 500])
-def test_the_quantile_is_students(freedom: int) -> None:
-    assert student_975(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.001)
+@pytest.mark.parametrize("freedom", [0.3, 1, 1.5, 2, 2.71, 7, 20, 21.4, 500, 1999.9, 2000.1, 1e6])
+@pytest.mark.parametrize("probability", [0.6, 0.975, 0.9995])
+def test_the_quantile_is_students(freedom: float, probability: float) -> None:
+    expected = stats.t.ppf(probability, freedom)
+    assert student_quantile(probability, freedom) == pytest.approx(expected, rel=1e-11)
 
 
-def test_paired_and_welch_intervals_are_scipys() -> None:
-    generator = np.random.default_rng(0)
-    one, other = generator.lognormal(3.0, 0.1, 6), generator.lognormal(3.1, 0.2, 6)
+def test_nothing_repeated_has_no_width() -> None:
+    assert student_975(0) == math.inf
+    with pytest.raises(ValueError, match="no quantile"):
+        student_quantile(0.3, 5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("paired", [True, False])
+def test_paired_and_welch_intervals_are_scipys(seed: int, paired: bool) -> None:
+    generator = np.random.default_rng(seed)
+    many = int(generator.integers(2, 12))
+    counts = (many, many if paired else int(generator.integers(2, 12)))
+    one, other = (generator.lognormal(3.0, s, n) for s, n in zip((0.1, 0.3), counts, strict=True))
     logs = np.log(one), np.log(other)
-    paired = compare(one.tolist(), other.tolist(), paired=True)
-    found = stats.ttest_rel(*logs).confidence_interval()
-    assert (paired.ratio.low, paired.ratio.high) == pytest.approx(
-        (math.exp(found.low), math.exp(found.high)), rel=1e-3
-    )
-    welch = compare(one.tolist(), other.tolist())
-    found = stats.ttest_ind(*logs, equal_var=False).confidence_interval()
-    # Its degrees of freedom are rounded down: a little wider, never narrower.
-    assert math.exp(found.low) * 0.97 < welch.ratio.low <= math.exp(found.low) * 1.001
-    assert welch.ratio.estimate == pytest.approx(math.exp(logs[0].mean() - logs[1].mean()))
+    test = stats.ttest_rel(*logs) if paired else stats.ttest_ind(*logs, equal_var=False)
+    expected = test.confidence_interval()
+    found = compare(one.tolist(), other.tolist(), paired=paired)
+    assert found.ratio.low == pytest.approx(math.exp(expected.low), rel=1e-9)
+    assert found.ratio.high == pytest.approx(math.exp(expected.high), rel=1e-9)
+    assert found.ratio.estimate == pytest.approx(math.exp(logs[0].mean() - logs[1].mean()))
+    assert found.within_noise == (test.pvalue > 0.05)
 
 
 def test_equal_machines_are_told_apart_as_rarely_as_promised() -> None:
@@ -62,7 +72,8 @@ def test_what_was_not_repeated_tells_nothing() -> None:
 
 def test_repeat_spread() -> None:
     samples = [9.0, 10.0, 11.0]
-    assert relative_noise(samples) == pytest.approx(4.303 * 1 / math.sqrt(3) / 10)
+    width = stats.t.ppf(0.975, 2) / math.sqrt(3)
+    assert relative_noise(samples) == pytest.approx(width / 10, rel=1e-9)
 
 
 @pytest.mark.parametrize(
