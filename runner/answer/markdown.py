@@ -9,8 +9,8 @@ from runner.claims.show import comparison_line
 from runner.store.records import RunRecord, Status
 
 _HEAD = (
-    "", "recipe", "engine", "sweep", "text", "bits/weight", "checkpoint MB", "perplexity",
-    "change [95%]", "KL divergence, nats", "decode tok/s", "peak memory MB",
+    "", "recipe", "engine", "sweep", "text", "arithmetic", "bits/weight", "checkpoint MB",
+    "perplexity", "change [95%]", "KL divergence, nats", "decode tok/s", "peak memory MB",
 )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _table(rows: list[Row]) -> list[str]:
     if len({row.sweep for row in rows}) < 2:
         lines = [line | {"sweep": ""} for line in lines]
     heads = [head for head in _HEAD if any(line[head] for line in lines)]
-    words = ("recipe", "engine", "sweep", "text")
+    words = ("recipe", "engine", "sweep", "text", "arithmetic")
     aligned = [":-:" if not head else ":--" if head in words else "--:" for head in heads]
     found = [heads, aligned, *([line[head] for head in heads] for line in lines)]
     return [f"| {' | '.join(cells)} |" for cells in found]
@@ -117,6 +117,7 @@ def _cells(row: Row) -> dict[str, str]:
         row.engine,
         _plain(row.sweep or ""),
         _plain(row.text or ""),
+        (row.arithmetic or "") if row.perplexity is not None else "",
         _number(row.bits_per_weight, 2),
         _number(row.checkpoint_bytes, 1, 1e-6),
         _number(row.perplexity, 3),

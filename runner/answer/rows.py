@@ -1,5 +1,6 @@
 """Rows of the answer, read from run records."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ class Row:
     """Directory of the run's record; ``None`` for the unquantized model's own row."""
     sweep: str | None = None
     is_baseline: bool = False
+    is_floor: bool = False
+    """No recipe: the unquantized model in ``arithmetic`` against itself in float32."""
     text: str | None = None
     """What quality was measured on."""
     calibration_overlap: float | None = None
@@ -36,6 +39,12 @@ class Row:
     caveat: str | None = None
     """What of the checkpoint is less than the recipe promises, with the layers' names."""
     checkpoint_bytes: int | None = None
+    arithmetic: str | None = None
+    """What quality was computed in: ``float32``, …; ``None`` in older records."""
+    floor_kl_divergence: float | None = None
+    """What the arithmetic alone does; see ``runner.answer.floor``. ``None`` in float32."""
+    floor_log_ratio: float | None = None
+    """The same of perplexity: the far end of the 95% interval of ``|ln ratio|``."""
     perplexity_protocol: str | None = None
     perplexity: float | None = None
     perplexity_delta: float | None = None
@@ -76,12 +85,13 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
     for record in records:
         baseline = _baseline_row(record)
         if baseline is not None:
-            identity = (record.model, record.engine, f"{baseline.text} {baseline.perplexity}")
+            measured = f"{baseline.text} {baseline.arithmetic} {baseline.perplexity}"
+            identity = (record.model, record.engine, measured)
             if identity in seen:
                 _fill(seen[identity], baseline)
             else:
                 seen[identity] = baseline
-                rows.append(baseline)
+                rows += [baseline, *_floor_rows(record)]
         if record.status is Status.ok and _is_baseline_run(record):
             continue
         rows.append(_recipe_row(record))
@@ -108,6 +118,18 @@ def _baseline_row(record: RunRecord) -> Row | None:
         row.run = record.run
     _add_numbers(row, record, "baseline")
     return row
+
+
+def _floor_rows(record: RunRecord) -> list[Row]:
+    floor = record.stage("floor", "baseline")
+    if floor is None:
+        return []
+    name = f"{floor['arithmetic']} against float32"
+    row = Row(name, record.model, record.engine, Status.ok.value, None, None, record.sweep)
+    row.is_floor = True
+    row.text = record.config.get("eval", {}).get("text", {}).get("name")
+    _add_quality(row, floor)
+    return [row]
 
 
 def _recipe_row(record: RunRecord) -> Row:
@@ -137,6 +159,7 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     if eval_ is not None:
         row.text = record.config.get("eval", {}).get("text", {}).get("name")
         _add_quality(row, eval_)
+        _add_floor(row, record.stage("floor", "baseline"))
     if tasks is not None and tasks["overall"] is not None:
         row.tasks = tasks["overall"]["tasks"]
         row.task_accuracy = tasks["overall"]["mean"]
@@ -160,7 +183,17 @@ def _add_coverage(row: Row, quantize: dict[str, Any], calibration: dict[str, Any
     row.caveat = "; ".join(caveat for caveat in caveats if caveat) or None
 
 
+def _add_floor(row: Row, floor: dict[str, Any] | None) -> None:
+    if floor is None or floor.get("arithmetic") != row.arithmetic:
+        return
+    if (divergence := floor.get("divergence")) is not None:
+        row.floor_kl_divergence = divergence["kl_divergence"]["mean"]["estimate"]
+    if (change := floor.get("change")) is not None:
+        row.floor_log_ratio = max(abs(math.log(change["ratio"][end])) for end in ("low", "high"))
+
+
 def _add_quality(row: Row, eval_: dict[str, Any]) -> None:
+    row.arithmetic = eval_.get("arithmetic") or None
     row.perplexity_protocol = eval_["perplexity"]["protocol"]
     row.perplexity = eval_["perplexity"]["value"]
     if (divergence := eval_.get("divergence")) is not None:

@@ -66,6 +66,8 @@ def _narrowed(column: _Column) -> _Column:
 def _columns(rows: list[Row]) -> list[_Column]:
     protocol = next((row.perplexity_protocol for row in rows if row.perplexity_protocol), None)
     batch = next((row.batch_size for row in rows if row.batch_size), None)
+    arithmetics = {row.arithmetic for row in rows if row.perplexity is not None}
+    told = f"\n{arithmetics.pop() or ''}".rstrip() if len(arithmetics) == 1 else ""
     tasks = next((row.tasks for row in rows if row.tasks), None)
     found = [
         _Column("star", "", ["★" if row.best_tradeoff else "" for row in rows], True),
@@ -73,6 +75,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column("engine", "engine", [row.engine for row in rows], True),
         _Column("sweep", "sweep", [row.sweep or _ABSENT for row in rows], True),
         _Column("text", "text", [row.text or _ABSENT for row in rows], True),
+        _Column("arithmetic", "arith-\nmetic", [row.arithmetic or _ABSENT for row in rows], True),
         _Column(
             "quantized",
             "quan-\ntized",
@@ -86,7 +89,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         ),
         _Column(
             "perplexity",
-            f"perplexity\n{protocol or ''}",
+            f"perplexity\n{protocol or ''}{told}",
             [
                 _number(r.perplexity, "{:.4g}" if (r.perplexity or 0) >= 1e4 else "{:.3f}")
                 for r in rows
@@ -108,6 +111,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
         unsaid.add("sweep")
     if len({row.text for row in rows if row.text}) < 2:
         unsaid.add("text")
+    if len(arithmetics) < 2:
+        unsaid.add("arithmetic")
     if all(row.kl_divergence is None for row in rows):
         unsaid |= {"kl", "top_1"}
     if all(row.quantized_share in (None, 1.0) for row in rows):

@@ -120,7 +120,7 @@ class Line:
         """Show how a run ended, and its figures."""
         self.title, self.state, self.seconds = record.run, record.status.value, record.seconds
         rows = rows_of([record]) if record.status is Status.ok else []
-        for row in rows[-1:]:
+        for row in [row for row in rows if not row.is_floor][-1:]:
             self.bits_per_weight = row.bits_per_weight
             self.perplexity = row.perplexity
             self.decode_tokens_per_second = row.decode_tokens_per_second

@@ -52,7 +52,7 @@ def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] 
     """
     if record.status is not Status.ok:
         return None
-    row = rows_of([record])[-1]
+    row = [row for row in rows_of([record]) if not row.is_floor][-1]
     values = {one.name: getattr(row, one.name) for one in objectives}
     if missing := [name for name, value in values.items() if value is None]:
         raise UsageError(

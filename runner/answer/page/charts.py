@@ -45,7 +45,7 @@ def points(rows: list[dict[str, Any]], quality: str, group: str) -> list[dict[st
             "change": _change(row),
         }
         for row in rows
-        if row["status"] == "ok"
+        if row["status"] == "ok" and not row["is_floor"]
     ]
 
 

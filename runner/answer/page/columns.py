@@ -32,6 +32,7 @@ COLUMNS = (
     Column("perplexity_delta", "Change", "", 3, better="low", signed=True),
     Column("perplexity_ratio", "Ratio", "x", 3, better="low"),
     Column("kl_divergence", "KL divergence", "nats", 4, better="low"),
+    Column("floor_kl_divergence", "Arithmetic's KL", "nats", 4),
     Column("top_1_agreement", "Same top-1", "%", 1, 100, better="high"),
     Column("decode_tokens_per_second", "Decode", "tok/s", 1, better="high"),
     Column("decode_ratio", "Speed-up", "x", 2, better="high"),
@@ -43,6 +44,7 @@ COLUMNS = (
 _NOT_FIGURES = {
     "perplexity_delta_low", "perplexity_delta_high", "perplexity_ratio_low",
     "perplexity_ratio_high", "decode_tokens_per_second_sd", "batch_size",
+    "floor_log_ratio",
 }  # fmt: skip
 
 

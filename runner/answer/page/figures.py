@@ -46,8 +46,9 @@ def write_figures(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
 
 
 def _figures(rows: list[dict[str, Any]]) -> dict[str, Spec]:
-    measured = [row for row in rows if row["perplexity"] is not None]
-    scopes = {(row["model"], row["text"], row["perplexity_protocol"]) for row in measured}
+    measured = [row for row in rows if row["perplexity"] is not None and not row["is_floor"]]
+    apart = ("model", "text", "perplexity_protocol", "arithmetic")
+    scopes = {tuple(row[name] for name in apart) for row in measured}
     quality = "perplexity" if len(scopes) <= 1 else "perplexity_ratio"
     protocol = next((r["perplexity_protocol"] for r in rows if r["perplexity_protocol"]), "")
     title = f"{quality.replace('_', ' ')} ({protocol})"
