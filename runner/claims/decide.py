@@ -2,17 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.claims.select import UNQUANTIZED, pairs
 from runner.config.claims import Claim, Effect, Metric
 from runner.metrics.statistics import Interval
+from runner.quality.evaluated import Evaluated, first_evaluation
+from runner.quality.paired import delta, ratio, why_not
 from runner.serialise import from_json
 from runner.store.records import RunRecord
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 HOLDS = "holds here"
 DOES_NOT_HOLD = "does not hold here"
@@ -113,35 +111,25 @@ def _judge(claim: Claim, effect: Interval) -> str:
 def _perplexities(
     claim: Claim, one: RunRecord, other: RunRecord, subject: str
 ) -> tuple[tuple[float, float], Interval]:
-    """Paired on the losses of the same tokens, windows as independent blocks.
+    """Paired on the losses of the same tokens, documents or windows as independent clusters.
 
     The difference of two recipes is not the difference of their intervals against the
     unquantized model: both share the text's luck, which cancels here.
     """
-    from runner.metrics.perplexity import perplexity_change
-
-    if one.config["eval"] != other.config["eval"]:
-        raise LookupError("evaluated on different tokens")
-    change = perplexity_change(_losses(one, "recipe"), _losses(other, subject))
-    left = change.baseline + change.delta.estimate
-    effect = change.delta if claim.effect is Effect.difference else change.ratio
-    return (left, change.baseline), effect
+    left, right = _evaluation(one, "recipe"), _evaluation(other, subject)
+    if reason := why_not(left, right):
+        raise LookupError(reason)
+    effect = delta(left, right) if claim.effect is Effect.difference else ratio(left, right)
+    return (left.value, right.value), effect
 
 
-def _losses(record: RunRecord, subject: str) -> "list[NDArray[np.float64]]":
-    """Each window's token losses, every token at its window's mean: blocks are all that counts."""
-    import numpy as np
-
-    found = record.stage("eval", subject)
-    if found is None:
+def _evaluation(record: RunRecord, subject: str) -> Evaluated:
+    if record.stage("eval", subject) is None:
         raise LookupError(f"{record.run} has no eval of the {subject}")
-    perplexity = found["perplexity"]
-    if perplexity["unit"] != "token":
-        raise LookupError("claims compare perplexity a token: eval.protocols=[gptq]")
-    tokens, rest = divmod(perplexity["tokens_scored"], perplexity["windows"])
-    if rest:
-        raise LookupError("windows differ in length: eval.protocols=[gptq]")
-    return [np.full(tokens, loss) for loss in perplexity["window_losses"]]
+    found = first_evaluation(record, subject)
+    if found is None:
+        raise LookupError(f"{record.run} does not tell its windows' lengths: force=[eval]")
+    return found
 
 
 def _exact(claim: Claim, left: float, right: float) -> Interval:

@@ -8,7 +8,10 @@ def claim_lines(decisions: list[Decision]) -> list[str]:
     """A heading, then each claim with its verdict and the numbers behind it."""
     if not decisions:
         return []
-    lines = ["", "claims (on this model, text and machine; 95% intervals, paired by token)"]
+    lines = [
+        "",
+        "claims (on this model, text and machine; 95% intervals, paired on the same tokens)",
+    ]
     for decision in decisions:
         claim = decision.claim
         lines.append(f"{claim.id}  {decision.verdict}: {claim.sentence}")

@@ -125,6 +125,7 @@ def _decide_and_work(
         return
     inputs = Inputs(config, session, identity.sweep, record.warnings)
     model = inputs.model()
+    record.model_fingerprint = model.identity["model"]
     if model.format == "float":
         record.unquantized_bits = DTYPE_BITS.get(model.dtype)
     if StageName.eval in config.stages:

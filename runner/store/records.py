@@ -75,6 +75,9 @@ class RunRecord:
     """The resolved configuration, secrets masked."""
     unquantized_bits: float | None = None
     """Bits per weight of the model before quantization."""
+    model_fingerprint: str | None = None
+    """Of the model before quantization, whatever it is called and wherever it lies; ``None`` in
+    older records and where nothing looked at it."""
     text_sha256: str | None = None
     """Digest of the evaluated text's documents; ``None`` where none was evaluated."""
     warnings: list[str] = field(default_factory=list)

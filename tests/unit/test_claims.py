@@ -195,12 +195,13 @@ def test_what_cannot_be_compared_says_why(sweep: Sweep) -> None:
     assert "rtn is not of the form" in sweep.decide("rtn", "method=rtn").verdict
     other = sweep.ran("method=awq text@eval.text=bible", 0.1, text="bible")
     (found,) = sweep.decide("method=awq", "method=gptq", at_most=0.0).comparisons
-    assert found.verdict == f"{CANNOT_TELL}: evaluated on different tokens"
+    assert found.verdict == f"{CANNOT_TELL}: the texts evaluated differ"
     evaluation = other.stage("eval")
     assert evaluation is not None
     evaluation["perplexity"]["unit"] = "word"
+    evaluation["perplexity"]["window_tokens"] = []
     (found,) = sweep.decide("method=awq", "unquantized", at_most=9.0).comparisons
-    assert "eval.protocols=[gptq]" in found.verdict
+    assert "does not tell its windows' lengths" in found.verdict
     other.stages = [entry for entry in other.stages if entry.subject == "baseline"]
     (found,) = sweep.decide("method=awq", "unquantized", at_most=9.0).comparisons
     assert "has no eval of the recipe" in found.verdict

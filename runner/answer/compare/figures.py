@@ -2,34 +2,17 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from runner.answer.compare.drift import drift_between
+from runner.answer.compare.figure import Figure
+from runner.answer.compare.quality import quality
 from runner.metrics.noise import compare as compare_samples
 from runner.metrics.noise import widened
-from runner.metrics.statistics import Interval
 from runner.store.records import RunRecord
 
 SPEEDS = {"decode_tokens_per_second": False, "time_to_first_token_seconds": True}
 """Figures of a batch, and whether less is better."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure on both sides. ``ratio`` is b over a."""
-
-    name: str
-    a: float
-    b: float
-    lower_is_better: bool
-    ratio: Interval | None
-    """With its 95% interval; ``None`` where nothing was repeated."""
-    verdict: str
-    """``equal``, ``within noise``, ``better``, ``worse``, or ``unknown``: no interval."""
-    drift: float | None = None
-    """Of a speed: b over a of the unquantized model's own, by which ``ratio`` is widened; ``None``
-    where that is not known."""
 
 
 def figures(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
@@ -41,7 +24,7 @@ def figures(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
         pair = _both(a, b, stage, name)
         if pair is not None:
             yield _exact(name, *pair, low)
-    yield from _quality(a, b)
+    yield from quality(a, b)
     yield from _speed(a, b)
     pair = _both(a, b, "bench", "peak_memory_bytes")
     if pair is not None:
@@ -58,20 +41,6 @@ def _both(a: RunRecord, b: RunRecord, stage: str, name: str) -> tuple[float, flo
     if one.get(name) is None or other.get(name) is None:
         return None
     return float(one[name]), float(other[name])
-
-
-def _quality(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
-    one, other = ((own_stage(record, "eval") or {}).get("perplexity") for record in (a, b))
-    if not one or not other or one["protocol"] != other["protocol"]:
-        return
-    name = f"perplexity/{one['protocol']}"
-    same_text = a.config.get("eval", {}).get("text") == b.config.get("eval", {}).get("text")
-    losses = [side.get("window_losses") or [] for side in (one, other)]
-    if same_text and a.model == b.model and len(losses[0]) == len(losses[1]) > 1:
-        # Windows are the independent units, and both sides saw the same ones.
-        yield _repeated(name, one["value"], other["value"], True, _exp(losses), paired=True)
-    else:
-        yield _once(name, one["value"], other["value"])
 
 
 def _speed(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
@@ -126,7 +95,3 @@ def _exact(name: str, a: float, b: float, low: bool) -> Figure:
 
 def _once(name: str, a: float, b: float, low: bool = True) -> Figure:
     return Figure(name, a, b, low, None, "equal" if a == b else "unknown")
-
-
-def _exp(losses: list[list[float]]) -> list[list[float]]:
-    return [[math.exp(min(loss, 700.0)) for loss in side] for side in losses]

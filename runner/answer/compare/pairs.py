@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from runner.answer.compare.figures import Figure, figures
+from runner.answer.compare.figure import Figure
+from runner.answer.compare.figures import figures
 from runner.answer.compare.find import Side
+from runner.answer.compare.quality import nothing_in_common
 from runner.answer.flat import flat
 from runner.store.records import RunRecord
 from runner.store.told_apart import tell_apart
@@ -30,6 +32,8 @@ class Pair:
     figures: list[Figure]
     differences: list[Difference]
     """In configuration, versions and host."""
+    note: str | None = None
+    """What of the two cannot be compared at all, and why."""
 
 
 def pair_up(a: Side, b: Side) -> list[Pair]:
@@ -66,7 +70,6 @@ def _identity(record: RunRecord, several_texts: bool) -> tuple[str, ...]:
 
 
 def _pair(a: RunRecord | None, b: RunRecord | None) -> Pair:
-    both = a is not None and b is not None
     labels = list(dict.fromkeys(f"{r.label} on {r.engine}" for r in (a, b) if r is not None))
     return Pair(
         a=a.run if a else None,
@@ -74,7 +77,8 @@ def _pair(a: RunRecord | None, b: RunRecord | None) -> Pair:
         label=" → ".join(labels),
         statuses=(a.status.value if a else None, b.status.value if b else None),
         figures=list(figures(a, b)) if a is not None and b is not None else [],
-        differences=_differences(a, b) if both and a is not None and b is not None else [],
+        differences=_differences(a, b) if a is not None and b is not None else [],
+        note=nothing_in_common(a, b) if a is not None and b is not None else None,
     )
 
 

@@ -4,7 +4,8 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from runner.answer.compare.figures import SPEEDS, Figure
+from runner.answer.compare.figure import NOT_PAIRED, Figure
+from runner.answer.compare.figures import SPEEDS
 from runner.answer.compare.find import Side
 from runner.answer.compare.pairs import Pair
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
 _WIDTH_WHEN_PIPED = 140
 _NEGLIGIBLE_DRIFT = 0.005
-_STYLES = {"better": "green", "worse": "red", "within noise": "dim", "equal": "dim"}
+_STYLES = {
+    "better": "green", "worse": "red", "within noise": "dim", "equal": "dim", NOT_PAIRED: "dim",
+}  # fmt: skip
 _UNITS = {"_bytes": ("MB", 1e-6), "_seconds": ("ms", 1e3)}
 
 
@@ -45,8 +48,22 @@ def show(a: Side, b: Side, pairs: list[Pair]) -> None:
     console.print(f"b against a: {total or 'nothing to compare'}", style="bold")
     if verdicts["unknown"]:
         console.print("unknown: measured once on a side, so there is no telling it from noise")
+    for note in _quality_notes(matched):
+        console.print(note, markup=False, soft_wrap=True)
     for note in _drift_notes([figure for pair in matched for figure in pair.figures]):
         console.print(note, markup=False, soft_wrap=True)
+
+
+def _quality_notes(pairs: list[Pair]) -> list[str]:
+    """Why quality was not paired, each reason once with how often it stands."""
+    reasons = Counter(
+        f"{NOT_PAIRED}: {figure.name}: {figure.reason}"
+        for pair in pairs
+        for figure in pair.figures
+        if figure.verdict == NOT_PAIRED
+    )
+    reasons += Counter(pair.note for pair in pairs if pair.note)
+    return [f"{why}{f' ({count} times)' if count > 1 else ''}" for why, count in reasons.items()]
 
 
 def _drift_notes(figures: list[Figure]) -> list[str]:
@@ -105,7 +122,10 @@ def _cells(figure: Figure) -> tuple[str, ...]:
             factor = scale
             stem = f"{stem.removesuffix(ending)}, {unit}"
     name = f"{stem.replace('_', ' ')}{slash}{rest}"
-    ratio = f"{figure.b / figure.a:.3f}" if figure.a else "-"
+    ratio = f"{figure.b / figure.a:.3f}" if figure.a and figure.verdict != NOT_PAIRED else "-"
+    if (found := figure.difference) is not None:
+        low, high = (f"{bound:+.4f}" for bound in (found.low, found.high))
+        ratio = rf"{found.estimate:+.4f} \[{low}, {high}]"
     if figure.ratio is not None:
         ratio = rf"{figure.ratio.estimate:.3f} \[{figure.ratio.low:.3f}, {figure.ratio.high:.3f}]"
     return (

@@ -1,0 +1,74 @@
+"""Quality of one run against another's, paired on the tokens that both read."""
+
+import math
+from collections.abc import Iterator
+
+from runner.answer.compare.figure import NOT_PAIRED, Figure, judged
+from runner.quality.evaluated import Evaluated, evaluations
+from runner.quality.paired import divergence, divergence_difference, ratio, same_reference, why_not
+from runner.store.records import RunRecord
+
+
+def quality(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
+    """Perplexities by every protocol that both have, then KL divergence and top-1 agreement.
+
+    A ratio is that of the perplexities as they were recorded: a token, a word or a byte, as the
+    figure's name says. Where the two did not read the same tokens of the same model there is none.
+    """
+    one, other = _own(a), _own(b)
+    opposite = {found.metric: found for found in other}
+    shared = [(found, opposite[found.metric]) for found in one if found.metric in opposite]
+    for x, y in shared:
+        yield _perplexity(x, y)
+    if shared and shared[0][0] is one[0] and shared[0][1] is other[0]:
+        yield from _divergence(a, b, *shared[0])
+
+
+def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
+    """What to say where both were evaluated and no perplexity is of the same kind."""
+    sides = [[found.metric for found in _own(record)] for record in (a, b)]
+    if not all(sides) or set(sides[0]) & set(sides[1]):
+        return None
+    return f"quality: {', '.join(sides[0])} in a and {', '.join(sides[1])} in b do not compare"
+
+
+def _own(record: RunRecord) -> list[Evaluated]:
+    return evaluations(record) or evaluations(record, "baseline")
+
+
+def _perplexity(a: Evaluated, b: Evaluated) -> Figure:
+    if reason := why_not(b, a):
+        return Figure(a.metric, a.value, b.value, True, None, NOT_PAIRED, reason=reason)
+    found = ratio(b, a)
+    if not math.isfinite(found.high) or found.low == 0:
+        verdict = "equal" if a.value == b.value else "unknown"
+        return Figure(a.metric, a.value, b.value, True, None, verdict)
+    if a.losses == b.losses:
+        verdict = "equal"
+    elif found.low <= 1 <= found.high:
+        verdict = "within noise"
+    else:
+        verdict = "better" if found.estimate < 1 else "worse"
+    return Figure(a.metric, a.value, b.value, True, found, verdict)
+
+
+def _divergence(a: RunRecord, b: RunRecord, x: Evaluated, y: Evaluated) -> Iterator[Figure]:
+    if x.divergences and y.divergences and x.divergence_metric == y.divergence_metric:
+        values = divergence(x).estimate, divergence(y).estimate
+        if same_reference(x, y):
+            found = divergence_difference(y, x)
+            if math.isfinite(found.high):
+                yield judged(x.divergence_metric, *values, True, found)
+        else:
+            reason = why_not(y, x) or "the unquantized models' own distributions differ"
+            yield Figure(x.divergence_metric, *values, True, None, NOT_PAIRED, reason=reason)
+    told = [_top_1(record) for record in (a, b)]
+    if told[0] is not None and told[1] is not None and x.divergence_metric == y.divergence_metric:
+        name = f"top_1_agreement/{x.divergence_metric.partition('/')[2]}"
+        verdict = "equal" if told[0] == told[1] else "unknown"
+        yield Figure(name, told[0], told[1], False, None, verdict)
+
+
+def _top_1(record: RunRecord) -> float | None:
+    found = (record.stage("eval") or {}).get("divergence")
+    return None if found is None else float(found["top_1_agreement"]["mean"]["estimate"])
