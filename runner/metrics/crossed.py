@@ -25,8 +25,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runner.metrics.noise import student_975
 from runner.metrics.statistics import Interval
+from runner.metrics.student import student_975
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,210 @@
+"""Compare's quality: the record's own ratio under its own name, paired on the same tokens alone."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runner.answer.compare.figure import NOT_PAIRED, Figure
+from runner.answer.compare.figures import figures
+from runner.answer.compare.find import Side
+from runner.answer.compare.pairs import pair_up
+from runner.answer.compare.show import show
+from runner.metrics.perplexity import perplexity, perplexity_change
+from runner.metrics.sample import DOCUMENTS, SPREAD, Sample
+from runner.serialise import to_json
+from runner.store.records import RunRecord
+from tests.unit.records import CONFIG, record, stage
+
+pytestmark = pytest.mark.unit
+
+LENGTHS = (120, 511, 40, 511, 300, 511)
+WORDS = 1_300
+DOCUMENT = (0, 1, 1, 2, 3, 3)
+
+
+def losses(worse: float, seed: int = 0) -> list[np.ndarray[Any, Any]]:
+    noise = np.random.default_rng(seed)
+    return [noise.normal(3.0 + worse * (1 + 0.2 * n), 0.3, size) for n, size in enumerate(LENGTHS)]
+
+
+def measured(rows: list[Any], base: list[Any] | None, protocol: str, **sample: Any) -> Any:
+    units = [("word", WORDS), ("byte", 6 * WORDS)] if "lm_eval" in protocol else [("token", None)]
+    found = []
+    for unit, count in units:
+        one = perplexity(rows, protocol, unit, count)
+        one.window_tokens, one.units_scored = list(LENGTHS), count or sum(LENGTHS)
+        one.sample = Sample(**sample)
+        change = None if base is None else perplexity_change(rows, base, count)
+        found.append({"perplexity": to_json(one), "change": to_json(change)})
+    return found
+
+
+def run(worse: float, protocols: tuple[str, ...] = ("lm_eval_512",), **changes: Any) -> RunRecord:
+    sample: dict[str, Any] = {"tokens_sha256": "aaaa1111", **changes.pop("sample", {})}
+    arithmetic = changes.pop("arithmetic", "float32")
+    stages = []
+    for subject, own in (("baseline", losses(0.0)), ("recipe", losses(worse))):
+        base = None if subject == "baseline" else losses(0.0)
+        rows = [one for name in protocols for one in measured(own, base, name, **sample)]
+        result = {**rows[0], "further": rows[1:], "arithmetic": arithmetic}
+        stages.append(stage("eval", subject, result))
+    known: dict[str, Any] = {"model_fingerprint": "package:4:ffff", "text_sha256": "11"}
+    return record(0, f"r{worse}", stages, **{**known, **changes})
+
+
+def found_in(a: RunRecord, b: RunRecord) -> dict[str, Figure]:
+    return {figure.name: figure for figure in figures(a, b)}
+
+
+def test_the_ratio_is_the_records_own_and_has_its_name() -> None:
+    """The protocol of lm_eval counts words: windows' exponentials have another ratio."""
+    a, b = run(0.1), run(0.3)
+    shown = found_in(a, b)
+    assert list(shown) == ["word_perplexity/lm_eval_512", "byte_perplexity/lm_eval_512"]
+    for figure in shown.values():
+        assert figure.ratio is not None
+        assert figure.ratio.estimate == pytest.approx(figure.b / figure.a, rel=1e-9)
+        assert figure.verdict == "worse"
+    wrong = math.exp(np.mean([math.log(np.exp(x.mean())) for x in losses(0.3)]) - np.mean(
+        [x.mean() for x in losses(0.1)]
+    ))  # fmt: skip
+    ratio = shown["word_perplexity/lm_eval_512"].ratio
+    assert ratio is not None
+    assert abs(ratio.estimate - wrong) > 0.1
+
+
+def test_a_run_against_the_unquantized_model_has_the_interval_of_its_record() -> None:
+    recorded = run(0.2).stage("eval")
+    assert recorded is not None
+    dense = run(0.2)
+    dense.stages = dense.stages[:1]
+    figure = found_in(dense, run(0.2))["word_perplexity/lm_eval_512"]
+    assert figure.ratio is not None
+    for end in ("estimate", "low", "high"):
+        assert getattr(figure.ratio, end) == pytest.approx(recorded["change"]["ratio"][end])
+
+
+def test_every_protocol_of_both_is_compared() -> None:
+    both = ("spread_512", "gptq_512")
+    assert list(found_in(run(0.1, both), run(0.2, both))) == [
+        "perplexity/spread_512", "perplexity/gptq_512",
+    ]  # fmt: skip
+    assert list(found_in(run(0.1, both), run(0.2, ("gptq_512",)))) == ["perplexity/gptq_512"]
+
+
+def test_documents_are_what_is_independent_where_the_sample_says_so() -> None:
+    told = {"sampling": SPREAD, "clusters": DOCUMENTS, "window_documents": list(DOCUMENT)}
+    by_document = found_in(
+        run(0.1, ("spread_512",), sample=told), run(0.2, ("spread_512",), sample=told)
+    )["perplexity/spread_512"].ratio
+    by_window = found_in(run(0.1, ("spread_512",)), run(0.2, ("spread_512",)))[
+        "perplexity/spread_512"
+    ].ratio
+    assert by_document is not None
+    assert by_window is not None
+    assert by_document.estimate == by_window.estimate
+    sizes = np.bincount(DOCUMENT, LENGTHS)
+    sums = np.bincount(
+        DOCUMENT, [y.sum() - x.sum() for x, y in zip(losses(0.1), losses(0.2), strict=True)]
+    )
+    residuals = (sums - sums.sum() / sizes.sum() * sizes) * (4 / sizes.sum())
+    half = 3.182446 * residuals.std(ddof=1) / 2
+    assert math.log(by_document.high / by_document.estimate) == pytest.approx(half, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sample": {"tokens_sha256": "bbbb2222"}}, "tokens evaluated differ (aaaa1111 and bbbb"),
+        ({"model_fingerprint": "package:4:eeee"}, "unquantized models differ (ffff and eeee)"),
+        ({"arithmetic": "bfloat16"}, "computed in bfloat16 and in float32"),
+    ],
+)
+def test_what_differs_is_named_and_has_no_ratio(
+    changes: dict[str, Any], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = run(0.1), run(0.3, **changes)
+    figure = found_in(a, b)["word_perplexity/lm_eval_512"]
+    assert (figure.verdict, figure.ratio) == (NOT_PAIRED, None)
+    sides = Side("a", [a], True), Side("b", [b], True)
+    show(*sides, pair_up(*sides))
+    printed = capsys.readouterr().out
+    assert says in printed.replace("(bbbb2222 and aaaa", "(aaaa1111 and bbbb").replace(
+        "(eeee and ffff)", "(ffff and eeee)"
+    )
+    assert "2 not paired" in printed
+
+
+def without_digests(made: RunRecord) -> RunRecord:
+    """As a version before this one wrote it."""
+    made = copy.deepcopy(made)
+    made.model_fingerprint = None
+    for entry in made.stages:
+        del entry.result["arithmetic"]
+        for one in (entry.result, *entry.result["further"]):
+            for name in ("sample", "units_scored"):
+                del one["perplexity"][name]
+    return made
+
+
+def test_older_records_are_paired_where_the_unquantized_model_shows_the_same() -> None:
+    a, b = (without_digests(run(worse)) for worse in (0.1, 0.3))
+    name = "word_perplexity/lm_eval_512"
+    figure = found_in(a, b)[name]
+    assert figure.ratio is not None
+    assert figure.ratio.estimate == pytest.approx(figure.b / figure.a)
+    # Against one of this version too; not where the unquantized model scored otherwise.
+    assert found_in(a, run(0.3))[name].ratio is not None
+    other = copy.deepcopy(b)
+    other.stages[0].result["perplexity"]["window_losses"][2] += 0.01
+    assert found_in(a, other)[name].verdict == NOT_PAIRED
+    alone = copy.deepcopy(b)
+    del alone.stages[0]
+    assert found_in(a, alone)[name].verdict == NOT_PAIRED
+    b.text_sha256 = "22"
+    assert found_in(a, b)[name].verdict == NOT_PAIRED
+    a.text_sha256 = None
+    a.config = CONFIG | {"eval": {"text": {"name": "bible"}}}
+    assert found_in(a, b)[name].verdict == NOT_PAIRED
+
+
+def test_nothing_in_common_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    sides = (
+        Side("a", [run(0.1, ("gptq_512",))], True), Side("b", [run(0.1, ("spread_512",))], True),
+    )  # fmt: skip
+    show(*sides, pair_up(*sides))
+    assert "perplexity/gptq_512 in a and perplexity/spread_512 in b do not compare" in (
+        capsys.readouterr().out
+    )
+
+
+def with_divergence(made: RunRecord, per_window: list[float], agreement: float) -> RunRecord:
+    entry = made.stage("eval")
+    assert entry is not None
+    entry["divergence"] = {
+        "protocol": "spread_512",
+        "window_kl_divergence": per_window,
+        "top_1_agreement": {"mean": {"estimate": agreement}},
+    }
+    return made
+
+
+def test_divergences_from_one_reference_are_paired() -> None:
+    near, far = [0.02, 0.03, 0.02, 0.03, 0.02, 0.03], [0.04, 0.06, 0.05, 0.06, 0.05, 0.06]
+    a = with_divergence(run(0.1, ("spread_512",)), near, 0.95)
+    b = with_divergence(run(0.2, ("spread_512",)), far, 0.91)
+    shown = found_in(a, b)
+    figure = shown["kl_divergence/spread_512"]
+    assert figure.difference is not None
+    expected = np.dot(np.subtract(far, near), LENGTHS) / sum(LENGTHS)
+    assert figure.difference.estimate == pytest.approx(expected)
+    assert figure.b - figure.a == pytest.approx(expected)
+    assert figure.verdict == "worse"
+    assert figure.difference.low > 0
+    assert shown["top_1_agreement/spread_512"].a == 0.95
+    b.stages[0].result["perplexity"]["window_losses"][0] += 0.1
+    figure = found_in(a, b)["kl_divergence/spread_512"]
+    assert (figure.verdict, figure.difference) == (NOT_PAIRED, None)
