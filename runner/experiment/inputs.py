@@ -48,6 +48,7 @@ class Inputs:
         """Resolve where to compute; what ``warn`` is told is added to ``warnings``."""
         self.config = config
         self.warnings = [] if warnings is None else warnings
+        self._mentioned: set[str] = set()
         self.session = session
         self.sweep = sweep
         self.compute = resolve_compute(config.engine, session.machine)
@@ -115,6 +116,12 @@ class Inputs:
             self.warnings.append(warning)
             if not self.only_looks:
                 self.session.display.line(f"  warning: {warning}", style="yellow")
+
+    def mention(self, what: str) -> None:
+        """Tell the user once what the record has anyway."""
+        if what not in self._mentioned and not self.only_looks:
+            self.session.display.line(f"  {what}", style="dim")
+        self._mentioned.add(what)
 
     def presented(self, subject: Subject) -> Subject:
         """The subject in a format that the engine takes: a dense model may need another."""

@@ -40,13 +40,15 @@ class WindowsResult:
     sha256: str
     """Digest of the exact token windows."""
     parts: list[Part]
+    left_out: int = 0
+    """Windows of almost no distinct tokens that were drawn and left out, of all parts."""
 
 
 class WindowsStage:
     """Cuts calibration windows."""
 
     name = "windows"
-    schema_version = 1
+    schema_version = 2
     request = WindowsRequest
     result = WindowsResult
 
@@ -62,7 +64,13 @@ class WindowsStage:
         )
         content = {"windows": windows, "parts": to_json(parts)}
         (context.output / WINDOWS_FILE).write_text(json.dumps(content), "utf-8")
-        return WindowsResult(len(windows), sum(map(len, windows)), digest(windows), parts)
+        return WindowsResult(
+            windows=len(windows),
+            tokens=sum(map(len, windows)),
+            sha256=digest(windows),
+            parts=parts,
+            left_out=sum(part.left_out for part in parts),
+        )
 
 
 def load_windows(directory: Path) -> tuple[list[list[int]], list[Part]]:

@@ -5,6 +5,7 @@ into GPTQ's Hessian, AWQ's and SmoothQuant's ranges and an importance matrix.
 """
 
 import hashlib
+import itertools
 import json
 import random
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from runner.config.calibration import Calibration, Cut, windows_of_parts
 from runner.errors import StageError
 from runner.texts.conversations import require_template, write_conversation
+from runner.texts.degenerate import LEFT_OUT, is_degenerate
 from runner.texts.documents import Document, Placed, load_placed, plain
 from runner.texts.vocabulary import Vocabulary
 from runner.texts.windows import encode, required_bos, tokenizer_of, with_bos
@@ -29,6 +31,8 @@ class Part:
     documents: int
     duplicates: int
     """Documents left out because the same words came before."""
+    left_out: int = 0
+    """Windows that were drawn and left out: see ``is_degenerate``."""
 
 
 def cut_windows(
@@ -64,11 +68,12 @@ def cut_windows(
     for name, directory, count in zip(names, directories, counts, strict=True):
         documents = load_placed(directory)
         fresh = [placed for placed in documents if _first(placed.document, seen)]
-        found = cutter.cut(name, fresh, count)
+        found, left_out = cutter.cut(name, fresh, count)
         vocabulary.require((token for window in found for token in window), f"text {name}")
         windows += found
         duplicates = len(documents) - len(fresh)
-        parts.append(Part(name, len(found), sum(map(len, found)), len(documents), duplicates))
+        tokens = sum(map(len, found))
+        parts.append(Part(name, len(found), tokens, len(documents), duplicates, left_out))
     if len(parts) > 1:
         cutter.chosen.shuffle(windows)
     return windows, parts
@@ -97,10 +102,14 @@ class _Cutter:
         self._tokenizer = tokenizer
         self._bos = bos
         self._taken: set[tuple[int, ...]] = set()
+        self._left_out = 0
 
-    def cut(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
+    def cut(self, name: str, documents: list[Placed], count: int) -> tuple[list[list[int]], int]:
+        """Windows of a text, and how many were drawn and left out."""
+        self._left_out = 0
         per_sample = self._calibration.cut is Cut.per_sample
-        return (self._per_sample if per_sample else self._concatenated)(name, documents, count)
+        found = (self._per_sample if per_sample else self._concatenated)(name, documents, count)
+        return found, self._left_out
 
     def _concatenated(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
         """Disjoint windows of full length, drawn from all of the joined text."""
@@ -120,25 +129,25 @@ class _Cutter:
                 available,
             )
         order = self.chosen.sample(range(available), count)
-        kept = self._new(ids, length, order)
+        kept = self._new(ids, length, order, count)
         if len(kept) < count:
             others = sorted(set(range(available)) - set(order))
             self.chosen.shuffle(others)
-            kept += self._new(ids, length, others)
+            kept += self._new(ids, length, others, count - len(kept))
         if len(kept) < count:
             raise _too_short(
-                f"gives {len(kept)} different windows of {length} tokens, calibration asks "
-                f"for {count}",
+                f"gives {len(kept)} different windows of {length} tokens{self._without()}, "
+                f"calibration asks for {count}",
                 name,
                 len(kept),
             )
-        return kept[:count]
+        return kept
 
-    def _new(self, ids: list[int], length: int, order: list[int]) -> list[list[int]]:
+    def _new(self, ids: list[int], length: int, order: list[int], most: int) -> list[list[int]]:
         windows = (
             with_bos(ids[index * length : (index + 1) * length], self._bos) for index in order
         )
-        return [window for window in windows if self._is_new(window)]
+        return list(itertools.islice(filter(self._counts, windows), most))
 
     def _per_sample(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
         """The beginnings of documents drawn at random, those that are long enough."""
@@ -150,13 +159,14 @@ class _Cutter:
         for index in order:
             window = self._ids(documents[index])[self._calibration.skip_tokens :][:length]
             window = with_bos(window, self._bos) if window else window
-            if len(window) >= least and self._is_new(window):
+            if len(window) >= least and self._counts(window):
                 kept.append(window)
             if len(kept) == count:
                 return kept
         raise _too_short(
-            f"has {len(kept)} documents of at least {least} tokens, calibration asks for {count}; "
-            "lower calibration.minimum_length, or set calibration.cut=concatenated",
+            f"has {len(kept)} documents of at least {least} tokens{self._without()}, calibration "
+            f"asks for {count}; lower calibration.minimum_length, or set "
+            "calibration.cut=concatenated",
             name,
             len(kept),
         )
@@ -172,11 +182,17 @@ class _Cutter:
             ids = self._tokenizer(plain(document))["input_ids"]
         return ids
 
-    def _is_new(self, window: list[int]) -> bool:
+    def _counts(self, window: list[int]) -> bool:
+        """Whether a window is text that was not taken before."""
         mark = tuple(window)
         known = mark in self._taken
         self._taken.add(mark)
-        return not known
+        if degenerate := is_degenerate(window):
+            self._left_out += 1
+        return not (known or degenerate)
+
+    def _without(self) -> str:
+        return f" ({self._left_out} others left out: {LEFT_OUT})" if self._left_out else ""
 
 
 def _too_short(what: str, name: str, available: int) -> StageError:

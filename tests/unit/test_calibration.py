@@ -187,6 +187,39 @@ def test_too_few_tokens_are_told_in_numbers(tokenizer: Path, tmp_path: Path) -> 
         cut(one(2, 8), tokenizer, text(tmp_path / "b", " ".join(["w1"] * 40)))
 
 
+def test_windows_of_almost_no_distinct_tokens_are_left_out_and_counted(
+    tokenizer: Path, tmp_path: Path
+) -> None:
+    """Others are taken in their place; of a mix each text has its own count."""
+    junk = " ".join(["w7 w8"] * 32)
+    first = text(tmp_path / "a", f"{words(0, 64)} {junk} {words(100, 196)}")
+    second = text(tmp_path / "b", words(200, 360))
+    calibration = mix(10, Source("a", weight=1), Source("b", weight=1))
+    calibration.sequence_length = 32
+    windows, parts = cut(calibration, tokenizer, first, second)
+    assert [(part.windows, part.tokens, part.left_out) for part in parts] == [
+        (5, 160, 2),
+        (5, 160, 0),
+    ]
+    assert all(len(set(window)) == 32 for window in windows)
+    with pytest.raises(
+        StageError,
+        match=r"gives 5 different windows of 32 tokens \(2 others left out: almost no distinct tok",
+    ):
+        cut(one(6, 32), tokenizer, first)
+
+
+def test_documents_of_almost_no_distinct_tokens_are_left_out(
+    tokenizer: Path, tmp_path: Path
+) -> None:
+    folder = text(tmp_path / "a", " ".join(["w7"] * 40), words(0, 40), " ".join(["w7 w8"] * 20))
+    windows, (part,) = cut(one(1, 32, cut=Cut.per_sample), tokenizer, folder)
+    assert windows == [list(range(32))]
+    assert part.left_out <= 2
+    with pytest.raises(StageError, match=r"has 1 documents of at least 32 tokens \(2 others left"):
+        cut(one(2, 32, cut=Cut.per_sample), tokenizer, folder)
+
+
 def test_texts_of_a_mix_are_options_or_described(composed: Compose, tmp_path: Path) -> None:
     mine = f"{{name: local, path: {quoted(tmp_path)}}}"
     config = composed(

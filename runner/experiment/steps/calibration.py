@@ -9,10 +9,14 @@ from runner.serialise import to_json
 from runner.session import Obtained, Work
 from runner.stages.overlap import OverlapRequest
 from runner.stages.windows import WindowsRequest
+from runner.texts.calibration import Part
+from runner.texts.degenerate import LEFT_OUT
 from runner.texts.windows import bos_determinant
 
 INDECISIVE = ("min_tokens_per_expert", "allow_unseen_experts")
 """Fields of a calibration that change neither windows nor weights."""
+_MUCH_LEFT_OUT = 0.1
+"""Share of the windows drawn from a text above which it is a warning that they were left out."""
 
 
 def calibration_windows(
@@ -39,7 +43,20 @@ def calibration_windows(
     }
     task = inputs.task("windows", request, environment)
     title = f"windows of {calibration.texts_label}"
-    return inputs.session.obtain(Work(title, task, determinants))
+    found = inputs.session.obtain(Work(title, task, determinants))
+    for part in found.result.get("parts", ()):
+        _tell_left_out(inputs, Part(**part))
+    return found
+
+
+def _tell_left_out(inputs: Inputs, part: Part) -> None:
+    """Say how many windows of a text were passed over; a text of much junk is a warning."""
+    drawn = part.windows + part.left_out
+    said = f"{part.left_out} of {drawn} windows of text {part.text} left out: {LEFT_OUT}"
+    if part.left_out > _MUCH_LEFT_OUT * drawn:
+        inputs.warn(f"{said}; is it the text that was meant?")
+    elif part.left_out:
+        inputs.mention(said)
 
 
 def overlap(inputs: Inputs, model: Subject, windows: Obtained) -> Obtained:
