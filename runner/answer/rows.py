@@ -8,6 +8,8 @@ from runner.metrics.coverage import Coverage, describe_shortfall
 from runner.metrics.divergence import Divergence
 from runner.metrics.expert_tokens import describe_starved
 from runner.metrics.noise import compare
+from runner.quality.answered import Answered, answered
+from runner.quality.evaluated import Evaluated, first_evaluation
 from runner.serialise import from_json
 from runner.store.records import RunRecord, Status
 
@@ -62,6 +64,12 @@ class Row:
     """How many tasks there is a share of right answers of."""
     task_accuracy: float | None = None
     """Mean of those shares."""
+    task_accuracy_baseline: float | None = None
+    """The unquantized model's."""
+    task_accuracy_delta: float | None = None
+    """Against that, on the same items."""
+    task_accuracy_delta_low: float | None = None
+    task_accuracy_delta_high: float | None = None
     task_recovery_percent: float | None = None
     """Of the unquantized model's mean."""
     batch_size: int | None = None
@@ -75,7 +83,12 @@ class Row:
     memory_bandwidth_utilization: float | None = None
     peak_memory_bytes: int | None = None
     best_tradeoff: bool = False
-    """Not dominated in size, quality and speed by another row."""
+    """Not beaten in size, quality and speed by another row; see ``runner.answer.pareto``."""
+
+    def __post_init__(self) -> None:
+        """What quality is judged by; no fields, for they are no figures to be written down."""
+        self.evaluated: Evaluated | None = None
+        self.answered: Answered | None = None
 
 
 def rows_of(records: list[RunRecord]) -> list[Row]:
@@ -158,9 +171,11 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
         row.checkpoint_bytes = quantize["checkpoint_bytes"]
     if eval_ is not None:
         row.text = record.config.get("eval", {}).get("text", {}).get("name")
+        row.evaluated = first_evaluation(record, subject)
         _add_quality(row, eval_)
         _add_floor(row, record.stage("floor", "baseline"))
     if tasks is not None and tasks["overall"] is not None:
+        row.answered = answered(record, subject)
         row.tasks = tasks["overall"]["tasks"]
         row.task_accuracy = tasks["overall"]["mean"]
         row.task_recovery_percent = tasks["overall"]["recovery_percent"]

@@ -12,11 +12,14 @@ from runner.metrics.paired import (
     paired_difference,
     recovery_percent,
 )
+from runner.store.files import sha256_of_json
 
 Sample = dict[str, Any]
 
-_MAIN = ("acc_norm", "exact_match", "acc")
+MAIN = ("acc_norm", "exact_match", "acc")
 """The metric that stands for a task in a mean over tasks: the first of these that it has."""
+_ASKED = ("task", "item", "item_sha256", "prompt_sha256")
+"""What must be the same of an item for two answers to it to be paired."""
 
 
 @dataclass
@@ -32,6 +35,11 @@ class Score:
     higher_is_better: bool
     change: Change | None
     """``None`` for the unquantized model itself."""
+    outcomes: str | None = None
+    """``1`` (right) or ``0`` of each item, so that two recipes can be compared item by item;
+    ``None`` in older results, and where items are not simply right or wrong."""
+    items_sha256: str | None = None
+    """Digest of those items and of how they were asked, in their order."""
 
     @property
     def name(self) -> str:
@@ -54,7 +62,7 @@ class TaskScores:
     @property
     def main(self) -> Score | None:
         """The share of right answers that stands for the task; ``None`` if it has none."""
-        for metric in _MAIN:
+        for metric in MAIN:
             for score in self.scores:
                 if score.metric == metric:
                     return score
@@ -143,6 +151,7 @@ def scores_of(
             higher_is_better=better is not False,
             change=None,
         )
+        _keep_outcomes(score, samples)
         if before is not None:
             score.change = _change(score, samples, *before)
         scores.append(score)
@@ -197,15 +206,24 @@ def _change(
     return change
 
 
+def _keep_outcomes(score: Score, samples: list[Sample]) -> None:
+    chosen = _chosen(score, samples)
+    values = [sample["scores"][score.metric] for sample in chosen]
+    if values and is_right_or_wrong(values):
+        score.outcomes = "".join("1" if value else "0" for value in values)
+        score.items_sha256 = sha256_of_json([[s[key] for key in _ASKED] for s in chosen])
+
+
+def _chosen(score: Score, samples: list[Sample]) -> list[Sample]:
+    """The items that a metric is about, read as its filter reads them."""
+    return [s for s in samples if s["filter"] == score.filter and score.metric in s["scores"]]
+
+
 def _pairs(score: Score, before: list[Sample], after: list[Sample]) -> list[tuple[Sample, Sample]]:
     """Items of both, side by side."""
-
-    def chosen(samples: list[Sample]) -> list[Sample]:
-        return [s for s in samples if s["filter"] == score.filter and score.metric in s["scores"]]
-
-    pairs = list(zip(chosen(before), chosen(after), strict=False))
+    pairs = list(zip(_chosen(score, before), _chosen(score, after), strict=False))
     for old, new in pairs:
-        if any(old[key] != new[key] for key in ("task", "item", "item_sha256", "prompt_sha256")):
+        if any(old[key] != new[key] for key in _ASKED):
             raise StageError(
                 f"item {new['item']} of {new['task']} is not the one the unquantized model was "
                 "asked: force=[tasks] asks both again"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from runner.metrics.perplexity import metric_name
@@ -59,28 +60,40 @@ class Evaluated:
         """Tokens in a unit: what makes of a mean loss a token one a unit."""
         return sum(self.circumstances.window_tokens) / self.units
 
-    def cluster_sums(self, divergence: bool = False) -> "NDArray[np.float64]":
-        """Shape (draws, clusters): summed losses, or KL divergences, of the clusters' tokens."""
-        import numpy as np
+    @cached_property
+    def loss_sums(self) -> "NDArray[np.float64]":
+        """Shape (draws, clusters): summed losses of each cluster's tokens in nats."""
+        return self._by_cluster(self.losses)
 
-        rows = np.asarray(self.divergences if divergence else self.losses, np.float64)
-        rows = rows * np.asarray(self.circumstances.window_tokens[: rows.shape[1]], np.float64)
-        found = np.zeros((len(rows), self._number(rows.shape[1])))
-        np.add.at(found.T, np.asarray(self.clusters[: rows.shape[1]]), rows.T)
-        return found
+    @cached_property
+    def divergence_sums(self) -> "NDArray[np.float64]":
+        """The same of KL divergences."""
+        return self._by_cluster(self.divergences)
 
-    def cluster_sizes(self, divergence: bool = False) -> "NDArray[np.float64]":
+    @cached_property
+    def sizes(self) -> "NDArray[np.float64]":
         """Scored tokens of each cluster."""
+        return self._sizes(len(self.losses[0]))
+
+    @cached_property
+    def divergence_sizes(self) -> "NDArray[np.float64]":
+        """The same, of the windows whose distributions were compared."""
+        return self._sizes(len(self.divergences[0]))
+
+    def _sizes(self, windows: int) -> "NDArray[np.float64]":
         import numpy as np
 
-        windows = len((self.divergences if divergence else self.losses)[0])
-        found = np.zeros(self._number(windows))
-        sizes = np.asarray(self.circumstances.window_tokens[:windows], np.float64)
-        np.add.at(found, np.asarray(self.clusters[:windows]), sizes)
-        return found
+        sizes = self._by_cluster([[1.0] * windows])
+        return np.asarray(sizes[0], np.float64)
 
-    def _number(self, windows: int) -> int:
-        return max(self.clusters[:windows]) + 1
+    def _by_cluster(self, rows: Sequence[Sequence[float]]) -> "NDArray[np.float64]":
+        import numpy as np
+
+        windows = len(rows[0])
+        sizes = np.asarray(self.circumstances.window_tokens[:windows], np.float64)
+        found = np.zeros((len(rows), max(self.clusters[:windows]) + 1))
+        np.add.at(found.T, np.asarray(self.clusters[:windows]), (np.asarray(rows) * sizes).T)
+        return found
 
 
 def evaluations(record: RunRecord, subject: str = "recipe") -> list[Evaluated]:

@@ -4,11 +4,15 @@ Both share the text's luck, which cancels: the interval of the difference is not
 two intervals against the unquantized model.
 """
 
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from runner.metrics.crossed import crossed_interval
 from runner.metrics.statistics import Interval
 from runner.quality.evaluated import Circumstances, Evaluated, exponential
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _SAME_LOSSES = 1e-4
 """Nats. The same model in the same arithmetic comes closer on other machines; in another type or
@@ -41,7 +45,7 @@ def why_not(one: Evaluated, other: Evaluated) -> str | None:
 
 def log_ratio(one: Evaluated, other: Evaluated) -> Interval:
     """Logarithm of ``one``'s perplexity over ``other``'s, both on the same tokens."""
-    found = _difference(one, other, divergence=False)
+    found = _difference(one, other, one.loss_sums, other.loss_sums, one.sizes)
     scale = one.scale
     return Interval(scale * found.estimate, scale * found.low, scale * found.high)
 
@@ -57,7 +61,8 @@ def delta(one: Evaluated, other: Evaluated) -> Interval:
 
     As ``runner.metrics.perplexity.perplexity_change`` does for one draw.
     """
-    linear = _difference(_weighted(one), _weighted(other), divergence=False)
+    weighted = one.value * one.loss_sums, other.value * other.loss_sums
+    linear = _difference(one, other, *weighted, one.sizes)
     scale = one.scale
     middle = one.value - other.value
     return Interval(
@@ -69,12 +74,12 @@ def delta(one: Evaluated, other: Evaluated) -> Interval:
 
 def divergence_difference(one: Evaluated, other: Evaluated) -> Interval:
     """``one``'s KL divergence minus ``other``'s, in nats, both from the same unquantized model."""
-    return _difference(one, other, divergence=True)
+    return _difference(one, other, one.divergence_sums, other.divergence_sums, one.divergence_sizes)
 
 
 def divergence(one: Evaluated) -> Interval:
     """KL divergence from the unquantized model, over draws and clusters."""
-    return crossed_interval(one.cluster_sums(True), one.cluster_sizes(True))
+    return crossed_interval(one.divergence_sums, one.divergence_sizes)
 
 
 def same_reference(one: Evaluated, other: Evaluated) -> bool:
@@ -88,9 +93,13 @@ def same_reference(one: Evaluated, other: Evaluated) -> bool:
     )
 
 
-def _difference(one: Evaluated, other: Evaluated, divergence: bool) -> Interval:
-    sums, others = one.cluster_sums(divergence), other.cluster_sums(divergence)
-    sizes = one.cluster_sizes(divergence)
+def _difference(
+    one: Evaluated,
+    other: Evaluated,
+    sums: "NDArray[np.float64]",
+    others: "NDArray[np.float64]",
+    sizes: "NDArray[np.float64]",
+) -> Interval:
     if len(others) == 1:
         # One draw: nothing is known of others.
         return crossed_interval(sums - others, sizes)
@@ -99,11 +108,6 @@ def _difference(one: Evaluated, other: Evaluated, divergence: bool) -> Interval:
         order = [other.draws.index(draw) for draw in one.draws]
         return crossed_interval(sums - others[order], sizes)
     return crossed_interval(sums, sizes, others)
-
-
-def _weighted(one: Evaluated) -> Evaluated:
-    losses = tuple(tuple(one.value * loss for loss in row) for row in one.losses)
-    return replace(one, losses=losses)
 
 
 def _not_shown(a: Circumstances, b: Circumstances) -> str | None:

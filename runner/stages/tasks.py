@@ -73,7 +73,7 @@ class TasksStage:
     """Asks tasks."""
 
     name = "tasks"
-    schema_version = 1
+    schema_version = 2
     request = TasksRequest
     result = TasksResult
 

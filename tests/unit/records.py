@@ -1,10 +1,12 @@
 """Records as runs leave them, made up where a test needs their numbers to be round."""
 
+import math
 from typing import Any
 
 from runner.planning.calibration import Comparison
 from runner.planning.cases import Case
 from runner.planning.formats import Format
+from runner.quality.evaluated import Circumstances, Evaluated
 from runner.store.records import RunRecord, StageRecord, Status
 
 CONFIG = {
@@ -38,6 +40,15 @@ def evaluation(losses: list[float], perplexity: float, baseline: float | None) -
         change = {"delta": interval(delta, 0.1), "ratio": interval(ratio, 0.01)}
     found = {"protocol": "gptq_512", "value": perplexity, "window_losses": losses}
     return {"perplexity": found, "change": change}
+
+
+def measured(value: float, losses: tuple[float, ...] | None = None) -> Evaluated:
+    """A perplexity that is known exactly, or of these losses: windows of one token each."""
+    losses = losses or tuple(math.log(value) + shift for shift in (0.3, 0.0, -0.3))
+    where = Circumstances("f", "small", ("t", None), "float32", "d", (), (1,) * len(losses))
+    places = tuple(range(len(losses)))
+    units = float(len(losses))
+    return Evaluated("perplexity/m", value, where, ("0",), (losses,), (), "kl", places, units)
 
 
 def bench(speed: float, size: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from runner.answer.rows import Row, rows_of
 from runner.answer.scope import scopes
 from runner.answer.table import footnotes
 from runner.errors import UsageError
+from runner.quality.answered import Answered, Asked
 from runner.store.records import RunRecord, StageRecord, Status, write_record
+from tests.unit.records import measured
 
 pytestmark = pytest.mark.unit
 
@@ -35,8 +38,9 @@ def evaluation(perplexity: float, compared: bool = True) -> dict[str, Any]:
         "delta": interval(perplexity - BASE_PERPLEXITY, 0.5),
         "ratio": interval(perplexity / BASE_PERPLEXITY, 0.025),
     }
+    losses = [math.log(perplexity) + shift for shift in (0.3, 0.0, -0.3)]
     return {
-        "perplexity": {"protocol": "gptq_512", "value": perplexity},
+        "perplexity": {"protocol": "gptq_512", "value": perplexity, "window_losses": losses},
         "change": change if compared else None,
     }
 
@@ -185,6 +189,7 @@ def row(name: str, size: int | None, perplexity: float | None, speed: float | No
     found = Row(name, "small", "hf", "ok", None, name)
     found.checkpoint_bytes, found.perplexity = size, perplexity
     found.decode_tokens_per_second = speed
+    found.evaluated = None if perplexity is None else measured(perplexity)
     return found
 
 
@@ -234,8 +239,10 @@ def test_the_fastest_was_shown_to_be_faster() -> None:
 
 def test_without_perplexity_right_answers_are_the_quality() -> None:
     rows = [row("a", 1, None, None), row("b", 2, None, None), row("c", 2, None, None)]
-    for found, accuracy in zip(rows, (0.48, 0.51, 0.47), strict=True):
+    for found, accuracy in zip(rows, (0.48, 0.71, 0.47), strict=True):
+        right = "".join("1" if item / 100 < accuracy else "0" for item in range(100))
         found.task_accuracy = accuracy
+        found.answered = Answered("f", ("0",), {"t": Asked(accuracy, "d", (right,), None, None)})
     mark_best_tradeoffs(rows)
     assert [found.recipe for found in rows if found.best_tradeoff] == ["a", "b"]
     rows[2].perplexity = 3.0

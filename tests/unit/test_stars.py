@@ -1,0 +1,196 @@
+"""Stars and picks under noise: no difference that the text could have made earns one."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from runner.answer.best import picks, tolerable
+from runner.answer.pareto import mark_best_tradeoffs
+from runner.answer.rows import Row
+from runner.quality.answered import Answered, Asked
+from runner.quality.evaluated import Evaluated
+from tests.unit.records import measured
+
+pytestmark = pytest.mark.unit
+
+WINDOWS = 16
+
+
+def row(name: str, size: int, found: Evaluated | None, speed: float | None = None) -> Row:
+    made = Row(name, "m", "hf", "ok", None, name, checkpoint_bytes=size)
+    made.evaluated, made.decode_tokens_per_second = found, speed
+    made.perplexity = None if found is None else found.value
+    return made
+
+
+def noisy(noise: np.random.Generator, text: np.ndarray, worse: float) -> Evaluated:
+    """A recipe that is worse by so many nats, and otherwise where the text and chance put it."""
+    losses = text + worse + noise.normal(0, 0.02, WINDOWS)
+    return measured(math.exp(losses.mean()), tuple(losses.tolist()))
+
+
+def stars(rows: list[Row]) -> str:
+    mark_best_tradeoffs(rows)
+    return "".join(one.recipe for one in rows if one.best_tradeoff)
+
+
+@pytest.mark.parametrize("smallest", [None, 0.3, 0.03])
+def test_a_larger_recipe_that_is_in_truth_the_same_earns_no_star(smallest: float | None) -> None:
+    """Also with a third that is smaller and worse, surely or hardly; at most one in twenty."""
+    noise = np.random.default_rng(7)
+    wrong, tries = 0, 600
+    for _ in range(tries):
+        text = noise.normal(3.0, 0.3, WINDOWS)
+        rows = [row("a", 50, noisy(noise, text, 0.1)), row("b", 60, noisy(noise, text, 0.1))]
+        if smallest is not None:
+            rows.append(row("c", 40, noisy(noise, text, 0.1 + smallest)))
+        found = stars(rows)
+        wrong += "b" in found and "a" in found
+    assert wrong / tries < 0.05
+
+
+def test_what_is_truly_better_and_larger_earns_its_star() -> None:
+    noise = np.random.default_rng(8)
+    found = []
+    for _ in range(200):
+        text = noise.normal(3.0, 0.3, WINDOWS)
+        pair = [row("a", 50, noisy(noise, text, 0.1)), row("b", 60, noisy(noise, text, 0.05))]
+        found.append(stars(pair))
+    assert found.count("ab") > 190, "text cancels: 0.05 nats are seen through 0.3 of it"
+
+
+def chain(*worse: float) -> list[Row]:
+    """Ever larger recipes; each window differs from the next by its own little."""
+    shifts = np.linspace(-0.05, 0.05, WINDOWS)
+    rows = []
+    for number, loss in enumerate(worse):
+        losses = 3.0 + loss + shifts * (-1) ** number
+        found = measured(math.exp(losses.mean()), tuple(losses.tolist()))
+        rows.append(row("abcdef"[number], 40 + number, found))
+    return rows
+
+
+def test_who_is_beaten_by_one_without_a_star_keeps_its_own() -> None:
+    """a and b are alike, b and c too, a and c are not: c is a trade-off beside a, b is none."""
+    losses = (0.06, 0.03, 0.0)
+    rows = chain(*losses)
+    assert stars(rows[:2]) == "a"
+    assert stars(rows[1:]) == "b"
+    assert stars(rows) == "ac"
+    assert stars(list(reversed(rows))) == "ca", "whatever their order"
+
+
+def test_whoever_has_no_star_has_one_beside_it_that_will_do() -> None:
+    noise = np.random.default_rng(9)
+    for _ in range(40):
+        text = noise.normal(3.0, 0.3, WINDOWS)
+        rows = [
+            row(str(n), int(noise.integers(4)), noisy(noise, text, float(noise.random() / 20)),
+                float(noise.integers(1, 4)))
+            for n in range(12)
+        ]  # fmt: skip
+        mark_best_tradeoffs(rows)
+        starred = [one for one in rows if one.best_tradeoff]
+        assert starred
+        for one in rows:
+            if not one.best_tradeoff:
+                assert any(_will_do(other, one) for other in starred)
+        for one in starred:
+            for other in starred:
+                costs_more = _costs(one) != _costs(other) and all(
+                    x >= y for x, y in zip(_costs(one), _costs(other), strict=True)
+                )
+                assert not costs_more or not _will_do(other, one)
+
+
+def _costs(one: Row) -> tuple[float, float]:
+    return float(one.checkpoint_bytes or 0), -(one.decode_tokens_per_second or 0)
+
+
+def _will_do(other: Row, one: Row) -> bool:
+    from runner.answer.differences import Differences
+
+    no_worse = not Differences([one, other]).shown_worse(other, one)
+    return no_worse and all(x <= y for x, y in zip(_costs(other), _costs(one), strict=True))
+
+
+def test_rows_that_cannot_be_paired_are_not_told_apart() -> None:
+    better = measured(15.0)
+    other = replace(better, circumstances=replace(better.circumstances, base="other"))
+    assert stars([row("a", 40, measured(20.0)), row("b", 50, better)]) == "ab"
+    assert stars([row("a", 40, measured(20.0)), row("b", 50, other)]) == "ab", "another model's"
+    assert stars([row("a", 40, None), row("b", 50, None)]) == "a"
+
+
+def test_the_unquantized_model_keeps_its_star_only_where_it_is_shown_to_be_better() -> None:
+    rows = chain(0.02, 0.0)
+    rows[1].is_baseline = True
+    assert stars(rows) == "a"
+    rows = chain(0.3, 0.0)
+    rows[1].is_baseline = True
+    assert stars(rows) == "ab"
+
+
+def test_arithmetic_earns_no_star() -> None:
+    rows = [row("a", 40, measured(20.02)), row("b", 50, measured(20.0))]
+    assert stars(rows) == "ab"
+    for one, ratio in zip(rows, (1.011, 1.010), strict=True):
+        one.perplexity_ratio, one.floor_log_ratio = ratio, 0.002
+    assert stars(rows) == "a"
+
+
+def test_the_best_for_quality_is_the_smallest_of_those_not_told_apart() -> None:
+    rows = chain(0.4, 0.02, 0.0)
+    for one in rows:
+        one.perplexity_ratio = one.perplexity_ratio_high = 1.0
+    chosen = picks(rows, 0.10)
+    assert chosen.quality is rows[1]
+    assert chosen.alike == [rows[2]]
+    alone = picks(chain(0.4, 0.3, 0.0), None)
+    assert alone.quality is not None
+    assert (alone.quality.recipe, alone.alike) == ("c", [])
+
+
+def test_a_tolerance_is_kept_by_the_whole_interval() -> None:
+    one = row("a", 40, measured(20.0))
+    one.perplexity_ratio, one.perplexity_ratio_low, one.perplexity_ratio_high = 1.08, 1.04, 1.12
+    assert [tolerable(one, loss) for loss in (0.05, 0.10, 0.25, None)] == [False, False, True, True]
+    one.perplexity_ratio_high = None
+    assert not tolerable(one, 0.25)
+    one.is_baseline = True
+    assert tolerable(one, 0.01)
+
+
+def accurate(name: str, size: int, right: str) -> Row:
+    made = Row(name, "m", "hf", "ok", None, name, checkpoint_bytes=size)
+    made.task_accuracy = right.count("1") / len(right)
+    made.answered = Answered(
+        "f", ("0",), {"t": Asked(made.task_accuracy, "d", (right,), None, None)}
+    )
+    return made
+
+
+def test_right_answers_are_compared_item_by_item() -> None:
+    base = "10" * 200
+    few = "1" * 5 + base[5:]
+    many = "1" * 30 + base[30:]
+    # Two more of 400 may be chance, fifteen more are not: McNemar's p is 0.5 and 6e-5.
+    assert stars([accurate("a", 40, base), accurate("b", 50, few)]) == "a"
+    assert stars([accurate("a", 40, base), accurate("b", 50, many)]) == "ab"
+    five = base[:0] + "1" * 10 + base[10:]
+    # Student's t says 5 of 400 are shown, the exact test that 5 : 0 is p = 0.06.
+    assert stars([accurate("a", 40, base), accurate("b", 50, five)]) == "a"
+    other = accurate("b", 50, many)
+    assert other.answered is not None
+    other.answered = replace(other.answered, base="g")
+    assert stars([accurate("a", 40, base), other]) == "a", "of another model"
+
+
+def test_a_loss_of_right_answers_is_tolerated_by_its_whole_interval() -> None:
+    one = accurate("a", 40, "10" * 200)
+    one.task_accuracy_delta_low, one.task_accuracy_baseline = -0.04, 0.54
+    assert [tolerable(one, loss, False) for loss in (0.05, 0.10)] == [False, True]
+    assert picks([one], 0.10).quality is one
+    assert picks([one], 0.05).quality is None
