@@ -67,6 +67,8 @@ class TasksResult:
     """Answers that an attempt which was killed had found."""
     seconds: float
     """Asking, without loading."""
+    leading_bos: bool | None = None
+    """Whether every prompt began with the tokenizer's BOS; ``None`` in results that do not say."""
 
 
 class TasksStage:
@@ -130,6 +132,7 @@ class TasksStage:
             overall=overall(scores),
             requests_resumed=resumed,
             seconds=time.perf_counter() - start,
+            leading_bos=model.leading_bos is not None,
         )
 
 

@@ -1,0 +1,204 @@
+"""What the harness's models really look at begins with one BOS, or with none: token ids told.
+
+The models of lm-evaluation-harness tokenize here as they do in a run; what computes is a stand-in
+that notes what it is shown.
+"""
+
+import importlib.metadata
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models import huggingface
+from tokenizers import processors
+
+from runner.config.model import ByteTokenizer
+from runner.harness import models
+from runner.harness.answers import Answers
+from runner.models.byte_tokenizers import byte_tokenizer
+
+pytestmark = pytest.mark.unit
+
+BOS, ROWS, CONTEXT = 0, 512, 48
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+    "{% if add_generation_prompt %}[assistant] {% endif %}"
+)
+FAMILIES = {
+    # A tokenizer that puts none, as of GGUF files by transformers: Gemma is lost without.
+    "gemma": ("gemma3_text", ByteTokenizer.sentencepiece, False, 1),
+    "llama3": ("llama", ByteTokenizer.byte_level, True, 1),
+    "smollm2": ("llama", ByteTokenizer.byte_level, False, 0),
+}
+LONG = "a text that is longer than the context of the model, by far, and goes on. " * 3
+
+
+class Shown(torch.nn.Module):
+    """Notes the rows that it is shown; every token is as likely as the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.rows: list[list[int]] = []
+        self.config = SimpleNamespace(
+            max_position_embeddings=CONTEXT, model_type="llama", vocab_size=ROWS
+        )
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+
+    def forward(self, ids: torch.Tensor) -> Any:
+        self.rows += ids.tolist()
+        return SimpleNamespace(logits=torch.zeros(*ids.shape, ROWS))
+
+    def generate(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+        self.rows += input_ids.tolist()
+        return torch.nn.functional.pad(input_ids, (0, 1), value=9)
+
+    def tie_weights(self) -> None:
+        pass
+
+
+def tokenizer(place: Path, family: str) -> Any:
+    kind, bytes_by, puts_bos, _ = FAMILIES[family]
+    made = byte_tokenizer(bytes_by, ROWS, CONTEXT)
+    made.chat_template = (
+        TEMPLATE if family != "smollm2" else TEMPLATE.replace("{{ bos_token }}", "")
+    )
+    if puts_bos:
+        made.backend_tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", BOS)]
+        )
+    made.save_pretrained(place)
+    (place / "config.json").write_text(json.dumps({"model_type": kind, "vocab_size": ROWS}))
+    return made
+
+
+def of_hf(place: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Shown]:
+    kind = models.remembering(huggingface.HFLM)
+    monkeypatch.setattr(kind, "_get_backend", lambda self, **_: setattr(self, "backend", "causal"))
+    shown = Shown()
+    made = kind(
+        pretrained=shown, tokenizer=tokenizer(place, family), batch_size=2, max_length=CONTEXT
+    )
+    return models.with_tokenizer(made, made.tokenizer, place), shown
+
+
+@pytest.fixture
+def vllm(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The harness's model of vLLM, without vLLM."""
+    modules = ("vllm", "vllm.lora", "vllm.lora.request", "vllm.renderers", "vllm.renderers.hf",
+               "vllm.tokenizers")  # fmt: skip
+    for name in modules:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    plain: Any = sys.modules["vllm"]
+    plain.LLM, plain.SamplingParams, plain.TokensPrompt = object, SimpleNamespace, dict
+    for name, member in (("lora.request", "LoRARequest"), ("renderers.hf", "resolve_chat_template"),
+                         ("tokenizers", "get_tokenizer")):  # fmt: skip
+        setattr(sys.modules[f"vllm.{name}"], member, object)
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "0.20" if name == "vllm" else version(name)
+    )
+    from lm_eval.models import vllm_causallms
+
+    yield vllm_causallms
+    sys.modules.pop(vllm_causallms.__name__, None)
+
+
+class Generator:
+    """vLLM's ``LLM``, as far as the harness asks it."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+
+    def generate(self, prompts: list[Any], **_: Any) -> list[Any]:
+        self.rows += [prompt["prompt_token_ids"] for prompt in prompts]
+        told = SimpleNamespace(logprob=-1.0)
+        return [
+            SimpleNamespace(
+                prompt_logprobs=[None, *({token: told} for token in row[1:])],
+                outputs=[SimpleNamespace(text="x")],
+            )
+            for row in self.rows[-len(prompts) :]
+        ]
+
+
+def of_vllm(place: Path, family: str, module: Any) -> tuple[Any, Generator]:
+    kind = models.remembering(module.VLLM)
+    made, shown = kind.__new__(kind), Generator()
+    read = tokenizer(place, family)
+    read.pad_token = read.eos_token
+    vars(made).update(
+        _rank=0, _world_size=1, add_bos_token=None, custom_prefix_token_id=None, batch_size=2,
+        model=shown, _max_length=CONTEXT, lora_request=None, data_parallel_size=1,
+        enable_thinking=None, chat_template_args={}, hf_chat_template=None, max_gen_toks=4,
+        truncation_side="left", think_end_token=None, _max_gen_toks=4,
+    )  # fmt: skip
+    return models.with_tokenizer(made, read, place), shown
+
+
+def requests(kind: str, *arguments: tuple[Any, ...]) -> list[Instance]:
+    return [Instance(kind, {}, given, 0, ("task", 0, 1)) for given in arguments]
+
+
+def without_padding(row: list[int], padding: int) -> list[int]:
+    """The harness pads with the tokenizer's token on the left, and with zeros on the right."""
+    left = next((place for place, token in enumerate(row) if token != padding), 0)
+    right = next((place for place, token in enumerate(reversed(row)) if token), 0)
+    return row[left if padding != BOS else 0 : len(row) - right]
+
+
+def is_prefixed(kind: str, row: list[int], model: Any) -> bool:
+    """Whether the harness put a token for the first one to be told from, as it does of all models.
+
+    That is before texts without a prompt.
+    """
+    alone = model.tokenizer("alone")["input_ids"]
+    return row[0] == BOS and (kind == "loglikelihood_rolling" or row[1:] == alone[: len(row) - 1])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("engine", ["hf", "vllm"])
+def test_what_is_scored_begins_with_one_bos_where_the_model_has_one(
+    engine: str, family: str, tmp_path: Path, request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    model: Any
+    shown: Any
+    if engine == "hf":
+        model, shown = of_hf(tmp_path, family, monkeypatch)
+    else:
+        model, shown = of_vllm(tmp_path, family, request.getfixturevalue("vllm"))
+    models.keep_answers(model, Answers(tmp_path / "answers.jsonl", lambda *_: None))
+    expected = FAMILIES[family][-1]
+    assert (model.leading_bos is not None) == bool(expected)
+    chat = model.apply_chat_template([{"role": "user", "content": "why"}])
+    asked = {
+        "loglikelihood": [("a question", " and"), ("", "alone"), (chat, "so"), (LONG, " at last")],
+        "loglikelihood_rolling": [("some text",), (LONG,), ("more",)],
+        "generate_until": [
+            ("a question", {"until": ["."], "max_gen_toks": 4}),
+            ("another that is longer", {"until": ["."], "max_gen_toks": 4}),
+            (LONG, {"until": ["."], "max_gen_toks": 4}),
+            (chat, {"until": ["!"], "max_gen_toks": 4}),
+        ],
+    }
+    for kind, arguments in asked.items():
+        shown.rows.clear()
+        getattr(model, kind)(requests(kind, *arguments))
+        assert shown.rows
+        for row in shown.rows:
+            seen = without_padding(row, model.tokenizer.pad_token_id)
+            if not expected and is_prefixed(kind, seen, model):
+                seen = seen[1:]
+            assert seen.count(BOS) == expected, (kind, row)
+            assert (seen[0] == BOS) == bool(expected), (kind, row)
+    if expected:
+        scored = model.loglikelihood_rolling(requests("loglikelihood_rolling", ("abc",)))
+        per_token = 1.0 if engine == "vllm" else torch.tensor(ROWS).log().item()
+        assert scored == [pytest.approx(-3 * per_token)], "BOS itself is not scored"
