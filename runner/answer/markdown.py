@@ -16,7 +16,7 @@ _HEAD = (
 
 def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision]) -> str:
     """One part a model; rows without a result are listed with their reasons. Then the claims."""
-    lines = {line.row: line for line in score_lines(records, rows)}
+    lines = score_lines(records, rows)
     parts = []
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
@@ -26,7 +26,7 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
         parts += [*_table(of_model), ""]
         if said := evaluated_on(of_model):
             parts += [_plain(said), ""]
-        parts += _scores([lines[n] for n, r in enumerate(rows) if r.model == model and n in lines])
+        parts += _scores([line for line in lines if rows[line.row].model == model])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
         parts += [
             f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"

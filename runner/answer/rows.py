@@ -8,7 +8,7 @@ from runner.metrics.coverage import Coverage, describe_shortfall
 from runner.metrics.divergence import Divergence
 from runner.metrics.expert_tokens import describe_starved
 from runner.metrics.noise import compare
-from runner.quality.answered import Answered, answered
+from runner.quality.answered import Answered, accuracy_difference, answered
 from runner.quality.evaluated import Evaluated, first_evaluation
 from runner.serialise import from_json
 from runner.store.records import RunRecord, Status
@@ -24,7 +24,8 @@ class Row:
     status: str
     reason: str | None
     run: str | None
-    """Directory of the run's record; ``None`` for the unquantized model's own row."""
+    """Directory of the run's record; ``None`` for the unquantized model's own row. Of several draws
+    the first one's."""
     sweep: str | None = None
     is_baseline: bool = False
     is_floor: bool = False
@@ -57,6 +58,8 @@ class Row:
     perplexity_ratio_high: float | None = None
     kl_divergence: float | None = None
     """Mean over tokens of KL(unquantized || recipe), in nats; see ``kl_divergence_metric``."""
+    kl_divergence_low: float | None = None
+    kl_divergence_high: float | None = None
     kl_divergence_metric: str | None = None
     top_1_agreement: float | None = None
     """Fraction of tokens where both find the same token the most likely."""
@@ -82,6 +85,12 @@ class Row:
     time_to_first_token_seconds: float | None = None
     memory_bandwidth_utilization: float | None = None
     peak_memory_bytes: int | None = None
+    seeds: int | None = None
+    """Checkpoints that were made of the recipe from different seeds; intervals speak of the recipe
+    where there are several, and of one draw's text alone where there is one. ``None`` where the
+    recipe draws nothing."""
+    runs: str | None = None
+    """All of a row's runs where there are several, with spaces between."""
     best_tradeoff: bool = False
     """Not beaten in size, quality and speed by another row; see ``runner.answer.pareto``."""
 
@@ -92,12 +101,20 @@ class Row:
 
 
 def rows_of(records: list[RunRecord]) -> list[Row]:
-    """One row a run, preceded by one for each unquantized model they were compared with."""
+    """One row a recipe, preceded by one for each unquantized model they were compared with.
+
+    That is one a run, but for runs that are draws of one recipe: see ``runner.answer.draws``.
+    """
+    # They are about rows.
+    from runner.answer.draws import by_recipe, together
+
     rows: list[Row] = []
     seen: dict[tuple[str, str, str], Row] = {}
-    for record in records:
-        baseline = _baseline_row(record)
-        if baseline is not None:
+    for draws in by_recipe(records):
+        for record in draws.records:
+            baseline = _baseline_row(record)
+            if baseline is None:
+                continue
             measured = f"{baseline.text} {baseline.arithmetic} {baseline.perplexity}"
             identity = (record.model, record.engine, measured)
             if identity in seen:
@@ -105,9 +122,8 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
             else:
                 seen[identity] = baseline
                 rows += [baseline, *_floor_rows(record)]
-        if record.status is Status.ok and _is_baseline_run(record):
-            continue
-        rows.append(_recipe_row(record))
+        own = [_recipe_row(record) for record in draws.records if not _stands_for_itself(record)]
+        rows += [together(own, draws)] if len(own) > 1 else own
     return rows
 
 
@@ -115,6 +131,11 @@ def evaluated_on(rows: list[Row]) -> str | None:
     """What to say of the text where all rows have one; where they differ it is a column."""
     texts = {row.text for row in rows if row.text is not None and row.perplexity is not None}
     return f"Evaluated on text {texts.pop()}." if len(texts) == 1 else None
+
+
+def _stands_for_itself(record: RunRecord) -> bool:
+    """Whether a run is the unquantized model's own, whose row it has."""
+    return record.status is Status.ok and _is_baseline_run(record)
 
 
 def _is_baseline_run(record: RunRecord) -> bool:
@@ -167,6 +188,7 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     if quantize is not None:
         row.bits_per_weight = quantize["bits_per_weight"]
         row.bits_per_parameter = quantize.get("bits_per_parameter")
+        row.seeds = 1 if quantize.get("calibration_tokens") else None
         _add_coverage(row, quantize, record.config.get("calibration") or {})
         row.checkpoint_bytes = quantize["checkpoint_bytes"]
     if eval_ is not None:
@@ -175,7 +197,7 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
         _add_quality(row, eval_)
         _add_floor(row, record.stage("floor", "baseline"))
     if tasks is not None and tasks["overall"] is not None:
-        row.answered = answered(record, subject)
+        _add_answers(row, record, subject)
         row.tasks = tasks["overall"]["tasks"]
         row.task_accuracy = tasks["overall"]["mean"]
         row.task_recovery_percent = tasks["overall"]["recovery_percent"]
@@ -184,6 +206,18 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     if bench is not None:
         _add_speed(row, bench, record.stage("bench", "baseline"))
         row.checkpoint_bytes = bench["checkpoint_bytes"]
+
+
+def _add_answers(row: Row, record: RunRecord, subject: str) -> None:
+    row.answered, base = answered(record, subject), answered(record, "baseline")
+    if row.answered is None or base is None:
+        return
+    row.task_accuracy_baseline = base.value
+    found = None if row.is_baseline else accuracy_difference(row.answered, base)
+    if found is not None:
+        row.task_accuracy_delta = found.interval.estimate
+        row.task_accuracy_delta_low = found.interval.low
+        row.task_accuracy_delta_high = found.interval.high
 
 
 def _add_coverage(row: Row, quantize: dict[str, Any], calibration: dict[str, Any]) -> None:
@@ -212,7 +246,9 @@ def _add_quality(row: Row, eval_: dict[str, Any]) -> None:
     row.perplexity_protocol = eval_["perplexity"]["protocol"]
     row.perplexity = eval_["perplexity"]["value"]
     if (divergence := eval_.get("divergence")) is not None:
-        row.kl_divergence = divergence["kl_divergence"]["mean"]["estimate"]
+        kl = divergence["kl_divergence"]["mean"]
+        row.kl_divergence = kl["estimate"]
+        row.kl_divergence_low, row.kl_divergence_high = kl.get("low"), kl.get("high")
         row.kl_divergence_metric = from_json(Divergence, divergence).metric("kl_divergence")
         row.top_1_agreement = divergence["top_1_agreement"]["mean"]["estimate"]
     change = eval_["change"]

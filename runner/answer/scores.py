@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.answer.rows import Row
+from runner.quality.evaluated import seed_of
 from runner.store.records import RunRecord
 
 
@@ -32,18 +33,21 @@ class Line:
 
 
 def score_lines(records: list[RunRecord], rows: list[Row]) -> list[Line]:
-    """A line for each row of the answer that has scores."""
+    """A line for each row of the answer that has scores; one a draw where it has several."""
     by_run = {record.run: record for record in records}
     lines = []
     for number, row in enumerate(rows):
         if row.is_baseline:
             sources = [r for r in records if (r.model, r.engine) == (row.model, row.engine)]
             found = [f for r in sources if (f := r.stage("tasks", "baseline")) is not None]
-        else:
-            record = by_run.get(row.run or "")
-            found = [f for f in [record and record.stage("tasks")] if f]
-        if found:
-            lines.append(Line(number, row.recipe, row.engine, _cells(found[0])))
+            lines += [Line(number, row.recipe, row.engine, _cells(one)) for one in found[:1]]
+            continue
+        several = (row.seeds or 1) > 1
+        for run in (row.runs or "").split() if several else [row.run or ""]:
+            record = by_run.get(run)
+            if record is not None and (own := record.stage("tasks")):
+                name = f"{row.recipe}, seed {seed_of(record)}" if several else row.recipe
+                lines.append(Line(number, name, row.engine, _cells(own)))
     return lines
 
 

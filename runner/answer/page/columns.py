@@ -24,6 +24,7 @@ class Column:
 
 
 COLUMNS = (
+    Column("seeds", "Seeds", "", 0, better="high"),
     Column("bits_per_weight", "Bits per weight", "", 2, better="low"),
     Column("bits_per_parameter", "Bits per parameter", "", 2, better="low"),
     Column("quantized_share", "Quantized", "%", 1, 100, better="high"),
@@ -44,7 +45,7 @@ COLUMNS = (
 _NOT_FIGURES = {
     "perplexity_delta_low", "perplexity_delta_high", "perplexity_ratio_low",
     "perplexity_ratio_high", "decode_tokens_per_second_sd", "batch_size",
-    "floor_log_ratio",
+    "floor_log_ratio", "icc", "effective_windows",
 }  # fmt: skip
 
 
