@@ -1,11 +1,12 @@
 """A recipe: what is done to a model's weights. It says nothing about speed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from runner.config.bits import Bits
 from runner.config.calibration import Calibration
+from runner.config.engine import Dtype
 from runner.config.group_size import GroupSize
 from runner.config.method import Method
 from runner.config.text import Text, TextKind
@@ -102,4 +103,22 @@ def used_recipe(config: "Config") -> Recipe:
 
     recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
     recipe.calibration = find_method(config.method.name).calibration_for(recipe)
+    if without_rounding_dtype(recipe):
+        # What changes nothing makes no other recipe.
+        recipe.method = replace(recipe.method, rounding_dtype=Dtype.auto)
     return recipe
+
+
+def without_rounding_dtype(recipe: Recipe) -> str | None:
+    """Why ``method.rounding_dtype`` has no effect on a recipe; ``None`` where it has one."""
+    from runner.methods import find_method
+
+    method = recipe.method
+    if not method.rounds(recipe.bits):
+        return "rounds no weights"
+    abilities = find_method(method.name).backends.get(method.backend)
+    if abilities is None or abilities.rounds_in is None or recipe.calibration is not None:
+        return None
+    if recipe.bits.is_auto or method.keep_most_sensitive:
+        return None
+    return f"is carried out by {method.backend}, which rounds in {abilities.rounds_in} and no other"

@@ -46,6 +46,7 @@ _CPU_NEEDS = {
 """Instruction sets of x86 CPUs, one of which a kernel needs, and what to say without."""
 _STORED_AS = {"pack-quantized": "w4a16", "int-quantized": "w8a8"}
 """What compressed-tensors calls the layouts that only one of a CPU's kernels reads."""
+_SIXTEEN_ONLY = "vLLM computes with packed integer weights in 16 bits only"
 _FORMATS = ("float", *dict.fromkeys(name for name, _ in _READS))
 
 
@@ -66,6 +67,8 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
             reason = reason or _reason_against_scheme(checkpoint, table, label, group_size)
     if reason is None and checkpoint.device == "cpu":
         reason = _reason_against_cpu(bits)
+    if reason is None and checkpoint.dtype == "float32" and _is_packed(checkpoint):
+        return _SIXTEEN_ONLY
     return reason
 
 
@@ -96,8 +99,18 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
         config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))
         stored = config["quantization_config"].get("format")
     if stored == "pack-quantized" and spec.dtype == "float32":
-        return "vLLM computes with packed integer weights in 16 bits only: engine.dtype=bfloat16"
+        return f"{_SIXTEEN_ONLY}: engine.dtype=bfloat16, eval.dtype=bfloat16"
     return _reason_against_cpu(_STORED_AS.get(stored or "")) if spec.device == "cpu" else None
+
+
+def _is_packed(checkpoint: CheckpointFacts) -> bool:
+    """Whether weights lie several to a word, as far as is known beforehand."""
+    if checkpoint.format in ("gptq", "awq"):
+        return True
+    if checkpoint.bits is None:
+        stored = checkpoint.config.get("quantization_config") or {}
+        return str(stored.get("format")).startswith("pack-quantized")
+    return checkpoint.format == "compressed-tensors" and not checkpoint.bits.quantizes_activations
 
 
 def _labels(checkpoint: CheckpointFacts) -> list[str]:

@@ -10,3 +10,5 @@ class Compare:
 
     a: Optional[str] = None
     b: Optional[str] = None
+    mix_arithmetic: bool = False
+    """Compare quality of different arithmetic too (``eval.dtype``), to see what it does."""

@@ -16,7 +16,7 @@ class Device(Enum):
 
 
 class Dtype(Enum):
-    """Arithmetic of everything that a recipe leaves unquantized."""
+    """Type of floating-point arithmetic."""
 
     auto = "auto"
     bfloat16 = "bfloat16"
@@ -33,9 +33,9 @@ class Engine:
     """Name of the environment it runs in; by default the first that provides it."""
     device: Device = Device.auto
     dtype: Dtype = Dtype.auto
-    """Arithmetic of what a recipe leaves unquantized. ``auto``: the checkpoint's own on a GPU and
-    on a CPU with bfloat16 instructions, else float32; weights are rounded, and sensitivities
-    measured, in float32 on every CPU."""
+    """Arithmetic of what is timed (bench, serving). ``auto``: the checkpoint's own on a GPU and on
+    a CPU with bfloat16 instructions, else float32. Quality has ``eval.dtype``, and weights are
+    rounded in ``method.rounding_dtype``."""
     threads: Optional[int] = None
     """CPU threads; every usable core by default."""
 

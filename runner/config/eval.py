@@ -20,6 +20,19 @@ class PerplexityProtocol(Enum):
     a prefix token, per word and per byte of the document's text."""
 
 
+class EvalDtype(Enum):
+    """Arithmetic of everything that a recipe leaves unquantized, where quality is measured."""
+
+    auto = "auto"
+    """float32 on a CPU, whatever its instructions, where the engine takes a type and memory
+    allows; on a GPU the engine's own, with logits and softmax in float32 (``hf``)."""
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+    engine = "engine"
+    """What ``engine.dtype`` says: as it is served."""
+
+
 @dataclass
 class Eval:
     """Perplexity, and divergence from the unquantized model, on the leading part of a text."""
@@ -38,6 +51,12 @@ class Eval:
     reference_max_bytes: int = 1_000_000_000
     """Most that the unquantized model's distributions may occupy in the store; where it does
     not suffice for all windows, the first that fit are compared."""
+    dtype: EvalDtype = EvalDtype.auto
+    """Arithmetic of ``eval`` and ``tasks``; figures of different arithmetic do not compare.
+    ``engine`` is what is timed."""
+    floor: bool = True
+    """Where it is not float32: measure what the type alone does to the unquantized model, below
+    which no recipes are told apart."""
     top_k: int = 20
     """Most likely tokens that are compared where an engine gives no more (vllm)."""
 

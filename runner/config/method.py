@@ -6,6 +6,7 @@ from typing import Optional
 from omegaconf import MISSING
 
 from runner.config.bits import Bits
+from runner.config.engine import Dtype
 from runner.config.group_size import GroupSize
 
 UNQUANTIZED_BITS = 16
@@ -26,6 +27,10 @@ class Method:
     """Name of that environment; by default the first that provides the backend."""
     ignore: list[str] = field(default_factory=_lm_head)
     """Linear layers left unquantized: names, or ``re:`` and a regular expression."""
+    rounding_dtype: Dtype = Dtype.auto
+    """Arithmetic in which weights are rounded, calibration text goes through the model, and
+    sensitivities are measured. ``auto``: float32; on a GPU without the memory for it the model's
+    own. Part of the recipe: another type makes another checkpoint."""
 
     keep: list[str] = field(default_factory=list)
     """Layers kept at a higher precision: names, their last parts, or ``re:`` and an expression.

@@ -1,7 +1,7 @@
 """What an engine is: it loads a checkpoint, scores tokens and generates on a clock."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,6 +34,12 @@ class CheckpointFacts:
     """Content of its model's config.json (the text part's), as far as it is known."""
     tokens: int | None = None
     """Of the longest sequence that it is to compute; ``None`` if that is not known."""
+    dtype: str | None = None
+    """Torch dtype name to compute in; ``None`` for whatever the engine likes."""
+
+    def in_dtype(self, dtype: str) -> "CheckpointFacts":
+        """The same, to be computed with in a type."""
+        return replace(self, dtype=dtype)
 
 
 @dataclass
@@ -52,6 +58,8 @@ class LoadSpec:
     threads: int
     settings: Engine
     """The engine's own dataclass."""
+    wide_logits: bool = False
+    """Logits in float32 whatever the arithmetic, as far as the engine can: for quality."""
 
 
 @dataclass
@@ -93,6 +101,10 @@ class LoadedModel(Protocol):
 
     def footprint(self) -> Footprint:
         """Sizes of what was loaded."""
+
+    @property
+    def arithmetic(self) -> str:
+        """Torch dtype name of what it computes in, or the name of the engine's own arithmetic."""
 
     @property
     def reserves_kv_cache(self) -> bool:

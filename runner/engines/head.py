@@ -10,6 +10,46 @@ if TYPE_CHECKING:
     import torch
 
 
+_VOCABULARY_AT_ONCE = 16_384
+"""Rows of a narrow output matrix that exist in float32 at once: 268 MB of 4,096 columns."""
+
+
+def product(
+    states: "torch.Tensor", matrix: "torch.Tensor", bias: "torch.Tensor | None" = None
+) -> "torch.Tensor":
+    """Logits in float32, of states and an output matrix in whatever type.
+
+    A product in bfloat16 rounds logits to 8 bits, a twentieth of a nat where they are around ten.
+
+    Args:
+        states: Shape (…, hidden size).
+        matrix: Shape (vocabulary, hidden size).
+        bias: Shape (vocabulary,).
+    """
+    import torch
+
+    rows = states.float()
+    # In one piece where nothing is copied.
+    size = len(matrix) if matrix.dtype == torch.float32 else _VOCABULARY_AT_ONCE
+    cut = torch.split(matrix, size)
+    parts = [torch.nn.functional.linear(rows, part.float()) for part in cut]
+    logits = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    return logits if bias is None else logits + bias.float()
+
+
+def widen_head(model: Any) -> None:
+    """Have a model's output matrix multiply by ``product``; what follows is then float32 too.
+
+    Left as they are: heads in float32 already, and those that are no plain matrix, being quantized.
+    """
+    import torch
+
+    head = model.get_output_embeddings()
+    plain = type(head) is torch.nn.Linear and "forward" not in vars(head)
+    if plain and head.weight.dtype in (torch.bfloat16, torch.float16):
+        head.forward = lambda states: product(states, head.weight, head.bias)
+
+
 def is_linear_in_states(model: Any, ids: "torch.Tensor") -> bool:
     """Whether logits are the output embedding's product with the decoder's last states, no more.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
-from runner.engines.head import find_head, is_linear_in_states
+from runner.engines.head import find_head, is_linear_in_states, widen_head
 from runner.engines.overflow import not_finite
 from runner.engines.reading import GGUF_FAMILIES, read_checkpoint
 from runner.engines.responses import layer_responses
@@ -68,7 +68,10 @@ class HfEngine:
             for module in model.modules():
                 if hasattr(module, "compute_dtype"):
                     module.compute_dtype = getattr(torch, spec.dtype)
-        loaded = HfModel(model, spec.device, spec.checkpoint)
+                # Else they compute in bfloat16 on a CPU that can, whatever ``compute_dtype`` says.
+                if hasattr(module, "support_avx512bf16_for_cpu") and spec.dtype != "bfloat16":
+                    module.support_avx512bf16_for_cpu = False
+        loaded = HfModel(model, spec.device, spec.checkpoint, wide_logits=spec.wide_logits)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
 
@@ -76,8 +79,16 @@ class HfEngine:
 class HfModel:
     """A model loaded by transformers."""
 
-    def __init__(self, model: Any, device: str, checkpoint: Path | None = None) -> None:
-        """Wrap a causal language model that lies on ``device`` and was read from a directory."""
+    def __init__(
+        self, model: Any, device: str, checkpoint: Path | None = None, *, wide_logits: bool = False
+    ) -> None:
+        """Wrap a causal language model that lies on ``device`` and was read from a directory.
+
+        With ``wide_logits`` the output matrix's product is computed in float32.
+        """
+        if wide_logits:
+            widen_head(model)
+        self._wide_logits = wide_logits
         self.model = model
         self._device = device
         self._checkpoint = checkpoint
@@ -142,7 +153,8 @@ class HfModel:
         self._kv_cache = (_cache_bytes(output.past_key_values), tokens)
         if output.logits.isnan().any() and self._checkpoint is not None:
             dtype = str(self.model.dtype).removeprefix("torch.")
-            raise not_finite(self._checkpoint, dtype, "the model gives logits")
+            setting = "eval.dtype" if self._wide_logits else "engine.dtype"
+            raise not_finite(self._checkpoint, dtype, "the model gives logits", setting)
         steps = [after - before for before, after in itertools.pairwise(marks)]
         return GenerationTiming(steps[0], steps[1:])
 
@@ -171,6 +183,11 @@ class HfModel:
         return layer_responses(self.model)
 
     reserves_kv_cache = False
+
+    @property
+    def arithmetic(self) -> str:
+        """The type of what is not quantized."""
+        return str(self.model.dtype).removeprefix("torch.")
 
     def measured_kv_cache_bytes_per_token(self) -> float | None:
         """Bytes of the cache's tensors after the last generation, over its tokens."""
@@ -203,7 +220,7 @@ class HfModel:
         ids = torch.tensor([window[:-1]], device=self._device)
         if self._chunked is None:
             self._chunked = is_linear_in_states(self.model, ids[:, :8])
-            if self._chunked and self._checkpoint is not None:
+            if self._chunked and self._wide_logits and self._checkpoint is not None:
                 self._stored_head = find_head(self.model, self._checkpoint)
         if not self._chunked:
             return self.model(input_ids=ids, use_cache=False).logits[0], torch.nn.Identity()

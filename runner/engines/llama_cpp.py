@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
+from runner.backends.llama_cache import KV_BYTES, kv_cache_bytes_per_token
 from runner.backends.llama_cpp import only_gguf, read_gguf
 from runner.backends.llama_families import family_refusal
 from runner.backends.llama_log import listen, print_warnings
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
-from runner.engines.traits import Products, Traits
+from runner.engines.traits import OwnArithmetic, Products, Traits
 from runner.errors import StageError
 from runner.models.sentence_piece import sentence_piece_file
 from runner.serving.server import PORT, Requests, ServerCommand
@@ -27,7 +28,6 @@ _CONTEXT_STEP = 256
 _SERVED_AS = "model"
 _SERVER_MARGIN = 64
 """Prompts are sent as text and may be a few tokens longer when they are cut up again."""
-_KV_BYTES = 2  # float16
 
 
 @dataclass
@@ -52,11 +52,18 @@ class LlamaCppEngine:
         # No ``harness_model``: the harness would ask a server, which tells too few probabilities.
         has_server=True,
         reads_best=("gguf",),
-        computes_in_dtype=False,
+        own_arithmetic=OwnArithmetic(
+            name="llama.cpp",
+            how=(
+                "llama.cpp multiplies quantized weights by activations of 8 bits and others in "
+                "the type they are stored in, and keeps keys and values in float16"
+            ),
+            dense_on_cpus="float32",
+        ),
         # It rounds activations to 8 bits for quantized weights; float16 ones it widens on a CPU.
         products=Products(quantized="int8", dense_on_cpu="fp32", dense_on_gpu="fp16"),
         dense_without_bfloat16="float16",
-        kv_cache_number_bytes=_KV_BYTES,
+        kv_cache_number_bytes=KV_BYTES,
     )
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
@@ -203,11 +210,18 @@ class LlamaCppModel:
         return Footprint(
             weight_bytes=total,
             streamed_bytes_per_step=total - unread,
-            kv_cache_bytes_per_token=_kv_cache_bytes_per_token(reader),
+            kv_cache_bytes_per_token=kv_cache_bytes_per_token(reader),
             weight_bytes_by_dtype=sizes,
         )
 
     reserves_kv_cache = True
+
+    @property
+    def arithmetic(self) -> str:
+        """Its own, whatever was asked for."""
+        own = ENGINE.traits.own_arithmetic
+        assert own is not None
+        return own.name
 
     def measured_kv_cache_bytes_per_token(self) -> float | None:
         """Size of a sequence's saved state, over its tokens: a few bytes of positions included."""
@@ -278,23 +292,6 @@ class LlamaCppModel:
                     yield np.ctypeslib.as_array(pointer, (rows, self._vocabulary))
         finally:
             self._api.llama_batch_free(batch)
-
-
-def _kv_cache_bytes_per_token(reader: Any) -> int:
-    """Bytes of keys and values that a token adds to a float16 cache, over all layers."""
-
-    def value(name: str, default: Any = None) -> Any:
-        found = reader.fields.get(f"{architecture}.{name}")
-        return default if found is None else found.contents()
-
-    architecture = reader.fields["general.architecture"].contents()
-    heads = value("attention.head_count")
-    widest = max(heads) if isinstance(heads, list) else heads
-    kv_heads = value("attention.head_count_kv", heads)
-    total = sum(kv_heads) if isinstance(kv_heads, list) else kv_heads * value("block_count")
-    width = value("embedding_length") // widest
-    key, val = value("attention.key_length", width), value("attention.value_length", width)
-    return int(total * (key + val) * _KV_BYTES)
 
 
 ENGINE = LlamaCppEngine()

@@ -19,6 +19,8 @@ class LoadRequest:
     device: str
     dtype: str
     trust_remote_code: bool
+    wide_logits: bool = False
+    """See ``LoadSpec.wide_logits``."""
 
 
 def specification(request: LoadRequest, threads: int) -> LoadSpec:
@@ -31,6 +33,7 @@ def specification(request: LoadRequest, threads: int) -> LoadSpec:
         trust_remote_code=request.trust_remote_code,
         threads=threads,
         settings=settings_from_json(request.engine),
+        wide_logits=request.wide_logits,
     )
 
 

@@ -12,13 +12,14 @@ _LARGEST = 65504
 """Of float16; bfloat16 has the range of float32."""
 
 
-def not_finite(checkpoint: Path, dtype: str, what: str) -> StageError:
+def not_finite(checkpoint: Path, dtype: str, what: str, setting: str) -> StageError:
     """What to say, and what to do, where losses or likelihoods are not finite.
 
     Args:
         checkpoint: What was loaded.
         dtype: Torch dtype name of its arithmetic, or ``auto``.
         what: Who gave which numbers: ``the model gives losses``.
+        setting: What says the type: ``eval.dtype``.
     """
     is_gguf = any(file.suffix == ".gguf" for file in weight_files(checkpoint))
     # A dense GGUF file was made in the type asked for, and may have lost its numbers then.
@@ -42,7 +43,7 @@ def not_finite(checkpoint: Path, dtype: str, what: str) -> StageError:
     cause = f"{beyond} holds larger ones" if beyond else "some on the way are larger"
     return StageError(
         f"{what} that are not finite: numbers of float16 end at {_LARGEST}, and {cause}; compute "
-        "in a type of wider range: engine.dtype=bfloat16 or engine.dtype=float32"
+        f"in a type of wider range: {setting}=bfloat16 or {setting}=float32"
     )
 
 

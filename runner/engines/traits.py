@@ -34,6 +34,18 @@ class Products:
 
 
 @dataclass(frozen=True)
+class OwnArithmetic:
+    """What an engine computes in whatever type is asked for."""
+
+    name: str
+    """As records and tables call it."""
+    how: str
+    """In words, where somebody asks for another."""
+    dense_on_cpus: str
+    """Type of the unquantized model that quality is held against on a CPU: the same on each."""
+
+
+@dataclass(frozen=True)
 class Traits:
     """What an engine can do and how it goes about it. The defaults are those of a plain one."""
 
@@ -50,8 +62,8 @@ class Traits:
     """It scores a window's last token by generating it, which takes room in the context."""
     several_models: bool = True
     """Whether two models can be loaded in one process, one after the other let go or not."""
-    computes_in_dtype: bool = True
-    """Whether ``engine.dtype`` is its arithmetic; otherwise it computes as it sees fit."""
+    own_arithmetic: OwnArithmetic | None = None
+    """Where it computes as it sees fit; ``None``: in the type that it is asked for."""
     products: Products | None = None
     """What it multiplies in whatever is asked for; ``None``: in the arithmetic's type."""
     narrow_formats: tuple[str, ...] = ()

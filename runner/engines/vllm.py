@@ -178,6 +178,11 @@ class VllmModel:
 
     reserves_kv_cache = True
 
+    @property
+    def arithmetic(self) -> str:
+        """What vLLM made of the type that was asked for."""
+        return str(self._llm.model_config.dtype).removeprefix("torch.")
+
     def measured_kv_cache_bytes_per_token(self) -> float | None:
         """Bytes set aside on all devices, over the tokens they have room for."""
         cache = self._llm.llm_engine.vllm_config.cache_config

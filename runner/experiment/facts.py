@@ -1,24 +1,28 @@
 """Gathers what legality needs to know, without torch."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from runner.config.model import Architecture, architecture_of
+from runner.config.engine import Dtype
 from runner.config.root import Config, StageName
 from runner.config.text import Text
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager
 from runner.errors import UsageError
+from runner.experiment.arithmetic import (
+    FLOAT32,
+    Arithmetic,
+    evaluated_checkpoints,
+    quality_arithmetic,
+)
 from runner.experiment.compute import DTYPE_BITS, Compute, resolve_compute
+from runner.experiment.model_facts import model_facts
 from runner.experiment.staleness import stale_calibration
 from runner.experiment.steps.sensitivity import needed_sensitivity
 from runner.hardware.detect import Machine
 from runner.harness.environment import harness_need, package_folders
 from runner.harness.names import harness_tasks, task_names
 from runner.legality.facts import Facts
-from runner.models.gguf_config import architecture_of_gguf
-from runner.models.gguf_source import source_header
-from runner.models.locate import code_refusal, light_config
+from runner.models.locate import code_refusal
 from runner.recipe import used_recipe
 from runner.texts.probe import probe
 from runner.texts.source import source_of
@@ -41,32 +45,31 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         if text.path is not None and (size := probe(text)) is not None
     }
     compute = resolve_compute(config.engine, machine)
-    source = source_header(config.model)
-    hf_config = {} if source else light_config(config.model) or {}
-    read = architecture_of(hf_config) if hf_config else Architecture()
-    if source:
-        read = architecture_of_gguf(source)
-    architecture = replace(
-        config.model.architecture,
-        **{name: value for name, value in vars(read).items() if value is not None},
+    model = model_facts(config.model)
+    checkpoints = evaluated_checkpoints(
+        config, model.quantized_as, model.text_config, compute.device
     )
-    quantization = hf_config.get("quantization_config") or {}
+    arithmetic = quality_arithmetic(config, compute, model.parameters, checkpoints)
+    widest = _widest(config, compute, arithmetic)
     chosen = (override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides)
     return Facts(
-        architecture=architecture,
-        quantized_as=quantization.get("quant_method"),
+        architecture=model.architecture,
+        parameters=model.parameters,
+        quantized_as=model.quantized_as,
         machine=machine,
         device=compute.device,
         chosen=frozenset(chosen),
         known_tasks=_known_tasks(config, compute.device),
         local_text_bytes=local_text_bytes,
         evaluated_texts=_evaluated(config, [*texts, config.sensitivity.text]),
-        load_bytes_per_parameter=_load_bits(config, compute) / 8,
-        text_config=hf_config.get("text_config")
-        or hf_config
-        or {"model_type": architecture.family},
-        code_refusal=code_refusal(config.model) if hf_config and _works(config) else None,
-        stale_calibration=stale_calibration(config) if quantization else None,
+        arithmetic=arithmetic,
+        load_bytes_per_parameter=max(widest.values(), default=16.0) / 8,
+        load_narrower=tuple(
+            setting for setting, bits in widest.items() if bits == DTYPE_BITS[FLOAT32]
+        ),
+        text_config=model.text_config,
+        code_refusal=code_refusal(config.model) if model.hf_config and _works(config) else None,
+        stale_calibration=stale_calibration(config) if model.quantized_as else None,
     )
 
 
@@ -97,11 +100,25 @@ def _works(config: Config) -> bool:
     return any(stage.loads_model for stage in config.stages)
 
 
-def _load_bits(config: Config, compute: Compute) -> float:
-    """Bits of a weight where the unquantized model is loaded; 16 for what is not known here."""
-    rounds = StageName.sensitivity in config.stages or config.makes_checkpoint
-    dtype = compute.rounding_dtype(compute.dtype) if rounds else compute.dtype
-    return DTYPE_BITS.get(dtype, 16.0)
+def _widest(config: Config, compute: Compute, arithmetic: Arithmetic) -> dict[str, float]:
+    """Bits of a weight of the unquantized model as stages load it; 16 for what is not known here.
+
+    By the setting that makes it narrower.
+    """
+    stages, found = {*config.stages}, {}
+    if stages & {StageName.bench, StageName.serving}:
+        found["engine.dtype=bfloat16"] = compute.dtype
+    if stages & {StageName.eval, StageName.tasks}:
+        found["eval.dtype=bfloat16"] = arithmetic.dtype
+    if StageName.sensitivity in stages or config.makes_checkpoint:
+        # On a GPU auto is float32 only where there is room for it.
+        asked, unknown = config.method.rounding_dtype, Dtype.auto.value
+        found["method.rounding_dtype=bfloat16"] = (
+            unknown
+            if asked is Dtype.auto and compute.device != "cpu"
+            else compute.rounding_dtype(asked, unknown, None)
+        )
+    return {setting: DTYPE_BITS.get(dtype, 16.0) for setting, dtype in found.items()}
 
 
 def _known_tasks(config: Config, device: str) -> frozenset[str] | None:

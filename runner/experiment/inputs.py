@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.backends import llama_cpp
-from runner.config.engine import Engine
+from runner.config.engine import Dtype, Engine
+from runner.config.eval import EvalDtype
 from runner.config.model import Model, ModelKind
 from runner.config.root import Config, StageName
 from runner.config.text import Text, TextKind
@@ -14,7 +15,15 @@ from runner.engines import find_engine
 from runner.engines.loading import LoadRequest
 from runner.environments.choose import choose
 from runner.environments.ready import ReadyEnvironment
+from runner.errors import Refused
+from runner.experiment.arithmetic import (
+    FLOAT32,
+    Arithmetic,
+    evaluated_checkpoints,
+    quality_arithmetic,
+)
 from runner.experiment.compute import model_config, resolve_compute, told_dtype
+from runner.experiment.model_facts import model_facts
 from runner.experiment.subject import Subject
 from runner.models.directory import MADE_DTYPE
 from runner.models.fingerprint import fingerprint
@@ -35,6 +44,7 @@ from runner.stages.weights import WeightsRequest
 from runner.store.files import sha256_of_json
 
 TRANSFORMERS = "transformers"
+AUTO = Dtype.auto.value
 _RESOLVED = ("environment", "device", "dtype", "threads")
 """Settings of every engine that are told as they were resolved, or change no result."""
 
@@ -52,6 +62,7 @@ class Inputs:
         self.session = session
         self.sweep = sweep
         self.compute = resolve_compute(config.engine, session.machine)
+        self._arithmetic: Arithmetic | None = None
         self.only_looks = False
         """A dry run: nothing is made, noted or told, and what is not there is done without."""
 
@@ -123,8 +134,48 @@ class Inputs:
             self.session.display.line(f"  {what}", style="dim")
         self._mentioned.add(what)
 
-    def presented(self, subject: Subject) -> Subject:
-        """The subject in a format that the engine takes: a dense model may need another."""
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """In which quality is measured; asked for once the model is there."""
+        if self._arithmetic is None:
+            facts = model_facts(self.config.model)
+            loaded = evaluated_checkpoints(
+                self.config, facts.quantized_as, facts.text_config, self.compute.device
+            )
+            self._arithmetic = quality_arithmetic(
+                self.config, self.compute, facts.parameters, loaded
+            )
+        return self._arithmetic
+
+    def rounding_dtype(self, model: Subject) -> str:
+        """Torch dtype name in which the recipe computes and rounds, and sensitivities are measured.
+
+        Raises:
+            Refused: The model's numbers may lie beyond the range of what was asked for.
+        """
+        asked = self.config.method.rounding_dtype
+        parameters = model_facts(self.config.model).parameters
+        found = self.compute.rounding_dtype(asked, model.dtype, parameters)
+        if asked is Dtype.float16 and model.dtype != found:
+            raise Refused(
+                f"method.rounding_dtype=float16: the model's numbers are {model.dtype}, whose "
+                "range and that of their scales float16 does not hold; nearest legal choice: "
+                "method.rounding_dtype=float32"
+            )
+        if asked is Dtype.auto and found != FLOAT32:
+            self.warn(
+                f"weights are rounded in {found}: this GPU has no room for the model in float32, "
+                "in which another machine would make another checkpoint"
+            )
+        return found
+
+    def presented(self, subject: Subject, *, for_quality: bool = False) -> Subject:
+        """The subject in a format that the engine takes: a dense model may need another.
+
+        Args:
+            subject: Any.
+            for_quality: In a type that does not hang on what this CPU is fast at.
+        """
         if subject.format != "float":
             return subject
         engine = find_engine(self.config.engine.name)
@@ -136,6 +187,10 @@ class Inputs:
             # Where bfloat16 would be emulated, float16 keeps the size and the speed.
             emulated = self.compute.dtype == "float32"
             dtype = engine.traits.dense_without_bfloat16 if emulated else subject.dtype
+        own = engine.traits.own_arithmetic
+        if for_quality and own and self.config.eval.dtype is EvalDtype.auto:
+            on_cpu = self.compute.device == "cpu"
+            dtype = own.dense_on_cpus if on_cpu and self._holds_float32() else subject.dtype
         versions = environment.versions(("llama-cpp-python", "gguf", "transformers"))
         made = self.session.obtain(
             Work(
@@ -151,18 +206,27 @@ class Inputs:
             identity={"gguf": made.address.key},
         )
 
-    def load(self, subject: Subject, engine: Engine) -> LoadRequest:
-        """How a stage asks for the subject in an engine."""
+    def _holds_float32(self) -> bool:
+        return self.compute.holds_float32(model_facts(self.config.model).parameters)
+
+    def load(self, subject: Subject, engine: Engine, dtype: str | None = None) -> LoadRequest:
+        """How a stage asks for the subject in an engine.
+
+        Args:
+            subject: What to load.
+            engine: Which one and its settings.
+            dtype: Arithmetic where quality is measured; ``None`` for that in which it is timed.
+        """
+        wanted = dtype or self.compute.dtype
         return LoadRequest(
             checkpoint=subject.directory,
             checkpoint_format=subject.format,
             engine=to_json(engine),
             device=self.compute.device,
             # Libraries go by config.json, which may claim another type than the tensors have.
-            dtype=self.compute.dtype
-            if subject.told_right
-            else self.compute.dtype_for(subject.dtype),
+            dtype=subject.dtype if wanted == AUTO and not subject.told_right else wanted,
             trust_remote_code=self.config.model.trust_remote_code,
+            wide_logits=dtype is not None,
         )
 
     def environment(self, need: str, named: str | None = None) -> ReadyEnvironment:

@@ -15,7 +15,7 @@ from runner.experiment.record import RunIdentity, kept_record, new_record
 from runner.experiment.speed import measure_speed
 from runner.experiment.steps.calibration import calibration_windows, overlap, overlap_verdicts
 from runner.experiment.steps.checkpoint import checkpoint
-from runner.experiment.steps.evaluate import evaluate, require_tokens
+from runner.experiment.steps.evaluate import FLOOR, evaluate, floor, require_tokens
 from runner.experiment.steps.plan import plan
 from runner.experiment.steps.sensitivity import needed_sensitivity, sensitivity
 from runner.experiment.steps.tasks import ask, prepare
@@ -30,6 +30,9 @@ from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.tracking import start_tracker
 from runner.tracking.base import RunTracker
 from runner.worker.failed import WorkerFailed
+
+_NOT_ASKED_FOR = ("overlap", FLOOR)
+"""What a run files besides the stages that it is asked for."""
 
 
 def illegalities(config: Config, session: Session, overrides: list[str]) -> list[str]:
@@ -115,7 +118,7 @@ def _decide_and_work(
         record.stages.append(_stage_record(name, subject, obtained))
         write_record(session.store.runs, record)
         tracker.log_stage(record.stages[-1])
-        if name != "overlap":
+        if name not in _NOT_ASKED_FOR:
             session.display.step()
 
     if StageName.plan in config.stages:
@@ -160,6 +163,8 @@ def go_through_stages(
         baseline = evaluate(inputs, model, model, None) if has_baseline else None
         if baseline is not None:
             keep(StageName.eval, "baseline", baseline)
+            if (apart := floor(inputs, model)) is not None:
+                keep(FLOOR, "baseline", apart)
         if baseline is None or quantized_here:
             keep(StageName.eval, "recipe", evaluate(inputs, subject, model, baseline))
     if questions is not None:

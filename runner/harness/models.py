@@ -47,6 +47,7 @@ def open_model(
         trust_remote_code=request.trust_remote_code,
     )
     made.load_request = request
+    made.arithmetic = loaded.arithmetic
     return with_tokenizer(made, made.tokenizer, tokenizer)
 
 
@@ -75,6 +76,8 @@ def _vllm(request: LoadRequest, tokenizer: Path, batch_size: int, threads: int) 
         **arguments,
     )
     made.load_request = request
+    computed = made.model.llm_engine.vllm_config.model_config.dtype
+    made.arithmetic = str(computed).removeprefix("torch.")
     # The one that vLLM reads follows the class's name where it differs from the files.
     read = read_tokenizer(tokenizer, request.trust_remote_code)
     return with_tokenizer(made, configure_pad_token(read, made._config), tokenizer)
@@ -130,7 +133,7 @@ def remembering(kind: type[Any]) -> type[Any]:
                 if name != _ASKED[-1] and any(map(_is_no_number, found)):
                     request: LoadRequest = self.load_request
                     what = "the model gives likelihoods"
-                    raise not_finite(request.checkpoint, request.dtype, what)
+                    raise not_finite(request.checkpoint, request.dtype, what, "eval.dtype")
                 return found
 
             return answers_of(self).complete(name, requests, compute)

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 
-from runner.config.eval import PerplexityProtocol
+from runner.config.eval import EvalDtype, PerplexityProtocol
 from runner.config.root import Config, StageName
-from runner.engines import find_engine
+from runner.engines import engine_names, find_engine
 from runner.engines.traits import Tells
+from runner.experiment.arithmetic import FLOAT32, evaluated_checkpoints
 from runner.legality.facts import Facts
 from runner.legality.verdict import Verdict, illegal, warning
 
 
 def check_evaluation(config: Config, facts: Facts) -> Iterator[Verdict]:
-    """Findings on protocols and on what is kept of the unquantized model."""
+    """Findings on arithmetic, protocols, and what is kept of the unquantized model."""
+    yield from _check_arithmetic(config, facts)
     if StageName.eval not in config.stages:
         return
     protocols = config.eval.protocols
@@ -22,6 +24,44 @@ def check_evaluation(config: Config, facts: Facts) -> Iterator[Verdict]:
     yield from _check_room(config, facts)
     if config.eval.divergence:
         yield from _check_divergence(config, facts)
+
+
+def _check_arithmetic(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Whether quality is measured in what was asked for, and what stands in float32's way."""
+    measuring = [one for one in (StageName.eval, StageName.tasks) if one in config.stages]
+    if not measuring or (StageName.eval not in measuring and not config.tasks.names):
+        return
+    if why := facts.arithmetic.why_narrow:
+        yield warning(
+            f"quality is measured in the engine's own type, not in float32: {why}; its figures "
+            "compare with others of that type alone",
+            _engines_in_float32(config, facts),
+        )
+    asked = config.eval.dtype
+    engine = find_engine(config.engine.name)
+    if asked in (EvalDtype.auto, EvalDtype.engine) or engine.traits.own_arithmetic is not None:
+        return
+    for checkpoint in evaluated_checkpoints(
+        config, facts.quantized_as, facts.text_config, facts.device
+    ):
+        reason = engine.refusal(checkpoint.in_dtype(asked.value))
+        if reason and engine.refusal(checkpoint) is None:
+            yield illegal(f"eval.dtype={asked.value}: {reason}", "eval.dtype=engine")
+            return
+
+
+def _engines_in_float32(config: Config, facts: Facts) -> str | None:
+    """Engines that have room for it, and read everything in it, where this one does not."""
+    checkpoints = evaluated_checkpoints(config, facts.quantized_as, facts.text_config, facts.device)
+
+    def reads(name: str) -> bool:
+        engine = find_engine(name)
+        refusals = (engine.refusal(one.in_dtype(FLOAT32)) for one in checkpoints)
+        return engine.traits.own_arithmetic is None and not any(refusals)
+
+    if reads(config.engine.name):
+        return None
+    return " or ".join(f"engine={name}" for name in engine_names() if reads(name)) or None
 
 
 def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:

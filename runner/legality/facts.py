@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from runner.config.model import Architecture
+from runner.experiment.arithmetic import Arithmetic
 from runner.hardware.detect import Machine
 
 
@@ -24,7 +25,13 @@ class Facts:
     known_tasks: frozenset[str] | None
     """Names of the harness's tasks; ``None`` when none is asked for, or nothing is installed."""
     load_bytes_per_parameter: float
-    """What a parameter occupies while the unquantized model is loaded."""
+    """What a parameter occupies while the unquantized model is loaded, at most."""
+    load_narrower: tuple[str, ...] = ()
+    """Settings that would make that less, all of them together."""
+    parameters: int | None = None
+    """Of the model, counted from its dimensions where nobody says."""
+    arithmetic: Arithmetic = field(default_factory=lambda: Arithmetic("auto"))
+    """In which quality is measured."""
     text_config: Mapping[str, Any] = field(default_factory=dict)
     """Content of the model's config.json (the text part's); of others ``model_type`` at most."""
     code_refusal: str | None = None

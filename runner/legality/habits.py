@@ -84,7 +84,7 @@ def _emulated(config: Config, facts: Facts, quantizes: bool) -> Iterator[Verdict
     if facts.device != "cpu":
         return
     emulates = config.engine.dtype is Dtype.bfloat16 and not facts.machine.computes_bfloat16
-    if emulates and find_engine(config.engine.name).traits.computes_in_dtype:
+    if emulates and find_engine(config.engine.name).traits.own_arithmetic is None:
         yield warning(
             "this CPU emulates bfloat16: bench measures the emulation, no device's speed",
             "engine.dtype=float32",

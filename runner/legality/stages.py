@@ -11,6 +11,7 @@ from runner.engines import engine_names, find_engine
 from runner.engines.base import CheckpointFacts, EngineImplementation
 from runner.environments.choose import choose
 from runner.errors import UsageError
+from runner.experiment.arithmetic import evaluated_checkpoints
 from runner.hardware.detect import recognises
 from runner.legality.facts import Facts
 from runner.legality.serving import check_serving
@@ -56,21 +57,13 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     if not any(stage.asks_engine for stage in config.stages):
         return
     engine = find_engine(config.engine.name)
-    made_here = config.makes_checkpoint
-    checkpoint = CheckpointFacts(facts.quantized_as or "float", None, None, None, facts.device)
-    if made_here:
+    if config.makes_checkpoint:
         with contextlib.suppress(UsageError):  # another rule speaks about an unknown backend
-            abilities = abilities_of(config.method)
-            if abilities.model_refusal(facts.text_config):
+            if abilities_of(config.method).model_refusal(facts.text_config):
                 return  # as it does about one that cannot do the model
-            checkpoint = CheckpointFacts(
-                abilities.checkpoint_format,
-                config.bits,
-                config.group_size,
-                config.method,
-                facts.device,
-            )
-    checkpoint = replace(checkpoint, config=facts.text_config, tokens=_longest_sequence(config))
+    checkpoint = evaluated_checkpoints(config, facts.quantized_as, facts.text_config, facts.device)[
+        -1
+    ]
     if reason := _refusal(engine, checkpoint):
         readers = [
             name
@@ -85,16 +78,6 @@ def _refusal(engine: EngineImplementation, checkpoint: CheckpointFacts) -> str |
     if checkpoint.format == "float":
         checkpoint = replace(checkpoint, format=engine.dense_format)
     return engine.refusal(checkpoint)
-
-
-def _longest_sequence(config: Config) -> int | None:
-    """Tokens of the longest sequence that an engine is to compute at once."""
-    lengths = []
-    if StageName.eval in config.stages:
-        lengths.append(config.eval.context_length)
-    if StageName.bench in config.stages:
-        lengths.append(config.bench.prompt_tokens + config.bench.new_tokens)
-    return max(lengths, default=None)
 
 
 def _check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -205,7 +188,7 @@ def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 
 def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
-    parameters = facts.architecture.parameters
+    parameters = facts.parameters
     if parameters is None or not any(stage.loads_model for stage in config.stages):
         return
     needed = parameters * facts.load_bytes_per_parameter
@@ -223,7 +206,7 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
     if needed > available:
         nearest = "a machine with more memory, or a smaller model"
         if facts.load_bytes_per_parameter > _HALF and parameters * _HALF <= available:
-            nearest = "engine.dtype=bfloat16"
+            nearest = " ".join(facts.load_narrower)
         elif config.model.kind is ModelKind.hub:
             nearest = f"a machine with more {where}, or model=smollm2_135m to try the runner"
         yield illegal(

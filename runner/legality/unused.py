@@ -5,20 +5,23 @@ of what was chosen (``unread`` of its configuration); here is only what depends 
 Settings of stages that are left out are fine: one command line goes through its stages in turns.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from runner.config.eval import EvalDtype
 from runner.config.model import ModelKind
 from runner.config.root import Config, StageName
 from runner.config.text import Text, TextKind, TextReader
+from runner.engines import find_engine
 from runner.errors import UsageError
 from runner.legality.verdict import Severity, Verdict, illegal, warning
 from runner.methods import find_method, method_names
 from runner.paths import conf_dir
-from runner.recipe import Recipe, used_recipe
+from runner.recipe import Recipe, used_recipe, without_rounding_dtype
 from runner.tracking import unread as unread_by_tracker
 
 _MOST_NAMED = 3
@@ -128,9 +131,24 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
     yield from _of("eval", config.eval.unread())
     yield from _of("bits", config.bits.unread())
     yield from _of("method", config.method.unread())
+    yield from _types(config)
     yield from _of("engine", config.engine.unread(device))
     yield from _of("tracker", unread_by_tracker(config.tracker))
     yield from _tasks(config)
+
+
+def _types(config: Config) -> Iterator[_Unread]:
+    """Types of arithmetic where something else decides it."""
+    if StageName.quantize in config.stages and StageName.sensitivity not in config.stages:
+        with contextlib.suppress(UsageError):  # another rule speaks about an unknown method
+            if why := without_rounding_dtype(used_recipe(config)):
+                yield _Unread("method.rounding_dtype", f"method={config.method.name} {why}")
+    traits = find_engine(config.engine.name).traits
+    own, asked = traits.own_arithmetic, config.eval.dtype
+    if own is not None and asked not in (EvalDtype.auto, EvalDtype.engine):
+        yield _Unread("eval.dtype", own.how, "eval.dtype=auto")
+    if own is not None:
+        yield _Unread("eval.floor", own.how)
 
 
 def _of(section: str, fields: dict[str, str], nearest: Any = None) -> Iterator[_Unread]:

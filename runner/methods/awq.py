@@ -58,6 +58,8 @@ class AwqMethod:
                 packages=("autoawq", "transformers", "torch"),
                 keeps_scales=False,
                 model_refusal=autoawq.model_refusal,
+                # Scales are searched in the type asked for.
+                rounds_in="float16",
             ),
         }
     )

@@ -69,6 +69,9 @@ class Abilities:
     """It gives layers that suffer most more bits of its own accord."""
     plain_rounding: bool = False
     """It rounds what comes, activations too: only their static scales are found on text."""
+    rounds_in: str | None = None
+    """Torch dtype name that weights are held in when they are rounded, where the recipe's
+    ``rounding_dtype`` decides only in what calibration text goes through the model."""
     emulated_on_cpus: str | None = None
     """What of its checkpoints' arithmetic CPUs only emulate, in words."""
     against_unequal_windows: str | None = None
@@ -90,7 +93,8 @@ class QuantizeJob:
     were cut per sample with a smaller minimum."""
     device: str
     compute_dtype: str
-    """Torch dtype name in which forward passes run."""
+    """Torch dtype name in which forward passes run, and weights are rounded where the backend can
+    be told: the recipe's ``rounding_dtype``, resolved."""
     trust_remote_code: bool
     cache: Path
     """Downloads that are kept."""

@@ -17,6 +17,9 @@ PACKAGES = ("bitsandbytes", "transformers", "torch")
 HOLDERS = (Holder.linear, Holder.conv1d)
 """What transformers' integration replaces: classes derived from nn.Linear are passed over."""
 
+LOADS_IN = "bfloat16"
+"""What weights pass through on their way: checkpoints say it, and it is what readers expect."""
+
 
 def no_calibration(recipe: Recipe) -> Calibration | None:
     """No text is looked at."""
@@ -62,7 +65,7 @@ def quantize_on_load(job: QuantizeJob, quantization_config: Any) -> None:
     model = load_model(
         job.model_directory,
         quantization_config=quantization_config,
-        dtype=torch.bfloat16,
+        dtype=getattr(torch, LOADS_IN),
         device_map={"": job.device},
         trust_remote_code=job.trust_remote_code,
     )

@@ -95,6 +95,7 @@ class GgufMethod:
             holders=None,
             model_refusal=conversion_refusal,
             mixes_by_itself=True,
+            rounds_in="float32",
         )
     }
 

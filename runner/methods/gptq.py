@@ -51,6 +51,7 @@ class GptqMethod:
                 packages=("auto-gptq", "transformers", "torch"),
                 holders=(Holder.linear, Holder.linear_subclass, Holder.conv1d),
                 model_refusal=auto_gptq.model_refusal,
+                rounds_in="float32",
             ),
             "gptqmodel": Abilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
@@ -59,6 +60,7 @@ class GptqMethod:
                 packages=("gptqmodel", "transformers", "torch"),
                 holders=tuple(Holder),
                 model_refusal=gptqmodel.model_refusal,
+                rounds_in="float32",
             ),
         }
     )

@@ -45,6 +45,8 @@ class LlmInt8Method:
                 holders=bits_and_bytes.HOLDERS,
                 model_refusal=_model_refusal,
                 emulated_on_cpus="LLM.int8() products",
+                # bitsandbytes divides by a row's scale in it.
+                rounds_in="float16",
             )
         }
     )

@@ -25,7 +25,7 @@ from runner.engines.distributions import (
     LinearHead,
     TopDistributions,
 )
-from runner.engines.head import read_head
+from runner.engines.head import product, read_head
 from runner.errors import StageError
 from runner.metrics.divergence import token_divergence, top_divergence
 from runner.store.files import write_json_atomically
@@ -179,8 +179,7 @@ class Reference:
 
         with torch.inference_mode():
             # The very product, of the same shape, that the engine made its logits by.
-            states = torch.tensor(rows).to(self._head)
-            logits = torch.nn.functional.linear(states, self._head).float()
+            logits = product(torch.tensor(rows).to(self._head.device), self._head)
             found: NDArray[np.float32] = torch.log_softmax(logits, dim=-1).cpu().numpy()
             return found
 

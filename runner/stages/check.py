@@ -94,6 +94,7 @@ class CheckStage:
             device=request.subject.device,
             dtype=request.subject.dtype,
             trust_remote_code=request.subject.trust_remote_code,
+            wide_logits=request.subject.wide_logits,
         )
         context.progress(0, 2, "scoring the unquantized model")
         dense = _look(model, windows, context.threads, "the unquantized model")
@@ -152,7 +153,8 @@ def _look(request: LoadRequest, windows: list[list[int]], threads: int, what: st
     for window in windows:
         losses.append(model.token_losses(window))
         if not np.isfinite(losses[-1]).all():
-            raise not_finite(request.checkpoint, request.dtype, f"{what} gives losses")
+            setting = "method.rounding_dtype"
+            raise not_finite(request.checkpoint, request.dtype, f"{what} gives losses", setting)
         told.append(_kept(model.distributions(window, len(window) - 1, _TOP_K)))
     responses = model.responses() if isinstance(model, RespondingModel) else {}
     model.close()

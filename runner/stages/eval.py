@@ -73,14 +73,15 @@ class EvalResult:
     reference: ReferenceForm | None = None
     """What is kept of the unquantized model's distributions (its own evaluation alone)."""
     arithmetic: str = ""
-    """Type of the forward passes: ``float32``, ``bfloat16``, …; empty in older records."""
+    """Type of the forward passes, as the loaded model tells it: ``float32``, ``bfloat16``, … or the
+    name of an engine's own; empty in older records."""
 
 
 class EvalStage:
     """Measures quality."""
 
     name = "eval"
-    schema_version = 3
+    schema_version = 4
     request = EvalRequest
     result = EvalResult
 
@@ -114,6 +115,7 @@ class EvalStage:
             reference=None if writer is None else writer.finish(context.output),
             tokens_per_second=scorer.tokens_per_second,
             windows_resumed=scorer.resumed,
+            arithmetic=scorer.model.arithmetic,
         )
 
 
@@ -156,7 +158,8 @@ class _Scorer:
         for number, window in enumerate(text.windows):
             found.append(self._window(f"window-{text.name}-{number:05d}", number, window, compare))
             if not np.isfinite(found[-1][0]).all():
-                raise not_finite(self._load.checkpoint, self._load.dtype, "the model gives losses")
+                what = "the model gives losses"
+                raise not_finite(self._load.checkpoint, self._load.dtype, what, "eval.dtype")
             self._done += 1
             self._progress(self._done, self._total, "scoring windows")
         return found

@@ -51,6 +51,7 @@ class QuantizeResult:
     versions: dict[str, str]
     device: str
     compute_dtype: str
+    """Torch dtype name in which calibration text went through the model."""
     calibration_windows: int
     calibration_tokens: int
     calibration_sha256: str | None
@@ -71,6 +72,9 @@ class QuantizeResult:
     """Calibration tokens that each expert of a mixture was sent, by layer."""
     widths: Widths | None = None
     """Where layers differ in width: what was written."""
+    rounded_in: str | None = None
+    """Torch dtype name that weights were held in when they were rounded; ``None`` where none were,
+    and in older records."""
     check: CheckResult | None = None
     """What reloading it gave; added once the checkpoint has been inspected."""
 
@@ -79,7 +83,7 @@ class QuantizeStage:
     """Makes checkpoints."""
 
     name = "quantize"
-    schema_version = 4
+    schema_version = 5
     request = QuantizeRequest
     result = QuantizeResult
 
@@ -88,7 +92,7 @@ class QuantizeStage:
         asked = recipe_from_json(request.recipe)
         require_holders(asked, request.model_directory, request.trust_remote_code)
         recipe = with_kept_layers(asked, request.model_directory, request.trust_remote_code)
-        method = find_method(recipe.method.name)
+        method, abilities = find_method(recipe.method.name), abilities_of(recipe.method)
         windows, parts = (
             ([], []) if (cut := request.windows_directory) is None else load_windows(cut)
         )
@@ -124,7 +128,7 @@ class QuantizeStage:
         make_readable(directory)
         return QuantizeResult(
             recipe=request.recipe,
-            checkpoint_format=abilities_of(recipe.method).checkpoint_format,
+            checkpoint_format=abilities.checkpoint_format,
             versions=request.versions,
             device=request.device,
             compute_dtype=request.compute_dtype,
@@ -138,6 +142,9 @@ class QuantizeStage:
             tensors=tensors,
             coverage=coverage,
             expert_tokens=request.expert_tokens,
+            rounded_in=(abilities.rounds_in or request.compute_dtype)
+            if recipe.method.rounds(recipe.bits)
+            else None,
             widths=check_widths(request.model_directory, directory, recipe.layer_bits, recipe.bits)
             if recipe.layer_bits
             else None,

@@ -138,7 +138,8 @@ def _require_numbers(request: SensitivityRequest, model: Any, window: list[int])
         logits = model(input_ids=torch.tensor([window], device=model.device)).logits
     if logits.isnan().any():
         what = "the unquantized model gives logits"
-        raise not_finite(request.model_directory, request.compute_dtype, what)
+        setting = "method.rounding_dtype"
+        raise not_finite(request.model_directory, request.compute_dtype, what, setting)
 
 
 def _score(probe: "Probe", unit: Unit, rounding: Rounding) -> dict[str, list[float]]:
@@ -146,7 +147,7 @@ def _score(probe: "Probe", unit: Unit, rounding: Rounding) -> dict[str, list[flo
     if not all(map(math.isfinite, score.loss + score.kl_divergence)):
         raise StageError(
             f"{unit.name} rounded as {rounding.label} gives losses that are not finite: compute in "
-            "a wider type (engine.dtype=float32)"
+            "a wider type (method.rounding_dtype=float32)"
         )
     return asdict(score)
 

@@ -69,6 +69,8 @@ class TasksResult:
     """Asking, without loading."""
     leading_bos: bool | None = None
     """Whether every prompt began with the tokenizer's BOS; ``None`` in results that do not say."""
+    arithmetic: str = ""
+    """As ``EvalResult.arithmetic``."""
 
 
 class TasksStage:
@@ -133,6 +135,7 @@ class TasksStage:
             requests_resumed=resumed,
             seconds=time.perf_counter() - start,
             leading_bos=model.leading_bos is not None,
+            arithmetic=model.arithmetic,
         )
 
 

@@ -44,8 +44,15 @@ def stage_metrics(stage: StageRecord) -> dict[str, float]:
     metrics = _METRICS.get(stage.stage, lambda _: {})(stage.result)
     metrics[f"{stage.stage}/seconds"] = stage.result["resources"]["seconds"]
     metrics[f"{stage.stage}/peak_memory_bytes"] = stage.result["resources"]["peak_memory_bytes"]
-    prefix = "baseline/" if stage.subject == "baseline" else ""
+    prefix = "baseline/" if stage.subject == "baseline" and stage.stage != "floor" else ""
     return {f"{prefix}{name}": value for name, value in metrics.items() if value is not None}
+
+
+def stage_words(stage: StageRecord) -> dict[str, str]:
+    """What of a stage is no number and yet decides what its numbers compare with."""
+    prefix = "baseline/" if stage.subject == "baseline" and stage.stage != "floor" else ""
+    words = {name: stage.result.get(name) for name in ("arithmetic", "rounded_in")}
+    return {f"{prefix}{stage.stage}/{name}": word for name, word in words.items() if word}
 
 
 def _quantize(result: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +76,11 @@ def _eval(result: dict[str, Any]) -> dict[str, Any]:
     if (divergence := result.get("divergence")) is not None:
         metrics |= _divergence(from_json(Divergence, divergence))
     return metrics
+
+
+def _floor(result: dict[str, Any]) -> dict[str, Any]:
+    """What the arithmetic alone does, as a recipe's quality is told."""
+    return {f"floor/{name}": value for name, value in _eval(result).items()}
 
 
 def _divergence(found: Divergence) -> dict[str, Any]:
@@ -200,6 +212,7 @@ _METRICS = {
     "quantize": _quantize,
     "eval": _eval,
     "tasks": _tasks,
+    "floor": _floor,
     "overlap": _overlap,
     "bench": _bench,
     "plan": _plan,

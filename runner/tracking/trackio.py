@@ -14,7 +14,7 @@ from runner.display import Display
 from runner.redact import redact
 from runner.store.records import RunRecord, StageRecord
 from runner.tracking.alerts import alert_of_run, alert_of_sweep
-from runner.tracking.base import SweepEnd, stage_metrics
+from runner.tracking.base import SweepEnd, stage_metrics, stage_words
 from runner.tracking.progress import Progress
 from runner.tracking.tables import runs_table
 
@@ -62,7 +62,7 @@ class TrackioTracker:
     def log_stage(self, stage: StageRecord) -> None:
         """One step a stage."""
         self._step += 1
-        self._run.log(stage_metrics(stage), step=self._step)
+        self._run.log(stage_metrics(stage) | stage_words(stage), step=self._step)
 
     def log_progress(self, title: str, done: int, total: int, what: str) -> None:
         """A step every few seconds."""

@@ -16,7 +16,7 @@ from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
 from runner.surroundings import own_home
 from runner.tracking.alerts import Alert, alert_of_run, alert_of_sweep
-from runner.tracking.base import SweepEnd, stage_metrics
+from runner.tracking.base import SweepEnd, stage_metrics, stage_words
 from runner.tracking.progress import Progress
 from runner.tracking.tables import (
     Cells,
@@ -182,6 +182,7 @@ class WandbTracker:
         self._step += 1
         metrics: dict[str, Any] = stage_metrics(stage)
         metrics[f"{stage.stage}/reused"] = stage.reused
+        metrics |= stage_words(stage)
         prefix = "baseline/" if stage.subject == "baseline" else ""
         if stage.stage == "bench":
             metrics[f"{prefix}bench/samples"] = _table(samples_table(stage.result))

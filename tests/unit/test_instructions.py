@@ -68,9 +68,10 @@ def test_auto_follows_the_override_and_rounding_is_float32_on_every_cpu(
     monkeypatch.setenv(VARIABLE, said)
     compute = resolve_compute(Engine("hf", device=Device.cpu), detect())
     assert compute.dtype == auto
-    assert compute.rounding_dtype("bfloat16") == rounding
+    assert compute.rounding_dtype(Dtype.auto, "bfloat16", None) == rounding
     asked = resolve_compute(Engine("hf", device=Device.cpu, dtype=Dtype.bfloat16), detect())
-    assert asked.dtype == asked.rounding_dtype("float16") == "bfloat16"
+    assert asked.dtype == "bfloat16"
+    assert asked.rounding_dtype(Dtype.auto, "bfloat16", None) == rounding, "no engine decides it"
 
 
 def test_kernels_are_kept_to_what_the_override_leaves(monkeypatch: pytest.MonkeyPatch) -> None:

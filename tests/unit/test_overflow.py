@@ -7,7 +7,6 @@ import torch
 from safetensors.torch import save_file
 
 from runner.engines.overflow import not_finite
-from runner.experiment.compute import Compute
 
 pytestmark = pytest.mark.unit
 
@@ -15,7 +14,7 @@ pytestmark = pytest.mark.unit
 def said(directory: Path, tensor: torch.Tensor, dtype: str) -> str:
     norm = torch.ones(4, dtype=tensor.dtype)
     save_file({"norm.weight": norm, "down_proj.weight": tensor}, directory / "model.safetensors")
-    return str(not_finite(directory, dtype, "the model gives losses"))
+    return str(not_finite(directory, dtype, "the model gives losses", "eval.dtype"))
 
 
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
@@ -24,7 +23,7 @@ def test_a_weight_that_float16_cannot_hold_is_named_with_the_setting(
 ) -> None:
     found = said(tmp_path, torch.tensor([1.0, -7e4]).to(stored), "float16")
     assert "down_proj.weight holds larger ones" in found
-    assert "engine.dtype=bfloat16 or engine.dtype=float32" in found
+    assert "eval.dtype=bfloat16 or eval.dtype=float32" in found
     assert "broken" not in found
 
 
@@ -34,7 +33,7 @@ def test_activations_beyond_float16_are_told_likewise(
 ) -> None:
     found = said(tmp_path, torch.ones(2, dtype=getattr(torch, stored)), dtype)
     assert "some on the way are larger" in found
-    assert "engine.dtype=bfloat16" in found
+    assert "eval.dtype=bfloat16" in found
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -45,7 +44,7 @@ def test_weights_that_are_no_numbers_are_broken_in_every_type(
     found = said(tmp_path, torch.tensor([1.0, value]), dtype)
     assert "broken" in found
     assert "down_proj.weight" in found
-    assert "engine.dtype" not in found
+    assert "eval.dtype" not in found
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -53,20 +52,3 @@ def test_a_type_of_wide_range_is_not_the_cause(dtype: str, tmp_path: Path) -> No
     found = said(tmp_path, torch.ones(2), dtype)
     assert "broken" in found
     assert dtype in found
-
-
-@pytest.mark.parametrize(
-    ("device", "asked", "stored", "rounds_in"),
-    [
-        ("cpu", "auto", "bfloat16", "float32"),
-        ("cuda", "auto", "bfloat16", "bfloat16"),
-        ("cpu", "float16", "bfloat16", "float32"),
-        ("cuda", "float16", "bfloat16", "bfloat16"),
-        ("cpu", "float16", "float16", "float16"),
-        ("cpu", "bfloat16", "float16", "bfloat16"),
-    ],
-)
-def test_weights_are_not_rounded_in_a_type_that_does_not_hold_them(
-    device: str, asked: str, stored: str, rounds_in: str
-) -> None:
-    assert Compute(device, asked, 1).rounding_dtype(stored) == rounds_in

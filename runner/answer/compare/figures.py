@@ -15,7 +15,7 @@ SPEEDS = {"decode_tokens_per_second": False, "time_to_first_token_seconds": True
 """Figures of a batch, and whether less is better."""
 
 
-def figures(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
+def figures(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iterator[Figure]:
     """Every figure that both runs have by the same protocol."""
     for stage, name, low in (
         ("quantize", "bits_per_weight", True),
@@ -24,7 +24,7 @@ def figures(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
         pair = _both(a, b, stage, name)
         if pair is not None:
             yield _exact(name, *pair, low)
-    yield from quality(a, b)
+    yield from quality(a, b, mix_arithmetic=mix_arithmetic)
     yield from _speed(a, b)
     pair = _both(a, b, "bench", "peak_memory_bytes")
     if pair is not None:

@@ -1,5 +1,6 @@
 """Which run of one side stands opposite which of the other, and what differs between them."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,26 +37,41 @@ class Pair:
     """What of the two cannot be compared at all, and why."""
 
 
-def pair_up(a: Side, b: Side) -> list[Pair]:
-    """Runs of equal model, recipe and engine together; single runs with each other."""
+def pair_up(a: Side, b: Side, *, mix_arithmetic: bool = False) -> list[Pair]:
+    """Runs of equal model, recipe and engine together; single runs with each other.
+
+    With ``mix_arithmetic`` quality is compared although it was computed in different types.
+    """
     if len(a.records) == 1 and len(b.records) == 1:
-        return [_pair(a.records[0], b.records[0])]
+        return [_pair(a.records[0], b.records[0], mix_arithmetic)]
     # What one side calls alike it must not mix up; both sides' may lie in different places.
     of_a, of_b = tell_apart(a.records), tell_apart(b.records)
-    several = any(len({_text(record) for record in side}) > 1 for side in (of_a, of_b))
-    left = {_identity(record, several): record for record in of_b}
+    told = [
+        name
+        for name in _TOLD_WHERE_SEVERAL
+        if any(len({name(record) for record in side}) > 1 for side in (of_a, of_b))
+    ]
+    left = {_identity(record, told): record for record in of_b}
     pairs = []
     for record in of_a:
-        partner = left.pop(_identity(record, several), None)
-        pairs.append(_pair(record, partner))
-    return pairs + [_pair(None, record) for record in left.values()]
+        partner = left.pop(_identity(record, told), None)
+        pairs.append(_pair(record, partner, mix_arithmetic))
+    return pairs + [_pair(None, record, mix_arithmetic) for record in left.values()]
 
 
 def _text(record: RunRecord) -> str:
     return str(record.config.get("eval", {}).get("text", {}).get("name"))
 
 
-def _identity(record: RunRecord, several_texts: bool) -> tuple[str, ...]:
+def _eval_dtype(record: RunRecord) -> str:
+    return str(record.config.get("eval", {}).get("dtype"))
+
+
+_TOLD_WHERE_SEVERAL = (_text, _eval_dtype)
+"""What tells runs of a sweep apart only where a sweep has several of it."""
+
+
+def _identity(record: RunRecord, told: Sequence[Callable[[RunRecord], str]]) -> tuple[str, ...]:
     calibration = record.config.get("calibration", {})
     return (
         record.model,
@@ -65,18 +81,20 @@ def _identity(record: RunRecord, several_texts: bool) -> tuple[str, ...]:
         str(calibration.get("name")),
         str(calibration.get("samples")),
         str(calibration.get("seed")),
-        _text(record) if several_texts else "",
+        *(name(record) for name in told),
     )
 
 
-def _pair(a: RunRecord | None, b: RunRecord | None) -> Pair:
+def _pair(a: RunRecord | None, b: RunRecord | None, mix_arithmetic: bool) -> Pair:
     labels = list(dict.fromkeys(f"{r.label} on {r.engine}" for r in (a, b) if r is not None))
     return Pair(
         a=a.run if a else None,
         b=b.run if b else None,
         label=" → ".join(labels),
         statuses=(a.status.value if a else None, b.status.value if b else None),
-        figures=list(figures(a, b)) if a is not None and b is not None else [],
+        figures=list(figures(a, b, mix_arithmetic=mix_arithmetic))
+        if a is not None and b is not None
+        else [],
         differences=_differences(a, b) if a is not None and b is not None else [],
         note=nothing_in_common(a, b) if a is not None and b is not None else None,
     )

@@ -9,19 +9,20 @@ from runner.quality.paired import divergence, divergence_difference, ratio, same
 from runner.store.records import RunRecord
 
 
-def quality(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
+def quality(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iterator[Figure]:
     """Perplexities by every protocol that both have, then KL divergence and top-1 agreement.
 
     A ratio is that of the perplexities as they were recorded: a token, a word or a byte, as the
-    figure's name says. Where the two did not read the same tokens of the same model there is none.
+    figure's name says. Where the two did not read the same tokens of the same model there is none,
+    nor where they computed in different types, unless ``mix_arithmetic`` says so.
     """
     one, other = _own(a), _own(b)
     opposite = {found.metric: found for found in other}
     shared = [(found, opposite[found.metric]) for found in one if found.metric in opposite]
     for x, y in shared:
-        yield _perplexity(x, y)
+        yield _perplexity(x, y, mix_arithmetic)
     if shared and shared[0][0] is one[0] and shared[0][1] is other[0]:
-        yield from _divergence(a, b, *shared[0])
+        yield from _divergence(a, b, *shared[0], mix_arithmetic)
 
 
 def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
@@ -32,12 +33,20 @@ def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
     return f"quality: {', '.join(sides[0])} in a and {', '.join(sides[1])} in b do not compare"
 
 
+def _why_not(one: Evaluated, other: Evaluated, mix_arithmetic: bool) -> str | None:
+    """Why two are not paired, and what would pair them if only the arithmetic differs."""
+    reason = why_not(one, other, mix_arithmetic=mix_arithmetic)
+    if reason is None or why_not(one, other, mix_arithmetic=True):
+        return reason
+    return f"{reason}; compare.mix_arithmetic=true compares them all the same"
+
+
 def _own(record: RunRecord) -> list[Evaluated]:
     return evaluations(record) or evaluations(record, "baseline")
 
 
-def _perplexity(a: Evaluated, b: Evaluated) -> Figure:
-    if reason := why_not(b, a):
+def _perplexity(a: Evaluated, b: Evaluated, mix_arithmetic: bool) -> Figure:
+    if reason := _why_not(b, a, mix_arithmetic):
         return Figure(a.metric, a.value, b.value, True, None, NOT_PAIRED, reason=reason)
     found = ratio(b, a)
     if not math.isfinite(found.high) or found.low == 0:
@@ -52,15 +61,19 @@ def _perplexity(a: Evaluated, b: Evaluated) -> Figure:
     return Figure(a.metric, a.value, b.value, True, found, verdict)
 
 
-def _divergence(a: RunRecord, b: RunRecord, x: Evaluated, y: Evaluated) -> Iterator[Figure]:
+def _divergence(
+    a: RunRecord, b: RunRecord, x: Evaluated, y: Evaluated, mix_arithmetic: bool
+) -> Iterator[Figure]:
     if x.divergences and y.divergences and x.divergence_metric == y.divergence_metric:
         values = divergence(x).estimate, divergence(y).estimate
-        if same_reference(x, y):
+        if same_reference(x, y, mix_arithmetic=mix_arithmetic):
             found = divergence_difference(y, x)
             if math.isfinite(found.high):
                 yield judged(x.divergence_metric, *values, True, found)
         else:
-            reason = why_not(y, x) or "the unquantized models' own distributions differ"
+            reason = (
+                _why_not(y, x, mix_arithmetic) or "the unquantized models' own distributions differ"
+            )
             yield Figure(x.divergence_metric, *values, True, None, NOT_PAIRED, reason=reason)
     told = [_top_1(record) for record in (a, b)]
     if told[0] is not None and told[1] is not None and x.divergence_metric == y.divergence_metric:

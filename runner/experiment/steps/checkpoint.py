@@ -44,12 +44,13 @@ def checkpoint(
     environment = inputs.environment(recipe.method.backend, recipe.method.environment)
     windows = calibration_windows(inputs, model, recipe.calibration)
     tokens = expert_tokens(inputs, model, recipe.calibration, windows)
+    compute_dtype = inputs.rounding_dtype(model)
     request = QuantizeRequest(
         model_directory=model.directory,
         recipe=to_json(recipe),
         windows_directory=windows.directory if windows else None,
         device=inputs.compute.device,
-        compute_dtype=inputs.compute.rounding_dtype(model.dtype),
+        compute_dtype=compute_dtype,
         trust_remote_code=inputs.config.model.trust_remote_code,
         versions=environment.versions(abilities.packages),
         expert_tokens=tokens,
@@ -119,7 +120,11 @@ def _inspector(inputs: Inputs, model: Subject, recipe: Recipe, checkpoint_format
     def inspect(directory: Path) -> Task:
         place = directory / CHECKPOINT_DIRECTORY
         request = CheckRequest(
-            subject=inputs.load(Subject(place, checkpoint_format, {}, "", model.dtype), engine),
+            subject=inputs.load(
+                Subject(place, checkpoint_format, {}, "", model.dtype),
+                engine,
+                inputs.rounding_dtype(model),
+            ),
             model_directory=model.directory,
             text_directory=text.directory,
             bits=to_json(recipe.bits),

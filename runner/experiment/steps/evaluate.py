@@ -2,13 +2,18 @@
 
 from runner.config.root import StageName
 from runner.engines import find_engine
-from runner.experiment.inputs import TRANSFORMERS, Inputs, engine_determinants
+from runner.experiment.arithmetic import FLOAT32, can_measure_floor
+from runner.experiment.inputs import AUTO, TRANSFORMERS, Inputs, engine_determinants
+from runner.experiment.model_facts import model_facts
 from runner.experiment.subject import Subject
 from runner.session import Obtained, Work
 from runner.stages.eval import EvalRequest
 from runner.stages.tokens import TokensRequest
 from runner.texts.protocols import Excerpt
 from runner.texts.windows import bos_determinant
+
+FLOOR = "floor"
+"""Name under which the record files the unquantized model against itself in float32."""
 
 
 def require_tokens(inputs: Inputs, model: Subject) -> None:
@@ -45,14 +50,26 @@ def _excerpt(inputs: Inputs, model: Subject, text: Obtained) -> Excerpt:
 
 
 def evaluate(
-    inputs: Inputs, subject: Subject, model: Subject, baseline: Obtained | None
+    inputs: Inputs,
+    subject: Subject,
+    model: Subject,
+    baseline: Obtained | None,
+    dtype: str | None = None,
 ) -> Obtained:
-    """Quality of a subject, against the baseline's evaluation where there is one."""
+    """Quality of a subject, against the baseline's evaluation where there is one.
+
+    Args:
+        inputs: Of the run.
+        subject: What to evaluate.
+        model: The unquantized model, whose tokens are scored.
+        baseline: Its evaluation.
+        dtype: Another arithmetic than the run's.
+    """
     eval_, engine = inputs.config.eval, inputs.config.engine
-    subject = inputs.presented(subject)
+    subject = inputs.presented(subject, for_quality=True)
     text = inputs.text(eval_.text)
     environment = inputs.environment(engine.name, engine.environment)
-    load = inputs.load(subject, engine)
+    load = inputs.load(subject, engine, dtype or inputs.arithmetic.dtype)
     request = EvalRequest(
         load=load,
         excerpt=_excerpt(inputs, model, text),
@@ -77,4 +94,19 @@ def evaluate(
     }
     force = StageName.eval in inputs.config.force
     task = inputs.task("eval", request, environment, subject)
-    return inputs.session.obtain(Work(f"eval {subject.label}", task, determinants, force))
+    title = f"eval {subject.label}" + (f" in {dtype}" if dtype else "")
+    return inputs.session.obtain(Work(title, task, determinants, force))
+
+
+def floor(inputs: Inputs, model: Subject) -> Obtained | None:
+    """What the arithmetic alone does: the unquantized model against itself in float32.
+
+    ``None`` where it is float32, the engine's own, or float32 cannot be had here.
+    """
+    asked = inputs.arithmetic.dtype
+    dtype = model.dtype if asked == AUTO else asked
+    parameters = model_facts(inputs.config.model).parameters
+    if dtype == FLOAT32 or not can_measure_floor(inputs.config, inputs.compute, parameters):
+        return None
+    wide = evaluate(inputs, model, model, None, FLOAT32)
+    return evaluate(inputs, model, model, wide, dtype)

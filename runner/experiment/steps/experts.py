@@ -31,7 +31,7 @@ def expert_tokens(
         model_directory=model.directory,
         windows_directory=windows.directory,
         device=inputs.compute.device,
-        dtype=inputs.compute.rounding_dtype(model.dtype),
+        dtype=inputs.rounding_dtype(model),
         trust_remote_code=inputs.config.model.trust_remote_code,
     )
     determinants = {

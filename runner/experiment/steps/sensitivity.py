@@ -34,7 +34,7 @@ def sensitivity(inputs: Inputs, model: Subject, wanted: Sensitivity) -> Obtained
         context_length=wanted.context_length,
         windows=wanted.windows,
         device=inputs.compute.device,
-        compute_dtype=inputs.compute.rounding_dtype(model.dtype),
+        compute_dtype=inputs.rounding_dtype(model),
         scale_dtype=model.dtype,
         trust_remote_code=inputs.config.model.trust_remote_code,
     )

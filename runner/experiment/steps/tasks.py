@@ -72,7 +72,7 @@ def ask(
 
     If memory runs out they are asked once more at half the batch size.
     """
-    presented = inputs.presented(subject)
+    presented = inputs.presented(subject, for_quality=True)
     return at_half_without_memory(
         f"tasks {subject.label}",
         inputs.config.tasks.batch_size,
@@ -92,7 +92,7 @@ def _ask(
 ) -> Obtained:
     tasks, engine = inputs.config.tasks, inputs.config.engine
     environment = inputs.environment(harness_need(engine.name))
-    load = inputs.load(subject, engine)
+    load = inputs.load(subject, engine, inputs.arithmetic.dtype)
     request = TasksRequest(
         load=load,
         tokenizer_directory=model.directory,
