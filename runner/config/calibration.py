@@ -48,6 +48,9 @@ class Calibration:
     """Documents of fewer tokens are left out (per_sample); by default ``sequence_length``."""
     apply_chat_template: bool = False
     """Write conversations as the model's chat template does."""
+    skip_documents: int = 0
+    """Documents at the start of every text that stay unseen, since an evaluation reads them
+    (``eval.text.documents``)."""
     skip_tokens: int = 0
     """Tokens at the start of every text that stay unseen, since an evaluation reads them."""
     seed: int = 0

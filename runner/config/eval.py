@@ -9,15 +9,39 @@ from runner.config.text import Text
 class PerplexityProtocol(Enum):
     """How perplexity is counted; numbers of different protocols do not compare."""
 
+    spread = "spread"
+    """Disjoint full windows, spread evenly over the text's documents; the first token of each is
+    unscored."""
     gptq = "gptq"
-    """Disjoint full windows of the joined text, first token of each unscored (arXiv 2210.17323);
-    for Gemma, which is lost without it, that token is BOS."""
+    """As GPTQ's experiments (arXiv 2210.17323): disjoint full windows from the start of the
+    joined text, the first token of each unscored."""
     llama_cpp = "llama_cpp"
     """As ``llama-perplexity``: only the second half of each window counts; where the tokenizer
     puts a BOS before a text, it replaces each window's first token."""
     lm_eval = "lm_eval"
     """As lm-evaluation-harness: rolling windows over each document, the first token scored after
     a prefix token, per word and per byte of the document's text."""
+
+    @property
+    def takes_bos(self) -> bool:
+        """Whether ``eval.bos`` decides what its windows begin with; the others have a rule."""
+        return self in (PerplexityProtocol.spread, PerplexityProtocol.gptq)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether its windows come from all over the text, not from the start of it."""
+        return self is PerplexityProtocol.spread
+
+
+class Bos(Enum):
+    """Whether windows begin with the token that marks the beginning of a text."""
+
+    auto = "auto"
+    """Where the tokenizer puts it before a text."""
+    always = "always"
+    """Of every model; the tokenizer needs one."""
+    never = "never"
+    """As published: the text as it was cut, whatever the model was trained to expect."""
 
 
 class EvalDtype(Enum):
@@ -35,16 +59,18 @@ class EvalDtype(Enum):
 
 @dataclass
 class Eval:
-    """Perplexity, and divergence from the unquantized model, on the leading part of a text."""
+    """Perplexity, and divergence from the unquantized model, on windows of a text."""
 
     text: Text = field(default_factory=Text)
-    protocols: list[PerplexityProtocol] = field(default_factory=lambda: [PerplexityProtocol.gptq])
+    protocols: list[PerplexityProtocol] = field(default_factory=lambda: [PerplexityProtocol.spread])
     """The first is the headline, and the one whose tokens divergence is measured on."""
+    bos: Bos = Bos.auto
+    """Whether each window of protocols spread and gptq begins with BOS; the metric's name says so
+    (``perplexity/spread_bos_512``)."""
     context_length: int = 512
     """Tokens in a window; part of the metric's name."""
     windows: int = 16
-    """Windows read from the start of the text; so much of it (times ``context_length``) is
-    split into documents where a protocol goes by documents."""
+    """Windows that are read; protocol lm_eval reads as many tokens as they hold."""
     divergence: bool = True
     """Compare whole distributions with the unquantized model's: KL divergence, top-1 agreement,
     change of the right token's probability."""
@@ -62,7 +88,11 @@ class Eval:
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect, each with the reason."""
-        if self.divergence:
-            return {}
-        fields = ("reference_max_bytes", "top_k")
-        return dict.fromkeys(fields, "compares no distributions (divergence=false)")
+        found = {}
+        if not any(protocol.takes_bos for protocol in self.protocols):
+            named = ", ".join(protocol.value for protocol in self.protocols)
+            found["bos"] = f"protocols ({named}) have their own rule for BOS"
+        if not self.divergence:
+            fields = ("reference_max_bytes", "top_k")
+            found |= dict.fromkeys(fields, "compares no distributions (divergence=false)")
+        return found

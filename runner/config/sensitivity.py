@@ -42,4 +42,4 @@ class Sensitivity:
     context_length: int = 256
     """Tokens in a window."""
     windows: int = 4
-    """Windows read from the start of the text."""
+    """Windows that are read, spread evenly over the text's documents."""

@@ -4,11 +4,15 @@ from collections.abc import Iterator
 
 from runner.config.calibration import Calibration, Cut, windows_of_parts
 from runner.config.root import Config, StageName
+from runner.config.text import Text
 from runner.legality.facts import Facts
 from runner.legality.layers import linear_inputs
 from runner.legality.verdict import Verdict, illegal, warning
 from runner.methods.base import abilities_of
 from runner.recipe import used_recipe
+
+_SOME_DOCUMENTS = 50
+"""How many to evaluate and not to calibrate on, where nobody says."""
 
 
 def check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -66,11 +70,9 @@ def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:
         reason := abilities_of(config.method).against_unequal_windows
     ):
         yield illegal(reason, "calibration.minimum_length=null")
-    if calibration.skip_tokens < 0:
-        yield illegal(
-            f"calibration.skip_tokens={calibration.skip_tokens} is negative",
-            "calibration.skip_tokens=0",
-        )
+    for field in ("skip_documents", "skip_tokens"):
+        if (skipped := getattr(calibration, field)) < 0:
+            yield illegal(f"calibration.{field}={skipped} is negative", f"calibration.{field}=0")
     conversations = [part.text for part in calibration.parts if part.text.conversation]
     if calibration.apply_chat_template and not conversations:
         yield illegal(
@@ -111,15 +113,30 @@ def _check_amount(calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
 def _check_same_text(config: Config, calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
     evaluated = config.eval.text.name
     texts = [part.text for part in calibration.parts]
-    same = [text.name for text in texts if (text.name, text.path) in facts.evaluated_texts]
+    known = [text for text in texts if (text.name, text.path) in facts.evaluated_texts]
+    same = [text.name for text in known if not _apart(config.eval.text, text, calibration)]
     read = config.eval.context_length * config.eval.windows
     if StageName.eval not in config.stages or not same:
         return
     named = evaluated if evaluated in same else f"{same[0]} is {evaluated}"
-    if calibration.cut is Cut.concatenated and calibration.skip_tokens >= read:
+    leading = not any(protocol.spreads for protocol in config.eval.protocols)
+    if leading and calibration.cut is Cut.concatenated and calibration.skip_tokens >= read:
         return
+    first = config.eval.text.documents or _SOME_DOCUMENTS
+    apart = f"eval.text.documents={first} calibration.skip_documents={first}"
     yield warning(
         f"calibration and evaluation use the same text ({named}); the recipe "
         "will look better than it is",
-        f"calibration.skip_tokens={read}, or calibration=openwebtext text@eval.text=wikipedia",
+        f"{f'calibration.skip_tokens={read}' if leading else apart}, or calibration=openwebtext "
+        "text@eval.text=wikipedia",
     )
+
+
+def _apart(evaluated: Text, seen: Text, calibration: Calibration) -> bool:
+    """Whether calibration leaves alone all documents of a text that evaluation may read."""
+    alike = all(
+        getattr(evaluated, field) == getattr(seen, field)
+        for field in ("reader", "field", "group_by", "conversation")
+    )
+    last = evaluated.documents
+    return alike and last is not None and calibration.skip_documents >= last

@@ -18,7 +18,7 @@ def check_evaluation(config: Config, facts: Facts) -> Iterator[Verdict]:
         return
     protocols = config.eval.protocols
     if not protocols or len(set(protocols)) < len(protocols):
-        named = ",".join(protocol.value for protocol in dict.fromkeys(protocols)) or "gptq"
+        named = ",".join(protocol.value for protocol in dict.fromkeys(protocols)) or "spread"
         yield illegal("eval.protocols names each protocol once", f"eval.protocols=[{named}]")
         return
     yield from _check_room(config, facts)

@@ -128,7 +128,7 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)
     yield from _text("sensitivity.text", config.sensitivity.text)
-    yield from _of("eval", config.eval.unread())
+    yield from _of("eval", config.eval.unread(), _protocols)
     yield from _of("bits", config.bits.unread())
     yield from _of("method", config.method.unread())
     yield from _types(config)
@@ -187,6 +187,10 @@ def _text(place: str, text: Text) -> Iterator[_Unread]:
         return " or ".join(f"{place}.reader={name}" for name in readers)
 
     yield from _of(place, text.unread(), nearest)
+
+
+def _protocols(field: str) -> str | None:
+    return "eval.protocols=[spread]" if field == "bos" else None
 
 
 def _models(field: str) -> str | None:

@@ -25,7 +25,7 @@ class TokenMean:
     """Mean over tokens."""
 
     mean: Interval
-    """95% interval with windows as the independent units."""
+    """95% interval with the windows' documents as the independent units (``Sample.clusters``)."""
     standard_error: float
     """As if tokens were independent, which is what ``llama-perplexity`` prints."""
 
@@ -124,6 +124,7 @@ def summarise_divergence(
     windows: Sequence["NDArray[np.float32]"],
     losses: Sequence["NDArray[np.float32]"],
     baseline_losses: Sequence["NDArray[np.float32]"],
+    clusters: Sequence[int] | None = None,
 ) -> Divergence:
     """Statistics of tokens in windows.
 
@@ -132,6 +133,8 @@ def summarise_divergence(
         windows: Each window's ``token_divergence``.
         losses: Each window's token losses in nats, of the recipe.
         baseline_losses: The same of the unquantized model.
+        clusters: Of each window, which document it is of (``Sample.independent``); by default
+            each window is independent of the others.
     """
     import numpy as np
 
@@ -142,7 +145,7 @@ def summarise_divergence(
     ratio = [
         own.astype(np.float64) - base for own, base in zip(losses, baseline_losses, strict=True)
     ]
-    agreement = _mean(same)
+    agreement = _mean(same, clusters)
     share = agreement.mean.estimate
     tokens = sum(len(window) for window in kl)
     agreement.standard_error = math.sqrt(share * (1 - share) / max(1, tokens - 1))
@@ -151,15 +154,16 @@ def summarise_divergence(
         protocol=protocol,
         windows=len(windows),
         tokens=tokens,
-        kl_divergence=_distribution(kl),
-        reverse_kl_divergence=_distribution(reverse),
+        kl_divergence=_distribution(kl, clusters),
+        reverse_kl_divergence=_distribution(reverse, clusters),
         top_1_agreement=agreement,
         probability_change=ProbabilityChange(
-            **vars(_distribution(change)),
+            **vars(_distribution(change, clusters)),
             root_mean_square=float(np.sqrt(np.mean(np.concatenate(change) ** 2))),
         ),
-        log_perplexity_ratio=_mean(ratio),
+        log_perplexity_ratio=_mean(ratio, clusters),
         log_probability_correlation=float(both[0, 1]),
+        window_kl_divergence=[float(np.mean(window, dtype=np.float64)) for window in kl],
     )
 
 
@@ -175,17 +179,19 @@ def probability_change(
     return change
 
 
-def _mean(windows: Sequence["NDArray[Any]"]) -> TokenMean:
+def _mean(windows: Sequence["NDArray[Any]"], clusters: Sequence[int] | None) -> TokenMean:
     import numpy as np
 
     values = np.concatenate(windows).astype(np.float64)
     sums = np.array([np.sum(window, dtype=np.float64) for window in windows])
     sizes = np.array([float(len(window)) for window in windows])
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.inf
-    return TokenMean(cluster_interval(sums, sizes), error)
+    return TokenMean(cluster_interval(sums, sizes, clusters), error)
 
 
-def _distribution(windows: Sequence["NDArray[Any]"]) -> TokenDistribution:
+def _distribution(
+    windows: Sequence["NDArray[Any]"], clusters: Sequence[int] | None
+) -> TokenDistribution:
     import numpy as np
 
     values = np.concatenate(windows).astype(np.float64)
@@ -194,4 +200,4 @@ def _distribution(windows: Sequence["NDArray[Any]"]) -> TokenDistribution:
         for q, v in zip(_QUANTILES, np.percentile(values, _QUANTILES), strict=True)
     }
     ends = {"min": float(values.min()), "max": float(values.max())}
-    return TokenDistribution(**vars(_mean(windows)), quantiles={**found, **ends})
+    return TokenDistribution(**vars(_mean(windows, clusters)), quantiles={**found, **ends})

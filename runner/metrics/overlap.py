@@ -25,8 +25,8 @@ class Overlap:
     """The first one in common."""
 
 
-def overlap(evaluated: str, seen: list[str], words: int) -> Overlap:
-    """How many sequences of ``words`` words of a text occur in any of the pieces seen.
+def overlap(evaluated: list[str], seen: list[str], words: int) -> Overlap:
+    """How many sequences of ``words`` words of pieces of a text occur in any of the pieces seen.
 
     Words are compared without case and punctuation. Sequences do not reach from one piece
     into another.
@@ -34,7 +34,7 @@ def overlap(evaluated: str, seen: list[str], words: int) -> Overlap:
     known = {ngram for piece in seen for ngram in _ngrams(piece, words)}
     total = shared = 0
     example = None
-    for ngram in _ngrams(evaluated, words):
+    for ngram in (ngram for piece in evaluated for ngram in _ngrams(piece, words)):
         total += 1
         if ngram in known:
             shared += 1

@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.metrics.sample import Sample
-from runner.metrics.statistics import Interval, cluster_interval
+from runner.metrics.statistics import (
+    Interval,
+    cluster_interval,
+    effective_number,
+    intraclass_correlation,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,9 +40,11 @@ class Perplexity:
     """Tokens of each window that were scored; empty in older records."""
     sample: Sample = field(default_factory=Sample)
     icc: float | None = None
-    """Intraclass correlation of windows of one document; ``None`` where no document has two."""
+    """Intraclass correlation of the windows of a document: of their differences from the
+    unquantized model where there is one, else of their losses. ``None`` where it cannot be told:
+    no document has two windows, or all are of one."""
     effective_windows: float | None = None
-    """Independent windows that would say as much; ``None`` where ``icc`` is."""
+    """Independent windows that would say as much (Kish); ``None`` where that cannot be told."""
 
     @property
     def metric(self) -> str:
@@ -61,30 +68,59 @@ def metric_name(protocol: str, unit: str) -> str:
 
 
 def perplexity(
-    losses: "Losses", protocol: str, unit: str = "token", units: int | None = None
+    losses: "Losses",
+    protocol: str,
+    unit: str = "token",
+    units: int | None = None,
+    *,
+    sample: Sample | None = None,
+    baseline_losses: "Losses | None" = None,
 ) -> Perplexity:
-    """Perplexity of token losses, over ``units`` words or bytes (default: the tokens)."""
+    """Perplexity of token losses.
+
+    Args:
+        losses: Each window's.
+        protocol: For the metric's name.
+        unit: What the loss is divided by: ``token``, ``word`` or ``byte``.
+        units: How many of those; by default the tokens.
+        sample: Where the windows come from; by default each is independent of the others.
+        baseline_losses: The unquantized model's, of the same shapes. Windows are as alike as their
+            differences from it are.
+    """
     import numpy as np
 
     sums, sizes = _sums(losses)
     tokens = int(sizes.sum())
+    sample = Sample() if sample is None else sample
+    means = np.divide(sums, sizes)
+    documents = sample.window_documents or list(range(len(sums)))
+    compared = means if baseline_losses is None else means - np.divide(*_sums(baseline_losses))
+    icc = intraclass_correlation(compared, documents)
     return Perplexity(
         protocol=protocol,
         value=_exp(float(sums.sum()) / (units or tokens)),
         windows=len(sums),
         tokens_scored=tokens,
-        window_losses=[float(loss) for loss in np.divide(sums, sizes)],
+        window_losses=[float(loss) for loss in means],
         unit=unit,
+        units_scored=units or tokens,
+        window_tokens=[int(size) for size in sizes],
+        sample=sample,
+        icc=icc,
+        effective_windows=effective_number(documents, icc),
     )
 
 
 def perplexity_change(
-    losses: "Losses", baseline_losses: "Losses", units: int | None = None
+    losses: "Losses",
+    baseline_losses: "Losses",
+    units: int | None = None,
+    clusters: Sequence[int] | None = None,
 ) -> PerplexityChange:
     """Compare two models' losses on the same windows.
 
     The ratio's interval is that of the mean paired difference of losses, exponentiated, with
-    windows as the independent units. The delta's uses the first-order expansion of both
+    clusters of windows as the independent units. The delta's uses the first-order expansion of both
     perplexities around their means, which keeps their covariance (as
     ``llama-perplexity --kl-divergence``).
 
@@ -92,15 +128,17 @@ def perplexity_change(
         losses: The recipe's.
         baseline_losses: The unquantized model's, of the same shapes.
         units: Words or bytes that were scored; by default the tokens.
+        clusters: Of each window, which document it is of (``Sample.independent``); by default
+            each window is independent of the others.
     """
     loss, sizes = _sums(losses)
     base, _ = _sums(baseline_losses)
     # Per unit instead of per token.
     scale = float(sizes.sum()) / (units or float(sizes.sum()))
-    value = _exp(scale * cluster_interval(loss, sizes).estimate)
-    baseline = _exp(scale * cluster_interval(base, sizes).estimate)
-    log_ratio = cluster_interval(loss - base, sizes)
-    linear = cluster_interval(value * loss - baseline * base, sizes)
+    value = _exp(scale * float(loss.sum() / sizes.sum()))
+    baseline = _exp(scale * float(base.sum() / sizes.sum()))
+    log_ratio = cluster_interval(loss - base, sizes, clusters)
+    linear = cluster_interval(value * loss - baseline * base, sizes, clusters)
     delta = value - baseline
     return PerplexityChange(
         baseline=baseline,

@@ -25,4 +25,45 @@ class Sample:
     left_out: int = 0
     """Windows of almost no distinct tokens that were passed over."""
     clusters: str = WINDOWS
-    """What intervals take as independent: ``documents``, or ``windows`` where all are of one."""
+    """What intervals take as independent: ``documents``, or ``windows`` where all are of one (or,
+    in older records, of unknown ones)."""
+
+    def independent(self) -> list[int] | None:
+        """Of each window, which independent cluster it belongs to; ``None``: its own."""
+        return self.window_documents if self.clusters == DOCUMENTS else None
+
+
+def describe(sample: Sample, icc: float | None, effective_windows: float | None) -> str | None:
+    """What stands behind an interval, as a sentence for people.
+
+    Args:
+        sample: Of a ``Perplexity``.
+        icc: Its intraclass correlation.
+        effective_windows: And the number of independent windows that would say as much.
+
+    Returns:
+        ``None`` for older records, of which nothing is known.
+    """
+    count, documents = len(sample.window_documents), sample.documents
+    if not count:
+        return None
+    where = (
+        f"spread over {documents} of {sample.documents_available} documents"
+        if sample.sampling == SPREAD
+        else f"from the start of the text, in {documents} of {sample.documents_available} documents"
+    )
+    said = f"{count} windows {where}"
+    if documents == 1:
+        return f"{said}: intervals speak of that one document, windows as independent"
+    if documents == count:
+        said += ", one each: every window counts in full"
+    else:
+        said += ", which are the independent units"
+        if icc is not None and effective_windows is not None:
+            said += (
+                f": windows of one document correlate by {icc:.2f}, {count} say as much as "
+                f"{effective_windows:.1f} independent ones"
+            )
+    if sample.left_out:
+        said += f"; {sample.left_out} of almost no distinct tokens left out"
+    return said

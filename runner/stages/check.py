@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.bits import Bits
+from runner.config.eval import PerplexityProtocol
 from runner.config.group_size import GroupSize
 from runner.engines import reader_of
 from runner.engines.distributions import Distributions, FullDistributions
@@ -25,7 +26,7 @@ from runner.metrics.soundness import (
     weight_width,
 )
 from runner.serialise import from_json, to_json
-from runner.texts.windows import leading_windows
+from runner.texts.protocols import Excerpt, protocol_text
 from runner.worker.job import StageContext
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class CheckStage:
     """Reloads checkpoints."""
 
     name = "check"
-    schema_version = 2
+    schema_version = 3
     request = CheckRequest
     result = CheckResult
 
@@ -80,13 +81,15 @@ class CheckStage:
         Raises:
             StageError: The checkpoint is broken.
         """
-        windows = leading_windows(
+        excerpt = Excerpt(
             request.text_directory,
             request.model_directory,
             TOKENS,
             WINDOWS,
             request.subject.trust_remote_code,
         )
+        text = protocol_text(PerplexityProtocol.spread, excerpt)
+        windows = [window.tokens for window in text.windows]
         model = LoadRequest(
             checkpoint=request.model_directory,
             checkpoint_format="float",

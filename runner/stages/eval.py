@@ -203,8 +203,10 @@ def _perplexities(
     base = None if baseline is None else load_losses(baseline, text)
     return [
         FurtherPerplexity(
-            perplexity(losses, text.name, unit, count),
-            None if base is None else perplexity_change(losses, base, count),
+            perplexity(losses, text.name, unit, count, sample=text.sample, baseline_losses=base),
+            None
+            if base is None
+            else perplexity_change(losses, base, count, text.sample.independent()),
         )
         for unit, count in units
     ]
@@ -223,7 +225,14 @@ def _divergence(
         _save(output, name, [window[row] for window in compared])
     changes = [probability_change(*pair) for pair in zip(losses, base, strict=True)]
     _save(output, "probability_change", changes)
-    return summarise_divergence(text.name, [window[1:] for window in compared], losses, base)
+    independent = text.sample.independent()
+    return summarise_divergence(
+        text.name,
+        [window[1:] for window in compared],
+        losses,
+        base,
+        None if independent is None else independent[: len(compared)],
+    )
 
 
 def load_losses(directory: Path, text: ProtocolText) -> list["NDArray[np.float32]"]:

@@ -3,23 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.config.eval import PerplexityProtocol
 from runner.metrics.overlap import Overlap, overlap
 from runner.stages.windows import load_windows
-from runner.texts.windows import leading_windows, tokenizer_of
+from runner.texts.protocols import Excerpt, protocol_text
+from runner.texts.windows import tokenizer_of
 from runner.worker.job import StageContext
 
 
 @dataclass
 class OverlapRequest:
-    """Calibration windows and the text that is evaluated."""
+    """Calibration windows and what is evaluated."""
 
     windows_directory: Path
     """Result of stage ``windows``."""
-    text_directory: Path
-    tokenizer_directory: Path
-    context_length: int
-    windows: int
-    trust_remote_code: bool
+    excerpt: Excerpt
+    protocols: list[PerplexityProtocol]
 
 
 @dataclass
@@ -33,25 +32,27 @@ class OverlapStage:
     """Compares texts word by word."""
 
     name = "overlap"
-    schema_version = 1
+    schema_version = 2
     request = OverlapRequest
     result = OverlapResult
 
     def run(self, request: OverlapRequest, context: StageContext) -> OverlapResult:
         """Turn both sides' tokens back into words, look for common sequences."""
         context.progress(0, 1, "comparing calibration and evaluation text")
-        tokenizer = tokenizer_of(request.tokenizer_directory, request.trust_remote_code)
-        evaluated = leading_windows(
-            request.text_directory,
-            request.tokenizer_directory,
-            request.context_length,
-            request.windows,
-            request.trust_remote_code,
+        excerpt = request.excerpt
+        tokenizer = tokenizer_of(excerpt.tokenizer_directory, excerpt.trust_remote_code)
+        # Protocols that differ in a window's first token alone evaluate the same text.
+        evaluated = {
+            tuple(window.tokens[1:]): window.tokens
+            for protocol in request.protocols
+            for window in protocol_text(protocol, excerpt).windows
+        }
+        sides = (list(evaluated.values()), load_windows(request.windows_directory)[0])
+        said, seen = (
+            [tokenizer.decode(window, skip_special_tokens=True) for window in side]
+            for side in sides
         )
-        # The windows that are evaluated follow each other in the text.
-        text = tokenizer.decode([token for window in evaluated for token in window])
-        seen = [tokenizer.decode(window) for window in load_windows(request.windows_directory)[0]]
-        return OverlapResult([overlap(text, seen, words) for words in (8, 13)])
+        return OverlapResult([overlap(said, seen, words) for words in (8, 13)])
 
 
 STAGE = OverlapStage()

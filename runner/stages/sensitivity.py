@@ -6,17 +6,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.config.eval import PerplexityProtocol
 from runner.config.sensitivity import Grain
 from runner.engines.overflow import not_finite
 from runner.errors import StageError
 from runner.metrics.perplexity import perplexity_change
-from runner.metrics.statistics import Interval, mean_interval
+from runner.metrics.sample import Sample
+from runner.metrics.statistics import Interval, cluster_interval
 from runner.models.load import load_model
 from runner.sensitivity.rounding import Rounding
 from runner.sensitivity.score import Score
 from runner.sensitivity.units import Unit
 from runner.store.units import Units
-from runner.texts.windows import leading_windows
+from runner.texts.protocols import Excerpt, protocol_text
 from runner.worker.job import StageContext
 
 if TYPE_CHECKING:
@@ -43,7 +45,10 @@ class SensitivityRequest:
 
 @dataclass
 class SensitivityRow:
-    """One unit rounded alone, all else unquantized. Intervals are over windows, at 95%."""
+    """One unit rounded alone, all else unquantized.
+
+    Intervals are at 95%, with the windows' documents as the independent units.
+    """
 
     unit: str
     rounding: str
@@ -60,20 +65,22 @@ class SensitivityResult:
     """A row for every unit and rounding."""
 
     protocol: str
-    """``second_half_<context length>``: disjoint windows, of each its second half is scored."""
+    """``spread_second_half_<context length>``, or ``spread_bos_…``: windows of protocol spread,
+    of each its second half is scored."""
     grain: Grain
     tokens_scored: int
     perplexity: float
     """Of the unquantized model."""
     units: list[Unit]
     rows: list[SensitivityRow] = field(default_factory=list)
+    sample: Sample = field(default_factory=Sample)
 
 
 class SensitivityStage:
     """Measures layers' sensitivities."""
 
     name = "sensitivity"
-    schema_version = 1
+    schema_version = 2
     request = SensitivityRequest
     result = SensitivityResult
 
@@ -84,13 +91,15 @@ class SensitivityStage:
 
         from runner.sensitivity.probe import Probe
 
-        windows = leading_windows(
+        excerpt = Excerpt(
             request.text_directory,
             request.model_directory,
             request.context_length,
             request.windows,
             request.trust_remote_code,
         )
+        text = protocol_text(PerplexityProtocol.spread, excerpt)
+        windows = [window.tokens for window in text.windows]
         context.progress(0, 1, "loading the model")
         model = _load(request)
         _require_numbers(request, model, windows[0])
@@ -104,15 +113,16 @@ class SensitivityStage:
             scores.append(Score(**kept.value(f"{number}", compute)))
         reference = np.array(probe.reference_loss)
         return SensitivityResult(
-            protocol=f"second_half_{request.context_length}",
+            protocol=f"{text.name.rpartition('_')[0]}_second_half_{request.context_length}",
             grain=request.grain,
             tokens_scored=request.windows * ((request.context_length - 1) // 2),
             perplexity=math.exp(reference.mean()),
             units=probe.units,
             rows=[
-                _row(*pair, score, probe.reference_loss)
+                _row(*pair, score, probe.reference_loss, text.sample.independent())
                 for pair, score in zip(pairs, scores, strict=True)
             ],
+            sample=text.sample,
         )
 
 
@@ -152,17 +162,24 @@ def _score(probe: "Probe", unit: Unit, rounding: Rounding) -> dict[str, list[flo
     return asdict(score)
 
 
-def _row(unit: Unit, rounding: Rounding, score: Score, reference: list[float]) -> SensitivityRow:
+def _row(
+    unit: Unit,
+    rounding: Rounding,
+    score: Score,
+    reference: list[float],
+    clusters: list[int] | None,
+) -> SensitivityRow:
     import numpy as np
 
-    # A window's mean stands for its tokens: windows are the independent values.
+    # A window's mean stands for its tokens, of which each has as many.
     losses = np.array(score.loss, np.float32)[:, None]
-    change = perplexity_change(losses, np.array(reference, np.float32)[:, None])
+    change = perplexity_change(losses, np.array(reference, np.float32)[:, None], clusters=clusters)
+    divergence = np.array(score.kl_divergence)
     return SensitivityRow(
         unit=unit.name,
         rounding=rounding.label,
         num_bits=rounding.num_bits,
-        kl_divergence=mean_interval(np.array(score.kl_divergence)),
+        kl_divergence=cluster_interval(divergence, np.ones(len(divergence)), clusters),
         perplexity=float(change.baseline + change.delta.estimate),
         perplexity_delta=change.delta,
     )

@@ -1,6 +1,6 @@
 """Stage ``tokens``: whether a text has the tokens that an evaluation wants, found out early."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runner.config.eval import PerplexityProtocol
 from runner.texts.protocols import Excerpt, protocol_text
@@ -21,13 +21,17 @@ class TokensResult:
 
     windows: dict[str, int]
     tokens_scored: dict[str, int]
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Windows of almost no distinct tokens that were passed over."""
+    degenerate: dict[str, int] = field(default_factory=dict)
+    """Such windows that are scored all the same, since the protocol is a published one."""
 
 
 class TokensStage:
     """Cuts texts and throws the windows away: it takes a second, a model takes minutes."""
 
     name = "tokens"
-    schema_version = 1
+    schema_version = 2
     request = TokensRequest
     result = TokensResult
 
@@ -42,6 +46,8 @@ class TokensStage:
         return TokensResult(
             windows={text.name: len(text.windows) for text in texts},
             tokens_scored={text.name: sum(w.scored for w in text.windows) for text in texts},
+            left_out={text.name: text.sample.left_out for text in texts},
+            degenerate={text.name: text.degenerate for text in texts},
         )
 
 

@@ -66,7 +66,16 @@ def cut_windows(
     parts = []
     counts = windows_of_parts(calibration)
     for name, directory, count in zip(names, directories, counts, strict=True):
-        documents = load_placed(directory)
+        whole, skipped = load_placed(directory), calibration.skip_documents
+        for placed in whole[:skipped]:
+            # What is a copy of what is evaluated stays unseen too.
+            _first(placed.document, seen)
+        documents = whole[skipped:]
+        if not documents:
+            raise StageError(
+                f"text {name} has {len(whole)} documents, all of which are skipped: set "
+                "calibration.skip_documents lower, or take a longer text"
+            )
         fresh = [placed for placed in documents if _first(placed.document, seen)]
         found, left_out = cutter.cut(name, fresh, count)
         vocabulary.require((token for window in found for token in window), f"text {name}")

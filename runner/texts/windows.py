@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runner.errors import StageError
 from runner.models.read_tokenizer import read_tokenizer
 from runner.texts.documents import load_documents, plain
+from runner.texts.spread import SEPARATOR, documents_of, encode_plain, require_enough
 from runner.texts.vocabulary import Vocabulary
 
 _CUT_TOKENS = 64
@@ -41,7 +41,7 @@ def read_documents_file(text_directory: Path) -> list[str]:
 
 def encode(tokenizer: Any, documents: list[str]) -> list[int]:
     """Tokens of documents joined by blank lines, tokenized once."""
-    ids: list[int] = tokenizer("\n\n".join(documents))["input_ids"]
+    ids: list[int] = tokenizer(SEPARATOR.join(documents))["input_ids"]
     return ids
 
 
@@ -82,17 +82,29 @@ def leading_windows(
     count: int,
     trust_remote_code: bool,
 ) -> list[list[int]]:
-    """The first ``count`` disjoint windows of a text.
-
-    Only as many documents are tokenized as are needed, and some more: where a text is cut
-    off, its last tokens may differ from those of the whole. Where the model needs one, BOS is
-    each window's first token.
+    """The first ``count`` disjoint windows of a text: see ``cut_leading``.
 
     Raises:
         StageError: The text is too short, or the model has no embedding for a token of it.
     """
     tokenizer = tokenizer_of(tokenizer_directory, trust_remote_code)
-    documents = read_documents_file(text_directory)
+    windows, _ = cut_leading(tokenizer, read_documents_file(text_directory), length, count)
+    ids = (token for window in windows for token in window)
+    Vocabulary(tokenizer, tokenizer_directory).require(ids, "the text")
+    return windows
+
+
+def cut_leading(
+    tokenizer: Any, documents: list[str], length: int, count: int
+) -> tuple[list[list[int]], list[int]]:
+    """The first ``count`` disjoint windows, and the numbers of the documents they begin in.
+
+    Only as many documents are tokenized as are needed, and some more: where a text is cut
+    off, its last tokens may differ from those of the whole.
+
+    Raises:
+        StageError: The text is too short.
+    """
     needed = length * count + _CUT_TOKENS
     taken = 1
     while True:
@@ -100,16 +112,12 @@ def leading_windows(
         if taken >= len(documents) or len(ids) >= needed:
             break
         taken = min(len(documents), taken * 2)
-    _require(ids, length, count)
-    Vocabulary(tokenizer, tokenizer_directory).require(ids[: length * count], "the text")
-    bos = required_bos(tokenizer, tokenizer_directory)
-    return [with_bos(ids[i * length : (i + 1) * length], bos) for i in range(count)]
-
-
-def _require(ids: list[int], length: int, count: int) -> None:
-    available = len(ids) // length
-    if available < count:
-        raise StageError(
-            f"the text has {len(ids)} tokens, enough for {available} windows of {length}, "
-            f"but {count} are asked for: lower the number of windows or their length"
-        )
+    require_enough(len(ids), length, count)
+    begins = range(0, count * length, length)
+    # Joined texts have nearly as many tokens as their parts.
+    starts = [0]
+    for document in documents[: taken - 1]:
+        if starts[-1] > begins[-1]:
+            break
+        starts.append(starts[-1] + len(encode_plain(tokenizer, document + SEPARATOR)))
+    return [ids[begin : begin + length] for begin in begins], documents_of(begins, starts)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from runner.compose import quoted
+from runner.texts.spread import spread_windows
 from tests.integration.conftest import (
     FLOAT32,
     SAME,
@@ -79,6 +80,7 @@ def measured(
     arguments: tuple[str, ...],
     store: Path,
     environment: dict[str, str],
+    prose: Path,
     tmp_path_factory: pytest.TempPathFactory,
     arithmetic: str,
 ) -> dict[str, Any]:
@@ -101,8 +103,22 @@ def measured(
         "base": Plain(model, arithmetic),
         "own": Plain(checkpoint, arithmetic),
         "model": model,
+        "windows": spread_by_hand(model, prose.read_text().strip()),
         "files": store / "objects" / "eval" / keys["eval", "recipe"],
     }
+
+
+def spread_by_hand(model: Path, text: str) -> list[list[int]]:
+    """The windows, seen to lie in each part of the document and to begin with a word."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    windows = spread_windows(tokenizer, [text], LENGTH, WINDOWS).windows
+    said = [tokenizer.decode(window) for window in windows]
+    places = [text.index(piece) / len(text) for piece in said]
+    assert [int(WINDOWS * place) for place in places] == list(range(WINDOWS)), "one in each third"
+    assert all(text[text.index(piece) - 1] == " " for piece in said), "from a word's start on"
+    return windows
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +130,9 @@ def tokens(measured: dict[str, Any], prose: Path) -> list[int]:
     return found
 
 
-def test_divergence_by_hand(measured: dict[str, Any], tokens: list[int], arithmetic: str) -> None:
+def test_divergence_by_hand(measured: dict[str, Any], arithmetic: str) -> None:
     kl, reverse, same, change = [], [], [], []
-    for start in range(0, WINDOWS * LENGTH, LENGTH):
-        window = tokens[start : start + LENGTH]
+    for window in measured["windows"]:
         p, q = (measured[m].log_probabilities(window)[:-1] for m in ("base", "own"))
         right = np.arange(LENGTH - 1), window[1:]
         kl.append((np.exp(p) * (p - q)).sum(axis=1))
@@ -125,7 +140,7 @@ def test_divergence_by_hand(measured: dict[str, Any], tokens: list[int], arithme
         same.append(p.argmax(axis=1) == q.argmax(axis=1))
         change.append(np.exp(q[right]) - np.exp(p[right]))
     found = measured["recipe"]["divergence"]
-    assert found["protocol"] == f"gptq_{LENGTH}"
+    assert found["protocol"] == f"spread_{LENGTH}"
     assert (found["windows"], found["tokens"]) == (WINDOWS, WINDOWS * (LENGTH - 1))
     files = measured["files"]
     tokenwise, mean, agreeing, probability = (
@@ -155,10 +170,13 @@ def test_every_protocol_by_hand(
     rel = SAME[arithmetic]
     plain = measured["base"]
     cut = [tokens[i * LENGTH : (i + 1) * LENGTH] for i in range(WINDOWS)]
-    gptq, half, word, byte = (
-        measured["baseline"]["perplexity"],
-        *(entry["perplexity"] for entry in measured["baseline"]["further"]),
-    )
+    spread = measured["baseline"]["perplexity"]
+    gptq, half, word, byte = (entry["perplexity"] for entry in measured["baseline"]["further"])
+    apart = [plain.losses(window) for window in measured["windows"]]
+    assert spread["value"] == pytest.approx(math.exp(np.mean(apart)), rel=rel)
+    assert spread["sample"]["sampling"] == "spread"
+    assert spread["tokens_scored"] == gptq["tokens_scored"] == WINDOWS * (LENGTH - 1)
+    assert gptq["protocol"] == f"gptq_{LENGTH}"
     losses = [plain.losses(window) for window in cut]
     assert gptq["value"] == pytest.approx(math.exp(np.mean(losses)), rel=rel)
     # The tokenizer puts no BOS before a text, so neither does llama.cpp.
@@ -205,7 +223,7 @@ def test_a_bound_on_the_reference_limits_what_is_compared(
 ) -> None:
     kept = measured["baseline"]["reference"]["bytes"]
     done = command(
-        *arguments, f"eval.reference_max_bytes={kept - 1}", "eval.protocols=[gptq]",
+        *arguments, f"eval.reference_max_bytes={kept - 1}", "eval.protocols=[spread]",
         f"sweep=bounded_{arithmetic}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

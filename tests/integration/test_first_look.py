@@ -44,7 +44,8 @@ def rows(
     """Rows of the answer by recipe."""
     done = here(
         "-cn", "first_look", "bench=quick", "sweep=look", "eval.windows=4",
-        "eval.context_length=256", "calibration.samples=16", "calibration.sequence_length=256",
+        "eval.protocols=[gptq]", "eval.context_length=256", "calibration.samples=16",
+        "calibration.sequence_length=256",
         "hydra.sweeper.exclude=[{method: gptq, bits: w4a16}]",
         cwd=tmp_path_factory.mktemp("first_look"), variables=environment,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from benchmarks.sensitivity import naive_scores
 from runner.compose import quoted
+from runner.config.eval import PerplexityProtocol
 from runner.config.sensitivity import Grain
 from runner.sensitivity.probe import Probe
 from runner.sensitivity.rounding import Rounding, rounded
@@ -19,7 +20,7 @@ from runner.sensitivity.score import Score
 from runner.sensitivity.units import Unit
 from runner.serialise import to_json
 from runner.stages.sensitivity import STAGE, SensitivityRequest
-from runner.texts.windows import leading_windows
+from runner.texts.protocols import Excerpt, protocol_text
 from runner.worker.held import Held
 from runner.worker.job import StageContext
 from tests.integration.conftest import (
@@ -99,7 +100,9 @@ def check_against_the_plain_loop(
     divergence, perplexity = (
         ((1e-3, 1e-6), 5e-5) if dtype == FLOAT32 else ((0.02, 2e-3), SAME[dtype])
     )
-    windows = leading_windows(text_directory(store, prose), directory, TOKENS, WINDOWS, False)
+    excerpt = Excerpt(text_directory(store, prose), directory, TOKENS, WINDOWS, False)
+    text = protocol_text(PerplexityProtocol.spread, excerpt)
+    windows = [window.tokens for window in text.windows]
     rounding = Rounding(3, "g32", True)
     # All of a small model; of another as many as take seconds.
     units = result["units"][:: max(1, load(directory).num_parameters() // 30_000_000)]

@@ -101,7 +101,7 @@ def test_the_terminal_keeps_the_answer_and_what_went_wrong(
     assert "run of seen_" not in left, "the table is wiped off"
     assert "skipped:" in left
     assert "002-rtn-nf4" in left, "whose it was"
-    answer = [line for line in left.splitlines() if "perpl" in line or "gptq_128" in line]
+    answer = [line for line in left.splitlines() if "perpl" in line or "spread_128" in line]
     assert answer, left
     table = left[left.index("unquantized") :].splitlines()
     assert table[1].lstrip(" ★").startswith("rtn-w4a16-g32"), "the answer's rows do not break"

@@ -75,8 +75,8 @@ def test_wandb_has_a_run_for_the_sweep(tracked: dict[str, Any]) -> None:
 
 def test_wandb_holds_config_and_metrics(tracked: dict[str, Any]) -> None:
     text = tracked["runs"][0]["text"]
-    for part in ("tracked", "mine", "rtn-w4a16-g32", "num_bits", "perplexity/gptq_128",
-                 "baseline/perplexity/gptq_128", "perplexity_delta_low/gptq_128",
+    for part in ("tracked", "mine", "rtn-w4a16-g32", "num_bits", "perplexity/spread_128",
+                 "baseline/perplexity/spread_128", "perplexity_delta_low/spread_128",
                  "quantize/bits_per_weight", "baseline/progress/eval/scoring_windows"):  # fmt: skip
         assert part in text, part
 

@@ -25,7 +25,7 @@ from runner.texts.calibration import cut_windows, digest
 from runner.texts.documents import write_documents
 from runner.texts.named import resolve_text
 from runner.texts.readers import read_documents
-from runner.texts.windows import bos_determinant, leading_windows
+from runner.texts.windows import bos_determinant
 
 pytestmark = pytest.mark.unit
 
@@ -133,17 +133,25 @@ def test_windows_of_families_that_are_lost_without_bos_begin_with_it(
     settings["bos_token"] = "w62"
     (model / "tokenizer_config.json").write_text(json.dumps(settings))
     folder = text(tmp_path / "a", words(0, 40))
-    evaluated = leading_windows(folder, model, 8, 5, False)
     calibrated, _ = cut(one(5, 8), model, folder)
-    for windows in (evaluated, calibrated):
-        assert {window[0] for window in windows} == first
-        assert {len(window) for window in windows} == {8}
+    assert {window[0] for window in calibrated} == first
+    assert {len(window) for window in calibrated} == {8}
     assert bool(bos_determinant(model)) is (len(first) == 1)
 
 
 def test_the_start_of_a_text_can_be_left_alone(tokenizer: Path, tmp_path: Path) -> None:
     windows, _ = cut(one(4, 8, skip_tokens=32), tokenizer, text(tmp_path / "a", words(0, 64)))
     assert sorted(window[0] for window in windows) == [32, 40, 48, 56]
+
+
+def test_documents_that_are_evaluated_can_be_left_alone(tokenizer: Path, tmp_path: Path) -> None:
+    folder = text(tmp_path / "a", words(0, 20), words(20, 40), words(40, 60), words(0, 20))
+    windows, (part,) = cut(one(2, 8, skip_documents=2), tokenizer, folder)
+    # The last document is a copy of one that is skipped.
+    assert sorted(window[0] for window in windows) == [40, 48]
+    assert (part.documents, part.duplicates) == (2, 1)
+    with pytest.raises(StageError, match=r"has 4 documents, all of which are skipped"):
+        cut(one(2, 8, skip_documents=4), tokenizer, folder)
 
 
 def test_a_mix_is_shuffled_and_takes_nothing_twice(tokenizer: Path, tmp_path: Path) -> None:
@@ -273,14 +281,16 @@ def test_the_label_tells_what_was_looked_at(
 
 
 def test_overlap_counts_sequences_of_words() -> None:
-    evaluated = "The quick, brown fox jumps over the lazy dog again and again."
+    evaluated = ["The quick, brown fox jumps over the lazy dog again and again."]
     found = overlap(evaluated, ["A QUICK brown fox jumps over the lazy dog!", "unrelated"], 8)
     assert (found.total, found.shared) == (5, 1)
     assert found.share == pytest.approx(0.2)
     assert found.example == "quick brown fox jumps over the lazy dog"
     split = ["quick brown fox jumps", "over the lazy dog"]
     assert overlap(evaluated, split, 8).shared == 0
-    assert overlap("too short", ["too short"], 8).share == 0.0
+    assert overlap(["too short"], ["too short"], 8).share == 0.0
+    apart = ["the quick brown fox jumps", "over the lazy dog"]
+    assert overlap(apart, evaluated, 5).shared == 1, "no sequence reaches into another window"
 
 
 def test_weights_that_changed_in_place_make_checkpoints_stale(tmp_path: Path) -> None:

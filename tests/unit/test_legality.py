@@ -77,6 +77,7 @@ ILLEGAL = [
         "calibration.minimum_length=null",
     ),
     ("calibration.skip_tokens=-1", "is negative", "calibration.skip_tokens=0"),
+    ("calibration.skip_documents=-1", "is negative", "calibration.skip_documents=0"),
     ("calibration.apply_chat_template=true", "no text holds conversations", "=ultrachat"),
     (
         "calibration=bible calibration.sources=[{text:bible,weight:1}]",
@@ -181,7 +182,18 @@ WARNINGS = [
     (
         "calibration=mixed text@eval.text=python_docs",
         "same text (python_docs)",
+        "eval.text.documents=50 calibration.skip_documents=50",
+    ),
+    (
+        "calibration=mixed text@eval.text=python_docs eval.protocols=[gptq]",
+        "same text (python_docs)",
         "calibration.skip_tokens=8192",
+    ),
+    (
+        "calibration=mixed text@eval.text=python_docs eval.text.documents=99"
+        " calibration.skip_documents=98",
+        "same text (python_docs)",
+        "eval.text.documents=99 calibration.skip_documents=99",
     ),
     ("calibration.samples=2", "Hessians singular", "calibration.samples=12"),
     ("method=rtn bits=fp8_e4m3", "no 8-bit float arithmetic", ""),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.config.eval import PerplexityProtocol
+from runner.config.eval import Bos, PerplexityProtocol
 from runner.config.root import Config
 from runner.experiment.facts import gather_facts
 from runner.hardware.detect import Machine
@@ -25,7 +25,7 @@ def judge(composed: Compose, machine: Machine, overrides: str) -> list[Verdict]:
 @pytest.mark.parametrize(
     ("overrides", "reason", "nearest"),
     [
-        ("eval.protocols=[]", "each protocol once", "eval.protocols=[gptq]"),
+        ("eval.protocols=[]", "each protocol once", "eval.protocols=[spread]"),
         (
             "eval.protocols=[lm_eval,gptq,lm_eval]",
             "each protocol once",
@@ -86,4 +86,6 @@ def test_without_divergence_nothing_is_kept(composed: Compose, cpu: Machine) -> 
 
 def test_all_protocols_are_composed_in_order(composed: Compose) -> None:
     assert composed("eval=all_protocols").eval.protocols == list(PerplexityProtocol)
-    assert composed().eval.protocols == [PerplexityProtocol.gptq]
+    assert composed().eval.protocols == [PerplexityProtocol.spread]
+    published = composed("eval=perplexity_2048").eval
+    assert (published.protocols, published.bos) == ([PerplexityProtocol.gptq], Bos.never)

@@ -86,10 +86,10 @@ def test_texts_are_the_same_by_content_not_by_name(
         (folder / "mine.txt").write_text(f"the text of {folder.name} " * 2000)
     shutil.copy(folders[0] / "mine.txt", tmp_path / "copy.txt")
 
-    def said(calibration: Path, evaluated: Path) -> list[str]:
+    def said(calibration: Path, evaluated: Path, *more: str) -> list[str]:
         overrides = [
             "calibration=local", f"calibration.text.path={quoted(calibration)}",
-            "text@eval.text=local", f"eval.text.path={quoted(evaluated)}",
+            "text@eval.text=local", f"eval.text.path={quoted(evaluated)}", *more,
         ]  # fmt: skip
         return [str(v) for v in judge(composed, cpu, overrides) if "same text" in str(v)]
 
@@ -100,3 +100,8 @@ def test_texts_are_the_same_by_content_not_by_name(
     (itself,) = said(mine, mine)
     assert "same text (mine.txt)" in itself
     assert said(folders[0], mine), "a folder that holds it alone"
+    assert said(mine, mine, "eval.text.documents=3", "calibration.skip_documents=2")
+    assert not said(mine, mine, "eval.text.documents=3", "calibration.skip_documents=3")
+    # The windows of protocol spread come from all of the text.
+    assert said(mine, mine, "calibration.skip_tokens=8192")
+    assert not said(mine, mine, "calibration.skip_tokens=8192", "eval.protocols=[gptq]")

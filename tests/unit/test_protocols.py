@@ -6,11 +6,19 @@ from typing import Any
 
 import pytest
 
-from runner.config.eval import PerplexityProtocol
+from runner.config.eval import Bos, PerplexityProtocol
 from runner.errors import StageError
 from runner.texts import protocols, windows
+from runner.texts.degenerate import is_degenerate
 from runner.texts.documents import write_documents
-from runner.texts.protocols import Excerpt, Window, half_window, protocol_text, rolling_windows
+from runner.texts.protocols import (
+    Excerpt,
+    Window,
+    digest,
+    half_window,
+    protocol_text,
+    rolling_windows,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -25,13 +33,16 @@ class Letters:
         self.eos_token_id = EOS
         self._before = [BOS] if puts_bos else []
 
-    def __call__(self, text: str) -> dict[str, list[int]]:
-        return {"input_ids": [*self._before, *map(ord, text)]}
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
+        before = self._before if add_special_tokens else []
+        return {"input_ids": [*before, *map(ord, text)]}
 
 
-def excerpt(directory: Path, documents: list[str], length: int, count: int) -> Excerpt:
+def excerpt(
+    directory: Path, documents: list[str], length: int, count: int, bos: Bos = Bos.auto
+) -> Excerpt:
     write_documents(directory, documents)
-    return Excerpt(directory, directory, length, count, trust_remote_code=False)
+    return Excerpt(directory, directory, length, count, trust_remote_code=False, bos=bos)
 
 
 @pytest.fixture
@@ -121,3 +132,80 @@ def test_a_text_that_is_too_short_is_said_to_be(
 ) -> None:
     with pytest.raises(StageError, match=r"the text has 5 tokens.*lower the number of windows"):
         protocol_text(protocol, excerpt(tmp_path, ["abcde"], 4, 2))
+
+
+@pytest.mark.parametrize("protocol", [PerplexityProtocol.spread, PerplexityProtocol.gptq])
+@pytest.mark.parametrize(
+    ("puts_bos", "family", "bos", "begins"),
+    [
+        (True, "llama", Bos.auto, True),
+        (False, "llama", Bos.auto, False),
+        (False, "gemma3_text", Bos.auto, True),
+        (False, "llama", Bos.always, True),
+        (True, "gemma3_text", Bos.never, False),
+    ],
+)
+def test_the_name_says_whether_every_window_begins_with_bos(
+    protocol: PerplexityProtocol, puts_bos: bool, family: str, bos: Bos, begins: bool,
+    tmp_path: Path, letters: SimpleNamespace,
+) -> None:  # fmt: skip
+    letters.tokenizer = Letters(puts_bos=puts_bos)
+    (tmp_path / "config.json").write_text(f'{{"model_type": "{family}"}}')
+    found = protocol_text(protocol, excerpt(tmp_path, ["the quick brown fox jumps"], 5, 4, bos))
+    assert found.name == f"{protocol.value}{'_bos' if begins else ''}_5"
+    assert found.sample.bos is begins
+    assert {len(window.tokens) for window in found.windows} == {5}
+    assert {window.scored for window in found.windows} == {4}
+    first = [window.tokens[0] == BOS for window in found.windows]
+    own = puts_bos and protocol is PerplexityProtocol.gptq and not begins
+    assert first == ([begins] * 4 if not own else [True, False, False, False]), "as it was cut"
+    # BOS stands before a whole window of text; where gptq has it, in place of a token.
+    assert [BOS in window.tokens[1:] for window in found.windows] == [False] * 4
+
+
+def test_bos_is_not_made_up(tmp_path: Path, letters: SimpleNamespace) -> None:
+    letters.tokenizer = Letters(bos=None)
+    for protocol in (PerplexityProtocol.spread, PerplexityProtocol.gptq):
+        with pytest.raises(StageError, match=r"has no BOS: set eval.bos=auto"):
+            protocol_text(protocol, excerpt(tmp_path, ["abcdefghijkl"], 4, 2, Bos.always))
+
+
+def test_the_record_says_which_tokens_of_which_documents(
+    tmp_path: Path, letters: SimpleNamespace
+) -> None:
+    documents = ["abcdefghij", "klmnopqrst", "uvw"]
+    found = {
+        protocol: protocol_text(protocol, excerpt(tmp_path, documents, 4, 4)).sample
+        for protocol in PerplexityProtocol
+    }
+    assert {sample.documents_available for sample in found.values()} == {3}
+    assert found[PerplexityProtocol.spread].sampling == "spread"
+    assert found[PerplexityProtocol.spread].window_documents == [0, 0, 1, 1]
+    leading = found[PerplexityProtocol.gptq]
+    assert (leading.sampling, leading.window_documents) == ("leading", [0, 0, 0, 1])
+    assert found[PerplexityProtocol.lm_eval].window_documents == [0, 0, 0, 1, 1]
+    assert {sample.clusters for sample in found.values()} == {"documents"}
+    assert leading.independent() == [0, 0, 0, 1]
+    one = protocol_text(PerplexityProtocol.gptq, excerpt(tmp_path, documents[:1], 4, 2)).sample
+    assert (one.documents, one.clusters, one.independent()) == (1, "windows", None)
+    assert len({sample.tokens_sha256 for sample in [*found.values(), one]}) == 5
+    # The same tokens, scored otherwise.
+    windows = [Window([1, 2, 3], 2)]
+    assert digest(windows) != digest([Window([1, 2, 3], 1)])
+    assert digest(windows) == digest([Window([1, 2, 3], 2)])
+    assert digest([Window([1, 2], 1), Window([3], 1)]) != digest(
+        [Window([1], 1), Window([2, 3], 1)]
+    )
+
+
+def test_published_protocols_keep_windows_that_say_nothing_and_tell(
+    tmp_path: Path, letters: SimpleNamespace
+) -> None:
+    prose = "It was a bright cold day in April, and the clocks were striking thirteen. " * 2
+    documents = ["ha" * 200, prose, prose.upper()]
+    kept = protocol_text(PerplexityProtocol.gptq, excerpt(tmp_path, documents, 64, 8))
+    assert (kept.degenerate, kept.sample.left_out) == (6, 0)
+    spread = protocol_text(PerplexityProtocol.spread, excerpt(tmp_path, documents, 64, 3))
+    assert spread.degenerate == 0
+    assert spread.sample.left_out
+    assert not any(is_degenerate(window.tokens) for window in spread.windows)

@@ -2,6 +2,7 @@
 
 from runner.config.calibration import Calibration
 from runner.experiment.inputs import TRANSFORMERS, Inputs
+from runner.experiment.steps.evaluate import cut_determinants, excerpt_of
 from runner.experiment.subject import Subject
 from runner.legality.verdict import Verdict, warning
 from runner.metrics.overlap import LARGE_LONG_SHARE, LARGE_SHARE
@@ -66,18 +67,13 @@ def overlap(inputs: Inputs, model: Subject, windows: Obtained) -> Obtained:
     environment = inputs.environment(TRANSFORMERS)
     request = OverlapRequest(
         windows_directory=windows.directory,
-        text_directory=text.directory,
-        tokenizer_directory=model.directory,
-        context_length=eval_.context_length,
-        windows=eval_.windows,
-        trust_remote_code=inputs.config.model.trust_remote_code,
+        excerpt=excerpt_of(inputs, model, text),
+        protocols=eval_.protocols,
     )
     determinants = {
         "windows": windows.address.key,
         "text": text.address.key,
-        "context_length": eval_.context_length,
-        "evaluated_windows": eval_.windows,
-        **bos_determinant(model.directory),
+        "evaluated": cut_determinants(eval_),
     }
     task = inputs.task("overlap", request, environment)
     return inputs.session.obtain(Work("overlap", task, determinants))
@@ -93,6 +89,7 @@ def overlap_verdicts(found: Obtained, evaluated: str) -> list[Verdict]:
             f"{short['share']:.1%} of the 8-word and {long['share']:.1%} of the 13-word sequences "
             f"evaluated ({evaluated}) occur in the calibration windows (such as "
             f"“{short['example']}”); the recipe will look better than it is",
-            "another calibration or eval text, or calibration.skip_tokens past what is evaluated",
+            "another calibration or eval text, or eval.text.documents=N with "
+            "calibration.skip_documents=N",
         )
     ]

@@ -1,5 +1,8 @@
 """Step ``eval``: quality of a checkpoint."""
 
+from typing import Any
+
+from runner.config.eval import Bos, Eval
 from runner.config.root import StageName
 from runner.engines import find_engine
 from runner.experiment.arithmetic import FLOAT32, can_measure_floor
@@ -9,15 +12,16 @@ from runner.experiment.subject import Subject
 from runner.session import Obtained, Work
 from runner.stages.eval import EvalRequest
 from runner.stages.tokens import TokensRequest
+from runner.texts.degenerate import LEFT_OUT
 from runner.texts.protocols import Excerpt
-from runner.texts.windows import bos_determinant
+from runner.texts.windows import needs_bos
 
 FLOOR = "floor"
 """Name under which the record files the unquantized model against itself in float32."""
 
 
 def require_tokens(inputs: Inputs, model: Subject) -> None:
-    """See that the evaluation text suffices, before anything heavy is done.
+    """See that the evaluation text suffices, before anything heavy is done, and tell of it.
 
     Raises:
         WorkerFailed: It is too short.
@@ -25,27 +29,57 @@ def require_tokens(inputs: Inputs, model: Subject) -> None:
     eval_ = inputs.config.eval
     text = inputs.text(eval_.text)
     environment = inputs.environment(TRANSFORMERS)
-    request = TokensRequest(_excerpt(inputs, model, text), eval_.protocols)
+    request = TokensRequest(excerpt_of(inputs, model, text), eval_.protocols)
     determinants = {
         "tokenizer": model.identity,
         "text": text.address.key,
-        "context_length": eval_.context_length,
-        "windows": eval_.windows,
-        "protocols": [protocol.value for protocol in eval_.protocols],
-        **bos_determinant(model.directory),
+        **cut_determinants(eval_),
         "versions": environment.versions(("transformers", "tokenizers")),
     }
     task = inputs.task("tokens", request, environment)
-    inputs.session.obtain(Work(f"tokens of {eval_.text.name}", task, determinants))
+    found = inputs.session.obtain(Work(f"tokens of {eval_.text.name}", task, determinants))
+    _tell(inputs, found.result, model)
 
 
-def _excerpt(inputs: Inputs, model: Subject, text: Obtained) -> Excerpt:
+def _tell(inputs: Inputs, found: dict[str, Any], model: Subject) -> None:
+    """What is odd about the windows."""
+    for name, count in found.get("left_out", {}).items():
+        if count:
+            inputs.mention(f"{name}: {count} windows passed over that have {LEFT_OUT}")
+    for name, count in found.get("degenerate", {}).items():
+        if count:
+            inputs.warn(
+                f"{name}: {count} of {found['windows'][name]} windows have {LEFT_OUT}; they are "
+                "scored all the same, as was published; protocol spread passes them over"
+            )
+    eval_ = inputs.config.eval
+    without = eval_.bos is Bos.never and any(p.takes_bos for p in eval_.protocols)
+    if without and needs_bos(model.directory):
+        inputs.warn(
+            f"{inputs.config.model.name} is of a family that is lost without a BOS before a text, "
+            "and eval.bos=never scores windows without: set eval.bos=auto"
+        )
+
+
+def cut_determinants(eval_: Eval) -> dict[str, Any]:
+    """What of an evaluation decides which tokens of a text are looked at."""
+    return {
+        "context_length": eval_.context_length,
+        "windows": eval_.windows,
+        "protocols": [protocol.value for protocol in eval_.protocols],
+        "bos": eval_.bos.value,
+    }
+
+
+def excerpt_of(inputs: Inputs, model: Subject, text: Obtained) -> Excerpt:
+    """What of a text is evaluated, in the unquantized model's tokens."""
     return Excerpt(
         text_directory=text.directory,
         tokenizer_directory=model.directory,
         length=inputs.config.eval.context_length,
         count=inputs.config.eval.windows,
         trust_remote_code=inputs.config.model.trust_remote_code,
+        bos=inputs.config.eval.bos,
     )
 
 
@@ -72,7 +106,7 @@ def evaluate(
     load = inputs.load(subject, engine, dtype or inputs.arithmetic.dtype)
     request = EvalRequest(
         load=load,
-        excerpt=_excerpt(inputs, model, text),
+        excerpt=excerpt_of(inputs, model, text),
         protocols=eval_.protocols,
         divergence=eval_.divergence,
         reference_max_bytes=eval_.reference_max_bytes,
@@ -83,10 +117,7 @@ def evaluate(
         "subject": subject.identity,
         "tokenizer": model.identity,
         "text": text.address.key,
-        "context_length": eval_.context_length,
-        "windows": eval_.windows,
-        "protocols": [protocol.value for protocol in eval_.protocols],
-        **bos_determinant(model.directory),
+        **cut_determinants(eval_),
         "divergence": [eval_.reference_max_bytes, eval_.top_k] if eval_.divergence else None,
         **engine_determinants(load),
         "baseline": baseline.address.key if baseline else None,

@@ -13,7 +13,6 @@ from runner.sensitivity.rounding import Rounding
 from runner.serialise import from_json
 from runner.session import Obtained, Work
 from runner.stages.sensitivity import SensitivityRequest, SensitivityResult
-from runner.texts.windows import bos_determinant
 
 _PACKAGES = ("torch", "transformers", "compressed-tensors")
 
@@ -45,7 +44,6 @@ def sensitivity(inputs: Inputs, model: Subject, wanted: Sensitivity) -> Obtained
         "roundings": [rounding.label for rounding in request.roundings],
         "context_length": wanted.context_length,
         "windows": wanted.windows,
-        **bos_determinant(model.directory),
         "device": request.device,
         "compute_dtype": request.compute_dtype,
         "versions": environment.versions(_PACKAGES),
