@@ -4,14 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from runner.answer.timing import against_unquantized
 from runner.metrics.coverage import Coverage, describe_shortfall
 from runner.metrics.divergence import Divergence
 from runner.metrics.expert_tokens import describe_starved
-from runner.metrics.noise import compare
 from runner.quality.answered import Answered, accuracy_difference, answered
 from runner.quality.evaluated import Evaluated, first_evaluation
 from runner.serialise import from_json
-from runner.store.records import RunRecord, Status
+from runner.store.records import BASELINE_AGAIN, RunRecord, Status
 
 
 @dataclass
@@ -80,8 +80,13 @@ class Row:
     decode_tokens_per_second_sd: float | None = None
     decode_ratio: float | None = None
     """Over the unquantized model's; of repetitions taken in turns where there are any."""
+    decode_ratio_low: float | None = None
+    """Of its 95% interval, which knows how it was measured: see ``runner.answer.timing``."""
+    decode_ratio_high: float | None = None
     decode_within_noise: bool | None = None
-    """Whether the repetitions do not tell that ratio from 1."""
+    """Whether that interval holds 1; ``None`` where no repetitions were kept."""
+    decode_compared: str | None = None
+    """``in turns``, ``measured again`` or ``separately``."""
     time_to_first_token_seconds: float | None = None
     memory_bandwidth_utilization: float | None = None
     peak_memory_bytes: int | None = None
@@ -204,7 +209,9 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     if (overlap := record.stage("overlap", subject)) is not None:
         row.calibration_overlap = overlap["overlaps"][0]["share"]
     if bench is not None:
-        _add_speed(row, bench, record.stage("bench", "baseline"))
+        own = subject == "baseline"
+        against = [None if own else record.stage("bench", s) for s in ("baseline", BASELINE_AGAIN)]
+        _add_speed(row, bench, *against)
         row.checkpoint_bytes = bench["checkpoint_bytes"]
 
 
@@ -262,7 +269,12 @@ def _add_quality(row: Row, eval_: dict[str, Any]) -> None:
     row.perplexity_ratio_high = change["ratio"]["high"]
 
 
-def _add_speed(row: Row, bench: dict[str, Any], baseline: dict[str, Any] | None) -> None:
+def _add_speed(
+    row: Row,
+    bench: dict[str, Any],
+    baseline: dict[str, Any] | None,
+    again: dict[str, Any] | None,
+) -> None:
     first = bench["batches"][0]
     row.batch_size = first["batch_size"]
     row.decode_tokens_per_second = first["decode_tokens_per_second"]["mean"]
@@ -270,14 +282,15 @@ def _add_speed(row: Row, bench: dict[str, Any], baseline: dict[str, Any] | None)
     row.time_to_first_token_seconds = first["time_to_first_token_seconds"]["mean"]
     row.memory_bandwidth_utilization = first["memory_bandwidth_utilization"]
     row.peak_memory_bytes = bench["device_peak_memory_bytes"] or bench["peak_memory_bytes"]
-    if turns := bench.get("in_turns"):
-        row.decode_ratio = turns[0]["decode"]["ratio"]["estimate"]
-        row.decode_within_noise = turns[0]["decode"]["within_noise"]
+    if row.is_baseline:
+        row.decode_ratio = 1.0
+    elif told := against_unquantized(bench, baseline, again, first["batch_size"]):
+        ratio = told.comparison.ratio
+        row.decode_ratio = ratio.estimate
+        if math.isfinite(ratio.high):
+            row.decode_ratio_low, row.decode_ratio_high = ratio.low, ratio.high
+        row.decode_within_noise = told.comparison.within_noise
+        row.decode_compared = told.how.value
     elif baseline is not None:
         base: float = baseline["batches"][0]["decode_tokens_per_second"]["mean"]
         row.decode_ratio = row.decode_tokens_per_second / base if base else None
-        samples = [
-            b["batches"][0]["decode_tokens_per_second"].get("samples") for b in (bench, baseline)
-        ]
-        if all(samples):
-            row.decode_within_noise = compare(*samples).within_noise

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.answer.rows import Row, evaluated_on
+from runner.answer.timing import How
 from runner.metrics.overlap import LARGE_SHARE
 from runner.store.records import Status
 
@@ -137,6 +138,17 @@ def footnotes(rows: list[Row]) -> list[str]:
         )
     if any(row.decode_within_noise and not row.is_baseline for row in rows):
         notes.append("~ within the repetitions' noise: no difference was shown, so none counts.")
+    hows = {row.decode_compared for row in rows}
+    if How.apart.value in hows:
+        notes.append(
+            "Speeds were measured separately, so nothing tells a difference from what the machine "
+            "did meanwhile: bench.interleave=auto takes turns."
+        )
+    if How.again.value in hows:
+        notes.append(
+            "Speeds stand between two measurements of the unquantized model, whose own change is "
+            "in their intervals."
+        )
     timed = {row.sweep for row in rows if row.decode_tokens_per_second is not None}
     if len(timed) > 1:
         notes.append(

@@ -16,7 +16,8 @@ HOLDS = "holds here"
 DOES_NOT_HOLD = "does not hold here"
 CANNOT_TELL = "cannot tell"
 _TIMING_FACTOR = 1.5
-"""How far a single timing on a machine that others use may be off."""
+"""How far a single timing of minutes is taken to be off on a machine that others use: assumed, as
+nothing was repeated."""
 
 
 @dataclass

@@ -1,10 +1,22 @@
 """How speed and memory are measured."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 
 def _batch_sizes() -> list[int]:
     return [1, 4]
+
+
+class Interleave(Enum):
+    """Whether a recipe takes turns with the unquantized model."""
+
+    auto = "auto"
+    """Where one process can hold both; elsewhere the unquantized model is measured once more."""
+    always = "always"
+    """Or the run ends."""
+    never = "never"
+    """Measured separately: nothing is told from what the machine did meanwhile."""
 
 
 @dataclass
@@ -19,8 +31,11 @@ class Bench:
     """Unmeasured repetitions before the measured ones, for every batch size."""
     baseline: bool = True
     """Measure the unquantized model too, once a sweep."""
-    interleave: bool = False
-    """Also take turns with the unquantized model, repetition by repetition (A B A B), so that the
-    machine's drift is in both. Both are then in memory."""
+    interleave: Interleave = Interleave.auto
+    """Take a recipe's repetitions in turns with the unquantized model's (A B B A …), so that the
+    machine's drift is in both and their ratio is told pair by pair. ``auto`` does so where both fit
+    into memory and the engine can hold two models in a process; elsewhere it measures the
+    unquantized model once more after the recipe, and intervals grow by what changed. ``never``
+    measures separately, and then no difference is told."""
     reuse: bool = False
     """Take an earlier measurement from the store instead of measuring afresh."""

@@ -17,7 +17,7 @@ from runner.serialise import from_json
 
 _HELPERS = {
     "base", "dequantize", "distributions", "head", "loading", "overflow", "reading", "responses",
-    "traits",
+    "traits", "turns",
 }  # fmt: skip
 
 

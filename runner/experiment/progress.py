@@ -1,6 +1,8 @@
 """What a run has to do, before it is begun."""
 
+from runner.config.bench import Interleave
 from runner.config.root import Config, StageName
+from runner.engines import traits_of
 from runner.experiment.steps.sensitivity import needed_sensitivity
 from runner.recipe import used_recipe
 
@@ -17,13 +19,17 @@ def expected_stages(config: Config) -> list[tuple[StageName, str]]:
     own = [used_recipe(config).label] if makes_another else model
     both = [*model, *own] if makes_another else model
     timed = both if config.bench.baseline else own
+    # A second look at the unquantized model, where it could not be in memory beside the recipe.
+    holds_two = traits_of(config.engine.name).several_models
+    looks_again = makes_another and timed is both and not holds_two
+    looks_again = looks_again and config.bench.interleave is Interleave.auto
     subjects = {
         StageName.plan: own,
         StageName.sensitivity: model,
         StageName.quantize: own if makes_another else [],
         StageName.eval: both,
         StageName.tasks: both if config.tasks.names else [],
-        StageName.bench: timed,
+        StageName.bench: [*timed, *model] if looks_again else timed,
         StageName.serving: timed,
     }
     asked = [stage for stage in subjects if stage in config.stages]

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from runner.config.root import StageName
 from runner.experiment.inputs import Inputs
-from runner.experiment.steps.bench import bench
+from runner.experiment.steps.bench import bench, needs_baseline_again
 from runner.experiment.steps.serving import serving
 from runner.experiment.subject import Subject
 from runner.session import Obtained
+from runner.store.records import BASELINE_AGAIN
 
 
 def measure_speed(
@@ -26,6 +27,9 @@ def measure_speed(
     """
     for whose, measured, made_from in subjects:
         if StageName.bench in inputs.config.stages:
-            keep(StageName.bench, whose, bench(inputs, measured, made_from))
+            found = bench(inputs, measured, made_from)
+            keep(StageName.bench, whose, found)
+            if made_from is not None and needs_baseline_again(inputs, found):
+                keep(StageName.bench, BASELINE_AGAIN, bench(inputs, model, None, after=found))
         if StageName.serving in inputs.config.stages:
             keep(StageName.serving, whose, serving(inputs, measured, model))

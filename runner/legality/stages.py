@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+from runner.config.bench import Interleave
 from runner.config.engine import Device
 from runner.config.model import ModelKind
 from runner.config.root import Config, StageName
@@ -145,11 +146,12 @@ def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
                 f"bench.new_tokens={bench.new_tokens} has no inter-token latency",
                 "bench.new_tokens=32",
             )
-        if bench.interleave and not find_engine(config.engine.name).traits.several_models:
+        holds_two = find_engine(config.engine.name).traits.several_models
+        if bench.interleave is Interleave.always and not holds_two:
             yield illegal(
-                "bench.interleave=true needs two models in one process, which engine="
+                "bench.interleave=always needs two models in one process, which engine="
                 f"{config.engine.name} cannot hold",
-                "bench.interleave=false",
+                "bench.interleave=auto",
             )
         total = bench.prompt_tokens + bench.new_tokens
         if context is not None and total > context:

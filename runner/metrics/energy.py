@@ -5,7 +5,7 @@ RAPL may need privileges.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,3 +81,16 @@ def metered(meter: EnergyMeter) -> Iterator[list[Energy | None]]:
     before = meter.read()
     yield found
     found.append(meter.between(before, meter.read()))
+
+
+def total(parts: Iterable[Energy | None]) -> Energy | None:
+    """Of stretches with pauses between them; ``None`` unless all of them were metered."""
+    found = list(parts)
+    metered_parts = [part for part in found if part is not None]
+    if not found or len(metered_parts) < len(found):
+        return None
+    devices = dict.fromkeys(name for part in metered_parts for name in part.by_device)
+    return Energy(
+        sum(part.joules for part in metered_parts),
+        {name: sum(part.by_device.get(name, 0.0) for part in metered_parts) for name in devices},
+    )

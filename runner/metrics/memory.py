@@ -28,6 +28,8 @@ class ControlGroupMemory:
     """``None`` where the kernel does not keep it (version 2 before Linux 5.19)."""
     limit_bytes: int | None
     """``None`` without a limit."""
+    reclaimable_bytes: int = 0
+    """File pages among the current bytes that were not used of late."""
 
 
 @dataclass
@@ -81,8 +83,31 @@ def control_group_memory(root: Path = Path("/")) -> ControlGroupMemory | None:
         current, peak, limit = (_number(folder / name) for name in names)
         if current is not None:
             # Version 1 says "no limit" with the largest multiple of a page.
-            return ControlGroupMemory(current, peak, limit if (limit or 2**62) < 2**62 else None)
+            bound = limit if (limit or 2**62) < 2**62 else None
+            return ControlGroupMemory(current, peak, bound, _inactive_file(folder))
     return None
+
+
+def free_memory_bytes(device: str, root: Path = Path("/")) -> int | None:
+    """What a process may still take without pushing others out; ``None`` where nobody says.
+
+    On a CPU the smaller of what the system has available and what the control group leaves, whose
+    inactive file pages can be dropped; on a GPU what the driver has, and torch's unused reserve.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0] + unused)
+    bounds = []
+    with contextlib.suppress(OSError, ValueError):
+        for line in (root / "proc/meminfo").read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                bounds.append(int(line.split()[1]) * 1024)
+    group = control_group_memory(root)
+    if group is not None and group.limit_bytes is not None:
+        bounds.append(group.limit_bytes - group.current_bytes + group.reclaimable_bytes)
+    return max(0, min(bounds)) if bounds else None
 
 
 def device_memory(device: str) -> DeviceMemory | None:
@@ -120,3 +145,13 @@ def _number(path: Path) -> int | None:
         text = path.read_text("ascii").strip()
         return int(text) if text.isdigit() else None
     return None
+
+
+def _inactive_file(folder: Path) -> int:
+    found = 0
+    with contextlib.suppress(OSError, ValueError):
+        for line in (folder / "memory.stat").read_text("ascii").splitlines():
+            # Version 1 tells its children's apart.
+            if line.startswith(("inactive_file ", "total_inactive_file ")):
+                found = max(found, int(line.split()[1]))
+    return found

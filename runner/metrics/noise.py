@@ -77,6 +77,34 @@ def compare(first: Sequence[float], second: Sequence[float], paired: bool = Fals
     return Comparison(ratio, ratio.low <= 1.0 <= ratio.high, paired)
 
 
+def compare_between(
+    own: Sequence[float], before: Sequence[float], after: Sequence[float]
+) -> Comparison:
+    """A measurement against another that was made twice, before it and after.
+
+    The three are single draws of what the machine does to a process, so the spread is that of the
+    two which should be equal: s = abs(ln(after / before)) / sqrt(2), with one degree of freedom.
+    The ratio to both has the half-width t x s x sqrt(1 + 1/2), or Welch's of all repetitions if
+    that is larger.
+
+    Args:
+        own: Samples of the one, positive.
+        before: Samples of the other, taken first.
+        after: Samples of the other, taken last.
+
+    Raises:
+        ValueError: A series is empty or not positive.
+    """
+    repeated = compare(own, [*before, *after])
+    moved = math.log(compare(after, before).ratio.estimate)
+    one, other = (_moments([math.log(x) for x in series])[0] for series in (before, after))
+    mean = _moments([math.log(x) for x in own])[0] - (one + other) / 2
+    half = student_975(1) * abs(moved) / math.sqrt(2) * math.sqrt(1.5)
+    half = max(half, math.log(repeated.ratio.high / repeated.ratio.estimate))
+    ratio = Interval(math.exp(mean), math.exp(mean - half), _exp(mean + half))
+    return Comparison(ratio, ratio.low <= 1.0 <= ratio.high, paired=False)
+
+
 def widened(found: Comparison, drift: float) -> Comparison:
     """The comparison where something else changed by ``drift`` that may be in either measurement.
 

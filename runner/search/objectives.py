@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.answer.rows import rows_of
+from runner.answer.speed import shown_first_token, shown_speed
 from runner.errors import UsageError
 from runner.store.records import RunRecord, Status
 
@@ -52,8 +53,14 @@ def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] 
     """
     if record.status is not Status.ok:
         return None
-    row = [row for row in rows_of([record]) if not row.is_floor][-1]
+    rows = [row for row in rows_of([record]) if not row.is_floor]
+    row = rows[-1]
     values = {one.name: getattr(row, one.name) for one in objectives}
+    # Trials lie minutes apart: what the machine did meanwhile is none of the recipe's doing.
+    if "decode_tokens_per_second" in values:
+        values["decode_tokens_per_second"] = shown_speed(rows)(row)
+    if "time_to_first_token_seconds" in values:
+        values["time_to_first_token_seconds"] = shown_first_token(record, row)
     if missing := [name for name, value in values.items() if value is None]:
         raise UsageError(
             f"{record.run} has no {', '.join(missing)}: add the stage that measures it to stages, "

@@ -1,13 +1,13 @@
 """Stage ``bench``: speed and memory of a checkpoint in an engine, batch size by batch size."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from runner.config.bench import Bench
-from runner.engines.base import Footprint, GenerationTiming, LoadedModel
+from runner.config.bench import Bench, Interleave
+from runner.engines.base import Footprint, LoadedModel
 from runner.engines.loading import LoadRequest, load
-from runner.metrics.energy import EnergyMeter, metered
+from runner.engines.turns import Repetitions, Stopwatch, no_room_for
+from runner.metrics.energy import EnergyMeter
 from runner.metrics.flops import ForwardWork
 from runner.metrics.memory import (
     ControlGroupMemory,
@@ -17,14 +17,7 @@ from runner.metrics.memory import (
     process_memory_bytes,
     reset_peak_memory,
 )
-from runner.metrics.speed import (
-    BatchMemory,
-    BatchResult,
-    InTurns,
-    Limits,
-    batch_result,
-    in_turns,
-)
+from runner.metrics.speed import BatchMemory, BatchResult, InTurns, Limits, batch_result, in_turns
 from runner.metrics.tensors import TensorReport, report_tensors
 from runner.models.weights import weight_file_bytes
 from runner.worker.job import StageContext
@@ -42,8 +35,10 @@ class BenchRequest:
     """The model's arithmetic; ``None`` when its dimensions are not known."""
     arithmetic: str
     """Format whose peak operations are held against."""
-    in_turns_with: LoadRequest | None = None
-    """The unquantized model, to be measured in turns with the subject."""
+    against: LoadRequest | None = None
+    """The unquantized model, to take turns with."""
+    not_in_turns: str | None = None
+    """Why there is none although there is something to compare with."""
 
 
 @dataclass
@@ -74,39 +69,44 @@ class BenchResult:
     limits: list[Limits]
     batches: list[BatchResult]
     in_turns: list[InTurns]
-    """Against the unquantized model; empty unless ``bench.interleave``."""
+    """Against the unquantized model, batch size by batch size. The subject's repetitions are those
+    of ``batches``; empty where no turns were taken."""
+    not_in_turns: str | None = None
+    """Why none were, where there is something to compare with."""
 
 
 class BenchStage:
     """Measures speed and memory."""
 
     name = "bench"
-    schema_version = 2
+    schema_version = 3
     request = BenchRequest
     result = BenchResult
 
     def run(self, request: BenchRequest, context: StageContext) -> BenchResult:
-        """Load on the clock, then warm up and measure every batch size."""
-        bench = request.load
-        passes = 3 if request.in_turns_with else 1
-        steps = passes * len(bench.batch_sizes) * (bench.warmups + bench.repetitions)
-        context.progress(0, steps, "loading the checkpoint")
+        """Load on the clock, warm up, then measure; in turns with the unquantized model if asked.
+
+        Memory is the subject's: it is read before the unquantized model comes, once every batch
+        size was warmed up.
+        """
+        bench, sizes = request.load, request.load.batch_sizes
+        ticks = _Ticks(_repetitions(request), context)
+        ticks.begin("loading the checkpoint")
         before = process_memory_bytes().resident
         start = time.perf_counter()
         model = load(request.subject, context.threads)
         load_seconds = time.perf_counter() - start
         after = process_memory_bytes()
-        done = 0
-
-        def tick(what: str) -> None:
-            nonlocal done
-            done += 1
-            context.progress(done, steps, what)
-
-        subject = _Loaded(
-            model, model.footprint(), after.resident, EnergyMeter(request.subject.device)
-        )
-        batches = [_measure(subject, size, request, tick) for size in bench.batch_sizes]
+        watch = Stopwatch(bench, EnergyMeter(request.subject.device), ticks.tick)
+        footprint = model.footprint()
+        repetitions: dict[int, Repetitions] = {}
+        memory: dict[int, BatchMemory] = {}
+        for size in sizes:
+            reset_peak_memory()
+            watch.warm_up(model, size, least=0 if request.against is None else 1)
+            if request.against is None:
+                repetitions[size] = watch.alone(model, size)
+            memory[size] = _memory(model, after.resident, size, request)
         result = BenchResult(
             engine=request.subject.engine["name"],
             device=request.subject.device,
@@ -117,92 +117,113 @@ class BenchStage:
             checkpoint_bytes=weight_file_bytes(request.subject.checkpoint),
             checkpoint=report_tensors(request.subject.checkpoint),
             resident_memory_bytes=after.resident - before,
-            peak_memory_bytes=max(after.peak, *(batch.memory.peak for batch in batches)),
+            peak_memory_bytes=max(after.peak, *(one.peak for one in memory.values())),
             device_peak_memory_bytes=model.device_memory_peak_bytes(),
             device_memory=device_memory(request.subject.device),
             control_group=control_group_memory(),
-            footprint=subject.footprint,
+            footprint=footprint,
             kv_cache_bytes_per_token_measured=model.measured_kv_cache_bytes_per_token(),
             limits=request.limits,
-            batches=batches,
+            batches=[],
             in_turns=[],
+            not_in_turns=request.not_in_turns,
         )
-        if request.in_turns_with is not None:
-            baseline = load(request.in_turns_with, context.threads)
-            result.in_turns = [
-                _in_turns(model, baseline, n, bench, tick) for n in bench.batch_sizes
-            ]
-            baseline.close()
+        if request.against is not None:
+            work = max(0, result.peak_memory_bytes - after.resident)
+            baseline, result.not_in_turns = _beside(request, work, context.threads)
+            if baseline is None:
+                repetitions = {size: watch.alone(model, size) for size in sizes}
+            else:
+                for size in sizes:
+                    watch.warm_up(baseline, size)
+                    repetitions[size], opposite = watch.in_turns(model, baseline, size)
+                    result.in_turns.append(
+                        in_turns(repetitions[size].timings, opposite.timings, size)
+                    )
+                baseline.close()
+        result.batches = [
+            batch_result(
+                repetitions[size].timings,
+                batch_size=size,
+                prompt_tokens=bench.prompt_tokens,
+                new_tokens=bench.new_tokens,
+                footprint=footprint,
+                work=request.work,
+                arithmetic=request.arithmetic,
+                limits=request.limits,
+                memory=memory[size],
+                energy=repetitions[size].whole_energy,
+            )
+            for size in sizes
+        ]
         model.close()
         return result
 
 
 @dataclass
-class _Loaded:
-    model: LoadedModel
-    footprint: Footprint
-    resident_bytes: int
-    """Of the process once the model was loaded."""
-    meter: EnergyMeter
+class _Ticks:
+    """Progress, a repetition at a time."""
+
+    total: int
+    context: StageContext
+    done: int = 0
+
+    def begin(self, what: str) -> None:
+        """Nothing is done yet."""
+        self.context.progress(0, self.total, what)
+
+    def tick(self, what: str) -> None:
+        """Another repetition is over."""
+        self.done = min(self.done + 1, self.total)
+        self.context.progress(self.done, self.total, what)
 
 
-def _measure(
-    loaded: _Loaded, batch_size: int, request: BenchRequest, tick: Callable[[str], None]
-) -> BatchResult:
+def _repetitions(request: BenchRequest) -> int:
     bench = request.load
-
-    def generate() -> GenerationTiming:
-        timing = loaded.model.generate(batch_size, bench.prompt_tokens, bench.new_tokens)
-        tick(f"generating, batch {batch_size}")
-        return timing
-
-    reset_peak_memory()
-    for _ in range(bench.warmups):
-        generate()
-    with metered(loaded.meter) as energy:
-        timings = [generate() for _ in range(bench.repetitions)]
-    return batch_result(
-        timings,
-        batch_size=batch_size,
-        prompt_tokens=bench.prompt_tokens,
-        new_tokens=bench.new_tokens,
-        footprint=loaded.footprint,
-        work=request.work,
-        arithmetic=request.arithmetic,
-        limits=request.limits,
-        memory=_memory(loaded, batch_size, request),
-        energy=energy[0],
-    )
+    each = bench.warmups + bench.repetitions
+    if request.against is not None:
+        each += max(1, bench.warmups) + bench.repetitions
+    return each * len(bench.batch_sizes)
 
 
-def _memory(loaded: _Loaded, batch_size: int, request: BenchRequest) -> BatchMemory:
+def _beside(
+    request: BenchRequest, work_bytes: int, threads: int
+) -> tuple[LoadedModel | None, str | None]:
+    """The unquantized model loaded beside the subject, or why it is not."""
+    assert request.against is not None
+    insists = request.load.interleave is Interleave.always
+    if not insists and (reason := no_room_for(request.against, work_bytes)):
+        return None, reason
+    try:
+        return load(request.against, threads), None
+    except Exception as error:
+        if insists:
+            raise
+        # It was loaded alone before: what fails here is having both.
+        told = (str(error).splitlines() or [""])[0]
+        return None, f"it could not be loaded beside the recipe: {type(error).__name__}: {told}"
+
+
+def _memory(
+    model: LoadedModel, resident_bytes: int, batch_size: int, request: BenchRequest
+) -> BatchMemory:
+    """Since the peak was reset.
+
+    Args:
+        model: What generated meanwhile.
+        resident_bytes: Of the process once the model was loaded.
+        batch_size: Sequences at once.
+        request: The lengths, and where it computes.
+    """
     peak = process_memory_bytes().peak
-    a_token = loaded.model.measured_kv_cache_bytes_per_token()
+    a_token = model.measured_kv_cache_bytes_per_token()
     cache = activations = None
     if a_token is not None:
         tokens = request.load.prompt_tokens + request.load.new_tokens - 1
         cache = round(a_token * tokens * batch_size)
-        if request.subject.device == "cpu" and not loaded.model.reserves_kv_cache:
-            activations = max(0, peak - loaded.resident_bytes - cache)
+        if request.subject.device == "cpu" and not model.reserves_kv_cache:
+            activations = max(0, peak - resident_bytes - cache)
     return BatchMemory(peak, cache, activations)
-
-
-def _in_turns(
-    model: LoadedModel,
-    baseline: LoadedModel,
-    batch_size: int,
-    bench: Bench,
-    tick: Callable[[str], None],
-) -> InTurns:
-    """A repetition of the one, then of the other: what drifts slowly is in both."""
-    timings: tuple[list[GenerationTiming], list[GenerationTiming]] = ([], [])
-    for repetition in range(bench.warmups + bench.repetitions):
-        for of_model, subject in zip(timings, (model, baseline), strict=True):
-            timing = subject.generate(batch_size, bench.prompt_tokens, bench.new_tokens)
-            if repetition >= bench.warmups:
-                of_model.append(timing)
-            tick(f"generating in turns, batch {batch_size}")
-    return in_turns(*timings, batch_size)
 
 
 STAGE = BenchStage()

@@ -11,6 +11,8 @@ from runner.store.files import write_json_atomically
 from runner.store.liveness import is_carried_out
 
 SCHEMA_VERSION = 2
+BASELINE_AGAIN = "baseline_again"
+"""The unquantized model measured once more, after a recipe that it could not take turns with."""
 OPEN = "still running, or its process vanished"
 """Why a run is interrupted, in its record from its start to its end."""
 
@@ -45,7 +47,7 @@ class StageRecord:
 
     stage: str
     subject: str
-    """``recipe`` or ``baseline``: which checkpoint the stage looked at."""
+    """``recipe``, ``baseline`` or ``baseline_again``: which checkpoint the stage looked at."""
     key: str
     reused: bool
     seconds: float

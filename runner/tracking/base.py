@@ -39,12 +39,14 @@ class SweepEnd:
 def stage_metrics(stage: StageRecord) -> dict[str, float]:
     """A stage's headline numbers under names that carry unit and protocol.
 
-    The unquantized model's are prefixed with ``baseline/``.
+    The unquantized model's are prefixed with ``baseline/``, and with ``baseline_again/`` where it
+    was measured once more.
     """
     metrics = _METRICS.get(stage.stage, lambda _: {})(stage.result)
     metrics[f"{stage.stage}/seconds"] = stage.result["resources"]["seconds"]
     metrics[f"{stage.stage}/peak_memory_bytes"] = stage.result["resources"]["peak_memory_bytes"]
-    prefix = "baseline/" if stage.subject == "baseline" and stage.stage != "floor" else ""
+    bare = stage.subject == "recipe" or stage.stage == "floor"
+    prefix = "" if bare else f"{stage.subject}/"
     return {f"{prefix}{name}": value for name, value in metrics.items() if value is not None}
 
 

@@ -183,7 +183,7 @@ class WandbTracker:
         metrics: dict[str, Any] = stage_metrics(stage)
         metrics[f"{stage.stage}/reused"] = stage.reused
         metrics |= stage_words(stage)
-        prefix = "baseline/" if stage.subject == "baseline" else ""
+        prefix = "" if stage.subject == "recipe" else f"{stage.subject}/"
         if stage.stage == "bench":
             metrics[f"{prefix}bench/samples"] = _table(samples_table(stage.result))
         if stage.stage == "tasks":

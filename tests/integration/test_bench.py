@@ -1,12 +1,15 @@
 """Stage ``bench`` on a small model: what its result is made of. No timing is asserted."""
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.conftest import TINY, here, records
+from runner.engines.hf import HfEngine
+from tests.integration.conftest import TINY, Called, here, records
 
 pytestmark = pytest.mark.integration
 
@@ -17,7 +20,7 @@ def result(
 ) -> dict[str, Any]:
     """The recipe's bench, taken in turns with the unquantized model."""
     done = here(
-        *TINY, "method=rtn", "stages=[quantize,bench]", "bench.interleave=true",
+        *TINY, "method=rtn", "stages=[quantize,bench]",
         "bench.batch_sizes=[1,3]", "tracker=none", "sweep=turns",
         cwd=tmp_path_factory.mktemp("bench"), variables=environment,
     )  # fmt: skip
@@ -93,3 +96,33 @@ def test_bench_compares_what_takes_turns(result: dict[str, Any], store: Path) ->
     row = answer["rows"][-1]
     assert row["decode_ratio"] == ratio["estimate"]
     assert row["decode_within_noise"] == first["decode"]["within_noise"]
+    assert row["decode_compared"] == "in turns"
+    # The repetitions in turns are the recipe's measurement, not another one.
+    for batch, turns in zip(result["batches"], result["in_turns"], strict=True):
+        assert turns["decode_tokens_per_second"] == batch["decode_tokens_per_second"]
+
+
+def test_bench_looks_again_at_the_unquantized_model_where_it_takes_no_turns(
+    store: Path, command: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = dataclasses.replace(HfEngine.traits, several_models=False)
+    monkeypatch.setattr(HfEngine, "traits", alone)
+    done = command(*TINY, "method=rtn", "stages=[quantize,bench]", "tracker=none", "sweep=between")
+    assert done.returncode == 0, done.stderr[-4000:]
+    (record,) = records(store, "between")
+    benches = [stage for stage in record["stages"] if stage["stage"] == "bench"]
+    assert [stage["subject"] for stage in benches] == ["baseline", "recipe", "baseline_again"]
+    assert benches[1]["result"]["in_turns"] == []
+    assert "cannot hold two models" in benches[1]["result"]["not_in_turns"]
+    assert benches[0]["key"] != benches[2]["key"]
+    row = json.loads((store / "runs" / "between" / "answer.json").read_text())["rows"][-1]
+    assert row["decode_compared"] == "measured again"
+    assert row["decode_ratio_low"] < row["decode_ratio"] < row["decode_ratio_high"]
+    told = command(
+        *TINY, "method=rtn", "stages=[quantize,bench]", "tracker=none", "sweep=apart",
+        "bench.interleave=never",
+    )  # fmt: skip
+    assert told.returncode == 0
+    row = json.loads((store / "runs" / "apart" / "answer.json").read_text())["rows"][-1]
+    assert (row["decode_compared"], row["decode_within_noise"]) == ("separately", True)
+    assert row["decode_ratio_low"] is None

@@ -108,7 +108,7 @@ def test_a_dry_run_tells_everything_and_does_nothing(
             "stages=[quantize,eval,bench]",
         ),
         ("method=bnb_4bit", "group_size=g64", "stages=[quantize,eval,bench]"),
-        ("group_size=g32", "method=gptq", "bench.interleave=true"),
+        ("group_size=g32", "method=gptq", "bench.interleave=always"),
         ("method=none", "stages=[tasks]", "tasks=packaged"),
     ],
     ids=" ".join,

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from runner.answer.compare.pairs import pair_up
 from runner.answer.compare.show import show
 from runner.errors import UsageError
 from runner.store.records import RunRecord, write_record
-from tests.unit.records import CONFIG, recipe
+from tests.unit.records import CONFIG, apart, recipe
 
 pytestmark = pytest.mark.unit
 
@@ -87,7 +88,7 @@ def drifted(run: RunRecord, factor: float) -> RunRecord:
 def test_a_machine_that_drifted_makes_nothing_better_or_worse(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    a = recipe(0, "a", 21.0, 60.0, 90_000_000)
+    a = apart(recipe(0, "a", 21.0, 60.0, 90_000_000))
     slow = drifted(a, 1.38)
     found = by_name(a, slow)
     for name, drift in (
@@ -102,7 +103,7 @@ def test_a_machine_that_drifted_makes_nothing_better_or_worse(
         # The drift over the interval of repetitions, which spread by 2% on both sides.
         assert figure.ratio.high / figure.ratio.low == pytest.approx(1.38**2 * 1.1, rel=0.02)
     # What goes beyond the drift still counts, in both directions.
-    fast = recipe(1, "b", 21.0, 150.0, 90_000_000)
+    fast = apart(recipe(1, "b", 21.0, 150.0, 90_000_000))
     assert by_name(slow, fast)["decode_tokens_per_second/batch_1"].verdict == "better"
     assert by_name(fast, slow)["decode_tokens_per_second/batch_1"].verdict == "worse"
     assert found["perplexity/gptq_512"].drift is None
@@ -111,8 +112,8 @@ def test_a_machine_that_drifted_makes_nothing_better_or_worse(
 
 
 def test_only_what_the_machine_did_is_drift(capsys: pytest.CaptureFixture[str]) -> None:
-    a = recipe(0, "a", 21.0, 60.0, 90_000_000)
-    slow = drifted(recipe(1, "a", 21.0, 60.0, 90_000_000), 1.38)
+    a = apart(recipe(0, "a", 21.0, 60.0, 90_000_000))
+    slow = drifted(apart(recipe(1, "a", 21.0, 60.0, 90_000_000)), 1.38)
     newer = copy.deepcopy(slow)
     newer.stages[1].versions = {"torch": "2.14.0"}
     elsewhere = dataclasses.replace(slow, host={"cpu_name": "Other CPU", "gpus": []})
@@ -121,13 +122,37 @@ def test_only_what_the_machine_did_is_drift(capsys: pytest.CaptureFixture[str]) 
     del alone.stages[1]
     for other in (newer, elsewhere, threads, alone):
         figure = by_name(a, other)["decode_tokens_per_second/batch_1"]
-        assert (figure.verdict, figure.drift) == ("worse", None)
+        assert (figure.verdict, figure.drift, figure.ratio) == ("unknown", None, None)
     # One measurement of the unquantized model for both, as in a sweep.
-    shared = recipe(1, "b", 21.0, 90.0, 90_000_000)
+    shared = apart(recipe(1, "b", 21.0, 90.0, 90_000_000))
     figure = by_name(a, shared)["decode_tokens_per_second/batch_1"]
-    assert (figure.verdict, figure.drift) == ("better", None)
+    assert (figure.verdict, figure.drift) == ("unknown", None)
     show(*(sides := (Side("a", [a], True), Side("b", [shared], True))), pair_up(*sides))
-    assert "drift: not known" in capsys.readouterr().out
+    assert "nothing tells what the machine did" in capsys.readouterr().out
+
+
+def test_what_took_turns_is_compared_by_its_ratio_to_the_unquantized_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    a = recipe(0, "a", 21.0, 60.0, 90_000_000)
+    # The second minute was slower for all; each took turns within its own.
+    b = drifted(recipe(1, "b", 21.0, 90.0, 90_000_000), 3.0)
+    found = by_name(a, b)
+    for size in (1, 4):
+        figure = found[f"decode_tokens_per_second/batch_{size}"]
+        assert (figure.verdict, figure.relative, figure.drift) == ("better", True, None)
+        assert figure.ratio is not None
+        assert figure.ratio.estimate == pytest.approx(1.5)
+        # Both intervals are in it.
+        (told,) = (t for t in a.stages[-1].result["in_turns"] if t["batch_size"] == size)
+        own = told["decode"]["ratio"]["high"] / told["decode"]["ratio"]["low"]
+        both = figure.ratio.high / figure.ratio.low
+        assert math.log(both) == pytest.approx(math.sqrt(2) * math.log(own))
+    assert found["time_to_first_token_seconds/batch_1"].verdict == "within noise"
+    show(*(sides := (Side("a", [a], True), Side("b", [b], True))), pair_up(*sides))
+    assert "took turns with the unquantized model" in capsys.readouterr().out
+    elsewhere = dataclasses.replace(b, host={"cpu_name": "Other CPU", "gpus": []})
+    assert by_name(a, elsewhere)["decode_tokens_per_second/batch_1"].verdict == "unknown"
 
 
 def test_what_was_measured_once_is_unknown() -> None:

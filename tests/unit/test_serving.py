@@ -205,7 +205,7 @@ def test_what_servers_are_started_with(tmp_path: Path) -> None:
         (["serving.new_tokens=1"], "two new tokens"),
         (["serving.objective.request_latency_seconds=0"], "cannot be met"),
         (["serving.prompt_tokens=9000"], "the model's context is 8192"),
-        (["bench.interleave=true", "engine=vllm", "stages=[bench]"], "engine=vllm cannot hold"),
+        (["bench.interleave=always", "engine=vllm", "stages=[bench]"], "engine=vllm cannot hold"),
     ],
 )
 def test_loads_that_make_no_sense(

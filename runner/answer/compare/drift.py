@@ -31,8 +31,8 @@ def drift_between(a: RunRecord, b: RunRecord, metrics: tuple[str, ...]) -> Drift
     do), and where more than time lies between: another engine, other settings, versions of
     packages or lengths, another machine.
     """
-    one, other = (_baseline(record) for record in (a, b))
-    if one is None or other is None or not _alike(a, b, one, other):
+    one, other = (find_stage(record, "bench", "baseline") for record in (a, b))
+    if one is None or other is None or not alike(a, b, one, other):
         return Drift({})
     batches = one.result.get("batches", [])
     if batches == other.result.get("batches", []):
@@ -48,14 +48,17 @@ def drift_between(a: RunRecord, b: RunRecord, metrics: tuple[str, ...]) -> Drift
     )
 
 
-def _baseline(record: RunRecord) -> StageRecord | None:
+def find_stage(record: RunRecord, stage: str, subject: str) -> StageRecord | None:
+    """What a run's record has of a stage on one of its subjects."""
     for entry in record.stages:
-        if (entry.stage, entry.subject) == ("bench", "baseline"):
+        if (entry.stage, entry.subject) == (stage, subject):
             return entry
     return None
 
 
-def _alike(a: RunRecord, b: RunRecord, one: StageRecord, other: StageRecord) -> bool:
+def alike(a: RunRecord, b: RunRecord, one: StageRecord, other: StageRecord) -> bool:
+    """Whether two runs' measurements were made under the same circumstances but for the time."""
+
     def circumstances(record: RunRecord, entry: StageRecord) -> tuple[Any, ...]:
         lengths = [entry.result.get(name) for name in ("prompt_tokens", "new_tokens")]
         engine = (record.engine, record.config.get("engine"), entry.environment, entry.versions)

@@ -1,8 +1,10 @@
 """One figure of two runs, with a word on whether its difference is more than noise."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from runner.metrics.statistics import Interval
+from runner.store.records import RunRecord
 
 NOT_PAIRED = "not paired"
 
@@ -27,6 +29,8 @@ class Figure:
     """Of a figure that is a difference or a share already, instead of ``ratio``."""
     reason: str | None = None
     """Why the two were not paired."""
+    relative: bool = False
+    """Of a speed: ``ratio`` is that of the two ratios to the unquantized model."""
 
 
 def judged(name: str, a: float, b: float, lower_is_better: bool, found: Interval) -> Figure:
@@ -38,3 +42,13 @@ def judged(name: str, a: float, b: float, lower_is_better: bool, found: Interval
     else:
         verdict = "better" if (found.estimate < 0) is lower_is_better else "worse"
     return Figure(name, a, b, lower_is_better, None, verdict, difference=found)
+
+
+def once(name: str, a: float, b: float, lower_is_better: bool = True) -> Figure:
+    """A figure that nothing tells from noise."""
+    return Figure(name, a, b, lower_is_better, None, "equal" if a == b else "unknown")
+
+
+def own_stage(record: RunRecord, name: str) -> dict[str, Any] | None:
+    """A stage's result on what the run is about: its recipe, or the unquantized model."""
+    return record.stage(name) or record.stage(name, "baseline")

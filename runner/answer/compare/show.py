@@ -5,9 +5,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from runner.answer.compare.figure import NOT_PAIRED, Figure
-from runner.answer.compare.figures import SPEEDS
 from runner.answer.compare.find import Side
 from runner.answer.compare.pairs import Pair
+from runner.answer.compare.speed import SPEEDS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +47,7 @@ def show(a: Side, b: Side, pairs: list[Pair]) -> None:
     total = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     console.print(f"b against a: {total or 'nothing to compare'}", style="bold")
     if verdicts["unknown"]:
-        console.print("unknown: measured once on a side, so there is no telling it from noise")
+        console.print("unknown: measured once on a side, or nothing tells it from noise")
     for note in _quality_notes(matched):
         console.print(note, markup=False, soft_wrap=True)
     for note in _drift_notes([figure for pair in matched for figure in pair.figures]):
@@ -76,10 +76,15 @@ def _drift_notes(figures: list[Figure]) -> list[str]:
             "the intervals of speeds are that much wider"
         ]
     speeds = [figure for figure in figures if figure.name.partition("/")[0] in SPEEDS]
-    if not factors and any(figure.verdict in ("better", "worse") for figure in speeds):
+    if any(figure.relative for figure in speeds):
         return [
-            "drift: not known, for the unquantized model was not measured anew beside both; "
-            "speeds are judged by their repetitions alone"
+            "speeds: each run's recipe took turns with the unquantized model; the ratios are those "
+            "of their ratios to it, which drift does not change"
+        ]
+    if any(figure.verdict == "unknown" for figure in speeds):
+        return [
+            "speeds are unknown where the unquantized model was not measured beside both, in the "
+            "same engine, versions and machine: nothing tells what the machine did between the two"
         ]
     return []
 

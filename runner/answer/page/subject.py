@@ -1,14 +1,16 @@
 """What a page is about: records and rows of a sweep, each row with the groups it belongs to."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from runner.answer.rows import Row
+from runner.answer.timing import against_unquantized
 from runner.config.bits import Bits
 from runner.config.group_size import GroupSize
 from runner.planning.calibration import Comparison
 from runner.serialise import from_json, to_json
-from runner.store.records import RunRecord
+from runner.store.records import BASELINE_AGAIN, RunRecord
 
 GROUPS = {
     "model": "Model",
@@ -90,13 +92,29 @@ def _label(kind: Any, content: Any) -> str:
 
 
 def _batches(record: RunRecord, subject: str) -> list[dict[str, Any]]:
-    """Decode tokens/s with their standard deviation at every batch size."""
+    """Decode tokens/s with their standard deviation at every batch size, and what they are told by.
+
+    A recipe's have the ratio to the unquantized model's, its 95% interval (``None`` where nothing
+    was repeated), and whether that holds 1.
+    """
     bench = record.stage("bench", subject) or {}
-    return [
-        {
+    baseline, again = (record.stage("bench", other) for other in ("baseline", BASELINE_AGAIN))
+    found = []
+    for batch in bench.get("batches", []):
+        content: dict[str, Any] = {
             "batch": batch["batch_size"],
             "speed": batch["decode_tokens_per_second"]["mean"],
             "sd": batch["decode_tokens_per_second"]["sd"],
         }
-        for batch in bench.get("batches", [])
-    ]
+        if subject == "recipe" and (
+            told := against_unquantized(bench, baseline, again, batch["batch_size"])
+        ):
+            ratio = told.comparison.ratio
+            bounds = [ratio.low, ratio.high] if math.isfinite(ratio.high) else None
+            content |= {
+                "ratio": ratio.estimate,
+                "interval": bounds,
+                "within_noise": told.comparison.within_noise,
+            }
+        found.append(content)
+    return found

@@ -1,7 +1,9 @@
 """Step ``bench``: speed and memory of a checkpoint."""
 
 from dataclasses import replace
+from typing import Any
 
+from runner.config.bench import Interleave
 from runner.config.root import StageName
 from runner.engines import find_engine
 from runner.experiment.inputs import Inputs, engine_determinants
@@ -12,41 +14,77 @@ from runner.session import Obtained, Work
 from runner.stages.bench import BenchRequest
 
 
-def bench(inputs: Inputs, subject: Subject, model: Subject | None) -> Obtained:
+def bench(
+    inputs: Inputs, subject: Subject, model: Subject | None, after: Obtained | None = None
+) -> Obtained:
     """Speed of a subject: measured once a sweep, or taken from the store if asked for.
 
     Args:
         inputs: The configuration at hand.
         subject: What to measure.
-        model: The unquantized model if the subject was made from it, to take turns with where
-            the configuration asks for that; ``None`` when there is none.
+        model: The unquantized model that the subject was made from and is compared with, to take
+            turns with where the configuration asks for that; ``None`` when there is none.
+        after: A measurement after which this one is made once more, to see what the machine did.
     """
     bench, engine = inputs.config.bench, inputs.config.engine
     dense = subject.format == "float"
     subject = inputs.presented(subject)
     environment = inputs.environment(engine.name, engine.environment)
     load = inputs.load(subject, engine)
-    against = inputs.presented(model) if model is not None and bench.interleave else None
+    against, why_not = _opponent(inputs, model)
     request = BenchRequest(
         subject=load,
         # Who else is measured, and whether anew, does not change this measurement.
-        load=replace(bench, baseline=True, reuse=False),
+        load=replace(
+            bench,
+            baseline=True,
+            reuse=False,
+            interleave=bench.interleave if against is not None else Interleave.never,
+        ),
         limits=limits(inputs),
         work=model_work(inputs),
         arithmetic=arithmetic(inputs, subject, dense),
-        in_turns_with=None if against is None else inputs.load(against, engine),
+        against=None if against is None else inputs.load(against, engine),
+        not_in_turns=why_not,
     )
-    determinants = {
+    determinants: dict[str, Any] = {
         "subject": subject.identity,
-        "in_turns_with": None if against is None else against.identity,
+        "against": why_not if against is None else against.identity,
         **engine_determinants(load),
         "load": to_json(request.load),
         "threads": inputs.compute.threads,
         "machine": inputs.session.machine.to_dict(),
         "versions": environment.versions(find_engine(engine.name).packages),
     }
+    if after is not None:
+        determinants["after"] = after.address.key
     if not bench.reuse:
         determinants["measured_in"] = inputs.sweep
     force = StageName.bench in inputs.config.force
     task = inputs.task("bench", request, environment)
-    return inputs.session.obtain(Work(f"bench {subject.label}", task, determinants, force))
+    again = " again" if after is not None else ""
+    return inputs.session.obtain(Work(f"bench {subject.label}{again}", task, determinants, force))
+
+
+def needs_baseline_again(inputs: Inputs, measured: Obtained) -> bool:
+    """Whether a recipe took no turns, so that only another look tells what the machine did."""
+    bench = inputs.config.bench
+    if not bench.baseline or bench.interleave is not Interleave.auto:
+        return False
+    # A dry run has no result to look at.
+    holds_two = find_engine(inputs.config.engine.name).traits.several_models
+    return not measured.result.get("in_turns", holds_two)
+
+
+def _opponent(inputs: Inputs, model: Subject | None) -> tuple[Subject | None, str | None]:
+    """The model to take turns with, as the engine wants it; or why there is none."""
+    bench, engine = inputs.config.bench, inputs.config.engine
+    if model is None:
+        return None, None
+    if bench.interleave is Interleave.never:
+        return None, "bench.interleave=never"
+    if bench.interleave is Interleave.auto and not bench.baseline:
+        return None, "bench.baseline=false"
+    if not find_engine(engine.name).traits.several_models:
+        return None, f"engine={engine.name} cannot hold two models in a process"
+    return inputs.presented(model), None
