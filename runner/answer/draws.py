@@ -52,6 +52,9 @@ def by_recipe(records: Sequence[RunRecord]) -> list[Draws]:
 def together(rows: list[Row], draws: Draws) -> Row:
     """One row of the rows of the draws' runs."""
     row = copy(rows[0])
+    # Windows of one document are as alike as they are in the draw that says so most.
+    least = min(rows, key=lambda one: one.effective_windows or math.inf)
+    row.icc, row.effective_windows = least.icc, least.effective_windows
     row.runs = " ".join(str(one.run) for one in rows)
     row.calibration_overlap = max(
         (one.calibration_overlap for one in rows if one.calibration_overlap is not None),

@@ -1,6 +1,8 @@
 """The answer as Markdown: what to take, and the table, to be pasted where people talk."""
 
 from runner.answer.best import USUAL_TOLERANCE, picks
+from runner.answer.floor import at_floor
+from runner.answer.notes import alike, quality_notes
 from runner.answer.rows import Row, evaluated_on
 from runner.answer.scope import scopes
 from runner.answer.scores import Cell, Line, names_of, score_lines
@@ -9,8 +11,8 @@ from runner.claims.show import comparison_line
 from runner.store.records import RunRecord, Status
 
 _HEAD = (
-    "", "recipe", "engine", "sweep", "text", "arithmetic", "bits/weight", "checkpoint MB",
-    "perplexity", "change [95%]", "KL divergence, nats", "decode tok/s", "peak memory MB",
+    "", "recipe", "seeds", "engine", "sweep", "text", "arithmetic", "bits/weight", "checkpoint MB",
+    "perplexity", "change [95%]", "KL divergence, nats [95%]", "decode tok/s", "peak memory MB",
 )  # fmt: skip
 
 
@@ -26,6 +28,7 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
         parts += [*_table(of_model), ""]
         if said := evaluated_on(of_model):
             parts += [_plain(said), ""]
+        parts += [f"- {_plain(note)}" for note in quality_notes(of_model)]
         parts += _scores([line for line in lines if rows[line.row].model == model])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
         parts += [
@@ -70,8 +73,11 @@ def _claims(decisions: list[Decision]) -> list[str]:
 def _picks(rows: list[Row], where: str) -> list[str]:
     chosen = picks(rows, USUAL_TOLERANCE)
     lines = []
-    if chosen.quality and chosen.quality.perplexity is not None:
-        lines.append(f"- best for quality: {_named(chosen.quality)}")
+    if chosen.quality:
+        others = f", the smallest of those not told apart: {_plain(alike(chosen.alike))}"
+        lines.append(
+            f"- best for quality: {_named(chosen.quality)}{others if chosen.alike else ''}"
+        )
     if chosen.size and chosen.size.checkpoint_bytes:
         size = f"{chosen.size.checkpoint_bytes / 1e6:.1f} MB"
         lines.append(f"- best for size: {_named(chosen.size)}, {size}")
@@ -80,8 +86,18 @@ def _picks(rows: list[Row], where: str) -> list[str]:
         lines.append(f"- best for speed: {_named(chosen.speed)}, {speed}")
     if not lines:
         return []
+    measured = any(row.perplexity is not None for row in rows)
+    may = "perplexity", "may grow by"
+    if not measured and any(row.task_accuracy is not None for row in rows):
+        may = "right answers", "may become fewer by"
     head = " ".join(
-        ["Where perplexity", *_plain(where).split(), f"may grow by {USUAL_TOLERANCE:.0%}:"]
+        [
+            "Where",
+            may[0],
+            *_plain(where).split(),
+            may[1],
+            f"{USUAL_TOLERANCE:.0%}, interval and all:",
+        ]
     )
     return [head, "", *lines, ""]
 
@@ -114,6 +130,7 @@ def _cells(row: Row) -> dict[str, str]:
     cells = [
         "★" if row.best_tradeoff else "",
         _plain(row.recipe),
+        _number(row.seeds, 0) if (row.seeds or 1) > 1 else "",
         row.engine,
         _plain(row.sweep or ""),
         _plain(row.text or ""),
@@ -122,11 +139,18 @@ def _cells(row: Row) -> dict[str, str]:
         _number(row.checkpoint_bytes, 1, 1e-6),
         _number(row.perplexity, 3),
         change,
-        _number(row.kl_divergence, 4),
+        ("≤ " if at_floor(row) else "") + _interval(row),
         _number(row.decode_tokens_per_second, 1),
         _number(row.peak_memory_bytes, 0, 1e-6),
     ]
     return dict(zip(_HEAD, cells, strict=True))
+
+
+def _interval(row: Row) -> str:
+    shown = _number(row.kl_divergence, 4)
+    if row.kl_divergence_low is None or row.kl_divergence_high is None:
+        return shown
+    return f"{shown} [{row.kl_divergence_low:.4f}, {row.kl_divergence_high:.4f}]"
 
 
 def _number(value: float | None, digits: int, factor: float = 1.0) -> str:

@@ -8,6 +8,7 @@ from runner.answer.timing import against_unquantized
 from runner.metrics.coverage import Coverage, describe_shortfall
 from runner.metrics.divergence import Divergence
 from runner.metrics.expert_tokens import describe_starved
+from runner.metrics.sample import Sample
 from runner.quality.answered import Answered, accuracy_difference, answered
 from runner.quality.evaluated import Evaluated, first_evaluation
 from runner.serialise import from_json
@@ -44,6 +45,10 @@ class Row:
     checkpoint_bytes: int | None = None
     arithmetic: str | None = None
     """What quality was computed in: ``float32``, …; ``None`` in older records."""
+    icc: float | None = None
+    """How alike windows of one document are; see ``Perplexity.icc``."""
+    effective_windows: float | None = None
+    """Independent windows that would say as much as those that were read."""
     floor_kl_divergence: float | None = None
     """What the arithmetic alone does; see ``runner.answer.floor``. ``None`` in float32."""
     floor_log_ratio: float | None = None
@@ -103,6 +108,7 @@ class Row:
         """What quality is judged by; no fields, for they are no figures to be written down."""
         self.evaluated: Evaluated | None = None
         self.answered: Answered | None = None
+        self.sample: Sample | None = None
 
 
 def rows_of(records: list[RunRecord]) -> list[Row]:
@@ -252,6 +258,10 @@ def _add_quality(row: Row, eval_: dict[str, Any]) -> None:
     row.arithmetic = eval_.get("arithmetic") or None
     row.perplexity_protocol = eval_["perplexity"]["protocol"]
     row.perplexity = eval_["perplexity"]["value"]
+    row.icc = eval_["perplexity"].get("icc")
+    row.effective_windows = eval_["perplexity"].get("effective_windows")
+    if (sample := eval_["perplexity"].get("sample")) is not None:
+        row.sample = from_json(Sample, sample)
     if (divergence := eval_.get("divergence")) is not None:
         kl = divergence["kl_divergence"]["mean"]
         row.kl_divergence = kl["estimate"]

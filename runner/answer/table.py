@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from runner.answer.floor import at_floor
+from runner.answer.notes import STAR, quality_notes
 from runner.answer.rows import Row, evaluated_on
 from runner.answer.timing import How
 from runner.metrics.overlap import LARGE_SHARE
@@ -73,6 +75,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
     found = [
         _Column("star", "", ["★" if row.best_tradeoff else "" for row in rows], True),
         _Column("recipe", "recipe", [row.recipe for row in rows], True),
+        _Column("seeds", "seeds", [_number(row.seeds, "{}") for row in rows]),
         _Column("engine", "engine", [row.engine for row in rows], True),
         _Column("sweep", "sweep", [row.sweep or _ABSENT for row in rows], True),
         _Column("text", "text", [row.text or _ABSENT for row in rows], True),
@@ -108,6 +111,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
         ),
     ]
     unsaid = {"engine"} if len({row.engine for row in rows}) < 2 else set()
+    if all((row.seeds or 1) < 2 for row in rows):
+        unsaid.add("seeds")
     if len({row.sweep for row in rows}) < 2:
         unsaid.add("sweep")
     if len({row.text for row in rows if row.text}) < 2:
@@ -129,9 +134,10 @@ def footnotes(rows: list[Row]) -> list[str]:
     """What the table does not say: the star, and reasons of runs without a result."""
     notes = []
     if any(row.best_tradeoff for row in rows):
-        notes.append("★ best trade-offs: no other row is at least as small, as good and as fast.")
+        notes.append(STAR)
     if said := evaluated_on(rows):
         notes.append(said)
+    notes += quality_notes(rows)
     if any("_top_" in (row.kl_divergence_metric or "") for row in rows):
         notes.append(
             "KL divergence on vllm is a lower bound: it tells the most likely tokens alone."
@@ -191,7 +197,9 @@ def _change(row: Row) -> str:
 
 
 def _divergence(row: Row) -> str:
-    return _number(row.kl_divergence, "{:.4f}" if (row.kl_divergence or 0) < 1 else "{:.2f}")
+    sign = "≤ " if at_floor(row) else ""
+    form = "{:.4f}" if (row.kl_divergence or 0) < 1 else "{:.2f}"
+    return sign + _number(row.kl_divergence, form)
 
 
 def _accuracy(row: Row) -> str:

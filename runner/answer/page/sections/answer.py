@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from runner.answer.best import TOLERANCES, USUAL_TOLERANCE, picks
+from runner.answer.best import TOLERANCES, USUAL_TOLERANCE, Picks, picks
+from runner.answer.notes import alike
 from runner.answer.page.subject import Subject
 from runner.answer.rows import Row
 from runner.answer.scope import scopes
@@ -32,7 +33,7 @@ def gather(subject: Subject) -> dict[str, Any] | None:
             by_tolerance.append(
                 {
                     "tolerance": tolerance,
-                    "quality": shown(chosen.quality),
+                    "quality": _best(shown(chosen.quality), chosen),
                     "size": shown(chosen.size),
                     "speed": shown(chosen.speed),
                 }
@@ -53,7 +54,20 @@ def gather(subject: Subject) -> dict[str, Any] | None:
                     "stars": sum(r.best_tradeoff for r in rows),
                 }
             )
-    return {"scopes": found, "usual": _first_useful(found)} if found else None
+    if not found:
+        return None
+    measured = any(row.perplexity is not None for row in subject.rows)
+    answered = any(row.task_accuracy is not None for row in subject.rows)
+    loss = "Perplexity may grow" if measured or not answered else "Right answers may become fewer"
+    return {"scopes": found, "usual": _first_useful(found), "loss": loss}
+
+
+def _best(shown: dict[str, Any] | None, chosen: Picks) -> dict[str, Any] | None:
+    """The best for quality, with how it stands among those that it is not told apart from."""
+    about = "least loss of the quantized ones"
+    if chosen.alike:
+        about = f"smallest of those not told apart: {alike(chosen.alike)}"
+    return None if shown is None else {**shown, "about": about}
 
 
 def _first_useful(scopes: list[dict[str, Any]]) -> float | None:

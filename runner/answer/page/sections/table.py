@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from runner.answer.notes import quality_notes
 from runner.answer.page.columns import columns_of
 from runner.answer.page.subject import Subject
 
@@ -9,5 +10,13 @@ TITLE = "All runs"
 
 
 def gather(subject: Subject) -> dict[str, Any] | None:
-    """The columns; the rows are the page's own."""
-    return {"columns": columns_of(subject.rows)} if subject.rows else None
+    """The columns, and what stands behind them; the rows are the page's own."""
+    if not subject.rows:
+        return None
+    notes = []
+    models = list(dict.fromkeys(row.model for row in subject.rows))
+    for model in models:
+        of_model = [row for row in subject.rows if row.model == model]
+        where = f"{model}: " if len(models) > 1 else ""
+        notes += [f"{where}{note}" for note in quality_notes(of_model)]
+    return {"columns": columns_of(subject.rows), "notes": notes}

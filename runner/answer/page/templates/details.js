@@ -1,35 +1,41 @@
 "use strict";
 // One run in full, in a dialog with an address of its own (#run=…).
 report.details = {
-  open(row) {
+  // A row of several draws opens with its first run; its others are a click away.
+  open(row, name = row.run) {
     const dialog = document.getElementById("details");
-    dialog.replaceChildren(...this.content(row));
+    dialog.replaceChildren(...this.content(row, name));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
-    if (row.run) history.replaceState(null, "", `#run=${encodeURIComponent(row.run)}`);
+    if (name) history.replaceState(null, "", `#run=${encodeURIComponent(name)}`);
   },
 
   openFromAddress() {
     document.getElementById("details").addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
     const wanted = /^#run=(.+)$/.exec(location.hash);
-    const row = wanted && report.data.rows.find((r) => r.run === decodeURIComponent(wanted[1]));
-    if (row) this.open(row);
+    const name = wanted && decodeURIComponent(wanted[1]);
+    const row = wanted && report.data.rows.find((r) => r.run === name || (r.runs || "").split(" ").includes(name));
+    if (row) this.open(row, name);
   },
 
-  content(row) {
+  content(row, name) {
     const { element } = report;
     const close = () => document.getElementById("details").close();
     const head = element("div", { class: "head" },
       element("div", {}, element("h3", {}, row.recipe),
-        element("div", { class: "muted" }, [row.model, row.engine, row.run].filter(Boolean).join(" · "))),
+        element("div", { class: "muted" }, [row.model, row.engine, name].filter(Boolean).join(" · "))),
       element("button", { type: "button", "aria-label": "Close", onclick: close }, "✕"));
     const body = element("div", { class: "body" });
-    const run = report.byRun.get(row.run);
+    const run = report.byRun.get(name);
     body.append(element("p", { class: "chips" }, element("span", { class: `chip ${row.status}` }, row.status),
       row.best_tradeoff ? element("span", { class: "chip" }, "★ best trade-off") : null,
       run && run.seconds !== null ? element("span", { class: "chip" }, `${report.number(run.seconds, 1)} s`) : null,
       run ? element("span", { class: "chip" }, run.started) : null));
     if (row.reason) body.append(element("pre", {}, row.reason));
+    if (row.runs) {
+      body.append(element("p", { class: "runs" }, row.seeds > 1 ? `${row.seeds} seeds; results are of all, what follows is of one: ` : "one checkpoint, whatever the seed: ",
+        ...row.runs.split(" ").map((other) => element("button", { type: "button", "aria-pressed": String(other === name), onclick: () => this.open(row, other) }, other))));
+    }
     this.part(body, "Results", this.figures(row));
     if (run) this.ofRun(body, run);
     else body.append(element("p", { class: "muted" }, "The unquantized model, measured beside the runs it is compared with."));
