@@ -20,10 +20,14 @@ of a 95% interval is passed by chance (``tests/unit/test_stars.py``). The unquan
 row like others: it has a star where it is shown to be better than what is smaller and as fast.
 """
 
+from dataclasses import dataclass
+from functools import partial
+
 from runner.answer.differences import Differences
 from runner.answer.rows import Row
 from runner.answer.scope import scopes
 from runner.answer.speed import shown_speed
+from runner.metrics.front import unbeaten
 from runner.store.records import Status
 
 
@@ -46,12 +50,12 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
         measured = [n for n in range(3) if any(cost[n] is not None for _, cost in costs)]
         complete = [
             # What nobody has is equal for all.
-            (row, (float(own[0] or 0), own[1] or 0.0, own[2] or 0.0))
+            _Point(row, float(own[0] or 0), own[1] or 0.0, own[2] or 0.0)
             for row, own in costs
             if measured and all(own[n] is not None for n in measured)
         ]
-        for row in _stars(complete, differences):
-            row.best_tradeoff = True
+        for point in unbeaten(complete, _order, partial(_beats, differences)):
+            point.row.best_tradeoff = True
 
 
 def seconds(speed: float | None) -> float | None:
@@ -59,25 +63,22 @@ def seconds(speed: float | None) -> float | None:
     return 1 / speed if speed else None
 
 
-def _stars(
-    rows: list[tuple[Row, tuple[float, float, float]]], differences: Differences
-) -> list[Row]:
-    starred: list[tuple[Row, tuple[float, float, float]]] = []
-    for row, cost in sorted(rows, key=lambda one: one[1]):
-        if not any(_beats(one, own, row, cost, differences) for one, own in starred):
-            starred.append((row, cost))
-    return [row for row, _ in starred]
+@dataclass(frozen=True)
+class _Point:
+    row: Row
+    size: float
+    seconds: float
+    quality: float
+    """An estimate: it orders, and tells nothing apart."""
 
 
-def _beats(
-    one: Row,
-    own: tuple[float, float, float],
-    row: Row,
-    cost: tuple[float, float, float],
-    differences: Differences,
-) -> bool:
-    if own[0] > cost[0] or own[1] > cost[1]:
+def _order(point: _Point) -> tuple[float, float, float]:
+    return point.size, point.seconds, point.quality
+
+
+def _beats(differences: Differences, one: _Point, other: _Point) -> bool:
+    if one.size > other.size or one.seconds > other.seconds:
         return False
-    if own[:2] == cost[:2]:
-        return differences.shown_worse(row, one)
-    return not differences.shown_worse(one, row)
+    if (one.size, one.seconds) == (other.size, other.seconds):
+        return differences.shown_worse(other.row, one.row)
+    return not differences.shown_worse(one.row, other.row)

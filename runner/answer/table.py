@@ -75,7 +75,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
     found = [
         _Column("star", "", ["★" if row.best_tradeoff else "" for row in rows], True),
         _Column("recipe", "recipe", [row.recipe for row in rows], True),
-        _Column("seeds", "seeds", [_number(row.seeds, "{}") for row in rows]),
+        _Column("seeds", "seeds", [str(row.seeds or _ABSENT) for row in rows]),
         _Column("engine", "engine", [row.engine for row in rows], True),
         _Column("sweep", "sweep", [row.sweep or _ABSENT for row in rows], True),
         _Column("text", "text", [row.text or _ABSENT for row in rows], True),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runner.answer.rows import rows_of
+from runner.answer.rows import Row, rows_of
 from runner.answer.speed import shown_first_token, shown_speed
 from runner.errors import UsageError
 from runner.store.records import RunRecord, Status
@@ -43,6 +43,11 @@ def objectives_of(names: Sequence[str]) -> list[Objective]:
             f"{', '.join(_MAXIMIZED)}"
         )
     return [Objective(name, _MAXIMIZED[name]) for name in names]
+
+
+def row_of(record: RunRecord) -> Row:
+    """A finished run's row of the answer."""
+    return [row for row in rows_of([record]) if not row.is_floor][-1]
 
 
 def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] | None:

@@ -1,11 +1,16 @@
 """The front of a search: printed, and filed beside its records."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.metrics.front import non_dominated
-from runner.search.objectives import Objective, measured
+from runner.answer.rows import Row
+from runner.metrics.front import unbeaten
+from runner.metrics.statistics import Interval
+from runner.quality.answered import accuracy_difference
+from runner.quality.paired import divergence_difference, log_ratio, same_reference, why_not
+from runner.search.objectives import Objective, measured, row_of
 from runner.search.state import Chosen, State
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically
@@ -17,23 +22,89 @@ FRONT_FILE = "front.json"
 def front_of(
     runs: Sequence[tuple[Chosen, RunRecord | None]], objectives: Sequence[Objective]
 ) -> list[dict[str, Any]]:
-    """The runs that no other is better than in every objective, the best in the first one first."""
+    """The runs that none of the others returned beats, the best in the first objective first.
+
+    A run beats another that it is not worse than in any objective and better than in one. Of
+    perplexity, KL divergence and the share of right answers only differences that are shown count,
+    where both runs read the same tokens or items; else the values as they are.
+    """
     found = [
-        (chosen, record, values)
+        _Found(record.run, chosen.point, row_of(record), values)
         for chosen, record in runs
         if record is not None and (values := measured(record, objectives)) is not None
     ]
-    signs = [-1.0 if one.maximized else 1.0 for one in objectives]
-    costs = [[s * v for s, v in zip(signs, values, strict=True)] for _, _, values in found]
-    names = [one.name for one in objectives]
+    places = sorted(range(len(objectives)), key=lambda place: objectives[place].name in _JUDGED)
+
+    def order(one: _Found) -> list[float]:
+        return [_cost(one, objectives[place], place) for place in places]
+
+    def beats(one: _Found, other: _Found) -> bool:
+        told = [_compare(one, other, goal, place) for place, goal in enumerate(objectives)]
+        return max(told) <= 0 and min(told) < 0
+
     kept = sorted(
-        (cost, record.run, chosen.point, dict(zip(names, values, strict=True)))
-        for cost, (chosen, record, values), best in zip(
-            costs, found, non_dominated(costs), strict=True
-        )
-        if best
+        unbeaten(found, order, beats),
+        key=lambda one: [_cost(one, goal, place) for place, goal in enumerate(objectives)],
     )
-    return [{"run": run, "point": point, "values": values} for _, run, point, values in kept]
+    names = [one.name for one in objectives]
+    return [
+        {"run": one.run, "point": one.point, "values": dict(zip(names, one.values, strict=True))}
+        for one in kept
+    ]
+
+
+def _cost(one: "_Found", objective: Objective, place: int) -> float:
+    return -one.values[place] if objective.maximized else one.values[place]
+
+
+def _compare(one: "_Found", other: "_Found", objective: Objective, place: int) -> int:
+    """-1 where the first is better, 1 where it is worse, 0 where neither is shown."""
+    judge = _JUDGED.get(objective.name)
+    interval = None if judge is None else judge(one.row, other.row)
+    if interval is not None:
+        return (interval.low > 0) - (interval.high < 0)
+    costs = [_cost(run, objective, place) for run in (one, other)]
+    return (costs[0] > costs[1]) - (costs[0] < costs[1])
+
+
+def _perplexity(one: Row, other: Row) -> Interval | None:
+    a, b = one.evaluated, other.evaluated
+    return None if a is None or b is None or why_not(a, b) else log_ratio(a, b)
+
+
+def _divergence(one: Row, other: Row) -> Interval | None:
+    a, b = one.evaluated, other.evaluated
+    if a is None or b is None or not same_reference(a, b):
+        return None
+    return divergence_difference(a, b)
+
+
+def _errors(one: Row, other: Row) -> Interval | None:
+    if one.answered is None or other.answered is None:
+        return None
+    found = accuracy_difference(one.answered, other.answered)
+    if found is None:
+        return None
+    if not found.shown:
+        return Interval(0.0, -1.0, 1.0)
+    return Interval(-found.interval.estimate, -found.interval.high, -found.interval.low)
+
+
+_JUDGED = {
+    "perplexity": _perplexity,
+    "perplexity_ratio": _perplexity,
+    "kl_divergence": _divergence,
+    "task_accuracy": _errors,
+}
+"""Objectives whose differences may be noise, as costs: with the interval of the difference."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    run: str
+    point: dict[str, str]
+    row: Row
+    values: list[float]
 
 
 def show_front(

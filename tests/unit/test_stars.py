@@ -11,7 +11,11 @@ from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.rows import Row
 from runner.quality.answered import Answered, Asked
 from runner.quality.evaluated import Evaluated
-from tests.unit.records import measured
+from runner.search.objectives import objectives_of
+from runner.search.show import front_of
+from runner.search.state import Chosen
+from runner.store.records import RunRecord
+from tests.unit.records import measured, recipe
 
 pytestmark = pytest.mark.unit
 
@@ -194,3 +198,31 @@ def test_a_loss_of_right_answers_is_tolerated_by_its_whole_interval() -> None:
     assert [tolerable(one, loss, False) for loss in (0.05, 0.10)] == [False, True]
     assert picks([one], 0.10).quality is one
     assert picks([one], 0.05).quality is None
+
+
+def searched(number: int, perplexity: float, size: int, wobble: float) -> RunRecord:
+    """A run whose windows are off by turns, so that the text hides small differences."""
+    made = recipe(number, f"r{number}", perplexity, 60.0, size)
+    for entry in made.stages:
+        if (entry.stage, entry.subject) == ("eval", "recipe"):
+            turns = (wobble, -2 * wobble, wobble)
+            losses = [math.log(perplexity) + turn for turn in turns]
+            entry.result["perplexity"]["window_losses"] = losses
+    return made
+
+
+def test_a_searchs_front_knows_the_noise_too() -> None:
+    objectives = objectives_of(["perplexity", "checkpoint_bytes"])
+    runs = [
+        (Chosen({"n": str(number)}, number), searched(number, perplexity, size, wobble))
+        for number, (perplexity, size, wobble) in enumerate(
+            [(21.0, 100, 0.02), (20.9, 200, -0.02), (16.0, 300, 0.01), (15.9, 400, -0.01)]
+        )
+    ]
+    # The second is 0.5% better than the first and may be so by chance, the third surely is better.
+    assert [one["point"]["n"] for one in front_of(runs, objectives)] == ["2", "0"]
+    # Of another model nothing is paired: values count as they are.
+    other = runs[3][1]
+    other.model_fingerprint = "g"
+    runs[2][1].model_fingerprint = "f"
+    assert [one["point"]["n"] for one in front_of(runs, objectives)] == ["3", "2", "0"]
