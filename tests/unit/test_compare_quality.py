@@ -208,3 +208,48 @@ def test_divergences_from_one_reference_are_paired() -> None:
     b.stages[0].result["perplexity"]["window_losses"][0] += 0.1
     figure = found_in(a, b)["kl_divergence/spread_512"]
     assert (figure.verdict, figure.difference) == (NOT_PAIRED, None)
+
+
+def asked(made: RunRecord, right: str, items: str = "i") -> RunRecord:
+    score = {"metric": "acc", "filter": "none", "value": right.count("1") / len(right),
+             "change": None, "outcomes": right, "items_sha256": items}  # fmt: skip
+    tasks = [{"task": name, "scores": [score]} for name in ("facts", "sums")]
+    made.stages.append(stage("tasks", "recipe", {"tasks": tasks, "overall": None}))
+    return made
+
+
+def test_right_answers_are_compared_item_by_item() -> None:
+    before, after = "10" * 100, "0" * 30 + "10" * 85
+    names = ["acc/facts", "acc/sums", "accuracy/mean of 2 tasks"]
+    shown = found_in(asked(run(0.1), before), asked(run(0.1), after))
+    assert [name for name in shown if "acc" in name] == names
+    for name in names:
+        figure = shown[name]
+        assert figure.verdict == "worse"
+        assert figure.difference is not None
+        assert figure.difference.estimate == pytest.approx(-0.075)
+    few = found_in(asked(run(0.1), before), asked(run(0.1), "00" + before[2:]))
+    assert [few[name].verdict for name in names] == ["within noise"] * 3
+    other = found_in(asked(run(0.1), before), asked(run(0.1), after, items="j"))
+    assert [other[name].verdict for name in names] == [NOT_PAIRED] * 3
+
+
+def test_older_answers_are_compared_by_what_their_intervals_allow() -> None:
+    """Each is known within 0.03 of the unquantized model's: together within 0.06."""
+    runs = []
+    for delta in (-0.01, -0.08):
+        change = {
+            "baseline": 0.5,
+            "delta": delta,
+            "delta_interval": {"estimate": delta, "low": delta - 0.03, "high": delta + 0.03},
+        }
+        score = {"metric": "acc", "filter": "none", "value": 0.5 + delta, "change": change}
+        made = run(0.1)
+        tasks = {"tasks": [{"task": "facts", "scores": [score]}], "overall": None}
+        made.stages.append(stage("tasks", "recipe", tasks))
+        runs.append(made)
+    figure = found_in(*runs)["acc/facts"]
+    assert figure.difference is not None
+    assert figure.difference.low == pytest.approx(-0.13)
+    assert figure.difference.high == pytest.approx(-0.01)
+    assert figure.verdict == "worse"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from runner.answer.compare.figure import Figure, once, own_stage
-from runner.answer.compare.quality import quality
+from runner.answer.compare.quality import answers, quality
 from runner.answer.compare.speed import speeds
 from runner.store.records import RunRecord
 
@@ -18,6 +18,7 @@ def figures(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iter
         if pair is not None:
             yield _exact(name, *pair, low)
     yield from quality(a, b, mix_arithmetic=mix_arithmetic)
+    yield from answers(a, b)
     yield from speeds(a, b)
     pair = _both(a, b, "bench", "peak_memory_bytes")
     if pair is not None:

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from runner.answer.compare.figure import NOT_PAIRED, Figure, judged
+from runner.quality.answered import Answered, accuracy_difference, answered
 from runner.quality.evaluated import Evaluated, evaluations
 from runner.quality.paired import divergence, divergence_difference, ratio, same_reference, why_not
 from runner.store.records import RunRecord
@@ -25,6 +27,19 @@ def quality(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iter
         yield from _divergence(a, b, *shared[0], mix_arithmetic)
 
 
+def answers(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
+    """Shares of right answers by task and over all, paired on the items both were asked."""
+    one, other = (answered(record) or answered(record, "baseline") for record in (a, b))
+    if one is None or other is None:
+        return
+    shared = [name for name in one.tasks if name in other.tasks]
+    for name in shared:
+        yield _accuracy(name, _only(one, [name]), _only(other, [name]))
+    if len(shared) > 1:
+        name = f"accuracy/mean of {len(shared)} tasks"
+        yield _accuracy(name, _only(one, shared), _only(other, shared))
+
+
 def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
     """What to say where both were evaluated and no perplexity is of the same kind."""
     sides = [[found.metric for found in _own(record)] for record in (a, b)]
@@ -39,6 +54,21 @@ def _why_not(one: Evaluated, other: Evaluated, mix_arithmetic: bool) -> str | No
     if reason is None or why_not(one, other, mix_arithmetic=True):
         return reason
     return f"{reason}; compare.mix_arithmetic=true compares them all the same"
+
+
+def _only(whole: Answered, names: list[str]) -> Answered:
+    return replace(whole, tasks={name: whole.tasks[name] for name in names})
+
+
+def _accuracy(name: str, a: Answered, b: Answered) -> Figure:
+    found = accuracy_difference(b, a)
+    if found is None:
+        reason = "the items asked, or the unquantized models, are not shown to be the same"
+        return Figure(name, a.value, b.value, False, None, NOT_PAIRED, reason=reason)
+    figure = judged(name, a.value, b.value, False, found.interval)
+    if figure.verdict in ("better", "worse") and not found.shown:
+        return replace(figure, verdict="within noise")
+    return figure
 
 
 def _own(record: RunRecord) -> list[Evaluated]:
