@@ -10,8 +10,8 @@ from runner.store.records import Status
 _NAMED = 3
 """Recipes that a sentence lists; more are counted."""
 STAR = (
-    "★ best trade-offs: what is larger or slower than another row is shown to be better, by a 95% "
-    "interval of their difference on the same tokens that does not hold zero."
+    "★ best trade-offs: a row that is larger or slower than another has one only where it is shown "
+    "to be better: the 95% interval of their difference on the same tokens does not hold zero."
 )
 
 

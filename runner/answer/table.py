@@ -40,7 +40,7 @@ def build_table(rows: list[Row], width: int = 120) -> "Table":
     return table
 
 
-_DISPENSABLE = ("top_1", "interval", "memory", "kl", "bits")
+_DISPENSABLE = ("top_1", "memory", "interval", "kl", "bits")
 """Columns that a narrow terminal goes without, in this order."""
 _SHORT = {"checkpoint": "size", "perplexity": "perpl.", "decode tok/s": "tok/s"}
 """Titles where even that is too wide."""

@@ -108,7 +108,7 @@ def _table(pairs: list[Pair]) -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("figure", no_wrap=True)
-    for name in ("a", "b", "b/a [95% interval]", "verdict"):
+    for name in ("a", "b", "b/a (or b-a, signed) [95%]", "verdict"):
         table.add_column(name, justify="left" if name == "verdict" else "right", no_wrap=True)
     for pair in pairs:
         if not pair.figures:

@@ -45,7 +45,7 @@ report.details = {
   figures(row) {
     return ((report.sections.table || {}).columns || [])
       .filter((column) => row[column.key] !== null && row[column.key] !== undefined)
-      .map((column) => [column.title, `${report.number(row[column.key] * column.factor, column.digits, column.signed)} ${column.unit}`]);
+      .map((column) => [column.title, `${report.number(row[column.key] * column.factor, column.digits, column.signed)} ${column.unit}${report.interval(row, column)}`]);
   },
 
   ofRun(body, run) {

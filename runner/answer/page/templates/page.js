@@ -39,6 +39,14 @@ const report = {
     });
     return signed && value > 0 ? `+${text}` : text;
   },
+
+  // The 95% interval of a row's figure, where it has one.
+  interval(row, column) {
+    const [low, high] = ["_low", "_high"].map((end) => row[`${column.key}${end}`]);
+    if ([low, high].some((bound) => bound === null || bound === undefined)) return "";
+    const shown = (bound) => this.number(bound * column.factor, column.digits, column.signed);
+    return ` [${shown(low)}, ${shown(high)}]`;
+  },
 };
 
 report.theme = {

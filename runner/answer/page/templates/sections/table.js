@@ -63,6 +63,8 @@ report.table = {
     const value = row[column.key];
     const scaled = value === null || value === undefined ? null : value * column.factor;
     const cell = element("td", {}, report.number(scaled, column.digits, column.signed));
+    const interval = scaled === null ? "" : report.interval(row, column);
+    if (interval) cell.title = `95%${interval}`;
     const most = this.most.get(column.key);
     if (scaled !== null && most > 0) {
       cell.className = "bar";
