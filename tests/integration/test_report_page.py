@@ -214,15 +214,28 @@ def test_a_real_sweep_leaves_its_report(
     command: Callable[..., Called], browser: Browser, tmp_path: Path
 ) -> None:
     done = command(
-        "-m", *TINY, "method=rtn", "bits=w4a16,nf4", "stages=[quantize,eval]", "tracker=none",
+        "-m", *TINY, "method=gptq", "bits=w4a16,nf4", "stages=[quantize,eval]", "tracker=none",
+        "calibration.samples=4", "calibration.sequence_length=64", "calibration.seed=0,1",
         f"hydra.sweep.dir={quoted(tmp_path / 'out')}", "sweep=reported",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    said = "gptq-w4a16-g32: 2 seeds of calibration; intervals hold what they do"
+    assert said in done.stdout
     page = browser.new_page()
     page.goto((tmp_path / "out" / "report.html").as_uri())
     page.wait_for_selector("html[data-drawn]")
-    expect(page.locator("#problems")).to_contain_text("1 skipped")
-    assert "rtn-w4a16-g32" in recipes(page)
+    expect(page.locator("#problems")).to_contain_text("2 skipped")
+    expect(page.locator("#table .notes")).to_contain_text(said)
+    assert recipes(page).count("gptq-w4a16-g32") == 1, "one recipe, one row"
+    (row,) = (r for r in page.evaluate("report.data.rows") if r["recipe"] == "gptq-w4a16-g32")
+    assert row["seeds"] == 2
+    assert row["perplexity_ratio_low"] < row["perplexity_ratio"] < row["perplexity_ratio_high"]
+    # Its single runs are a click away, and have addresses of their own.
+    page.click(f"#runs tbody tr[data-id='{row['id']}']")
+    second = row["runs"].split()[1]
+    page.click(f"dialog .runs button >> text={second}")
+    expect(page.locator("dialog[open]")).to_contain_text("calibration.seed=1")
+    assert second in page.url
     page.close()
     done = command("stages=[compare]", "compare.a=reported/000", "compare.b=reported/000")
     assert "b against a:" in done.stdout, done.stderr
