@@ -44,9 +44,11 @@ class Draws:
 def by_recipe(records: Sequence[RunRecord]) -> list[Draws]:
     """The records, those of one recipe together in the place of the first of them."""
     groups: dict[Any, list[RunRecord]] = {}
-    for number, record in enumerate(records):
-        groups.setdefault(_identity(record) or number, []).append(record)
-    return [draws for group in groups.values() for draws in _draws(group)]
+    places = {id(record): number for number, record in enumerate(records)}
+    for record in records:
+        groups.setdefault(_identity(record) or id(record), []).append(record)
+    found = [draws for group in groups.values() for draws in _draws(group)]
+    return sorted(found, key=lambda draws: places[id(draws.records[0])])
 
 
 def together(rows: list[Row], draws: Draws) -> Row:

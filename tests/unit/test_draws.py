@@ -12,7 +12,7 @@ from runner.answer.page.subject import Subject
 from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.rows import Row, rows_of
 from runner.store.records import RunRecord, Status
-from tests.unit.records import CONFIG, bench, record, stage
+from tests.unit.records import CONFIG, bench, record, stage, turns
 from tests.unit.test_page import answered
 
 pytestmark = pytest.mark.unit
@@ -70,7 +70,7 @@ def run(
         stage("bench", "baseline", bench(40.0, 400)),
         stage("quantize", "recipe", made),
         stage("eval", "recipe", evaluation(losses, worse + noise)),
-        stage("bench", "recipe", bench(speed, 100 + seed)),
+        stage("bench", "recipe", bench(speed, 100 + seed) | {"in_turns": turns(speed, 40.0)}),
     ]
     stages[2].key = f"seed{seed}" if draws else "same"
     config = copy.deepcopy(CONFIG)
@@ -163,6 +163,12 @@ def test_speeds_are_means_and_must_differ_in_every_draw() -> None:
     assert row.decode_within_noise is True
 
 
+def test_runs_that_are_no_draws_keep_their_places() -> None:
+    records = [run(0, 0.3), run(0, 0.3, "rtn-w4a16-g64"), run(0, 0.3)]
+    rows = [row for row in rows_of(records) if not row.is_baseline]
+    assert [row.recipe for row in rows] == [record.label for record in records]
+
+
 def test_stars_know_the_draws() -> None:
     """The larger is better in its one draw; that of four seeds it may not be is seen in four."""
     one = [run(0, 0.30, "gptq-w4a16-g64"), run(9, 0.28, "gptq-w4a16-g32")]
@@ -183,7 +189,7 @@ def test_stars_know_the_draws() -> None:
 
 
 def test_single_runs_stay_in_reach() -> None:
-    records = seeds(0.3, 0.28)
+    records = [run(0, 0.3, speed=50.0), run(1, 0.28, speed=60.0)]
     for number, one in enumerate(records):
         one.stages.append(stage("tasks", "recipe", answered(0.6 + number / 10, None)))
     rows = rows_of(records)
@@ -194,4 +200,4 @@ def test_single_runs_stay_in_reach() -> None:
     ]  # fmt: skip
     (shown,) = [row for row in Subject("demo", records, rows).row_dicts() if not row["is_baseline"]]
     assert shown["runs"].split() == [one.run for one in records]
-    assert shown["batches"][0]["speed"] == 50.0
+    assert shown["batches"][0]["speed"] == 55.0

@@ -57,7 +57,9 @@ class Subject:
                 content |= groups_of(record, row.is_baseline)
                 # A baseline stands for many runs, on one text of several.
                 content["text"] = row.text or content["text"]
-                content["batches"] = _batches(record, "baseline" if row.is_baseline else "recipe")
+                runs = [by_run[run] for run in (row.runs or "").split() if run in by_run]
+                kind = "baseline" if row.is_baseline else "recipe"
+                content["batches"] = _mean([_batches(run, kind) for run in runs or [record]])
             found.append(content)
         return found
 
@@ -89,6 +91,21 @@ def _label(kind: Any, content: Any) -> str:
         return str(from_json(kind, content).label)
     except (ValueError, TypeError):
         return "?"
+
+
+def _mean(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One run's batches, or the means of several runs'."""
+    found = []
+    for batches in zip(*runs, strict=False):
+        first = batches[0]
+        if len(batches) > 1:
+            speeds = [batch["speed"] for batch in batches]
+            middle = sum(speeds) / len(speeds)
+            squares = [batch["sd"] ** 2 + (batch["speed"] - middle) ** 2 for batch in batches]
+            spread = math.sqrt(sum(squares) / len(speeds))
+            first = {"batch": first["batch"], "speed": middle, "sd": spread}
+        found.append(first)
+    return found
 
 
 def _batches(record: RunRecord, subject: str) -> list[dict[str, Any]]:
