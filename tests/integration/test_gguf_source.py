@@ -91,6 +91,26 @@ def test_engine_hf_computes_the_same_of_the_file(store: Path, file: Path) -> Non
     assert found["divergence"]["kl_divergence"]["mean"]["estimate"] == pytest.approx(0, abs=1e-5)
 
 
+def test_windows_of_a_model_with_a_bos_begin_with_it_and_are_named_so(
+    command: Callable[..., Called], store: Path, file: Path
+) -> None:
+    found = evaluation(store, "made")["perplexity"]
+    assert (found["protocol"], found["sample"]["bos"]) == ("spread_bos_128", True)
+    published = ("eval.protocols=[gptq,llama_cpp]", "eval.bos=never", "sweep=never")
+    done = command("model=zoo/gemma3", *QUICK, *published)
+    assert done.returncode == 0, done.stderr
+    assert "is of a family that is lost without a BOS" in done.stderr
+    without = evaluation(store, "never")
+    assert (without["perplexity"]["protocol"], without["perplexity"]["sample"]["bos"]) == (
+        "gptq_128", False,
+    )  # fmt: skip
+    (own_rule,) = without["further"]
+    assert own_rule["perplexity"]["sample"]["bos"] is True
+    done = command("model=zoo/gemma3", *QUICK, "eval.protocols=[llama_cpp]", "eval.bos=never")
+    assert done.returncode == 2
+    assert "eval.bos=never has no effect" in done.stderr
+
+
 def test_file_is_a_model(
     command: Callable[..., Called], store: Path, file: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +131,10 @@ def test_file_is_a_model(
         evaluation(store, sweep)["perplexity"]["value"] for sweep in ("one", "by_llama_cpp")
     )
     assert by_llama_cpp == pytest.approx(by_hf, rel=0.01)
+    # Engines are given token ids, BOS among them: none puts another before.
+    digests = {evaluation(store, s)["perplexity"]["sample"]["tokens_sha256"] for s in (
+        "one", "by_llama_cpp")}  # fmt: skip
+    assert len(digests) == 1
     done = command("model=local", two, *QUICK)
     assert done.returncode == 2
     assert "holds b.gguf, c.gguf: name one with model.file=" in done.stderr
