@@ -25,8 +25,8 @@ NAME = "llama_cpp"
 """What an environment provides that has it."""
 _VENDOR = "vendor/llama.cpp"
 # The converter of the very llama.cpp that the environment compiles.
-_PACKAGE, _VERSION = "llama-cpp-python", "0.3.36"
-_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+_PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
+SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 MODEL_CONFIG = "model_config.json"
 """The model's config.json beside a GGUF file, under a name that makes the folder no model."""
 _OUT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
@@ -40,7 +40,7 @@ def converter(cache: Path) -> Path:
     """
     script = f"{_VENDOR}/convert_hf_to_gguf.py"
     needed = (script, f"{_VENDOR}/conversion", f"{_VENDOR}/gguf-py")
-    return fetch_tree(_PACKAGE, _VERSION, needed, _SHA256, cache) / script
+    return fetch_tree(_PACKAGE, VERSION, needed, SHA256, cache) / script
 
 
 def lossless_type(model_directory: Path) -> str:

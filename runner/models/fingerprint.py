@@ -12,7 +12,7 @@ from runner.models.weights import weight_files
 from runner.serialise import to_json
 from runner.store.files import sha256_of_file, sha256_of_json, write_json_atomically
 
-_CONVERTER_VERSION = 4
+_CONVERTER_VERSION = 5
 """Raised when the same package would give other weights or another tokenizer."""
 _GENERATOR_VERSION = 3
 """The same for a seed."""

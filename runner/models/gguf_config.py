@@ -141,7 +141,7 @@ def settings(header: GgufHeader) -> dict[str, Any]:
     }
     for name, token in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
         # What the file leaves out would be the default of the architecture's first model.
-        found[f"{name}_token_id"] = header.fields.get(f"tokenizer.ggml.{token}_token_id")
+        found[f"{name}_token_id"] = header.special_token(token)
     for name in ("attn_logit_softcapping", "final_logit_softcapping"):
         if name in said:
             found[name] = said[name]

@@ -25,6 +25,10 @@ _BLOCKS = {
 """Elements and bytes of a block, by ggml's number of the type (``GGML_QUANT_SIZES``)."""
 _FLOATS = {0: "float32", 1: "float16"}
 _ALIGNMENT = 32
+_SPECIAL_BY_DEFAULT: dict[str | None, dict[str, int]] = {
+    "llama": {"unknown": 0, "bos": 1, "eos": 2},
+}
+"""Ids of special tokens where a file does not say, by its kind of tokenizer, as in llama.cpp."""
 _MOST = 1 << 31
 """Longer counts are taken for a file that is broken."""
 
@@ -53,6 +57,15 @@ class GgufHeader:
     def architecture(self) -> str:
         """llama.cpp's name of the architecture (``general.architecture``)."""
         return str(self.fields.get("general.architecture", ""))
+
+    def special_token(self, name: str) -> int | None:
+        """Id of the ``bos``, ``eos``, ``unknown`` or ``padding`` token, if there is one."""
+        row: int | None = self.fields.get(f"tokenizer.ggml.{name}_token_id")
+        if row is None:
+            kind = self.fields.get("tokenizer.ggml.model")
+            row = _SPECIAL_BY_DEFAULT.get(kind, {}).get(name)
+        size = len(self.fields.get("tokenizer.ggml.tokens") or [])
+        return row if row is not None and row < size else None
 
     def of_architecture(self) -> dict[str, Any]:
         """Fields of the architecture, without its name before them."""

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from runner.models.gguf_header import GgufHeader
-from runner.models.tokenizer import CONTROL, SPACE, UNKNOWN, USER_DEFINED
+from runner.models.tokenizer import (
+    CONTROL,
+    SPACE,
+    UNKNOWN,
+    USER_DEFINED,
+    drops_spaces_after,
+)
 
 _BPE = 2
 """``TrainerSpec.ModelType``."""
@@ -28,7 +34,7 @@ def write_sentencepiece(header: GgufHeader, destination: Path) -> None:
     }
     if fields.get("model") != "llama":
         return
-    (destination / "tokenizer.model").write_bytes(_model(fields))
+    (destination / "tokenizer.model").write_bytes(_model(header, fields))
     path = destination / "tokenizer_config.json"
     settings = json.loads(path.read_text("utf-8"))
     spaced = fields.get("add_space_prefix") is not False
@@ -38,21 +44,21 @@ def write_sentencepiece(header: GgufHeader, destination: Path) -> None:
             "content": token,
             "lstrip": False,
             "normalized": False,
-            "rstrip": False,
+            "rstrip": drops_spaces_after(header, token),
             "single_word": False,
-            "special": kind == CONTROL,
+            "special": kind != USER_DEFINED,
         }
         for row, (token, kind) in enumerate(
             zip(fields["tokens"], fields.get("token_type") or [], strict=False)
         )
-        if kind in (CONTROL, USER_DEFINED)
+        if kind in (CONTROL, UNKNOWN, USER_DEFINED)
     }
     path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def _model(fields: dict[str, Any]) -> bytes:
+def _model(header: GgufHeader, fields: dict[str, Any]) -> bytes:
     """A ``ModelProto`` (sentencepiece_model.proto of github.com/google/sentencepiece)."""
-    tokens, unknown = fields["tokens"], fields.get("unknown_token_id", 0)
+    tokens, unknown = fields["tokens"], header.special_token("unknown")
     kinds = fields.get("token_type") or [_NORMAL] * len(tokens)
     pieces = []
     for row, (token, score, kind) in enumerate(zip(tokens, fields["scores"], kinds, strict=True)):
@@ -63,7 +69,8 @@ def _model(fields: dict[str, Any]) -> bytes:
         pieces.append(_message(1, piece + _integer(3, UNKNOWN if row == unknown else told)))
     trainer = _integer(3, _BPE) + _integer(4, len(tokens)) + _integer(35, 1)
     for number, name in ((40, "unknown"), (41, "bos"), (42, "eos"), (43, "padding")):
-        trainer += _integer(number, fields.get(f"{name}_token_id", 0 if number == 40 else -1))
+        special = header.special_token(name)
+        trainer += _integer(number, -1 if special is None else special)
     spaced = fields.get("add_space_prefix") is not False
     normalizer = (
         _message(1, b"identity") + _integer(3, int(spaced)) + _integer(4, 0) + _integer(5, 1)

@@ -19,13 +19,16 @@ _PRE_TOKENIZERS = {
     "refact": _DIGITS_APART,
     "command-r": _DIGITS_APART,
     "llama-bpe": _BY_DIGITS.replace("DIGITS", "{1,3}"),
+    "llama-v3": _BY_DIGITS.replace("DIGITS", "{1,3}"),
     "llama3": _BY_DIGITS.replace("DIGITS", "{1,3}"),
     "qwen2": _BY_DIGITS.replace("DIGITS", ""),
     "deepseek-r1-qwen": _BY_DIGITS.replace("DIGITS", ""),
 }
 """Where text is parted before merging, by llama.cpp's name (``llama_vocab_pre_type``)."""
-_WHOLE_WORDS = ("llama-bpe", "llama3")
+_WHOLE_WORDS = ("llama-bpe", "llama-v3", "llama3")
 """A word that is in the vocabulary is one token there, whether merges lead to it or not."""
+_PHI3 = ("phi-3", "phi3")
+_PHI3_KEEPS_SPACES = ("<unk>", "<s>", "<|endoftext|>")
 
 # llama.cpp's token types (``llama_token_type``), which are SentencePiece's.
 UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 2, 3, 4, 5, 6
@@ -50,14 +53,23 @@ def gguf_tokenizer(header: GgufHeader) -> Any:
 
     tokens: list[str] = _read(header, "tokens")
     built = builders[kind](header)
-    _add_tokens(built, tokens, _read(header, "token_type") or [])
+    _add_tokens(built, tokens, header)
     _add_template(built, tokens, header, bos_by_default=kind == "llama")
-    unknown = _read(header, "unknown_token_id")
+    unknown = header.special_token("unknown")
     return PreTrainedTokenizerFast(
         tokenizer_object=built,
         unk_token=None if unknown is None else tokens[unknown],
         chat_template=header.fields.get("tokenizer.chat_template"),
     )
+
+
+def drops_spaces_after(header: GgufHeader, token: str) -> bool:
+    """Whether a special token swallows the spaces behind it.
+
+    No field says so; llama.cpp goes by the model's name (``llama_vocab::impl::load``).
+    """
+    name = str(header.fields.get("general.name", "")).lower()
+    return any(part in name for part in _PHI3) and token not in _PHI3_KEEPS_SPACES
 
 
 def _read(header: GgufHeader, name: str) -> Any:
@@ -110,7 +122,7 @@ def _sentencepiece(header: GgufHeader) -> Any:
         raise _unknown(header, "SentencePiece tokens without scores")
     rows = {token: row for row, token in enumerate(tokens)}
     kinds = _read(header, "token_type") or []
-    unknown = _read(header, "unknown_token_id")
+    unknown = header.special_token("unknown")
     built = Tokenizer(
         models.BPE(
             rows,
@@ -123,7 +135,8 @@ def _sentencepiece(header: GgufHeader) -> Any:
     spaced = _read(header, "add_space_prefix") is not False
     steps = [normalizers.Prepend(SPACE)] if spaced else []
     built.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
-    back = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    # Bytes first: a vocabulary may have the sign for a space in pieces only.
+    back = [decoders.ByteFallback(), decoders.Fuse(), decoders.Replace(SPACE, " ")]
     if spaced:
         back.append(decoders.Strip(content=" ", left=1, right=0))
     built.decoder = decoders.Sequence(back)
@@ -145,18 +158,21 @@ def _merges(
                 yield left, right
 
 
-def _add_tokens(built: Any, tokens: list[str], kinds: Sequence[int]) -> None:
-    """Tokens that text is searched for before anything is merged: control and user-defined."""
+def _add_tokens(built: Any, tokens: list[str], header: GgufHeader) -> None:
+    """Tokens that text is searched for before anything is merged: all that are no ordinary ones."""
     from tokenizers import AddedToken
 
-    pairs = list(zip(tokens, kinds, strict=False))
-    plain = [AddedToken(t, normalized=False) for t, kind in pairs if kind == USER_DEFINED]
-    control = [
-        AddedToken(t, normalized=False, special=True) for t, kind in pairs if kind == CONTROL
-    ]
-    if plain:
+    def added(kinds: tuple[int, ...], **options: bool) -> list[Any]:
+        pairs = zip(tokens, _read(header, "token_type") or [], strict=False)
+        return [
+            AddedToken(t, normalized=False, rstrip=drops_spaces_after(header, t), **options)
+            for t, kind in pairs
+            if kind in kinds
+        ]
+
+    if plain := added((USER_DEFINED,)):
         built.add_tokens(plain)
-    built.add_special_tokens(control)
+    built.add_special_tokens(added((CONTROL, UNKNOWN), special=True))
 
 
 def _add_template(
@@ -169,9 +185,9 @@ def _add_template(
     around = []
     for name, wanted in (("bos", by_default), ("eos", False)):
         said = _read(header, f"add_{name}_token")
-        row = _read(header, f"{name}_token_id")
-        put = row is not None and (wanted if said is None else said)
-        around.append((tokens[row], row) if put else None)
+        row = header.special_token(name)
+        put = wanted if said is None else said
+        around.append((tokens[row], row) if put and row is not None else None)
     bos, eos = around
     if bos or eos:
         single = [*([f"{bos[0]}:0"] if bos else []), "$A:0", *([f"{eos[0]}:0"] if eos else [])]

@@ -29,7 +29,7 @@ class TextStage:
     """Reads texts."""
 
     name = "text"
-    schema_version = 2
+    schema_version = 3
     request = TextRequest
     result = TextResult
 

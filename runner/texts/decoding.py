@@ -41,7 +41,12 @@ def read_text(path: Path, errors: TextErrors) -> str:
         for number, line in enumerate(content.split(b"\n"), start=1):
             _decoded(line, number, path, errors)
     text = content.decode("utf-8", "replace").replace("\0", _REPLACED)
-    return text.removeprefix(_MARK).replace("\r\n", "\n").replace("\r", "\n")
+    return with_line_feeds(text.removeprefix(_MARK))
+
+
+def with_line_feeds(text: str) -> str:
+    r"""A text whose lines are ended by ``\n``, whatever system it was written on."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: Path, errors: TextErrors | None) -> Iterator[tuple[int, str]]:

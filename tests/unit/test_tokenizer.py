@@ -87,6 +87,37 @@ def test_bos_is_put_where_llama_cpp_puts_it_unasked(tmp_path: Path, pre: str, pu
     assert (tokenizer("ab")["input_ids"][0] == 1) is put
 
 
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("Phi-3 mini", ["<s>", "<|end|>", "▁ab", "<s>", "▁", "▁", "c", "<unk>", "▁a"]),
+        ("another", ["<s>", "<|end|>", "▁", "▁ab", "<s>", "▁", "▁", "c", "<unk>", "▁a"]),
+    ],
+)
+def test_what_a_file_leaves_out_is_as_llama_cpp_has_it(
+    tmp_path: Path, name: str, pieces: list[str]
+) -> None:
+    """Which tokens are special and that BOS begins a text; Phi-3's swallow spaces behind them."""
+
+    def fill(writer: Any) -> None:
+        writer.add_name(name)
+        writer.add_tokenizer_model("llama")
+        told = [("<unk>", 2, 0.0), ("<s>", 3, 0.0), ("</s>", 3, 0.0), ("<|end|>", 3, 0.0)]
+        told += PIECES[4:]
+        writer.add_token_list([text for text, *_ in told])
+        writer.add_token_types([kind for _, kind, _ in told])
+        writer.add_token_scores([score for *_, score in told])
+
+    found = header(tmp_path, fill)
+    assert [found.special_token(kind) for kind in ("unknown", "bos", "eos", "padding")] == [
+        0, 1, 2, None,
+    ]  # fmt: skip
+    tokenizer = gguf_tokenizer(found)
+    made = tokenizer.convert_ids_to_tokens(tokenizer("<|end|> ab<s> c<unk>a")["input_ids"])
+    assert made == pieces
+    assert tokenizer("ab")["input_ids"][0] == 1
+
+
 def test_kinds_that_are_not_known_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"vocabulary\.gguf.*in the way of nobody's.*directory"):
         gguf_tokenizer(header(tmp_path, byte_level("nobody's")))
