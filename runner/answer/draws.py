@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.answer.flat import flat
-from runner.answer.rows import Row
+from runner.answer.row import Row
 from runner.quality.answered import accuracy_difference, answered, joined_answers
 from runner.quality.evaluated import Evaluated, first_evaluation, joined, seed_of
 from runner.quality.paired import delta, divergence, ratio, why_not

@@ -11,8 +11,9 @@ from runner.claims.show import comparison_line
 from runner.store.records import RunRecord, Status
 
 _HEAD = (
-    "", "recipe", "seeds", "engine", "sweep", "text", "arithmetic", "bits/weight", "checkpoint MB",
-    "perplexity", "change [95%]", "KL divergence, nats [95%]", "decode tok/s", "peak memory MB",
+    "", "recipe", "seeds", "engine", "sweep", "text", "protocol", "arithmetic", "bits/weight",
+    "checkpoint MB", "perplexity", "change [95%]", "KL divergence, nats [95%]", "decode tok/s",
+    "peak memory MB",
 )  # fmt: skip
 
 
@@ -112,10 +113,12 @@ def _table(rows: list[Row]) -> list[str]:
     lines = [_cells(row) for row in rows]
     if len({row.text for row in rows if row.text is not None}) < 2:
         lines = [line | {"text": ""} for line in lines]
+    if len({row.perplexity_protocol for row in rows if row.perplexity_protocol}) < 2:
+        lines = [line | {"protocol": ""} for line in lines]
     if len({row.sweep for row in rows}) < 2:
         lines = [line | {"sweep": ""} for line in lines]
     heads = [head for head in _HEAD if any(line[head] for line in lines)]
-    words = ("recipe", "engine", "sweep", "text", "arithmetic")
+    words = ("recipe", "engine", "sweep", "text", "protocol", "arithmetic")
     aligned = [":-:" if not head else ":--" if head in words else "--:" for head in heads]
     found = [heads, aligned, *([line[head] for head in heads] for line in lines)]
     return [f"| {' | '.join(cells)} |" for cells in found]
@@ -134,6 +137,7 @@ def _cells(row: Row) -> dict[str, str]:
         row.engine,
         _plain(row.sweep or ""),
         _plain(row.text or ""),
+        row.perplexity_protocol or "",
         (row.arithmetic or "") if row.perplexity is not None else "",
         _number(row.bits_per_weight, 2),
         _number(row.checkpoint_bytes, 1, 1e-6),

@@ -67,7 +67,8 @@ def _narrowed(column: _Column) -> _Column:
 
 
 def _columns(rows: list[Row]) -> list[_Column]:
-    protocol = next((row.perplexity_protocol for row in rows if row.perplexity_protocol), None)
+    protocols = list(dict.fromkeys(r.perplexity_protocol for r in rows if r.perplexity_protocol))
+    protocol = protocols[0] if len(protocols) == 1 else None
     batch = next((row.batch_size for row in rows if row.batch_size), None)
     arithmetics = {row.arithmetic for row in rows if row.perplexity is not None}
     told = f"\n{arithmetics.pop() or ''}".rstrip() if len(arithmetics) == 1 else ""
@@ -79,6 +80,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column("engine", "engine", [row.engine for row in rows], True),
         _Column("sweep", "sweep", [row.sweep or _ABSENT for row in rows], True),
         _Column("text", "text", [row.text or _ABSENT for row in rows], True),
+        _Column("protocol", "protocol", [r.perplexity_protocol or _ABSENT for r in rows], True),
         _Column("arithmetic", "arith-\nmetic", [row.arithmetic or _ABSENT for row in rows], True),
         _Column(
             "quantized",
@@ -117,6 +119,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
         unsaid.add("sweep")
     if len({row.text for row in rows if row.text}) < 2:
         unsaid.add("text")
+    if len(protocols) < 2:
+        unsaid.add("protocol")
     if len(arithmetics) < 2:
         unsaid.add("arithmetic")
     if all(row.kl_divergence is None for row in rows):

@@ -71,6 +71,8 @@ class Divergence:
     one outcome, and the KL divergences are lower bounds."""
     window_kl_divergence: list[float] = field(default_factory=list)
     """Mean KL(unquantized || recipe) of each window's tokens; empty in older records."""
+    window_top_1_agreement: list[float] = field(default_factory=list)
+    """The same of ``top_1_agreement``."""
 
     def metric(self, name: str) -> str:
         """A quantity's name, such as ``kl_divergence/gptq_512`` or ``…_top_20/gptq_512``."""
@@ -164,6 +166,7 @@ def summarise_divergence(
         log_perplexity_ratio=_mean(ratio, clusters),
         log_probability_correlation=float(both[0, 1]),
         window_kl_divergence=[float(np.mean(window, dtype=np.float64)) for window in kl],
+        window_top_1_agreement=[float(np.mean(window, dtype=np.float64)) for window in same],
     )
 
 

@@ -49,6 +49,9 @@ class Evaluated:
     """Of each draw, the mean loss of every window's tokens in nats."""
     divergences: tuple[tuple[float, ...], ...]
     """Of each draw, every window's mean KL divergence; empty where that is not recorded."""
+    agreements: tuple[tuple[float, ...], ...]
+    """Of each draw, every window's share of tokens where the unquantized model finds the same one
+    the most likely; empty where that is not recorded."""
     divergence_metric: str
     clusters: tuple[int, ...]
     """Of each window, the number of the cluster that is taken as independent."""
@@ -69,6 +72,11 @@ class Evaluated:
     def divergence_sums(self) -> "NDArray[np.float64]":
         """The same of KL divergences."""
         return self._by_cluster(self.divergences)
+
+    @cached_property
+    def agreement_sums(self) -> "NDArray[np.float64]":
+        """The same of tokens where both models find the same one the most likely."""
+        return self._by_cluster(self.agreements)
 
     @cached_property
     def sizes(self) -> "NDArray[np.float64]":
@@ -135,6 +143,7 @@ def joined(several: Sequence[Evaluated]) -> Evaluated:
         sum(loss * size for loss, size in zip(row, sizes, strict=True)) / tokens for row in losses
     ) / len(losses)
     with_divergence = all(one.divergences for one in several)
+    with_agreement = all(one.agreements for one in several)
     return Evaluated(
         metric=first.metric,
         value=exponential(mean * first.scale) if len(several) > 1 else first.value,
@@ -143,6 +152,9 @@ def joined(several: Sequence[Evaluated]) -> Evaluated:
         losses=losses,
         divergences=tuple(row for one in several for row in one.divergences)
         if with_divergence
+        else (),
+        agreements=tuple(row for one in several for row in one.agreements)
+        if with_agreement
         else (),
         divergence_metric=first.divergence_metric,
         clusters=first.clusters,
@@ -210,6 +222,7 @@ def _evaluated(
         draws=(seed_of(record),),
         losses=(tuple(losses),),
         divergences=(tuple(shown),) if (shown := divergence.get("window_kl_divergence")) else (),
+        agreements=(tuple(same),) if (same := divergence.get("window_top_1_agreement")) else (),
         divergence_metric=f"{name}/{divergence.get('protocol')}",
         clusters=_clusters(sample, len(losses)),
         units=float(units),

@@ -79,6 +79,11 @@ def divergence_difference(one: Evaluated, other: Evaluated) -> Interval:
     return _difference(one, other, one.divergence_sums, other.divergence_sums, one.divergence_sizes)
 
 
+def agreement_difference(one: Evaluated, other: Evaluated) -> Interval:
+    """Difference of the shares of tokens with the same most likely one as the same reference."""
+    return _difference(one, other, one.agreement_sums, other.agreement_sums, one.divergence_sizes)
+
+
 def divergence(one: Evaluated) -> Interval:
     """KL divergence from the unquantized model, over draws and clusters."""
     return crossed_interval(one.divergence_sums, one.divergence_sizes)

@@ -51,7 +51,7 @@ def measured(value: float, losses: tuple[float, ...] | None = None) -> Evaluated
     where = Circumstances("f", "small", ("t", None), "float32", "d", (), (1,) * len(losses))
     places = tuple(range(len(losses)))
     units = float(len(losses))
-    return Evaluated("perplexity/m", value, where, ("0",), (losses,), (), "kl", places, units)
+    return Evaluated("perplexity/m", value, where, ("0",), (losses,), (), (), "kl", places, units)
 
 
 def bench(speed: float, size: int) -> dict[str, Any]:

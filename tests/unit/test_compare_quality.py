@@ -187,6 +187,7 @@ def with_divergence(made: RunRecord, per_window: list[float], agreement: float) 
     entry["divergence"] = {
         "protocol": "spread_512",
         "window_kl_divergence": per_window,
+        "window_top_1_agreement": [agreement + shift / 100 for shift in (1, -1, 1, -1, 1, -1)],
         "top_1_agreement": {"mean": {"estimate": agreement}},
     }
     return made
@@ -204,7 +205,10 @@ def test_divergences_from_one_reference_are_paired() -> None:
     assert figure.b - figure.a == pytest.approx(expected)
     assert figure.verdict == "worse"
     assert figure.difference.low > 0
-    assert shown["top_1_agreement/spread_512"].a == 0.95
+    agreement = shown["top_1_agreement/spread_512"]
+    assert (agreement.a, agreement.verdict) == (0.95, "worse")
+    assert agreement.difference is not None
+    assert agreement.difference.estimate == pytest.approx(-0.04)
     b.stages[0].result["perplexity"]["window_losses"][0] += 0.1
     figure = found_in(a, b)["kl_divergence/spread_512"]
     assert (figure.verdict, figure.difference) == (NOT_PAIRED, None)
@@ -253,3 +257,12 @@ def test_older_answers_are_compared_by_what_their_intervals_allow() -> None:
     assert figure.difference.low == pytest.approx(-0.13)
     assert figure.difference.high == pytest.approx(-0.01)
     assert figure.verdict == "worse"
+
+
+def test_what_arithmetic_makes_by_itself_is_noise() -> None:
+    runs = [run(worse, ("spread_512",), arithmetic="bfloat16") for worse in (0.1, 0.11)]
+    name = "perplexity/spread_512"
+    assert found_in(*runs)[name].verdict == "worse"
+    change = {"ratio": {"estimate": 1.01, "low": 0.99, "high": 1.03}}
+    runs[0].stages.append(stage("floor", "baseline", {"arithmetic": "bfloat16", "change": change}))
+    assert found_in(*runs)[name].verdict == "within noise"

@@ -7,7 +7,14 @@ from dataclasses import replace
 from runner.answer.compare.figure import NOT_PAIRED, Figure, judged
 from runner.quality.answered import Answered, accuracy_difference, answered
 from runner.quality.evaluated import Evaluated, evaluations
-from runner.quality.paired import divergence, divergence_difference, ratio, same_reference, why_not
+from runner.quality.paired import (
+    agreement_difference,
+    divergence,
+    divergence_difference,
+    ratio,
+    same_reference,
+    why_not,
+)
 from runner.store.records import RunRecord
 
 
@@ -22,7 +29,7 @@ def quality(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iter
     opposite = {found.metric: found for found in other}
     shared = [(found, opposite[found.metric]) for found in one if found.metric in opposite]
     for x, y in shared:
-        yield _perplexity(x, y, mix_arithmetic)
+        yield _within_floor(_perplexity(x, y, mix_arithmetic), a, b)
     if shared and shared[0][0] is one[0] and shared[0][1] is other[0]:
         yield from _divergence(a, b, *shared[0], mix_arithmetic)
 
@@ -99,17 +106,42 @@ def _divergence(
         if same_reference(x, y, mix_arithmetic=mix_arithmetic):
             found = divergence_difference(y, x)
             if math.isfinite(found.high):
-                yield judged(x.divergence_metric, *values, True, found)
+                figure = judged(x.divergence_metric, *values, True, found)
+                yield _within_floor(figure, a, b)
         else:
             reason = (
                 _why_not(y, x, mix_arithmetic) or "the unquantized models' own distributions differ"
             )
             yield Figure(x.divergence_metric, *values, True, None, NOT_PAIRED, reason=reason)
     told = [_top_1(record) for record in (a, b)]
-    if told[0] is not None and told[1] is not None and x.divergence_metric == y.divergence_metric:
-        name = f"top_1_agreement/{x.divergence_metric.partition('/')[2]}"
-        verdict = "equal" if told[0] == told[1] else "unknown"
-        yield Figure(name, told[0], told[1], False, None, verdict)
+    if told[0] is None or told[1] is None or x.divergence_metric != y.divergence_metric:
+        return
+    name = f"top_1_agreement/{x.divergence_metric.partition('/')[2]}"
+    paired = same_reference(x, y, mix_arithmetic=mix_arithmetic)
+    if paired and x.agreements and y.agreements:
+        found = agreement_difference(y, x)
+        if math.isfinite(found.high):
+            yield judged(name, told[0], told[1], False, found)
+            return
+    verdict = "equal" if told[0] == told[1] else "unknown"
+    yield Figure(name, told[0], told[1], False, None, verdict)
+
+
+def _within_floor(figure: Figure, a: RunRecord, b: RunRecord) -> Figure:
+    """What differs by no more than arithmetic makes by itself is noise."""
+    if figure.verdict not in ("better", "worse"):
+        return figure
+    floors = [floor for r in (a, b) if (floor := r.stage("floor", "baseline")) is not None]
+    least = 0.0
+    for floor in floors:
+        if figure.ratio is not None and (change := floor.get("change")):
+            least = max(least, *(abs(math.log(change["ratio"][end])) for end in ("low", "high")))
+        elif figure.difference is not None and (found := floor.get("divergence")):
+            least = max(least, found["kl_divergence"]["mean"]["estimate"])
+    difference = abs(figure.difference.estimate) if figure.difference is not None else 0.0
+    if figure.ratio is not None:
+        difference = abs(math.log(figure.ratio.estimate))
+    return replace(figure, verdict="within noise") if difference <= least else figure
 
 
 def _top_1(record: RunRecord) -> float | None:
