@@ -28,9 +28,14 @@ class Sample:
     """What intervals take as independent: ``documents``, or ``windows`` where all are of one (or,
     in older records, of unknown ones)."""
 
-    def independent(self) -> list[int] | None:
-        """Of each window, which independent cluster it belongs to; ``None``: its own."""
-        return self.window_documents if self.clusters == DOCUMENTS else None
+    def independent(self, windows: int | None = None) -> list[int] | None:
+        """Of each window, which independent cluster it belongs to; ``None``: its own.
+
+        Args:
+            windows: So many of the first ones; by default all.
+        """
+        told = self.window_documents[:windows]
+        return told if self.clusters == DOCUMENTS and len(set(told)) > 1 else None
 
 
 def describe(sample: Sample, icc: float | None, effective_windows: float | None) -> str | None:

@@ -225,13 +225,12 @@ def _divergence(
         _save(output, name, [window[row] for window in compared])
     changes = [probability_change(*pair) for pair in zip(losses, base, strict=True)]
     _save(output, "probability_change", changes)
-    independent = text.sample.independent()
     return summarise_divergence(
         text.name,
         [window[1:] for window in compared],
         losses,
         base,
-        None if independent is None else independent[: len(compared)],
+        text.sample.independent(len(compared)),
     )
 
 

@@ -186,6 +186,7 @@ def test_the_record_says_which_tokens_of_which_documents(
     assert found[PerplexityProtocol.lm_eval].window_documents == [0, 0, 0, 1, 1]
     assert {sample.clusters for sample in found.values()} == {"documents"}
     assert leading.independent() == [0, 0, 0, 1]
+    assert leading.independent(3) is None, "the first three are of one document"
     one = protocol_text(PerplexityProtocol.gptq, excerpt(tmp_path, documents[:1], 4, 2)).sample
     assert (one.documents, one.clusters, one.independent()) == (1, "windows", None)
     assert len({sample.tokens_sha256 for sample in [*found.values(), one]}) == 5
