@@ -142,7 +142,6 @@ def _stages(
         new_tokens=given["new_tokens"],
         batch_sizes=[*_SIZES],
         interleave=Interleave.always,
-        repetitions=int(os.environ.get("AA_REPS", "3")),
     )
     threads = len(os.sched_getaffinity(0))
 

@@ -28,33 +28,37 @@ def register_loader() -> None:
             }
 
 
-def tensor_sizes(model: Any) -> tuple[dict[str, int], int]:
-    """Bytes by dtype of a model's tensors, shared ones counted once, and of its input embedding.
+def tensor_sizes(model: Any) -> tuple[dict[str, int], int, int]:
+    """Bytes by dtype of a model's tensors, of its input embedding, and of its routed experts.
 
-    Runs in the process that holds the model.
+    Shared tensors count once. Runs in the process that holds the model.
     """
     tensors = {}
     for tensor in chain(model.parameters(), model.buffers()):
         if tensor.numel():
             tensors[tensor.data_ptr()] = (tensor.dtype, tensor.nbytes)
     sizes: dict[str, int] = {}
-    for dtype, nbytes in chain(tensors.values(), _taken_over(model)):
+    gone = _taken_over(model)
+    for dtype, nbytes in chain(tensors.values(), gone.values()):
         name = str(dtype).removeprefix("torch.")
         sizes[name] = sizes.get(name, 0) + nbytes
     # An output embedding's class is derived from the input embedding's.
     embeddings = [m for m in model.modules() if type(m).__name__ == "VocabParallelEmbedding"]
-    return sizes, sum(module.weight.nbytes for module in embeddings)
+    held = [(name, tensor.nbytes) for name, tensor in model.named_parameters()]
+    held += [(name, nbytes) for name, (_, nbytes) in gone.items()]
+    routed = sum(nbytes for name, nbytes in held if ".experts." in name)
+    return sizes, sum(module.weight.nbytes for module in embeddings), routed
 
 
-def _taken_over(model: Any) -> list[tuple[Any, int]]:
+def _taken_over(model: Any) -> dict[str, tuple[Any, int]]:
     """Dtype and size of every weight that a kernel keeps as large as it was, but elsewhere."""
-    gone = []
+    gone = {}
     for path, noted in getattr(model, "loaded_sizes", {}).items():
         module, _, name = path.rpartition(".")
         left = model.get_submodule(module)._parameters
         # A weight given another name was deleted under its old one and is among the others.
         if name in left and (left[name] is None or not left[name].numel()):
-            gone.append(noted)
+            gone[path] = noted
     return gone
 
 

@@ -26,7 +26,9 @@ class Bench:
     prompt_tokens: int = 64
     new_tokens: int = 16
     batch_sizes: list[int] = field(default_factory=_batch_sizes)
-    repetitions: int = 3
+    repetitions: int = 4
+    """Measured ones, of each of the two that take turns: an even number begins with either as
+    often. Intervals of fewer are wide: Student's t has one degree of freedom less."""
     warmups: int = 1
     """Unmeasured repetitions before the measured ones, for every batch size."""
     baseline: bool = True

@@ -16,8 +16,8 @@ from runner.errors import UsageError
 from runner.serialise import from_json
 
 _HELPERS = {
-    "base", "dequantize", "distributions", "head", "loading", "overflow", "reading", "responses",
-    "traits", "turns",
+    "base", "dequantize", "distributions", "footprints", "head", "loading", "overflow", "reading",
+    "responses", "traits", "turns",
 }  # fmt: skip
 
 

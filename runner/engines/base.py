@@ -77,11 +77,25 @@ class Footprint:
     """What a loaded model occupies, as the engine holds it."""
 
     weight_bytes: int
-    """Every parameter and buffer."""
+    """Every parameter and buffer, and what quantization keeps beside them."""
     streamed_bytes_per_step: int
-    """Parameters read for each generated token: all but an input embedding of its own."""
+    """What one sequence's decode step reads of them: no input embedding of its own, no scales that
+    nothing multiplies by, and of routed experts those that a token chooses."""
     kv_cache_bytes_per_token: int
     weight_bytes_by_dtype: dict[str, int]
+    routed_bytes: int = 0
+    """All routed experts of a mixture."""
+    routed_share: float = 1.0
+    """Part of them that a token chooses."""
+
+    def streamed_bytes(self, batch_size: int) -> float:
+        """What a decode step of a batch reads: some token's experts, if they choose evenly.
+
+        1 - (1 - k/E)^batch of the routed experts, as plans have it.
+        """
+        dense = self.streamed_bytes_per_step - self.routed_share * self.routed_bytes
+        touched = 1 - (1 - self.routed_share) ** batch_size
+        return dense + touched * self.routed_bytes
 
 
 class LoadedModel(Protocol):

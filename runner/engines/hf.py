@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
+from runner.engines.footprints import footprint_of
 from runner.engines.head import find_head, is_linear_in_states, widen_head
 from runner.engines.overflow import not_finite
 from runner.engines.reading import GGUF_FAMILIES, read_checkpoint
@@ -159,24 +160,8 @@ class HfModel:
         return GenerationTiming(steps[0], steps[1:])
 
     def footprint(self) -> Footprint:
-        """Sizes of parameters and buffers, shared ones counted once."""
-        tensors: dict[int, torch.Tensor] = {}
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
-            tensors[tensor.data_ptr()] = tensor
-        sizes: dict[str, int] = {}
-        for tensor in tensors.values():
-            name = str(tensor.dtype).removeprefix("torch.")
-            sizes[name] = sizes.get(name, 0) + tensor.nbytes
-        total = sum(sizes.values())
-        embedding = self.model.get_input_embeddings().weight
-        head = self.model.get_output_embeddings().weight
-        tied = embedding.data_ptr() == head.data_ptr()
-        return Footprint(
-            weight_bytes=total,
-            streamed_bytes_per_step=total if tied else total - embedding.nbytes,
-            kv_cache_bytes_per_token=self._kv_cache_bytes_per_token(),
-            weight_bytes_by_dtype=sizes,
-        )
+        """Sizes of all tensors, and of those that a decode step was seen to read."""
+        return footprint_of(self.model, self._kv_cache_bytes_per_token(), self._device)
 
     def responses(self) -> "dict[str, NDArray[np.float32]]":
         """See ``RespondingModel``."""

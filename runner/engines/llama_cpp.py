@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from runner.backends.llama_cache import KV_BYTES, kv_cache_bytes_per_token
+from runner.backends.llama_cache import KV_BYTES
 from runner.backends.llama_cpp import only_gguf, read_gguf
 from runner.backends.llama_families import family_refusal
+from runner.backends.llama_footprint import gguf_footprint
 from runner.backends.llama_log import listen, print_warnings
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
@@ -198,21 +199,8 @@ class LlamaCppModel:
 
     def footprint(self) -> Footprint:
         """Sizes of the tensors in the file, which llama.cpp computes with as they are."""
-        reader = read_gguf(self._path)
-        sizes: dict[str, int] = {}
-        for tensor in reader.tensors:
-            name = tensor.tensor_type.name
-            sizes[name] = sizes.get(name, 0) + int(tensor.n_bytes)
-        by_name = {tensor.name: int(tensor.n_bytes) for tensor in reader.tensors}
         total = self._api.llama_model_size(self._model)
-        # Without an output embedding of its own a model reads the input embedding every time.
-        unread = by_name["token_embd.weight"] if "output.weight" in by_name else 0
-        return Footprint(
-            weight_bytes=total,
-            streamed_bytes_per_step=total - unread,
-            kv_cache_bytes_per_token=kv_cache_bytes_per_token(reader),
-            weight_bytes_by_dtype=sizes,
-        )
+        return gguf_footprint(read_gguf(self._path), total)
 
     reserves_kv_cache = True
 

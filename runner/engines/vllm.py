@@ -9,6 +9,7 @@ from runner.backends import vllm_kernels, vllm_server, vllm_weights
 from runner.backends.vllm_settings import Vllm, engine_arguments, process_environment
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import TOP_FIELDS, TopDistributions
+from runner.engines.footprints import routed_share
 from runner.engines.traits import HarnessModel, Tells, Traits
 from runner.errors import StageError
 from runner.serving.server import Requests, ServerCommand
@@ -161,19 +162,23 @@ class VllmModel:
         """Sizes of parameters and buffers on all devices together."""
         parts = self._llm.apply_model(vllm_weights.tensor_sizes)
         sizes: dict[str, int] = {}
-        embedding = 0
-        for part, unread in parts:
-            embedding += unread
+        embedding = routed = 0
+        for part, unread, experts in parts:
+            embedding, routed = embedding + unread, routed + experts
             for name, size in part.items():
                 sizes[name] = sizes.get(name, 0) + size
         total = sum(sizes.values())
         config = self._llm.model_config.hf_text_config
         tied = getattr(config, "tie_word_embeddings", False)
+        dense = total if tied else total - embedding
+        share = routed_share(config) if routed else None
         return Footprint(
             weight_bytes=total,
-            streamed_bytes_per_step=total if tied else total - embedding,
+            streamed_bytes_per_step=dense - round((1 - (share or 1.0)) * routed),
             kv_cache_bytes_per_token=self._kv_cache_bytes_per_token(),
             weight_bytes_by_dtype=sizes,
+            routed_bytes=routed if share is not None else 0,
+            routed_share=share or 1.0,
         )
 
     reserves_kv_cache = True

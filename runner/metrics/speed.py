@@ -120,7 +120,7 @@ def batch_result(
     latency = summarise(steps)
     context = prompt_tokens + new_tokens / 2
     streamed = (
-        footprint.streamed_bytes_per_step
+        footprint.streamed_bytes(batch_size)
         + batch_size * context * footprint.kv_cache_bytes_per_token
     )
     prefill_seconds = summarise(first).mean

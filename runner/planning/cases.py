@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.model import Architecture
+from runner.engines.base import Footprint
 from runner.errors import StageError, UsageError
 from runner.planning.formats import Format
 from runner.planning.held import held_format, kv_number_bytes
@@ -115,8 +116,16 @@ def _bandwidth(bench: dict[str, Any], batch: dict[str, Any], seconds: float) -> 
     footprint = bench["footprint"]
     context = bench["prompt_tokens"] + bench["new_tokens"] / 2
     cache = batch["batch_size"] * context * footprint["kv_cache_bytes_per_token"]
-    read: float = footprint["streamed_bytes_per_step"] + cache
-    return float(read / seconds / utilization)
+    held = Footprint(
+        weight_bytes=0,
+        streamed_bytes_per_step=footprint["streamed_bytes_per_step"],
+        kv_cache_bytes_per_token=0,
+        weight_bytes_by_dtype={},
+        # Records of older versions count all experts as read.
+        routed_bytes=footprint.get("routed_bytes", 0),
+        routed_share=footprint.get("routed_share", 1.0),
+    )
+    return (held.streamed_bytes(batch["batch_size"]) + cache) / seconds / utilization
 
 
 def stored_cases(records: Iterable[RunRecord]) -> list[Case]:
