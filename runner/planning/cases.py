@@ -125,7 +125,8 @@ def _bandwidth(bench: dict[str, Any], batch: dict[str, Any], seconds: float) -> 
         routed_bytes=footprint.get("routed_bytes", 0),
         routed_share=footprint.get("routed_share", 1.0),
     )
-    return (held.streamed_bytes(batch["batch_size"]) + cache) / seconds / utilization
+    read = held.streamed_bytes(batch["batch_size"]) + float(cache)
+    return read / seconds / utilization
 
 
 def stored_cases(records: Iterable[RunRecord]) -> list[Case]:
