@@ -226,3 +226,44 @@ def test_the_answer_prints_each_claim_with_its_verdict(
 
 def test_no_claims_no_lines() -> None:
     assert claim_lines([]) == []
+
+
+def test_documents_are_what_is_independent(sweep: Sweep) -> None:
+    """Windows of one document are one cluster; four documents make a wider interval than eight."""
+    sides = ("bits=w4a16 group_size=g32", "method=rtn bits=w4a16 group_size=g64")
+    alone = sweep.decide(*sides).comparisons[0].effect
+    for record in sweep.records:
+        for entry in record.stages:
+            if entry.stage == "eval":
+                documents = [window // 2 for window in range(WINDOWS)]
+                entry.result["perplexity"]["sample"] |= {
+                    "clusters": "documents", "window_documents": documents,
+                }  # fmt: skip
+    effect = sweep.decide(*sides).comparisons[0].effect
+    assert alone is not None
+    assert effect is not None
+    assert effect.estimate == alone.estimate
+    # First order around both perplexities, over four documents.
+    left, right = losses(0.10).astype(float), losses(0.12).astype(float)
+    linear = np.exp(left.mean()) * left.mean(axis=1) - np.exp(right.mean()) * right.mean(axis=1)
+    blocks = linear.reshape(4, 2).mean(axis=1)
+    half = stats.t.ppf(0.975, 3) * blocks.std(ddof=1) / 2
+    assert (effect.high - effect.low) / 2 == pytest.approx(half, rel=1e-4)
+
+
+def test_other_weights_or_tokens_behind_a_name_are_not_compared(sweep: Sweep) -> None:
+    sides = ("bits=w4a16 group_size=g32", "method=rtn bits=w4a16 group_size=g64")
+    one, other = sweep.records[:2]
+    one.model_fingerprint, other.model_fingerprint = (
+        "model-files:aaaaaaaaa",
+        "model-files:bbbbbbbbb",
+    )
+    (found,) = sweep.decide(*sides).comparisons
+    assert found.verdict == f"{CANNOT_TELL}: the unquantized models differ (aaaaaaaa and bbbbbbbb)"
+    other.model_fingerprint = one.model_fingerprint
+    for record, digest in ((one, "11111111"), (other, "22222222")):
+        for entry in record.stages:
+            if entry.stage == "eval":
+                entry.result["perplexity"]["sample"]["tokens_sha256"] = digest
+    (found,) = sweep.decide(*sides).comparisons
+    assert found.verdict == f"{CANNOT_TELL}: the tokens evaluated differ (11111111 and 22222222)"
