@@ -11,7 +11,7 @@ _NAMED = 3
 """Recipes that a sentence lists; more are counted."""
 STAR = (
     "★ best trade-offs: a row that is larger or slower than another has one only where it is shown "
-    "to be better: the 95% interval of their difference on the same tokens does not hold zero."
+    "to be better: the 95% interval of their paired difference does not hold zero."
 )
 
 

@@ -40,6 +40,8 @@ class Answered:
     draws: tuple[str, ...]
     tasks: dict[str, Asked]
     """By name and metric."""
+    arithmetic: str = ""
+    """Type of the forward passes; empty in older records."""
 
     @property
     def value(self) -> float:
@@ -75,7 +77,10 @@ def answered(record: RunRecord, subject: str = "recipe") -> Answered | None:
                 baseline=score["value"] if itself else change.get("baseline"),
                 half=0.0 if itself else interval and (interval["high"] - interval["low"]) / 2,
             )
-    return Answered(record.model_fingerprint, (seed_of(record),), found) if found else None
+    if not found:
+        return None
+    arithmetic = (result or {}).get("arithmetic") or ""
+    return Answered(record.model_fingerprint, (seed_of(record),), found, arithmetic)
 
 
 def joined_answers(several: Sequence[Answered]) -> Answered | None:
@@ -95,19 +100,22 @@ def joined_answers(several: Sequence[Answered]) -> Answered | None:
             baseline=asked.baseline,
             half=None,
         )
-    return Answered(first.base, tuple(draw for one in several for draw in one.draws), tasks)
+    draws = tuple(draw for one in several for draw in one.draws)
+    return Answered(first.base, draws, tasks, first.arithmetic)
 
 
-def accuracy_difference(one: Answered, other: Answered) -> AccuracyDifference | None:
+def accuracy_difference(
+    one: Answered, other: Answered, *, mix_arithmetic: bool = False
+) -> AccuracyDifference | None:
     """Mean share of right answers of ``one`` minus ``other``'s; ``None`` where it is not known.
 
     Item by item where records have the items. In older ones each side's interval against the
     unquantized model bounds it: the half-width of a difference is no more than the sum of both.
     Tasks are independent of each other.
     """
-    if one.tasks.keys() != other.tasks.keys() or (
-        one.base and other.base and one.base != other.base
-    ):
+    same = [(one.base, other.base)]
+    same += [] if mix_arithmetic else [(one.arithmetic, other.arithmetic)]
+    if one.tasks.keys() != other.tasks.keys() or any(a and b and a != b for a, b in same):
         return None
     estimate, squares, lost, gained, exact = 0.0, 0.0, 0, 0, True
     for name, asked in one.tasks.items():

@@ -238,6 +238,18 @@ def test_right_answers_are_compared_item_by_item() -> None:
     assert [other[name].verdict for name in names] == [NOT_PAIRED] * 3
 
 
+def test_right_answers_of_other_arithmetic_are_not_mixed_unasked() -> None:
+    a, b = asked(run(0.1), "10" * 100), asked(run(0.1), "10" * 100)
+    for one, arithmetic in ((a, "float32"), (b, "bfloat16")):
+        tasks = one.stage("tasks")
+        assert tasks is not None
+        tasks["arithmetic"] = arithmetic
+    figure = found_in(a, b)["acc/facts"]
+    assert (figure.verdict, figure.reason) == (NOT_PAIRED, "computed in float32 and in bfloat16")
+    mixed = {figure.name: figure for figure in figures(a, b, mix_arithmetic=True)}
+    assert mixed["acc/facts"].verdict == "equal"
+
+
 def test_older_answers_are_compared_by_what_their_intervals_allow() -> None:
     """Each is known within 0.03 of the unquantized model's: together within 0.06."""
     runs = []

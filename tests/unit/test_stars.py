@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from runner.answer.best import picks, tolerable
+from runner.answer.markdown import markdown
+from runner.answer.page.sections.answer import gather
+from runner.answer.page.subject import Subject
 from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.rows import Row
 from runner.quality.answered import Answered, Asked
@@ -155,6 +158,18 @@ def test_the_best_for_quality_is_the_smallest_of_those_not_told_apart() -> None:
     alone = picks(chain(0.4, 0.3, 0.0), None)
     assert alone.quality is not None
     assert (alone.quality.recipe, alone.alike) == ("c", [])
+
+
+def test_the_page_names_what_the_best_is_not_told_from() -> None:
+    rows = chain(0.4, 0.02, 0.0)
+    for one in rows:
+        one.perplexity_ratio = one.perplexity_ratio_high = 1.0
+    content = gather(Subject("demo", [], rows))
+    assert content is not None
+    best = content["scopes"][0]["picks"][2]["quality"]
+    assert best["row"] is rows[1]
+    assert best["about"] == "smallest of those not told apart: c"
+    assert "**b** on hf, the smallest of those not told apart: c" in markdown(rows, [], [])
 
 
 def test_a_tolerance_is_kept_by_the_whole_interval() -> None:

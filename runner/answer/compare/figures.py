@@ -18,7 +18,7 @@ def figures(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iter
         if pair is not None:
             yield _exact(name, *pair, low)
     yield from quality(a, b, mix_arithmetic=mix_arithmetic)
-    yield from answers(a, b)
+    yield from answers(a, b, mix_arithmetic=mix_arithmetic)
     yield from speeds(a, b)
     pair = _both(a, b, "bench", "peak_memory_bytes")
     if pair is not None:

@@ -34,17 +34,17 @@ def quality(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iter
         yield from _divergence(a, b, *shared[0], mix_arithmetic)
 
 
-def answers(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
+def answers(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iterator[Figure]:
     """Shares of right answers by task and over all, paired on the items both were asked."""
     one, other = (answered(record) or answered(record, "baseline") for record in (a, b))
     if one is None or other is None:
         return
     shared = [name for name in one.tasks if name in other.tasks]
     for name in shared:
-        yield _accuracy(name, _only(one, [name]), _only(other, [name]))
+        yield _accuracy(name, _only(one, [name]), _only(other, [name]), mix_arithmetic)
     if len(shared) > 1:
         name = f"accuracy/mean of {len(shared)} tasks"
-        yield _accuracy(name, _only(one, shared), _only(other, shared))
+        yield _accuracy(name, _only(one, shared), _only(other, shared), mix_arithmetic)
 
 
 def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
@@ -67,10 +67,12 @@ def _only(whole: Answered, names: list[str]) -> Answered:
     return replace(whole, tasks={name: whole.tasks[name] for name in names})
 
 
-def _accuracy(name: str, a: Answered, b: Answered) -> Figure:
-    found = accuracy_difference(b, a)
+def _accuracy(name: str, a: Answered, b: Answered, mix_arithmetic: bool) -> Figure:
+    found = accuracy_difference(b, a, mix_arithmetic=mix_arithmetic)
     if found is None:
         reason = "the items asked, or the unquantized models, are not shown to be the same"
+        if a.arithmetic and b.arithmetic and a.arithmetic != b.arithmetic:
+            reason = f"computed in {a.arithmetic} and in {b.arithmetic}"
         return Figure(name, a.value, b.value, False, None, NOT_PAIRED, reason=reason)
     figure = judged(name, a.value, b.value, False, found.interval)
     if figure.verdict in ("better", "worse") and not found.shown:
