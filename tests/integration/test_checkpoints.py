@@ -60,6 +60,8 @@ for name, directory in asked["checkpoints"].items():
     for module in model.modules():
         if hasattr(module, "compute_dtype"):  # a 4-bit layer's arithmetic, else bfloat16
             module.compute_dtype = getattr(torch, asked["dtype"])
+            # On a CPU with instructions for it bfloat16 all the same.
+            module.support_avx512bf16_for_cpu &= asked["dtype"] == "bfloat16"
     losses = []
     with torch.inference_mode():
         for start in range(0, length * count, length):
@@ -101,7 +103,7 @@ def sweep(
         "-cn", "kinds", "model=tiny", "tracker=none", "stages=[quantize,eval]", "sweep=kinds",
         "text@eval.text=local", f"eval.text.path={quoted(prose)}", f"eval.context_length={LENGTH}",
         f"eval.windows={WINDOWS}", "calibration.samples=8", "calibration.sequence_length=64",
-        f"engine.dtype={arithmetic}", cwd=work, variables=environment,
+        f"eval.dtype={arithmetic}", "eval.floor=false", cwd=work, variables=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {record["label"]: record for record in records(store, "kinds")}
@@ -152,9 +154,14 @@ def plain(
 
 
 def test_every_kind_is_made(sweep: dict[str, dict[str, Any]], arithmetic: str) -> None:
-    computed = {_stage(sweep[kind], "quantize", "recipe")["result"]["compute_dtype"]
-                for kind in KINDS}  # fmt: skip
-    assert computed == {arithmetic}
+    made = {kind: _stage(sweep[kind], "quantize", "recipe")["result"] for kind in KINDS}
+    assert {result["compute_dtype"] for result in made.values()} == {"float32"}
+    assert {kind: result["rounded_in"] for kind, result in made.items()} == {
+        **dict.fromkeys(KINDS, "float32"),
+        "none-fp16": None, "bnb_4bit-nf4-g64": "bfloat16", "llm_int8-w8a8-per_channel": "float16",
+    }  # fmt: skip
+    evaluated = (_stage(sweep[kind], "eval", "recipe")["result"] for kind in KINDS)
+    assert {result["arithmetic"] for result in evaluated} == {arithmetic}
     assert set(sweep) == {"none-bf16", *KINDS}
     assert {name: r["reason"] for name, r in sweep.items() if r["status"] != "ok"} == {}
     values = [

@@ -71,8 +71,9 @@ def environment(store: Path, plain_variables: dict[str, str], arithmetic: str) -
 
 
 @pytest.fixture(scope="module")
-def arguments(prose: Path) -> tuple[str, ...]:
-    return (*ARGUMENTS, f"eval.text.path={quoted(prose)}")
+def arguments(prose: Path, arithmetic: str) -> tuple[str, ...]:
+    types = f"eval.dtype={arithmetic}", "eval.floor=false"
+    return (*ARGUMENTS, f"eval.text.path={quoted(prose)}", *types)
 
 
 @pytest.fixture(scope="module")

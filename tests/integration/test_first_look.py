@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.integration.conftest import BFLOAT16, SAME, base_model, determinants, here
+from tests.integration.conftest import SAME, base_model, determinants, here
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
 
@@ -95,7 +95,7 @@ def test_unquantized_perplexity_equals_a_plain_transformers_loop(
     record = json.loads(next((store / "runs" / "look").glob("000-*/record.json")).read_text())
     (measured,) = (s for s in record["stages"] if s["stage"] == "eval")
     result = measured["result"]
-    dtype = next(s["result"]["dtype"] for s in record["stages"] if s["stage"] == "bench")
+    dtype = result["arithmetic"]
     model = base_model(store, record)
     text = determinants(store / "objects" / "eval" / measured["key"])["text"]
     documents = store / "objects" / "text" / text / "documents.jsonl"
@@ -104,9 +104,7 @@ def test_unquantized_perplexity_equals_a_plain_transformers_loop(
          str(result["perplexity"]["windows"])],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert rows["unquantized"]["perplexity"] == pytest.approx(
-        float(plain.stdout), rel=SAME[BFLOAT16 if dtype == "auto" else dtype]
-    )
+    assert rows["unquantized"]["perplexity"] == pytest.approx(float(plain.stdout), rel=SAME[dtype])
     assert np.exp(np.mean(result["perplexity"]["window_losses"])) == pytest.approx(
         result["perplexity"]["value"]
     )

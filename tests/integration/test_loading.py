@@ -242,12 +242,12 @@ def test_float16_that_overflows_is_named_by_its_setting(
         llama, tmp_path / "m", lambda tensors: tensors.update({DOWN: tensors[DOWN] * 1e7})
     )
     done = command(
-        *evaluated(directory, prose, "stages=[eval]", "engine.dtype=float16", "sweep=narrow")
+        *evaluated(directory, prose, "stages=[eval]", "eval.dtype=float16", "sweep=narrow")
     )
     assert done.returncode == 1
     (record,) = records(store, "narrow")
     assert f"{DOWN} holds larger ones" in record["reason"]
-    assert "engine.dtype=bfloat16" in record["reason"]
+    assert "eval.dtype=bfloat16" in record["reason"]
     assert "broken" not in record["reason"]
 
 

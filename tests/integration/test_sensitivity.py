@@ -129,7 +129,7 @@ def test_every_layer_is_scored_ranked_and_logged(
 ) -> None:
     sweep = f"layers_{arithmetic}"
     measured = ("model=tiny", "stages=[sensitivity]", *text, "sensitivity.group_sizes=[g32]",
-                f"engine.dtype={arithmetic}")  # fmt: skip
+                f"method.rounding_dtype={arithmetic}")  # fmt: skip
     done = command(
         *measured, "sensitivity.bits=[3,4]", f"sweep={sweep}", "tracker=wandb",
         f"tracker.directory={quoted(tmp_path)}",
@@ -222,12 +222,13 @@ def test_layers_get_widths_of_their_own(
         done = command(
             *TINY, *choices, *text, "stages=[quantize,eval]", "calibration.samples=8",
             "calibration.sequence_length=64", "tracker=none", f"sweep=mixed{number}_{arithmetic}",
-            f"engine.dtype={arithmetic}",
+            f"method.rounding_dtype={arithmetic}",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "bits a weight on average" in done.stderr
     made = [records(store, f"mixed{number}_{arithmetic}")[0] for number in range(len(RECIPES))]
-    assert [record["label"] for record in made] == list(RECIPES)
+    type_named = f",rounding_dtype={arithmetic}"
+    assert [record["label"].replace(type_named, "") for record in made] == list(RECIPES)
     for record in made:
         entry = stage(record, "quantize")
         directory = store / "objects" / "quantize" / entry["key"] / "checkpoint"
@@ -287,7 +288,7 @@ def test_the_grid_is_the_one_that_rtn_writes(
     for sym in (True, False):
         done = command(
             *TINY, "method=rtn", "bits=w3a16", f"method.sym={sym}", "stages=[quantize]",
-            "tracker=none", f"sweep=grid{sym}_{arithmetic}", f"engine.dtype={arithmetic}",
+            "tracker=none", f"sweep=grid{sym}_{arithmetic}", f"method.rounding_dtype={arithmetic}",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         (record,) = records(store, f"grid{sym}_{arithmetic}")
@@ -312,7 +313,7 @@ def test_sensitivity_of_the_default_model(
     done = command(
         "stages=[sensitivity]", "sensitivity=kind", "sensitivity.bits=[3]", *text,
         "sensitivity.group_sizes=[g32]", "tracker=none", f"sweep={sweep}",
-        f"engine.dtype={arithmetic}",
+        f"method.rounding_dtype={arithmetic}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (record,) = records(store, sweep)
