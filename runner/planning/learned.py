@@ -61,8 +61,12 @@ def _part(seconds_each: float, rate: float) -> float:
 
 
 def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, MeasuredQuality]:
-    """By format label, the best perplexity that some recipe of that format kept on a model."""
-    found: dict[str, MeasuredQuality] = {}
+    """By format label, the best perplexity that some recipe of that format kept on a model.
+
+    What was computed in float32 comes before what was not, which also tells the arithmetic.
+    """
+    found: dict[str, tuple[bool, float]] = {}
+    best: dict[str, MeasuredQuality] = {}
     for record in records:
         evaluation = record.stage("eval", "recipe")
         if record.model != model or not evaluation or not evaluation.get("change"):
@@ -71,7 +75,11 @@ def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, Meas
         if fmt is None:
             continue
         ratio = evaluation["change"]["ratio"]
-        quality = MeasuredQuality(record.label, ratio["estimate"], ratio["low"], ratio["high"])
-        if fmt.label not in found or quality.ratio < found[fmt.label].ratio:
-            found[fmt.label] = quality
-    return found
+        arithmetic = evaluation.get("arithmetic") or "an arithmetic that is not told"
+        rank = (arithmetic != "float32", float(ratio["estimate"]))
+        if fmt.label in found and rank >= found[fmt.label]:
+            continue
+        found[fmt.label] = rank
+        name = record.label if not rank[0] else f"{record.label}, in {arithmetic}"
+        best[fmt.label] = MeasuredQuality(name, ratio["estimate"], ratio["low"], ratio["high"])
+    return best

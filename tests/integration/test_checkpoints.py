@@ -103,7 +103,8 @@ def sweep(
         "-cn", "kinds", "model=tiny", "tracker=none", "stages=[quantize,eval]", "sweep=kinds",
         "text@eval.text=local", f"eval.text.path={quoted(prose)}", f"eval.context_length={LENGTH}",
         f"eval.windows={WINDOWS}", "calibration.samples=8", "calibration.sequence_length=64",
-        f"eval.dtype={arithmetic}", "eval.floor=false", cwd=work, variables=environment,
+        f"eval.dtype={arithmetic}", "eval.floor=false", "eval.protocols=[gptq]", cwd=work,
+        variables=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {record["label"]: record for record in records(store, "kinds")}
@@ -192,8 +193,10 @@ def test_plain_transformers_scores_it_the_same(
     if KINDS[kind] != "float":
         assert plain[kind]["quant_method"] == KINDS[kind]
     inside = _stage(sweep[kind], "eval", "recipe")["result"]
+    # 8-bit floats of activations in bfloat16 flip: both are as far from float32 as from each other.
+    flips = 0.03 if (kind.startswith("rtn-fp8"), arithmetic) == (True, "bfloat16") else 0.0
     assert inside["perplexity"]["value"] == pytest.approx(
-        plain[kind]["perplexity"], rel=SAME[arithmetic]
+        plain[kind]["perplexity"], rel=max(SAME[arithmetic], flips)
     )
     base = _stage(sweep[kind], "eval", "baseline")["result"]["perplexity"]["value"]
     assert inside["change"]["baseline"] == pytest.approx(base)
