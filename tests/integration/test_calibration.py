@@ -45,7 +45,8 @@ def stage(record: dict[str, Any], name: str) -> dict[str, Any]:
 def test_every_method_sees_the_same_windows_of_a_mix(
     command: Callable[..., Called], store: Path, prose: Path, tmp_path: Path
 ) -> None:
-    # The tiny model takes a byte for a token: these are two windows of what is evaluated.
+    # The tiny model takes a byte for a token: these are two windows of what is evaluated by one
+    # of the protocols.
     (tmp_path / "domain.txt").write_text(prose.read_text()[:135])
     domain = "{name: local, path: domain.txt}"
     generic = f"{{name: local, path: {quoted(prose)}}}"
@@ -53,7 +54,7 @@ def test_every_method_sees_the_same_windows_of_a_mix(
     done = command(
         "-m", "method=gptq,awq", *SMALL, *SIZE, "group_size=g32", "stages=[quantize,eval]",
         f"eval.text.path={quoted(prose)}", "calibration=mixed", f"calibration.sources={sources}",
-        "sweep=mix",
+        "eval.protocols=[spread,gptq]", "sweep=mix",
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     gptq, awq = records(store, "mix")
