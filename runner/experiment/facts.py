@@ -51,7 +51,11 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
     )
     arithmetic = quality_arithmetic(config, compute, model.parameters, checkpoints)
     widest = _widest(config, compute, arithmetic)
-    chosen = (override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides)
+    named = {override.lstrip("+~").split("=")[0] for override in overrides}
+    if StageName.sensitivity in config.stages:
+        # Read without a recipe too.
+        named.discard("method.rounding_dtype")
+    chosen = (name.split(".")[0] for name in named)
     return Facts(
         architecture=model.architecture,
         parameters=model.parameters,

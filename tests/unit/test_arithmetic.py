@@ -239,3 +239,10 @@ def test_a_narrow_models_reference_is_the_very_product_again(tmp_path: Path) -> 
     reference = Reference(tmp_path / "result", tmp_path / "model", "cpu")
     found = reference.compare(0, loaded.distributions(WINDOW, scored, 0), WINDOW[1:])
     assert abs(found[1]).max() == 0.0
+
+
+def test_sensitivities_are_measured_in_a_type_without_any_recipe() -> None:
+    overrides = ["stages=[sensitivity]", "method.rounding_dtype=bfloat16"]
+    given = config(*overrides)
+    assert not [str(v) for v in check(given, gather_facts(given, detect(), overrides))]
+    assert not unused(given, overrides)
