@@ -52,7 +52,8 @@ class Calibration:
     """Documents at the start of every text that stay unseen, since an evaluation reads them
     (``eval.text.documents``)."""
     skip_tokens: int = 0
-    """Tokens at the start of every text that stay unseen, since an evaluation reads them."""
+    """Tokens at the start of every text that stay unseen, since an evaluation reads them by a
+    protocol that begins there (gptq, llama_cpp, lm_eval)."""
     seed: int = 0
     """Seed of the choice and the order of windows."""
     min_tokens_per_expert: int = 64
