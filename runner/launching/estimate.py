@@ -5,7 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from runner.config.bench import Interleave
 from runner.config.root import Config
+from runner.engines import traits_of
 from runner.experiment.record import used_recipe_label
 from runner.hardware.detect import Machine
 from runner.recipe import used_recipe
@@ -115,6 +117,8 @@ def _roughly(stage: str, config: Config, machine: Machine, parameters: int) -> E
     elif stage == "bench":
         bandwidth = _GPU_BYTES_PER_SECOND if gpu else _CPU_BYTES_PER_SECOND
         seconds += _bench_turns(config) * config.bench.new_tokens * weights / bandwidth
+        if _takes_turns(config):
+            memory += weights
     seconds += 2 * parameters * tokens / rate
     return Estimate(seconds, memory, disk, rough=True)
 
@@ -141,7 +145,18 @@ def _tokens(stage: str, config: Config) -> float:
 
 
 def _bench_turns(config: Config) -> int:
-    return config.bench.repetitions * len(config.bench.batch_sizes)
+    """Generations of a recipe's benchmark, the unquantized model's between them included."""
+    each = config.bench.repetitions + config.bench.warmups
+    return each * len(config.bench.batch_sizes) * (2 if _takes_turns(config) else 1)
+
+
+def _takes_turns(config: Config) -> bool:
+    """Whether recipe and unquantized model are in memory together while they are timed."""
+    bench = config.bench
+    asked = bench.interleave is Interleave.always or (
+        bench.interleave is Interleave.auto and bench.baseline
+    )
+    return asked and config.makes_checkpoint and traits_of(config.engine.name).several_models
 
 
 def _bits(config: Config) -> float:

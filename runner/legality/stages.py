@@ -205,6 +205,7 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
     if facts.device == "cuda" and gpus:
         available = max(gpus)
         where = "GPU memory"
+    yield from _check_both(config, parameters, available)
     if needed > available:
         nearest = "a machine with more memory, or a smaller model"
         if facts.load_bytes_per_parameter > _HALF and parameters * _HALF <= available:
@@ -215,4 +216,19 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
             f"{config.model.name} needs about {needed / 1e9:.0f} GB to load unquantized, "
             f"this machine has {available / 1e9:.0f} GB of {where}",
             nearest,
+        )
+
+
+def _check_both(config: Config, parameters: int, available: float) -> Iterator[Verdict]:
+    """Whether a recipe and the unquantized model fit at once where turns are insisted on."""
+    bench, weight = config.bench, config.bits.weight
+    insists = StageName.bench in config.stages and bench.interleave is Interleave.always
+    if not insists or not config.makes_checkpoint:
+        return
+    needed = parameters * (_HALF + min(16, weight.num_bits) / 8)
+    if needed > available:
+        yield illegal(
+            f"bench.interleave=always needs the recipe and the unquantized {config.model.name} in "
+            f"memory at once, {needed / 1e9:.0f} GB at the least, of {available / 1e9:.0f} GB",
+            "bench.interleave=auto",
         )

@@ -18,11 +18,14 @@ from runner.engines import turns as engine_turns
 from runner.engines.base import GenerationTiming, LoadedModel
 from runner.engines.loading import LoadRequest
 from runner.engines.turns import Stopwatch, loaded_bytes, no_room_for
+from runner.hardware.detect import Machine
+from runner.launching.estimate import Experience
 from runner.metrics.energy import Energy, EnergyMeter, total
 from runner.metrics.memory import free_memory_bytes
 from runner.metrics.noise import compare, compare_between
 from runner.search.objectives import measured, objectives_of
 from runner.store.records import BASELINE_AGAIN
+from tests.unit.judging import Compose, judge
 from tests.unit.records import apart, bench, recipe, stage
 from tests.unit.test_hardware import write
 
@@ -192,3 +195,28 @@ def test_slower_is_what_was_shown_to_be() -> None:
     slow, slower = row("d", 0.8), row("e", 0.78)
     speed = shown_speed([dense, fast, slow, slower])
     assert speed(slow) == speed(slower) == pytest.approx(80.0)
+
+
+@pytest.mark.parametrize(("interleave", "refused"), [("always", True), ("auto", False)])
+def test_turns_that_are_insisted_on_need_room_for_both(
+    interleave: str, refused: bool, composed: Compose, cpu: Machine
+) -> None:
+    tight = Machine(**{**vars(cpu), "memory_bytes": 16_000_000_000})
+    asked = ["model=opt_6_7b", "method=rtn", "group_size=g128", f"bench.interleave={interleave}"]
+    found = [str(verdict) for verdict in judge(composed, tight, asked)]
+    assert any("in memory at once, 17 GB" in verdict for verdict in found) == refused, found
+
+
+@pytest.mark.parametrize(
+    ("overrides", "models"),
+    [([], 2), (["bench.interleave=never"], 1), (["engine=vllm"], 1), (["method=none"], 1),
+     (["bench.baseline=false"], 1), (["bench.baseline=false", "bench.interleave=always"], 2)],
+)  # fmt: skip
+def test_an_estimate_has_room_for_what_takes_turns(
+    overrides: list[str], models: int, composed: Compose, cpu: Machine
+) -> None:
+    def told(*given: str) -> float:
+        return Experience([]).estimate("bench", composed(*given), cpu, 10**9).memory_bytes
+
+    alone = told(*overrides, "bench.interleave=never")
+    assert (told(*overrides) - alone) / 4e9 == pytest.approx(models - 1)
