@@ -186,6 +186,7 @@ def test_the_charts_front_is_the_front(tmp_path: Path) -> None:
         "model": "small", "quality": 20.0, "low": None, "high": None, "size": 270.0,
         "speed": 40.0, "group": "", "baseline": True,
         "star": True, "change": "-", "text": "wikipedia", "protocol": "gptq_512",
+        "arithmetic": "not told",
     }  # fmt: skip
     worse = values[1] | {"quality": 22.0, "size": 95.0, "recipe": "dominated"}
     elsewhere = worse | {"recipe": "on another text", "text": "bible"}

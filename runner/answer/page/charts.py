@@ -16,7 +16,7 @@ VEGA_LITE = "https://vega.github.io/schema/vega-lite/v6.json"
 
 _PLACES = ("model", "text", "engine", "sweep")
 """Fields that tell rows of one recipe apart, where there are several."""
-_COMPARABLE = ["model", "text", "protocol"]
+_COMPARABLE = ["model", "text", "protocol", "arithmetic"]
 """Fields that points share when their quality compares."""
 
 Spec = dict[str, Any]
@@ -34,6 +34,7 @@ def points(rows: list[dict[str, Any]], quality: str, group: str) -> list[dict[st
             "model": row["model"],
             "text": row["text"],
             "protocol": row["perplexity_protocol"],
+            "arithmetic": row["arithmetic"],
             "quality": row[quality],
             "low": row.get(f"{quality}_low"),
             "high": row.get(f"{quality}_high"),

@@ -20,6 +20,7 @@ GROUPS = {
     "group_size": "Group size",
     "calibration": "Calibration",
     "text": "Evaluated on",
+    "arithmetic": "Arithmetic",
     "engine": "Engine",
     "hardware": "Hardware",
     "sweep": "Sweep",
@@ -53,6 +54,7 @@ class Subject:
             record = by_run.get(row.run or "") or baselines.get(origin)
             content: dict[str, Any] = to_json(row)
             content["id"] = number
+            content["arithmetic"] = row.arithmetic or "not told"
             if record is not None:
                 content |= groups_of(record, row.is_baseline)
                 # A baseline stands for many runs, on one text of several.

@@ -44,7 +44,13 @@ def gather(subject: Subject) -> dict[str, Any] | None:
         add("interval", "Loss of quality, with its 95% interval", spec, "left is better")
     if not charts:
         return None
-    protocols = sorted({row.perplexity_protocol for row in rows if row.perplexity_protocol})
+    protocols = sorted(
+        {
+            ", ".join(filter(None, (row.perplexity_protocol, row.arithmetic)))
+            for row in rows
+            if row.perplexity_protocol
+        }
+    )
     several = len(scopes(rows)) > 1
     usual = "perplexity_ratio" if several and "perplexity_ratio" in qualities else None
     return {
