@@ -78,14 +78,14 @@ def _best(rows: list[Row], differences: Differences) -> tuple[Row | None, list[R
 def _least(
     rows: list[Row], cost: Callable[[Row], float | None], differences: Differences
 ) -> Row | None:
-    """Of equal ones one that no other is shown to be better than, then the smaller."""
+    """Of equal ones one that the best of them is not shown to be better than, then the smaller."""
     known = [(value, row) for row in rows if (value := cost(row)) is not None]
     if not known:
         return None
     least = min(value for value, _ in known)
     equal = [row for value, row in known if value == least]
-    kept = [row for row in equal if not any(differences.shown_worse(row, one) for one in equal)]
-    return _smallest(kept or equal, differences)
+    best = min(equal, key=lambda row: differences.quality(row) or float("inf"))
+    return _smallest([row for row in equal if not differences.shown_worse(row, best)], differences)
 
 
 def _smallest(rows: list[Row], differences: Differences) -> Row:

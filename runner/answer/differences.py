@@ -7,10 +7,12 @@ Rows whose records do not let them be paired are not told apart.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from runner.answer.floor import ratio_within_floor
 from runner.answer.rows import Row
 from runner.quality.answered import accuracy_difference
+from runner.quality.evaluated import Evaluated
 from runner.quality.paired import log_ratio, why_not
 
 
@@ -20,6 +22,9 @@ class Differences:
     def __init__(self, rows: Sequence[Row]) -> None:
         """Decide by which quality these rows are judged."""
         self.by_perplexity = any(row.perplexity is not None for row in rows)
+        self._numbers: dict[Any, int] = {}
+        self._number_of: dict[int, int] = {}
+        self._ratio_is_above: dict[tuple[int, int], bool] = {}
 
     def quality(self, row: Row) -> float | None:
         """Of a row, less is better: the perplexity, or the share of wrong answers."""
@@ -39,9 +44,24 @@ class Differences:
 
     def _perplexity(self, row: Row, other: Row) -> bool:
         own, opposite = row.evaluated, other.evaluated
-        if own is None or opposite is None or why_not(own, opposite) is not None:
+        if own is None or opposite is None:
             return False
-        return log_ratio(own, opposite).low > 0 and not ratio_within_floor(row, other)
+        # Runs of one checkpoint, or of one sweep made again, have the same losses.
+        pair = self._number(own), self._number(opposite)
+        if pair not in self._ratio_is_above:
+            paired = why_not(own, opposite) is None
+            self._ratio_is_above[pair] = paired and log_ratio(own, opposite).low > 0
+        return self._ratio_is_above[pair] and not ratio_within_floor(row, other)
+
+    def _number(self, own: Evaluated) -> int:
+        """Of evaluations that say the same."""
+        if id(own) not in self._number_of:
+            where = own.circumstances
+            said = (own.metric, own.losses, own.draws, where.base, where.tokens, where.arithmetic)
+            more = (where.text[0], repr(where.text[1]), where.reference, where.window_tokens)
+            number = self._numbers.setdefault((said, more), len(self._numbers))
+            self._number_of[id(own)] = number
+        return self._number_of[id(own)]
 
 
 def _accuracy(row: Row, other: Row) -> bool:
