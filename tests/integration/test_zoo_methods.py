@@ -26,7 +26,9 @@ METHODS = """
       others: {model: "SOME", engine: hf, engine.dtype: float32,
                method: "none,llm_int8,smoothquant,fp8,mxfp4,nvfp4"}
       gguf: {model: "SOME", engine: "hf,llama_cpp", engine.dtype: float32, method: gguf,
-             bits: "w8a16,w4a16,w2a16"}
+             bits: "w8a16,w4a16"}
+      gguf_two_bits: {model: zoo/llama3, engine: "hf,llama_cpp", engine.dtype: float32,
+                      method: gguf, bits: w2a16}
       rounded: {model: zoo/llama3, engine: hf, engine.dtype: float32, method: rtn}
       vllm: {model: zoo/llama3, engine: vllm, engine.enforce_eager: "true",
              engine.dtype: bfloat16, method: "none,rtn"}
@@ -74,10 +76,11 @@ def test_eight_bits_of_any_method_are_nearer_than_four(methods: Cells) -> None:
 
 @pytest.mark.parametrize("model", REPRESENTATIVES)
 def test_a_gguf_file_is_the_same_in_every_engine_that_reads_it(methods: Cells, model: str) -> None:
-    types = ("Q8_0", "Q4_K_M", "Q2_K")
+    types = ("Q8_0", "Q4_K_M", "Q2_K") if model == "llama3" else ("Q8_0", "Q4_K_M")
     found = [methods[model, f"gguf-{kind}", "llama_cpp"] for kind in types]
-    eight, four, two = map(divergence, found)
-    assert eight < 0.05 and eight < four < two
+    eight, four, *fewer = map(divergence, found)
+    assert eight < 0.05 and eight < four
+    assert all(four < two for two in fewer)
     for kind, record in zip(types, found, strict=True):
         read = methods[model, f"gguf-{kind}", "hf"]
         if read["status"] == "ok":  # llama.cpp rounds activations too
