@@ -136,6 +136,8 @@ class BenchStage:
             else:
                 for size in sizes:
                     watch.warm_up(baseline, size)
+                    # It went cold meanwhile: without this its first token took twice as long.
+                    watch.warm_up(model, size)
                     repetitions[size], opposite = watch.in_turns(model, baseline, size)
                     result.in_turns.append(
                         in_turns(repetitions[size].timings, opposite.timings, size)
@@ -182,7 +184,7 @@ def _repetitions(request: BenchRequest) -> int:
     bench = request.load
     each = bench.warmups + bench.repetitions
     if request.against is not None:
-        each += max(1, bench.warmups) + bench.repetitions
+        each = max(1, bench.warmups) + 2 * each
     return each * len(bench.batch_sizes)
 
 
