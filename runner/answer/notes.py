@@ -10,8 +10,8 @@ from runner.store.records import Status
 _NAMED = 3
 """Recipes that a sentence lists; more are counted."""
 STAR = (
-    "★ best trade-offs: a row that is larger or slower than another has one only where it is shown "
-    "to be better: the 95% interval of their paired difference does not hold zero."
+    "★ best trade-offs: a row that is larger than another has one only where it is shown to be "
+    "faster or better: the 95% interval of their difference does not hold zero."
 )
 
 

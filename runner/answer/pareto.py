@@ -1,23 +1,21 @@
 """Which rows are the best trade-offs of size, quality and speed.
 
-A row is beaten by another that is at least as small and as fast and not shown to be worse, if that
-one is smaller or faster or shown to be better. So what is larger or slower must be shown to be
-better: the interval of its difference, paired on the same tokens, must not hold zero.
+A row is beaten by another that is at least as small and not shown to be slower or worse, if that
+one is smaller, or shown to be faster or better. So what is larger must be shown to be faster or
+better: the interval of its difference must not hold zero, of quality paired on the same tokens, of
+speed by the ratios of both to the unquantized model's.
 
 "Not shown to be worse" is not transitive: of three rows, each larger than the one before,
 neighbours may be alike while the first and the last are told apart. So a row is beaten only by rows
-that have a star. There is exactly one such choice of stars, since whoever beats comes first in
-size, speed and quality: from the smallest on, a row gets a star unless one with a star beats it.
-Then
+that have a star: from the smallest on, a row gets a star unless one with a star beats it. Then
 
-- every row without a star has one with a star beside it that is at least as small and as fast and
-  not shown to be worse: nothing is lost by looking at stars alone;
-- of two stars, one that is larger or slower and gains neither speed nor size is shown to be
-  better.
+- every row without a star has one with a star beside it that is at least as small and not shown to
+  be slower or worse: nothing is lost by looking at stars alone;
+- of two stars, the larger one is shown to be faster or better.
 
 A recipe that is in truth another one, and larger, gets a star in 2.5% of measurements, as one end
 of a 95% interval is passed by chance (``tests/unit/test_stars.py``). The unquantized model is a
-row like others: it has a star where it is shown to be better than what is smaller and as fast.
+row like others: it has a star where it is shown to be faster or better than what is smaller.
 """
 
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from functools import partial
 from runner.answer.differences import Differences
 from runner.answer.rows import Row
 from runner.answer.scope import scopes
-from runner.answer.speed import shown_speed
+from runner.answer.speed import shown_slower, shown_speed
 from runner.metrics.front import unbeaten
 from runner.store.records import Status
 
@@ -35,8 +33,8 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
     """Set ``best_tradeoff`` on the best trade-offs among comparable rows.
 
     Measured columns alone count; a row that lacks one the others have is not marked. Where no
-    perplexity was measured, the share of right answers is the quality. Of speeds counts what
-    ``shown_speed`` gives.
+    perplexity was measured, the share of right answers is the quality. Where two speeds have no
+    intervals in common (other engines, old records), what ``shown_speed`` gives is compared.
     """
     for row in rows:
         row.best_tradeoff = False
@@ -54,7 +52,8 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
             for row, own in costs
             if measured and all(own[n] is not None for n in measured)
         ]
-        for point in unbeaten(complete, _order, partial(_beats, differences)):
+        complete.sort(key=lambda point: (point.seconds, point.quality))
+        for point in unbeaten(complete, lambda point: point.size, partial(_beats, differences)):
             point.row.best_tradeoff = True
 
 
@@ -72,13 +71,14 @@ class _Point:
     """An estimate: it orders, and tells nothing apart."""
 
 
-def _order(point: _Point) -> tuple[float, float, float]:
-    return point.size, point.seconds, point.quality
-
-
 def _beats(differences: Differences, one: _Point, other: _Point) -> bool:
-    if one.size > other.size or one.seconds > other.seconds:
+    if one.size > other.size or _slower(one, other) or differences.shown_worse(one.row, other.row):
         return False
-    if (one.size, one.seconds) == (other.size, other.seconds):
-        return differences.shown_worse(other.row, one.row)
-    return not differences.shown_worse(one.row, other.row)
+    return (
+        one.size < other.size or _slower(other, one) or differences.shown_worse(other.row, one.row)
+    )
+
+
+def _slower(one: _Point, other: _Point) -> bool:
+    told = shown_slower(one.row, other.row)
+    return one.seconds > other.seconds if told is None else told

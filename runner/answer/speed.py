@@ -46,7 +46,7 @@ def _led(rows: list[Row]) -> Iterator[tuple[Row, float]]:
     left = sorted(rows, key=lambda row: -(row.decode_ratio or 0.0))
     while left:
         leader = left[0]
-        equal = [row for row in left if row is leader or not shown_slower(row, leader)]
+        equal = [row for row in left if row is leader or not _slower(row, leader)]
         yield from ((row, leader.decode_ratio or 0.0) for row in equal)
         left = [row for row in left if all(row is not one for one in equal)]
 
@@ -67,19 +67,25 @@ def shown_first_token(record: RunRecord, row: Row) -> float | None:
     return base if told.comparison.within_noise else base * told.comparison.ratio.estimate
 
 
-def shown_slower(one: Row, other: Row) -> bool:
+def shown_slower(one: Row, other: Row) -> bool | None:
     """Whether a row was shown to be slower than another: no reason to doubt where it was not.
 
     By the ratios of both to the unquantized model's speed. They come from different repetitions, so
-    the logarithms' half-widths add up as those of independent errors do. On different engines
-    nothing is shown; without intervals (rows of old records) the ratios themselves are compared.
+    the logarithms' half-widths add up as those of independent errors do.
+
+    Returns:
+        ``None`` where nothing can be shown: on different engines, or without intervals.
     """
-    if one is other or one.engine != other.engine:
-        return False
     mine, its = _log_ratio(one), _log_ratio(other)
-    if mine is None or its is None:
-        return (one.decode_ratio or math.inf) < (other.decode_ratio or 0.0)
+    if one.engine != other.engine or mine is None or its is None:
+        return None
     return its[0] - mine[0] > math.hypot(mine[1], its[1])
+
+
+def _slower(one: Row, other: Row) -> bool:
+    """As ``shown_slower``; by the ratios themselves where they have no intervals."""
+    told = shown_slower(one, other)
+    return (one.decode_ratio or 0.0) < (other.decode_ratio or 0.0) if told is None else told
 
 
 def _log_ratio(row: Row) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from runner.config.engine import Dtype
 from runner.config.eval import EvalDtype, PerplexityProtocol
 from runner.config.root import Config, StageName
 from runner.engines import engine_names, find_engine
@@ -39,6 +40,15 @@ def _check_arithmetic(config: Config, facts: Facts) -> Iterator[Verdict]:
         )
     asked = config.eval.dtype
     engine = find_engine(config.engine.name)
+    timed, measured = config.engine.dtype, facts.arithmetic.dtype
+    idle = not {StageName.bench, StageName.serving}.intersection(config.stages)
+    by_itself = engine.traits.own_arithmetic is not None
+    if idle and not by_itself and timed is not Dtype.auto and timed.value != measured:
+        yield warning(
+            f"engine.dtype={timed.value} has no effect: it is the type of bench and serving, and "
+            f"quality is measured in {measured}",
+            f"eval.dtype={timed.value}",
+        )
     if asked in (EvalDtype.auto, EvalDtype.engine) or engine.traits.own_arithmetic is not None:
         return
     for checkpoint in evaluated_checkpoints(

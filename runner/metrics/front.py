@@ -1,6 +1,7 @@
 """Which of many things no other beats, where some of their differences are noise."""
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,11 +17,21 @@ def unbeaten(
 
     Args:
         items: What is to be chosen from.
-        order: Sorts them so that none is beaten by a later one.
+        order: Sorts them so that none is beaten by one with a larger key. Of equal keys either may
+            beat the other; should noise make a ring of them, the first of it is taken.
         beats: Whether the first beats the second.
     """
     found: list[T] = []
-    for item in sorted(items, key=order):
-        if not any(beats(one, item) for one in found):
-            found.append(item)
+    for _, equal in groupby(sorted(items, key=order), key=order):
+        left = [item for item in equal if not any(beats(one, item) for one in found)]
+        while left:
+            free = [
+                item
+                for item in left
+                if not any(beats(one, item) for one in left if one is not item)
+            ] or left[:1]
+            found += free
+            left = [
+                item for item in left if not any(item is one or beats(one, item) for one in free)
+            ]
     return found

@@ -89,3 +89,24 @@ def test_all_protocols_are_composed_in_order(composed: Compose) -> None:
     assert composed().eval.protocols == [PerplexityProtocol.spread]
     published = composed("eval=perplexity_2048").eval
     assert (published.protocols, published.bos) == ([PerplexityProtocol.gptq], Bos.never)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ("stages=[eval] engine.dtype=bfloat16", True),
+        ("stages=[eval] engine.dtype=bfloat16 eval.dtype=engine", False),
+        ("stages=[eval,bench] engine.dtype=bfloat16", False),
+        ("stages=[eval] engine.dtype=float32", False),
+        ("stages=[eval] engine=llama_cpp engine.dtype=float16", False),
+    ],
+)
+def test_a_type_of_speed_where_none_is_measured_is_told(
+    overrides: str, told: bool, composed: Compose, cpu: Machine
+) -> None:
+    """Who sets engine.dtype and measures quality alone takes it for quality's type."""
+    found = [str(verdict) for verdict in judge(composed, cpu, f"method=none bits=bf16 {overrides}")]
+    assert (
+        any("engine.dtype" in verdict and "has no effect" in verdict for verdict in found) == told
+    )
+    assert not told or any("eval.dtype=bfloat16" in verdict for verdict in found)

@@ -79,6 +79,37 @@ def chain(*worse: float) -> list[Row]:
     return rows
 
 
+def timed(name: str, size: int, loss: float, ratio: float | None, half: float = 0.02) -> Row:
+    """A row with a ratio to the unquantized model's speed and its interval."""
+    losses = tuple(3.0 + loss + shift for shift in np.linspace(-0.05, 0.05, WINDOWS))
+    made = row(name, size, measured(math.exp(float(np.mean(losses))), losses), 100 * (ratio or 1.0))
+    made.is_baseline, made.decode_ratio = ratio is None, ratio
+    if ratio is not None:
+        made.decode_ratio_low, made.decode_ratio_high = (
+            ratio * math.exp(sign * half) for sign in (-1, 1)
+        )
+        made.decode_within_noise = made.decode_ratio_low <= 1 <= made.decode_ratio_high
+    return made
+
+
+def test_a_speed_that_is_not_shown_saves_no_worse_recipe() -> None:
+    """b is told from the unquantized model's speed and a is not, but not b from a."""
+    a, b = timed("a", 114, 0.1, 1.02, 0.09), timed("b", 114, 0.2, 1.06)
+    dense = timed("u", 269, 0.0, None)
+    assert (a.decode_within_noise, b.decode_within_noise) == (True, False)
+    for rows in ([dense, a, b], [b, a, dense]):
+        assert set(stars(rows)) == {"a", "u"}
+    assert set(stars([dense, a, timed("b", 114, 0.2, 1.3)])) == {"a", "b", "u"}
+    larger = timed("b", 115, 0.2, 1.3)
+    assert set(stars([dense, a, larger])) == {"a", "b", "u"}, "shown to be faster"
+
+
+def test_on_other_engines_speeds_are_what_they_are() -> None:
+    slow, fast = timed("a", 50, 0.1, 0.9), timed("b", 60, 0.1, 1.0)
+    fast.engine, fast.decode_tokens_per_second = "llama_cpp", 300.0
+    assert stars([slow, fast]) == "ab"
+
+
 def test_who_is_beaten_by_one_without_a_star_keeps_its_own() -> None:
     """a and b are alike, b and c too, a and c are not: c is a trade-off beside a, b is none."""
     losses = (0.06, 0.03, 0.0)
