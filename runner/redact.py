@@ -1,42 +1,96 @@
-"""Masks credentials before anything is written or sent."""
+"""Masks credentials in whatever is written or sent.
 
-import os
-import re
+Masked are the values of variables, fields and options whose names say that they are secret, the
+users of URLs, and what has the shape of a token. Values that a name has given away once are masked
+wherever they show, encoded or not. What is hashed is never masked: keys of the store stay.
+"""
+
+from pathlib import Path
 from typing import Any
 
-_SECRET_NAME = re.compile(r"token|secret|password|api_?key|credential", re.IGNORECASE)
-# Fields that merely count tokens.
-_HARMLESS_NAME = re.compile(r"tokens|token_loss|tokenizer|first_token|inter_token|per_token")
-_SHORTEST_SECRET = 8
-MASK = "***"
+from runner.secrets.names import always_secret, is_secret_name
+from runner.secrets.shapes import MASK, mask_shapes, mask_yaml
+from runner.secrets.values import known, known_values, note
+
+__all__ = ["MASK", "mask_files", "note", "redact", "redact_bytes", "redact_yaml", "secrets"]
+
+_LARGEST_TEXT = 4_000_000
+"""Bytes of a file that is looked through; larger ones are weights and arrays."""
 
 
 def secrets() -> list[str]:
-    """Values of environment variables whose names say they are secret, longest first."""
-    found = {
-        value
-        for name, value in os.environ.items()
-        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET
-    }
-    return sorted(found, key=len, reverse=True)
+    """Secret values that the process knows of, the longest first."""
+    return known_values()
 
 
-def redact(value: Any, hidden: list[str] | None = None) -> Any:
-    """A copy of a JSON value with secret values, and fields with secret names, masked."""
-    hidden = secrets() if hidden is None else hidden
+def redact(value: Any, name: str = "") -> Any:
+    """A copy of a JSON value without secrets.
+
+    Args:
+        value: Text, or lists and mappings of it.
+        name: What it stands under.
+    """
     if isinstance(value, str):
-        for secret in hidden:
-            value = value.replace(secret, MASK)
-        return re.sub(r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9-]{20,})", MASK, value)
+        return _text(value)
     if isinstance(value, dict):
-        return {key: _redact_field(key, content, hidden) for key, content in value.items()}
-    if isinstance(value, list):
-        return [redact(item, hidden) for item in value]
+        return {redact(key): _field(name, str(key), content) for key, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [redact(item, name) for item in value]
     return value
 
 
-def _redact_field(name: str, content: Any, hidden: list[str]) -> Any:
-    secret = _SECRET_NAME.search(name) and not _HARMLESS_NAME.search(name)
-    if secret and isinstance(content, str) and content:
+def redact_yaml(text: str) -> str:
+    """A text in YAML without secrets."""
+    return _text(mask_yaml(text))
+
+
+def redact_bytes(content: bytes) -> bytes:
+    """What a program printed, without secrets; bytes that are no text stay as they are."""
+    text = content.decode("utf-8", "surrogateescape")
+    return _text(text).encode("utf-8", "surrogateescape")
+
+
+def mask_files(folder: Path) -> None:
+    """Mask known secrets in the texts of a folder that is about to be kept.
+
+    Only values that are known are looked for: a file that somebody made may say what it likes.
+    """
+    forms = [form.encode("utf-8", "surrogatepass") for form in known().anywhere]
+    for path in folder.rglob("*") if forms else ():
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
+            continue
+        content = masked = path.read_bytes()
+        for form in forms:
+            if form in masked:
+                masked = masked.replace(form, MASK.encode())
+        if masked != content:
+            path.write_bytes(masked)
+
+
+def _text(text: str) -> str:
+    forms = known()
+    for form in forms.anywhere:
+        if form in text:
+            text = text.replace(form, MASK)
+    if forms.words is not None:
+        text = forms.words.sub(MASK, text)
+    return mask_shapes(text)
+
+
+def _field(parent: str, name: str, content: Any) -> Any:
+    path = f"{parent}.{name}"
+    if not is_secret_name(path):
+        return redact(content, path)
+    return _all_masked(content, always_secret(path))
+
+
+def _all_masked(content: Any, numbers_too: bool) -> Any:
+    if isinstance(content, dict):
+        return {key: _all_masked(value, numbers_too) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_all_masked(value, numbers_too) for value in content]
+    if isinstance(content, str):
+        return content if content == "" or content.startswith("${") else MASK
+    if numbers_too and isinstance(content, int | float) and not isinstance(content, bool):
         return MASK
-    return redact(content, hidden)
+    return content

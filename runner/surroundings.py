@@ -12,6 +12,9 @@ from pathlib import Path
 
 from runner.errors import UsageError
 
+ELSEWHERE = "/"
+"""Working directory of processes that have no business in the user's own, whose settings
+(``pyproject.toml``, ``uv.toml``, ``.env``) and modules they would take for theirs."""
 _SAFE_PATH = "PYTHONSAFEPATH"
 _REPLACED = "runner"
 """Name of the way in which characters that a terminal lacks are replaced."""

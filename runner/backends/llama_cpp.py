@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ _PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 MODEL_CONFIG = "model_config.json"
 """The model's config.json beside a GGUF file, under a name that makes the folder no model."""
+_LAST_LINES = 50
+_LONGEST_LINE = 10_000
 _OUT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
@@ -77,9 +79,9 @@ def convert(model_directory: Path, destination: Path, outtype: str, converter: P
         errors="replace",
     )
     assert process.stdout is not None
-    lines = []
+    lines: deque[str] = deque(maxlen=_LAST_LINES)
     try:
-        for line in process.stdout:
+        while line := process.stdout.readline(_LONGEST_LINE):
             print(line, end="", flush=True)
             lines.append(line.strip())
         code = process.wait()
@@ -89,7 +91,7 @@ def convert(model_directory: Path, destination: Path, outtype: str, converter: P
     if code != 0:
         config = json.loads((model_directory / "config.json").read_text("utf-8"))
         kind = (config.get("architectures") or [config.get("model_type")])[0]
-        reason = _reason(lines) or f"its converter ended with {code}"
+        reason = _reason([*lines]) or f"its converter ended with {code}"
         raise StageError(f"llama.cpp cannot convert {kind}: {reason}")
 
 

@@ -10,6 +10,7 @@ import sysconfig
 import time
 import uuid
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
@@ -17,16 +18,18 @@ from packaging.specifiers import SpecifierSet
 from runner.config.environment import Environment
 from runner.environments.ready import installed_versions
 from runner.errors import StageError
+from runner.logs import BoundedLog, shown_lines
 from runner.paths import conf_dirs
+from runner.redact import redact_bytes
 from runner.store.files import sha256_of_json, write_json_atomically
-from runner.surroundings import for_children
+from runner.surroundings import ELSEWHERE, for_children
 
 READY_FILE = "ready.json"
 WORKER_REQUIREMENTS = ("filelock", "numpy", "omegaconf==2.3.1", "pydantic>=2")
 """What the runner itself imports in a worker."""
 
 _NEVER = "sys_platform == 'never'"
-_TAIL_LINES = 12
+_TOLD_LINES = 4
 # Linux kills the installer when this process dies, so that nobody writes into a dead staging area.
 _CHILD = (
     "import os, sys; from runner.worker.job import die_with_parent; die_with_parent(); "
@@ -59,9 +62,22 @@ def create(
             f"environment {environment.name} needs {', '.join(missing)} to be built: "
             f"apt-get install {' '.join(sorted(set(missing.values())))}"
         )
+    printed = BoundedLog(log)
+    try:
+        _fill(environment, digest, directory, printed, say)
+    finally:
+        printed.close()
+
+
+def _fill(
+    environment: Environment,
+    digest: str,
+    directory: Path,
+    log: BoundedLog,
+    say: Callable[[str], None],
+) -> None:
     start = time.monotonic()
     uv = _uv()
-    log.parent.mkdir(parents=True, exist_ok=True)
     say("making a virtual environment")
     _call(
         [uv, "venv", "--quiet", "--relocatable", "--python", _python(environment), str(directory)],
@@ -97,7 +113,7 @@ def create(
 
 
 def _built(
-    text: str, environment: Environment, root: Path, log: Path, say: Callable[[str], None]
+    text: str, environment: Environment, root: Path, log: BoundedLog, say: Callable[[str], None]
 ) -> Path:
     """Folder with the wheel of a source package, built now when it is not there."""
     settings = {"package": text, "python": sys.version, "variables": environment.build_variables}
@@ -158,7 +174,7 @@ def _python(environment: Environment) -> str:
 def _sources(environment: Environment) -> list[str]:
     """Where packages come from. uv does not read pip's settings, so they are handed over."""
     options = []
-    links = os.environ.get("PIP_FIND_LINKS", "").split()
+    links = [_from_here(link) for link in os.environ.get("PIP_FIND_LINKS", "").split()]
     for link in links:
         options += ["--find-links", link]
     if index := os.environ.get("PIP_INDEX_URL"):
@@ -171,37 +187,39 @@ def _sources(environment: Environment) -> list[str]:
     return options
 
 
+def _from_here(link: str) -> str:
+    """A folder's whole path: the installer works elsewhere."""
+    return link if "://" in link else str(Path(link).expanduser().absolute())
+
+
 def _call(
-    command: list[str], environment: Environment, log: Path, say: Callable[[str], None]
+    command: list[str], environment: Environment, log: BoundedLog, say: Callable[[str], None]
 ) -> None:
-    tail: list[str] = []
-    with log.open("a", encoding="utf-8") as stream:
-        stream.write(f"$ {json.dumps(command)}\n")
-        process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            env={**os.environ, **for_children(), **environment.build_variables},
-        )
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                stream.write(line)
-                if text := line.strip():
-                    tail = [*tail, text][-_TAIL_LINES:]
-                    say(text)
-            code = process.wait()
-        finally:
-            process.kill()
-            process.wait()
+    log.write(f"$ {json.dumps(command)}\n".encode())
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CHILD, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **for_children(), **environment.build_variables},
+        cwd=ELSEWHERE,
+    )
+    assert isinstance(process.stdout, BufferedReader)
+    try:
+        while content := process.stdout.read1():
+            log.write(content)
+            if lines := shown_lines(redact_bytes(content)):
+                say(lines[-1])
+        code = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
     if code != 0:
-        shown = " ".join(tail[-4:])
+        shown = " ".join(log.last_lines(_TOLD_LINES))
         raise StageError(
             f"environment {environment.name} cannot be made: {shown or f'uv ended with {code}'} "
-            f"(all of it in {log}; mirrors go into PIP_INDEX_URL or PIP_FIND_LINKS)"
+            f"(all of it in {log.path}; mirrors go into PIP_INDEX_URL or PIP_FIND_LINKS)"
         )
 
 

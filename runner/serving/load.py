@@ -10,6 +10,7 @@ from typing import Any
 
 from runner.config.serving import Objective, Serving
 from runner.errors import StageError
+from runner.logs import BoundedLog, Pump
 from runner.metrics.statistics import Summary, summarise
 from runner.serving.server import tail
 
@@ -66,33 +67,46 @@ def apply_load(target: Target, load: Serving, scratch: Path) -> list[Level]:
     ):
         if not values:
             continue
-        report, log = scratch / f"{kind}.json", scratch / f"{kind}.log"
+        report = scratch / f"{kind}.json"
         scenario = scratch / f"{kind}_scenario.json"
         profile = {"kind": kind, key: list(values)}
         content = _scenario(target, load, profile, report)
         scenario.write_text(json.dumps(content), encoding="utf-8")
-        with log.open("wb") as stream:
-            done = subprocess.run(
-                [sys.executable, "-m", "guidellm", "run", "-c", str(scenario), "--disable-console"],
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env={
-                    "GUIDELLM__MAX_WORKER_PROCESSES": str(_senders(os.cpu_count() or 1)),
-                    **os.environ,
-                    "HF_HUB_OFFLINE": "1",
-                    "NO_PROXY": "127.0.0.1",
-                },
-                check=False,
-            )
-        if done.returncode or not report.exists():
-            raise StageError(f"guidellm ended with code {done.returncode}: {tail(log)}")
+        log = BoundedLog(scratch / f"{kind}.log")
+        code = _run([sys.executable, "-m", "guidellm", "run", "-c", str(scenario),
+                     "--disable-console"], log)  # fmt: skip
+        if code or not report.exists():
+            raise StageError(f"guidellm ended with code {code}: {tail(log)}")
         found = json.loads(report.read_text("utf-8"))["benchmarks"]
         for value, benchmark in zip(values, found, strict=True):
             concurrency = int(value) if kind == "concurrent" else None
             rate = None if kind == "concurrent" else float(value)
             levels.append(read_level(benchmark, concurrency, rate, load.objective))
     return levels
+
+
+def _run(command: list[str], log: BoundedLog) -> int:
+    pump = Pump(log)
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=pump.end,
+            stderr=subprocess.STDOUT,
+            env={
+                "GUIDELLM__MAX_WORKER_PROCESSES": str(_senders(os.cpu_count() or 1)),
+                **os.environ,
+                "HF_HUB_OFFLINE": "1",
+                "NO_PROXY": "127.0.0.1",
+            },
+            # It takes a `.env` that lies where it is started for its settings.
+            cwd=log.path.parent,
+            check=False,
+        )
+    finally:
+        pump.started()
+        pump.close()
+    return done.returncode
 
 
 def _senders(cores: int) -> int:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
+from runner.logs import BoundedLog, Pump
+from runner.surroundings import ELSEWHERE
 
 PORT = "{port}"
 """Stands for the port in a command."""
@@ -86,42 +88,46 @@ def serve(
     port = _free_port()
     arguments = [text.replace(PORT, str(port)) for text in command.arguments]
     watched, held = os.pipe()
-    with log.open("wb") as stream:
+    pump = Pump(BoundedLog(log))
+    try:
         process = subprocess.Popen(
             [sys.executable, "-I", str(_GUARD), str(watched), str(_STOP_SECONDS),
              python, *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=stream,
+            stdout=pump.end,
             stderr=subprocess.STDOUT,
             env={**os.environ, **variables, **command.variables},
+            cwd=ELSEWHERE,
             start_new_session=True,
             pass_fds=(watched,),
         )  # fmt: skip
-    os.close(watched)
+    finally:
+        os.close(watched)
+        pump.started()
     server = Server(f"http://127.0.0.1:{port}", process.pid)
     try:
-        _wait(server, process, command, log, patience)
+        _wait(server, process, command, pump, patience)
         yield server
     except StageError:
         raise
     except Exception as error:
-        raise StageError(f"{error}; the server's last lines: {tail(log)}") from error
+        raise StageError(f"{error}; the server's last lines: {tail(pump)}") from error
     finally:
         os.close(held)
         process.wait()
+        pump.close()
 
 
-def tail(log: Path) -> str:
-    """The last lines of a log, joined."""
-    lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
-    return " | ".join([line.strip() for line in lines if line.strip()][-_TAIL_LINES:])
+def tail(printed: Pump | BoundedLog) -> str:
+    """The last lines that were printed, joined."""
+    return " | ".join(line.strip() for line in printed.last_lines(_TAIL_LINES))
 
 
 def _wait(
     server: Server,
     process: subprocess.Popen[bytes],
     command: ServerCommand,
-    log: Path,
+    log: Pump,
     patience: float,
 ) -> None:
     deadline = time.monotonic() + patience

@@ -53,9 +53,6 @@ def run_job(job: Job, events: int, held: Held) -> int:
         held: What earlier jobs of this process left in memory.
     """
     os.chdir(job.directory)
-    log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
     send(events, event="started", pid=os.getpid())
     try:
         _run(job, events, held)

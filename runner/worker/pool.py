@@ -13,6 +13,7 @@ from typing import Any
 
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import Refused
+from runner.logs import BoundedLog, Pump, last_lines
 from runner.worker.failed import WorkerFailed
 from runner.worker.protocol import Job
 from runner.worker.server import CLOSING_SECONDS
@@ -125,17 +126,20 @@ class _Server:
     def __init__(self, start: _Start, logs: Path) -> None:
         self.start = start
         logs.mkdir(parents=True, exist_ok=True)
-        self._log = logs / f"server-{uuid.uuid4().hex[:8]}.log"
-        with self._log.open("wb") as log:
+        self._log = BoundedLog(logs / f"server-{uuid.uuid4().hex[:8]}.log")
+        self._pump = Pump(self._log)
+        try:
             self._process = subprocess.Popen(
                 start.command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=self._pump.end,
                 env={**os.environ, **dict(start.variables)},
                 # Ctrl-C reaches the control process alone, which then ends its workers.
                 start_new_session=True,
             )
+        finally:
+            self._pump.started()
         self._job_pid: int | None = None
         self.idle = True
         """It has told how its last job ended."""
@@ -147,14 +151,22 @@ class _Server:
         return self._process.poll() is None
 
     def run(self, job: Job, on_event: Callable[[Event], None]) -> None:
-        assert self._process.stdin is not None
+        log = BoundedLog(Path(job.log))
+        self._pump.turn_to(log)
+        try:
+            self._carry_out(job, on_event, log)
+        finally:
+            self._pump.turn_to(self._log)
+            log.close()
+
+    def _carry_out(self, job: Job, on_event: Callable[[Event], None], log: BoundedLog) -> None:
         self.idle = False
         if not job.beside:
             self._keeper = None
         try:
             self._send(asdict(job))
         except BrokenPipeError:
-            self._raise_server_gone()
+            self._raise_server_gone(log)
         error: str | None = None
         out_of_memory = refused = False
         kills_before = oom_kills()
@@ -178,11 +190,14 @@ class _Server:
                     return
                 if event["signal"] == signal.SIGKILL:
                     out_of_memory = oom_kills() > kills_before
-                raise WorkerFailed(
-                    error or _cause(event), _tail(Path(job.log)), out_of_memory, refused
-                )
+                raise WorkerFailed(error or _cause(event), self._tail(log), out_of_memory, refused)
             on_event(event)
-        self._raise_server_gone(Path(job.log))
+        self._raise_server_gone(log)
+
+    def _tail(self, log: BoundedLog) -> list[str]:
+        """The last lines of a job's log, which is over."""
+        self._pump.turn_to(self._log)
+        return log.last_lines(_TAIL_LINES)
 
     def release(self) -> None:
         """Have the process that keeps a model end; returns once its memory is free."""
@@ -209,8 +224,10 @@ class _Server:
             self._keeper = None
         if self._process.stdout is not None:
             self._process.stdout.close()
-        if self._log.exists() and self._log.stat().st_size == 0:
-            self._log.unlink()
+        self._pump.close()
+        with contextlib.suppress(OSError):
+            if self._log.path.stat().st_size == 0:
+                self._log.path.unlink()
 
     def _send(self, content: dict[str, Any] | None) -> None:
         assert self._process.stdin is not None
@@ -222,9 +239,9 @@ class _Server:
         for line in self._process.stdout:
             yield json.loads(line)
 
-    def _raise_server_gone(self, job_log: Path | None = None) -> None:
+    def _raise_server_gone(self, log: BoundedLog) -> None:
         code = self._process.wait()
-        tail = (_tail(job_log) if job_log else []) or _tail(self._log)
+        tail = self._tail(log) or last_lines(self._log.path, _TAIL_LINES)
         message = f"the worker's parent process ended with code {code}"
         if code < 0:
             message = f"the worker's parent process was {_describe_signal(-code)}"
@@ -259,14 +276,6 @@ def _cause(event: Event) -> str:
 
 def _describe_signal(number: int) -> str:
     return _SIGNALS.get(signal.Signals(number), f"ended by {signal.Signals(number).name}")
-
-
-def _tail(log: Path) -> list[str]:
-    if not log.exists():
-        return []
-    # Progress bars overwrite their line with carriage returns; keep what stood there last.
-    lines = log.read_text("utf-8", "replace").splitlines()
-    return [line for line in lines if line.strip()][-_TAIL_LINES:]
 
 
 def _kill_group(pid: int, *ways: Callable[[int, int], None]) -> None:

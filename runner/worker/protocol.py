@@ -32,7 +32,7 @@ class Job:
     cache: str
     """Directory for downloads."""
     log: str
-    """File that gets the job's standard output and error."""
+    """File that the control side writes the job's standard output and error to."""
     directory: str
     """Working directory: relative paths of the request start there."""
     threads: int
