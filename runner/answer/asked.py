@@ -1,7 +1,7 @@
 """The records that an answer was asked for: a sweep's, or several sweeps' together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.answer.compare.find import find_side
@@ -18,6 +18,8 @@ class Asked:
     records: list[RunRecord]
     folder: Path | None
     """The sweep's own; ``None`` where there are several."""
+    read: dict[str, list[RunRecord]] = field(default_factory=dict)
+    """The records of whole sweeps as they were read, before what is called alike is told apart."""
 
 
 def one_sweep(runs: Path, sweep: str | None) -> Asked:
@@ -35,7 +37,7 @@ def one_sweep(runs: Path, sweep: str | None) -> Asked:
         raise UsageError(
             f"the store has no records of sweep {sweep}; latest: {', '.join(known) or 'none'}"
         )
-    return Asked(sweep, tell_apart(records), runs / sweep)
+    return Asked(sweep, tell_apart(records), runs / sweep, {sweep: records})
 
 
 def several_sweeps(runs: Path, wanted: Sequence[str]) -> Asked:

@@ -24,7 +24,7 @@ from functools import partial
 from runner.answer.differences import Differences
 from runner.answer.rows import Row
 from runner.answer.scope import scopes
-from runner.answer.speed import shown_slower, shown_speed
+from runner.answer.speed import log_ratio, ratio_is_lower, shown_speed
 from runner.metrics.front import unbeaten
 from runner.store.records import Status
 
@@ -48,7 +48,7 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
         measured = [n for n in range(3) if any(cost[n] is not None for _, cost in costs)]
         complete = [
             # What nobody has is equal for all.
-            _Point(row, float(own[0] or 0), own[1] or 0.0, own[2] or 0.0)
+            _Point(row, float(own[0] or 0), own[1] or 0.0, own[2] or 0.0, log_ratio(row))
             for row, own in costs
             if measured and all(own[n] is not None for n in measured)
         ]
@@ -69,6 +69,8 @@ class _Point:
     seconds: float
     quality: float
     """An estimate: it orders, and tells nothing apart."""
+    log_ratio: tuple[float, float] | None
+    """Of its speed to the unquantized model's."""
 
 
 def _beats(differences: Differences, one: _Point, other: _Point) -> bool:
@@ -80,5 +82,7 @@ def _beats(differences: Differences, one: _Point, other: _Point) -> bool:
 
 
 def _slower(one: _Point, other: _Point) -> bool:
-    told = shown_slower(one.row, other.row)
+    told = None
+    if one.row.engine == other.row.engine:
+        told = ratio_is_lower(one.log_ratio, other.log_ratio)
     return one.seconds > other.seconds if told is None else told

@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.answer.asked import one_sweep, several_sweeps
+from runner.answer.asked import Asked, one_sweep, several_sweeps
 from runner.answer.markdown import markdown
 from runner.answer.page.build import build_page
 from runner.answer.page.figures import write_figures
@@ -28,6 +28,7 @@ from runner.planning.cases import all_records
 from runner.serialise import to_json
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord
+from runner.store.shared import without_collection
 from runner.store.trouble import is_writable
 
 if TYPE_CHECKING:
@@ -63,13 +64,20 @@ def report(
     Raises:
         UsageError: There is no such sweep or run, or none at all.
     """
-    asked = several_sweeps(runs, several) if several else one_sweep(runs, sweep)
+    with without_collection():
+        asked = several_sweeps(runs, several) if several else one_sweep(runs, sweep)
+        return _report(runs, asked, copies, page=page, figures=figures)
+
+
+def _report(
+    runs: Path, asked: Asked, copies: Path | None, *, page: bool, figures: bool
+) -> list[RunRecord]:
     records = asked.records
     rows = rows_of([record for record in records if not is_plan_only(record)])
     mark_best_tradeoffs(rows)
     # Without a bench there is nothing to predict, and the store may hold thousands of records.
     benched = any(stage.stage == "bench" for record in records for stage in record.stages)
-    found = comparisons(records, all_records(runs), runs.parent) if benched else []
+    found = comparisons(records, all_records(runs, asked.read), runs.parent) if benched else []
     subject = Subject(asked.name, records, rows, found)
     # A store that is full or closed is still read: what cannot be written is printed.
     wanted = [path for path in (asked.folder, copies) if path is not None]
@@ -93,7 +101,11 @@ def report(
     _print(subject, decisions, console)
     where = asked.folder or (folders[-1] if folders else None)
     if where is not None:
-        files = "answer.json and answer.csv" if several else "answer.json, answer.csv and records"
+        files = (
+            "answer.json and answer.csv"
+            if asked.folder is None
+            else "answer.json, answer.csv and records"
+        )
         console.print(f"{files}: {where}", markup=False, soft_wrap=True)
     show_sensitivities(records, folders, console)
     if html is not None:

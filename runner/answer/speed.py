@@ -23,7 +23,7 @@ def shown_speed(rows: list[Row]) -> Callable[[Row], float | None]:
     for engine, base in dense.items():
         told = [row for row in rows if row.engine == engine and _is_told(row)]
         above = [row for row in told if (row.decode_ratio or 0.0) > 1]
-        for group in (above, [row for row in told if row not in above]):
+        for group in (above, [row for row in told if not (row.decode_ratio or 0.0) > 1]):
             for row, ratio in _led(group):
                 counted[id(row)] = (base or 0.0) * ratio
 
@@ -43,12 +43,20 @@ def _is_told(row: Row) -> bool:
 
 def _led(rows: list[Row]) -> Iterator[tuple[Row, float]]:
     """Each row with the ratio that counts as its own."""
-    left = sorted(rows, key=lambda row: -(row.decode_ratio or 0.0))
+    left = [(row, log_ratio(row)) for row in rows]
+    left.sort(key=lambda pair: -(pair[0].decode_ratio or 0.0))
     while left:
-        leader = left[0]
-        equal = [row for row in left if row is leader or not _slower(row, leader)]
-        yield from ((row, leader.decode_ratio or 0.0) for row in equal)
-        left = [row for row in left if all(row is not one for one in equal)]
+        leader, its = left[0]
+        yield leader, leader.decode_ratio or 0.0
+        slower = []
+        for row, mine in left[1:]:
+            # By the ratios themselves where they have no intervals.
+            told = ratio_is_lower(mine, its)
+            if (row.decode_ratio or 0.0) < (leader.decode_ratio or 0.0) if told is None else told:
+                slower.append((row, mine))
+            else:
+                yield row, leader.decode_ratio or 0.0
+        left = slower
 
 
 def shown_first_token(record: RunRecord, row: Row) -> float | None:
@@ -76,19 +84,21 @@ def shown_slower(one: Row, other: Row) -> bool | None:
     Returns:
         ``None`` where nothing can be shown: on different engines, or without intervals.
     """
-    mine, its = _log_ratio(one), _log_ratio(other)
-    if one.engine != other.engine or mine is None or its is None:
+    if one.engine != other.engine:
         return None
-    return its[0] - mine[0] > math.hypot(mine[1], its[1])
+    return ratio_is_lower(log_ratio(one), log_ratio(other))
 
 
-def _slower(one: Row, other: Row) -> bool:
-    """As ``shown_slower``; by the ratios themselves where they have no intervals."""
-    told = shown_slower(one, other)
-    return (one.decode_ratio or 0.0) < (other.decode_ratio or 0.0) if told is None else told
+def ratio_is_lower(
+    one: tuple[float, float] | None, other: tuple[float, float] | None
+) -> bool | None:
+    """Whether one of two ratios is shown to be lower; ``None`` where one has no interval."""
+    if one is None or other is None:
+        return None
+    return other[0] - one[0] > math.hypot(one[1], other[1])
 
 
-def _log_ratio(row: Row) -> tuple[float, float] | None:
+def log_ratio(row: Row) -> tuple[float, float] | None:
     """Logarithm of the ratio to the unquantized model, and half of its interval."""
     if row.is_baseline:
         return 0.0, 0.0

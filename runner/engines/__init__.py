@@ -4,6 +4,7 @@ To add one, write ``runner/engines/<name>.py`` with an ``ENGINE`` (see ``base``)
 ``conf/engine/<name>.yaml``.
 """
 
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -23,7 +24,13 @@ _HELPERS = {
 
 def engine_names() -> list[str]:
     """Names of all engines, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS)
+    return [*_names()]
+
+
+@functools.cache
+def _names() -> tuple[str, ...]:
+    # A report asks for them once a record: the folder is looked at once a process.
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS))
 
 
 def find_engine(name: str) -> EngineImplementation:
@@ -32,7 +39,7 @@ def find_engine(name: str) -> EngineImplementation:
     Raises:
         UsageError: There is none.
     """
-    if name not in engine_names():
+    if name not in _names():
         raise UsageError(f"no engine called {name!r}; there are {', '.join(engine_names())}")
     engine: EngineImplementation = importlib.import_module(f"runner.engines.{name}").ENGINE
     return engine
@@ -40,7 +47,7 @@ def find_engine(name: str) -> EngineImplementation:
 
 def traits_of(name: str) -> Traits:
     """The traits of the engine called ``name``; a plain one's where a record names one no more."""
-    return find_engine(name).traits if name in engine_names() else Traits()
+    return find_engine(name).traits if name in _names() else Traits()
 
 
 def names_with(trait: Callable[[Traits], object]) -> list[str]:

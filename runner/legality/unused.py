@@ -6,6 +6,7 @@ Settings of stages that are left out are fine: one command line goes through its
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -201,13 +202,22 @@ def _models(field: str) -> str | None:
 def _options(group: str, reads: Any) -> list[str]:
     """Options that read a field: first those that are made for setting it, a few at most."""
     found: list[tuple[bool, str]] = []
-    for path in sorted((conf_dir() / group).rglob("*.yaml")):
-        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    for name, content in _contents(group).items():
         if "kind" in content and reads(content):
-            name = path.relative_to(conf_dir() / group).with_suffix("").as_posix()
             found.append(("???" not in content.values(), name))
     meant = [name for is_fixed, name in sorted(found) if not is_fixed]
     return (meant or [name for _, name in sorted(found)])[:_MOST_NAMED]
+
+
+@functools.cache
+def _contents(group: str) -> dict[str, dict[str, Any]]:
+    # Asked for once a job of a sweep: our own options are read once a process.
+    folder = conf_dir() / group
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): yaml.safe_load(path.read_text("utf-8"))
+        or {}
+        for path in sorted(folder.rglob("*.yaml"))
+    }
 
 
 def _tasks(config: Config) -> Iterator[_Unread]:

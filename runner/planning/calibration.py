@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from runner.planning.cases import Case
 from runner.planning.efficiency import Efficiency
@@ -118,15 +119,20 @@ def compare(
         prior: Published efficiency by format label.
         operations_per_second: Measured peak by device.
     """
-    return [
-        _compare(case, known, prior[case.held.label], operations_per_second.get(case.device))
-        for case in cases
-    ]
+    fitted: dict[Any, tuple[Factors | None, int]] = {}
+    found = []
+    for case in cases:
+        # Cases of one model and group learn from the same others.
+        key = (case.model, case.group)
+        if key not in fitted:
+            fitted[key] = _elsewhere(case, known)
+        rate = operations_per_second.get(case.device)
+        found.append(_compare(case, prior[case.held.label], rate, *fitted[key]))
+    return found
 
 
-def _compare(
-    case: Case, known: Sequence[Case], prior: Efficiency, operations_per_second: float | None
-) -> Comparison:
+def _elsewhere(case: Case, known: Sequence[Case]) -> tuple[Factors | None, int]:
+    """What other models' cases teach about one, and how many did."""
     elsewhere = [other for other in known if other.model != case.model]
     others = [other for other in elsewhere if other.group == case.group]
     factors = fit(others)
@@ -134,6 +140,16 @@ def _compare(
         # Too few of this format: all that the engine did here in the same arithmetic.
         others = [other for other in elsewhere if other.engine_group == case.engine_group]
         factors = fit(others)
+    return factors, len(others)
+
+
+def _compare(
+    case: Case,
+    prior: Efficiency,
+    operations_per_second: float | None,
+    factors: Factors | None,
+    others: int,
+) -> Comparison:
     uncalibrated = None
     if case.bandwidth_bytes_per_second and operations_per_second:
         uncalibrated = max(
@@ -144,7 +160,7 @@ def _compare(
         case=case,
         uncalibrated=uncalibrated,
         calibrated=_predicted(factors, case) if factors else None,
-        calibrated_on=len(others) if factors else 0,
+        calibrated_on=others if factors else 0,
     )
 
 

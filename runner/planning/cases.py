@@ -1,7 +1,7 @@
 """Benched runs of the store as cases that a prediction can be held against."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ from runner.planning.formats import Format
 from runner.planning.held import held_format, kv_number_bytes
 from runner.planning.roofline import Step, decode_work
 from runner.planning.shape import Shape
+from runner.progress import progress
 from runner.serialise import from_json
 from runner.store.records import RunRecord, read_records
+from runner.store.shared import Shared, without_collection
 from runner.store.told_apart import tell_apart
 
 
@@ -140,19 +142,25 @@ def stored_cases(records: Iterable[RunRecord]) -> list[Case]:
     return list(found.values())
 
 
-def all_records(runs: Path) -> list[RunRecord]:
-    """Every record of the store that this version of the runner can read, models told apart."""
-    return tell_apart(
-        [
-            record
-            for sweep in sorted(path.name for path in runs.glob("*") if path.is_dir())
-            for record in _readable(runs, sweep)
-        ]
-    )
+def all_records(runs: Path, known: Mapping[str, list[RunRecord]] | None = None) -> list[RunRecord]:
+    """Every record of the store that this version of the runner can read, models told apart.
+
+    Args:
+        runs: The store's folder of records.
+        known: Records of sweeps that have just been read.
+    """
+    known, shared = known or {}, Shared()
+    sweeps = sorted(path.name for path in runs.glob("*") if path.is_dir())
+    found: list[RunRecord] = []
+    with without_collection(), progress("reading the store's sweeps", len(sweeps)) as seen:
+        for sweep in sweeps:
+            found += known[sweep] if sweep in known else _readable(runs, sweep, shared)
+            seen()
+        return tell_apart(found)
 
 
-def _readable(runs: Path, sweep: str) -> list[RunRecord]:
+def _readable(runs: Path, sweep: str, shared: Shared) -> list[RunRecord]:
     try:
-        return read_records(runs, sweep)
+        return read_records(runs, sweep, shared)
     except (StageError, OSError):
         return []

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
+from runner.progress import progress
 from runner.serialise import from_json, to_json
 from runner.store.files import write_json_atomically
 from runner.store.liveness import is_carried_out
+from runner.store.shared import Shared, without_collection
 
 SCHEMA_VERSION = 2
 BASELINE_AGAIN = "baseline_again"
@@ -115,8 +117,12 @@ def write_record(runs: Path, record: RunRecord) -> Path:
     return path
 
 
-def read_record(path: Path) -> RunRecord | None:
+def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
     """The record in a JSON file, or ``None`` where there is none.
+
+    Args:
+        path: The file.
+        shared: Parts of other records, which this one is to share where they are equal.
 
     Raises:
         StageError: The file holds no record of this version.
@@ -125,7 +131,8 @@ def read_record(path: Path) -> RunRecord | None:
     from pydantic_core import from_json as parsed
 
     try:
-        record = from_json(RunRecord, parsed(path.read_bytes()))
+        content = parsed(path.read_bytes())
+        record = from_json(RunRecord, content if shared is None else shared.record(content))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -146,10 +153,22 @@ def close_record(path: Path, status: Status, reason: str) -> None:
         write_json_atomically(path, to_json(record))
 
 
-def read_records(runs: Path, sweep: str) -> list[RunRecord]:
-    """All records of a sweep, in the order of their runs."""
-    paths = sorted((runs / sweep).glob("*/record.json"))
-    return [record for path in paths if (record := read_record(path)) is not None]
+def read_records(runs: Path, sweep: str, shared: Shared | None = None) -> list[RunRecord]:
+    """All records of a sweep, in the order of their runs.
+
+    Args:
+        runs: The store's folder of records.
+        sweep: Its id.
+        shared: Parts of other sweeps' records; equal parts of records become one object.
+    """
+    paths, shared = sorted((runs / sweep).glob("*/record.json")), shared or Shared()
+    found = []
+    with without_collection(), progress(f"reading records of {sweep}", len(paths)) as seen:
+        for path in paths:
+            if (record := read_record(path, shared)) is not None:
+                found.append(record)
+            seen()
+    return found
 
 
 def latest_sweep(runs: Path) -> str | None:

@@ -71,6 +71,10 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._in_data:
             self.data = json.loads(data)
+            keys = self.data["rows"]["keys"]
+            self.data["rows"] = [
+                dict(zip(keys, row, strict=True)) for row in self.data["rows"]["rows"]
+            ]
         elif not self._in_code:
             self.text += data
 

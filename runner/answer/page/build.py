@@ -1,13 +1,12 @@
 """Puts the page together from its sections."""
 
-import math
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.answer.page.data import encoded, packed_rows, packed_runs
 from runner.answer.page.library import chart_script
-from runner.answer.page.runs import runs_content
 from runner.answer.page.sections import sections_of
 from runner.answer.page.subject import GROUPS, Subject
 from runner.serialise import to_json
@@ -29,35 +28,31 @@ def build_page(subject: Subject, cache: Path) -> str:
     scripts += [_TEMPLATES / "sections" / f"{section.name}.js" for section in sections]
     rows = subject.row_dicts()
     data = {
-        "rows": rows,
+        "rows": packed_rows(rows),
         "groups": {k: v for k, v in GROUPS.items() if len({r.get(k) for r in rows}) > 1},
         "all_groups": GROUPS,
-        "runs": runs_content(subject.records),
-        "sections": {section.name: to_json(section.content) for section in sections},
+        "runs": packed_runs(subject.records),
+        # Of the others everything stands in the page itself.
+        "sections": {
+            section.name: to_json(section.content)
+            for section, script in zip(sections, scripts[len(_SCRIPTS) :], strict=True)
+            if script.is_file()
+        },
     }
+    content, encoding = encoded(data)
     return (
         _environment()
         .get_template("page.html")
         .render(
             sections=sections,
-            data=finite(data),
+            data=content,
+            encoding=encoding,
             overview=_overview(subject),
             style=(_TEMPLATES / "page.css").read_text("utf-8"),
             library=chart_script(cache),
             scripts=[path.read_text("utf-8") for path in scripts if path.is_file()],
         )
     )
-
-
-def finite(value: Any) -> Any:
-    """A copy of a JSON value with ``None`` for what JSON has no number for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(content) for key, content in value.items()}
-    if isinstance(value, list):
-        return [finite(item) for item in value]
-    return value
 
 
 def _environment() -> "Environment":
@@ -70,7 +65,6 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters["megabytes"] = lambda value: f"{value / 1e6:,.1f} MB"
     environment.filters["percent"] = lambda value: f"{value * 100:+.1f}%"
     return environment

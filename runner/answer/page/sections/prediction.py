@@ -8,6 +8,8 @@ from runner.answer.predictions import accuracies
 from runner.serialise import to_json
 
 TITLE = "Predicted and measured"
+_MOST = 1000
+"""Points drawn; ``predictions.csv`` has all."""
 
 
 def gather(subject: Subject) -> dict[str, Any] | None:
@@ -32,8 +34,11 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     ]
     if not points:
         return None
+    # Evenly over all: a chart of more is a blot that takes seconds to draw.
+    step = -(-len(points) // _MOST)
     return {
-        "points": points,
+        "points": points[::step],
+        "left_out": len(points) - len(points[::step]),
         "accuracies": to_json(accuracies(subject.comparisons)),
         "spec": predicted_by_measured(),
     }

@@ -2,9 +2,12 @@
 // One run in full, in a dialog with an address of its own (#run=…).
 report.details = {
   // A row of several draws opens with its first run; its others are a click away.
-  open(row, name = row.run) {
+  async open(row, name = row.run) {
     const dialog = document.getElementById("details");
-    dialog.replaceChildren(...this.content(row, name));
+    const asked = (this.asked = (this.asked || 0) + 1);
+    const run = await report.run(name);
+    if (asked !== this.asked) return;  // another was opened meanwhile
+    dialog.replaceChildren(...this.content(row, name, run));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
     if (name) history.replaceState(null, "", `#run=${encodeURIComponent(name)}`);
@@ -18,7 +21,7 @@ report.details = {
     if (row) this.open(row, name);
   },
 
-  content(row, name) {
+  content(row, name, run) {
     const { element } = report;
     const close = () => document.getElementById("details").close();
     const head = element("div", { class: "head" },
@@ -26,7 +29,6 @@ report.details = {
         element("div", { class: "muted" }, [row.model, row.engine, name].filter(Boolean).join(" · "))),
       element("button", { type: "button", "aria-label": "Close", onclick: close }, "✕"));
     const body = element("div", { class: "body" });
-    const run = report.byRun.get(name);
     body.append(element("p", { class: "chips" }, element("span", { class: `chip ${row.status}` }, row.status),
       row.best_tradeoff ? element("span", { class: "chip" }, "★ best trade-off") : null,
       run && run.seconds !== null ? element("span", { class: "chip" }, `${report.number(run.seconds, 1)} s`) : null,
@@ -50,7 +52,7 @@ report.details = {
 
   ofRun(body, run) {
     const { element } = report;
-    const values = report.data.runs.values;
+    const { keys, values } = run.part;
     if (values[run.warnings].length) {
       body.append(element("h3", {}, "Warnings"), ...values[run.warnings].map((text) => element("p", { class: "note" }, text)));
     }
@@ -61,7 +63,7 @@ report.details = {
       (stage.resources.peak_memory_bytes ? ` · peak ${report.number(stage.resources.peak_memory_bytes / 1e6, 0)} MB` : "") +
       ` · ${this.list(values[stage.versions])} · key ${stage.key}`,
     ]));
-    this.part(body, "Configuration", report.data.runs.keys
+    this.part(body, "Configuration", keys
       .map((key, at) => [key, values[run.config[at]]])
       .filter(([, value]) => value !== null)
       .map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]));

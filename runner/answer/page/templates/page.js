@@ -1,21 +1,50 @@
 "use strict";
 // What all sections share: data, numbers, elements, the theme. Strings of runs become text nodes.
 const report = {
-  data: JSON.parse(document.getElementById("data").textContent),
+  data: null,
   rows: [],        // those that the filters leave
   listeners: [],   // called whenever rows or the theme change: f({rows, theme})
 
-  start() {
+  async start() {
+    const { textContent, dataset } = document.getElementById("data");
+    this.data = dataset.encoding === "gzip" ? await this.unpacked(textContent) : JSON.parse(textContent);
+    const { keys, rows } = this.data.rows;
+    this.data.rows = rows.map((values) => Object.fromEntries(keys.map((key, at) => [key, values[at]])));
     this.rows = this.data.rows;
     this.sections = this.data.sections;
-    this.byRun = new Map(this.data.runs.runs.map((run) => [run.run, run]));
     report.theme.start();
     for (const begin of report.beginnings) begin();
     report.tell({ rows: true, theme: true });
     report.details.openFromAddress();
     document.documentElement.dataset.ready = String(Math.round(performance.now()));
   },
+  failed(error) {
+    document.querySelector("main").prepend(this.element("p", { class: "note" },
+      `The charts, the table and the runs cannot be shown (${error}); answer.md and answer.csv beside this file have every row.`));
+    throw error;
+  },
   beginnings: [],  // a section's own set-up
+
+  async unpacked(text) {
+    const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  },
+
+  // A run in full, with what runs of its part have in common; undefined for what has no record.
+  async run(name) {
+    const { runs } = this.data;
+    let part = runs;
+    if (runs.parts) {
+      const at = Object.hasOwn(runs.at, name) ? runs.at[name] : undefined;
+      if (at === undefined) return undefined;
+      if (typeof runs.parts[at] === "string") runs.parts[at] = await this.unpacked(runs.parts[at]);
+      part = runs.parts[at];
+    }
+    const run = part.runs.find((one) => one.run === name);
+    return run && { ...run, part };
+  },
+
   tell(what) { for (const listener of this.listeners) listener(what); },
 
   // An element with attributes and children; a string child is text, never markup.
