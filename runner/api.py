@@ -77,10 +77,12 @@ def compose_config(overrides: Sequence[str] = (), config_name: str = "config") -
     from runner.compose import register, typed
     from runner.errors import UsageError
     from runner.paths import conf_dir
+    from runner.words import read_words
 
     register()
+    words = read_words(overrides, sweep=False)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
-            return typed(compose(config_name, overrides=list(overrides)))
+            return typed(compose(config_name, overrides=words))
     except COMPOSITION_ERRORS as error:
-        raise UsageError(explain(error, overrides)) from None
+        raise UsageError(explain(error, words)) from None

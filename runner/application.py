@@ -6,6 +6,7 @@ Exit codes: 0 every run ok or skipped, 1 a run failed, 2 the request is wrong, 1
 import contextlib
 import os
 import sys
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from runner.complaints import COMPOSITION_ERRORS, explain
 from runner.compose import register
 from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain
+from runner.faults import FULL_ERROR, fault, shows_faults, tell_fault
 from runner.flags import masked_output, read_flags
 from runner.launching.place import Place
 from runner.launching.task import SWEEP_VARIABLE, own_number
@@ -33,7 +36,13 @@ if TYPE_CHECKING:
     from runner.session import Session
     from runner.store.records import RunRecord
 
-_RAW_ERRORS_VARIABLE = "HYDRA_FULL_ERROR"
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a job was not carried out, as a process of a launcher's hands it back."""
+
+    message: str
+    code: int
 
 
 class _Invocation:
@@ -121,22 +130,42 @@ class _Invocation:
             run_experiment(config, self.session, identity)
         return self.place
 
-    def tell(self, error: RunnerError | OSError) -> bool:
-        """Tell what is wrong, once however many jobs it ends, if a user can do something about it.
+    def tell(self, error: Exception) -> Refusal | None:
+        """Tell what is wrong, once however many jobs it ends.
 
         Returns:
-            Whether it was told.
+            What another process would tell.
         """
         code = USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
-        message: str | None = str(error)
-        if isinstance(error, OSError):
-            message = trouble(error, self.root) if self.root is not None else None
+        message: str | None = str(error) if isinstance(error, RunnerError) else None
+        if isinstance(error, OSError) and self.root is not None:
+            message = trouble(error, self.root)
+        if isinstance(error, OmegaConfBaseException):
+            code, message = USAGE_EXIT_CODE, explain(error, sys.argv[1:])
         if message is None:
-            return False
-        if message not in self.complaints:
-            complain(message)
-        self.complaints[message] = code
-        return True
+            message = fault(error, self.root)
+        refusal = Refusal(message, code)
+        if os.getpid() != self.process:
+            return refusal
+        self.note(refusal)
+        return None
+
+    def stop(self, error: Exception) -> int:
+        """Tell what ended Hydra's own work; returns the exit code."""
+        if isinstance(error, UsageError):
+            return complain(error)
+        # Until a job has been composed every error is the user's.
+        if isinstance(error, COMPOSITION_ERRORS) and not self.started:
+            return complain(explain(error, sys.argv[1:]))
+        if isinstance(error, OSError) and not self.started:
+            return complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+        return tell_fault(error, self.root)
+
+    def note(self, refusal: Refusal) -> None:
+        """Print a refusal unless it has been."""
+        if refusal.message not in self.complaints:
+            complain(refusal.message)
+        self.complaints[refusal.message] = refusal.code
 
     def close(self) -> None:
         """End this process's workers."""
@@ -155,8 +184,13 @@ class _Invocation:
         """Print the answer of everything that ran; returns the exit code."""
         from runner.sweeper import GridSweeper
 
-        place = self.place = self.place or next(filter(None, GridSweeper.returned), None)
+        for returned in GridSweeper.returned:
+            if isinstance(returned, Refusal):
+                self.note(returned)
+            elif returned is not None:
+                self.place = self.place or returned
         GridSweeper.returned.clear()
+        place = self.place
         if self.dry_run is not None and (summary := self.dry_run.summary()):
             print(summary)
         if place is None or place.detached or (self.complaints and not _has_records(place)):
@@ -239,8 +273,8 @@ def execute() -> int:
     paths = [str(plugins_dir()), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # Hydra would print its errors itself, over many lines and with where it looked for files.
-    show_everything = os.environ.get(_RAW_ERRORS_VARIABLE) == "1"
-    os.environ[_RAW_ERRORS_VARIABLE] = "1"
+    show_everything = shows_faults()
+    os.environ[FULL_ERROR] = "1"
     invocation = _Invocation(sweep)
     try:
         return _execute(invocation, show_everything)
@@ -250,15 +284,15 @@ def execute() -> int:
 
 
 def _execute(invocation: _Invocation, show_everything: bool) -> int:
-    def job(composed: DictConfig) -> Place | None:
+    def job(composed: DictConfig) -> Place | Refusal | None:
         try:
             if os.getpid() != invocation.process:
                 settle()
             return invocation.run_job(composed)
-        except (RunnerError, OSError) as error:
-            if not invocation.tell(error):
+        except Exception as error:
+            if show_everything and not isinstance(error, RunnerError):
                 raise
-            return None
+            return invocation.tell(error)
         finally:
             if os.getpid() != invocation.process:
                 invocation.close()
@@ -269,25 +303,21 @@ def _execute(invocation: _Invocation, show_everything: bool) -> int:
         with masked_output() if asked.cfg else contextlib.nullcontext():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except SystemExit as stop:
-        if stop.code and not invocation.started:
-            return USAGE_EXIT_CODE
         if stop.code:
-            return int(stop.code) if isinstance(stop.code, int) else 1
-    except COMPOSITION_ERRORS as error:
-        # Once a job has been composed an error is a fault of ours and shown in full.
-        if invocation.started or show_everything:
-            raise
-        return complain(explain(error, sys.argv[1:]))
+            return USAGE_EXIT_CODE
     except KeyboardInterrupt:
         print("runner: stopped; finished stages are kept and reused", file=sys.stderr)
         return 130
-    except UsageError as error:
-        return complain(error)
+    except Exception as error:
+        if show_everything and not isinstance(error, UsageError):
+            raise
+        return invocation.stop(error)
     invocation.close()
     code = 0
     try:
         code = invocation.answer()
-    except (RunnerError, OSError) as error:
-        if not invocation.tell(error):
+    except Exception as error:
+        if show_everything and not isinstance(error, RunnerError):
             raise
+        invocation.tell(error)
     return max(code, *invocation.complaints.values(), 0)

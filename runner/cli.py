@@ -1,5 +1,6 @@
 """Entry point of ``runner``: help at once, everything else through Hydra."""
 
+import os
 import shutil
 import sys
 
@@ -7,34 +8,60 @@ import sys
 def main() -> None:
     """Entry point of ``runner`` and ``python -m runner``."""
     from runner.errors import UsageError, complain
+
+    # What is asked for: on the way Hydra is told to raise everything.
+    whole = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        code = _carry_out(sys.argv[1:])
+    except UsageError as error:
+        code = complain(error)
+    except KeyboardInterrupt:
+        print("runner: stopped", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as in `runner store list | head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        if whole:
+            raise
+        from runner.faults import tell_fault
+
+        code = tell_fault(error)
+    if code:
+        sys.exit(code)
+
+
+def _carry_out(arguments: list[str]) -> int:
     from runner.surroundings import settle
 
-    arguments = sys.argv[1:]
-    try:
-        settle()
-    except UsageError as error:
-        sys.exit(complain(error))
-    if arguments and arguments[0] in ("--help", "-h"):
-        from runner.help import help_text
-
-        try:
-            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-            print(help_text(arguments[1] if len(arguments) > 1 else None, width), end="")
-        except UsageError as error:
-            sys.exit(complain(error))
-        return
-    if arguments and arguments[0] == "env":
+    settle()
+    first = arguments[0] if arguments else ""
+    if first in ("--help", "-h"):
+        return _help(arguments[1:])
+    if first == "env":
         from runner.environments.command import execute as execute_env
 
-        sys.exit(execute_env(arguments[1:]))
-    if arguments and arguments[0] == "store":
+        return execute_env(arguments[1:])
+    if first == "store":
         from runner.store.command import execute as execute_store
 
-        sys.exit(execute_store(arguments[1:]))
-    if arguments and arguments[0] == "track":
+        return execute_store(arguments[1:])
+    if first == "track":
         from runner.tracking.command import execute as execute_track
 
-        sys.exit(execute_track(arguments[1:]))
+        return execute_track(arguments[1:])
     from runner.application import execute
 
-    sys.exit(execute())
+    return execute()
+
+
+def _help(arguments: list[str]) -> int:
+    from runner.errors import UsageError
+    from runner.help import help_text
+
+    if len(arguments) > 1:
+        raise UsageError(f"--help takes one group: runner --help {arguments[0]}")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(help_text(arguments[0] if arguments else None, width), end="")
+    return 0

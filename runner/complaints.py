@@ -1,18 +1,30 @@
 """Turns Hydra's and OmegaConf's errors into one line that names the mistake and the choices."""
 
-import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
-from runner.paths import option_files, sweeps_dirs
+from runner.field_complaints import explain_field
+from runner.paths import conf_dirs, option_files, sweeps_dirs
+from runner.schema import is_text, wanted
+from runner.suggest import unknown
+from runner.words import typed_as
+from runner.yaml_files import line_of
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, AssertionError)
-"""What Hydra raises for a request that does not compose: a ``ValueError`` for ``bits=4``, an
-``AssertionError`` for a field of a section that is null."""
+COMPOSITION_ERRORS = (
+    HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError,
+)  # fmt: skip
+"""What Hydra raises for a request that does not compose: a ``ValueError`` for ``bits=4``, a
+``TypeError`` for a ``hydra.sweeper.grids`` that is a text, an ``AssertionError`` for a field of a
+section that is null."""
+_PLACES = {
+    "text": "text@eval.text, text@calibration.text or text@sensitivity.text",
+    "task": "+task@tasks.own.NAME",
+}
+"""Where options of groups go that are chosen for a place."""
 
 
 def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
@@ -22,24 +34,68 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
         error: One of ``COMPOSITION_ERRORS``.
         arguments: The overrides that were given, for errors that do not name theirs.
     """
-    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(error, MissingConfigException):
         return _no_option(error)
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        return _no_field(cause)
+    said = str(error)
+    cause = error if isinstance(error, OmegaConfBaseException) else _under(error)
     if isinstance(cause, OmegaConfBaseException):
-        return _no_value(cause, str(error).partition("Error merging override ")[2])
-    return _no_sense(error, arguments)
-
-
-def _no_sense(error: BaseException, arguments: Sequence[str]) -> str:
-    """What Hydra itself objects to."""
+        merged = re.match(r"In '(?P<config>[^']*)': \w+ raised while composing config", said)
+        if merged is not None:
+            return explain_field(cause, *_origin(merged["config"], cause, arguments), arguments)
+        override = said.partition("Error merging override ")[2]
+        return explain_field(cause, override, None, arguments)
     if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override} is not of the form group=option or group.field=value (quote "
-            "values with spaces or brackets for the shell)"
-        )
-    if isinstance(error, AssertionError) and str(error).startswith("Unexpected type for root"):
+        return _no_override(str(error.override))
+    return _no_sense(error, said, arguments)
+
+
+def _under(error: BaseException) -> BaseException | None:
+    return error.__cause__ or error.__context__
+
+
+def _no_override(word: str) -> str:
+    """A word that Hydra's grammar cannot read."""
+    key, sign, value = word.partition("=")
+    name = key.lstrip("+~")
+    if not sign or not name or not re.fullmatch(r"[\w$/@.:-]+", name):
+        shown = word if word.strip() else repr(word)
+        return f"{shown} is not of the form group=option or group.field=value{_option(word)}"
+    group = name.partition("@")[0]
+    if not re.fullmatch(r"[\w$/-]+([.@][\w$/-]+)*", name):
+        return f"{word}: {name} is no name of a group or field"
+    if (has_to_be := wanted(name)) is not None and not is_text(name):
+        return f"{word} has to be {has_to_be}"
+    if options := option_files(group):
+        return unknown(word, options, value, f"options of {group}")
+    return f"{word}: {_no_grammar(value)}; if it is one text, type {typed_as(key, value)}"
+
+
+def _no_grammar(value: str) -> str:
+    for opened, closed in ("[]", "{}", "()"):
+        if value.count(opened) != value.count(closed):
+            return f"{opened} and {closed} do not come in pairs"
+    if value.count("'") % 2 or value.count('"') % 2:
+        return "a quote is not closed"
+    if "${" in value:
+        return "a ${ that refers to nothing"
+    if value.endswith(",") or value.startswith(",") or ",," in value:
+        return "between two commas a value is missing"
+    return "the value means nothing to Hydra's grammar"
+
+
+def _option(word: str) -> str:
+    """The group that has such an option, of a word that is one alone."""
+    groups = [folder for conf in conf_dirs() for folder in conf.iterdir() if folder.is_dir()]
+    for group in sorted({folder.name for folder in groups} - {"hydra"}):
+        if word in option_files(group):
+            place = {"text": "text@eval.text", "task": "+task@tasks.own.NAME"}.get(group, group)
+            return f"; did you mean {place}={word}?"
+    return ""
+
+
+def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
+    """What Hydra itself objects to."""
+    if isinstance(error, AssertionError) and said.startswith("Unexpected type for root"):
         # Of all sections the text of a calibration alone may be null.
         own = [one for one in arguments if one.lstrip("+").startswith("calibration.text.")]
         named = own[0] if own else "a field of calibration.text"
@@ -47,56 +103,127 @@ def _no_sense(error: BaseException, arguments: Sequence[str]) -> str:
             f"{named} has no effect: this calibration has no text of its own (calibration.text is "
             "null); choose one: calibration=local, and a method that looks at text"
         )
-    if str(error).startswith("Ambiguous value for argument"):
-        argument = str(error).split("'")[1]
-        return f"{argument} is a sweep over several values: add -m; for a list write KEY=[A,B]"
+    for pattern, tell in (
+        (r"Ambiguous value for argument '(.*?)'\n", _sweep),
+        (r"Sweep parameters '(.*)' requires --multirun", _sweep),
+        (r"Could not override '(.*)'\.", _no_group),
+        (r"Could not delete '(.*)'\. No match", _no_deletion),
+        (r"Could not delete from config\. '(.*)' does not exist", _no_deletion),
+        (r"Could not delete from config\. The value of '(.*)' is", _no_deletion),
+        (r"force-add of config groups is not supported: '(.*)'", _added_twice),
+        (r"Multiple values for (.*)\. To override", _chosen_already),
+        (r"Sweeping over Hydra's configuration is not supported : '(.*)'", _hydras),
+    ):
+        if (match := re.match(rf"(?:In '(?P<config>.*?)': )?{pattern}", said, re.DOTALL)) is None:
+            continue
+        place = _file_of(match["config"]) if match["config"] else None
+        return (f"{place}: " if place else "") + tell(match[2], arguments)
     for argument in arguments if isinstance(error, ValueError) else ():
         group, _, option = argument.lstrip("+~").partition("=")
         names = list(option_files(group.partition("@")[0]))
         if option and names and option not in names:
-            return _unknown(argument, names, option, f"options of {group}")
-    return " ".join(str(error).split())
+            return unknown(argument, names, option, f"options of {group}")
+    match = re.match(r"In '?([^':]*)'?: (.*)", said, re.DOTALL)
+    if match is not None and (file := _file_of(match[1])) is not None:
+        return f"{file}: {_line(match[2])}"
+    return _line(said) or type(error).__name__
 
 
-def _no_value(cause: OmegaConfBaseException, override: str) -> str:
-    """A value of the wrong type, or one that cannot be resolved."""
-    what = str(cause.msg or cause).partition("\n")[0]
-    given = override or cause.full_key or ""
-    if "is not a subclass of Text" in what:
-        what = f"a text is chosen with text@{cause.full_key}=OPTION"
-    return f"{given}: {what[:1].lower()}{what[1:]}" if given else what
+def _line(text: str) -> str:
+    """A message of several lines in one, without the addresses of Hydra's pages."""
+    kept = [one for one in text.splitlines() if "https://" not in one and "http://" not in one]
+    return " ".join(" ".join(kept or text.splitlines()).split())
+
+
+def _sweep(word: str, arguments: Sequence[str]) -> str:
+    return f"{word} is a sweep over several values: add -m; for a list write KEY=[A,B]"
+
+
+def _hydras(word: str, arguments: Sequence[str]) -> str:
+    return f"{word}: a sweep has one choice of each of Hydra's own settings"
+
+
+def _added_twice(word: str, arguments: Sequence[str]) -> str:
+    return f"{word}: an option is chosen without ++: {word.lstrip('+')}"
+
+
+def _chosen_already(key: str, arguments: Sequence[str]) -> str:
+    given = [one for one in arguments if one.startswith(f"+{key}=")]
+    if given:
+        return f"{given[0]}: {key} has an option already: {given[0].lstrip('+')} chooses another"
+    return f"{key} is chosen twice: in a defaults list write override /{key}: OPTION"
+
+
+def _no_deletion(key: str, arguments: Sequence[str]) -> str:
+    given = next((one for one in arguments if one.lstrip("~").startswith(key) and key), f"~{key}")
+    return f"{given}: there is no {key or 'name'} to leave out"
+
+
+def _no_group(key: str, arguments: Sequence[str]) -> str:
+    """An option of something that is no group, or none that is chosen in that way."""
+    given = next((one for one in arguments if one.startswith(f"{key}=")), f"{key}=…")
+    group, _, option = key.partition("@")[0], "", given.partition("=")[2]
+    if not key:
+        return f"{given}: there is no name before the ="
+    if group in _PLACES:
+        return f"{given}: an option of {group} is chosen for a place: {_PLACES[group]}"
+    first, _, folder = group.partition("/")
+    if "@" in key and option_files(group):
+        return f"{given}: {group} has one place: {group}={option}"
+    if folder and f"{folder}/{option}" in option_files(first):
+        return f"{given}: that is {first}={folder}/{option}"
+    if group.startswith("hydra/"):
+        known = ("hydra/launcher", "hydra/sweeper", "hydra/job_logging", "hydra/hydra_logging")
+        return unknown(group, known, group, "groups of Hydra")
+    names = [one.name for conf in conf_dirs() for one in conf.iterdir() if one.is_dir()]
+    return unknown(group, {*names} - {"hydra"}, first, "groups")
 
 
 def _no_option(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    parent = re.match(r"In '([^']*)': ", str(error))
+    file = _file_of(parent[1]) if parent is not None else None
+    before = ""
+    if file is not None:
+        line = line_of(file, "defaults")
+        before = f"{file}, line {line}: " if line else f"{file}: "
     if not group:
         names = ["config", *(name for folder in sweeps_dirs() for name in _names(folder))]
-        return _unknown(f"-cn {option}", names, option, "ready configurations")
+        shown = f"-cn {option}" if file is None else option
+        return before + unknown(shown, names, option, "ready configurations")
     if "/" in group and not group.startswith("hydra/"):
         group, _, folder = group.partition("/")
         option = f"{folder}/{option}"
     names = [*(error.options or []), *option_files(group)]
-    return _unknown(f"{group}={option}", names, option, f"options of {group}")
+    return before + unknown(f"{group}={option}", names, option, f"options of {group}")
 
 
-def _no_field(error: BaseException) -> str:
-    """An unknown key; OmegaConf keeps the node in which it was looked for."""
-    full_key = str(getattr(error, "full_key", None) or getattr(error, "key", None) or error)
-    node = getattr(error, "parent_node", None)
-    names = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
-    parent, _, key = full_key.rpartition(".")
-    return _unknown(full_key, names, key, f"fields of {parent}" if parent else "groups and fields")
+def _origin(
+    config: str, cause: OmegaConfBaseException, arguments: Sequence[str]
+) -> tuple[str, str | None]:
+    """The word that chose a configuration, and the file and line of what is wrong in it."""
+    group, _, option = config.partition("/")
+    chosen = [one for one in arguments if re.match(rf"\+?{re.escape(group)}(@[^=]*)?=", one)]
+    chosen = [one for one in chosen if one.partition("=")[2] == option]
+    file = _file_of(config)
+    if file is None:
+        return (chosen[0] if chosen else ""), None
+    full_key = str(cause.full_key or cause.key or "")
+    line = line_of(file, full_key) if full_key else None
+    return "", f"{file}, line {line}" if line else str(file)
 
 
-def _unknown(what: str, names: Iterable[str], wrong: str, title: str) -> str:
-    known = sorted(set(names))
-    if not known:
-        return f"there is no {what}"
-    close = difflib.get_close_matches(wrong, known, n=1)
-    guess = f"; did you mean {close[0]}?" if close else ""
-    return f"there is no {what}{guess} ({title}: {', '.join(known)})"
+def _file_of(config: str) -> Path | None:
+    """The user's own file of a configuration such as ``model/mine``; none of ours is wrong."""
+    group, _, option = config.partition("/")
+    own = [*conf_dirs()[:-1], *sweeps_dirs()[:-1]]
+    for folder in own:
+        path = (folder / group / option if option else folder / group).with_suffix(".yaml")
+        if path.is_file():
+            return path
+    return None
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: Path) -> Iterable[str]:
     found = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]
     return [path.relative_to(folder).with_suffix("").as_posix() for path in found]

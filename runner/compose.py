@@ -2,17 +2,15 @@
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
 from omegaconf.errors import (
     InterpolationResolutionError,
     MissingMandatoryValue,
@@ -25,34 +23,15 @@ from runner.config.model import ModelKind
 from runner.config.names import register_resolvers
 from runner.config.root import Config
 from runner.config.text import TextKind
+from runner.config_files import register_sources
 from runner.engines import engine_names, find_engine
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
-from runner.paths import conf_dir, conf_dirs, plugins_dir, sweeps_dir, sweeps_dirs
+from runner.paths import conf_dirs, option_files, plugins_dir, sweeps_dir, sweeps_dirs
 from runner.store.names import require_name
 from runner.surroundings import expanded
 from runner.texts.named import resolve_text
-
-
-class OwnConfigSource(FileConfigSource):
-    """A folder of the user's own, whose options win over ours of the same name.
-
-    Primary configurations of ours are not hidden: a ``conf/config.yaml`` that lies in the working
-    directory belongs to whatever project that is.
-    """
-
-    @staticmethod
-    def scheme() -> str:
-        """Of its place on the search path."""
-        return "own"
-
-    def is_config(self, config_path: str) -> bool:
-        """Whether it is one that may be used."""
-        ours = "/" not in config_path and any(
-            (folder / config_path).with_suffix(".yaml").is_file()
-            for folder in (conf_dir(), sweeps_dir())
-        )
-        return not ours and super().is_config(config_path)
+from runner.words import quoted  # noqa: F401  (where callers have always found it)
 
 
 class _SearchPath(SearchPathPlugin):
@@ -63,11 +42,6 @@ class _SearchPath(SearchPathPlugin):
         for *own, _ in (conf_dirs(), sweeps_dirs()):
             for folder in own:
                 search_path.prepend("working-directory", f"own://{folder}", anchor="main")
-
-
-def quoted(path: Path | str) -> str:
-    """A path as an override's value: spaces, accents and the like stand in quotes alone."""
-    return "'" + str(path).replace("'", "\\'") + "'"
 
 
 @functools.cache
@@ -112,28 +86,30 @@ def register() -> None:
     plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
         sys.path.append(plugins_path)
-    Plugins.instance().register(OwnConfigSource)
+    register_sources()
     Plugins.instance().register(_SearchPath)
 
 
-def typed(config: DictConfig) -> Config:
+def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
     """The configuration as nested dataclasses, everything resolved.
+
+    Args:
+        config: What was composed.
+        overrides: Of what, for messages.
 
     Raises:
         UsageError: A mandatory value is missing, a key is unknown, or an interpolation cannot
             be resolved; a source of a mix names no text; a name is none of a folder.
     """
-    for key, kind in _MANDATORY.items():
-        section, _, name = key.rpartition(".")
-        node = OmegaConf.select(config, section)
-        if isinstance(node, DictConfig) and node.get("kind") is kind and node.get(name) is None:
-            raise _no_value(key)
     try:
+        _require_values(config)
         result: Any = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         raise _no_value(error.full_key or "") from None
     except OmegaConfBaseException as error:
-        raise UsageError(explain(error)) from None
+        raise UsageError(explain(error, overrides)) from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UsageError(f"the configuration cannot be read: {error}") from None
     assert isinstance(result, Config)
     result.store.root = expanded(result.store.root)
     result.store.environments = expanded(result.store.environments)
@@ -142,6 +118,8 @@ def typed(config: DictConfig) -> Config:
         require_name(what, name)
     for source in result.calibration.sources:
         source.text = resolve_text(source.text)
+    if missing := next(_missing(result, ""), None):
+        raise _no_value(missing)
     if unknown := list(_unknown_keys(result, "")):
         raise UsageError(f"there is no {', '.join(unknown)}; drop what was added with +")
     return result
@@ -186,6 +164,22 @@ _MANDATORY = {
 """Fields without which an option means nothing, by the kind that makes them so."""
 
 
+def _require_values(config: DictConfig) -> None:
+    """See that options have what they mean nothing without.
+
+    Raises:
+        UsageError: One has not.
+    """
+    for key, kind in _MANDATORY.items():
+        section, _, name = key.rpartition(".")
+        node = OmegaConf.select(config, section)
+        if isinstance(node, DictConfig) and node.get("kind") is kind and node.get(name) in _NOTHING:
+            raise _no_value(key)
+
+
+_NOTHING = (None, "")
+
+
 def _names(config: Config) -> Iterator[tuple[str, str]]:
     """Settings whose values name files and folders, and those values."""
     if config.sweep is not None:
@@ -197,7 +191,18 @@ def _names(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _no_value(key: str) -> UsageError:
+    if (group := key.removesuffix(".name")) != key and option_files(group):
+        return UsageError(f"{group} has no option: add {group}=OPTION to the command line")
     return UsageError(f"{key} has no value: add {key}=… to the command line")
+
+
+def _missing(value: Any, prefix: str) -> Iterator[str]:
+    """Fields that must have a value and were left out, as ``~stages`` does."""
+    for name, content in vars(value).items():
+        if isinstance(content, str) and content == MISSING:
+            yield f"{prefix}{name}"
+        elif is_dataclass(content):
+            yield from _missing(content, f"{prefix}{name}.")
 
 
 def _unknown_keys(value: Any, prefix: str) -> Iterator[str]:

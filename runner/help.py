@@ -43,6 +43,8 @@ Other settings
 Hydra's own flags: runner --hydra-help
 """
 _WIDTH = 80
+_HEAD_BYTES = 4096
+"""Of a file, to find its first comment in."""
 _PLACES = {"text": "eval.text", "task": "tasks.own"}
 """Where groups are found that are chosen for a place: ``text@eval.text=bible``."""
 _INTERNAL_GROUPS = ("hydra",)
@@ -81,7 +83,10 @@ def options(folder: Path) -> dict[str, str]:
 
 def _comment(path: Path) -> str:
     """The first line that is a comment for people; Hydra wants its own before it."""
-    lines = path.read_text("utf-8").splitlines()
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        lines = file.read(_HEAD_BYTES).decode("utf-8", "replace").splitlines()
     return next((line[2:] for line in lines if not line.startswith("# @")), "")
 
 

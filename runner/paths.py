@@ -45,6 +45,7 @@ def option_files(group: str) -> dict[str, Path]:
         for folder in reversed(conf_dirs())
         for pattern in ("*.yaml", "*/*.yaml")
         for path in (folder / group).glob(pattern)
+        if path.is_file()
     }
     return dict(sorted(found.items(), key=lambda one: ("/" in one[0], one[0])))
 

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from runner.errors import UsageError
+from runner.words import quoted
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/+$-][A-Za-z0-9_.@/:+$-]*")
 _MEANS_MORE = {"null", "true", "false", "inf", "nan"}
@@ -44,7 +45,7 @@ def written(value: Any) -> str:
     if isinstance(value, str):
         if _PLAIN.fullmatch(value) and value.lower() not in _MEANS_MORE:
             return value
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return quoted(value)
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

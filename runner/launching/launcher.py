@@ -102,8 +102,8 @@ class ClusterLauncher(Launcher):
             watch.look({})
 
     def _prepare(self, overrides: Sequence[str], number: int) -> "Prepared":
-        from runner.compose import quoted
         from runner.launching.prepare import prepare
+        from runner.words import quoted
 
         assert self.hydra_context is not None
         assert self.config is not None

@@ -26,7 +26,7 @@ BAD = {
     "field of another method": ("method.threshold=5", "there is no method.threshold (fields of"),
     "added field": ("+method.speed=9", "there is no method.speed"),
     "number for an option": ("bits=4", "there is no bits=4 (options of bits: auto, bf16,"),
-    "word for a number": ("eval.windows=lots", "eval.windows=lots: value 'lots' of type 'str'"),
+    "word for a number": ("eval.windows=lots", "eval.windows=lots has to be a whole number"),
     "unknown stage": ("stages=[nonsense]", "expected one of [quantize, eval, tasks, bench, plan,"),
     "no stage": ("stages=[]", "nothing to do"),
     "no assignment": ("gptq", "gptq is not of the form group=option"),
