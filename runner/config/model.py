@@ -34,8 +34,8 @@ class ByteTokenizer(Enum):
 
 _OF_KIND = {
     ModelKind.package: frozenset({"package", "version", "member", "members", "sha256"}),
-    ModelKind.hub: frozenset({"hub_id", "revision", "file"}),
-    ModelKind.local: frozenset({"path", "file"}),
+    ModelKind.hub: frozenset({"hub_id", "revision", "file", "allow_pickle"}),
+    ModelKind.local: frozenset({"path", "file", "allow_pickle"}),
     ModelKind.generated: frozenset({"seed", "config", "tokenizer", "special_tokens"}),
 }
 
@@ -134,6 +134,10 @@ class Model:
     generated)."""
     trust_remote_code: bool = False
     """Run Python shipped with the model. Off unless you vouch for it."""
+
+    allow_pickle: bool = False
+    """Take pickled weights (``pytorch_model.bin``) where there is no safetensors: they are read as
+    data alone (``weights_only``) and stored as safetensors first (kinds hub and local)."""
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect on this model, each with the reason."""

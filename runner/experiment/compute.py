@@ -1,12 +1,12 @@
 """Where and in which arithmetic stages compute, found from configuration and machine."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runner.config.engine import Device, Dtype, Engine
 from runner.hardware.detect import Machine
+from runner.models.config_json import read_config
 
 DTYPE_BITS = {"float32": 32.0, "float16": 16.0, "bfloat16": 16.0}
 """Bits of a number, by torch dtype name."""
@@ -83,8 +83,7 @@ def resolve_compute(engine: Engine, machine: Machine) -> Compute:
 
 def model_config(model: Path) -> dict[str, Any]:
     """Content of a model directory's config.json."""
-    content: dict[str, Any] = json.loads((model / "config.json").read_text("utf-8"))
-    return content
+    return read_config(model / "config.json")
 
 
 def told_dtype(model: Path) -> str | None:

@@ -30,7 +30,7 @@ from runner.models.fingerprint import fingerprint
 from runner.models.gguf_config import check_readable
 from runner.models.gguf_header import gguf_dtype, read_header
 from runner.models.gguf_source import gguf_file
-from runner.models.locate import locate
+from runner.models.locate import locate, pickled
 from runner.models.view import only_read
 from runner.models.weights import stored_dtype
 from runner.serialise import to_json
@@ -72,15 +72,13 @@ class Inputs:
         identity = {"model": fingerprint(model, self.session.store.cache)}
         label = "unquantized" if StageName.quantize in self.config.stages else model.name
         source = gguf_file(model)
+        made_of, dtype = model, MADE_DTYPE
+        found = None
         if source is None and model.kind in (ModelKind.local, ModelKind.hub):
             found = locate(model)
-            directory = found if self.only_looks else only_read(found, self.session.store.cache)
-            dtype = stored_dtype(directory)
-            told = told_dtype(directory) == dtype
-            subject = Subject(directory, _format(directory), identity, label, dtype, told)
-            self._account(subject)
-            return subject
-        made_of, dtype = model, MADE_DTYPE
+            if not pickled(found, model):
+                return self._of_directory(self._seen(found), identity, label)
+            made_of = replace(model, name=found.name, kind=ModelKind.local, path=str(found))
         if source is not None:
             # Wherever it lies, and whatever it is called: what is made of it is the same.
             made_of = Model(name=source.stem, kind=ModelKind.local, path=str(source))
@@ -93,7 +91,25 @@ class Inputs:
         made = self.session.obtain(
             Work(f"model {model.name}", task, {**identity, "versions": versions})
         )
-        return Subject(made.directory / MODEL_DIRECTORY, "float", identity, label, dtype)
+        directory = made.directory / MODEL_DIRECTORY
+        if found is not None and directory.is_dir():
+            return self._of_directory(directory, identity, label)
+        return Subject(directory, "float", identity, label, dtype)
+
+    def _seen(self, directory: Path) -> Path:
+        """What libraries are to see of a directory."""
+        if self.only_looks:
+            return directory
+        trusted = self.config.model.trust_remote_code
+        return only_read(directory, self.session.store.cache, trust_remote_code=trusted)
+
+    def _of_directory(self, directory: Path, identity: dict[str, Any], label: str) -> Subject:
+        """The model of a directory in Hugging Face layout, every tensor accounted for."""
+        dtype = stored_dtype(directory)
+        told = told_dtype(directory) == dtype
+        subject = Subject(directory, _format(directory), identity, label, dtype, told)
+        self._account(subject)
+        return subject
 
     def _account(self, subject: Subject) -> None:
         """See that the model's files hold its tensors, before anything is read or made.

@@ -51,6 +51,11 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield from check_serving(config, facts)
     if config.model.trust_remote_code:
         yield warning("model.trust_remote_code=true runs Python code shipped with the model")
+    if config.model.allow_pickle:
+        yield warning(
+            "model.allow_pickle=true takes pickled weights where there is no safetensors: they are "
+            "read as data alone (weights_only) and stored as safetensors"
+        )
 
 
 def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:

@@ -2,10 +2,11 @@
 
 import functools
 import importlib.util
-import json
 import re
 from pathlib import Path
 from typing import Any
+
+from runner.given import FileFault, read_object
 
 _MAPPINGS = ("auto_mappings.py", "configuration_auto.py")
 
@@ -49,11 +50,6 @@ def code_complaint(
     return _absent(directory, shipped) if whole else None
 
 
-def ships_code(directory: Path) -> bool:
-    """Whether there is Python beside a model."""
-    return any(directory.glob("*.py"))
-
-
 def _absent(directory: Path, shipped: dict[str, Any]) -> str | None:
     for reference in shipped.values():
         where, _, rest = str(reference).rpartition("--")
@@ -85,12 +81,10 @@ def _has_tokenizer(directory: Path) -> bool:
 
 
 def _settings(directory: Path) -> dict[str, Any]:
-    file = directory / "tokenizer_config.json"
     try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_object(directory / "tokenizer_config.json")
+    except FileFault:  # it is told with the other faults of directories
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 @functools.cache

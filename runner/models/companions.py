@@ -4,10 +4,8 @@ import re
 import shutil
 from pathlib import Path
 
-from runner.models.fingerprint import identifying_files
-from runner.models.weights import weight_files
+from runner.models.files import identifying_files, licences
 
-_LICENCES = ("LICENSE*", "NOTICE*", "USE_POLICY*")
 # Those that tell readers how weights are stored, or are some: a checkpoint has its own.
 _OF_WEIGHTS = re.compile(
     r"config\.json|.*\.index\.json|quantiz\w*config\.json|params\.json|adapter_\w+\.json"
@@ -17,8 +15,7 @@ _OF_WEIGHTS = re.compile(
 
 def companions(directory: Path, trust_remote_code: bool) -> set[Path]:
     """Tokenizer files, chat templates, generation and processor settings, code, licence."""
-    found = identifying_files(directory, trust_remote_code) - set(weight_files(directory))
-    found |= {path for name in _LICENCES for path in directory.glob(name) if path.is_file()}
+    found = identifying_files(directory, trust_remote_code) | licences(directory)
     return {path for path in found if not _OF_WEIGHTS.fullmatch(path.name)}
 
 

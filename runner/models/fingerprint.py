@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.model import ByteTokenizer, Model, ModelKind
-from runner.models.code import ships_code
+from runner.models.files import identifying_files, ships_code
 from runner.models.gguf_source import gguf_file
 from runner.models.locate import locate
 from runner.models.weights import weight_files
@@ -16,27 +16,6 @@ _CONVERTER_VERSION = 5
 """Raised when the same package would give other weights or another tokenizer."""
 _GENERATOR_VERSION = 3
 """The same for a seed."""
-_READ = (
-    "*.json", "*.jinja", "*.py", "*.model", "*.tiktoken", "*.bpe", "*.spm",
-    "tokenizer*", "vocab*", "merges*", "added_tokens*", "special_tokens*", "dict.txt",
-    "additional_chat_templates/*", "chat_templates/*",
-)  # fmt: skip
-"""What a config, a tokenizer, a chat template or code can come from, besides the weights."""
-_NOT_READ = (
-    "*.md",
-    "README*",
-    "LICENSE*",
-    "NOTICE*",
-    "USE_POLICY*",
-    ".*",
-    "*.safetensors",
-    "*.gguf",
-    "*.bin",
-    "*.pt",
-    "*.pth",
-    "*.ckpt",
-)
-"""What not even a model's own code is taken to read: documents, and weights that are not loaded."""
 
 
 def fingerprint(model: Model, cache: Path) -> str:
@@ -61,26 +40,16 @@ def fingerprint(model: Model, cache: Path) -> str:
     if file := gguf_file(model):
         return f"gguf:{_CONVERTER_VERSION}:{_digest(file, cache)}"
     directory = locate(model)
+    files = identifying_files(directory, model.trust_remote_code)
+    weights = weight_files(directory, pickles=model.allow_pickle)
     parts: list[list[Any]] = [
         [path.relative_to(directory).as_posix(), _digest(path.resolve(), cache)]
-        for path in sorted(identifying_files(directory, model.trust_remote_code))
+        for path in sorted(files.union(weights))
     ]
     if ships_code(directory):
         # transformers' own class or the model's: not always the same numbers.
         parts.append(["trust_remote_code", model.trust_remote_code])
     return "model-files:" + sha256_of_json(parts)
-
-
-def identifying_files(directory: Path, trust_remote_code: bool) -> set[Path]:
-    """Files of a model's directory that can change a result.
-
-    They are the weights that are loaded, and whatever a config, a tokenizer, a chat template or
-    code comes from. Code that is trusted may read any file beside it, so all of those count too.
-    """
-    patterns = (*_READ, "*") if trust_remote_code and ships_code(directory) else _READ
-    found = {path for pattern in patterns for path in directory.glob(pattern) if path.is_file()}
-    read = {path for path in found if not any(map(path.match, _NOT_READ))}
-    return read | set(weight_files(directory))
 
 
 def _digest(path: Path, cache: Path) -> str:

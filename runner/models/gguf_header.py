@@ -4,11 +4,12 @@ import functools
 import math
 import struct
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from runner.errors import UsageError
+from runner.given import FileFault, open_regular, require_regular, shown
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -29,8 +30,13 @@ _SPECIAL_BY_DEFAULT: dict[str | None, dict[str, int]] = {
     "llama": {"unknown": 0, "bos": 1, "eos": 2},
 }
 """Ids of special tokens where a file does not say, by its kind of tokenizer, as in llama.cpp."""
-_MOST = 1 << 31
-"""Longer counts are taken for a file that is broken."""
+_FIELD_BYTES, _TENSOR_BYTES, _STRING_BYTES = 13, 24, 8
+"""What a field, an entry of the table and a string take at least."""
+_MOST_DIMENSIONS = 4
+_WIDEST_ALIGNMENT = 1 << 20
+_DEEPEST = 4
+"""Levels of arrays in arrays."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,12 @@ class GgufHeader:
 
     def special_token(self, name: str) -> int | None:
         """Id of the ``bos``, ``eos``, ``unknown`` or ``padding`` token, if there is one."""
-        row: int | None = self.fields.get(f"tokenizer.ggml.{name}_token_id")
+        row = self.fields.get(f"tokenizer.ggml.{name}_token_id")
         if row is None:
             kind = self.fields.get("tokenizer.ggml.model")
             row = _SPECIAL_BY_DEFAULT.get(kind, {}).get(name)
         size = len(self.fields.get("tokenizer.ggml.tokens") or [])
-        return row if row is not None and row < size else None
+        return row if type(row) is int and 0 <= row < size else None
 
     def of_architecture(self) -> dict[str, Any]:
         """Fields of the architecture, without its name before them."""
@@ -93,39 +99,80 @@ def read_header(path: Path) -> GgufHeader:
     Source of the format: docs/gguf.md of github.com/ggml-org/ggml.
 
     Raises:
-        UsageError: It is no GGUF file that can be read, or it is cut off.
+        FileFault: It is no GGUF file that can be read, or it is cut off.
     """
-    status = path.stat()
+    status = require_regular(path)
     return _read(path, status.st_size, status.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=2)
 def _read(path: Path, size_bytes: int, _changed: int) -> GgufHeader:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(4) != _MAGIC:
-            raise UsageError(f"{path} is no GGUF file: it does not begin with GGUF")
+            raise FileFault(path, "is no GGUF file: it does not begin with GGUF")
+        head = _Head(file, size_bytes, at=4)
         try:
-            (version,) = _numbers(file, "I", 1)
+            (version,) = head.numbers("I", 1)
             if version not in _VERSIONS:
-                raise UsageError(
-                    f"{path} is GGUF of version {version}, and versions 2 and 3 in little-endian "
-                    "order are read: convert it anew with llama.cpp"
+                raise FileFault(
+                    path,
+                    f"is GGUF of version {version}, and versions 2 and 3 in little-endian "
+                    "order are read: convert it anew with llama.cpp",
                 )
-            tensors, fields = _numbers(file, "Q", 2)
-            read = {_string(file): _value(file, _number(file)) for _ in range(_sane(fields))}
-            table = {}
-            for _ in range(_sane(tensors)):
-                name = _string(file)
-                shape = tuple(_numbers(file, "Q", _number(file)))[::-1]
-                table[name] = GgufTensor(shape, _number(file), *_numbers(file, "Q", 1))
+            tensors, fields = head.numbers("Q", 2)
+            read = _once(
+                (head.string(), head.value(head.number()))
+                for _ in range(head.held(fields, _FIELD_BYTES))
+            )
+            table = _once(
+                (head.string(), _tensor(head)) for _ in range(head.held(tensors, _TENSOR_BYTES))
+            )
         except (struct.error, KeyError, EOFError, UnicodeDecodeError):
-            raise UsageError(f"{path} is a broken GGUF file: its head cannot be read") from None
-        alignment = read.get("general.alignment", _ALIGNMENT)
-        start = -(-file.tell() // alignment) * alignment
+            raise FileFault(path, "is a broken GGUF file: its head cannot be read") from None
+        except _Twice as error:
+            raise FileFault(path, f"is a broken GGUF file: it names {error} twice") from None
+    alignment = read.get("general.alignment", _ALIGNMENT)
+    if type(alignment) is not int or not 0 < alignment <= _WIDEST_ALIGNMENT:
+        what = f"is a broken GGUF file: general.alignment={shown(alignment)}"
+        raise FileFault(path, what)
+    start = -(-head.at // alignment) * alignment
     table = {name: replace(tensor, offset=start + tensor.offset) for name, tensor in table.items()}
     if any(t.offset + _at_least_bytes(t) > size_bytes for t in table.values()):
-        raise UsageError(f"{path} is cut off: its last tensors lie beyond its end")
+        raise FileFault(path, "is cut off: its last tensors lie beyond its end")
+    if lying := _in_another(table):
+        raise FileFault(path, f"is a broken GGUF file: {shown(lying)} lies in another tensor")
     return GgufHeader(path, read, table)
+
+
+class _Twice(Exception):
+    """A name that there is twice."""
+
+
+def _once(pairs: Iterable[tuple[str, _T]]) -> dict[str, _T]:
+    found: dict[str, _T] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _Twice(shown(name))
+        found[name] = value
+    return found
+
+
+def _tensor(head: "_Head") -> GgufTensor:
+    dimensions = head.number()
+    if dimensions > _MOST_DIMENSIONS:
+        raise EOFError
+    shape = head.numbers("Q", dimensions)[::-1]
+    return GgufTensor(shape, head.number(), *head.numbers("Q", 1))
+
+
+def _in_another(table: dict[str, GgufTensor]) -> str | None:
+    """A tensor that begins before the one in front of it ends."""
+    end = 0
+    for name, tensor in sorted(table.items(), key=lambda entry: entry[1].offset):
+        if tensor.offset < end:
+            return name
+        end = tensor.offset + _at_least_bytes(tensor)
+    return None
 
 
 def _at_least_bytes(tensor: GgufTensor) -> int:
@@ -133,43 +180,52 @@ def _at_least_bytes(tensor: GgufTensor) -> int:
     return math.prod(tensor.shape) // elements * size
 
 
-def _numbers(file: BinaryIO, kind: str, count: int) -> tuple[Any, ...]:
-    return struct.unpack(f"<{count}{kind}", _bytes(file, count * struct.calcsize(kind)))
+class _Head:
+    """Reads a head value by value; no count is believed that the file has no room for."""
 
+    def __init__(self, file: BinaryIO, size: int, at: int) -> None:
+        """Read on from ``at`` in a file of ``size`` bytes."""
+        self._file, self._size, self.at = file, size, at
 
-def _number(file: BinaryIO) -> int:
-    number: int = _numbers(file, "I", 1)[0]
-    return number
+    def held(self, count: int, least_bytes: int) -> int:
+        """The count, if so many things of at least so many bytes can follow."""
+        if count * least_bytes > self._size - self.at:
+            raise EOFError
+        return count
 
+    def numbers(self, kind: str, count: int) -> tuple[Any, ...]:
+        return struct.unpack(f"<{count}{kind}", self._bytes(count * struct.calcsize(kind)))
 
-def _string(file: BinaryIO) -> str:
-    return _bytes(file, _sane(*_numbers(file, "Q", 1))).decode()
+    def number(self) -> int:
+        number: int = self.numbers("I", 1)[0]
+        return number
 
+    def string(self) -> str:
+        return self._bytes(*self.numbers("Q", 1)).decode()
 
-def _value(file: BinaryIO, kind: int) -> Any:
-    if kind == _STRING:
-        return _string(file)
-    if kind == _ARRAY:
-        inner = _number(file)
-        count = _sane(*_numbers(file, "Q", 1))
-        if inner in (_STRING, _ARRAY):
-            return [_value(file, inner) for _ in range(count)]
-        if inner == _BOOL:
-            return list(_numbers(file, "?", count))
-        # Boxed where they are looked at: a vocabulary has a quarter of a million.
-        code = _SCALARS[inner]
-        return array(code, _numbers(file, code, count))
-    return _numbers(file, _SCALARS[kind], 1)[0]
+    def value(self, kind: int, depth: int = 0) -> Any:
+        if kind == _STRING:
+            return self.string()
+        if kind == _ARRAY:
+            inner = self.number()
+            (count,) = self.numbers("Q", 1)
+            if depth > _DEEPEST:
+                raise EOFError
+            if inner in (_STRING, _ARRAY):
+                held = self.held(count, _STRING_BYTES)
+                return [self.value(inner, depth + 1) for _ in range(held)]
+            code = _SCALARS[inner]
+            self.held(count, struct.calcsize(code))
+            if inner == _BOOL:
+                return list(self.numbers("?", count))
+            # Boxed where they are looked at: a vocabulary has a quarter of a million.
+            return array(code, self.numbers(code, count))
+        return self.numbers(_SCALARS[kind], 1)[0]
 
-
-def _bytes(file: BinaryIO, size: int) -> bytes:
-    found = file.read(size)
-    if len(found) != size:
-        raise EOFError
-    return found
-
-
-def _sane(count: int) -> int:
-    if count > _MOST:
-        raise EOFError
-    return count
+    def _bytes(self, size: int) -> bytes:
+        self.held(size, 1)
+        found = self._file.read(size)
+        if len(found) != size:
+            raise EOFError
+        self.at += size
+        return found

@@ -1,10 +1,13 @@
 """GGUF files that a model of kind local or hub names as its source."""
 
+import os
 import re
 from pathlib import Path
 
 from runner.config.model import Model, ModelKind
 from runner.errors import UsageError
+from runner.given import require_regular, shown, user_path
+from runner.models.files import require_inside
 from runner.models.gguf_config import check_readable
 from runner.models.gguf_header import GgufHeader, read_header
 from runner.models.hub import cached_file, fetch_file
@@ -33,8 +36,7 @@ def gguf_file(model: Model, *, fetch: bool = True) -> Path | None:
             f"model.file={model.file} has no effect: model {model.name} is of kind "
             f"{model.kind.value}; it names a file of model=hub or model=local"
         )
-    if not model.file.endswith(_SUFFIX):
-        raise _no_gguf(model.file)
+    _require_gguf_name(model.file)
     return fetch_file(model, model.file) if fetch else cached_file(model, model.file)
 
 
@@ -53,42 +55,60 @@ def source_header(model: Model) -> GgufHeader | None:
 
 
 def _local(model: Model) -> Path | None:
-    place = Path(str(model.path)).expanduser()
+    place = user_path(str(model.path), "model.path")
+    if place.suffix == _SUFFIX and not place.is_dir():
+        if not place.exists():
+            raise UsageError(f"model.path={shown(model.path)}: there is no such file")
+        require_regular(place)
     if place.is_file():
         if model.file is not None:
             raise UsageError(
-                f"model.file={model.file} has no effect: model.path={model.path} is a file"
+                f"model.file={shown(model.file)} has no effect: model.path={shown(model.path)} is "
+                "a file"
             )
         if place.suffix != _SUFFIX:
             raise UsageError(
-                f"model.path={model.path} is neither a directory in Hugging Face layout nor a "
-                f"{_SUFFIX} file"
+                f"model.path={shown(model.path)} is neither a directory in Hugging Face layout nor "
+                f"a {_SUFFIX} file"
             )
         return place.resolve()
-    if not place.exists() and place.suffix == _SUFFIX:
-        raise UsageError(f"model.path={model.path}: there is no such file")
     if not place.is_dir():
         return None  # it is told with the other faults of directories
     if model.file is not None:
-        if not model.file.endswith(_SUFFIX):
-            raise _no_gguf(model.file)
-        if not (place / model.file).is_file():
-            raise UsageError(f"model.file={model.file}: there is no such file in {model.path}")
-        return (place / model.file).resolve()
+        _require_gguf_name(model.file)
+        return _inside(place, place / model.file)
     if any(place.glob("*.safetensors*")):
         return None
     files = sorted(place.glob(f"*{_SUFFIX}"))
     if len(files) > 1 and not all(_PART.search(file.name) for file in files):
         raise UsageError(
-            f"model.path={model.path} holds {', '.join(file.name for file in files)}: name one "
-            "with model.file="
+            f"model.path={shown(model.path)} holds "
+            f"{', '.join(shown(file.name) for file in files)}: name one with model.file="
         )
     # Of the parts of one file the first has the metadata, which say how many there are.
-    return files[0].resolve() if files else None
+    return _inside(place, files[0]) if files else None
 
 
-def _no_gguf(name: str) -> UsageError:
-    return UsageError(
-        f"model.file={name} is no {_SUFFIX} file; a model in safetensors is taken whole, without "
-        "model.file"
-    )
+def _inside(directory: Path, file: Path) -> Path:
+    """A file of a directory, behind its links."""
+    if not os.path.lexists(file):
+        raise UsageError(
+            f"model.file={shown(file.relative_to(directory))}: there is no such file in "
+            f"{shown(directory)}"
+        )
+    require_inside(directory, file)
+    require_regular(file)
+    return file.resolve()
+
+
+def _require_gguf_name(name: str) -> None:
+    if not name.endswith(_SUFFIX):
+        raise UsageError(
+            f"model.file={shown(name)} is no {_SUFFIX} file; a model in safetensors is taken "
+            "whole, without model.file"
+        )
+    if Path(name).is_absolute() or ".." in Path(name).parts or not name.isprintable():
+        raise UsageError(
+            f"model.file={shown(name)} is no name inside the repository or the directory; a GGUF "
+            "file anywhere else is model=local model.path="
+        )

@@ -1,19 +1,21 @@
 """Finds models that are files already: local directories and hub repositories."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from runner.config.model import Model, ModelKind
 from runner.errors import StageError, UsageError
+from runner.given import shown, user_path
 from runner.models.code import code_complaint
+from runner.models.config_json import read_config
 from runner.models.hub import cached_file, gguf_files, told
-from runner.models.weights import complaint
+from runner.models.weights import complaint, is_pickle, weight_files
 
-# No pickles: weights are taken from safetensors alone.
+# No pickles, unless they are allowed and there is nothing else.
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "vocab*", "merges*"]
 _WANTED += ["*.txt", "*.tiktoken"]
 _CODE = ["*.py"]
+_PICKLED = ["pytorch_model*.bin"]
 _TELLING = ["config.json", "tokenizer_config.json"]
 """What says whether a model needs code of its own."""
 # Some repositories hold their weights a second time, in Meta's or Mistral's own layout.
@@ -53,10 +55,17 @@ def locate(model: Model) -> Path:
             )
         _check_code(telling, model, whole=False)
         path = fetch(_WANTED + (_CODE if model.trust_remote_code else []))
-    if found := complaint(path):
+        if model.allow_pickle and not weight_files(path):
+            path = fetch(_PICKLED)
+    if found := _complaint(path, model):
         raise StageError(f"{model.hub_id} {found}")
     _check_code(path, model, whole=True)
     return path
+
+
+def pickled(directory: Path, model: Model) -> bool:
+    """Whether a directory that ``locate`` found has weights that are pickles."""
+    return any(map(is_pickle, weight_files(directory, pickles=model.allow_pickle)))
 
 
 def light_config(model: Model) -> dict[str, Any] | None:
@@ -76,7 +85,7 @@ def light_config(model: Model) -> dict[str, Any] | None:
         path = cached_file(model, "config.json")
     if path is None:
         return None
-    return _read_config(path)
+    return read_config(path)
 
 
 def code_refusal(model: Model) -> str | None:
@@ -103,7 +112,7 @@ def _check_code(directory: Path, model: Model, *, whole: bool) -> None:
     file = directory / "config.json"
     if not file.is_file():
         raise StageError(f"{_named(model)} has no config.json; it is no Hugging Face model")
-    config = _read_config(file)
+    config = read_config(file)
     refusal = code_complaint(directory, config, trusted=model.trust_remote_code, whole=whole)
     if refusal:
         raise StageError(f"{_named(model)} {refusal}")
@@ -115,21 +124,16 @@ def _named(model: Model) -> str:
     return str(model.hub_id)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path} is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} is no JSON object")
-    return content
+def _complaint(directory: Path, model: Model) -> str | None:
+    trusted = model.trust_remote_code
+    return complaint(directory, trust_remote_code=trusted, allow_pickle=model.allow_pickle)
 
 
 def _check_directory(model: Model) -> Path:
-    directory = Path(str(model.path)).expanduser()
+    directory = user_path(str(model.path), "model.path")
     if not directory.is_dir():
-        raise UsageError(f"model.path={model.path} is not a directory")
-    found = complaint(directory)
+        raise UsageError(f"model.path={shown(model.path)} is not a directory")
+    found = _complaint(directory, model)
     # An adapter has no config.json, and is to be called what it is.
     if not (directory / "config.json").is_file() and "adapter" not in (found or ""):
         raise UsageError(f"model.path={model.path} has no config.json; it is no Hugging Face model")

@@ -13,7 +13,7 @@ def materialise(model: Model, destination: Path, cache: Path) -> None:
     Raises:
         StageError: Its package cannot be had or is not what it was.
         UsageError: The model's kind is not made but found (hub, and local unless its path is a
-            GGUF file).
+            GGUF file, or its weights are pickles).
     """
     if model.kind is ModelKind.package:
         from runner.models.package import write_package_model
@@ -27,5 +27,9 @@ def materialise(model: Model, destination: Path, cache: Path) -> None:
         from runner.models.gguf_model import write_gguf_model
 
         write_gguf_model(file, destination)
+    elif model.kind is ModelKind.local and model.allow_pickle:
+        from runner.models.pickles import write_unpickled
+
+        write_unpickled(model, destination, cache)
     else:
         raise UsageError(f"a model of kind {model.kind.value} is not made")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from runner.models.headers import Header
+from runner.models.header import Header
 
 PARTS = re.compile(
     r"(?P<layer>.+)\.(?P<part>"

@@ -1,44 +1,62 @@
 """The weights of a model's directory: those files that loaders read, out of all that lie there."""
 
-import json
+import os
 import re
 from pathlib import Path
 from typing import Any
 
-from runner.models.headers import LFS_POINTER, POINTER_COMPLAINT, Header, read_headers
+from runner.given import MB, FileFault, read_object, shown
+from runner.models.config_json import read_config
+from runner.models.files import PICKLES, fault
+from runner.models.header import Header
+from runner.models.headers import read_headers
 from runner.models.parts import incomplete
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+PICKLED = "pytorch_model.bin"
+_LAYOUTS = ((SINGLE, INDEX),)
+_WITH_PICKLES = ((SINGLE, INDEX), (PICKLED, f"{PICKLED}.index.json"))
+"""What weights are called, one file or several of an index, in the order they are looked for."""
 _ADAPTER = "adapter_config.json"
 TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Torch dtype names of unquantized numbers, by what safetensors calls them."""
 _OF_QUANTIZATION = re.compile(r"scale|zero|absmax|quant_map|quant_state|SCB|nested|code$")
 """In names of what belongs to a quantized weight, whatever the type of its own."""
-_MOST_POINTER_BYTES = 1024
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_MOST_INDEX_BYTES = 256 * MB
 
 
-def weight_files(directory: Path) -> list[Path]:
+def weight_files(directory: Path, *, pickles: bool = False) -> list[Path]:
     """Files that transformers reads weights from, by its own choice, in its order.
 
     That is the file that config.json names (``transformers_weights``), else ``model.safetensors``,
     else the files of ``model.safetensors.index.json``; a checkpoint of llama.cpp's is its
     ``.gguf`` files. Other layouts beside them (``consolidated.safetensors``, stale shards,
     variants) are not read. Empty where there are none; whether those named are there is not
-    looked at.
+    looked at, but each is safetensors or GGUF, by name and right in the directory.
+
+    Args:
+        directory: A model's or a checkpoint's.
+        pickles: Take pickled weights (``pytorch_model.bin``) too, where there are no others.
 
     Raises:
-        ValueError: What names them is broken; see ``complaint``.
+        ValueError: What names them is broken, or names other files; see ``complaint``.
     """
-    named = _named(directory)
+    named = _named(directory, pickles)
     if named is not None:
-        return _indexed(directory / named) if named.endswith(".json") else [directory / named]
-    if (directory / SINGLE).is_file():
-        return [directory / SINGLE]
-    if (directory / INDEX).is_file():
-        return _indexed(directory / INDEX)
+        of_index = named.endswith(".json")
+        return _indexed(directory / named, pickles) if of_index else [directory / named]
+    for single, index in _WITH_PICKLES if pickles else _LAYOUTS:
+        if os.path.lexists(directory / single):
+            return [directory / single]
+        if os.path.lexists(directory / index):
+            return _indexed(directory / index, pickles)
     return sorted(directory.glob("*.gguf"))
+
+
+def is_pickle(file: Path) -> bool:
+    """Whether a file of weights is pickled, as its name says."""
+    return file.suffix.lower() in PICKLES
 
 
 def weight_file_bytes(directory: Path) -> int:
@@ -50,7 +68,8 @@ def tensor_headers(directory: Path) -> dict[str, Header]:
     """Header of every tensor that loaders read, by name.
 
     Raises:
-        ValueError: A file is broken; see ``complaint``, which says which.
+        FileFault: A file is broken.
+        ValueError: What names the files is; see ``complaint``.
     """
     headers: dict[str, Header] = {}
     for file in weight_files(directory):
@@ -71,30 +90,39 @@ def stored_dtype(directory: Path) -> str:
     return TORCH_NAMES[max(sizes, key=lambda kind: sizes[kind])] if sizes else "bfloat16"
 
 
-def unread_weights(directory: Path) -> list[Path]:
-    """Files beside the weights that look like some, which other loaders than transformers take."""
-    read = set(weight_files(directory))
-    found = (file for pattern in ("*.safetensors", "*.gguf") for file in directory.glob(pattern))
-    return sorted(file for file in found if file not in read)
+def complaint(
+    directory: Path, *, trust_remote_code: bool = False, allow_pickle: bool = False
+) -> str | None:
+    """Why a directory's files cannot be told, or read, with the way out; ``None`` if they can.
 
+    Said of it: files that are none, or lead elsewhere; an adapter; weights that are pickles,
+    missing or broken; two sets of them. The sentence goes on after the directory's name.
 
-def complaint(directory: Path) -> str | None:
-    """Why a directory's weights cannot be told, or read, with the way out; ``None`` if they can.
-
-    Said of it: an adapter, files missing or broken, two sets of weights. The sentence goes on
-    after the directory's name.
+    Args:
+        directory: A model's.
+        trust_remote_code: Whether code beside it is used, which may read any file there.
+        allow_pickle: Whether pickled weights are read, as data.
     """
     try:
-        return next(filter(None, (look(directory) for look in _LOOKS)), None)
+        weights = weight_files(directory, pickles=allow_pickle)
+        return (
+            fault(directory, weights, trust_remote_code)
+            or _adapter(directory, weights)
+            or (_named(directory, allow_pickle) is None and _sets(directory, weights, allow_pickle))
+            or _files(directory, weights)
+            or None
+        )
+    except FileFault as error:
+        return f"cannot be read: {shown(error.path.name)} {error.what}"
     except ValueError as error:
         return str(error)
 
 
-def _adapter(directory: Path) -> str | None:
+def _adapter(directory: Path, weights: list[Path]) -> str | None:
     if not (directory / _ADAPTER).is_file():
         return None
-    base = _read_json(directory / _ADAPTER).get("base_model_name_or_path") or "its base model"
-    if weight_files(directory):
+    base = shown(read_object(directory / _ADAPTER).get("base_model_name_or_path") or "its base")
+    if weights:
         return (
             f"holds an adapter ({_ADAPTER}) beside its weights: save the two merged "
             f"(merge_and_unload() of peft), or take {_ADAPTER} away to measure the weights alone"
@@ -105,52 +133,47 @@ def _adapter(directory: Path) -> str | None:
     )
 
 
-def _sets(directory: Path) -> str | None:
-    if _named(directory) is not None:
-        return None
+def _sets(directory: Path, weights: list[Path], allow_pickle: bool) -> str | None:
     if (directory / SINGLE).is_file() and (directory / INDEX).is_file():
-        others = [file for file in _indexed(directory / INDEX) if file.name != SINGLE]
+        others = [f for f in _indexed(directory / INDEX, allow_pickle) if f.name != SINGLE]
         if others:
             return (
                 f"has two sets of weights, {SINGLE} and {INDEX}, which names "
                 f"{_listed([file.name for file in others])}: take one of the two away"
             )
-    if weight_files(directory):
+    if weights:
         return None
     if foreign := sorted(file.name for file in directory.glob("*.safetensors")):
         return (
             f"has neither {SINGLE} nor {INDEX}, which are read, but {_listed(foreign)}: give its "
             "weights one of those names, or load and save them by save_pretrained(directory)"
         )
-    pickled = any(any(directory.glob(pattern)) for pattern in _PICKLED)
-    why = "has only pickled weights, which can run code" if pickled else "has no weights"
-    return f"{why}; save it as safetensors: model.save_pretrained(directory)"
+    pickled = sorted(file.name for file in directory.iterdir() if is_pickle(file))
+    if not pickled:
+        return "has no weights; save it as safetensors: model.save_pretrained(directory)"
+    if allow_pickle:
+        return (
+            f"has neither {SINGLE} nor {PICKLED}, nor an index of one, but {_listed(pickled)}: "
+            f"give the weights of transformers' model the name {PICKLED}, or save it as safetensors"
+        )
+    return f"has only {_OF_PICKLES}"
 
 
-def _pointers(directory: Path) -> str | None:
-    """A clone without Git LFS leaves these in place of tokenizers too."""
-    for pattern in ("*.json", "*.model", "tokenizer*", "*.tiktoken"):
-        for file in directory.glob(pattern):
-            if file.is_file() and file.stat().st_size < _MOST_POINTER_BYTES:
-                with file.open("rb") as stream:
-                    if stream.read(len(LFS_POINTER)) == LFS_POINTER:
-                        return f"cannot be read: {file.name} {POINTER_COMPLAINT}"
-    return None
+_OF_PICKLES = (
+    "pickled weights, which can run code; save it as safetensors: "
+    "model.save_pretrained(directory), or set model.allow_pickle=true to read them as data alone"
+)
 
 
-def _files(directory: Path) -> str | None:
-    files = weight_files(directory)
+def _files(directory: Path, files: list[Path]) -> str | None:
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        by = INDEX if _named(directory) is None else "config.json (transformers_weights)"
+        by = INDEX if _named(directory, True) is None else "config.json (transformers_weights)"
         return f"lacks {_listed(missing)} of {len(files)} files that {by} names: fetch what is left"
     place: dict[str, str] = {}
     stored: dict[str, Header] = {}
-    for file in files:
-        try:
-            headers = read_headers(file)
-        except ValueError as error:
-            return f"cannot be read: {file.name} {error}"
+    for file in (file for file in files if not is_pickle(file)):
+        headers = read_headers(file)
         if twice := [name for name in headers if name in place]:
             return (
                 f"has {_listed(twice)} twice, in {place[twice[0]]} and {file.name}: take the file "
@@ -158,52 +181,65 @@ def _files(directory: Path) -> str | None:
             )
         place |= dict.fromkeys(headers, file.name)
         stored |= headers
+    if stored and (layers := _layers(directory)) > len(stored):
+        return (
+            f"cannot be read: its config.json says num_hidden_layers={layers}, and its weights are "
+            f"{len(stored)} tensors"
+        )
     if lost := incomplete(stored):
         return f"lacks {_listed(lost)}, without which its quantized layers mean nothing"
     return None
 
 
-def _named(directory: Path) -> str | None:
+def _layers(directory: Path) -> int:
+    config = directory / "config.json"
+    said = read_config(config) if config.is_file() else {}
+    return int((said.get("text_config") or said).get("num_hidden_layers") or 0)
+
+
+def _named(directory: Path, pickles: bool) -> str | None:
     """The file that config.json itself says weights are in."""
     config = directory / "config.json"
-    named = _read_json(config).get("transformers_weights") if config.is_file() else None
+    named = read_object(config).get("transformers_weights") if config.is_file() else None
     if named is None:
         return None
-    inside = (directory / str(named)).resolve().is_relative_to(directory.resolve())
-    if not inside or not str(named).endswith((".safetensors", ".safetensors.index.json")):
-        raise ValueError(
-            f"names {named} in config.json (transformers_weights), which is no safetensors file of "
-            "the directory"
-        )
-    return str(named)
+    if str(named).endswith(".safetensors.index.json"):
+        _require_plain(named, "config.json (transformers_weights)")
+        return str(named)
+    return _weights_name(named, "config.json (transformers_weights)", pickles)
 
 
-def _indexed(index: Path) -> list[Path]:
-    return [index.parent / name for name in sorted(set(_weight_map(index).values()))]
-
-
-def _weight_map(index: Path) -> dict[str, str]:
-    found = _read_json(index).get("weight_map")
+def _indexed(index: Path, pickles: bool) -> list[Path]:
+    found = read_object(index, _MOST_INDEX_BYTES).get("weight_map")
     if not isinstance(found, dict) or not found:
         raise ValueError(f"has an {index.name} without a weight_map: fetch it again")
-    if outside := [name for name in found.values() if Path(str(name)).name != name]:
-        raise ValueError(f"has an {index.name} that names {outside[0]}, outside the directory")
-    return found
+    names: list[Any] = list(found.values())
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"has an {index.name} whose weight_map names no files: fetch it again")
+    files = sorted(set(names))
+    return [index.parent / _weights_name(name, index.name, pickles) for name in files]
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"has a {file.name} that is not JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"has a {file.name} that is no JSON object")
-    return content
+def _weights_name(name: Any, by: str, pickles: bool) -> str:
+    """The name of a file of weights, if it is one that is read."""
+    _require_plain(name, by)
+    suffix = Path(name).suffix.lower()
+    if suffix in PICKLES and not pickles:
+        raise ValueError(f"names {shown(name)} in {by}: {_OF_PICKLES}")
+    if suffix not in (".safetensors", *PICKLES):
+        raise ValueError(f"names {shown(name)} in {by}, which is no safetensors file")
+    return str(name)
+
+
+def _require_plain(name: Any, by: str) -> None:
+    if isinstance(name, str) and Path(name).name != name:
+        raise ValueError(
+            f"names {shown(name)} in {by}, which leads outside the directory or deeper into it"
+        )
+    if not isinstance(name, str) or not name.isprintable() or name.startswith((".", "-")):
+        raise ValueError(f"names {shown(name)} in {by}, which is no name of a file of weights")
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
-
-
-_LOOKS = (_pointers, _adapter, _sets, _files)
+    some = ", ".join(map(shown, names[:3]))
+    return some if len(names) <= 3 else f"{some} and {len(names) - 3} more"

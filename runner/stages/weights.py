@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
-from runner.models.headers import Header
+from runner.models.header import Header
 from runner.models.load import account
 from runner.models.parts import PARTS
 from runner.models.weights import tensor_headers

@@ -78,11 +78,11 @@ def test_loaders_that_take_every_file_are_shown_those_that_are_meant(tmp_path: P
     view = only_read(directory, tmp_path / "cache")
     assert sorted(path.name for path in view.iterdir()) == ["config.json", "model.safetensors"]
     assert weight_file_bytes(view) == weight_file_bytes(directory)
-    (directory / "tokenizer.json").write_text("{}")
     (directory / "config.json").write_text("{}")
     assert only_read(directory, tmp_path / "cache") == view
-    assert (view / "tokenizer.json").is_file()
     assert (view / "config.json").read_text() == "{}"
+    (directory / "tokenizer.json").write_text("{}")
+    assert (only_read(directory, tmp_path / "cache") / "tokenizer.json").is_file()
 
 
 def test_weights_are_where_config_says(tmp_path: Path) -> None:
@@ -210,11 +210,11 @@ def config_of_a_list(directory: Path) -> None:
         (only_consolidated, "consolidated.safetensors: give"),
         (shards_without_index, f"{ONE}, {TWO}: give"),
         (index_of_nothing, "without a weight_map"),
-        (index_cut_off, f"{INDEX} that is not JSON"),
+        (index_cut_off, f"{INDEX} is not JSON"),
         (index_leading_outside, "outside the directory"),
         (twice, f"a.weight twice, in {ONE} and {TWO}"),
         (config_leading_outside, "names ../x.safetensors in config.json"),
-        (config_of_a_list, "config.json that is no JSON object"),
+        (config_of_a_list, "config.json is no JSON object"),
     ],
 )
 def test_weights_that_cannot_be_told_are_refused_with_the_way_out(
