@@ -1,5 +1,7 @@
 """What all runs of one control process share: the store, warm workers and the display."""
 
+import contextlib
+import os
 import shutil
 import time
 import uuid
@@ -9,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.environment import Environment
-from runner.config.root import Config
+from runner.config.root import Config, Verify
 from runner.display import Display, StageDisplay
 from runner.environments.manager import EnvironmentManager
 from runner.environments.ready import ReadyEnvironment
+from runner.errors import StageError
 from runner.hardware.detect import Machine, detect
 from runner.redact import redact
 from runner.serialise import to_json
@@ -22,6 +25,10 @@ from runner.store.seal import write_seal
 from runner.store.trouble import told
 from runner.worker.pool import WorkerPool, kept_workers
 from runner.worker.protocol import Job
+
+_MEGABYTE = 1_000_000
+_LONG_BYTES = 500 * _MEGABYTE
+"""Comparing more with digests takes long enough to be shown."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,15 @@ class Session:
         self._manager = EnvironmentManager(environments, self.logs)
         self._environments: dict[str, ReadyEnvironment] = {}
         self._mentioned: set[Address] = set()
+        self.verify = Verify.auto
+        """When what is reused is compared with its digests: ``store.verify``."""
+        self.warn: Callable[[str], None] = self._say_warning
+        """Told what a user and a run's record ought to know."""
         self.listener: Callable[[str, int, int, str], None] | None = None
         """Told of every stage's title, finished units, all units, and phase."""
+
+    def _say_warning(self, warning: str) -> None:
+        self.display.line(f"  warning: {warning}", style="yellow")
 
     def close(self) -> None:
         """End all workers, or have those that other sessions share let go of their models."""
@@ -145,16 +159,65 @@ class Session:
             # Whoever makes it may need the memory.
             self._pool.release()
 
-        with told(self.store.root), self.store.locked(address, on_wait):
-            # Whoever held the lock may just have made it.
+        with told(self.store.root), contextlib.ExitStack() as lock:
+            try:
+                lock.enter_context(self.store.locked(address, on_wait))
+            except OSError:
+                # What is only read from can be checked and reused all the same.
+                if not work.force and self._is_sound(address, work):
+                    return self._reused(address, work)
+                raise
+            # Whoever held the lock may just have made or checked it.
             if not work.force and (found := self._found(address, work)):
                 return found
+            if not work.force and self._is_sound(address, work):
+                return self._reused(address, work)
             return self._make(address, work)
 
     def _found(self, address: Address, work: Work) -> Obtained | None:
-        content = self.store.read(address)
-        if content is None:
+        """What is there and need not be compared with its digests now."""
+        if self.verify is Verify.always or not self.store.is_as_checked(address):
             return None
+        try:
+            return self._reused(address, work)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _is_sound(self, address: Address, work: Work) -> bool:
+        """Whether a result is there and is what its digests say; one that is not is set aside.
+
+        Raises:
+            StageError: It is damaged and cannot be moved.
+        """
+        if not self.store.holds(address):
+            return False
+        with contextlib.ExitStack() as shown:
+            tell: list[StageDisplay] = []
+
+            def compared(done: int, total: int) -> None:
+                if total >= _LONG_BYTES:
+                    if not tell:
+                        title = f"{work.title}: comparing with its digests"
+                        tell.append(shown.enter_context(self.display.stage(title)))
+                    tell[0].update(done // _MEGABYTE, total // _MEGABYTE, "MB")
+
+            faults = self.store.faults(address, compared)
+        if not faults:
+            return True
+        what = f"{work.title}: {address} is damaged ({faults[0]}{', …' if faults[1:] else ''})"
+        try:
+            place = self.store.set_aside(address)
+        except OSError as error:
+            raise StageError(
+                f"{what} and cannot be set aside ({os.strerror(error.errno or 0).lower()}): "
+                f"delete {self.store.directory(address)}"
+            ) from error
+        self.warn(f"{what}: it lies in {place} now and is made anew")
+        return False
+
+    def _reused(self, address: Address, work: Work) -> Obtained:
+        content = self.store.read(address)
+        assert content is not None
         # Texts and baselines are asked for again and again; once is enough to say so.
         if address not in self._mentioned:
             self.display.line(f"  {work.title}: reused", detail=True)

@@ -52,6 +52,17 @@ class StageName(Enum):
         return self.loads_model and self not in (StageName.quantize, StageName.sensitivity)
 
 
+class Verify(Enum):
+    """When a result of the store is compared with its digests before it is reused.
+
+    Sizes and times of its files are compared every time.
+    """
+
+    auto = "auto"
+    """Once a day, and where a size or a time has changed."""
+    always = "always"
+
+
 @dataclass
 class Store:
     """Where models, checkpoints, results and records are kept."""
@@ -59,6 +70,10 @@ class Store:
     root: str = MISSING
     environments: str = MISSING
     """Where virtual environments are made; may be shared by many stores."""
+    verify: Verify = Verify.auto
+    """When a result is compared with its digests before it is reused: ``auto`` does so once a day,
+    and where the size or time of a file has changed; ``always`` does so every time. A damaged one
+    is set aside in the store's folder ``damaged``, named in a warning, and made anew."""
 
 
 @dataclass

@@ -60,6 +60,7 @@ class Inputs:
         self.warnings = [] if warnings is None else warnings
         self._mentioned: set[str] = set()
         self.session = session
+        session.verify, session.warn = config.store.verify, self.warn
         self.sweep = sweep
         self.compute = resolve_compute(config.engine, session.machine)
         self._arithmetic: Arithmetic | None = None

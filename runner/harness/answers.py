@@ -10,18 +10,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from runner.store.files import write_text_atomically
+from runner.store.journal import checked_line, content_of
+
 
 class Answers:
     """What a model answered, by what it was asked; kept in one file.
 
-    A killed process leaves the lines it wrote. Half a line at the end is dropped.
+    A killed process leaves the lines it wrote. A line that is not what it was is dropped.
     """
 
     def __init__(self, path: Path, say: Callable[[int, int], None]) -> None:
         """Go on with ``path`` if it exists.
 
         Args:
-            path: Lines of JSON: what was asked (hashed) and the answer.
+            path: Lines of JSON, each behind its digest: what was asked (hashed) and the answer.
             say: Told how many of how many requests have an answer.
         """
         self._known: dict[str, Any] = {}
@@ -29,11 +32,12 @@ class Answers:
         self._done = 0
         self._total = 0
         if path.exists():
-            content = path.read_bytes()
-            whole = content[: content.rfind(b"\n") + 1]
-            self._known = dict(json.loads(line) for line in whole.splitlines())
-            if whole != content:
-                path.write_bytes(whole)
+            content = path.read_bytes().decode("utf-8", "replace")
+            lines = content.split("\n")
+            whole = [line for line in map(content_of, lines) if line is not None]
+            self._known = dict(json.loads(line) for line in whole)
+            if len(whole) != len(lines) - 1 or lines[-1]:
+                write_text_atomically(path, "".join(map(checked_line, whole)))
         self.found = len(self._known)
         """Answers that were there at the start."""
         self._stream = path.open("a", encoding="utf-8")
@@ -74,7 +78,7 @@ class Answers:
         if key in self._known or _drawn(kind, arguments):
             return
         self._known[key] = answer
-        self._stream.write(json.dumps([key, answer]) + "\n")
+        self._stream.write(checked_line(json.dumps([key, answer])))
         # Into the kernel's hands: what is there survives this process.
         self._stream.flush()
 

@@ -89,7 +89,7 @@ class PeekSession(Session):
         address = Address.of(
             stage.name, {"schema_version": stage.schema_version, **work.determinants}
         )
-        content = None if work.force else self.store.read(address)
+        content = None if work.force else self._sound(address)
         entry = (stage.name, work.title)
         if content is not None:
             _add(self.seen.cached, entry)
@@ -111,6 +111,17 @@ class PeekSession(Session):
             reused=content is not None,
             seconds=0.0,
         )
+
+    def _sound(self, address: Address) -> dict[str, Any] | None:
+        """A result that a run would reuse; what is damaged stays where it is."""
+        if self.store.holds(address) and (
+            self.store.is_as_checked(address) or not self.store.faults(address)
+        ):
+            try:
+                return self.store.read(address)
+            except ValueError:
+                return None
+        return None
 
 
 def _add(entries: list[tuple[str, str]], entry: tuple[str, str]) -> None:

@@ -29,7 +29,8 @@ from runner.engines.head import product, read_head
 from runner.errors import StageError
 from runner.metrics.divergence import token_divergence, top_divergence
 from runner.store.files import write_json_atomically
-from runner.store.units import write_array_atomically
+from runner.store.journal import Journal
+from runner.store.units import write_array
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,6 +61,7 @@ class ReferenceWriter:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         """Use ``directory``, where an earlier attempt may have kept some."""
         self._directory = directory
+        self._journal = Journal(directory)
         self._max_bytes = max_bytes
         self._full = False
         self._kept = ReferenceForm("", 0, 0, 0)
@@ -68,6 +70,20 @@ class ReferenceWriter:
     def full(self) -> bool:
         """Whether there is no room for further windows."""
         return self._full
+
+    def has_lost(self, number: int) -> bool:
+        """Whether what an earlier attempt kept of a window is no longer what it was."""
+        path = _path(self._directory, number)
+        return path.exists() and not (
+            self._journal.is_sound(path.name) and self._form_is_readable()
+        )
+
+    def _form_is_readable(self) -> bool:
+        try:
+            content = json.loads((self._directory / _FORM_FILE).read_text("utf-8"))
+            return "form" in content and "head" in content
+        except (OSError, ValueError, TypeError):
+            return False
 
     def resume(self, number: int) -> None:
         """Count in a window that an earlier attempt finished, in the order of windows."""
@@ -104,7 +120,7 @@ class ReferenceWriter:
         if isinstance(found, TopDistributions):
             losses = [-found.top["log_probability"][:, -1]]
         if not self._full:
-            write_array_atomically(_path(self._directory, number), _stored(found, codes))
+            write_array(_path(self._directory, number), _stored(found, codes), self._journal)
             self._count(len(targets), size)
         elif number == 0:
             raise StageError(

@@ -174,6 +174,8 @@ class _Scorer:
             self._scored_tokens += len(window.tokens) - 1
             return found
 
+        if compare and self.writer is not None and self.writer.has_lost(number):
+            self._units.drop(name)
         if name in self._units:
             self.resumed += 1
             if compare and self.writer is not None:

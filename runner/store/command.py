@@ -1,15 +1,20 @@
 """``runner store``: what the store holds, whether it is sound, and making room."""
 
+import os
+import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from runner.errors import UsageError
+from runner.errors import StageError, UsageError
 from runner.store.inventory import Held, Inventory
 from runner.store.objects import ObjectStore
 from runner.store.records import Status
-from runner.store.seal import faults, read_seal
+from runner.store.seal import faults
+from runner.store.trouble import told
 from runner.verbs import carry_out
+from runner.waiting import Waiting
 
 USAGE = """\
 runner store list                     results by stage, sweeps with their runs
@@ -25,48 +30,103 @@ store: store.root=PATH, or QUANT_RUNNER_STORE.
 _YES = "--yes"
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A store, and where to say how far the work on it is."""
+
+    store: ObjectStore
+    inventory: Inventory
+    waiting: Waiting
+
+
+_Verb = Callable[[_Asked, list[str]], int]
+
+
 def execute(arguments: Sequence[str]) -> int:
     """Carry out ``runner store ARGUMENTS``; returns the exit code."""
     verbs = {"list": _list, "show": _show, "verify": _verify, "prune": _prune}
     stopped = "what was deleted is gone, the rest is whole"
-    return carry_out(
-        "store", arguments, usage=USAGE, prepare=_inventory, verbs=verbs, stopped=stopped
-    )
+    with Waiting() as waiting:
+        return carry_out(
+            "store",
+            arguments,
+            usage=USAGE,
+            prepare=lambda overrides, names: _asked(overrides, names, waiting),
+            verbs={name: _telling(verb) for name, verb in verbs.items()},
+            stopped=stopped,
+        )
 
 
-def _inventory(overrides: list[str], names: list[str]) -> Inventory:
+def _telling(verb: _Verb) -> _Verb:
+    """The verb, whose troubles with the disk are told in one sentence."""
+
+    def carry(asked: _Asked, names: list[str]) -> int:
+        try:
+            with told(asked.store.root):
+                return verb(asked, names)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise StageError(_sentence(error, asked.store.root)) from error
+
+    return carry
+
+
+def _sentence(error: OSError, root: Path) -> str:
+    return f"{error.filename or root}: {os.strerror(error.errno or 0).lower()}"
+
+
+def _asked(overrides: list[str], names: list[str], waiting: Waiting) -> _Asked:
     from runner.api import compose_config
 
-    return Inventory(ObjectStore(Path(compose_config(overrides).store.root).expanduser().resolve()))
+    if unknown := [one for one in names if one.startswith("-") and one != _YES]:
+        raise UsageError(f"runner store has no option {unknown[0]}; runner store --help")
+    if "" in names:
+        raise UsageError("a name is empty")
+    root = Path(compose_config(overrides).store.root).expanduser().resolve()
+    if not root.is_dir():
+        raise UsageError(
+            f"there is no store in {root}: name one with store.root=PATH or QUANT_RUNNER_STORE"
+        )
+    store = ObjectStore(root)
+    try:
+        return _Asked(store, Inventory(store, waiting), waiting)
+    except OSError as error:
+        raise StageError(_sentence(error, root)) from error
 
 
-def _list(inventory: Inventory, names: list[str]) -> int:
-    stages: dict[str, list[Held]] = {}
-    for one in inventory.held.values():
-        stages.setdefault(one.address.stage, []).append(one)
-    print(f"{inventory.store.root}: {_megabytes(inventory.held.values())} MB of results")
-    for stage, held in sorted(stages.items()):
-        age = _age(max(one.modified for one in held))
-        print(f"  {stage:<12} {len(held):>5} results {_megabytes(held):>10} MB, latest {age}")
-    for sweep, records in inventory.sweeps.items():
-        statuses = [record.status.value for record in records]
+def _list(asked: _Asked, names: list[str]) -> int:
+    if names:
+        raise UsageError("runner store list takes no names; one result: runner store show KEY")
+    inventory = asked.inventory
+    sizes = inventory.sizes()
+    print(f"{asked.store.root}: {_megabytes(size for _, _, size, _ in sizes)} MB of results")
+    for stage, count, size, latest in sizes:
+        print(f"  {stage:<12} {count:>5} results {_megabytes([size]):>10} MB, "
+              f"latest {_age(latest)}")  # fmt: skip
+    for sweep, runs in inventory.sweeps.items():
+        statuses = [status.value for status in runs.values()]
         counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
         print(f"  sweep {sweep}: {counts or 'no runs'}")
+    if damaged := list(_set_aside(asked.store)):
+        room = _megabytes(_bytes_below(path) for path in damaged)
+        print(f"  damaged results set aside: {len(damaged)}, {room} MB")
     return 0
 
 
-def _show(inventory: Inventory, names: list[str]) -> int:
-    if len(names) != 1:
+def _show(asked: _Asked, names: list[str]) -> int:
+    if len(names) != 1 or names[0] == _YES:
         raise UsageError("name one result by its key: runner store show KEY")
+    inventory = asked.inventory
     found = inventory.find(names[0])
     if not found:
         raise UsageError(f"the store has no result {names[0]}: runner store list")
     for one in found:
         address = one.address
-        print(f"{address}  {_megabytes([one])} MB, {_age(one.modified)}")
+        print(f"{address}  {_megabytes([one.size_bytes])} MB, {_age(one.modified)}")
         print(f"  {one.directory}")
-        if read_seal(one.directory) is None:
-            print("  made before results were sealed: what it was made from is not known")
+        if not one.is_sealed:
+            print("  no readable seal: what it was made from is not known")
         for title, lines in (
             ("made from", inventory.made_from(address)),
             ("used by", inventory.used_by(address)),
@@ -77,49 +137,93 @@ def _show(inventory: Inventory, names: list[str]) -> int:
     return 0
 
 
-def _verify(inventory: Inventory, names: list[str]) -> int:
-    chosen = [one for name in names or [""] for one in inventory.find(name)]
-    if names and not chosen:
-        raise UsageError(f"the store has no result {', '.join(names)}: runner store list")
-    unsealed = bad = 0
-    for one in chosen:
-        found = faults(one.directory)
-        unsealed += not found and read_seal(one.directory) is None
-        bad += bool(found)
-        for fault in found:
+def _verify(asked: _Asked, names: list[str]) -> int:
+    if _YES in names:
+        raise UsageError("runner store verify deletes nothing: drop --yes")
+    chosen: dict[str, Held] = {}
+    for name in names or [""]:
+        found = asked.inventory.find(name)
+        if names and not found:
+            raise UsageError(f"the store has no result {name}: runner store list")
+        chosen |= {str(one.address): one for one in found}
+    unsealed = bad = done = 0
+    total = sum(one.size_bytes for one in chosen.values())
+    for place, one in enumerate(chosen.values()):
+
+        def compared(part: int, _: int, before: int = done, number: int = place) -> None:
+            far = f"{_megabytes([before + part])} of {_megabytes([total])} MB"
+            asked.waiting.tell(f"comparing with digests ({far})", number, len(chosen))
+
+        compared(0, 0)
+        found_bad = _faults(one, compared)
+        done += one.size_bytes
+        unsealed += not found_bad and not one.is_sealed
+        bad += bool(found_bad)
+        asked.waiting.wipe()
+        for fault in found_bad:
             print(f"{one.address}: {fault}")
     print(f"{len(chosen) - bad - unsealed} sound, {bad} damaged, {unsealed} without digests")
     if bad:
-        print("a damaged result is made anew once its directory is deleted")
+        print("the next run that needs a damaged result sets it aside and makes it anew")
     return 1 if bad else 0
 
 
-def _prune(inventory: Inventory, names: list[str]) -> int:
+def _faults(one: Held, compared: Callable[[int, int], None]) -> list[str]:
+    try:
+        return faults(one.directory, compared)
+    except FileNotFoundError:
+        return []  # deleted meanwhile
+    except OSError as error:
+        return [f"cannot be read: {_sentence(error, one.directory)}"]
+
+
+def _prune(asked: _Asked, names: list[str]) -> int:
+    inventory = asked.inventory
     yes = _YES in names
-    names = [name for name in names if name != _YES]
+    names = list(dict.fromkeys(name for name in names if name != _YES))
     if unknown := [name for name in names if name not in inventory.sweeps]:
         known = ", ".join(inventory.sweeps) or "none"
         raise UsageError(f"there is no sweep {', '.join(unknown)}; there are {known}")
     for name in names:
-        if at_it := [r.run for r in inventory.sweeps[name] if r.status is Status.running]:
+        runs = inventory.sweeps[name].items()
+        if at_it := [run for run, status in runs if status is Status.running]:
             raise UsageError(f"sweep {name} is running: {', '.join(at_it)}")
     unneeded = inventory.unneeded(without=names)
-    total = _megabytes(unneeded)
+    damaged = list(_set_aside(asked.store))
+    total = sum(one.size_bytes for one in unneeded) + sum(map(_bytes_below, damaged))
     for one in unneeded:
-        print(f"{one.address}  {_megabytes([one])} MB, {_age(one.modified)}")
+        print(f"{one.address}  {_megabytes([one.size_bytes])} MB, {_age(one.modified)}")
+    for path in damaged:
+        print(f"damaged/{path.name}  {_megabytes([_bytes_below(path)])} MB, set aside")
+    count, size = len(unneeded) + len(damaged), _megabytes([total])
     if not yes:
-        print(f"{len(unneeded)} results, {total} MB: runner store prune --yes deletes them"
+        print(f"{count} results, {size} MB: runner store prune --yes deletes them"
               f"{' and the records of ' + ', '.join(names) if names else ''}")  # fmt: skip
         return 0
     for name in names:
         inventory.remove_sweep(name)
-    removed = sum(inventory.remove(one) for one in unneeded)
-    print(f"{removed} of {len(unneeded)} results deleted, {total} MB")
+    removed = 0
+    for number, one in enumerate(unneeded):
+        asked.waiting.tell("deleting results", number, count)
+        removed += inventory.remove(one)
+    for path in damaged:
+        shutil.rmtree(path)
+        removed += 1
+    asked.waiting.wipe()
+    print(f"{removed} of {count} results deleted, {size} MB")
     return 0
 
 
-def _megabytes(held: Iterable[Held]) -> str:
-    return f"{sum(one.size_bytes for one in held) / 1e6:.1f}"
+def _set_aside(store: ObjectStore) -> Iterator[Path]:
+    return iter(sorted((store.root / "damaged").glob("*")))
+
+
+def _bytes_below(place: Path) -> int:
+    return sum(file.lstat().st_size for file in place.rglob("*") if file.is_file())
+
+
+def _megabytes(sizes: Iterable[int]) -> str:
+    return f"{sum(sizes) / 1e6:.1f}"
 
 
 def _age(modified: float) -> str:

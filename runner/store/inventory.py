@@ -4,15 +4,17 @@ import contextlib
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from runner.store.index import open_index
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
-from runner.store.records import RunRecord, read_records
-from runner.store.seal import Seal, read_seal
+from runner.store.records import Status, read_record
+from runner.waiting import Waiting
 
 ALWAYS_KEPT = frozenset({"model", "hardware"})
 """Stages whose results others use without naming their keys."""
@@ -30,47 +32,94 @@ class Held:
     size_bytes: int
     modified: float
     """Seconds since the epoch."""
+    is_sealed: bool
+    """Whether it is known what it was made from."""
 
 
 class Inventory:
     """A store's results and the records that use them, as they were when it was made."""
 
-    def __init__(self, store: ObjectStore) -> None:
-        """Look at everything."""
+    def __init__(self, store: ObjectStore, waiting: Waiting | None = None) -> None:
+        """Look at what is new since somebody last looked.
+
+        Args:
+            store: Which.
+            waiting: Told how far that is.
+
+        Raises:
+            StageError: A record cannot be read.
+        """
         self.store = store
-        self.held = {one.address: one for one in _held(store.root)}
-        self.sweeps: dict[str, list[RunRecord]] = {
-            path.name: read_records(store.runs, path.name)
-            for path in sorted(store.runs.glob("*"))
-            if path.is_dir()
-        }
+        self._index = open_index(store.root, waiting or Waiting())
+
+    @cached_property
+    def held(self) -> dict[Address, Held]:
+        """Every result."""
+        return {one.address: one for one in self._select("")}
 
     def find(self, text: str) -> list[Held]:
-        """Results whose key, or stage and key, begin with ``text``."""
-        return [
-            one
-            for address, one in self.held.items()
-            if address.key.startswith(text) or str(address).startswith(text)
-        ]
+        """Results whose key, or stage and key, begin with ``text``; or all of a stage.
+
+        Args:
+            text: As a person typed it; nothing of it stands for other characters.
+        """
+        stage, slash, key = text.partition("/")
+        if slash:
+            return list(self._select("WHERE stage = ? AND substr(key, 1, ?) = ?",
+                                     stage, len(key), key))  # fmt: skip
+        return list(self._select("WHERE stage = ? OR substr(key, 1, ?) = ?",
+                                 text, len(text), text))  # fmt: skip
+
+    def sizes(self) -> list[tuple[str, int, int, float]]:
+        """Each stage, how many results it has, their bytes, and when the latest was made."""
+        return list(
+            self._index.execute(
+                "SELECT stage, count(*), sum(bytes), max(modified) FROM objects"
+                " GROUP BY stage ORDER BY stage"
+            )
+        )
+
+    @cached_property
+    def sweeps(self) -> dict[str, dict[str, Status]]:
+        """Runs of every sweep and how they ended."""
+        found: dict[str, dict[str, Status]] = {
+            path.name: {} for path in sorted(self.store.runs.glob("*")) if path.is_dir()
+        }
+        rows = self._index.execute("SELECT sweep, run, status FROM records ORDER BY sweep, run")
+        for sweep, run, told in rows:
+            status = _status(told)
+            if status is Status.interrupted:
+                # Whether a process is at it is not the record's to tell.
+                record = read_record(self.store.runs / sweep / run / "record.json")
+                status = record.status if record is not None else status
+            found.setdefault(sweep, {})[run] = status
+        return found
 
     def made_from(self, address: Address) -> list[Address]:
         """Results that this one was made from, as far as its seal names them."""
-        seal = self._seal(address)
-        mentioned = seal.mentions() if seal else set()
-        return [other for other in self.held if other.key in mentioned and other != address]
+        return self._addresses(
+            "SELECT o.stage, o.key FROM objects b JOIN mentions m ON m.object = b.id"
+            " JOIN objects o ON o.key = m.key WHERE b.stage = ? AND b.key = ?"
+            " ORDER BY o.stage, o.key",
+            address.stage, address.key,
+        )  # fmt: skip
 
     def used_by(self, address: Address) -> list[Address]:
         """Results that were made from this one."""
-        return [other for other in self.held if address in self.made_from(other)]
+        return self._addresses(
+            "SELECT b.stage, b.key FROM mentions m JOIN objects b ON b.id = m.object"
+            " WHERE m.key = ? ORDER BY b.stage, b.key",
+            address.key,
+        )
 
     def runs_of(self, address: Address) -> list[str]:
         """Runs whose records name this result, as ``sweep/run``."""
-        return [
-            f"{sweep}/{record.run}"
-            for sweep, records in self.sweeps.items()
-            for record in records
-            if any((s.stage, s.key) == (address.stage, address.key) for s in record.stages)
-        ]
+        rows = self._index.execute(
+            "SELECT sweep, run FROM uses JOIN records ON records.id = uses.record"
+            " WHERE stage = ? AND key = ? ORDER BY sweep, run",
+            (address.stage, address.key),
+        )
+        return [f"{sweep}/{run}" for sweep, run in rows]
 
     def unneeded(self, without: Iterable[str] = ()) -> list[Held]:
         """Results that no record needs, directly or as something it was made from.
@@ -79,28 +128,31 @@ class Inventory:
             without: Sweeps whose records do not count.
         """
         dropped = set(without)
-        kept_sweeps = [records for sweep, records in self.sweeps.items() if sweep not in dropped]
-        roots = {
-            Address(stage.stage, stage.key)
-            for records in kept_sweeps
-            for record in records
-            for stage in record.stages
-        }
+        sources: dict[Address, list[Address]] = {}
+        for by_stage, by_key, stage, key in self._index.execute(
+            "SELECT b.stage, b.key, o.stage, o.key FROM mentions m"
+            " JOIN objects o ON o.key = m.key JOIN objects b ON b.id = m.object"
+        ):
+            sources.setdefault(Address(by_stage, by_key), []).append(Address(stage, key))
+        rows = self._index.execute(
+            "SELECT DISTINCT sweep, stage, key FROM uses JOIN records ON records.id = uses.record"
+        )
+        roots = {Address(stage, key) for sweep, stage, key in rows if sweep not in dropped}
         needed: set[Address] = set()
         waiting = [address for address in roots if address in self.held]
         while waiting:
             address = waiting.pop()
             if address not in needed:
                 needed.add(address)
-                waiting.extend(self.made_from(address))
+                waiting.extend(sources.get(address, ()))
         # What an unsealed result was made from is not known.
-        unknown = any(self._seal(address) is None for address in needed)
+        unknown = any(not self.held[address].is_sealed for address in needed)
         spared = ALWAYS_KEPT | (_SHARED_INPUTS if unknown else frozenset())
         newest = time.time() - _YOUNG_SECONDS
         return [
             one
             for address, one in self.held.items()
-            if address not in needed and address.stage not in spared and one.modified < newest
+            if address not in needed and address.stage not in spared and _is_older(one, newest)
         ]
 
     def remove(self, one: Held) -> bool:
@@ -113,29 +165,43 @@ class Inventory:
             name = f"{address.stage}-{address.key}-{uuid.uuid4().hex[:8]}"
             grave = self.store.root / "staging" / name
             grave.parent.mkdir(parents=True, exist_ok=True)
-            one.directory.rename(grave)
+            with contextlib.suppress(FileNotFoundError):  # somebody else was as quick
+                one.directory.rename(grave)
             shutil.rmtree(grave, ignore_errors=True)
-            self.held.pop(address, None)
             return True
         return False
 
     def remove_sweep(self, sweep: str) -> None:
-        """Delete a sweep's records and answers."""
+        """Delete a sweep's records and answers.
+
+        Raises:
+            OSError: They cannot be deleted.
+        """
         shutil.rmtree(self.store.runs / sweep)
-        self.sweeps.pop(sweep, None)
 
-    def _seal(self, address: Address) -> Seal | None:
-        try:
-            return read_seal(self.held[address].directory)
-        except (ValueError, TypeError):
-            return None
+    def _select(self, where: str, *values: object) -> Iterator[Held]:
+        rows = self._index.execute(
+            f"SELECT stage, key, bytes, modified, sealed FROM objects {where} ORDER BY stage, key",
+            values,
+        )
+        for stage, key, size, modified, sealed in rows:
+            address = Address(stage, key)
+            yield Held(address, self.store.directory(address), size, modified, bool(sealed))
+
+    def _addresses(self, query: str, *values: object) -> list[Address]:
+        return [Address(stage, key) for stage, key in self._index.execute(query, values)]
 
 
-def _held(root: Path) -> list[Held]:
-    found = []
-    for path in sorted((root / "objects").glob(f"*/*/{RESULT_FILE}")):
-        directory = path.parent
-        size = sum(file.lstat().st_size for file in directory.rglob("*") if file.is_file())
-        address = Address(directory.parent.name, directory.name)
-        found.append(Held(address, directory, size, path.stat().st_mtime))
-    return found
+def _status(told: str) -> Status:
+    try:
+        return Status(told)
+    except ValueError:  # of a later version
+        return Status.failed
+
+
+def _is_older(one: Held, newest: float) -> bool:
+    """Whether a result is there and was made before ``newest``; asked of the file itself."""
+    try:
+        return (one.directory / RESULT_FILE).stat().st_mtime < newest
+    except FileNotFoundError:
+        return one.modified < newest and one.directory.exists()

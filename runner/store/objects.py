@@ -3,6 +3,7 @@
 Layout below the store's root::
 
     objects/<stage>/<key>/result.json   what the stage found, and files it wrote beside it
+    damaged/<stage>-<key>-<n>/          what was found not to be as it was written; never read
     staging/                            unfinished work; never read
     partial/<stage>-<key>/              finished units of unfinished work; read by the next attempt
     locks/                              one lock file a key
@@ -11,6 +12,7 @@ Layout below the store's root::
 """
 
 import contextlib
+import itertools
 import json
 import shutil
 import time
@@ -24,6 +26,7 @@ from filelock import FileLock, Timeout
 
 from runner.store.files import sha256_of_json, write_json_atomically
 from runner.store.locks import held
+from runner.store.seal import SEAL_FILE, Check, Told, faults
 
 RESULT_FILE = "result.json"
 _PARTIAL_SECONDS = 30 * 24 * 3600
@@ -54,6 +57,8 @@ class ObjectStore:
         self.root = root
         self.cache = root / "cache"
         self.runs = root / "runs"
+        self._checks: dict[Address, Check] = {}
+        """Last checks of results that were asked for before."""
 
     def directory(self, address: Address) -> Path:
         """Where the result lies once it is finished."""
@@ -72,6 +77,60 @@ class ObjectStore:
         except FileNotFoundError:
             return None
         return content
+
+    def holds(self, address: Address) -> bool:
+        """Whether there is such a result, sound or not."""
+        return self.directory(address).is_dir()
+
+    def is_as_checked(self, address: Address) -> bool:
+        """Whether a result's files have the sizes and times with which they were last known sound.
+
+        Digests need not be compared then. What was made before there were seals cannot be known.
+        """
+        place = self.directory(address)
+        check = self._checks.get(address)
+        if check is None or not check.holds():
+            check = Check.of(place)
+            if check is None or not check.holds():
+                return self.holds(address) and not (place / SEAL_FILE).exists()
+        self._checks[address] = check
+        return True
+
+    def faults(self, address: Address, told: Told = lambda done, total: None) -> list[str]:
+        """What is wrong with a result, by its digests; empty when it can be used.
+
+        Args:
+            address: Of a result that is there.
+            told: Is told how many bytes of how many were compared.
+        """
+        self._checks.pop(address, None)
+        found = faults(self.directory(address), told)
+        if not found:
+            try:
+                content = self.read(address)
+            except (OSError, ValueError):
+                return [f"{RESULT_FILE} cannot be read"]
+            if content is None:
+                return [f"{RESULT_FILE} is missing"]
+            if not isinstance(content, dict) or not isinstance(content.get("result"), dict):
+                return [f"{RESULT_FILE} holds no result"]
+        return found
+
+    def set_aside(self, address: Address) -> Path:
+        """Move a damaged result to where nothing reads it; returns that folder.
+
+        Raises:
+            OSError: The store cannot be written to.
+        """
+        aside = self.root / "damaged"
+        aside.mkdir(parents=True, exist_ok=True)
+        name = f"{address.stage}-{address.key}"
+        taken = {path.name for path in aside.glob(f"{name}*")}
+        count = next(n for n in itertools.count(1) if f"{name}-{n}" not in taken)
+        place = aside / f"{name}-{count}"
+        self.directory(address).rename(place)
+        self._checks.pop(address, None)
+        return place
 
     def clear_leftovers(self) -> None:
         """Delete unfinished work of processes that were killed: that whose lock is free."""

@@ -1,0 +1,247 @@
+"""A table of what a store's folders hold, so that asking about one thing does not read them all.
+
+It is never the truth: every use compares it with the folders, and reads anew what is new. The
+file ``cache/index.sqlite`` is only ever replaced whole, so no process waits for another and no
+shared file system has to lock it. Where it is broken it is made anew, and where it cannot be
+written it is made in memory.
+"""
+
+import contextlib
+import os
+import re
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.errors import StageError
+from runner.store.objects import RESULT_FILE
+from runner.store.seal import SEAL_FILE, read_seal, states
+from runner.waiting import Waiting
+
+INDEX_FILE = "index.sqlite"
+_VERSION = 1
+_KEY = re.compile(r"[0-9a-f]{20}")
+_SCHEMA = f"""
+PRAGMA user_version = {_VERSION};
+CREATE TABLE objects (id INTEGER PRIMARY KEY, stage TEXT, key TEXT, inode INTEGER, bytes INTEGER,
+                      modified REAL, sealed INTEGER, UNIQUE (stage, key));
+CREATE INDEX objects_by_key ON objects (key);
+CREATE TABLE mentions (object INTEGER, key TEXT, PRIMARY KEY (object, key)) WITHOUT ROWID;
+CREATE INDEX mentions_by_key ON mentions (key);
+CREATE TABLE records (id INTEGER PRIMARY KEY, sweep TEXT, run TEXT, state TEXT, status TEXT,
+                      UNIQUE (sweep, run));
+CREATE TABLE uses (record INTEGER, stage TEXT, key TEXT, PRIMARY KEY (record, stage, key))
+    WITHOUT ROWID;
+CREATE INDEX uses_by_key ON uses (key, stage);
+"""
+_OLD_SECONDS = 3600.0
+"""A copy of the index that is older was left by a process that is gone."""
+
+
+@dataclass(frozen=True)
+class _Object:
+    stage: str
+    key: str
+    inode: int
+
+
+def open_index(root: Path, waiting: Waiting) -> sqlite3.Connection:
+    """The index of the store below ``root``, as its folders are now.
+
+    Args:
+        root: The store's.
+        waiting: Told how far the reading is.
+
+    Raises:
+        StageError: A record cannot be read.
+    """
+    kept = root / "cache" / INDEX_FILE
+    try:
+        return _brought_up_to_date(root, kept, waiting)
+    except sqlite3.Error:  # broken
+        with contextlib.suppress(OSError):
+            kept.unlink(missing_ok=True)
+    return _brought_up_to_date(root, kept, waiting)
+
+
+def _brought_up_to_date(root: Path, kept: Path, waiting: Waiting) -> sqlite3.Connection:
+    found = _opened(kept)
+    known = {} if found is None else _known_objects(found)
+    filed = {} if found is None else _known_records(found)
+    objects = {(one.stage, one.key): one for one in _objects(root)}
+    records = dict(_records(root / "runs"))
+    fresh = [one for one in objects.values() if known.get((one.stage, one.key)) != one.inode]
+    changed = [place for place, state in records.items() if filed.get(place) != state]
+    gone = [place for place in known if place not in objects]
+    dropped = [place for place in filed if place not in records]
+    if found is not None and not (fresh or changed or gone or dropped):
+        return found
+    made = found or sqlite3.connect(":memory:", isolation_level=None)
+    if found is None:
+        made.executescript(_SCHEMA)
+    made.execute("BEGIN")
+    _forget(made, gone, dropped)
+    _add_objects(made, root, fresh, waiting)
+    _add_records(made, root / "runs", {place: records[place] for place in changed}, waiting)
+    made.execute("COMMIT")
+    _keep(made, kept)
+    return made
+
+
+def _opened(kept: Path) -> sqlite3.Connection | None:
+    try:
+        content = kept.read_bytes()
+    except OSError:
+        return None
+    # In memory, of a few tens of megabytes: what others replace meanwhile does not matter.
+    found = sqlite3.connect(":memory:", isolation_level=None)
+    found.deserialize(content)
+    sound = found.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    if not sound or found.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+        found.close()
+        return None
+    return found
+
+
+def _keep(made: sqlite3.Connection, kept: Path) -> None:
+    """Replace the file; a store that is only read from does without."""
+    beside = kept.with_name(f".{INDEX_FILE}.{uuid.uuid4().hex[:8]}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        for left in kept.parent.glob(f".{INDEX_FILE}.*"):
+            if time.time() - left.stat().st_mtime > _OLD_SECONDS:
+                left.unlink(missing_ok=True)
+        beside.write_bytes(made.serialize())
+        beside.replace(kept)
+    except (OSError, sqlite3.Error):
+        pass
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _known_objects(index: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    rows = index.execute("SELECT stage, key, inode FROM objects")
+    return {(stage, key): inode for stage, key, inode in rows}
+
+
+def _known_records(index: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    rows = index.execute("SELECT sweep, run, state FROM records")
+    return {(sweep, run): state for sweep, run, state in rows}
+
+
+def _objects(root: Path) -> Iterator[_Object]:
+    """What lies in the folders of results; a folder made anew is another."""
+    for stage in _folders(root / "objects"):
+        for entry in _folders(stage.path):
+            yield _Object(stage.name, entry.name, entry.inode())
+
+
+def _records(runs: Path) -> Iterator[tuple[tuple[str, str], str]]:
+    """State of every record by its sweep and run."""
+    for sweep in _folders(runs):
+        for run in _folders(sweep.path):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(f"{run.path}/record.json")  # noqa: PTH116
+                state = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+                yield (sweep.name, run.name), state
+
+
+def _folders(place: Path | str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(place) as entries:
+            return sorted((one for one in entries if one.is_dir()), key=lambda one: one.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _forget(
+    index: sqlite3.Connection, gone: Iterable[tuple[str, str]], dropped: Iterable[tuple[str, str]]
+) -> None:
+    of_object = "(SELECT id FROM objects WHERE stage = ? AND key = ?)"
+    of_record = "(SELECT id FROM records WHERE sweep = ? AND run = ?)"
+    gone, dropped = list(gone), list(dropped)
+    index.executemany(f"DELETE FROM mentions WHERE object = {of_object}", gone)
+    index.executemany("DELETE FROM objects WHERE stage = ? AND key = ?", gone)
+    index.executemany(f"DELETE FROM uses WHERE record = {of_record}", dropped)
+    index.executemany("DELETE FROM records WHERE sweep = ? AND run = ?", dropped)
+
+
+def _add_objects(
+    index: sqlite3.Connection, root: Path, fresh: list[_Object], waiting: Waiting
+) -> None:
+    _forget(index, [(one.stage, one.key) for one in fresh], ())
+    for number, one in enumerate(fresh):
+        waiting.tell("reading results", number, len(fresh))
+        directory = root / "objects" / one.stage / one.key
+        if (modified := _modified(directory)) is None:
+            continue  # no result of ours
+        size, keys, sealed = _sealed(directory)
+        row = (one.stage, one.key, one.inode, size, modified, sealed)
+        added = index.execute(
+            "INSERT INTO objects (stage, key, inode, bytes, modified, sealed)"
+            " VALUES (?, ?, ?, ?, ?, ?)", row,
+        )  # fmt: skip
+        mentions = [(added.lastrowid, key) for key in keys if key != one.key]
+        index.executemany("INSERT INTO mentions VALUES (?, ?)", mentions)
+
+
+def _modified(directory: Path) -> float | None:
+    for name in (RESULT_FILE, SEAL_FILE):  # the first may have been lost
+        with contextlib.suppress(OSError):
+            return (directory / name).stat().st_mtime
+    return None
+
+
+def _sealed(directory: Path) -> tuple[int, set[str], bool]:
+    """Size of a result in bytes, keys that its seal mentions, and whether it has one."""
+    try:
+        seal = read_seal(directory)
+    except (OSError, ValueError, TypeError):
+        seal = None
+    size = None if seal is None else seal.size_bytes
+    if size is None:
+        try:
+            size = sum(size for size, _ in states(directory).values())
+        except OSError:
+            size = 0
+    keys = set() if seal is None else {text for text in seal.mentions() if _KEY.fullmatch(text)}
+    return size, keys, seal is not None
+
+
+def _add_records(
+    index: sqlite3.Connection, runs: Path, changed: dict[tuple[str, str], str], waiting: Waiting
+) -> None:
+    _forget(index, (), changed)
+    for number, ((sweep, run), state) in enumerate(changed.items()):
+        waiting.tell("reading records", number, len(changed))
+        read = _read(runs / sweep / run / "record.json")
+        if read is None:
+            continue
+        status, used = read
+        added = index.execute(
+            "INSERT INTO records (sweep, run, state, status) VALUES (?, ?, ?, ?)",
+            (sweep, run, state, status),
+        )
+        rows = [(added.lastrowid, stage, key) for stage, key in used]
+        index.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", rows)
+
+
+def _read(path: Path) -> tuple[str, list[tuple[str, str]]] | None:
+    """Status of a record's run, and the stages and keys of the results it used."""
+    from pydantic_core import from_json
+
+    try:
+        content: Any = from_json(path.read_bytes())
+        used = [(str(one["stage"]), str(one["key"])) for one in content["stages"]]
+        return str(content["status"]), used
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise StageError(
+            f"{path} is no record that this version can read; delete it or move it away"
+        ) from error
