@@ -1,6 +1,7 @@
 """Hydra, set up for the runner: schemas, search path, composition into typed objects."""
 
 import functools
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
@@ -19,6 +20,7 @@ from omegaconf.errors import (
 
 from runner import output
 from runner.complaints import explain
+from runner.config.bounds import faults
 from runner.config.model import ModelKind
 from runner.config.names import register_resolvers
 from runner.config.root import Config
@@ -32,6 +34,9 @@ from runner.store.names import require_name
 from runner.surroundings import expanded
 from runner.texts.named import resolve_text
 from runner.words import quoted  # noqa: F401  (where callers have always found it)
+
+_MOST_FAULTS = 3
+"""Wrong values that one message names."""
 
 
 class _SearchPath(SearchPathPlugin):
@@ -114,6 +119,8 @@ def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
     result.store.root = expanded(result.store.root)
     result.store.environments = expanded(result.store.environments)
     result.tracker.directory = expanded(result.tracker.directory)
+    if wrong := [*itertools.islice(faults(result), _MOST_FAULTS)]:
+        raise UsageError("; ".join(wrong))
     for what, name in _names(result):
         require_name(what, name)
     for source in result.calibration.sources:

@@ -21,6 +21,10 @@ class Refused(StageError):
     """A stage looked and will not begin its work. The run is recorded as skipped."""
 
 
+class NotThere(RunnerError):
+    """A dry run came to a result that is not there, and what follows hangs on what it says."""
+
+
 def complain(message: object) -> int:
     """Print what is wrong with a request on standard error; returns the exit code for it."""
     print(f"runner: {message}", file=sys.stderr)

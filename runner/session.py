@@ -15,7 +15,7 @@ from runner.config.root import Config, Verify
 from runner.display import Display, StageDisplay
 from runner.environments.manager import EnvironmentManager
 from runner.environments.ready import ReadyEnvironment
-from runner.errors import StageError
+from runner.errors import NotThere, StageError
 from runner.hardware.detect import Machine, detect
 from runner.redact import redact
 from runner.serialise import to_json
@@ -35,15 +35,33 @@ _LONG_BYTES = 500 * _MEGABYTE
 class Obtained:
     """A finished result, made now or found in the store."""
 
+    title: str
     address: Address
     directory: Path
-    result: dict[str, Any]
+    content: dict[str, Any] | None
+    """What it says; ``None`` in a dry run, where it is not there yet."""
     resources: dict[str, Any]
     environment: str
     versions: dict[str, str]
     """Of the packages that determine it."""
     reused: bool
     seconds: float
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What it says.
+
+        Raises:
+            NotThere: In a dry run, where nobody has made it yet.
+        """
+        if self.content is None:
+            raise NotThere(f"what follows depends on {self.title}, which is not there yet")
+        return self.content
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it says so far: nothing where a dry run found nothing."""
+        return self.content or {}
 
 
 @dataclass(frozen=True)
@@ -223,9 +241,10 @@ class Session:
             self.display.line(f"  {work.title}: reused", detail=True)
         self._mentioned.add(address)
         return Obtained(
+            title=work.title,
             address=address,
             directory=self.store.directory(address),
-            result=content["result"],
+            content=content["result"],
             resources=content["resources"],
             environment=work.task.environment.name,
             versions=work.determinants.get("versions", {}),
@@ -250,9 +269,10 @@ class Session:
         content = self.store.read(address)
         assert content is not None
         return Obtained(
+            title=work.title,
             address=address,
             directory=self.store.directory(address),
-            result=content["result"],
+            content=content["result"],
             resources=content["resources"],
             environment=work.task.environment.name,
             versions=work.determinants.get("versions", {}),

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any, Optional
 
 from runner.backends import vllm_weights
+from runner.config.bounds import BYTES, bounded
 from runner.config.engine import Engine
 from runner.engines.base import LoadSpec
 from runner.models.older_names import unsaid
@@ -27,14 +28,14 @@ class KvCacheDtype(Enum):
 class Vllm(Engine):
     """Settings of vLLM, named as there where it has them."""
 
-    tensor_parallel_size: int = 1
+    tensor_parallel_size: int = bounded(1, least=1, most=10**4)
     """Devices that share the model."""
-    gpu_memory_utilization: float = 0.9
+    gpu_memory_utilization: float = bounded(0.9, above=True, most=1)
     """Part of a GPU's memory to take, the KV cache included."""
-    max_model_len: Optional[int] = None  # noqa: UP045 - OmegaConf reads Optional[...]
+    max_model_len: Optional[int] = bounded(None, least=1)  # noqa: UP045 - OmegaConf reads it
     """Longest sequence in tokens; by default the model's own, or what the KV cache holds."""
     kv_cache_dtype: KvCacheDtype = KvCacheDtype.auto
-    kv_cache_bytes: Optional[int] = None  # noqa: UP045
+    kv_cache_bytes: Optional[int] = bounded(None, least=1, most=BYTES)  # noqa: UP045
     """Size of the KV cache; 1 GiB on a CPU and what is left on a GPU by default."""
     quantization: Optional[str] = None  # noqa: UP045
     """Round the weights while they are loaded, as vLLM's option of this name says (``fp8``)."""

@@ -1,7 +1,9 @@
 """How speed and memory are measured."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+
+from runner.config.bounds import bounded
 
 
 def _batch_sizes() -> list[int]:
@@ -23,13 +25,13 @@ class Interleave(Enum):
 class Bench:
     """Fixed prompt and output lengths, swept over batch sizes."""
 
-    prompt_tokens: int = 64
-    new_tokens: int = 16
-    batch_sizes: list[int] = field(default_factory=_batch_sizes)
-    repetitions: int = 4
+    prompt_tokens: int = bounded(64, least=1)
+    new_tokens: int = bounded(16, least=2, why="one token has no inter-token latency")
+    batch_sizes: list[int] = bounded(factory=_batch_sizes, least=1, most=10**6, filled=True)
+    repetitions: int = bounded(4, least=1, most=10**6)
     """Measured ones, of each of the two that take turns: an even number begins with either as
     often. Intervals of fewer are wide: Student's t has one degree of freedom less."""
-    warmups: int = 1
+    warmups: int = bounded(1, most=10**6)
     """Unmeasured repetitions before the measured ones, for every batch size."""
     baseline: bool = True
     """Measure the unquantized model too, once a sweep."""

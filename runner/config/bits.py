@@ -6,6 +6,8 @@ from typing import Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import BYTES, bounded
+
 
 class NumberType(Enum):
     """Family of a number format."""
@@ -22,8 +24,8 @@ class NumberFormat:
     """One number format: a family, a width, and the exponent's width where it matters."""
 
     type: NumberType = MISSING
-    num_bits: int = MISSING
-    exponent_bits: Optional[int] = None
+    num_bits: int = bounded(MISSING, least=1, most=64)
+    exponent_bits: Optional[int] = bounded(None, least=1, most=64)
     """Told for 8-bit floats: 4 is E4M3, 5 is E5M2 (arXiv 2209.05433)."""
 
 
@@ -45,11 +47,11 @@ class Bits:
 
     weight: NumberFormat = field(default_factory=NumberFormat)
     activation: NumberFormat = field(default_factory=_float16)
-    average: Optional[float] = None
+    average: Optional[float] = bounded(None, above=True, most=64)
     """Budget: bits a weight on average over the quantized layers, scales not counted."""
-    bytes: Optional[int] = None
+    bytes: Optional[int] = bounded(None, least=1, most=BYTES)
     """Budget: size of the checkpoint's tensors, everything counted."""
-    candidates: list[int] = field(default_factory=_candidates)
+    candidates: list[int] = bounded(factory=_candidates, least=1, most=64, filled=True)
     """Widths to choose from; 16 leaves a layer as it is."""
 
     @property

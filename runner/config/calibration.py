@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import SEED, bounded
 from runner.config.text import Text
 
 
@@ -25,9 +26,9 @@ class Source:
     text: Any = MISSING
     """Name of an option of group ``text``, or a mapping whose ``name`` is one and whose other
     fields stand over that option's. A ``Text`` once the configuration is composed."""
-    weight: Optional[float] = None
+    weight: Optional[float] = bounded(None, above=True)
     """Share of the windows, relative to the other sources' weights."""
-    samples: Optional[int] = None
+    samples: Optional[int] = bounded(None, least=1)
     """Number of windows, instead of a weight."""
 
 
@@ -44,7 +45,7 @@ class Calibration:
     sequence_length: int = 0
     """Tokens in a window; at most, when windows are cut per sample."""
     cut: Cut = Cut.concatenated
-    minimum_length: Optional[int] = None
+    minimum_length: Optional[int] = bounded(None, least=2)
     """Documents of fewer tokens are left out (per_sample); by default ``sequence_length``."""
     apply_chat_template: bool = False
     """Write conversations as the model's chat template does."""
@@ -54,7 +55,7 @@ class Calibration:
     skip_tokens: int = 0
     """Tokens at the start of every text that stay unseen, since an evaluation reads them by a
     protocol that begins there (gptq, llama_cpp, lm_eval)."""
-    seed: int = 0
+    seed: int = bounded(0, most=SEED)
     """Seed of the choice and the order of windows."""
     min_tokens_per_expert: int = 64
     """Fewer tokens than this at an expert of a mixture are a warning."""

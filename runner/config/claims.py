@@ -6,6 +6,8 @@ from typing import Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import BYTES, bounded
+
 
 class Metric(Enum):
     """What two runs are compared by."""
@@ -36,12 +38,12 @@ class Claim:
     """
 
     id: str = MISSING
-    sentence: str = MISSING
+    sentence: str = bounded(MISSING, prose=True)
     metric: Metric = Metric.perplexity
-    left: str = MISSING
+    left: str = bounded(MISSING, prose=True)
     """Runs, by what they were told or had by default: ``method=rtn group_size=g32``."""
-    right: str = MISSING
+    right: str = bounded(MISSING, prose=True)
     """The runs to compare with, or ``unquantized``: the model that each left run started from."""
     effect: Effect = Effect.difference
-    at_least: Optional[float] = None
-    at_most: Optional[float] = None
+    at_least: Optional[float] = bounded(None, least=-BYTES, most=BYTES)
+    at_most: Optional[float] = bounded(None, least=-BYTES, most=BYTES)

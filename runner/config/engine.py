@@ -6,6 +6,8 @@ from typing import Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import bounded
+
 
 class Device(Enum):
     """Where tensors live."""
@@ -36,7 +38,7 @@ class Engine:
     """Arithmetic of what is timed (bench, serving). ``auto``: the checkpoint's own on a GPU and on
     a CPU with bfloat16 instructions, else float32. Quality has ``eval.dtype``, and weights are
     rounded in ``method.rounding_dtype``."""
-    threads: Optional[int] = None
+    threads: Optional[int] = bounded(None, least=1, most=10**4)
     """CPU threads; every usable core by default."""
 
     def unread(self, device: str) -> dict[str, str]:

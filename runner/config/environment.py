@@ -5,6 +5,8 @@ from typing import Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import bounded
+
 
 def _any_python() -> str:
     return ">=3.11"
@@ -40,10 +42,10 @@ class Environment:
     for environments to come."""
     build_tools: dict[str, str] = field(default_factory=dict)
     """Executables that building needs, and the Debian package each comes in."""
-    build_variables: dict[str, str] = field(default_factory=dict)
+    build_variables: dict[str, str] = bounded(factory=dict, prose=True)
     """Environment variables while it is built."""
 
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = bounded(factory=dict, prose=True)
     """Environment variables of processes that run in it."""
     shims: list[str] = field(default_factory=list)
     """Modules of ``runner.shims`` to apply before anything else is imported."""

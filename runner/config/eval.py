@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from runner.config.bounds import BYTES, bounded
 from runner.config.text import Text
 
 
@@ -62,19 +63,21 @@ class Eval:
     """Perplexity, and divergence from the unquantized model, on windows of a text."""
 
     text: Text = field(default_factory=Text)
-    protocols: list[PerplexityProtocol] = field(default_factory=lambda: [PerplexityProtocol.spread])
+    protocols: list[PerplexityProtocol] = bounded(
+        factory=lambda: [PerplexityProtocol.spread], filled=True
+    )
     """The first is the headline, and the one whose tokens divergence is measured on."""
     bos: Bos = Bos.auto
     """Whether each window of protocols spread and gptq begins with BOS; the metric's name says so
     (``perplexity/spread_bos_512``)."""
-    context_length: int = 512
+    context_length: int = bounded(512, least=2, why="one token has none before it")
     """Tokens in a window; part of the metric's name."""
-    windows: int = 16
+    windows: int = bounded(16, least=2, why="one gives no interval")
     """Windows that are read; protocol lm_eval reads as many tokens as they hold."""
     divergence: bool = True
     """Compare whole distributions with the unquantized model's: KL divergence, top-1 agreement,
     change of the right token's probability."""
-    reference_max_bytes: int = 1_000_000_000
+    reference_max_bytes: int = bounded(1_000_000_000, most=BYTES)
     """Most that the unquantized model's distributions may occupy in the store; where it does
     not suffice for all windows, the first that fit are compared."""
     dtype: EvalDtype = EvalDtype.auto
@@ -83,7 +86,7 @@ class Eval:
     floor: bool = True
     """Where it is not float32: measure what the type alone does to the unquantized model, below
     which no recipes are told apart."""
-    top_k: int = 20
+    top_k: int = bounded(20, least=1)
     """Most likely tokens that are compared where an engine gives no more (vllm)."""
 
     def unread(self) -> dict[str, str]:

@@ -6,6 +6,8 @@ from typing import Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import bounded
+
 
 class Granularity(Enum):
     """What one scale covers: the whole matrix, one output channel, or a group of inputs."""
@@ -20,7 +22,7 @@ class GroupSize:
     """Granularity of the weights' scales."""
 
     granularity: Granularity = MISSING
-    size: Optional[int] = None
+    size: Optional[int] = bounded(None, least=1)
     """Consecutive input weights that share a scale; told for ``granularity: group`` only."""
 
     @property

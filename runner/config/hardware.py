@@ -5,13 +5,15 @@ from typing import Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import bounded
+
 
 @dataclass
 class Interconnect:
     """The link between devices of one node."""
 
     name: Optional[str] = None
-    gigabytes_per_second: Optional[float] = None
+    gigabytes_per_second: Optional[float] = bounded(None, above=True)
 
 
 @dataclass
@@ -20,7 +22,7 @@ class Price:
 
     dollars_per_hour: Optional[float] = None
     date: Optional[str] = None
-    source: Optional[str] = None
+    source: Optional[str] = bounded(None, prose=True)
 
 
 @dataclass
@@ -34,17 +36,17 @@ class Hardware:
     """Part of the name the driver reports, by which the device is recognised."""
     architecture: Optional[str] = None
     compute_capability: Optional[str] = None
-    memory_gigabytes: Optional[float] = None
-    visible_memory_gibibytes: Optional[float] = None
+    memory_gigabytes: Optional[float] = bounded(None, above=True)
+    visible_memory_gibibytes: Optional[float] = bounded(None, above=True)
     """What programs are shown of the memory (``torch.cuda.get_device_properties``). Devices sold
     with 80 GB show 79 GiB, which is 85e9 bytes; those with error correction in ordinary memory
     show an eighth less than they are sold with."""
-    memory_bandwidth_gigabytes_per_second: Optional[float] = None
-    peak_teraflops: dict[str, float] = field(default_factory=dict)
+    memory_bandwidth_gigabytes_per_second: Optional[float] = bounded(None, above=True)
+    peak_teraflops: dict[str, float] = bounded(factory=dict, above=True)
     """Dense matrix peak by format (fp32, tf32, fp16, bf16, fp8, int8, int4, fp4)."""
     native_formats: list[str] = field(default_factory=list)
     """Formats with matrix units of their own."""
     interconnect: Interconnect = field(default_factory=Interconnect)
-    power_watts: Optional[float] = None
+    power_watts: Optional[float] = bounded(None, above=True)
     price: Price = field(default_factory=Price)
-    source: Optional[str] = None
+    source: Optional[str] = bounded(None, prose=True)

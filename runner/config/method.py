@@ -1,11 +1,12 @@
 """What is done to the weights. A method's own knobs live beside its code in runner.methods."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 from omegaconf import MISSING
 
 from runner.config.bits import Bits
+from runner.config.bounds import bounded
 from runner.config.engine import Dtype
 from runner.config.group_size import GroupSize
 
@@ -25,17 +26,17 @@ class Method:
     """Library that carries the method out; it runs in the environment that provides it."""
     environment: Optional[str] = None
     """Name of that environment; by default the first that provides the backend."""
-    ignore: list[str] = field(default_factory=_lm_head)
+    ignore: list[str] = bounded(factory=_lm_head, prose=True)
     """Linear layers left unquantized: names, or ``re:`` and a regular expression."""
     rounding_dtype: Dtype = Dtype.auto
     """Arithmetic in which weights are rounded, calibration text goes through the model, and
     sensitivities are measured. ``auto``: float32; on a GPU without the memory for it the model's
     own. Part of the recipe: another type makes another checkpoint."""
 
-    keep: list[str] = field(default_factory=list)
+    keep: list[str] = bounded(factory=list, prose=True)
     """Layers kept at a higher precision: names, their last parts, or ``re:`` and an expression.
     Layers that engines fuse with one of them (q/k/v, gate/up) are kept as well."""
-    keep_bits: Optional[int] = None
+    keep_bits: Optional[int] = bounded(None, least=1, most=64)
     """Width of kept layers; by default they are not quantized."""
     keep_most_sensitive: int = 0
     """Keep so many layers more: those that stage ``sensitivity`` finds to suffer most from the

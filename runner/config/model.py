@@ -6,6 +6,8 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import BYTES, SEED, bounded
+
 
 class ModelKind(Enum):
     """Where a model's weights come from."""
@@ -49,17 +51,17 @@ class Architecture:
 
     family: Optional[str] = None
     """Value of ``model_type`` (llama, qwen2, opt, …)."""
-    layers: Optional[int] = None
-    hidden: Optional[int] = None
-    intermediate: Optional[int] = None
-    heads: Optional[int] = None
-    kv_heads: Optional[int] = None
-    head_dim: Optional[int] = None
-    vocab: Optional[int] = None
-    context: Optional[int] = None
+    layers: Optional[int] = bounded(None, least=1)
+    hidden: Optional[int] = bounded(None, least=1)
+    intermediate: Optional[int] = bounded(None, least=1)
+    heads: Optional[int] = bounded(None, least=1)
+    kv_heads: Optional[int] = bounded(None, least=1)
+    head_dim: Optional[int] = bounded(None, least=1)
+    vocab: Optional[int] = bounded(None, least=1)
+    context: Optional[int] = bounded(None, least=1)
     """Longest supported sequence, in tokens."""
     tied_embeddings: Optional[bool] = None
-    parameters: Optional[int] = None
+    parameters: Optional[int] = bounded(None, least=1, most=BYTES)
 
     experts: Optional[int] = None
     """Routed experts of a mixture-of-experts layer; ``None`` in a dense model."""
@@ -122,9 +124,9 @@ class Model:
     several distributions hold it (kind package)."""
     sha256: Optional[str] = None
     """Checksum of the whole GGUF file (kind package)."""
-    seed: int = 0
+    seed: int = bounded(0, most=SEED)
     """Seed of the random weights (kind generated)."""
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = bounded(factory=dict, least=-BYTES, most=BYTES, prose=True)
     """Values of the ``config.json`` to make, ``model_type`` among them; without any, a Llama of
     ``architecture`` (kind generated)."""
     tokenizer: ByteTokenizer = ByteTokenizer.byte_fallback

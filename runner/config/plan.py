@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Optional
 
+from runner.config.bounds import BYTES, bounded
+
 
 def _recipes() -> list[str]:
     return ["bf16", "w8a8", "fp8_e4m3", "w8a16-per_channel", "w4a16-g128", "nf4-dq"]
@@ -16,34 +18,34 @@ def _degrees() -> list[int]:
 class Plan:
     """Recipes x devices x tensor-parallel degrees, and the service they are judged by."""
 
-    recipes: list[str] = field(default_factory=_recipes)
+    recipes: list[str] = bounded(factory=_recipes, filled=True)
     """Number formats: bf16, w8a8, fp8_e4m3, w4a16-g128, w4a16-g64-asym, nf4, q4_k_m …"""
     devices: list[str] = field(default_factory=list)
     """Options of ``hardware``; ``all`` is every one. Empty: the configured ``hardware``, or all
     that have a price when that is ``local``."""
-    tensor_parallel: list[int] = field(default_factory=_degrees)
+    tensor_parallel: list[int] = bounded(factory=_degrees, least=1, most=10**4, filled=True)
     """Numbers of devices that share one copy of the model."""
-    context_length: int = 2048
+    context_length: int = bounded(2048, least=2)
     """Tokens of a sequence at its end, prompt included: what its KV cache must hold."""
-    prompt_tokens: int = 1024
-    batch: int = 1
+    prompt_tokens: int = bounded(1024, least=1)
+    batch: int = bounded(1, least=1)
     """Sequences decoded at once, for the times in the table."""
-    largest_batch: int = 256
+    largest_batch: int = bounded(256, least=1)
     """Sequences that the engine takes at once, however many fit."""
-    kv_cache_bits: int = 16
-    memory_utilization: float = 0.9
+    kv_cache_bits: int = bounded(16, least=4, most=64)
+    memory_utilization: float = bounded(0.9, above=True, most=1)
     """Part of a device's visible memory that the engine may fill."""
-    prefill_chunk_tokens: int = 8192
+    prefill_chunk_tokens: int = bounded(8192, least=1)
     """Tokens of prompts in one step; their activations need memory."""
-    latency_seconds: Optional[float] = None
+    latency_seconds: Optional[float] = bounded(None, above=True)
     """Longest acceptable time per output token."""
-    tokens_per_day: Optional[float] = None
+    tokens_per_day: Optional[float] = bounded(None, least=1, most=BYTES)
     """Generated tokens to be served; ``None`` plans one copy of the model."""
-    peak_factor: float = 3.0
+    peak_factor: float = bounded(3.0, least=1)
     """Traffic of the busiest time over the day's mean."""
-    least_recovery_percent: float = 97.0
+    least_recovery_percent: float = bounded(97.0, most=100)
     """Accuracy kept, in percent of the unquantized model's, below which there is a quality risk."""
-    rows: int = 12
+    rows: int = bounded(12, least=1)
     """Rows of the table; plan.json and plan.csv have all."""
     comparison: bool = False
     """Print predicted beside measured times of each benched run, not their summary alone."""

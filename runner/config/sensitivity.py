@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from runner.config.bounds import bounded
 from runner.config.text import Text
 
 
@@ -33,13 +34,13 @@ class Sensitivity:
 
     text: Text = field(default_factory=Text)
     grain: Grain = Grain.linear
-    bits: list[int] = field(default_factory=_bits)
+    bits: list[int] = bounded(factory=_bits, least=1, most=64, filled=True)
     """Widths of the integer grids."""
-    group_sizes: list[str] = field(default_factory=_group_sizes)
+    group_sizes: list[str] = bounded(factory=_group_sizes, filled=True)
     """Names of group sizes: ``g64``, ``per_channel`` or ``per_tensor``."""
     sym: bool = True
     """Grids symmetric around zero; otherwise with a zero point."""
-    context_length: int = 256
+    context_length: int = bounded(256, least=2, why="one token has none before it")
     """Tokens in a window."""
-    windows: int = 4
+    windows: int = bounded(4, least=2, why="one gives no interval")
     """Windows that are read, spread evenly over the text's documents."""

@@ -6,6 +6,8 @@ from typing import Any, Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import BYTES, SEED, bounded
+
 
 class ItemsMaker(Enum):
     """How the items of a task are made."""
@@ -48,14 +50,14 @@ class Items:
     """Checksum of the member; of the whole source archive where there are several members."""
     path: Optional[str] = None
     """A file of your own instead of a package's."""
-    count: int = 1000
+    count: int = bounded(1000, least=1)
     """Items at most, in a seeded order."""
     examples: int = 16
     """Further items that are kept apart for prompts with examples (``num_fewshot``)."""
-    choices: int = 4
+    choices: int = bounded(4, least=2, most=26)
     """Answers to choose from, the right one included."""
-    seed: int = 0
-    licence: Optional[str] = None
+    seed: int = bounded(0, most=SEED)
+    licence: Optional[str] = bounded(None, prose=True)
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect, each with the reason."""
@@ -75,9 +77,9 @@ class Task:
     """A task of our own: items, and how lm-evaluation-harness asks for them."""
 
     name: str = MISSING
-    description: str = ""
+    description: str = bounded("", prose=True)
     items: Items = field(default_factory=Items)
-    harness: dict[str, Any] = field(default_factory=dict)
+    harness: dict[str, Any] = bounded(factory=dict, least=-BYTES, most=BYTES, prose=True)
     """Keys of a task file of lm-evaluation-harness but for the name and the data set."""
 
 
@@ -93,13 +95,13 @@ class Tasks:
     what each task says."""
     fewshot: dict[str, int] = field(default_factory=dict)
     """The same for single tasks, by name."""
-    limit: Optional[float] = None
+    limit: Optional[float] = bounded(None, above=True)
     """Items of each task: that many from its start, or that share of them when below 1."""
     apply_chat_template: bool = False
     """Put prompts into the tokenizer's chat template."""
-    batch_size: int = 8
+    batch_size: int = bounded(8, least=1, most=10**6)
     """Requests computed together; changes results in their last digits."""
-    seed: Optional[int] = None
+    seed: Optional[int] = bounded(None, most=SEED)
     """What ``lm_eval --seed`` is given: of the choice of examples above all. By default its own."""
     include: list[str] = field(default_factory=list)
     """Folders with task files of your own, as ``lm_eval --include_path``."""

@@ -7,6 +7,8 @@ from typing import Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import bounded
+
 
 class TextKind(Enum):
     """Where a text comes from."""
@@ -99,7 +101,7 @@ class Text:
     """Neighbouring lines with the same value under this key are one document."""
     conversation: bool = False
     """``field`` holds a list of messages, each with ``role`` and ``content``."""
-    documents: Optional[int] = None
+    documents: Optional[int] = bounded(None, least=1)
     """Only so many from the start, of texts that are larger than anybody needs."""
     package: Optional[str] = None
     version: Optional[str] = None
@@ -114,8 +116,8 @@ class Text:
     """Branch, tag or commit there."""
     path: Optional[str] = None
     """A file or directory on this machine (kind file)."""
-    licence: Optional[str] = None
-    description: str = ""
+    licence: Optional[str] = bounded(None, prose=True)
+    description: str = bounded("", prose=True)
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect on this text, each with the reason."""

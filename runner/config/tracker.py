@@ -6,6 +6,8 @@ from typing import Optional
 
 from omegaconf import MISSING
 
+from runner.config.bounds import bounded
+
 
 class TrackerMode(Enum):
     """Whether the tracker talks to its server while a run goes on."""
@@ -46,13 +48,13 @@ class Tracker:
     """Runs shown together; the sweep's id by default."""
     job_type: str = "run"
     tags: list[str] = field(default_factory=list)
-    notes: Optional[str] = None
+    notes: Optional[str] = bounded(None, prose=True)
     directory: str = MISSING
     """Where offline runs are kept until they are synced."""
     checkpoints: Checkpoints = Checkpoints.reference
     alerts: list[AlertOn] = field(default_factory=lambda: [AlertOn.sweep_failed])
     """What a message is sent about, by mail or Slack as set in W&B; ``[]`` is never."""
-    connect_timeout_seconds: float = 20.0
+    connect_timeout_seconds: float = bounded(20.0, above=True, most=10**6)
     """After this long without an answer an online run is kept offline instead."""
-    system_interval_seconds: float = 5.0
+    system_interval_seconds: float = bounded(5.0, above=True, most=10**6)
     """How often memory and load of the runner and its workers are looked at."""

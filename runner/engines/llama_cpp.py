@@ -12,6 +12,7 @@ from runner.backends.llama_cpp import only_gguf, read_gguf
 from runner.backends.llama_families import family_refusal
 from runner.backends.llama_footprint import gguf_footprint
 from runner.backends.llama_log import listen, print_warnings
+from runner.config.bounds import bounded
 from runner.config.engine import Engine
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
@@ -35,11 +36,11 @@ _SERVER_MARGIN = 64
 class LlamaCpp(Engine):
     """Settings of llama.cpp, named as there where it has them."""
 
-    context_length: Optional[int] = None  # noqa: UP045 - OmegaConf reads Optional[...]
+    context_length: Optional[int] = bounded(None, least=1)  # noqa: UP045 - OmegaConf reads it
     """Tokens of a sequence that memory is set aside for; as many as are used by default."""
-    batch_size: int = 512
+    batch_size: int = bounded(512, least=1, most=10**6)
     """Tokens of prompts computed together (``n_batch``)."""
-    gpu_layers: int = -1
+    gpu_layers: int = bounded(-1, least=-1, most=10**6)
     """Layers that lie on the GPU when there is one; -1 is all of them."""
 
 

@@ -67,9 +67,13 @@ class PeekSession(Session):
             go_through_stages(config, inputs, inputs.model(), lambda *_: None)
         except RunnerError as error:
             self.seen.unknown = str(error)
-        except (KeyError, TypeError, OSError):
-            # A later stage reads what an earlier one has yet to write.
-            self.seen.unknown = "what follows depends on a result that is not there"
+        except Exception as error:  # a run files it as its failure and goes on to the next
+            # A later stage reads files that an earlier one has yet to write.
+            waits = self.seen.missing or self.seen.shared
+            found = f"{type(error).__name__}: {error}"
+            self.seen.unknown = (
+                "what follows depends on a result that is not there" if waits else found
+            )
         return self.seen
 
     def environment(self, environment: Environment) -> ReadyEnvironment:
@@ -100,11 +104,12 @@ class PeekSession(Session):
         else:
             _add(self.seen.missing, entry)
             self._to_be_made.add(address)
-        found = content or {"result": _STAND_INS.get(stage.name, {}), "resources": {}}
+        found = content or {"result": _STAND_INS.get(stage.name), "resources": {}}
         return Obtained(
+            title=work.title,
             address=address,
             directory=self.store.directory(address),
-            result=found["result"],
+            content=found["result"],
             resources=found["resources"],
             environment=work.task.environment.name,
             versions={},

@@ -70,9 +70,6 @@ def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:
         reason := abilities_of(config.method).against_unequal_windows
     ):
         yield illegal(reason, "calibration.minimum_length=null")
-    for field in ("skip_documents", "skip_tokens"):
-        if (skipped := getattr(calibration, field)) < 0:
-            yield illegal(f"calibration.{field}={skipped} is negative", f"calibration.{field}=0")
     conversations = [part.text for part in calibration.parts if part.text.conversation]
     if calibration.apply_chat_template and not conversations:
         yield illegal(

@@ -21,22 +21,6 @@ _WIDEST = 8
 def check_knobs(config: Config) -> Iterator[Verdict]:
     """Findings on the method's own fields."""
     method = config.method
-    damp = getattr(method, "damp_percent", None)
-    if damp is not None and not 0 < damp < 1:
-        yield illegal(
-            f"method.damp_percent={damp} is a fraction between 0 and 1", "method.damp_percent=0.01"
-        )
-    strength = getattr(method, "strength", None)
-    if strength is not None and not 0 <= strength <= 1:
-        yield illegal(
-            f"method.strength={strength} is a share between 0 and 1", "method.strength=0.8"
-        )
-    block = getattr(method, "block_size", None)
-    if block is not None and block < 1:
-        yield illegal(f"method.block_size={block} is not positive", "method.block_size=128")
-    threshold = getattr(method, "threshold", None)
-    if threshold is not None and threshold < 0:
-        yield illegal(f"method.threshold={threshold} is negative", "method.threshold=6.0")
     sym = getattr(method, "sym", True)
     if not sym and config.bits.weight.type is not NumberType.int:
         yield illegal(

@@ -28,11 +28,6 @@ def check_mixed(config: Config, abilities: Abilities, facts: Facts) -> Iterator[
         return
     if bits.is_auto:
         yield from _check_budget(config)
-    if method.keep_most_sensitive < 0:
-        yield illegal(
-            f"method.keep_most_sensitive={method.keep_most_sensitive} is negative",
-            "method.keep_most_sensitive=0",
-        )
     width = method.keep_bits
     if width is not None and width != 16 and width not in _WIDTHS:
         yield illegal(f"there is no int format of {width} bits", "method.keep_bits=8")
@@ -70,18 +65,8 @@ def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
             "unquantized one",
             "model.path of the unquantized model",
         )
-    if section.windows < 2:
-        yield illegal(
-            f"sensitivity.windows={section.windows} gives no interval; two are the least",
-            "sensitivity.windows=4",
-        )
     context = facts.architecture.context
-    if section.context_length < 2:
-        yield illegal(
-            f"sensitivity.context_length={section.context_length} scores no token",
-            "sensitivity.context_length=256",
-        )
-    elif context is not None and section.context_length > context:
+    if context is not None and section.context_length > context:
         yield illegal(
             f"sensitivity.context_length={section.context_length} exceeds the model's context of "
             f"{context} tokens",
@@ -94,8 +79,8 @@ def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
 def _check_budget(config: Config) -> Iterator[Verdict]:
     bits = config.bits
     wrong = [width for width in bits.candidates if width not in (*_WIDTHS, 16)]
-    if wrong or not bits.candidates:
-        named = ", ".join(map(str, wrong)) or "none"
+    if wrong:
+        named = ", ".join(map(str, wrong))
         yield illegal(
             f"bits.candidates has {named}; integers have 2 to 8 bits, 16 leaves a layer as it is",
             "bits.candidates=[2,3,4,8,16]",
@@ -120,15 +105,13 @@ def _check_budget(config: Config) -> Iterator[Verdict]:
 def _check_grid(config: Config, facts: Facts) -> Iterator[Verdict]:
     section = config.sensitivity
     wrong = [width for width in section.bits if width not in _WIDTHS]
-    if wrong or not section.bits:
+    if wrong:
         yield illegal(
             f"sensitivity.bits={section.bits}: integers have 2 to 8 bits", "sensitivity.bits=[3,4]"
         )
     inputs = linear_inputs(facts.architecture)
     fitting = [g for g in _USUAL_GROUPS if not any(width % g for width in inputs.values())]
     nearest = f"sensitivity.group_sizes=[{f'g{fitting[0]}' if fitting else 'per_channel'}]"
-    if not section.group_sizes:
-        yield illegal("sensitivity.group_sizes is empty", nearest)
     for label in section.group_sizes:
         size = group_of(label)
         if not size and label not in ("per_channel", "per_tensor"):

@@ -124,33 +124,13 @@ def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
     context = facts.architecture.context
     if StageName.eval in config.stages:
         length = config.eval.context_length
-        if length < 2:
-            yield illegal(
-                f"eval.context_length={length} scores no token", "eval.context_length=512"
-            )
-        elif context is not None and length > context:
+        if context is not None and length > context:
             yield illegal(
                 f"eval.context_length={length} exceeds the model's context of {context} tokens",
                 f"eval.context_length={context}",
             )
-        if config.eval.windows < 2:
-            yield illegal(
-                f"eval.windows={config.eval.windows} gives no interval; two are the least",
-                "eval.windows=16",
-            )
     if StageName.bench in config.stages:
         bench = config.bench
-        if not bench.batch_sizes or min(bench.batch_sizes) < 1:
-            yield illegal(
-                f"bench.batch_sizes={bench.batch_sizes} must be positive", "bench.batch_sizes=[1,8]"
-            )
-        if bench.repetitions < 1 or bench.warmups < 0 or bench.prompt_tokens < 1:
-            yield illegal("bench needs a prompt and at least one repetition", "bench=generation")
-        if bench.new_tokens < 2:
-            yield illegal(
-                f"bench.new_tokens={bench.new_tokens} has no inter-token latency",
-                "bench.new_tokens=32",
-            )
         holds_two = find_engine(config.engine.name).traits.several_models
         if bench.interleave is Interleave.always and not holds_two:
             yield illegal(
@@ -169,9 +149,6 @@ def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
 def _check_device(config: Config, facts: Facts) -> Iterator[Verdict]:
     if config.engine.device is Device.cuda and not facts.machine.gpus:
         yield illegal("engine.device=cuda, but no GPU answers on this machine", "engine.device=cpu")
-    threads = config.engine.threads
-    if threads is not None and threads < 1:
-        yield illegal(f"engine.threads={threads} is not positive", "engine.threads=null")
 
 
 def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:

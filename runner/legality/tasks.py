@@ -51,27 +51,11 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_numbers(config: Config) -> Iterator[Verdict]:
     tasks = config.tasks
-    if tasks.limit is not None and tasks.limit <= 0:
-        yield illegal(f"tasks.limit={tasks.limit:g} leaves no item", "tasks.limit=100")
-    elif tasks.limit is not None and tasks.limit > 1 and tasks.limit != int(tasks.limit):
+    if tasks.limit is not None and tasks.limit > 1 and tasks.limit != int(tasks.limit):
         yield illegal(
             f"tasks.limit={tasks.limit:g} is neither a number of items nor a share of them",
             f"tasks.limit={int(tasks.limit)}",
         )
-    if tasks.batch_size < 1:
-        yield illegal(f"tasks.batch_size={tasks.batch_size} is not positive", "tasks.batch_size=8")
-    counts = {"tasks.num_fewshot": tasks.num_fewshot}
-    counts |= {f"tasks.fewshot.{name}": count for name, count in tasks.fewshot.items()}
-    for key, count in counts.items():
-        if count is not None and count < 0:
-            yield illegal(f"{key}={count} is negative", f"{key}=0")
-    for name in tasks.names:
-        items = tasks.own[name].items if name in tasks.own else None
-        if items is not None and (items.choices < 2 or items.count < 1 or items.examples < 0):
-            yield illegal(
-                f"tasks.own.{name}.items needs two choices and one item at least",
-                f"tasks.own.{name}.items.choices=4",
-            )
 
 
 def _check_names(config: Config, facts: Facts) -> Iterator[Verdict]:

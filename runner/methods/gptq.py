@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from runner.backends import auto_gptq, gptqmodel
+from runner.config.bounds import bounded
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods import llm_compressor
@@ -22,9 +23,9 @@ class Gptq(Method):
     desc_act: bool = True
     """Take columns in the order of decreasing activation. Groups' scales are fixed before
     (static groups), so that inference needs no reordering and costs nothing more."""
-    damp_percent: float = 0.01
+    damp_percent: float = bounded(0.01, above=True, most=0.999)
     """Added to the Hessian's diagonal, as a fraction of its mean."""
-    block_size: int = 128
+    block_size: int = bounded(128, least=1)
     """Columns updated together."""
     true_sequential: bool | None = None
     """Quantize a block's layers one after the other, each on what the rounded ones before it

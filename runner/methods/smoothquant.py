@@ -6,6 +6,7 @@ arXiv 2211.10438.
 from dataclasses import dataclass
 from enum import Enum
 
+from runner.config.bounds import bounded
 from runner.config.calibration import Calibration
 from runner.config.method import Method
 from runner.methods import llm_compressor
@@ -26,7 +27,7 @@ class SmoothQuant(Method):
     """Knobs of SmoothQuant."""
 
     backend: str = "llm_compressor"
-    strength: float = 0.8
+    strength: float = bounded(0.8, most=1)
     """Share of an outlier that goes into the weights: alpha in the paper, between 0 and 1."""
     rounding: Rounding = Rounding.rtn
     activation_scales: ActivationScales = ActivationScales.dynamic

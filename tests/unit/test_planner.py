@@ -323,12 +323,7 @@ def test_the_command_prints_the_decision(
 PLANS: list[tuple[str, Any, str, str]] = [
     ("recipes", ["w9a16"], "there is no w9a16", ""),
     ("recipes", ["w4a4"], "4-bit integer products", ""),
-    ("recipes", [], "leaves nothing to compare", "plan.recipes="),
     ("devices", ["a1000"], "there is no a1000", ""),
-    ("tensor_parallel", [0], "leaves nothing", "plan.tensor_parallel="),
-    ("batch", 0, "less than 1", "plan.batch=1"),
-    ("memory_utilization", 1.5, "is a fraction", "plan.memory_utilization=0.9"),
-    ("latency_seconds", 0.0, "cannot be met", "plan.latency_seconds=0.05"),
     ("prompt_tokens", 2048, "no room for an answer", "plan.context_length=4096"),
     ("context_length", 200000, "context of 131072", "plan.context_length=131072"),
 ]

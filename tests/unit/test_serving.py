@@ -201,9 +201,6 @@ def test_what_servers_are_started_with(tmp_path: Path) -> None:
     [
         (["engine=hf"], "engine=hf has none; nearest legal choice: engine=llama_cpp"),
         (["serving.concurrencies=[]"], "serving has no load"),
-        (["serving.concurrencies=[0]"], "must be positive"),
-        (["serving.new_tokens=1"], "two new tokens"),
-        (["serving.objective.request_latency_seconds=0"], "cannot be met"),
         (["serving.prompt_tokens=9000"], "the model's context is 8192"),
         (["bench.interleave=always", "engine=vllm", "stages=[bench]"], "engine=vllm cannot hold"),
     ],

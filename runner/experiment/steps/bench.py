@@ -71,9 +71,8 @@ def needs_baseline_again(inputs: Inputs, measured: Obtained) -> bool:
     bench = inputs.config.bench
     if not bench.baseline or bench.interleave is not Interleave.auto:
         return False
-    # A dry run has no result to look at.
     holds_two = find_engine(inputs.config.engine.name).traits.several_models
-    return not measured.result.get("in_turns", holds_two)
+    return not measured.said.get("in_turns", holds_two)
 
 
 def _opponent(inputs: Inputs, model: Subject | None) -> tuple[Subject | None, str | None]:

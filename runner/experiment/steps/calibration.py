@@ -45,7 +45,7 @@ def calibration_windows(
     task = inputs.task("windows", request, environment)
     title = f"windows of {calibration.texts_label}"
     found = inputs.session.obtain(Work(title, task, determinants))
-    for part in found.result.get("parts", ()):
+    for part in found.said.get("parts", ()):
         _tell_left_out(inputs, Part(**part))
     return found
 

@@ -36,7 +36,7 @@ def checkpoint(
         sensitivities: Of its layers, for recipes that choose by them.
     """
     recipe = used_recipe(inputs.config)
-    if sensitivities is not None and not (inputs.only_looks and not sensitivities.result):
+    if sensitivities is not None and sensitivities.content is not None:
         recipe.layer_bits = layer_bits(recipe, sensitivities, model)
     if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model.dtype:
         return model, None
@@ -82,9 +82,9 @@ def checkpoint(
     )
     if not inputs.only_looks:
         lineage.note()
-    if widths := made.result.get("widths"):
+    if widths := made.said.get("widths"):
         inputs.session.display.line(f"  {_said(recipe, made.result, widths)}")
-    if content := made.result.get("coverage"):
+    if content := made.said.get("coverage"):
         shortfall = describe_shortfall(from_json(Coverage, content))
         if shortfall is not None:
             inputs.warn(f"{recipe.label}: {shortfall}")

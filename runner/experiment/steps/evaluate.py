@@ -38,7 +38,7 @@ def require_tokens(inputs: Inputs, model: Subject) -> None:
     }
     task = inputs.task("tokens", request, environment)
     found = inputs.session.obtain(Work(f"tokens of {eval_.text.name}", task, determinants))
-    _tell(inputs, found.result, model)
+    _tell(inputs, found.said, model)
 
 
 def _tell(inputs: Inputs, found: dict[str, Any], model: Subject) -> None:

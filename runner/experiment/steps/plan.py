@@ -40,9 +40,10 @@ def plan(config: Config, architecture: Architecture, session: Session) -> Obtain
     address = Address.of("plan", {"schema_version": SCHEMA_VERSION, "result": content})
     session.display.line(f"  plan {result.model}: {len(result.options)} options predicted")
     return Obtained(
+        title=f"plan {result.model}",
         address=address,
         directory=session.store.directory(address),
-        result=content,
+        content=content,
         # It is over before a peak could be told apart from the control process's own.
         resources={"seconds": seconds, "peak_memory_bytes": None},
         environment="control",

@@ -1,0 +1,180 @@
+"""What a field takes besides its type: told beside the field, held against values in one place.
+
+A field that tells nothing has bounds too: whole numbers and fractions are finite and not negative,
+texts are such as a file or a name can hold. So a new field is guarded on its first day.
+"""
+
+import functools
+import math
+import unicodedata
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from enum import Enum
+from typing import Any
+
+_KEY = "bounds"
+COUNT = 10**9
+"""Most of what is counted, where a field does not say."""
+BYTES = 10**18
+"""Most of what is counted in bytes or parameters."""
+SEED = 2**32 - 1
+"""Largest seed that every library takes."""
+_LONGEST_LIST = 10_000
+_LONGEST_TEXT = 100_000
+_LONGEST_NAME = 4096
+_LONGEST_PART = 255
+"""Bytes of a path and of a part of it that file systems hold."""
+_BLANKS = "\t\n\r"
+_SHOWN = 60
+"""Characters of a value that a message repeats."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Values that a field takes."""
+
+    least: float = 0
+    most: float = COUNT
+    above: bool = False
+    """``least`` itself is left out."""
+    filled: bool = False
+    """A list of it has one entry at least."""
+    prose: bool = False
+    """A text that names nothing: of several lines, and longer than any name."""
+    why: str | None = None
+    """What is wrong below ``least``, in place of the comparison."""
+
+
+def bounded(
+    default: Any = MISSING,
+    *,
+    factory: Callable[[], Any] | None = None,
+    least: float = 0,
+    most: float = COUNT,
+    above: bool = False,
+    filled: bool = False,
+    prose: bool = False,
+    why: str | None = None,
+) -> Any:
+    """A dataclass's field with bounds of its own; see ``Bounds``.
+
+    Args:
+        default: Its default.
+        factory: What makes the default, of lists.
+        least: Smallest number it takes, or entry of a list.
+        most: Largest.
+        above: ``least`` itself is left out.
+        filled: A list needs one entry.
+        prose: A text that names nothing.
+        why: What is wrong with less than ``least``.
+    """
+    metadata = {_KEY: Bounds(least, most, above, filled, prose, why)}
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def faults(value: Any, prefix: str = "") -> Iterator[str]:
+    """What is wrong with the values of a configuration, field by field, however deep.
+
+    Args:
+        value: A dataclass.
+        prefix: Of its fields' names, with the dot.
+    """
+    kind: Any = type(value)
+    for one, bounds in _bounds_of(kind):
+        yield from _faults(f"{prefix}{one.name}", vars(value).get(one.name), bounds, one)
+
+
+@functools.cache
+def _bounds_of(kind: Any) -> "tuple[tuple[Field[Any], Bounds], ...]":
+    return tuple((one, one.metadata.get(_KEY, Bounds())) for one in fields(kind))
+
+
+def _faults(key: str, value: Any, bounds: Bounds, owner: "Field[Any] | None") -> Iterator[str]:
+    if value is None or isinstance(value, bool | Enum):
+        return
+    if is_dataclass(value) and not isinstance(value, type):
+        yield from faults(value, f"{key}.")
+    elif isinstance(value, int | float):
+        if (wrong := _number(value, bounds)) is not None:
+            why, nearest = wrong
+            default = _default(owner)
+            nearest = default if nearest is None else nearest
+            hint = "" if nearest is None else f"; nearest legal choice: {key}={nearest}"
+            yield f"{key}={_shown(value)} {why}{hint}"
+    elif isinstance(value, str):
+        if (fault := _text(value, bounds)) is not None:
+            yield f"{key}={_shown(value)} {fault}"
+    elif isinstance(value, list):
+        yield from _list(key, value, bounds)
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            if isinstance(name, str) and (fault := _text(name, Bounds())) is not None:
+                yield f"the name {_shown(name)} in {key} {fault}"
+            else:
+                yield from _faults(f"{key}.{name}", one, bounds, None)
+
+
+def _list(key: str, value: list[Any], bounds: Bounds) -> Iterator[str]:
+    if bounds.filled and not value:
+        yield f"{key}=[] is empty: it needs one entry at least"
+    if len(value) > _LONGEST_LIST:
+        yield f"{key} has {len(value)} entries; {_LONGEST_LIST} are the most"
+        return
+    for place, one in enumerate(value):
+        if is_dataclass(one) and not isinstance(one, type):
+            yield from faults(one, f"{key}[{place}].")
+        elif (fault := next(_faults(key, one, bounds, None), None)) is not None:
+            yield fault
+            return
+
+
+def _number(value: float, bounds: Bounds) -> tuple[str, float | None] | None:
+    """What is wrong with a number, and the nearest that is right."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "is no finite number", None
+    if value < bounds.least or (bounds.above and value == bounds.least):
+        than = (
+            f"is not above {bounds.least:g}" if bounds.above else f"is less than {bounds.least:g}"
+        )
+        why = than if bounds.why is None else f"{than}: {bounds.why}"
+        return why, None if bounds.above else bounds.least
+    if value > bounds.most:
+        return f"is more than {_plain(bounds.most)}", bounds.most
+    return None
+
+
+def _text(value: str, bounds: Bounds) -> str | None:
+    """What is wrong with a text."""
+    if not value.isprintable():
+        kinds = {unicodedata.category(one) for one in value if one not in _BLANKS}
+        if "Cs" in kinds:
+            return "has bytes that are no text in UTF-8"
+        if "Cc" in kinds:
+            return "has characters that control a terminal"
+        if not bounds.prose and len(value.splitlines()) > 1:
+            return "is of several lines"
+    longest = _LONGEST_TEXT if bounds.prose else _LONGEST_NAME
+    if len(value) > longest:
+        return f"is too long: it has {len(value)} characters, {longest} are the most"
+    parts = () if bounds.prose or len(value) * 4 <= _LONGEST_PART else value.encode().split(b"/")
+    if max(map(len, parts), default=0) > _LONGEST_PART:
+        return f"has a part of more than {_LONGEST_PART} bytes, which no file system holds"
+    return None
+
+
+def _default(owner: "Field[Any] | None") -> float | None:
+    if owner is None or isinstance(owner.default, bool):
+        return None
+    return owner.default if isinstance(owner.default, int | float) else None
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if not isinstance(value, int) or value.bit_length() < 200 else "a huge number"
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _plain(value: float) -> str:
+    return str(int(value)) if value == int(value) else f"{value:g}"
