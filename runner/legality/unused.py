@@ -7,7 +7,7 @@ Settings of stages that are left out are fine: one command line goes through its
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,8 @@ class _Unread:
 
     key: str
     why: str
-    nearest: str | None = None
+    nearest: Callable[[], str | None] = lambda: None
+    """Looks for it among the options' files, once it is to be told."""
     harmless: bool = False
     """Nobody can take the result for what was asked: that it has no effect is only told."""
 
@@ -72,7 +73,7 @@ def unused(config: Config, overrides: Sequence[str]) -> dict[str, Verdict]:
         one = next((one for one in unread if one.covers(key)), None)
         if one is not None:
             judged = warning if one.harmless else illegal
-            found[key] = judged(f"{key}={value} has no effect: {one.why}", one.nearest)
+            found[key] = judged(f"{key}={value} has no effect: {one.why}", one.nearest())
     return found
 
 
@@ -124,7 +125,7 @@ class Effects:
 
 def _unread(config: Config, device: str) -> Iterator[_Unread]:
     if StageName.compare not in config.stages:
-        yield _Unread("compare", "stages leaves out compare", "stages=[compare]")
+        yield _Unread("compare", "stages leaves out compare", lambda: "stages=[compare]")
     yield from _of("model", config.model.unread(), _models)
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)
@@ -147,22 +148,31 @@ def _types(config: Config) -> Iterator[_Unread]:
     traits = find_engine(config.engine.name).traits
     own, asked = traits.own_arithmetic, config.eval.dtype
     if own is not None and asked not in (EvalDtype.auto, EvalDtype.engine):
-        yield _Unread("eval.dtype", own.how, "eval.dtype=auto")
+        yield _Unread("eval.dtype", own.how, lambda: "eval.dtype=auto")
     if own is not None:
         yield _Unread("eval.floor", own.how)
 
 
 def _of(section: str, fields: dict[str, str], nearest: Any = None) -> Iterator[_Unread]:
     for field, why in fields.items():
-        yield _Unread(f"{section}.{field}", f"{section} {why}", nearest and nearest(field))
+        near = functools.partial(nearest or _nothing, field)
+        yield _Unread(f"{section}.{field}", f"{section} {why}", near)
+
+
+def _nothing(_: str) -> str | None:
+    return None
 
 
 def _calibration(config: Config) -> Iterator[_Unread]:
     if StageName.quantize in config.stages and used_recipe(config).calibration is None:
-        readers = [f"method={name}" for name in method_names() if _looks_at_text(name, config)]
         why = f"method={config.method.name} as it is set looks at no text"
+
+        def readers() -> str | None:
+            able = (f"method={name}" for name in method_names() if _looks_at_text(name, config))
+            return " or ".join(able) or None
+
         # Methods are compared with one command line.
-        yield _Unread("calibration", why, " or ".join(readers) or None, harmless=True)
+        yield _Unread("calibration", why, readers, harmless=True)
         return
     yield from _of("calibration", config.calibration.unread())
     if config.calibration.text is not None:
@@ -225,10 +235,11 @@ def _tasks(config: Config) -> Iterator[_Unread]:
     if StageName.tasks not in config.stages:
         return
     if not tasks.names:
-        yield _Unread("tasks", "no task is named", "tasks=packaged, or tasks.names=[…]")
+        yield _Unread("tasks", "no task is named", lambda: "tasks=packaged, or tasks.names=[…]")
         return
     for name, task in tasks.own.items():
         key = f"tasks.own.{name}"
         if name not in tasks.names:
-            yield _Unread(key, f"{name} is not among tasks.names", f"tasks.names=[{name}]")
+            near = functools.partial("tasks.names=[{}]".format, name)
+            yield _Unread(key, f"{name} is not among tasks.names", near)
         yield from _of(f"{key}.items", task.items.unread())
