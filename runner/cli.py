@@ -33,8 +33,10 @@ def main() -> None:
 
 
 def _carry_out(arguments: list[str]) -> int:
+    from runner.redact import note
     from runner.surroundings import settle
 
+    note(arguments)
     settle()
     first = arguments[0] if arguments else ""
     if first in ("--help", "-h"):

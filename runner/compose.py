@@ -5,8 +5,10 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
+from hydra.core import utils as hydra_utils
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -30,6 +32,7 @@ from runner.engines import engine_names, find_engine
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.paths import conf_dirs, option_files, plugins_dir, sweeps_dir, sweeps_dirs
+from runner.redact import redact_yaml
 from runner.store.names import require_name
 from runner.surroundings import expanded
 from runner.texts.named import resolve_text
@@ -54,6 +57,7 @@ def register() -> None:
     """Tell Hydra the schemas, the sweeper and where configuration lies; once a process."""
     OmegaConf.register_new_resolver("runner.folder", output.chosen, use_cache=True, replace=True)
     register_resolvers()
+    hydra_utils._save_config = _save_masked
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name in method_names():
@@ -93,6 +97,13 @@ def register() -> None:
         sys.path.append(plugins_path)
     register_sources()
     Plugins.instance().register(_SearchPath)
+
+
+def _save_masked(cfg: DictConfig, filename: str, output_dir: Path) -> None:
+    """What Hydra files of a request in ``.hydra``, where a user asks for that."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    text = redact_yaml(OmegaConf.to_yaml(cfg))
+    (output_dir / filename).write_text(text, encoding="utf-8")
 
 
 def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:

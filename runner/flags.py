@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from runner.errors import UsageError
-from runner.redact import redact
+from runner.redact import redact_yaml
 from runner.words import read_words
 
 
@@ -74,4 +74,4 @@ def masked_output() -> Iterator[None]:
         with contextlib.redirect_stdout(caught):
             yield
     finally:
-        print(redact(caught.getvalue()), end="")
+        print(redact_yaml(caught.getvalue()), end="")

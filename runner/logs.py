@@ -76,6 +76,8 @@ class BoundedLog:
     def _end(self) -> bytes:
         """The last half, and what was left out before it."""
         kept = b"".join(self._last)
+        spare = max(0, len(kept) - self._half)
+        self._dropped, kept = self._dropped + spare, kept[spare:]
         if not self._dropped:
             return redact_bytes(kept)
         # What is cut may begin in the midst of a secret.
@@ -179,6 +181,17 @@ class Pump:
                 content = os.read(self._source, _CHUNK_BYTES)
                 self._log.write(content)
                 read += len(content)
+
+
+def shorten(path: Path, limit: int = LIMIT_BYTES) -> None:
+    """Cut a log that is appended to: its first half and its last quarter stay."""
+    with path.open("rb") as stream:
+        first = stream.read(limit // 2)
+        size = path.stat().st_size
+        stream.seek(max(len(first), size - limit // 4))
+        last = stream.read()
+    left_out = f"\n[{size - len(first) - len(last):,} bytes are left out here]\n"
+    path.write_bytes(first + left_out.encode() + last)
 
 
 def last_lines(path: Path, most: int) -> list[str]:

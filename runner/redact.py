@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.secrets.names import always_secret, is_secret_name
 from runner.secrets.shapes import MASK, mask_shapes, mask_yaml
-from runner.secrets.values import known, known_values, note
+from runner.secrets.values import Forms, known, known_values, note
 
 __all__ = ["MASK", "mask_files", "note", "redact", "redact_bytes", "redact_yaml", "secrets"]
 
@@ -30,24 +30,18 @@ def redact(value: Any, name: str = "") -> Any:
         value: Text, or lists and mappings of it.
         name: What it stands under.
     """
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, dict):
-        return {redact(key): _field(name, str(key), content) for key, content in value.items()}
-    if isinstance(value, list | tuple):
-        return [redact(item, name) for item in value]
-    return value
+    return _masked(value, name, known())
 
 
 def redact_yaml(text: str) -> str:
     """A text in YAML without secrets."""
-    return _text(mask_yaml(text))
+    return str(redact(mask_yaml(text)))
 
 
 def redact_bytes(content: bytes) -> bytes:
     """What a program printed, without secrets; bytes that are no text stay as they are."""
     text = content.decode("utf-8", "surrogateescape")
-    return _text(text).encode("utf-8", "surrogateescape")
+    return _text(text, known()).encode("utf-8", "surrogateescape")
 
 
 def mask_files(folder: Path) -> None:
@@ -67,8 +61,20 @@ def mask_files(folder: Path) -> None:
             path.write_bytes(masked)
 
 
-def _text(text: str) -> str:
-    forms = known()
+def _masked(value: Any, name: str, forms: Forms) -> Any:
+    if isinstance(value, str):
+        return _text(value, forms)
+    if isinstance(value, dict):
+        return {
+            _masked(key, "", forms): _field(f"{name}.{key}", content, forms)
+            for key, content in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_masked(item, name, forms) for item in value]
+    return value
+
+
+def _text(text: str, forms: Forms) -> str:
     for form in forms.anywhere:
         if form in text:
             text = text.replace(form, MASK)
@@ -77,10 +83,9 @@ def _text(text: str) -> str:
     return mask_shapes(text)
 
 
-def _field(parent: str, name: str, content: Any) -> Any:
-    path = f"{parent}.{name}"
+def _field(path: str, content: Any, forms: Forms) -> Any:
     if not is_secret_name(path):
-        return redact(content, path)
+        return _masked(content, path, forms)
     return _all_masked(content, always_secret(path))
 
 

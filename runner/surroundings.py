@@ -11,6 +11,7 @@ import unicodedata
 from pathlib import Path
 
 from runner.errors import UsageError
+from runner.masked_stream import mask_streams
 
 ELSEWHERE = "/"
 """Working directory of processes that have no business in the user's own, whose settings
@@ -30,7 +31,7 @@ _BRAILLE = range(0x2800, 0x2900)
 
 
 def settle() -> None:
-    """Have the process write what its terminal can show, and its children import nothing here.
+    """Have the process write what its terminal can show and may know, its children import nothing.
 
     Raises:
         UsageError: The working directory is gone.
@@ -38,6 +39,7 @@ def settle() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_REPLACED)
+    mask_streams()
     try:
         Path.cwd()
     except FileNotFoundError:

@@ -1,5 +1,6 @@
 """The record that a run is filed under, and when an earlier one will do."""
 
+import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from runner.config.root import Config, StageName
 from runner.environments.ready import installed_versions
 from runner.hardware.detect import Machine
 from runner.recipe import used_recipe
-from runner.redact import redact
+from runner.redact import MASK, note, redact
 from runner.serialise import to_json
 from runner.store.names import path_part
 from runner.store.records import OPEN, RunRecord, Status, read_record
@@ -33,6 +34,10 @@ class RunIdentity:
 def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRecord:
     """The record of a run that is yet to begin."""
     label = used_recipe_label(config)
+    content = to_json(config)
+    # From here on they are known, and masked in whatever a stage prints.
+    note(content)
+    note(identity.overrides)
     installed = installed_versions(sys.executable)
     return RunRecord(
         sweep=identity.sweep,
@@ -45,7 +50,7 @@ def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRe
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=None,
         overrides=redact(identity.overrides),
-        config=redact(to_json(config)),
+        config=redact(content),
         versions={name: installed.get(name, "absent") for name in _RECORDED_PACKAGES},
         host=machine.to_dict(),
     )
@@ -70,7 +75,9 @@ def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | No
         return None
     decisive = _decisive(record.config)
     same = (_decisive(found.config), found.versions) == (decisive, record.versions)
-    return found if same and not _names_something_outside(decisive) else None
+    # Behind masks two different values may stand.
+    is_all = MASK not in json.dumps(decisive) and not _names_something_outside(decisive)
+    return found if same and is_all else None
 
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:

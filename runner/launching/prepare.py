@@ -11,7 +11,7 @@ from runner.config.root import Config, StageName
 from runner.experiment.record import RunIdentity, kept_record, new_record
 from runner.hardware.detect import detect
 from runner.launching.place import Place
-from runner.launching.task import NOT_BEGUN, SWEEP_VARIABLE, Task
+from runner.launching.task import NOT_BEGUN, SWEEP_VARIABLE, Task, hidden
 from runner.store.records import RunRecord, write_record
 
 
@@ -67,6 +67,6 @@ def prepare(
     identity = RunIdentity(place.sweep, number, overrides)
     record = new_record(config, detect(), identity)
     path = runs / place.sweep / record.run / "record.json"
-    task = Task(arguments, place.sweep, number, path)
+    task = Task(hidden(arguments), place.sweep, number, path)
     done = kept_record(runs, record, config) is not None
     return Prepared(config, identity, place, record, task, done)

@@ -4,16 +4,21 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.errors import StageError
+from runner.redact import redact
 from runner.store.records import Status, close_record
 
 SWEEP_VARIABLE = "QUANT_RUNNER_SWEEP"
 """The sweep that a process's runs belong to, unless its configuration names one."""
 NOT_BEGUN = "handed to the cluster; not begun"
 """What the record of a run says until its job begins."""
+_HIDDEN = "QUANT_RUNNER_ARGUMENT_"
+_REFERENCE = "@variable:"
 RUN_VARIABLE = "QUANT_RUNNER_RUN"
 """Number of the one run that this process carries out for a sweep elsewhere."""
 
@@ -23,7 +28,7 @@ class Task:
     """One run of a sweep. Calling it carries the run out and files its record."""
 
     arguments: list[str]
-    """Command line without the program."""
+    """Command line without the program, secrets ``hidden``."""
     sweep: str
     number: int
     record: Path
@@ -36,7 +41,8 @@ class Task:
         """
         variables = {SWEEP_VARIABLE: self.sweep, RUN_VARIABLE: str(self.number)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "runner", *self.arguments], env={**os.environ, **variables}
+            [sys.executable, "-m", "runner", *shown(self.arguments)],
+            env={**os.environ, **variables},
         )
         try:
             code = process.wait()
@@ -57,6 +63,40 @@ class Task:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def hidden(arguments: Sequence[str]) -> list[str]:
+    """A command line without secrets, to be filed: what holds one is in a variable by now.
+
+    Launchers file what they hand over; the processes that they start have our variables.
+    """
+    given = {value: name for name, value in os.environ.items() if name.startswith(_HIDDEN)}
+    result = []
+    for argument in arguments:
+        if redact(argument) != argument:
+            name = given.setdefault(argument, f"{_HIDDEN}{len(given) + 1}")
+            os.environ[name] = argument
+            argument = f"{_REFERENCE}{name}"  # noqa: PLW2901
+        result.append(argument)
+    return result
+
+
+def shown(arguments: Sequence[str]) -> list[str]:
+    """The command line as it was given.
+
+    Raises:
+        StageError: The scheduler did not hand on a variable.
+    """
+    result = []
+    for argument in arguments:
+        name = argument.removeprefix(_REFERENCE)
+        if name != argument and name not in os.environ:
+            raise StageError(
+                f"an override with a secret was handed over in the variable {name}, which has not "
+                "arrived: have the scheduler export the submitter's environment"
+            )
+        result.append(argument if name == argument else os.environ[name])
+    return result
 
 
 def own_number() -> int | None:

@@ -1,6 +1,7 @@
 """What tokens look like, and text that says of itself what it assigns to a secret name."""
 
 import re
+from collections.abc import Iterator
 
 from runner.secrets.names import is_secret_name
 
@@ -68,6 +69,13 @@ def mask_shapes(text: str) -> str:
     if "-" in text:
         text = _OPTION.sub(_value_masked, text)
     return text
+
+
+def assigned(text: str) -> Iterator[tuple[str, str]]:
+    """Names and values of a mapping on one line, as an override writes it."""
+    if "{" in text:
+        for name, _, value in _IN_BRACES.findall(text):
+            yield name.strip(), value.strip("\"'")
 
 
 def mask_yaml(text: str) -> str:

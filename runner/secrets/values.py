@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.secrets.names import is_secret_name
+from runner.secrets.shapes import assigned
 
 _ANYWHERE = 8
 """Characters from which a value is masked wherever it stands; a shorter one only as a word."""
@@ -88,6 +89,9 @@ def _found(value: Any, name: str) -> Iterator[str]:
         key, sign, given = value.partition("=")
         if sign and " " not in key and is_secret_name(key):
             yield from _worth(given.strip("'\""))
+        for inner, content in assigned(value):
+            if is_secret_name(inner):
+                yield from _worth(content)
 
 
 def _worth(value: str) -> Iterator[str]:

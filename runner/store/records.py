@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.errors import StageError
 from runner.progress import progress
+from runner.redact import redact
 from runner.serialise import from_json, to_json
 from runner.store.files import write_json_atomically
 from runner.store.liveness import is_carried_out
@@ -113,8 +114,12 @@ class RunRecord:
 def write_record(runs: Path, record: RunRecord) -> Path:
     """File a record; returns the path of its JSON file."""
     path = runs / record.sweep / record.run / "record.json"
-    write_json_atomically(path, to_json(record))
+    _write(path, record)
     return path
+
+
+def _write(path: Path, record: RunRecord) -> None:
+    write_json_atomically(path, redact(to_json(record)))
 
 
 def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
@@ -150,7 +155,7 @@ def close_record(path: Path, status: Status, reason: str) -> None:
     record = read_record(path)
     if record is not None and record.status in (Status.interrupted, Status.running):
         record.status, record.reason = status, reason
-        write_json_atomically(path, to_json(record))
+        _write(path, record)
 
 
 def read_records(runs: Path, sweep: str, shared: Shared | None = None) -> list[RunRecord]:

@@ -8,12 +8,17 @@ A tracker that breaks costs its log, never the run.
 import importlib
 import pkgutil
 from dataclasses import fields
+from typing import TypeVar
 
 from runner.config.tracker import Tracker
 from runner.display import Display
 from runner.errors import UsageError
+from runner.redact import redact
+from runner.serialise import from_json, to_json
 from runner.store.records import RunRecord, StageRecord
 from runner.tracking.base import RunTracker, SweepEnd
+
+Masked = TypeVar("Masked", Tracker, RunRecord, StageRecord)
 
 
 def tracker_names() -> list[str]:
@@ -45,7 +50,7 @@ def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTr
             f"no tracker called {config.name!r}; there are {', '.join(tracker_names())}"
         )
     guarded = _Guarded(display)
-    guarded.begin(config, record)
+    guarded.begin(_masked(config), record)
     return guarded
 
 
@@ -55,7 +60,7 @@ def summarise_sweep(config: Tracker, end: SweepEnd, display: Display) -> None:
     if not hasattr(module, "summarise"):
         return
     try:
-        module.summarise(config, end, display)
+        module.summarise(_masked(config), end, display)
     except Exception as error:
         display.line(
             f"  warning: the sweep is not summarised in {config.name} "
@@ -64,8 +69,16 @@ def summarise_sweep(config: Tracker, end: SweepEnd, display: Display) -> None:
         )
 
 
+def _masked(value: Masked) -> Masked:
+    """Settings, or what is filed of a run, as a tracker may send them: without secrets."""
+    masked: Masked = from_json(type(value), redact(to_json(value)))
+    if isinstance(value, Tracker) and isinstance(masked, Tracker):
+        masked.directory = value.directory
+    return masked
+
+
 class _Guarded:
-    """A tracker whose failures become one warning."""
+    """A tracker that is told no secrets, and whose failures become one warning."""
 
     def __init__(self, display: Display) -> None:
         self._display = display
@@ -74,28 +87,28 @@ class _Guarded:
     def begin(self, config: Tracker, record: RunRecord) -> None:
         module = importlib.import_module(f"runner.tracking.{config.name}")
         try:
-            self._tracker = module.start(config, record, self._display)
+            self._tracker = module.start(config, _masked(record), self._display)
         except Exception as error:
             self._give_up(error)
 
     def log_stage(self, stage: StageRecord) -> None:
         if self._tracker is not None:
             try:
-                self._tracker.log_stage(stage)
+                self._tracker.log_stage(_masked(stage))
             except Exception as error:
                 self._give_up(error)
 
     def log_progress(self, title: str, done: int, total: int, what: str) -> None:
         if self._tracker is not None:
             try:
-                self._tracker.log_progress(title, done, total, what)
+                self._tracker.log_progress(redact(title), done, total, redact(what))
             except Exception as error:
                 self._give_up(error)
 
     def finish(self, record: RunRecord) -> None:
         if self._tracker is not None:
             try:
-                self._tracker.finish(record)
+                self._tracker.finish(_masked(record))
             except Exception as error:
                 self._give_up(error)
 

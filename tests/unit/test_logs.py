@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.logs import LINE_CHARACTERS, BoundedLog, Pump, last_lines
+from runner.display.lines import RunLog
+from runner.logs import LINE_CHARACTERS, BoundedLog, Pump, last_lines, shorten
 
 pytestmark = pytest.mark.unit
 
@@ -133,6 +134,18 @@ def test_a_pipe_is_left_though_somebody_goes_on_printing(tmp_path: Path) -> None
     pump.close()  # as often as one likes
     assert process.wait() != 0, "nobody reads what it prints: it ends"
     assert (tmp_path / "log").stat().st_size < LIMIT + 200
+
+
+def test_the_log_of_a_run_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runner.display.lines.LIMIT_BYTES", LIMIT)
+    monkeypatch.setattr("runner.display.lines.shorten", lambda path: shorten(path, LIMIT))
+    log = RunLog(tmp_path)
+    for number in range(3_000):
+        log.write(f"line {number} {'x' * 200}")
+    log.write("y" * 1_000_000)
+    kept = log.path.read_text()
+    assert len(kept) < 1.1 * LIMIT
+    assert "line 0 " in kept and "line 2999 " in kept and "bytes are left out here" in kept
 
 
 def test_lines_that_are_shown_fit_a_terminal(tmp_path: Path) -> None:
