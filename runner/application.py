@@ -26,6 +26,7 @@ from runner.launching.place import Place
 from runner.launching.task import SWEEP_VARIABLE, own_number
 from runner.output import for_copies, tidy
 from runner.paths import conf_dir, plugins_dir
+from runner.shown import tell
 from runner.store.names import require_name
 from runner.store.trouble import require_writable, trouble
 from runner.surroundings import settle
@@ -106,7 +107,7 @@ class _Invocation:
             number = int(hydra_config.job.num) if self.multirun else 0
             sweep = config.sweep or self.default_sweep
             self.dry_run = self.dry_run or DryRun()
-            print(self.dry_run.describe(config, RunIdentity(sweep, number, overrides)))
+            tell(self.dry_run.describe(config, RunIdentity(sweep, number, overrides)))
             return None
         if self.session is None or self.session.store.root != root:
             # Launchers' processes share our terminal with their siblings.
@@ -192,7 +193,7 @@ class _Invocation:
         GridSweeper.returned.clear()
         place = self.place
         if self.dry_run is not None and (summary := self.dry_run.summary()):
-            print(summary)
+            tell(summary)
         if place is None or place.detached or (self.complaints and not _has_records(place)):
             return 0
         from runner.answer.report import report
@@ -221,7 +222,7 @@ def _judged(composed: DictConfig, overrides: list[str], *, alone: bool) -> "Conf
     config = typed(composed)
     if alone:
         for told in refuse_unused(config, overrides):
-            print(f"  warning: {told}", file=sys.stderr)
+            tell(f"  warning: {told}", error=True)
     return config
 
 
@@ -255,9 +256,9 @@ def _collect_and_report(runs: Path, config: "Config", output: Path | None) -> No
     going_on = collect_slurm(runs / sweep) if sweep else {}
     report(runs, sweep, output, page=True, figures=True, several=several)
     for run, state in sorted(going_on.items()):
-        print(f"{run}: {state.lower()}")
+        tell(f"{run}: {state.lower()}")
     if going_on:
-        print(f"{len(going_on)} of the sweep's runs are not over")
+        tell(f"{len(going_on)} of the sweep's runs are not over")
 
 
 def execute() -> int:
@@ -306,7 +307,7 @@ def _execute(invocation: _Invocation, show_everything: bool) -> int:
         if stop.code:
             return USAGE_EXIT_CODE
     except KeyboardInterrupt:
-        print("runner: stopped; finished stages are kept and reused", file=sys.stderr)
+        tell("runner: stopped; finished stages are kept and reused", error=True)
         return 130
     except Exception as error:
         if show_everything and not isinstance(error, UsageError):

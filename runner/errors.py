@@ -1,6 +1,6 @@
 """Errors that end a run with one clear message instead of a traceback."""
 
-import sys
+from runner.shown import tell
 
 USAGE_EXIT_CODE = 2
 
@@ -27,5 +27,5 @@ class NotThere(RunnerError):
 
 def complain(message: object) -> int:
     """Print what is wrong with a request on standard error; returns the exit code for it."""
-    print(f"runner: {message}", file=sys.stderr)
+    tell(f"runner: {message}", error=True)
     return USAGE_EXIT_CODE

@@ -35,7 +35,7 @@ def draw_heat_map(found: SensitivityResult) -> bytes:
         cells = _cells(found, rounding, kinds, columns)
         image = panel.imshow(cells, norm=norm, cmap="viridis", aspect="auto")
         panel.set_title(f"{rounding}, one at a time", fontsize=9, loc="left")
-        panel.set_yticks(range(len(kinds)), kinds, fontsize=8)
+        panel.set_yticks(range(len(kinds)), kinds, fontsize=8, parse_math=False)
         panel.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90)
     panels[-1].set_xlabel("block", fontsize=8)
     bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.01)

@@ -8,6 +8,7 @@ from runner.answer.scope import scopes
 from runner.answer.scores import Cell, Line, names_of, score_lines
 from runner.claims.decide import Decision
 from runner.claims.show import comparison_line
+from runner.shown import printable
 from runner.store.records import RunRecord, Status
 
 _HEAD = (
@@ -163,6 +164,6 @@ def _number(value: float | None, digits: int, factor: float = 1.0) -> str:
 
 def _plain(text: str) -> str:
     """Without what would end a cell or start markup."""
-    for character in ("\\", "|", "<", "*", "`"):
+    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
         text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))

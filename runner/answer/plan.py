@@ -1,7 +1,5 @@
 """A plan as a table, JSON and CSV."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +8,7 @@ from runner.planning.option import Option, Range, Verdict
 from runner.planning.result import PlanResult
 from runner.planning.words import reasons, where
 from runner.serialise import from_json, to_json
+from runner.shown import csv_rows
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord
 
@@ -50,15 +49,11 @@ def write_plans(records: Sequence[RunRecord], folders: Sequence[Path]) -> None:
         for record, plan in plans
         for option in plan.options
     ]
-    stream = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    table = csv_rows([[*rows[0]], *([*row.values()] for row in rows)]) if rows else ""
     content = [{"run": record.run, **to_json(plan)} for record, plan in plans]
     for folder in folders:
         write_json_atomically(folder / "plan.json", {"plans": content})
-        write_text_atomically(folder / "plan.csv", stream.getvalue())
+        write_text_atomically(folder / "plan.csv", table)
 
 
 def flat(option: Option) -> dict[str, Any]:
@@ -92,20 +87,19 @@ def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
         )
         rows = record.config["plan"]["rows"]
         console.print(plan_table(plan, rows))
-        console.print(plan.recommendation, markup=False, soft_wrap=True)
+        console.print(plan.recommendation, soft_wrap=True)
         lines = reasons(plan.options)
         if lines:
             console.print("Why others do not serve:", style="bold")
         for line in lines[:rows]:
-            console.print(f"  {line}", markup=False, soft_wrap=True)
+            console.print(f"  {line}", soft_wrap=True)
         if len(lines) > rows:
             console.print(f"  and {len(lines) - rows} more, in plan.csv", soft_wrap=True)
         for note in plan.notes:
-            console.print(f"! {note}", markup=False, soft_wrap=True)
+            console.print(f"! {note}", soft_wrap=True)
         sources = sorted({o.efficiency_source for o in plan.options if o.efficiency_source})
         console.print(
             "All figures are predictions: [low, high] from " + " | ".join(sources),
-            markup=False,
             soft_wrap=True,
         )
 
@@ -121,7 +115,7 @@ def plan_table(plan: PlanResult, rows: int) -> "Table":
     for head in (
         "weights\nGB",
         "KV room\ntokens",
-        f"ms/token, batch {plan.batch}\n\\[low, high]",
+        f"ms/token, batch {plan.batch}\n[low, high]",
         "bound\nms",
         "prefill\nms",
         "serves tok/s\n@ batch",
@@ -156,7 +150,7 @@ def _range(value: Range | None) -> str:
     if value is None:
         return _ABSENT
     low, middle, high = (f"{1e3 * v:.3g}" for v in (value.low, value.expected, value.high))
-    return rf"{middle} \[{low}, {high}]"
+    return f"{middle} [{low}, {high}]"
 
 
 def _milli(seconds: float | None) -> str:

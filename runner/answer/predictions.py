@@ -1,18 +1,17 @@
 """Predicted and measured decode times side by side, for every benched run of a sweep."""
 
-import csv
-import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.config.hardware import Hardware
 from runner.planning.calibration import Comparison, compare
 from runner.planning.cases import stored_cases
 from runner.planning.efficiency import prior
 from runner.planning.local import measured_peaks
+from runner.shown import csv_rows
 from runner.store.files import write_text_atomically
 from runner.store.records import RunRecord
 
@@ -80,19 +79,17 @@ def write_comparisons(found: Sequence[Comparison], folders: Sequence[Path]) -> N
     """Write ``predictions.csv``."""
     if not found:
         return
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS.split())
+    rows: list[list[Any]] = [_COLUMNS.split()]
     for one in found:
         case = one.case
-        writer.writerow(
+        rows.append(
             [case.engine, case.device, case.model, case.recipe, case.held.label, case.batch,
              case.context, round(case.streamed_bytes), round(case.operations),
              case.measured_seconds, one.uncalibrated, one.uncalibrated_error, one.calibrated,
              one.calibrated_error, one.calibrated_on]
         )  # fmt: skip
     for folder in folders:
-        write_text_atomically(folder / "predictions.csv", stream.getvalue())
+        write_text_atomically(folder / "predictions.csv", csv_rows(rows))
 
 
 def print_comparisons(found: Sequence[Comparison], console: "Console", in_full: bool) -> None:
@@ -115,7 +112,7 @@ def print_comparisons(found: Sequence[Comparison], console: "Console", in_full: 
                 f"by {100 * accuracy.calibrated:.0f}% when calibrated on other models here "
                 f"({accuracy.calibrated_cases} cases)"
             )
-        console.print(f"{accuracy.engine}: {rough}, {fitted}", markup=False, soft_wrap=True)
+        console.print(f"{accuracy.engine}: {rough}, {fitted}", soft_wrap=True)
 
 
 def _table(found: Sequence[Comparison]) -> "Table":

@@ -3,8 +3,6 @@
 As JSON, CSV and Markdown, as a page (HTML) and as figures.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -26,6 +24,8 @@ from runner.claims.decide import Decision, decide_claims
 from runner.claims.show import claim_lines
 from runner.planning.cases import all_records
 from runner.serialise import to_json
+from runner.shown import console as plain_console
+from runner.shown import csv_rows, tell
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord
 from runner.store.shared import without_collection
@@ -106,30 +106,25 @@ def _report(
             if asked.folder is None
             else "answer.json, answer.csv and records"
         )
-        console.print(f"{files}: {where}", markup=False, soft_wrap=True)
+        console.print(f"{files}: {where}", soft_wrap=True)
     show_sensitivities(records, folders, console)
     if html is not None:
-        print(f"report to open in a browser: {folders[-1] / 'report.html'}")
+        tell(f"report to open in a browser: {folders[-1] / 'report.html'}")
     elif not page and rows:
-        print("as a page to open in a browser: runner stages=[report]")
+        tell("as a page to open in a browser: runner stages=[report]")
     return records
 
 
 def _csv(rows: list[Row]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, [field.name for field in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(to_json(rows))
-    return stream.getvalue()
+    names = [field.name for field in fields(Row)]
+    return csv_rows([names, *([row[name] for name in names] for row in to_json(rows))])
 
 
 def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = plain_console()
     if console.is_terminal:
         return console
-    return Console(highlight=False, width=_WIDTH_WHEN_PIPED)
+    return plain_console(width=_WIDTH_WHEN_PIPED)
 
 
 def _print(subject: Subject, decisions: list[Decision], console: "Console") -> None:
@@ -146,12 +141,12 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
         if left := len(of_model) - len(told):
             console.print(f"{left} of {len(of_model)} rows are in answer.csv only.")
         for note in footnotes(of_model):
-            console.print(note, markup=False, soft_wrap=whole)
+            console.print(note, soft_wrap=whole)
         served = build_serving_table([r for r in records if r.model == model])
         if served is not None:
             console.print(served)
     for line in claim_lines(decisions):
-        console.print(line, markup=False, soft_wrap=whole)
+        console.print(line, soft_wrap=whole)
     print_plans(records, console)
     in_full = any(record.config.get("plan", {}).get("comparison") for record in records)
     print_comparisons(subject.comparisons, console, in_full)

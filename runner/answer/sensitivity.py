@@ -1,12 +1,11 @@
 """Sensitivities of a sweep: a ranked table, all rows as CSV and JSON, and a heat map."""
 
-import csv
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.answer.heat_map import draw_heat_map
 from runner.serialise import from_json, to_json
+from runner.shown import csv_rows
 from runner.stages.sensitivity import SensitivityResult, SensitivityRow
 from runner.store.files import (
     write_bytes_atomically,
@@ -40,15 +39,14 @@ def show_sensitivities(records: list[RunRecord], folders: list[Path], console: "
             drawn = draw_heat_map(found) if folders else b""
             for folder in folders:
                 _write(found, drawn, folder, name)
-            console.print(f"\nsensitivity of {record.model}", style="bold", markup=False)
+            console.print(f"\nsensitivity of {record.model}", style="bold")
             console.print(ranked_table(found))
             for note in notes(found):
-                console.print(note, markup=False, soft_wrap=True)
+                console.print(note, soft_wrap=True)
             more = max(0, len(found.rows) - _SHOWN)
             console.print(
                 f"{f'{more} more rows and t' if more else 'T'}he heat map: "
                 f"{folders[-1]}/{name}.csv, .json, .png",
-                markup=False,
                 soft_wrap=True,
             )
 
@@ -67,8 +65,8 @@ def ranked_table(found: SensitivityResult) -> "Table":
     table.add_column("", justify="right")
     table.add_column("rounded alone", no_wrap=True)
     table.add_column("as", no_wrap=True)
-    table.add_column("KL divergence, nats\n\\[95% interval]", justify="right", no_wrap=True)
-    table.add_column("perplexity\n\\[95% interval]", justify="right", no_wrap=True)
+    table.add_column("KL divergence, nats\n[95% interval]", justify="right", no_wrap=True)
+    table.add_column("perplexity\n[95% interval]", justify="right", no_wrap=True)
     for rank, row in enumerate(ranked(found)[:_SHOWN], 1):
         table.add_row(
             str(rank),
@@ -103,7 +101,7 @@ def notes(found: SensitivityResult) -> list[str]:
 
 def _interval(interval: "Interval", form: str) -> str:
     middle, low, high = (form.format(x) for x in (interval.estimate, interval.low, interval.high))
-    return rf"{middle} \[{low}, {high}]"
+    return f"{middle} [{low}, {high}]"
 
 
 def _write(found: SensitivityResult, drawn: bytes, folder: Path, name: str) -> None:
@@ -112,14 +110,12 @@ def _write(found: SensitivityResult, drawn: bytes, folder: Path, name: str) -> N
     columns = ["unit", "kind", "block", "weights", "rounding"]
     values = ["kl_divergence", "perplexity_delta"]
     columns += [f"{value}{end}" for value in values for end in ("", "_low", "_high")]
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*columns, "perplexity"])
+    rows: list[list[Any]] = [[*columns, "perplexity"]]
     for row in ranked(found):
         unit = units[row.unit]
         intervals = (row.kl_divergence, row.perplexity_delta)
         numbers = [x for i in intervals for x in (i.estimate, i.low, i.high)]
         told = [unit.name, unit.kind, unit.block, unit.weights, row.rounding]
-        writer.writerow([*told, *numbers, row.perplexity])
-    write_text_atomically(folder / f"{name}.csv", stream.getvalue())
+        rows.append([*told, *numbers, row.perplexity])
+    write_text_atomically(folder / f"{name}.csv", csv_rows(rows))
     write_bytes_atomically(folder / f"{name}.png", drawn)

@@ -55,9 +55,9 @@ class _Column:
 
     @property
     def width(self) -> int:
-        """Characters of the widest line; an escaped bracket takes one."""
+        """Characters of the widest line."""
         lines = [*self.title.split("\n"), *self.cells]
-        return max(len(line.replace("\\[", "[")) for line in lines)
+        return max(len(line) for line in lines)
 
 
 def _narrowed(column: _Column) -> _Column:
@@ -101,7 +101,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
                 for r in rows
             ],
         ),
-        _Column("interval", "change\n\\[95% interval]", [_change(row) for row in rows]),
+        _Column("interval", "change\n[95% interval]", [_change(row) for row in rows]),
         _Column("kl", "KL div.\nnats", [_divergence(row) for row in rows]),
         _Column("top_1", "same\ntop-1", [_number(r.top_1_agreement, "{:.1f}%", 100) for r in rows]),
         _Column("tasks", f"accuracy\n{tasks} tasks", [_accuracy(row) for row in rows]),
@@ -197,7 +197,7 @@ def _change(row: Row) -> str:
     bounds = (row.perplexity_delta, row.perplexity_delta_low, row.perplexity_delta_high)
     form = "{:+.3g}" if abs(row.perplexity_delta) >= 100 else "{:+.2f}"
     middle, low, high = (form.format(bound) for bound in bounds)
-    return rf"{middle} \[{low}, {high}]"
+    return f"{middle} [{low}, {high}]"
 
 
 def _divergence(row: Row) -> str:

@@ -17,6 +17,7 @@ from runner.display.state import (
     distinct_titles,
     duration,
 )
+from runner.shown import console
 from runner.store.records import RunRecord
 
 _PLAIN_INTERVAL_SECONDS = 15.0
@@ -62,12 +63,8 @@ class Display:
             live: Draw bars and tables where there is a terminal. Processes that share one with
                 their siblings do not.
         """
-        from rich.console import Console
-
-        watched = Console(stderr=True).is_terminal and not _under_slurm()
-        self.console = Console(
-            stderr=True, highlight=False, force_terminal=None if watched else False
-        )
+        watched = console(stderr=True).is_terminal and not _under_slurm()
+        self.console = console(stderr=True, force_terminal=None if watched else False)
         self.is_live = live and watched and not self.console.is_dumb_terminal and _is_terminal()
         self._screen = Screen(self.console)
         self._log: RunLog | None = None
@@ -96,7 +93,7 @@ class Display:
 
     def _print(self, text: str, style: str | None) -> None:
         # In a pipe every line stays one, however long.
-        self.console.print(text, style=style, markup=False, soft_wrap=not self.is_live)
+        self.console.print(text, style=style, soft_wrap=not self.is_live)
 
     def open_sweep(self, name: str, jobs: Sequence[Sequence[str]]) -> None:
         """Show a sweep of runs that this process carries out one after the other.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runner.logs import LIMIT_BYTES, shorten
 from runner.redact import redact
+from runner.shown import printable
 
 LOG_FILE = "run.log"
 _LONGEST_LINE = 10_000
@@ -23,7 +24,7 @@ class RunLog:
         moment = datetime.now(UTC).isoformat(timespec="seconds")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(f"{moment} {redact(text)[:_LONGEST_LINE]}\n")
+            stream.write(f"{moment} {printable(redact(text)[:_LONGEST_LINE])}\n")
             is_long = stream.tell() > LIMIT_BYTES
         if is_long:
             shorten(self.path)

@@ -97,8 +97,6 @@ def window(lines: list[Line], most: int) -> tuple[list[Line], int, int]:
 
 
 def _cells(line: Line, wide: bool) -> list[str]:
-    from rich.markup import escape
-
     def number(value: float | None, form: str) -> str:
         return "" if value is None else form.format(value)
 
@@ -107,7 +105,7 @@ def _cells(line: Line, wide: bool) -> list[str]:
         figures.insert(0, number(line.bits_per_weight, "{:.2f}"))
         figures.append(number(line.decode_tokens_per_second, "{:.1f}"))
     time_ = "" if line.seconds is None else clock(line.seconds)
-    return [escape(line.title), line.state, *figures, time_]
+    return [line.title, line.state, *figures, time_]
 
 
 def _bars(sweep: SweepState | None, run: RunState | None, width: int) -> "Table":

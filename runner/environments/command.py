@@ -8,6 +8,8 @@ from runner.environments.manager import EnvironmentManager, State
 from runner.environments.self_test import self_test
 from runner.environments.sizes import Sizes
 from runner.errors import UsageError
+from runner.shown import console as plain_console
+from runner.shown import tell
 from runner.verbs import carry_out
 
 USAGE = """\
@@ -55,7 +57,6 @@ class _Environments:
 
 def _list(environments: _Environments, names: list[str]) -> int:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     manager = environments.manager
@@ -77,13 +78,13 @@ def _list(environments: _Environments, names: list[str]) -> int:
             name, state.value, " ".join(environment.accelerators),
             " ".join(environment.provides), size, shown,
         )  # fmt: skip
-    console = Console(highlight=False)
+    console = plain_console()
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+        console = plain_console(width=160)
     console.print(table)
     total = sizes.of([entry.directory for entry in kept])
     apart = sum(sizes.of([entry.directory]) for entry in kept)
-    print(
+    tell(
         f"{len(kept)} on disk in {manager.root}: {total / 1e6:.0f} MB; files they share, such as "
         f"torch, are stored once (apart they would take {apart / 1e6:.0f} MB)"
     )
@@ -123,11 +124,11 @@ def _check(environments: _Environments, names: list[str]) -> int:
     for name in chosen:
         ready = manager.find(environments.known[name])
         if ready is None:
-            print(f"{name}: {manager.state(environments.known[name]).value}")
+            tell(f"{name}: {manager.state(environments.known[name]).value}")
             failed = True
             continue
         fault = self_test(ready, environments.known[name].self_test, environments.cache)
-        print(f"{name}: {fault or 'ok'}")
+        tell(f"{name}: {fault or 'ok'}")
         failed = failed or fault is not None
     return 1 if failed else 0
 
@@ -138,6 +139,6 @@ def _remove(environments: _Environments, names: list[str]) -> int:
     for name in names:
         removed = environments.manager.remove(name)
         absent = environments.manager.state(environments.known[name]) is State.absent
-        print(f"{name}: {'removed' if removed else 'nothing of it on disk'}"
+        tell(f"{name}: {'removed' if removed else 'nothing of it on disk'}"
               f"{'' if absent else ' (it uses another interpreter)'}")  # fmt: skip
     return 0

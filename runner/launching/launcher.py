@@ -17,6 +17,7 @@ from runner.display.watch import Watch
 from runner.errors import UsageError
 from runner.launching.jobs import collect
 from runner.launching.place import Place
+from runner.shown import tell
 
 if TYPE_CHECKING:
     from runner.launching.prepare import Prepared
@@ -129,9 +130,9 @@ def _told(prepared: "list[Prepared]") -> list[JobReturn]:
 
     dry_run = DryRun()
     for job in prepared:
-        print(dry_run.describe(job.config, job.identity))
+        tell(dry_run.describe(job.config, job.identity))
     if summary := dry_run.summary():
-        print(summary)
+        tell(summary)
     return [_returned(None) for _ in prepared]
 
 

@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 import os
-import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import UsageError
 from runner.launching.launcher import ClusterLauncher
 from runner.launching.task import NOT_BEGUN, Task
+from runner.shown import tell
 from runner.store.records import Status, close_record, read_record
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class RayLauncher(ClusterLauncher):
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not any(all(node.get(k, 0) >= much for k, much in wanted.items()) for node in nodes):
             much = ", ".join(f"{name}: {much:g}" for name, much in wanted.items())
-            print(f"no node of the cluster has {much}; the runs wait for one", file=sys.stderr)
+            tell(f"no node of the cluster has {much}; the runs wait for one", error=True)
 
 
 def _variables() -> dict[str, str]:

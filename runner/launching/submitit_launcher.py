@@ -2,13 +2,13 @@
 
 import importlib.util
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import UsageError
 from runner.launching.jobs import slurm_states, write_jobs
 from runner.launching.launcher import ClusterLauncher
+from runner.shown import tell
 
 if TYPE_CHECKING:
     from runner.launching.prepare import Prepared
@@ -82,8 +82,8 @@ class SubmititLauncher(ClusterLauncher):
         ids = {one.run: str(job.job_id) for one, job in zip(prepared, jobs, strict=True)}
         write_jobs(sweep, ids)
         main = next(iter(ids.values())).partition("_")[0]
-        print(f"{len(ids)} runs are with Slurm as job {main}", file=sys.stderr)
-        print(f"how they are: runner stages=[report] sweep={sweep.name}", file=sys.stderr)
+        tell(f"{len(ids)} runs are with Slurm as job {main}", error=True)
+        tell(f"how they are: runner stages=[report] sweep={sweep.name}", error=True)
 
         def look() -> dict[str, str]:
             states = slurm_states(ids.values())

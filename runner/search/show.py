@@ -13,6 +13,7 @@ from runner.quality.paired import divergence_difference, log_ratio, same_referen
 from runner.search.objectives import Objective, measured, row_of
 from runner.search.state import Chosen, State
 from runner.serialise import to_json
+from runner.shown import tell
 from runner.store.files import write_json_atomically
 from runner.store.records import RunRecord
 
@@ -121,11 +122,11 @@ def show_front(
     )
     illegal = sum(one.run is None for one in state.chosen)
     names = ", ".join(one.name for one in objectives)
-    print(
+    tell(
         f"search: {state.runs} runs, {illegal} illegal points and {repeated} repeated ones not "
         f"run; {len(front)} are best in {names}:"
     )
     for one in front:
         values = ", ".join(f"{name} {value:.6g}" for name, value in one["values"].items())
-        print(f"  {one['run']}: {values}")
-    print(f"as JSON: {folder / FRONT_FILE}")
+        tell(f"  {one['run']}: {values}")
+    tell(f"as JSON: {folder / FRONT_FILE}")

@@ -21,6 +21,7 @@ from runner.search.show import show_front
 from runner.search.space import Point, Space
 from runner.search.state import Chosen, State
 from runner.search.study import Study
+from runner.shown import tell
 from runner.store.records import RunRecord, Status, read_record
 from runner.sweeper import GridSweeper
 
@@ -88,7 +89,7 @@ class SearchSweeper(Sweeper):
         objectives = objectives_of(self.objectives)
         base = self._typed(fixed)
         if base.dry_run:
-            print(
+            tell(
                 f"a search of {self.runs} runs among {len(space)} points: "
                 + "; ".join(f"{name}: {', '.join(c)}" for name, c in space.axes.items())
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import StageError, UsageError
+from runner.shown import tell
 from runner.store.inventory import Held, Inventory
 from runner.store.objects import ObjectStore
 from runner.store.records import Status
@@ -100,17 +101,17 @@ def _list(asked: _Asked, names: list[str]) -> int:
         raise UsageError("runner store list takes no names; one result: runner store show KEY")
     inventory = asked.inventory
     sizes = inventory.sizes()
-    print(f"{asked.store.root}: {_megabytes(size for _, _, size, _ in sizes)} MB of results")
+    tell(f"{asked.store.root}: {_megabytes(size for _, _, size, _ in sizes)} MB of results")
     for stage, count, size, latest in sizes:
-        print(f"  {stage:<12} {count:>5} results {_megabytes([size]):>10} MB, "
+        tell(f"  {stage:<12} {count:>5} results {_megabytes([size]):>10} MB, "
               f"latest {_age(latest)}")  # fmt: skip
     for sweep, runs in inventory.sweeps.items():
         statuses = [status.value for status in runs.values()]
         counts = ", ".join(f"{statuses.count(word)} {word}" for word in dict.fromkeys(statuses))
-        print(f"  sweep {sweep}: {counts or 'no runs'}")
+        tell(f"  sweep {sweep}: {counts or 'no runs'}")
     if damaged := list(_set_aside(asked.store)):
         room = _megabytes(_bytes_below(path) for path in damaged)
-        print(f"  damaged results set aside: {len(damaged)}, {room} MB")
+        tell(f"  damaged results set aside: {len(damaged)}, {room} MB")
     return 0
 
 
@@ -123,17 +124,17 @@ def _show(asked: _Asked, names: list[str]) -> int:
         raise UsageError(f"the store has no result {names[0]}: runner store list")
     for one in found:
         address = one.address
-        print(f"{address}  {_megabytes([one.size_bytes])} MB, {_age(one.modified)}")
-        print(f"  {one.directory}")
+        tell(f"{address}  {_megabytes([one.size_bytes])} MB, {_age(one.modified)}")
+        tell(f"  {one.directory}")
         if not one.is_sealed:
-            print("  no readable seal: what it was made from is not known")
+            tell("  no readable seal: what it was made from is not known")
         for title, lines in (
             ("made from", inventory.made_from(address)),
             ("used by", inventory.used_by(address)),
             ("in run", inventory.runs_of(address)),
         ):
             for line in lines:
-                print(f"  {title} {line}")
+                tell(f"  {title} {line}")
     return 0
 
 
@@ -161,10 +162,10 @@ def _verify(asked: _Asked, names: list[str]) -> int:
         bad += bool(found_bad)
         asked.waiting.wipe()
         for fault in found_bad:
-            print(f"{one.address}: {fault}")
-    print(f"{len(chosen) - bad - unsealed} sound, {bad} damaged, {unsealed} without digests")
+            tell(f"{one.address}: {fault}")
+    tell(f"{len(chosen) - bad - unsealed} sound, {bad} damaged, {unsealed} without digests")
     if bad:
-        print("the next run that needs a damaged result sets it aside and makes it anew")
+        tell("the next run that needs a damaged result sets it aside and makes it anew")
     return 1 if bad else 0
 
 
@@ -192,12 +193,12 @@ def _prune(asked: _Asked, names: list[str]) -> int:
     damaged = list(_set_aside(asked.store))
     total = sum(one.size_bytes for one in unneeded) + sum(map(_bytes_below, damaged))
     for one in unneeded:
-        print(f"{one.address}  {_megabytes([one.size_bytes])} MB, {_age(one.modified)}")
+        tell(f"{one.address}  {_megabytes([one.size_bytes])} MB, {_age(one.modified)}")
     for path in damaged:
-        print(f"damaged/{path.name}  {_megabytes([_bytes_below(path)])} MB, set aside")
+        tell(f"damaged/{path.name}  {_megabytes([_bytes_below(path)])} MB, set aside")
     count, size = len(unneeded) + len(damaged), _megabytes([total])
     if not yes:
-        print(f"{count} results, {size} MB: runner store prune --yes deletes them"
+        tell(f"{count} results, {size} MB: runner store prune --yes deletes them"
               f"{' and the records of ' + ', '.join(names) if names else ''}")  # fmt: skip
         return 0
     for name in names:
@@ -210,7 +211,7 @@ def _prune(asked: _Asked, names: list[str]) -> int:
         shutil.rmtree(path)
         removed += 1
     asked.waiting.wipe()
-    print(f"{removed} of {count} results deleted, {size} MB")
+    tell(f"{removed} of {count} results deleted, {size} MB")
     return 0
 
 

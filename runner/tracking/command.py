@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runner.config.tracker import Tracker
 from runner.errors import UsageError
+from runner.shown import tell
 from runner.tracking.sync import OfflineRun, offline_runs, send
 from runner.verbs import carry_out
 
@@ -58,19 +59,19 @@ def _names(tracker: Tracker, runs: Path) -> dict[str, str]:
 def _list(kept: _Kept, sweeps: list[str]) -> int:
     for run in kept.runs:
         state = "sent" if run.is_sent else "not sent"
-        print(f"{state:<8}  {run.bytes / 1e6:6.1f} MB  {kept.name(run)}")
+        tell(f"{state:<8}  {run.bytes / 1e6:6.1f} MB  {kept.name(run)}")
     waiting = sum(not run.is_sent for run in kept.runs)
-    print(f"{len(kept.runs)} runs in {kept.directory / 'wandb'}, {waiting} not sent")
+    tell(f"{len(kept.runs)} runs in {kept.directory / 'wandb'}, {waiting} not sent")
     return 0
 
 
 def _sync(kept: _Kept, sweeps: list[str]) -> int:
     waiting = [run for run in kept.runs if not run.is_sent]
     if not waiting:
-        print(f"nothing to send: {len(kept.runs)} runs in {kept.directory / 'wandb'}, all sent")
+        tell(f"nothing to send: {len(kept.runs)} runs in {kept.directory / 'wandb'}, all sent")
         return 0
     sent = send(waiting, kept.directory)
     for run in waiting:
-        print(f"{'sent' if run in sent else 'not sent':<8}  {kept.name(run)}")
-    print(f"{len(sent)} of {len(waiting)} runs sent")
+        tell(f"{'sent' if run in sent else 'not sent':<8}  {kept.name(run)}")
+    tell(f"{len(sent)} of {len(waiting)} runs sent")
     return 0 if len(sent) == len(waiting) else 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import RunnerError, UsageError
+from runner.shown import tell
 from runner.surroundings import for_children
 
 _HOST = "https://api.wandb.ai"
@@ -78,7 +79,7 @@ def send(runs: list[OfflineRun], tracking: Path) -> list[OfflineRun]:
         from runner.redact import redact
 
         for line in done.stdout.strip().splitlines()[-_LAST_LINES:]:
-            print(f"  | {redact(line)}", file=sys.stderr)
+            tell(f"  | {redact(line)}", error=True)
     return sent
 
 

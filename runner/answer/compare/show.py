@@ -8,6 +8,7 @@ from runner.answer.compare.figure import NOT_PAIRED, Figure
 from runner.answer.compare.find import Side
 from runner.answer.compare.pairs import Pair
 from runner.answer.compare.speed import SPEEDS
+from runner.shown import console as plain_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,36 +23,32 @@ _UNITS = {"_bytes": ("MB", 1e-6), "_seconds": ("ms", 1e3)}
 
 def show(a: Side, b: Side, pairs: list[Pair]) -> None:
     """Print differences of configuration first, then figures pair by pair, then the sum."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = plain_console()
     if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH_WHEN_PIPED)
-    console.print(f"a: {a.name}\nb: {b.name}", markup=False, soft_wrap=True)
+        console = plain_console(width=_WIDTH_WHEN_PIPED)
+    console.print(f"a: {a.name}\nb: {b.name}", soft_wrap=True)
     matched = [pair for pair in pairs if pair.a and pair.b]
     for name, count in _common_differences(matched):
         where = "" if count == len(matched) else f"  (in {count} of {len(matched)} pairs)"
-        console.print(f"  {name}{where}", markup=False, soft_wrap=True)
+        console.print(f"  {name}{where}", soft_wrap=True)
     if any(pair.figures for pair in matched):
         console.print(_table(matched))
     for side, alone in (("a", [p for p in pairs if not p.b]), ("b", [p for p in pairs if not p.a])):
         if alone:
             names = ", ".join(pair.label for pair in alone)
-            console.print(f"only in {side}: {names}", markup=False, soft_wrap=True)
+            console.print(f"only in {side}: {names}", soft_wrap=True)
     for pair in matched:
         if pair.statuses != ("ok", "ok"):
-            console.print(
-                f"{pair.label}: {pair.statuses[0]} in a, {pair.statuses[1]} in b", markup=False
-            )
+            console.print(f"{pair.label}: {pair.statuses[0]} in a, {pair.statuses[1]} in b")
     verdicts = Counter(figure.verdict for pair in matched for figure in pair.figures)
     total = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     console.print(f"b against a: {total or 'nothing to compare'}", style="bold")
     if verdicts["unknown"]:
         console.print("unknown: measured once on a side, or nothing tells it from noise")
     for note in _quality_notes(matched):
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
     for note in _drift_notes([figure for pair in matched for figure in pair.figures]):
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
 
 
 def _quality_notes(pairs: list[Pair]) -> list[str]:
@@ -130,9 +127,9 @@ def _cells(figure: Figure) -> tuple[str, ...]:
     ratio = f"{figure.b / figure.a:.3f}" if figure.a and figure.verdict != NOT_PAIRED else "-"
     if (found := figure.difference) is not None:
         low, high = (f"{bound:+.4f}" for bound in (found.low, found.high))
-        ratio = rf"{found.estimate:+.4f} \[{low}, {high}]"
+        ratio = f"{found.estimate:+.4f} [{low}, {high}]"
     if figure.ratio is not None:
-        ratio = rf"{figure.ratio.estimate:.3f} \[{figure.ratio.low:.3f}, {figure.ratio.high:.3f}]"
+        ratio = f"{figure.ratio.estimate:.3f} [{figure.ratio.low:.3f}, {figure.ratio.high:.3f}]"
     return (
         f"  {name}",
         f"{figure.a * factor:.5g}",
