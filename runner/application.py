@@ -21,7 +21,7 @@ from runner.complaints import COMPOSITION_ERRORS, explain
 from runner.compose import register
 from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain
 from runner.faults import FULL_ERROR, fault, shows_faults, tell_fault
-from runner.flags import masked_output, read_flags
+from runner.flags import read_flags, shown_configuration, told_warnings
 from runner.launching.place import Place
 from runner.launching.task import SWEEP_VARIABLE, own_number
 from runner.output import for_copies, tidy
@@ -219,7 +219,8 @@ def _judged(composed: DictConfig, overrides: list[str], *, alone: bool) -> "Conf
     from runner.compose import typed
     from runner.legality.unused import refuse_unused
 
-    config = typed(composed)
+    config = typed(composed, overrides)
+    _ = config.launch.most_failures
     if alone:
         for told in refuse_unused(config, overrides):
             tell(f"  warning: {told}", error=True)
@@ -301,7 +302,7 @@ def _execute(invocation: _Invocation, show_everything: bool) -> int:
     try:
         asked = read_flags()
         # What Hydra shows of a configuration is shown, and kept in logs, without its credentials.
-        with masked_output() if asked.cfg else contextlib.nullcontext():
+        with shown_configuration() if asked.cfg else contextlib.nullcontext(), told_warnings():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except SystemExit as stop:
         if stop.code:

@@ -41,6 +41,8 @@ def _carry_out(arguments: list[str]) -> int:
     first = arguments[0] if arguments else ""
     if first in ("--help", "-h"):
         return _help(arguments[1:])
+    if {"--help", "-h"}.intersection(arguments) and first not in ("env", "store", "track"):
+        return _help([])
     if first == "env":
         from runner.environments.command import execute as execute_env
 

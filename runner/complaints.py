@@ -4,9 +4,15 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf.errors import OmegaConfBaseException
 
+from runner.errors import UsageError
 from runner.field_complaints import explain_field
 from runner.paths import conf_dirs, option_files, sweeps_dirs
 from runner.schema import is_text, wanted
@@ -15,7 +21,7 @@ from runner.words import typed_as
 from runner.yaml_files import line_of
 
 COMPOSITION_ERRORS = (
-    HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError,
+    HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, UserWarning,
 )  # fmt: skip
 """What Hydra raises for a request that does not compose: a ``ValueError`` for ``bits=4``, a
 ``TypeError`` for a ``hydra.sweeper.grids`` that is a text, an ``AssertionError`` for a field of a
@@ -34,23 +40,26 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
         error: One of ``COMPOSITION_ERRORS``.
         arguments: The overrides that were given, for errors that do not name theirs.
     """
-    if isinstance(error, MissingConfigException):
-        return _no_option(error)
     said = str(error)
-    cause = error if isinstance(error, OmegaConfBaseException) else _under(error)
-    if isinstance(cause, OmegaConfBaseException):
-        merged = re.match(r"In '(?P<config>[^']*)': \w+ raised while composing config", said)
-        if merged is not None:
-            return explain_field(cause, *_origin(merged["config"], cause, arguments), arguments)
+    under = error.__cause__ or error.__context__
+    cause = error if isinstance(error, OmegaConfBaseException) else under
+    if isinstance(error, InstantiationException) and isinstance(under, UsageError):
+        message = str(under)
+    elif isinstance(error, UserWarning):
+        path = said.partition("path=")[2].removesuffix(" is not available.")
+        message = f"hydra.searchpath: {path} is no folder (file:///PATH)"
+    elif isinstance(error, MissingConfigException):
+        message = _no_option(error)
+    elif isinstance(error, OverrideParseException):
+        message = _no_override(str(error.override))
+    elif not isinstance(cause, OmegaConfBaseException):
+        message = _no_sense(error, said, arguments)
+    elif merged := re.match(r"In '(?P<config>[^']*)': \w+ raised while composing config", said):
+        message = explain_field(cause, *_origin(merged["config"], cause, arguments), arguments)
+    else:
         override = said.partition("Error merging override ")[2]
-        return explain_field(cause, override, None, arguments)
-    if isinstance(error, OverrideParseException):
-        return _no_override(str(error.override))
-    return _no_sense(error, said, arguments)
-
-
-def _under(error: BaseException) -> BaseException | None:
-    return error.__cause__ or error.__context__
+        message = explain_field(cause, override, None, arguments)
+    return message
 
 
 def _no_override(word: str) -> str:
@@ -107,6 +116,7 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
         (r"Ambiguous value for argument '(.*?)'\n", _sweep),
         (r"Sweep parameters '(.*)' requires --multirun", _sweep),
         (r"Could not override '(.*)'\.", _no_group),
+        (r"You must specify '(.*)', e\.g", _no_choice),
         (r"Could not delete '(.*)'\. No match", _no_deletion),
         (r"Could not delete from config\. '(.*)' does not exist", _no_deletion),
         (r"Could not delete from config\. The value of '(.*)' is", _no_deletion),
@@ -117,6 +127,8 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
         if (match := re.match(rf"(?:In '(?P<config>.*?)': )?{pattern}", said, re.DOTALL)) is None:
             continue
         place = _file_of(match["config"]) if match["config"] else None
+        if place is not None and tell is _no_group:
+            return f"{place}: its override of {match[2]} finds nothing that was chosen before it"
         return (f"{place}: " if place else "") + tell(match[2], arguments)
     for argument in arguments if isinstance(error, ValueError) else ():
         group, _, option = argument.lstrip("+~").partition("=")
@@ -137,6 +149,11 @@ def _line(text: str) -> str:
 
 def _sweep(word: str, arguments: Sequence[str]) -> str:
     return f"{word} is a sweep over several values: add -m; for a list write KEY=[A,B]"
+
+
+def _no_choice(key: str, arguments: Sequence[str]) -> str:
+    listed = ", ".join(option_files(key.partition("@")[0]))
+    return f"{key} has no option: add {key}=OPTION (options: {listed})"
 
 
 def _hydras(word: str, arguments: Sequence[str]) -> str:
@@ -187,7 +204,8 @@ def _no_option(error: MissingConfigException) -> str:
     if file is not None:
         line = line_of(file, "defaults")
         before = f"{file}, line {line}: " if line else f"{file}: "
-    if not group:
+    if not group or "Cannot find primary config" in str(error):
+        option = error.missing_cfg_file or ""
         names = ["config", *(name for folder in sweeps_dirs() for name in _names(folder))]
         shown = f"-cn {option}" if file is None else option
         return before + unknown(shown, names, option, "ready configurations")
@@ -195,6 +213,9 @@ def _no_option(error: MissingConfigException) -> str:
         group, _, folder = group.partition("/")
         option = f"{folder}/{option}"
     names = [*(error.options or []), *option_files(group)]
+    if not names:
+        known = [one.name for conf in conf_dirs() for one in conf.iterdir() if one.is_dir()]
+        return before + unknown(f"group {group}", {*known} - {"hydra"}, group, "groups")
     return before + unknown(f"{group}={option}", names, option, f"options of {group}")
 
 

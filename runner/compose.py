@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from enum import Enum
 from typing import Any
 
 from hydra.core import utils as hydra_utils
@@ -26,6 +27,7 @@ from runner.config.bounds import faults
 from runner.config.model import ModelKind
 from runner.config.names import register_resolvers
 from runner.config.root import Config
+from runner.config.sweepers import GridSettings, SearchSettings
 from runner.config.text import TextKind
 from runner.config_files import register_sources
 from runner.engines import engine_names, find_engine
@@ -33,6 +35,7 @@ from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.paths import conf_dirs, option_files, plugins_dir, sweeps_dir, sweeps_dirs
 from runner.redact import redact_yaml
+from runner.schema import members, wanted
 from runner.store.names import require_name
 from runner.surroundings import expanded
 from runner.texts.named import resolve_text
@@ -64,34 +67,8 @@ def register() -> None:
         store.store(group="schema/method", name=name, node=find_method(name).config)
     for name in engine_names():
         store.store(group="schema/engine", name=name, node=find_engine(name).config)
-    store.store(
-        group="hydra/sweeper",
-        name="grid",
-        provider="quant-runner",
-        node={
-            # By name: Hydra's scan for plugins must be the first to import its own sweeper.
-            "_target_": "hydra_plugins.quant_runner.GridSweeper",
-            "max_batch_size": None,
-            "params": None,
-            "grids": None,
-            "runs": None,
-            "exclude": None,
-        },
-    )
-    store.store(
-        group="hydra/sweeper",
-        name="search",
-        provider="quant-runner",
-        node={
-            "_target_": "hydra_plugins.quant_runner.SearchSweeper",
-            "space": None,
-            "objectives": ["perplexity", "checkpoint_bytes", "decode_tokens_per_second"],
-            "runs": 16,
-            "at_once": 1,
-            "sampler": "tpe",
-            "seed": 0,
-        },
-    )
+    for name, settings in (("grid", GridSettings), ("search", SearchSettings)):
+        store.store(group="hydra/sweeper", name=name, provider="quant-runner", node=settings)
     plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
         sys.path.append(plugins_path)
@@ -126,7 +103,13 @@ def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
         raise UsageError(explain(error, overrides)) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the configuration cannot be read: {error}") from None
-    assert isinstance(result, Config)
+    if not isinstance(result, Config):
+        raise UsageError(
+            "this is no configuration of a run: its defaults have to begin with config"
+        )
+    if not result.store.root.strip():
+        raise UsageError("store.root is empty: name a folder with store.root=PATH or "
+                         "QUANT_RUNNER_STORE")  # fmt: skip
     result.store.root = expanded(result.store.root)
     result.store.environments = expanded(result.store.environments)
     result.tracker.directory = expanded(result.tracker.directory)
@@ -136,8 +119,7 @@ def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
         require_name(what, name)
     for source in result.calibration.sources:
         source.text = resolve_text(source.text)
-    if missing := next(_missing(result, ""), None):
-        raise _no_value(missing)
+    _require_sound(result, "")
     if unknown := list(_unknown_keys(result, "")):
         raise UsageError(f"there is no {', '.join(unknown)}; drop what was added with +")
     return result
@@ -214,13 +196,20 @@ def _no_value(key: str) -> UsageError:
     return UsageError(f"{key} has no value: add {key}=… to the command line")
 
 
-def _missing(value: Any, prefix: str) -> Iterator[str]:
-    """Fields that must have a value and were left out, as ``~stages`` does."""
-    for name, content in vars(value).items():
+def _require_sound(section: Any, prefix: str) -> None:
+    """See what OmegaConf does not: a value for every field, and lists of what they are lists of.
+
+    Raises:
+        UsageError: A field was left out, as ``~stages`` does, or a list lies in a list.
+    """
+    for name, content in vars(section).items():
         if isinstance(content, str) and content == MISSING:
-            yield f"{prefix}{name}"
+            raise _no_value(f"{prefix}{name}")
+        if isinstance(content, list) and members(key := f"{prefix}{name}"):
+            if any(not isinstance(one, Enum) for one in content):
+                raise UsageError(f"{key} has to be {wanted(key)}")
         elif is_dataclass(content):
-            yield from _missing(content, f"{prefix}{name}.")
+            _require_sound(content, f"{prefix}{name}.")
 
 
 def _unknown_keys(value: Any, prefix: str) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Where Hydra reads configuration from: files of ours, and the user's own."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,10 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from runner.errors import UsageError
 from runner.paths import conf_dir, sweeps_dir
-from runner.yaml_files import line_of, read_text
+from runner.yaml_files import line_of, load, read_text
 
 _WORDS = ("optional", "override")
 """What may stand before an entry of a defaults list."""
@@ -36,13 +33,11 @@ class FileConfigSource(HydrasSource):
         path = Path(self.path) / self._normalize_file_name(config_path)
         if _is_ours(path):
             return super().load_config(config_path)
-        text = read_text(path)
+        config = load(path)
         try:
-            config = OmegaConf.load(io.StringIO(text))
-        except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
-            raise UsageError(f"{path}: {' '.join(str(error).split())}") from None
-        assert isinstance(config, DictConfig)
-        header = ConfigSource._get_header_dict(text[:512])
+            header = ConfigSource._get_header_dict(read_text(path)[:512])
+        except ValueError as error:
+            raise UsageError(f"{path}: {error}") from None
         _require_package(path, header)
         _require_defaults(path, config)
         self._refuse_cycle(config_path, config)
@@ -69,9 +64,7 @@ class FileConfigSource(HydrasSource):
             if way[-1] in seen or not path.is_file():
                 continue
             seen.add(way[-1])
-            inside = OmegaConf.load(io.StringIO(read_text(path)))
-            if isinstance(inside, DictConfig):
-                ways += [[*way, one] for one in _named(way[-1], inside)]
+            ways += [[*way, one] for one in _named(way[-1], load(path))]
 
 
 class OwnConfigSource(FileConfigSource):

@@ -113,6 +113,7 @@ def _no_reference(
     else:
         why = f"a ${{…}} that cannot be resolved ({' '.join(what.split())})"
     if "=" not in word:
+        key = "" if key == "_dummy_" else key  # Hydra's, for an entry of a defaults list
         return f"{key or 'the configuration'}: {why}"
     literal = shell_word(re.sub(r"(?<!\\)\$\{", r"\${", word))
     return f"{word}: {why}; if it is text, type {literal}"

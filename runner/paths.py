@@ -50,6 +50,14 @@ def option_files(group: str) -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda one: ("/" in one[0], one[0])))
 
 
+def is_folder(path: str) -> bool:
+    """Whether there is such a folder; what no file system can hold is none."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _with_own(name: str, shipped: Path) -> list[Path]:
     own = Path.cwd() / name
     return [own, shipped] if own.is_dir() and own.resolve() != shipped.resolve() else [shipped]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.root import Config
+from runner.config.sweepers import GridSettings, SearchSettings
 
 _PLAIN: dict[type, str] = {
     bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a text",
@@ -94,6 +95,8 @@ def _hints_at(key: str) -> tuple[Any, ...]:
 
         found: list[Any] = [HydraConf]
         segments = rest.split(".") if rest else []
+        if segments[:1] == ["sweeper"]:
+            found, segments = [GridSettings, SearchSettings], segments[1:]
     else:
         found, segments = [Config], key.split(".")
     for segment in segments:

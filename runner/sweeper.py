@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.compose import judge
 from runner.config.choices import choices_of, value_of
+from runner.config.sweepers import require_positive
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.launching.launcher import ClusterLauncher
 from runner.launching.order import by_checkpoint
@@ -53,6 +54,7 @@ class GridSweeper(BasicSweeper):
         exclude: list[dict[str, Any]] | None = None,
     ) -> None:
         """See the class."""
+        require_positive(max_batch_size=max_batch_size)
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.grids = grids or {}
         self.runs = runs or []

@@ -48,6 +48,17 @@ def read_words(words: Sequence[str], *, sweep: bool) -> list[str]:
     return [_read(word, sweep) for word in words]
 
 
+def settled(override: str) -> str:
+    """An override in Hydra's grammar as it is typed where texts are taken as they are."""
+    match = _ASSIGNMENT.fullmatch(override)
+    if match is None or not is_text(match[2]) or _stands_for_itself(match[3]):
+        return override
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    value = OverridesParser.create().parse_override(override).value()
+    return f"{match[1]}{match[2]}={quoted(value)}" if isinstance(value, str) else override
+
+
 def _read(word: str, sweep: bool) -> str:
     match = _ASSIGNMENT.fullmatch(word)
     if match is None or _stands_for_itself(match[3]):

@@ -1,11 +1,14 @@
 """YAML files that people write: read with limits, and what is wrong with one told by its line."""
 
+import io
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from runner.errors import UsageError
 
@@ -36,6 +39,21 @@ def read_text(path: Path) -> str:
         line = text.count("\n", 0, error.position) + 1
         raise _fault(path, line, f"a character {error.character!a} that YAML forbids") from None
     return text
+
+
+def load(path: Path) -> DictConfig:
+    """What a YAML file holds.
+
+    Raises:
+        UsageError: As ``read_text``, or it has a reference that is none.
+    """
+    text = read_text(path)
+    try:
+        config = OmegaConf.load(io.StringIO(text))
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+        raise _fault(path, None, str(error).partition("\n")[0]) from None
+    assert isinstance(config, DictConfig)
+    return config
 
 
 def line_of(path: Path, key: str) -> int | None:

@@ -104,7 +104,7 @@ class ClusterLauncher(Launcher):
 
     def _prepare(self, overrides: Sequence[str], number: int) -> "Prepared":
         from runner.launching.prepare import prepare
-        from runner.words import quoted
+        from runner.words import quoted, settled
 
         assert self.hydra_context is not None
         assert self.config is not None
@@ -115,7 +115,7 @@ class ClusterLauncher(Launcher):
         directory = Path(str(self.config.hydra.sweep.dir)).absolute() / str(number)
         arguments = [
             f"--config-name={name}",
-            *overrides,
+            *map(settled, overrides),
             "hydra.mode=RUN",
             "hydra/launcher=basic",
             f"hydra.run.dir={quoted(directory)}",

@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.errors import UsageError
+from runner.errors import RunnerError, UsageError
 from runner.launching.jobs import slurm_states, write_jobs
 from runner.launching.launcher import ClusterLauncher
 from runner.shown import tell
+from runner.store.records import Status, close_record
 
 if TYPE_CHECKING:
     from runner.launching.prepare import Prepared
@@ -54,10 +55,17 @@ class SubmititLauncher(ClusterLauncher):
                 "hydra/launcher=submitit_slurm: there is no sbatch here; run it on a login node, "
                 "or hydra/launcher=submitit_local"
             )
+        try:
+            self._executor(Path())
+        except (TypeError, ValueError, NameError, AssertionError) as error:
+            raise UsageError(f"hydra.launcher: {' '.join(str(error).split())}") from None
 
     def carry_out(self, jobs: "list[Prepared]", sweep: Path, detach: bool) -> None:
         """Submit the runs, and wait for them unless they are to be left alone."""
-        executor = self._executor(sweep.parent.parent / "launch" / sweep.name)
+        folder = sweep.parent.parent / "launch" / sweep.name
+        # The jobs' command lines stand in it as they were typed.
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        executor = self._executor(folder)
         if self.cluster == "slurm":
             self._under_slurm(executor, jobs, sweep, detach)
         else:
@@ -66,8 +74,6 @@ class SubmititLauncher(ClusterLauncher):
     def _executor(self, folder: Path) -> Any:
         import submitit
 
-        # The jobs' command lines stand in it as they were typed.
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         executor = submitit.AutoExecutor(
             folder, cluster=self.cluster, slurm_max_num_timeout=_REQUEUES_AFTER_TIME_LIMIT
         )
@@ -77,8 +83,16 @@ class SubmititLauncher(ClusterLauncher):
     def _under_slurm(
         self, executor: Any, prepared: "list[Prepared]", sweep: Path, detach: bool
     ) -> None:
-        with executor.batch():
-            jobs = [executor.submit(one.task) for one in prepared]
+        from submitit.core.utils import FailedJobError
+
+        try:
+            with executor.batch():
+                jobs = [executor.submit(one.task) for one in prepared]
+        except FailedJobError as error:
+            why = f"sbatch refused: {' '.join(str(error).split())}"
+            for one in prepared:
+                close_record(one.task.record, Status.failed, why)
+            raise RunnerError(why) from None
         ids = {one.run: str(job.job_id) for one, job in zip(prepared, jobs, strict=True)}
         write_jobs(sweep, ids)
         main = next(iter(ids.values())).partition("_")[0]

@@ -22,6 +22,8 @@ def read_device(name: str) -> Hardware:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from runner.yaml_files import load
+
     path = option_files(_GROUP).get(name)
     if path is None:
         raise UsageError(
@@ -29,7 +31,7 @@ def read_device(name: str) -> Hardware:
             + ", ".join(device_names())
         )
     try:
-        loaded = OmegaConf.merge(OmegaConf.structured(Hardware), OmegaConf.load(path))
+        loaded = OmegaConf.merge(OmegaConf.structured(Hardware), load(path))
         device = OmegaConf.to_object(loaded)
     except OmegaConfBaseException as error:
         raise UsageError(f"{path}: {str(error).splitlines()[0]}") from None

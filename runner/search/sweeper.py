@@ -8,12 +8,12 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import MissingConfigException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from runner.config.choices import choices_of
+from runner.config.sweepers import require_positive
 from runner.errors import UsageError
 from runner.launching.task import SWEEP_VARIABLE
 from runner.search.objectives import measured, objectives_of
@@ -60,6 +60,7 @@ class SearchSweeper(Sweeper):
             sampler: ``tpe``, ``nsga2`` or ``random``.
             seed: Of the sampler.
         """
+        require_positive(runs=runs, at_once=at_once)
         self.space = space or {}
         self.objectives = list(objectives)
         self.runs = runs
@@ -88,6 +89,9 @@ class SearchSweeper(Sweeper):
         fixed, space = self._read(arguments)
         objectives = objectives_of(self.objectives)
         base = self._typed(fixed)
+        for axis, choices in space.axes.items():
+            for choice in choices:
+                self._require([*fixed, f"{axis}={choice}"])
         if base.dry_run:
             tell(
                 f"a search of {self.runs} runs among {len(space)} points: "
@@ -191,12 +195,24 @@ class SearchSweeper(Sweeper):
             composed.pop("hydra")
         return typed(composed)
 
-    def _wrong(self, overrides: list[str]) -> str | None:
-        """Why a combination cannot be run, if so.
+    def _require(self, overrides: list[str]) -> None:
+        """See that a choice is one: a misspelt one is no part of the space.
 
         Raises:
-            UsageError: There is no such choice.
+            UsageError: There is no such group, option or field, or no such value.
         """
+        from runner.complaints import COMPOSITION_ERRORS, explain
+
+        assert self.hydra_context is not None
+        assert self.config is not None
+        loader = self.hydra_context.config_loader
+        try:
+            loader.load_sweep_config(self.config, overrides)
+        except COMPOSITION_ERRORS as error:
+            raise UsageError(explain(error, overrides)) from None
+
+    def _wrong(self, overrides: list[str]) -> str | None:
+        """Why a combination cannot be run, if so."""
         from runner.complaints import COMPOSITION_ERRORS, explain
         from runner.experiment.facts import gather_facts
         from runner.hardware.detect import detect
@@ -208,9 +224,6 @@ class SearchSweeper(Sweeper):
             verdicts = check(config, gather_facts(config, detect(), overrides))
         except UsageError as error:
             return str(error)
-        except MissingConfigException as error:
-            # A misspelt choice is no part of the space.
-            raise UsageError(explain(error, overrides)) from None
         except COMPOSITION_ERRORS as error:
             return explain(error, overrides)
         illegal = [str(v) for v in verdicts if v.severity is Severity.illegal]

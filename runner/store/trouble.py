@@ -34,11 +34,15 @@ def trouble(error: Exception, root: Path) -> str | None:
         )
     if number in _CLOSED or os.strerror(errno.EROFS) in said:
         reason = os.strerror(number or errno.EROFS).lower()
-        return (
-            f"the store {root} cannot be written to ({reason}): name another with store.root=PATH "
-            "or QUANT_RUNNER_STORE; reading it still works: stages=[report]"
-        )
+        return _unwritable(root, reason)
     return None
+
+
+def _unwritable(root: Path, reason: str) -> str:
+    return (
+        f"the store {root} cannot be written to ({reason}): name another with store.root=PATH "
+        "or QUANT_RUNNER_STORE; reading it still works: stages=[report]"
+    )
 
 
 @contextlib.contextmanager
@@ -67,9 +71,7 @@ def require_writable(root: Path) -> None:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
-        what = trouble(error, root)
-        if what is None:
-            raise
+        what = trouble(error, root) or _unwritable(root, str(error.strerror).lower())
         raise UsageError(what) from None
 
 

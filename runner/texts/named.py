@@ -10,6 +10,7 @@ from runner.config.names import register_resolvers
 from runner.config.text import Text, TextKind
 from runner.errors import UsageError
 from runner.paths import option_files
+from runner.yaml_files import load
 
 
 def resolve_text(stated: Any) -> Text:
@@ -39,7 +40,7 @@ def resolve_text(stated: Any) -> Text:
         )
     layers = []
     if name in options:
-        layers = [OmegaConf.load(options[name])]
+        layers = [load(options[name])]
         # Its own name may be read off the file that is laid over it.
         fields = {key: value for key, value in fields.items() if key != "name"}
     register_resolvers()
