@@ -83,6 +83,6 @@ def compose_config(overrides: Sequence[str] = (), config_name: str = "config") -
     words = read_words(overrides, sweep=False)
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
-            return typed(compose(config_name, overrides=words))
+            return typed(compose(config_name, overrides=words), words)
     except COMPOSITION_ERRORS as error:
         raise UsageError(explain(error, words)) from None

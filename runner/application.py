@@ -19,12 +19,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runner.complaints import COMPOSITION_ERRORS, explain
 from runner.compose import register
-from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain
+from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain, reason
 from runner.faults import FULL_ERROR, fault, shows_faults, tell_fault
 from runner.flags import read_flags, shown_configuration, told_warnings
 from runner.launching.place import Place
 from runner.launching.task import SWEEP_VARIABLE, own_number
-from runner.output import for_copies, tidy
+from runner.output import for_copies, tidy, tidy_added
 from runner.paths import conf_dir, plugins_dir
 from runner.shown import tell
 from runner.store.names import require_name
@@ -139,8 +139,10 @@ class _Invocation:
         """
         code = USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
         message: str | None = str(error) if isinstance(error, RunnerError) else None
-        if isinstance(error, OSError) and self.root is not None:
-            message = trouble(error, self.root)
+        if isinstance(error, OSError):
+            message = trouble(error, self.root) if self.root is not None else None
+            if message is None and (message := reason(error)) is not None and self.place is None:
+                code = USAGE_EXIT_CODE
         if isinstance(error, OmegaConfBaseException):
             code, message = USAGE_EXIT_CODE, explain(error, sys.argv[1:])
         if message is None:
@@ -153,8 +155,9 @@ class _Invocation:
 
     def stop(self, error: Exception) -> int:
         """Tell what ended Hydra's own work; returns the exit code."""
-        if isinstance(error, UsageError):
-            return complain(error)
+        if isinstance(error, RunnerError):
+            complain(error)
+            return USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
         # Until a job has been composed every error is the user's.
         if isinstance(error, COMPOSITION_ERRORS) and not self.started:
             return complain(explain(error, sys.argv[1:]))
@@ -178,8 +181,11 @@ class _Invocation:
         from runner.sweeper import GridSweeper
 
         folder, GridSweeper.folder = self.made or GridSweeper.folder, None
-        if folder is not None and own_number() is None:
+        if own_number() is not None:
+            return
+        if folder is not None:
             tidy(folder, refused=self.place is None)
+        tidy_added()
 
     def answer(self) -> int:
         """Print the answer of everything that ran; returns the exit code."""
@@ -269,6 +275,7 @@ def execute() -> int:
     sweep = os.environ.setdefault(SWEEP_VARIABLE, sweep)
     try:
         require_name(SWEEP_VARIABLE, sweep)
+        _ = own_number()
     except UsageError as error:
         return complain(error)
     # Launchers' processes unpickle what Hydra found among our plugins.

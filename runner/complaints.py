@@ -21,7 +21,8 @@ from runner.words import typed_as
 from runner.yaml_files import line_of
 
 COMPOSITION_ERRORS = (
-    HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, UserWarning,
+    HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, RuntimeError,
+    UserWarning,
 )  # fmt: skip
 """What Hydra raises for a request that does not compose: a ``ValueError`` for ``bits=4``, a
 ``TypeError`` for a ``hydra.sweeper.grids`` that is a text, an ``AssertionError`` for a field of a
@@ -31,6 +32,7 @@ _PLACES = {
     "task": "+task@tasks.own.NAME",
 }
 """Where options of groups go that are chosen for a place."""
+_HYDRAS_GROUPS = ("hydra/launcher", "hydra/sweeper", "hydra/job_logging", "hydra/hydra_logging")
 
 
 def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
@@ -94,6 +96,10 @@ def _no_grammar(value: str) -> str:
 
 def _option(word: str) -> str:
     """The group that has such an option, of a word that is one alone."""
+    if word == "help":
+        return "; did you mean --help?"
+    if word in ("env", "store", "track"):
+        return f"; a verb stands first: runner {word} …"
     groups = [folder for conf in conf_dirs() for folder in conf.iterdir() if folder.is_dir()]
     for group in sorted({folder.name for folder in groups} - {"hydra"}):
         if word in option_files(group):
@@ -116,6 +122,8 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
         (r"Ambiguous value for argument '(.*?)'\n", _sweep),
         (r"Sweep parameters '(.*)' requires --multirun", _sweep),
         (r"Could not override '(.*)'\.", _no_group),
+        (r"Invalid plugin '(.*)': not the hydra_plugins", _no_plugin),
+        (r"(.*) appears more than once in the final defaults list", _chosen_already),
         (r"You must specify '(.*)', e\.g", _no_choice),
         (r"Could not delete '(.*)'\. No match", _no_deletion),
         (r"Could not delete from config\. '(.*)' does not exist", _no_deletion),
@@ -151,6 +159,10 @@ def _sweep(word: str, arguments: Sequence[str]) -> str:
     return f"{word} is a sweep over several values: add -m; for a list write KEY=[A,B]"
 
 
+def _no_plugin(target: str, arguments: Sequence[str]) -> str:
+    return f"{target} is no launcher or sweeper: _target_ names one of package hydra_plugins"
+
+
 def _no_choice(key: str, arguments: Sequence[str]) -> str:
     listed = ", ".join(option_files(key.partition("@")[0]))
     return f"{key} has no option: add {key}=OPTION (options: {listed})"
@@ -179,21 +191,24 @@ def _no_deletion(key: str, arguments: Sequence[str]) -> str:
 def _no_group(key: str, arguments: Sequence[str]) -> str:
     """An option of something that is no group, or none that is chosen in that way."""
     given = next((one for one in arguments if one.startswith(f"{key}=")), f"{key}=…")
-    group, _, option = key.partition("@")[0], "", given.partition("=")[2]
-    if not key:
-        return f"{given}: there is no name before the ="
-    if group in _PLACES:
-        return f"{given}: an option of {group} is chosen for a place: {_PLACES[group]}"
+    group, option = key.partition("@")[0], given.partition("=")[2]
     first, _, folder = group.partition("/")
-    if "@" in key and option_files(group):
-        return f"{given}: {group} has one place: {group}={option}"
-    if folder and f"{folder}/{option}" in option_files(first):
-        return f"{given}: that is {first}={folder}/{option}"
-    if group.startswith("hydra/"):
-        known = ("hydra/launcher", "hydra/sweeper", "hydra/job_logging", "hydra/hydra_logging")
-        return unknown(group, known, group, "groups of Hydra")
-    names = [one.name for conf in conf_dirs() for one in conf.iterdir() if one.is_dir()]
-    return unknown(group, {*names} - {"hydra"}, first, "groups")
+    names = {one.name for conf in conf_dirs() for one in conf.iterdir() if one.is_dir()}
+    if not key:
+        message = f"{given}: there is no name before the ="
+    elif group in _PLACES:
+        message = f"{given}: an option of {group} is chosen for a place: {_PLACES[group]}"
+    elif "@" in key and option_files(group):
+        message = f"{given}: {group} has one place: {group}={option}"
+    elif folder and f"{folder}/{option}" in option_files(first):
+        message = f"{given}: that is {first}={folder}/{option}"
+    elif group.startswith("hydra/"):
+        message = unknown(group, _HYDRAS_GROUPS, group, "groups of Hydra")
+    elif group in names:
+        message = f"{given}: the configuration has no {group}: its defaults begin with config"
+    else:
+        message = unknown(group, names - {"hydra"}, first, "groups")
+    return message
 
 
 def _no_option(error: MissingConfigException) -> str:
@@ -247,4 +262,5 @@ def _file_of(config: str) -> Path | None:
 
 def _names(folder: Path) -> Iterable[str]:
     found = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]
-    return [path.relative_to(folder).with_suffix("").as_posix() for path in found]
+    files = (path for path in found if path.is_file())
+    return [path.relative_to(folder).with_suffix("").as_posix() for path in files]

@@ -5,8 +5,8 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from hydra.core import utils as hydra_utils

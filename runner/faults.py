@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 from runner.errors import complain
+from runner.paths import is_folder
 from runner.redact import redact
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -43,7 +44,7 @@ def fault(error: BaseException, root: Path | None = None) -> str:
 
 def _keep(error: BaseException, root: Path | None) -> Path | None:
     # Nothing is made for it where there is no store yet.
-    if root is None or not (root / "logs").is_dir():
+    if root is None or not is_folder(str(root / "logs")):
         return None
     path = root / "logs" / f"fault-{time.strftime('%Y-%m-%d_%H-%M-%S')}-{os.getpid()}.log"
     text = f"{sys.argv}\n{''.join(traceback.format_exception(error))}"

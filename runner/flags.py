@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from runner.errors import UsageError
-from runner.redact import redact_yaml
+from runner.output import note
 from runner.paths import is_folder, option_files
-from runner.redact import redact
+from runner.redact import redact, redact_yaml
 from runner.words import read_words
 
 
@@ -47,6 +47,9 @@ def read_flags() -> argparse.Namespace:
     if not asked.shell_completion:
         sweep = asked.multirun or "hydra.mode=MULTIRUN" in words
         words = read_words(words, sweep=sweep)
+    for word in words:
+        if word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")):
+            note(word.partition("=")[2].strip("'\""))
     sys.argv[1:] = [*flags, *words]
     return parser.parse_args()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runner.errors import UsageError
 from runner.paths import conf_dir, option_files, sweeps_dirs
+from runner.suggest import unknown
 
 _INTRODUCTION = """\
 runner measures LLM quantization trade-offs: it quantizes a model, measures
@@ -66,7 +67,7 @@ def help_text(group: str | None = None, width: int | None = None) -> str:
         if folder.is_dir() and folder.name not in _INTERNAL_GROUPS
     }
     if group is not None and group not in groups:
-        raise UsageError(f"there is no config group {group}; there are {', '.join(groups)}")
+        raise UsageError(unknown(f"config group {group}", groups, group, "groups"))
     if group is not None:
         return _described(group, groups[group], width)
     listed = [_wrapped(name, sorted(options)) for name, options in groups.items()]
@@ -77,6 +78,7 @@ def help_text(group: str | None = None, width: int | None = None) -> str:
 def options(folder: Path) -> dict[str, str]:
     """Names of the YAML files, those of folders inside last, and the comment each begins with."""
     found = [*sorted(folder.glob("*.yaml")), *sorted(folder.glob("*/*.yaml"))]
+    found = [path for path in found if path.is_file()]
     names = (path.relative_to(folder).with_suffix("").as_posix() for path in found)
     return {name: _comment(path) for name, path in zip(names, found, strict=True)}
 

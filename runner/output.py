@@ -9,6 +9,8 @@ from pathlib import Path
 from runner.surroundings import takes_files
 
 _MARK = "quant-runner-"
+_NOTES = {"multirun.yaml", ".hydra", "runner.log"}
+"""What Hydra writes of a request before anything is done for it."""
 _added: set[Path] = set()
 """What was not there when this process was told where to make its folder."""
 
@@ -28,6 +30,13 @@ def chosen(name: str) -> str:
     return str(apart / name)
 
 
+def note(folder: str) -> None:
+    """Remember what is not there yet of a folder that the command line names for Hydra."""
+    with contextlib.suppress(OSError, ValueError):
+        path = Path(folder).absolute()
+        _added.update(one for one in (path, *path.parents) if not one.exists())
+
+
 def for_copies(folder: Path) -> Path | None:
     """The folder if it is one for people: none that was made apart."""
     return None if any(part.startswith(_MARK) for part in folder.parts) else folder
@@ -37,17 +46,17 @@ def tidy(folder: Path, *, refused: bool) -> None:
     """Remove what is empty of a folder that Hydra made below a place that ``chosen`` named.
 
     Args:
-        folder: As Hydra was told.
+        folder: As Hydra was told; another than those is left alone unless ``note`` knows it.
         refused: Nothing was begun: the note of what was asked for goes too.
     """
     folder = folder.absolute()
     above = [one for one in folder.parents if one.name in ("outputs", "multirun")]
-    if not above or not folder.is_dir():
+    if not folder.is_dir() or not (above or folder in _added):
         return
     if for_copies(folder) is None:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
-            for one in (folder.parent, above[0], above[0].parent):
+            for one in (folder.parent, *above[:1], *(one.parent for one in above[:1])):
                 one.rmdir()
         return
     with contextlib.suppress(OSError):
@@ -56,9 +65,21 @@ def tidy(folder: Path, *, refused: bool) -> None:
             if job.is_dir():
                 with contextlib.suppress(OSError):
                     job.rmdir()  # only if it is empty
-        if refused and [one.name for one in folder.iterdir()] == ["multirun.yaml"]:
-            (folder / "multirun.yaml").unlink()
+        left = [*folder.iterdir()] if refused else []
+        if {one.name for one in left} <= _NOTES:
+            for one in left:
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
         folder.rmdir()
-        folder.parent.rmdir()
-        if above[0] in _added:
-            above[0].rmdir()
+        for one in folder.parents:
+            if one not in _added and not (above and one == folder.parent):
+                break
+            one.rmdir()
+
+
+def tidy_added() -> None:
+    """Remove the empty folders of a place that ``chosen`` named and that was not there before."""
+    for top in [one for one in _added if one.name in ("outputs", "multirun")]:
+        for folder, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(folder).rmdir()
+    _added.clear()

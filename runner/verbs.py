@@ -1,10 +1,11 @@
 """What ``runner env``, ``runner store`` and ``runner track`` have in common."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
-from runner.errors import RunnerError, UsageError, complain
+from runner.errors import RunnerError, UsageError, complain, reason
+from runner.suggest import unknown
 
 Subject = TypeVar("Subject")
 
@@ -17,6 +18,7 @@ def carry_out(
     prepare: Callable[[list[str], list[str]], Subject],
     verbs: Mapping[str, Callable[[Subject, list[str]], int]],
     stopped: str,
+    flags: Collection[str] = (),
 ) -> int:
     """Carry out ``runner COMMAND VERB [NAME ...] [FIELD=VALUE ...]``; returns the exit code.
 
@@ -27,8 +29,9 @@ def carry_out(
         prepare: Makes what the verbs work on out of overrides and names.
         verbs: What to do with it and the names.
         stopped: What Ctrl-C leaves behind, in words.
+        flags: What begins with a dash and is passed on among the names.
     """
-    if not arguments or arguments[0] in ("--help", "-h"):
+    if not arguments or {"--help", "-h"}.intersection(arguments):
         print(usage, end="")
         return 0
     verb, *rest = arguments
@@ -36,13 +39,23 @@ def carry_out(
     names = [argument for argument in rest if "=" not in argument]
     try:
         if verb not in verbs:
-            raise UsageError(f"there is no runner {command} {verb}; there are {', '.join(verbs)}")
+            raise UsageError(unknown(f"runner {command} {verb}", verbs, verb, "verbs"))
+        if wrong := [name for name in names if name.startswith("-") and name not in flags]:
+            raise UsageError(
+                f"runner {command} {verb} takes no {wrong[0]}; runner {command} --help"
+            )
+        if "" in names:
+            raise UsageError(f"runner {command} {verb}: a name is empty")
         return verbs[verb](prepare(overrides, names), names)
     except UsageError as error:
         return complain(error)
     except RunnerError as error:
-        print(f"runner: {error}", file=sys.stderr)
+        complain(error)
         return 1
+    except OSError as error:
+        if (what := reason(error)) is None:
+            raise
+        return complain(what)
     except KeyboardInterrupt:
         print(f"runner: stopped; {stopped}", file=sys.stderr)
         return 130

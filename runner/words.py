@@ -17,6 +17,8 @@ _PLAIN = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.+\-]*")
 """Values that Hydra takes for the text that they are."""
 _MEANS_MORE = {"null", "true", "false", "inf", "nan"}
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+_MOST_DIGITS = 1000
+_MOST_DEPTH = 20
 _STRUCTURE = set(",[](){}'\"")
 
 
@@ -65,6 +67,7 @@ def _read(word: str, sweep: bool) -> str:
         return word
     plus, key, value = match.groups()
     text = is_text(key)
+    _require_size(key, value, text)
     as_text = f"{plus}{key}={quoted(value)}"
     if text and not sweep:
         return as_text
@@ -81,6 +84,19 @@ def _read(word: str, sweep: bool) -> str:
             f"{shell_word(f'{key}={several}')} for several"
         )
     return f"{plus}{key}={_list(value)}" if is_text_list(key) else word
+
+
+def _require_size(key: str, value: str, text: bool) -> None:
+    """See that reading a value ends: Hydra reads by recursion, and Python some digits alone."""
+    if not text and re.search(rf"\d{{{_MOST_DIGITS}}}", value):
+        raise UsageError(f"{key}=… is a number of more than {_MOST_DIGITS} digits")
+    if value.count("${") > _MOST_DEPTH:
+        raise UsageError(f"{key}=… has more than {_MOST_DEPTH} references ${{…}}")
+    depth = 0
+    for one in "" if text else value:
+        depth += (one in "[{(") - (one in "]})")
+        if depth > _MOST_DEPTH:
+            raise UsageError(f"{key}=… has brackets more than {_MOST_DEPTH} deep")
 
 
 def _stands_for_itself(value: str) -> bool:

@@ -10,6 +10,7 @@ from runner.environments.sizes import Sizes
 from runner.errors import UsageError
 from runner.shown import console as plain_console
 from runner.shown import tell
+from runner.suggest import unknown
 from runner.verbs import carry_out
 
 USAGE = """\
@@ -49,10 +50,8 @@ class _Environments:
         self.manager = EnvironmentManager(
             Path(config.store.environments).expanduser().resolve(), root / "logs"
         )
-        if unknown := [name for name in names if name not in self.known]:
-            raise UsageError(
-                f"there is no environment {', '.join(unknown)}; there are {', '.join(self.known)}"
-            )
+        if wrong := next((name for name in names if name not in self.known), None):
+            raise UsageError(unknown(f"environment {wrong}", self.known, wrong, "environments"))
 
 
 def _list(environments: _Environments, names: list[str]) -> int:

@@ -1,6 +1,5 @@
 """What a job of a cluster does: the command line of one run, in a process of its own."""
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.errors import StageError
+from runner.errors import StageError, UsageError
 from runner.redact import redact
 from runner.store.records import Status, close_record
 
@@ -100,7 +99,14 @@ def shown(arguments: Sequence[str]) -> list[str]:
 
 
 def own_number() -> int | None:
-    """The run's number in its sweep, in a process that a launcher started for it."""
-    with contextlib.suppress(KeyError):
-        return int(os.environ[RUN_VARIABLE])
-    return None
+    """The run's number in its sweep, in a process that a launcher started for it.
+
+    Raises:
+        UsageError: The variable is somebody else's.
+    """
+    number = os.environ.get(RUN_VARIABLE)
+    if number is None:
+        return None
+    if not (number.isascii() and number.isdecimal()):
+        raise UsageError(f"{RUN_VARIABLE}={number} is no number: launchers set it, unset it here")
+    return int(number)

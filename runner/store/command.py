@@ -55,6 +55,7 @@ def execute(arguments: Sequence[str]) -> int:
             prepare=lambda overrides, names: _asked(overrides, names, waiting),
             verbs={name: _telling(verb) for name, verb in verbs.items()},
             stopped=stopped,
+            flags=(_YES,),
         )
 
 

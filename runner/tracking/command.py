@@ -6,6 +6,7 @@ from pathlib import Path
 from runner.config.tracker import Tracker
 from runner.errors import UsageError
 from runner.shown import tell
+from runner.suggest import unknown
 from runner.tracking.sync import OfflineRun, offline_runs, send
 from runner.verbs import carry_out
 
@@ -35,9 +36,8 @@ class _Kept:
         self.directory = Path(config.tracker.directory).expanduser().resolve()
         runs = Path(config.store.root).expanduser().resolve() / "runs"
         known = {path.name for path in runs.glob("*") if path.is_dir()}
-        if unknown := [sweep for sweep in sweeps if sweep not in known]:
-            listed = ", ".join(sorted(known)) or "none"
-            raise UsageError(f"there is no sweep {', '.join(unknown)}; there are {listed}")
+        if wrong := next((sweep for sweep in sweeps if sweep not in known), None):
+            raise UsageError(unknown(f"sweep {wrong}", known or ["none"], wrong, "sweeps"))
         self._names = _names(config.tracker, runs)
         found = offline_runs(self.directory)
         self.runs = [r for r in found if not sweeps or self.name(r).partition("/")[0] in sweeps]

@@ -193,7 +193,7 @@ def test_an_interpreter_of_ones_own_is_used_as_it_is(env: Env, root: Path) -> No
 def test_an_unknown_environment_is_answered_with_the_known(env: Env) -> None:
     asked = env("create", "smal")
     assert asked.returncode == 2
-    assert "there is no environment smal; there are default, small" in asked.stderr
+    assert "there is no environment smal; did you mean small?" in asked.stderr
     assert "there is no runner env destroy" in env("destroy").stderr
 
 

@@ -41,5 +41,5 @@ def test_every_option_is_described(group: str) -> None:
 
 
 def test_an_unknown_group_is_answered_with_the_groups_there_are() -> None:
-    with pytest.raises(UsageError, match=r"no config group nonsense; there are .*group_size"):
+    with pytest.raises(UsageError, match=r"no config group nonsense \(groups: .*group_size"):
         help_text("nonsense")

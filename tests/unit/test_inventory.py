@@ -135,7 +135,7 @@ def test_the_command_line(
     assert "checkpoint/weights is missing" in said("verify", code=1)
     assert "there is no sweep nope; there are good" in said("prune", "nope", code=2)
     assert "the store has no result zzz" in said("show", "zzz", code=2)
-    assert "there is no runner store drop; there are list," in said("drop", code=2)
+    assert "there is no runner store drop (verbs: list," in said("drop", code=2)
 
 
 def test_a_record_of_another_version_is_told_in_one_line(
