@@ -27,7 +27,7 @@ from runner.launching.task import SWEEP_VARIABLE, own_number
 from runner.output import for_copies, tidy, tidy_added
 from runner.paths import conf_dir, plugins_dir
 from runner.shown import tell
-from runner.store.names import require_name
+from runner.store.names import Name
 from runner.store.trouble import require_writable, trouble
 from runner.surroundings import settle
 
@@ -272,9 +272,9 @@ def execute() -> int:
     """Carry out the process's command line; returns the exit code."""
     register()
     sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
-    sweep = os.environ.setdefault(SWEEP_VARIABLE, sweep)
     try:
-        require_name(SWEEP_VARIABLE, sweep)
+        sweep = Name.given(SWEEP_VARIABLE, os.environ.get(SWEEP_VARIABLE, sweep))
+        os.environ[SWEEP_VARIABLE] = sweep
         _ = own_number()
     except UsageError as error:
         return complain(error)

@@ -36,7 +36,7 @@ from runner.methods import find_method, method_names
 from runner.paths import conf_dirs, option_files, plugins_dir, sweeps_dir, sweeps_dirs
 from runner.redact import redact_yaml
 from runner.schema import members, wanted
-from runner.store.names import require_name
+from runner.store.names import Name, require_name
 from runner.surroundings import expanded
 from runner.texts.named import resolve_text
 from runner.words import quoted  # noqa: F401  (where callers have always found it)
@@ -113,6 +113,8 @@ def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
     result.store.root = expanded(result.store.root)
     result.store.environments = expanded(result.store.environments)
     result.tracker.directory = expanded(result.tracker.directory)
+    if result.sweep is not None:
+        result.sweep = Name.given("sweep", result.sweep)
     if wrong := [*itertools.islice(faults(result), _MOST_FAULTS)]:
         raise UsageError("; ".join(wrong))
     for what, name in _names(result):
@@ -182,8 +184,6 @@ _NOTHING = (None, "")
 
 def _names(config: Config) -> Iterator[tuple[str, str]]:
     """Settings whose values name files and folders, and those values."""
-    if config.sweep is not None:
-        yield "sweep", config.sweep
     for key, environment in config.environment.items():
         yield f"environment.{key}.name", environment.name
     for key in config.tasks.own:

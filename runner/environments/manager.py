@@ -21,6 +21,7 @@ from runner.environments.self_test import self_test
 from runner.serialise import to_json
 from runner.store.files import sha256_of_json
 from runner.store.locks import held
+from runner.store.names import path_part
 
 _DETERMINING = (
     "requirements", "excludes", "python_version", "torch_backend", "build_variables",
@@ -167,7 +168,7 @@ class EnvironmentManager:
         return installed
 
     def _locked(self, name: str, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
-        return held(self.root / f".{name}.lock", on_wait)
+        return held(self.root / f".{path_part(name)}.lock", on_wait)
 
 
 def _digest(environment: Environment) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from runner.errors import StageError, UsageError
 from runner.shown import tell
 from runner.store.inventory import Held, Inventory
+from runner.store.names import Name
 from runner.store.objects import ObjectStore
 from runner.store.records import Status
 from runner.store.seal import faults
@@ -181,8 +182,9 @@ def _faults(one: Held, compared: Callable[[int, int], None]) -> list[str]:
 
 def _prune(asked: _Asked, names: list[str]) -> int:
     inventory = asked.inventory
+    _require_records(inventory)  # what one needs that cannot be read is not known
     yes = _YES in names
-    names = list(dict.fromkeys(name for name in names if name != _YES))
+    names = list(dict.fromkeys(Name.shortened(name) for name in names if name != _YES))
     if unknown := [name for name in names if name not in inventory.sweeps]:
         known = ", ".join(inventory.sweeps) or "none"
         raise UsageError(f"there is no sweep {', '.join(unknown)}; there are {known}")
@@ -205,15 +207,28 @@ def _prune(asked: _Asked, names: list[str]) -> int:
     for name in names:
         inventory.remove_sweep(name)
     removed = 0
-    for number, one in enumerate(unneeded):
+    for number, is_gone in enumerate(inventory.remove_all(unneeded)):
         asked.waiting.tell("deleting results", number, count)
-        removed += inventory.remove(one)
+        removed += is_gone
     for path in damaged:
         shutil.rmtree(path)
         removed += 1
     asked.waiting.wipe()
     tell(f"{removed} of {count} results deleted, {size} MB")
     return 0
+
+
+def _require_records(inventory: Inventory) -> None:
+    """See that every record can be read.
+
+    Raises:
+        StageError: One cannot.
+    """
+    if found := inventory.unreadable_records():
+        more = f" (and {len(found) - 1} more)" if found[1:] else ""
+        raise StageError(
+            f"{found[0]}{more} is no record that this version can read; delete it or move it away"
+        )
 
 
 def _set_aside(store: ObjectStore) -> Iterator[Path]:

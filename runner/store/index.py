@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.errors import StageError
 from runner.store.objects import RESULT_FILE
 from runner.store.seal import SEAL_FILE, read_seal, states
 from runner.waiting import Waiting
 
 INDEX_FILE = "index.sqlite"
+UNREADABLE = ""
+"""Status of a record that holds none."""
 _VERSION = 1
 _KEY = re.compile(r"[0-9a-f]{20}")
 _SCHEMA = f"""
@@ -55,9 +56,6 @@ def open_index(root: Path, waiting: Waiting) -> sqlite3.Connection:
     Args:
         root: The store's.
         waiting: Told how far the reading is.
-
-    Raises:
-        StageError: A record cannot be read.
     """
     kept = root / "cache" / INDEX_FILE
     try:
@@ -219,10 +217,7 @@ def _add_records(
     _forget(index, (), changed)
     for number, ((sweep, run), state) in enumerate(changed.items()):
         waiting.tell("reading records", number, len(changed))
-        read = _read(runs / sweep / run / "record.json")
-        if read is None:
-            continue
-        status, used = read
+        status, used = _read(runs / sweep / run / "record.json")
         added = index.execute(
             "INSERT INTO records (sweep, run, state, status) VALUES (?, ?, ?, ?)",
             (sweep, run, state, status),
@@ -231,7 +226,7 @@ def _add_records(
         index.executemany("INSERT OR IGNORE INTO uses VALUES (?, ?, ?)", rows)
 
 
-def _read(path: Path) -> tuple[str, list[tuple[str, str]]] | None:
+def _read(path: Path) -> tuple[str, list[tuple[str, str]]]:
     """Status of a record's run, and the stages and keys of the results it used."""
     from pydantic_core import from_json
 
@@ -239,9 +234,5 @@ def _read(path: Path) -> tuple[str, list[tuple[str, str]]] | None:
         content: Any = from_json(path.read_bytes())
         used = [(str(one["stage"]), str(one["key"])) for one in content["stages"]]
         return str(content["status"]), used
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise StageError(
-            f"{path} is no record that this version can read; delete it or move it away"
-        ) from error
+    except (OSError, ValueError, TypeError, KeyError):
+        return UNREADABLE, []

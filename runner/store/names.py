@@ -12,6 +12,36 @@ _SEPARATORS = "/\\="
 """``=`` tells an override from a name on the command lines of ``runner store`` and its like."""
 
 
+class Name(str):
+    """A text that is one part of a path: what a sweep's or a run's folder is called."""
+
+    __slots__ = ()
+
+    @classmethod
+    def given(cls, what: str, text: str) -> "Name":
+        """The name that a person gave; a longer one is shortened, with a digest at its end.
+
+        Args:
+            what: The setting that says it.
+            text: Its value.
+
+        Raises:
+            UsageError: As ``require_name``, but for its length.
+        """
+        _refuse(what, text, _fault(text))
+        return cls.shortened(text)
+
+    @classmethod
+    def shortened(cls, text: str) -> "Name":
+        """What ``given`` made of a text, which is compared with the names of folders."""
+        return cls(path_part(text) if is_too_long(text) else text)
+
+
+def is_too_long(text: str) -> bool:
+    """Whether a text has more bytes than a part of a path of ours."""
+    return _is_storable(text) and len(os.fsencode(text)) > _MOST_BYTES
+
+
 def require_name(what: str, name: str) -> None:
     """See that a name is one part of a path.
 
@@ -22,12 +52,8 @@ def require_name(what: str, name: str) -> None:
     Raises:
         UsageError: It is none, or one that another system would not find again.
     """
-    if (fault := _fault(name)) is not None:
-        shown = name if name.isprintable() and len(name) <= _MOST_BYTES else f"{name[:40]!a}…"
-        raise UsageError(
-            f"{what}={shown} {fault}: name one folder, by letters, digits and . _ - + @, such as "
-            f"{what}={path_part(name.replace('=', '_')).lstrip('._') or 'mine'}"
-        )
+    long = f"is longer than {_MOST_BYTES} bytes" if is_too_long(name) else None
+    _refuse(what, name, _fault(name) or long)
 
 
 def path_part(text: str) -> str:
@@ -49,6 +75,15 @@ def path_part(text: str) -> str:
     return safe
 
 
+def _refuse(what: str, name: str, fault: str | None) -> None:
+    if fault is not None:
+        shown = name if name.isprintable() and len(name) <= _MOST_BYTES else f"{name[:40]!a}…"
+        raise UsageError(
+            f"{what}={shown} {fault}: name one folder, by letters, digits and . _ - + @, such as "
+            f"{what}={path_part(name.replace('=', '_')).lstrip('._') or 'mine'}"
+        )
+
+
 def _fault(name: str) -> str | None:
     found = next((one for one in _SEPARATORS if one in name), "")
     faults = {
@@ -58,8 +93,6 @@ def _fault(name: str) -> str | None:
         f"begins with {name[:1]}": name[:1] in (".", "-"),
         "begins or ends with a blank": name != name.strip(),
         "has characters that this system's file names cannot hold": not _is_storable(name),
-        f"is longer than {_MOST_BYTES} bytes": _is_storable(name)
-        and len(os.fsencode(name)) > _MOST_BYTES,
         "has accents that are characters of their own (Unicode's form NFD)": name
         != unicodedata.normalize("NFC", name),
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 from runner.config.tracker import Tracker
 from runner.errors import UsageError
 from runner.shown import tell
+from runner.store.names import Name
 from runner.suggest import unknown
 from runner.tracking.sync import OfflineRun, offline_runs, send
 from runner.verbs import carry_out
@@ -35,6 +36,7 @@ class _Kept:
         config = compose_config(overrides)
         self.directory = Path(config.tracker.directory).expanduser().resolve()
         runs = Path(config.store.root).expanduser().resolve() / "runs"
+        sweeps = [Name.shortened(sweep) for sweep in sweeps]
         known = {path.name for path in runs.glob("*") if path.is_dir()}
         if wrong := next((sweep for sweep in sweeps if sweep not in known), None):
             raise UsageError(unknown(f"sweep {wrong}", known or ["none"], wrong, "sweeps"))

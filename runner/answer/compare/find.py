@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import UsageError
+from runner.store.names import Name
 from runner.store.records import RunRecord, latest_sweep, read_records
 
 
@@ -24,6 +25,7 @@ def find_side(runs: Path, wanted: str) -> Side:
         UsageError: Nothing, or more than one, is called so.
     """
     sweep_wanted, _, run_wanted = wanted.strip("/").partition("/")
+    sweep_wanted = Name.shortened(sweep_wanted)
     sweeps = [path.name for path in runs.glob("*") if path.is_dir()]
     if sweep_wanted == "latest" and "latest" not in sweeps:
         sweep_wanted = latest_sweep(runs) or sweep_wanted
@@ -39,11 +41,18 @@ def find_side(runs: Path, wanted: str) -> Side:
 
 
 def _only(wanted: str, names: list[str], what: str) -> str:
+    if not wanted:
+        raise UsageError(f"the name of a sweep is empty; there are {_some(names)}")
     if wanted in names:
         return wanted
     found = sorted(name for name in names if name.startswith(wanted))
     if len(found) == 1:
         return found[0]
-    shown = ", ".join((found or sorted(names))[-5:]) or "none"
-    problem = f"{len(found)} are called {wanted}…" if found else f"there is no {what} {wanted}"
+    shown = _some(found or names)
+    called = wanted if wanted.isprintable() else ascii(wanted)
+    problem = f"{len(found)} are called {called}…" if found else f"there is no {what} {called}"
     raise UsageError(f"{problem}; {'choose one of' if found else 'there are'}: {shown}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(sorted(names)[-5:]) or "none"
