@@ -82,10 +82,6 @@ def _sentence(error: OSError, root: Path) -> str:
 def _asked(overrides: list[str], names: list[str], waiting: Waiting) -> _Asked:
     from runner.api import compose_config
 
-    if unknown := [one for one in names if one.startswith("-") and one != _YES]:
-        raise UsageError(f"runner store has no option {unknown[0]}; runner store --help")
-    if "" in names:
-        raise UsageError("a name is empty")
     root = Path(compose_config(overrides).store.root).expanduser().resolve()
     if not root.is_dir():
         raise UsageError(
@@ -114,6 +110,7 @@ def _list(asked: _Asked, names: list[str]) -> int:
     if damaged := list(_set_aside(asked.store)):
         room = _megabytes(_bytes_below(path) for path in damaged)
         tell(f"  damaged results set aside: {len(damaged)}, {room} MB")
+    _require_records(inventory)
     return 0
 
 
