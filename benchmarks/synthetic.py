@@ -13,6 +13,8 @@ _SWEEP = (
     "model=tiny", "eval=quick", "eval.windows=16", "method=rtn", "bits=w3a16,w4a16,w8a16",
     "group_size=g16,g32,g64", "stages=[quantize,eval,bench]", "tracker=none",
 )  # fmt: skip
+_SEEDS = 112
+"""So that nine recipes make about a thousand runs."""
 _EFFECT, _NOISE = 0.03, 0.02
 """Nats: what a recipe does to all windows' losses, and to each by itself."""
 
@@ -55,6 +57,26 @@ def write_sweep(real: Path, runs: Path, count: int, sweep: str = "many") -> Path
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     return runs / sweep
+
+
+def finished_sweep(real: Path, store: Path, name: str = "finished") -> list[str]:
+    """Records as if every seed of the real sweep's recipes had been run; returns the command.
+
+    What rounds to nearest draws nothing, so every seed has the results that are there.
+    """
+    contents = [json.loads(path.read_text("utf-8")) for path in sorted(real.glob("*/record.json"))]
+    number = 0
+    for content in contents:
+        content["sweep"] = content["config"]["sweep"] = name
+        for seed in range(_SEEDS):
+            content["run"] = f"{number:03d}-{content['label']}"
+            content["config"]["calibration"]["seed"] = seed
+            path = store / "runs" / name / content["run"] / "record.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+            number += 1
+    command = [sys.executable, "-m", "runner", "-m", *_SWEEP, f"calibration.seed=range({_SEEDS})"]
+    return [*command, f"sweep={name}", f"store.root={store}", f"hydra.sweep.dir={store}/multirun"]
 
 
 def _vary(stage: str, result: dict[str, Any], effect: float, chance: random.Random) -> None:

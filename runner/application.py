@@ -32,7 +32,11 @@ from runner.store.trouble import require_writable, trouble
 from runner.surroundings import settle
 
 if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
     from runner.config.root import Config
+    from runner.experiment.record import RunIdentity
+    from runner.hardware.detect import Machine
     from runner.launching.dry_run import DryRun
     from runner.session import Session
     from runner.store.records import RunRecord
@@ -65,6 +69,8 @@ class _Invocation:
         self.root: Path | None = None
         """The store's."""
         self.place: Place | None = None
+        self.machine: Machine | None = None
+        """This one, once it has been looked at."""
         self.multirun = True
         """Unless this process carries out a run of its own: launchers do so elsewhere."""
 
@@ -102,12 +108,9 @@ class _Invocation:
             compare(root / "runs", config, self.output)
             return None
         if config.dry_run:
-            from runner.launching.dry_run import DryRun
-
             number = int(hydra_config.job.num) if self.multirun else 0
             sweep = config.sweep or self.default_sweep
-            self.dry_run = self.dry_run or DryRun()
-            tell(self.dry_run.describe(config, RunIdentity(sweep, number, overrides)))
+            self._look(config, RunIdentity(sweep, number, overrides))
             return None
         if self.session is None or self.session.store.root != root:
             # Launchers' processes share our terminal with their siblings.
@@ -130,6 +133,72 @@ class _Invocation:
         if carry_on(config, self.session, identity):
             run_experiment(config, self.session, identity)
         return self.place
+
+    def spare(self, config: "Config", number: int, job: list[str]) -> "JobReturn | None":
+        """Carry out a run of a sweep that needs no job of Hydra's.
+
+        That is a dry run, or one that an earlier start of the sweep has done.
+
+        Args:
+            config: The run's.
+            number: Its place in the sweep.
+            job: Its overrides, Hydra's own among them.
+
+        Returns:
+            What became of it; ``None`` where there is something to do.
+        """
+        from runner.config.root import StageName
+        from runner.experiment.record import RunIdentity
+        from runner.launching.thrifty import spared
+
+        elsewhere = StageName.compare in config.stages or config.stages == [StageName.report]
+        if elsewhere or config.report.sweeps or os.getpid() != self.process:
+            return None
+        overrides = [one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        identity = RunIdentity(config.sweep or self.default_sweep, number, overrides)
+        try:
+            if config.dry_run:
+                self._look(config, identity)
+                return spared(None)
+            return spared(self.place) if self._keep(config, identity) else None
+        except (RunnerError, OSError) as error:
+            if not self.tell(error):
+                raise
+            return spared(None)
+
+    def _look(self, config: "Config", identity: "RunIdentity") -> None:
+        from runner.launching.dry_run import DryRun
+
+        self.started = True
+        self.dry_run = self.dry_run or DryRun()
+        tell(self.dry_run.describe(config, identity))
+
+    def _keep(self, config: "Config", identity: "RunIdentity") -> bool:
+        from runner.config.root import StageName
+        from runner.experiment.record import done_record
+        from runner.experiment.run import keep
+        from runner.hardware.detect import detect
+        from runner.session import open_session
+        from runner.sweeper import GridSweeper
+
+        if config.launch.detach or config.launch.most_failures is not None:
+            return False
+        root = Path(config.store.root).expanduser().resolve()
+        self.machine = self.machine or detect()
+        found = done_record(root / "runs", config, self.machine, identity)
+        if found is None:
+            return False
+        self.started, self.root, self.made = True, root, GridSweeper.folder
+        self.output = None if self.made is None else for_copies(self.made)
+        if self.session is None or self.session.store.root != root:
+            self.session = open_session(config)
+        self.session.display.open_sweep(identity.sweep, GridSweeper.jobs)
+        if self.place is None:
+            require_writable(root)
+        asked = StageName.report in config.stages
+        self.place = Place(root / "runs", identity.sweep, config.tracker, asked)
+        keep(found, config, self.session)
+        return True
 
     def tell(self, error: Exception) -> Refusal | None:
         """Tell what is wrong, once however many jobs it ends.
@@ -306,6 +375,8 @@ def _execute(invocation: _Invocation, show_everything: bool) -> int:
             if os.getpid() != invocation.process:
                 invocation.close()
 
+    # Before a sweep's launcher makes a job of a run, the task is asked whether it needs one.
+    setattr(job, "spare", invocation.spare)  # noqa: B010
     try:
         asked = read_flags()
         # What Hydra shows of a configuration is shown, and kept in logs, without its credentials.

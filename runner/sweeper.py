@@ -10,15 +10,20 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from runner.combinations import Combinations
 from runner.compose import judge
 from runner.config.choices import choices_of, value_of
+from runner.config.root import Config
 from runner.config.sweepers import require_positive
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.launching.launcher import ClusterLauncher
 from runner.launching.order import by_checkpoint
+from runner.launching.thrifty import Spared, ThriftyLauncher
 from runner.legality.unused import Effects
+from runner.progress import progress
 from runner.redact import redact
 
 _MOST_KEPT = 500
@@ -60,6 +65,16 @@ class GridSweeper(BasicSweeper):
         self.runs = runs or []
         self.exclude = exclude or []
         self._effects = Effects()
+        self._combinations: Combinations | None = None
+        self._chosen: Any = None
+        self._spare: Spared | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """As Hydra's; the task may know what to do with runs that need no job."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._spare = getattr(task_function, "spare", None)
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Go through all jobs; what Hydra files of the request has its credentials masked."""
@@ -69,10 +84,21 @@ class GridSweeper(BasicSweeper):
         OmegaConf.copy_cache(self.config, masked)
         self.config = masked
         type(self).folder = Path(str(masked.hydra.sweep.dir))
+        chosen: Any = self.launcher
+        if self._spare is not None and isinstance(chosen, BasicLauncher | ClusterLauncher):
+            self._chosen = chosen
+            thrifty: Any = ThriftyLauncher(chosen, self._config_of, self._spare)
+            self.launcher = thrifty
         result: Sequence[Sequence[JobReturn]] = super().sweep(arguments)
         jobs = [job for batch in result or [] for job in batch]
         self.returned[:] = [job.return_value for job in jobs if job.status is JobStatus.COMPLETED]
         return result
+
+    def _config_of(self, job: Sequence[str]) -> Config | None:
+        combinations = self._combinations
+        if combinations is None or not combinations.knows(job):
+            return None
+        return combinations.config(job)
 
     def _parse_config(self) -> list[str]:
         return [f"{key}={choices_of(key, value)}" for key, value in self.params.items()]
@@ -88,7 +114,7 @@ class GridSweeper(BasicSweeper):
         """
         assert self.hydra_context is not None
         loader: Any = self.hydra_context.config_loader
-        launcher: Any = self.launcher
+        launcher: Any = self._chosen or self.launcher
         here = isinstance(launcher, BasicLauncher | ClusterLauncher)
         if here and not isinstance(loader.repository, KeptConfigs):
             loader.repository = KeptConfigs(loader.repository)
@@ -99,18 +125,29 @@ class GridSweeper(BasicSweeper):
         compose: Callable[[Any, DictConfig, list[str]], DictConfig]
         compose = type(loader).load_sweep_config
         kept: dict[tuple[str, ...], DictConfig] = {}
-        judged: set[str] = set()
-        for job in batch:
+
+        def whole(job: list[str]) -> Config | None:
             composed = compose(loader, master, list(job))
-            if not job or not judged.issuperset(job) or self._effects.unclear(job):
-                self._effects.note(job, judge(composed))
-                judged.update(job)
             if len(kept) < _MOST_KEPT:
                 kept[tuple(job)] = composed
-        for job in self.jobs:
-            # Of several batches a later one may read what this one does not.
-            if job not in batch and self._effects.unclear(job):
-                self._effects.note(job, judge(compose(loader, master, list(job))))
+            return judge(composed)
+
+        # Of several batches a later one may read what this one does not.
+        known = {tuple(job) for job in batch}
+        others = [job for job in self.jobs if tuple(job) not in known]
+        combinations = self._combinations = Combinations([*batch, *others], whole)
+        judged: set[str] = set()
+        with progress("looking at what the runs are made of", len(self.jobs)) as seen:
+            for job in batch:
+                clear = job and judged.issuperset(job) and not self._effects.unclear(job)
+                if not clear or not combinations.knows(job):
+                    self._effects.note(job, combinations.config(job))
+                    judged.update(job)
+                seen()
+            for job in others:
+                if self._effects.unclear(job):
+                    self._effects.note(job, combinations.config(job))
+                seen()
         self._effects.refuse()
         if not here:
             return

@@ -33,6 +33,7 @@ def _names() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS))
 
 
+@functools.cache
 def find_engine(name: str) -> EngineImplementation:
     """The engine called ``name``.
 

@@ -1,6 +1,7 @@
 """The record that a run is filed under, and when an earlier one will do."""
 
 import json
+import marshal
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from runner.config.root import Config, StageName
 from runner.environments.ready import installed_versions
 from runner.hardware.detect import Machine
 from runner.recipe import used_recipe
-from runner.redact import MASK, note, redact
+from runner.redact import MASK, note, redact, secrets
 from runner.serialise import to_json
 from runner.store.names import path_part
 from runner.store.records import OPEN, RunRecord, Status, read_record
@@ -31,6 +32,21 @@ class RunIdentity:
     overrides: list[str]
 
 
+def run_name(number: int, label: str) -> str:
+    """Name of a run's folder."""
+    return f"{number:03d}-{path_part(label)}"
+
+
+def done_record(
+    runs: Path, config: Config, machine: Machine, identity: RunIdentity
+) -> RunRecord | None:
+    """As ``kept_record``; at little cost where there is no record at all."""
+    run = run_name(identity.number, used_recipe_label(config))
+    if not (runs / identity.sweep / run / "record.json").is_file():
+        return None
+    return kept_record(runs, new_record(config, machine, identity), config)
+
+
 def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRecord:
     """The record of a run that is yet to begin."""
     label = used_recipe_label(config)
@@ -41,7 +57,7 @@ def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRe
     installed = installed_versions(sys.executable)
     return RunRecord(
         sweep=identity.sweep,
-        run=f"{identity.number:03d}-{path_part(label)}",
+        run=run_name(identity.number, label),
         label=label,
         engine=config.engine.name,
         model=config.model.name,
@@ -50,10 +66,29 @@ def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRe
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=None,
         overrides=redact(identity.overrides),
-        config=redact(content),
+        config=_masked(content),
         versions={name: installed.get(name, "absent") for name in _RECORDED_PACKAGES},
         host=machine.to_dict(),
     )
+
+
+_seen: dict[bytes, dict[str, Any]] = {}
+"""Sections without secrets, by their content and the secrets that were known."""
+_MOST_SEEN = 1000
+
+
+def _masked(content: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without secrets; sections that runs of a sweep share are looked at once."""
+    hidden = secrets()
+    found: dict[str, Any] = {}
+    for name, section in content.items():
+        key = marshal.dumps((hidden, name, section), 2)
+        if key not in _seen:
+            if len(_seen) >= _MOST_SEEN:
+                _seen.clear()
+            _seen[key] = redact({name: section})
+        found |= _seen[key]
+    return found
 
 
 def used_recipe_label(config: Config) -> str:

@@ -54,15 +54,22 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
     """
     record = new_record(config, session.machine, identity)
     kept = kept_record(session.store.runs, record, config)
+    if kept is not None:
+        keep(kept, config, session)
+        return kept
     folder = session.store.runs / record.sweep / record.run
     session.display.begin_run(record, folder, len(expected_stages(config)))
-    if kept is not None:
-        text = f"  {kept.status.value} since {kept.started}: kept as it is"
-        session.display.line(text, detail=True)
-        session.display.end_run(kept, kept=True)
-        return kept
     with carried_out(folder / "record.json"):
         return _carry_out(config, session, identity, record)
+
+
+def keep(record: RunRecord, config: Config, session: Session) -> None:
+    """Tell of a run that an earlier start of the sweep has done."""
+    folder = session.store.runs / record.sweep / record.run
+    session.display.begin_run(record, folder, len(expected_stages(config)))
+    text = f"  {record.status.value} since {record.started}: kept as it is"
+    session.display.line(text, detail=True)
+    session.display.end_run(record, kept=True)
 
 
 def _carry_out(

@@ -5,7 +5,7 @@ from pathlib import Path
 from runner.config.root import Config
 from runner.errors import UsageError
 from runner.experiment.facts import gather_facts
-from runner.experiment.record import RunIdentity, kept_record, new_record
+from runner.experiment.record import RunIdentity, done_record, run_name, used_recipe_label
 from runner.hardware.detect import detect
 from runner.launching.estimate import Estimate, Experience
 from runner.launching.peek import PeekSession, titles
@@ -34,8 +34,8 @@ class DryRun:
             identity: Where it would be filed.
         """
         root = Path(config.store.root).expanduser().resolve()
-        record = new_record(config, self._machine, identity)
-        head = f"{record.run}  {record.model} on {record.engine}: "
+        run = run_name(identity.number, used_recipe_label(config))
+        head = f"{run}  {config.model.name} on {config.engine.name}: "
         try:
             facts = gather_facts(config, self._machine, identity.overrides)
             verdicts = check(config, facts)
@@ -45,7 +45,7 @@ class DryRun:
         warnings = [f"  warning: {v}" for v in verdicts if v.severity is Severity.warning]
         if illegal:
             return "\n".join([f"{head}would be skipped: {'; '.join(illegal)}", *warnings])
-        if kept_record(root / "runs", record, config) is not None:
+        if done_record(root / "runs", config, self._machine, identity) is not None:
             return "\n".join([f"{head}is done, would be kept", *warnings])
         costs = self._costs(config, identity.sweep, root, facts.architecture.parameters or 0)
         return "\n".join([f"{head}would run", *warnings, *costs])

@@ -46,6 +46,8 @@ class PeekSession(Session):
         super().__init__(root, environments, live=False)
         self.seen = Seen()
         self._to_be_made: set[Address] = set()
+        self._looked_for: dict[str, ReadyEnvironment | None] = {}
+        self._contents: dict[Address, dict[str, Any] | None] = {}
 
     def look(self, config: Config, sweep: str) -> Seen:
         """Go through one run's stages."""
@@ -82,7 +84,10 @@ class PeekSession(Session):
         Raises:
             RunnerError: It is not.
         """
-        ready = self._manager.find(environment)
+        key = repr(environment)
+        if key not in self._looked_for:
+            self._looked_for[key] = self._manager.find(environment)
+        ready = self._looked_for[key]
         if ready is None:
             raise RunnerError(f"environment {environment.name} would be made first")
         return ready
@@ -93,7 +98,9 @@ class PeekSession(Session):
         address = Address.of(
             stage.name, {"schema_version": stage.schema_version, **work.determinants}
         )
-        content = None if work.force else self._sound(address)
+        if address not in self._contents:
+            self._contents[address] = self._sound(address)
+        content = None if work.force else self._contents[address]
         entry = (stage.name, work.title)
         if content is not None:
             _add(self.seen.cached, entry)

@@ -19,6 +19,7 @@ from runner.config.root import Config, StageName
 from runner.config.text import Text, TextKind, TextReader
 from runner.engines import find_engine
 from runner.errors import UsageError
+from runner.hardware.detect import Machine
 from runner.legality.verdict import Severity, Verdict, illegal, warning
 from runner.methods import find_method, method_names
 from runner.paths import conf_dir
@@ -54,12 +55,15 @@ def settings_of(overrides: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def unused(config: Config, overrides: Sequence[str]) -> dict[str, Verdict]:
+def unused(
+    config: Config, overrides: Sequence[str], machine: Machine | None = None
+) -> dict[str, Verdict]:
     """The settings among the overrides that have no effect, each with what is wrong about it.
 
     Args:
         config: What was composed.
         overrides: As they were typed, or as the sweep's file has them.
+        machine: This one, where it has been looked at.
     """
     from runner.experiment.compute import resolve_compute
     from runner.hardware.detect import detect
@@ -68,7 +72,7 @@ def unused(config: Config, overrides: Sequence[str]) -> dict[str, Verdict]:
     settings = settings_of(overrides)
     if not settings:
         return found
-    unread = list(_unread(config, resolve_compute(config.engine, detect()).device))
+    unread = list(_unread(config, resolve_compute(config.engine, machine or detect()).device))
     for key, value in settings.items():
         one = next((one for one in unread if one.covers(key)), None)
         if one is not None:
@@ -96,6 +100,7 @@ class Effects:
         """Know of no job."""
         self._read: set[str] = set()
         self._unused: dict[str, Verdict] = {}
+        self._machine: Machine | None = None
 
     def unclear(self, job: Sequence[str]) -> bool:
         """Whether a job may tell something new of its settings."""
@@ -103,8 +108,14 @@ class Effects:
 
     def note(self, job: Sequence[str], config: Config | None) -> None:
         """Look at a job; without its configuration all of its settings count as read."""
-        found = {} if config is None else unused(config, job)
-        self._read.update(key for key in settings_of(job) if key not in found)
+        from runner.hardware.detect import detect
+
+        # A sweep's jobs are many, and looking takes a millisecond.
+        self._machine = self._machine or detect()
+        found = {} if config is None else unused(config, job, self._machine)
+        # What is only told of is settled by the first job that has it.
+        settled = {key for key, one in found.items() if one.severity is not Severity.illegal}
+        self._read.update(key for key in settings_of(job) if key not in found or key in settled)
         for key, verdict in found.items():
             self._unused.setdefault(key, verdict)
 
