@@ -231,7 +231,7 @@ class _Invocation:
         if isinstance(error, COMPOSITION_ERRORS) and not self.started:
             return complain(explain(error, sys.argv[1:]))
         if isinstance(error, OSError) and not self.started:
-            return complain(f"{error.filename or 'a file'}: {error.strerror or error}")
+            return complain(reason(error) or f"{error.filename or 'a file'}: {error.strerror}")
         return tell_fault(error, self.root)
 
     def note(self, refusal: Refusal) -> None:

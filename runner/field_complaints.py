@@ -17,7 +17,7 @@ from omegaconf.errors import (
 
 from runner.schema import members, wanted
 from runner.suggest import nearest, unknown
-from runner.words import shell_word
+from runner.words import as_typed, shell_word
 
 _REFERENCES = (
     InterpolationResolutionError, InterpolationKeyError, UnsupportedInterpolationType,
@@ -100,7 +100,7 @@ def _no_reference(
 ) -> str:
     """A ``${…}`` that leads nowhere. What uses it may be named by the error: the word is not."""
     words = [one for one in arguments if "${" in one]
-    word = given or (words[0] if len(words) == 1 else "")
+    word = as_typed(given or (words[0] if len(words) == 1 else ""))
     what = str(cause.msg or cause).partition("\n")[0]
     if (found := re.search(r"Environment variable '(.*?)' not found", what)) is not None:
         why = f"the environment variable {found[1]} is not set"

@@ -47,6 +47,8 @@ def read_flags() -> argparse.Namespace:
     if not asked.shell_completion:
         sweep = asked.multirun or "hydra.mode=MULTIRUN" in words
         words = read_words(words, sweep=sweep)
+    note("outputs")
+    note("multirun")
     for word in words:
         if word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")):
             note(word.partition("=")[2].strip("'\""))

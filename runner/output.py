@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from runner.surroundings import takes_files
 
 _MARK = "quant-runner-"
-_NOTES = {"multirun.yaml", ".hydra", "runner.log"}
+_NOTES = re.compile(r"multirun\.yaml|\.hydra|[\w-]+\.log")
 """What Hydra writes of a request before anything is done for it."""
 _added: set[Path] = set()
 """What was not there when this process was told where to make its folder."""
@@ -66,7 +67,7 @@ def tidy(folder: Path, *, refused: bool) -> None:
                 with contextlib.suppress(OSError):
                     job.rmdir()  # only if it is empty
         left = [*folder.iterdir()] if refused else []
-        if {one.name for one in left} <= _NOTES:
+        if all(_NOTES.fullmatch(one.name) for one in left):
             for one in left:
                 shutil.rmtree(one) if one.is_dir() else one.unlink()
         folder.rmdir()

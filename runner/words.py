@@ -50,6 +50,14 @@ def read_words(words: Sequence[str], *, sweep: bool) -> list[str]:
     return [_read(word, sweep) for word in words]
 
 
+def as_typed(override: str) -> str:
+    """An override without the quotes that a text was put into here."""
+    match = _ASSIGNMENT.fullmatch(override)
+    if match is None or not is_text(match[2]) or not re.fullmatch(r"'[^'\\]+'", match[3]):
+        return override
+    return f"{match[1]}{match[2]}={match[3][1:-1]}"
+
+
 def settled(override: str) -> str:
     """An override in Hydra's grammar as it is typed where texts are taken as they are."""
     match = _ASSIGNMENT.fullmatch(override)

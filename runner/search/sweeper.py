@@ -16,6 +16,7 @@ from runner.config.choices import choices_of
 from runner.config.sweepers import require_positive
 from runner.errors import UsageError
 from runner.launching.task import SWEEP_VARIABLE
+from runner.schema import kinds_at
 from runner.search.objectives import measured, objectives_of
 from runner.search.show import show_front
 from runner.search.space import Point, Space
@@ -206,6 +207,10 @@ class SearchSweeper(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         loader = self.hydra_context.config_loader
+        given = overrides[-1].partition("=")[0]
+        key = given.lstrip("+")
+        if given != key and "@" not in key and not kinds_at(key):
+            raise UsageError(f"there is no {key}; drop what was added with +")
         try:
             loader.load_sweep_config(self.config, overrides)
         except COMPOSITION_ERRORS as error:

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,7 +126,66 @@ BAD = {
         "tracker=mlflow",
         "there is no tracker=mlflow (options of tracker: none, trackio, wandb)",
     ),
+    # B5: what a shell passes as one word, and what cannot be told apart.
+    "path with an accent": (
+        "model=local 'model.path=modèle (1), [x]=a'",
+        "model.path=modèle (1), [x]=a is not a directory",
+    ),
+    "path that may be two": (
+        "-m model=local 'model.path=modèle,b'",
+        "may be one value or several: type \"model.path='modèle,b'\" for one, "
+        "\"model.path='modèle','b'\" for several",
+    ),
+    "no path": ("model=local model.path=", "model.path has no value"),
+    "store that is a device": ("store.root=/dev/null", "the store /dev/null cannot be written to"),
+    "no store": ("store.root=", "store.root is empty"),
+    "reference": ("model=local 'model.path=/a/${nope}'", r"type 'model.path=/a/\${nope}'"),
+    # B6 and B4: flags, sweeps, sweepers, launchers.
+    "list": ("force=true", "force=true has to be a list, such as force=[quantize]"),
+    "two flags": ("--cfg job -m", "--multirun and --cfg: one of them at a time"),
+    "flag alone": ("--resolve model=tiny", "--resolve belongs to --cfg"),
+    "no such part": ("--cfg job -p nope", "--package nope: the configuration has no such part"),
+    "hidden configuration": ("-cp /tmp", "--config-dir adds yours"),
+    "option for a configuration": ("-cn model/tiny", "-cn model/tiny is an option: model=tiny"),
+    "search path": ("hydra.searchpath=[file:///not/there]", "/not/there is no folder"),
+    "policy": ("launch.on_failure=never", "expected continue, stop or stop_after_N"),
+    "search without runs": (
+        "-m hydra/sweeper=search hydra.sweeper.runs=-1 bits=w4a16,w8a16",
+        "hydra.sweeper.runs=-1 has to be 1 or more",
+    ),
+    "search of no field": (
+        "-m hydra/sweeper=search +nope=1,2 model=tiny",
+        "there is no nope",
+    ),
+    "launcher's setting": (
+        "-m hydra/launcher=submitit_local hydra.launcher.timeout_min=x model=tiny",
+        'hydra.launcher: Parameter "timeout_min"',
+    ),
+    "Hydra's folder": ("hydra.run.dir=/dev/null/x model=tiny", "/dev/null/x: not a directory"),
+    "own folder": ("-m hydra.sweep.dir=mine/this model=nope", "there is no model=nope"),
+    "Hydra's copies": ("hydra.output_subdir=.hydra group_size=g48", "there is no group_size=g48"),
+    "help": ("help", "did you mean --help?"),
+    "verb's name": ("env list nope", "there is no environment nope (environments: default,"),
+    "verb's flag": ("store list --all", "runner store list takes no --all"),
+    "no verb": ("track snyc", "there is no runner track snyc; did you mean sync?"),
+    # B2: files of the user's own.
+    "tab": ("-m model=tiny,tab", "tab.yaml, line 2: a tab stands before the text"),
+    "circle": ("model=circle", "circle.yaml, line 1: the defaults lead back to this file"),
+    "device's file": (
+        "stages=[plan] model=tiny plan.devices=[open]",
+        "open.yaml, line 1: a [ that is not closed",
+    ),
+    "no configuration": ("-cn bare", "its defaults have to begin with config"),
+    "plugin": ("-m hydra/launcher=mine model=tiny", "os.system is no launcher or sweeper"),
 }
+OWN = {
+    "tab": ("conf/model/tab", "name: a\n\tkind: b\n"),
+    "circle": ("conf/model/circle", "defaults: [circle]\n"),
+    "device's file": ("conf/hardware/open", "name: [a\n"),
+    "plugin": ("conf/hydra/launcher/mine", "_target_: os.system\n"),
+    "no configuration": ("sweeps/bare", "model: {name: x}\n"),
+}
+"""What is wrong in a file of the user's own."""
 
 
 IN_A_PROCESS = {"unknown option", "unknown flag", "group size", "device"}
@@ -137,7 +197,7 @@ class Refused:
     """What a wrong request got."""
 
     done: Called
-    store: Path
+    left: list[Path]
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +220,17 @@ def _ask(case: str, directory: Path, variables: dict[str, str]) -> Refused:
     pickled.mkdir()
     (pickled / "config.json").write_text(json.dumps({"model_type": "llama"}))
     (pickled / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    if case in OWN:
+        name, content = OWN[case]
+        path = directory / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    before = sorted(directory.rglob("*"))
     store = directory / "store"
     call = elsewhere if case in IN_A_PROCESS else here
     given = {**variables, "QUANT_RUNNER_STORE": str(store), "HF_HUB_OFFLINE": "1"}
-    return Refused(call(*BAD[case][0].split(), cwd=directory, variables=given), store)
+    done = call(*shlex.split(BAD[case][0]), cwd=directory, variables=given)
+    return Refused(done, [path for path in sorted(directory.rglob("*")) if path not in before])
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -180,7 +247,23 @@ def test_one_message_and_exit_code_2(case: str, ask: Callable[[str], Refused]) -
     assert lines[0].startswith("runner: ")
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout == ""
-    assert not answer.store.exists(), "a wrong request leaves nothing in the store"
+    assert answer.left == [], "a wrong request leaves nothing behind"
+
+
+def test_a_path_that_a_shell_passes_is_read(
+    tmp_path: Path, plain_variables: dict[str, str]
+) -> None:
+    name = "été (1), [x]=a $HOME 'q'.txt"
+    (tmp_path / name).write_text("A text of some words. " * 2000)
+    store = tmp_path / "un magasin, (2)"
+    done = here(
+        "model=tiny", "eval=quick", "method=none", "stages=[eval]", "tracker=none", "dry_run=true",
+        "text@eval.text=local", f"eval.text.path={name}", f"store.root={store}",
+        cwd=tmp_path, variables=plain_variables,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "would run" in done.stdout
+    assert [*tmp_path.iterdir()] == [tmp_path / name], "nor does a dry run leave anything"
 
 
 def test_a_shown_configuration_has_no_credentials(tmp_path: Path) -> None:
