@@ -33,6 +33,23 @@ Made from the schema by `python -m docs.generate`; a test holds it against the c
 later on the command line wins. `runner --cfg job` prints everything resolved, `runner --help GROUP`
 describes a group's options. A default of `…` is set by the option chosen.
 
+**Values.** Where a field is text, its value is what the shell passes as one word, whatever is in
+it: `"model.path=/data/modèle (1), a=b"`. Three words mean more than they are: `null`, a value in
+quotes of its own (`"sweep='null'"` is the text), and `${…}`, which stands for what is found
+elsewhere (`\\${` is the text). Every other field, and every field of a sweep (`-m`), has [Hydra's
+grammar](https://hydra.cc/docs/advanced/override_grammar/basic/): commas part choices, `[A,B]` is
+a list. A word that can be read in two ways is refused, with the words to type for each.
+
+**Refusals.** A wrong request takes one line on standard error, which names the word, or the file
+and the line, and what it should have been; it leaves no folder behind. Exit codes: 0 every run is
+ok or skipped, 1 a run failed or something went wrong on the way, 2 the request is wrong, 130
+after Ctrl-C. A fault of the runner's own takes one line too, and tells where its traceback is;
+`HYDRA_FULL_ERROR=1` shows tracebacks.
+
+**Files of your own** (`conf/`, `sweeps/`, `--config-dir`) hold one YAML mapping each, in UTF-8,
+of at most 256 kB, with plain values: no tags, no key twice, no alias within what it refers to,
+and no defaults list that leads back to its file.
+
 """
 
 
