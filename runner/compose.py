@@ -72,6 +72,11 @@ def register() -> None:
     plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
         sys.path.append(plugins_path)
+    # Hydra imports all that lies in folders of this name, but none of the working directory's.
+    import hydra_plugins  # type: ignore[import-untyped]
+
+    places = (Path(one).absolute() for one in hydra_plugins.__path__)
+    hydra_plugins.__path__ = [str(one) for one in places if one.parent != Path.cwd()]
     register_sources()
     Plugins.instance().register(_SearchPath)
 

@@ -5,17 +5,13 @@ users of URLs, and what has the shape of a token. Values that a name has given a
 wherever they show, encoded or not. What is hashed is never masked: keys of the store stay.
 """
 
-from pathlib import Path
 from typing import Any
 
 from runner.secrets.names import always_secret, is_secret_name
 from runner.secrets.shapes import MASK, mask_shapes, mask_yaml
 from runner.secrets.values import Forms, known, known_values, note
 
-__all__ = ["MASK", "mask_files", "note", "redact", "redact_bytes", "redact_yaml", "secrets"]
-
-_LARGEST_TEXT = 4_000_000
-"""Bytes of a file that is looked through; larger ones are weights and arrays."""
+__all__ = ["MASK", "note", "redact", "redact_bytes", "redact_yaml", "secrets"]
 
 
 def secrets() -> list[str]:
@@ -42,23 +38,6 @@ def redact_bytes(content: bytes) -> bytes:
     """What a program printed, without secrets; bytes that are no text stay as they are."""
     text = content.decode("utf-8", "surrogateescape")
     return _text(text, known()).encode("utf-8", "surrogateescape")
-
-
-def mask_files(folder: Path) -> None:
-    """Mask known secrets in the texts of a folder that is about to be kept.
-
-    Only values that are known are looked for: a file that somebody made may say what it likes.
-    """
-    forms = [form.encode("utf-8", "surrogatepass") for form in known().anywhere]
-    for path in folder.rglob("*") if forms else ():
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > _LARGEST_TEXT:
-            continue
-        content = masked = path.read_bytes()
-        for form in forms:
-            if form in masked:
-                masked = masked.replace(form, MASK.encode())
-        if masked != content:
-            path.write_bytes(masked)
 
 
 def _masked(value: Any, name: str, forms: Forms) -> Any:

@@ -4,6 +4,7 @@ None of it may change a result, and none of it is worth a traceback.
 """
 
 import codecs
+import contextlib
 import os
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from runner.errors import UsageError
 from runner.masked_stream import mask_streams
+from runner.paths import import_path
 
 ELSEWHERE = "/"
 """Working directory of processes that have no business in the user's own, whose settings
@@ -54,21 +56,48 @@ def for_children() -> dict[str, str]:
     user's may lie, and read and write UTF-8 whatever the locale says.
     """
     streams = {"PYTHONIOENCODING": "utf-8:backslashreplace", "PYTHONUTF8": "1"}
-    return {**_import_variables(), **streams}
+    return {**_import_variables(), **_installers_variables(), **streams}
+
+
+def _installers_variables() -> dict[str, str]:
+    """Files and folders that installers are told of, by whole paths: they work elsewhere."""
+    found = {}
+    for name in ("PIP_FIND_LINKS", "PIP_CONSTRAINT", "UV_CONSTRAINT"):
+        if given := os.environ.get(name, "").split():
+            found[name] = " ".join(from_here(one) for one in given)
+    return found
+
+
+def from_here(place: str) -> str:
+    """The whole path of a file or folder; a URL as it is."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())
 
 
 def _import_variables() -> dict[str, str]:
     variables = {_SAFE_PATH: "1"}
     # An empty entry, such as PYTHONPATH=$UNSET:/mine leaves, stands for the working directory.
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    entries = [entry for entry in given if entry not in ("", os.curdir)]
+    entries = [str(Path(entry).absolute()) for entry in given if entry not in ("", os.curdir)]
     package = Path(__file__).resolve().parent
     # Found beside a script, or by `python -m runner` in a checkout: no child would find it.
-    if sys.path and Path(sys.path[0]).resolve() == package.parent:
-        entries = [*dict.fromkeys([str(package.parent), *entries])]
+    if package.parent not in map(_resolved, [*sys.path[1:], *entries]):
+        entries = [str(_importable(package)), *entries]
     if entries or "PYTHONPATH" in os.environ:
         variables["PYTHONPATH"] = os.pathsep.join(entries)
     return variables
+
+
+def _resolved(entry: str) -> Path:
+    return Path(entry).resolve()
+
+
+def _importable(package: Path) -> Path:
+    """A folder that makes the runner importable, and nothing that lies beside it in a checkout."""
+    home = own_home()
+    if home is not None:
+        with contextlib.suppress(OSError):
+            return import_path(home / ".cache" / "quant-runner")
+    return package.parent
 
 
 def for_workers(spare: Path) -> dict[str, str]:

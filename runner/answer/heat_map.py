@@ -16,10 +16,13 @@ def draw_heat_map(found: SensitivityResult) -> bytes:
     The embedding stands before the first block, the head after the last. Colours are logarithmic
     and the same in all panels.
     """
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
+    # A matplotlibrc that lies in the working directory is none of ours.
+    matplotlib.rcdefaults()
     roundings = list(dict.fromkeys(row.rounding for row in found.rows))
     kinds = list(dict.fromkeys(unit.kind for unit in found.units))
     columns = _columns(found)

@@ -22,7 +22,7 @@ from runner.logs import BoundedLog, shown_lines
 from runner.paths import conf_dirs
 from runner.redact import redact_bytes
 from runner.store.files import sha256_of_json, write_json_atomically
-from runner.surroundings import ELSEWHERE, for_children
+from runner.surroundings import ELSEWHERE, for_children, from_here
 
 READY_FILE = "ready.json"
 WORKER_REQUIREMENTS = ("filelock", "numpy", "omegaconf==2.3.1", "pydantic>=2")
@@ -174,7 +174,7 @@ def _python(environment: Environment) -> str:
 def _sources(environment: Environment) -> list[str]:
     """Where packages come from. uv does not read pip's settings, so they are handed over."""
     options = []
-    links = [_from_here(link) for link in os.environ.get("PIP_FIND_LINKS", "").split()]
+    links = [from_here(link) for link in os.environ.get("PIP_FIND_LINKS", "").split()]
     for link in links:
         options += ["--find-links", link]
     if index := os.environ.get("PIP_INDEX_URL"):
@@ -185,11 +185,6 @@ def _sources(environment: Environment) -> list[str]:
     if environment.torch_backend and not local and "UV_TORCH_BACKEND" not in os.environ:
         options += ["--torch-backend", environment.torch_backend]
     return options
-
-
-def _from_here(link: str) -> str:
-    """A folder's whole path: the installer works elsewhere."""
-    return link if "://" in link else str(Path(link).expanduser().absolute())
 
 
 def _call(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runner.errors import UsageError
-from runner.surroundings import for_children
+from runner.surroundings import ELSEWHERE, for_children
 
 _LIST = (
     "import importlib.metadata as m, json; "
@@ -56,6 +56,7 @@ def installed_versions(python: str) -> dict[str, str]:
         done = subprocess.run(
             [python, "-c", _LIST],
             env={**os.environ, **for_children()},
+            cwd=ELSEWHERE,
             capture_output=True,
             encoding="utf-8",
             check=True,

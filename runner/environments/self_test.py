@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runner.environments.ready import ReadyEnvironment
 from runner.paths import import_path
-from runner.surroundings import for_children, for_workers
+from runner.surroundings import ELSEWHERE, for_children, for_workers
 
 _PROGRAM = """
 import importlib, sys
@@ -41,6 +41,7 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
         errors="replace",
         check=False,
         env=variables,
+        cwd=ELSEWHERE,
     )
     if done.returncode == 0:
         return None

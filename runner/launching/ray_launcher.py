@@ -1,5 +1,6 @@
 """A Hydra launcher that runs each job of a sweep as a task of a Ray cluster."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -12,6 +13,7 @@ from runner.launching.launcher import ClusterLauncher
 from runner.launching.task import NOT_BEGUN, Task
 from runner.shown import tell
 from runner.store.records import Status, close_record, read_record
+from runner.surroundings import ELSEWHERE
 
 if TYPE_CHECKING:
     from runner.launching.prepare import Prepared
@@ -99,7 +101,8 @@ class RayLauncher(ClusterLauncher):
             processors = max(os.cpu_count() or 1, int(self.num_cpus))
             here = {"num_cpus": processors, "include_dashboard": False}
         try:
-            with warnings.catch_warnings(action="ignore"):  # of what later versions will do
+            # Ray has its workers import from where it is started.
+            with warnings.catch_warnings(action="ignore"), contextlib.chdir(ELSEWHERE):
                 ray.init(
                     address=self.address or "local", log_to_driver=False,
                     logging_level="error", **here,

@@ -9,6 +9,7 @@ from runner.models.files import identifying_files, ships_code
 from runner.models.gguf_source import gguf_file
 from runner.models.locate import locate
 from runner.models.weights import weight_files
+from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.files import sha256_of_file, sha256_of_json, write_json_atomically
 
@@ -60,5 +61,5 @@ def _digest(path: Path, cache: Path) -> str:
         digest: str = json.loads(known.read_text("utf-8"))["sha256"]
         return digest
     digest = sha256_of_file(path)
-    write_json_atomically(known, {"path": str(path), "sha256": digest})
+    write_json_atomically(known, {"path": redact(str(path)), "sha256": digest})
     return digest

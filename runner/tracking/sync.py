@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runner.errors import RunnerError, UsageError
 from runner.shown import tell
-from runner.surroundings import for_children
+from runner.surroundings import ELSEWHERE, for_children
 
 _HOST = "https://api.wandb.ai"
 _ANSWER_SECONDS = 10.0
@@ -68,6 +68,7 @@ def send(runs: list[OfflineRun], tracking: Path) -> list[OfflineRun]:
     done = subprocess.run(
         [sys.executable, "-c", program, "sync", "--yes", *paths],
         env={**os.environ, **for_children(), **variables},
+        cwd=ELSEWHERE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

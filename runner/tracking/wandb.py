@@ -127,6 +127,8 @@ def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
     # Otherwise artifacts and caches are staged in the home directory.
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
         os.environ.setdefault(name, str(directory))
+    # Settings are read from `wandb/settings` below it: not from the working directory's.
+    os.environ.setdefault("WANDB_DIR", str(directory.absolute()))
     logging.getLogger("wandb").setLevel(logging.ERROR)
 
     def begin(mode: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import Refused
 from runner.logs import BoundedLog, Pump, last_lines
+from runner.surroundings import ELSEWHERE
 from runner.worker.failed import WorkerFailed
 from runner.worker.protocol import Job
 from runner.worker.server import CLOSING_SECONDS
@@ -135,6 +136,8 @@ class _Server:
                 stdout=subprocess.PIPE,
                 stderr=self._pump.end,
                 env={**os.environ, **dict(start.variables)},
+                # A Python before 3.11 would import from here; a job goes to its own place.
+                cwd=ELSEWHERE,
                 # Ctrl-C reaches the control process alone, which then ends its workers.
                 start_new_session=True,
             )

@@ -1,5 +1,7 @@
 """What a sweep's launchers conclude from jobs' states, and when a sweep stops."""
 
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from runner.api import compose_config
 from runner.compose import quoted
 from runner.config.launch import Launch
-from runner.errors import UsageError
+from runner.errors import StageError, UsageError
 from runner.experiment.progress import expected_stages
 from runner.experiment.record import RunIdentity
 from runner.experiment.retry import at_half_without_memory
@@ -17,7 +19,7 @@ from runner.hardware.detect import detect
 from runner.launching.dry_run import DryRun
 from runner.launching.estimate import Estimate, Experience
 from runner.launching.jobs import NO_ANSWER, UNKNOWN, collect, read_jobs, slurm_states, write_jobs
-from runner.launching.task import Task
+from runner.launching.task import Task, hidden, shown
 from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
 from runner.worker.failed import WorkerFailed
 from runner.worker.pool import is_out_of_memory
@@ -248,3 +250,16 @@ def test_a_dry_run_says_what_it_can_of_a_model_that_is_not_here(tmp_path: Path) 
         assert "is not fetched for this" in said
     assert (dry_run.summary() or "").endswith("without 1 of unknown cost")
     assert not list(tmp_path.iterdir()), "nothing is made"
+
+
+def test_what_is_handed_over_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    given = ["method=rtn", "+a.token=tulips-in-may", "tracker.notes='http://me:pw@host'"]
+    filed = hidden(given)
+    assert filed[0] == "method=rtn"
+    assert hidden(given) == filed, "one variable an override, however many runs have it"
+    assert b"tulips" not in pickle.dumps(filed) and b"pw" not in pickle.dumps(filed)
+    assert shown(filed) == given
+    os.environ.pop(filed[1].partition(":")[2])
+    with pytest.raises(StageError, match="export the submitter's environment"):
+        shown(filed)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runner.paths import conf_dir
-from runner.redact import MASK, mask_files, note, redact, redact_bytes, redact_yaml, secrets
+from runner.redact import MASK, note, redact, redact_bytes, redact_yaml, secrets
 from runner.secrets import values
 from runner.secrets.names import is_secret_name
 
@@ -218,15 +218,6 @@ def test_bytes_that_are_no_text_stay() -> None:
     content = bytes(range(256))
     assert redact_bytes(content) == content
     assert redact_bytes(b"\xff" + SECRET.encode() + b"\xfe") == b"\xff***\xfe"
-
-
-def test_known_secrets_leave_the_texts_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "deep").mkdir()
-    (tmp_path / "deep" / "config.json").write_text(json.dumps({"path": f"/data/{SECRET}/x"}))
-    (tmp_path / "template.jinja").write_text(said := "token=abc hf_" + "a" * 30)
-    mask_files(tmp_path)
-    assert json.loads((tmp_path / "deep" / "config.json").read_text()) == {"path": "/data/***/x"}
-    assert (tmp_path / "template.jinja").read_text() == said
 
 
 def test_masking_takes_a_time_that_grows_with_the_text_alone() -> None:

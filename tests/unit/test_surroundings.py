@@ -56,18 +56,24 @@ def test_a_terminal_that_has_them_gets_them(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_children_import_nothing_from_the_working_directory(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "path", ["/somewhere/bin"])
-    os.environ["PYTHONPATH"] = os.pathsep.join(["", "/mine", "."])
+    monkeypatch.setattr(sys, "path", ["/somewhere/bin", str(conf_dir().parent)])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    os.environ["PYTHONPATH"] = os.pathsep.join(["", "/mine", ".", "relative"])
     variables = for_children()
     assert variables["PYTHONSAFEPATH"] == "1"
-    assert variables["PYTHONPATH"].split(os.pathsep)[-1] == "/mine"
+    assert variables["PYTHONPATH"].split(os.pathsep)[-2:] == [
+        "/mine",
+        str(Path("relative").absolute()),
+    ]
     assert not {"", "."}.intersection(variables["PYTHONPATH"].split(os.pathsep))
     del os.environ["PYTHONPATH"]
     assert "PYTHONPATH" not in for_children()
     monkeypatch.setattr(sys, "path", [str(conf_dir().parent)])
-    assert for_children()["PYTHONPATH"] == str(conf_dir().parent), "a checkout, not installed"
+    place = Path(for_children()["PYTHONPATH"])
+    assert [one.name for one in place.iterdir()] == ["runner"], "a checkout, and nothing beside it"
+    assert (place / "runner").resolve() == conf_dir().parent / "runner"
 
 
 def test_a_home_that_cannot_be_written_to_is_replaced_for_workers(tmp_path: Path) -> None:
