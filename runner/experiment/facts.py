@@ -24,6 +24,7 @@ from runner.harness.names import harness_tasks, task_names
 from runner.legality.facts import Facts
 from runner.models.locate import code_refusal
 from runner.recipe import used_recipe
+from runner.texts.files import text_path
 from runner.texts.probe import probe
 from runner.texts.source import source_of
 
@@ -37,8 +38,8 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
     """
     texts = [part.text for part in config.calibration.parts]
     for text in (*texts, config.eval.text, config.sensitivity.text):
-        if text is not None and text.path and not Path(text.path).expanduser().exists():
-            raise UsageError(f"text {text.name}: there is no file {text.path}")
+        if text is not None and text.path:
+            text_path(text.name, text.path)
     local_text_bytes = {
         text.path: size
         for text in _texts_read(config)

@@ -42,6 +42,7 @@ from runner.stages.model import ModelRequest
 from runner.stages.text import TextRequest
 from runner.stages.weights import WeightsRequest
 from runner.store.files import sha256_of_json
+from runner.texts.files import states
 
 TRANSFORMERS = "transformers"
 AUTO = Dtype.auto.value
@@ -132,7 +133,7 @@ class Inputs:
         if text.kind is TextKind.standard_library:
             versions = {"python": platform.python_version()}
         if text.kind is TextKind.file and text.path:
-            versions = {"file": file_state(Path(text.path))}
+            versions = {"file": file_state(Path(text.path).expanduser())}
         task = self.task("text", TextRequest(text), self.environment(TRANSFORMERS))
         return self.session.obtain(
             Work(f"text {text.name}", task, {"text": to_json(text), **versions})
@@ -288,10 +289,4 @@ def _format(directory: Path) -> str:
 
 def file_state(path: Path) -> list[Any]:
     """Names, sizes and times of a file or of all files in a folder, for a key."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [[str(file), *_size_and_time(file)] for file in files if file.is_file()]
-
-
-def _size_and_time(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
+    return [[*state] for state in states(path)]

@@ -5,9 +5,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from runner.config.tasks import Items, ItemsMaker
 from runner.errors import StageError, UsageError
+from runner.given import require_regular, shown, user_path
 from runner.items.addition import additions
 from runner.items.facts import facts
 from runner.items.wikipedia import last_words, next_sentences
@@ -43,7 +45,7 @@ def make_items(items: Items, cache: Path) -> tuple[list[Item], list[Item]]:
                 "kept apart; lower examples, or add items"
             )
     else:
-        made = _MAKERS[items.maker](_files(items, cache), items.choices, chosen)
+        made = _made(items, _files(items, cache), chosen)
         chosen.shuffle(made)
     numbered = [{"id": number, **item} for number, item in enumerate(made)]
     if len(numbered) <= items.examples:
@@ -53,11 +55,24 @@ def make_items(items: Items, cache: Path) -> tuple[list[Item], list[Item]]:
     return numbered[: min(items.count, len(numbered) - items.examples)], apart
 
 
+def _made(items: Items, files: list[Path], chosen: random.Random) -> list[Item]:
+    try:
+        return _MAKERS[items.maker](files, items.choices, chosen)
+    except (LookupError, TypeError, ValueError, OSError, EOFError, ElementTree.ParseError) as error:
+        if items.path is None or isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"{shown(items.path)} is not what maker {items.maker.value} reads "
+            f"({shown(error) or type(error).__name__})"
+        ) from None
+
+
 def _files(items: Items, cache: Path) -> list[Path]:
     if items.path is not None:
-        path = Path(items.path).expanduser()
-        if not path.is_file():
-            raise UsageError(f"there is no file {items.path}")
+        path = user_path(items.path, "path")
+        if not path.exists():
+            raise UsageError(f"there is no file {shown(items.path)}")
+        require_regular(path)
         return [path]
     if not items.package:
         return []
@@ -76,7 +91,7 @@ def _read(path: Path) -> list[Item]:
     for number, line in read_lines(path, None):
         try:
             item = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}, line {number} is no JSON: {error}") from None
         if fault := _fault(item):
             raise UsageError(f"{path}, line {number}: {fault}")

@@ -7,6 +7,7 @@ from runner.config.root import Config, StageName
 from runner.engines import find_engine, names_with
 from runner.environments.choose import choose
 from runner.errors import UsageError
+from runner.given import require_regular, shown, user_path
 from runner.harness.environment import harness_need
 from runner.harness.names import unknown_task
 from runner.legality.facts import Facts
@@ -58,6 +59,19 @@ def _check_numbers(config: Config) -> Iterator[Verdict]:
         )
 
 
+def _fault(path: str, setting: str) -> str | None:
+    """Why a file of items cannot be read, if it cannot."""
+    try:
+        place = user_path(path, setting)
+        if not place.exists():
+            return f"{setting}: there is no file {shown(path)}"
+        if not require_regular(place).st_size:
+            return f"{setting}: {shown(path)} is empty"
+    except UsageError as error:
+        return str(error)
+    return None
+
+
 def _check_names(config: Config, facts: Facts) -> Iterator[Verdict]:
     tasks = config.tasks
     for folder in tasks.include:
@@ -66,8 +80,8 @@ def _check_names(config: Config, facts: Facts) -> Iterator[Verdict]:
     for name in tasks.names:
         if name in tasks.own:
             path = tasks.own[name].items.path
-            if path is not None and not Path(path).expanduser().is_file():
-                yield illegal(f"tasks.own.{name}.items.path: there is no file {path}")
+            if path is not None and (wrong := _fault(path, f"tasks.own.{name}.items.path")):
+                yield illegal(wrong)
         elif facts.known_tasks is not None and name not in facts.known_tasks:
             yield illegal(unknown_task(name, {*facts.known_tasks, *tasks.own}))
     for name in tasks.fewshot:

@@ -67,24 +67,21 @@ def is_harmless(path: Path) -> bool:
     return _is_any(path, _DOCUMENTS) or path.suffix.lower() in _PICTURES
 
 
-def fault(directory: Path, weights: list[Path], trust_remote_code: bool) -> str | None:
-    """What is wrong with the files of a model as files; ``None`` when they can be read.
+def fault(directory: Path, trust_remote_code: bool) -> str | None:
+    """What is wrong with the files beside the weights; ``None`` when they can be read.
 
     Each is a regular file, lies in the directory once links are followed, and is of a size that
     makes sense; JSON is JSON.
 
     Args:
         directory: The model's.
-        weights: Of its files those that loaders read weights from, wherever they are said to be.
         trust_remote_code: Whether code beside the model is used, which may read any file there.
     """
     everything = trust_remote_code and ships_code(directory)
-    beside = sorted({*_candidates(directory, everything)} - {*weights})
-    for path in [*beside, *filter(os.path.lexists, weights)]:
+    for path in _candidates(directory, everything):
         try:
-            require_inside(directory, path)
-            status = require_regular(path)
-            if path in beside and not everything and status.st_size > _MOST_BYTES:
+            status = require_own(directory, path)
+            if not everything and status.st_size > _MOST_BYTES:
                 raise FileFault(path, f"is larger than {_MOST_BYTES / MB:g} MB")
             if status.st_size < _MOST_POINTER_BYTES:
                 _require_no_pointer(path)
@@ -93,6 +90,16 @@ def fault(directory: Path, weights: list[Path], trust_remote_code: bool) -> str 
         except FileFault as error:
             return f"cannot be read: {shown(path.relative_to(directory))} {error.what}"
     return None
+
+
+def require_own(directory: Path, path: Path) -> os.stat_result:
+    """See that a file is a regular one of a directory's own; returns its status.
+
+    Raises:
+        FileFault: It lies elsewhere, or is something else.
+    """
+    require_inside(directory, path)
+    return require_regular(path)
 
 
 def require_inside(directory: Path, path: Path) -> None:

@@ -2,16 +2,16 @@
 
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.model import Model
 from runner.errors import StageError
-from runner.given import MB, FileFault, open_regular, shown
+from runner.given import shown
 from runner.models.companions import copy_companions
 from runner.models.config_json import read_config
 from runner.models.locate import locate
+from runner.models.pickled_file import is_packed, require_data
 from runner.models.view import only_read
 from runner.models.weights import INDEX, SINGLE, is_pickle, weight_files
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 _SAFE_SINCE = (2, 6)
 """Version of torch before which ``weights_only`` could be led to run code (CVE-2025-32434)."""
-_PACKED_AT_MOST = 1.1
-"""How much more than its size a file may hold: torch stores tensors as they are."""
-_FIRST_BYTES = (b"PK", b"\x80")
-"""Of torch's zip files, and of its older ones."""
 
 
 def write_unpickled(model: Model, destination: Path, cache: Path) -> None:
@@ -89,7 +85,8 @@ def _read(file: Path, tied: bool) -> "dict[str, torch.Tensor]":
 def _unpickled(file: Path) -> dict[Any, Any]:
     import torch
 
-    zipped = _look_inside(file)
+    require_data(file)
+    zipped = is_packed(file)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # whatever a damaged file makes of it
@@ -108,24 +105,6 @@ def _reason(error: Exception) -> str:
     if found := re.search(r"GLOBAL ([\w.]+)", said):
         return f"it would call {found[1]}"
     return shown((said.strip().splitlines() or [type(error).__name__])[0])
-
-
-def _look_inside(file: Path) -> bool:
-    """Whether it is a zip file, and not one that unpacks to more than it is."""
-    with open_regular(file) as stream:
-        if not stream.read(2).startswith(_FIRST_BYTES):
-            raise FileFault(file, "is no file of torch's: fetch it again")
-    if not zipfile.is_zipfile(file):
-        return False
-    try:
-        with zipfile.ZipFile(file) as inside:
-            held = sum(entry.file_size for entry in inside.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError):
-        raise FileFault(file, "is damaged: fetch it again") from None
-    if held > file.stat().st_size * _PACKED_AT_MOST:
-        what = f"unpacks to {held / MB:.0f} MB, which is more than it has: it is not torch's"
-        raise FileFault(file, what)
-    return True
 
 
 def _once(content: dict[Any, Any], file: Path, tied: bool) -> "dict[str, torch.Tensor]":

@@ -34,6 +34,7 @@ def only_read(
     seen = identifying_files(directory, trust_remote_code)
     trusting = trust_remote_code and ships_code(directory)
     if trusting:
+        seen = {path for path in seen if path.parent == directory}
         seen |= {path for path in directory.iterdir() if path.is_dir()}
     else:
         seen = {path for path in seen if path.suffix != ".py"}

@@ -7,10 +7,11 @@ from typing import Any
 
 from runner.given import MB, FileFault, read_object, shown
 from runner.models.config_json import read_config
-from runner.models.files import PICKLES, fault
+from runner.models.files import PICKLES, fault, require_own
 from runner.models.header import Header
 from runner.models.headers import read_headers
 from runner.models.parts import incomplete
+from runner.models.pickled_file import require_data
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -104,10 +105,13 @@ def complaint(
         allow_pickle: Whether pickled weights are read, as data.
     """
     try:
+        if found := fault(directory, trust_remote_code):
+            return found
         weights = weight_files(directory, pickles=allow_pickle)
+        for file in filter(os.path.lexists, weights):
+            require_own(directory, file)
         return (
-            fault(directory, weights, trust_remote_code)
-            or _adapter(directory, weights)
+            _adapter(directory, weights)
             or (_named(directory, allow_pickle) is None and _sets(directory, weights, allow_pickle))
             or _files(directory, weights)
             or None
@@ -172,6 +176,8 @@ def _files(directory: Path, files: list[Path]) -> str | None:
         return f"lacks {_listed(missing)} of {len(files)} files that {by} names: fetch what is left"
     place: dict[str, str] = {}
     stored: dict[str, Header] = {}
+    for file in filter(is_pickle, files):
+        require_data(file)
     for file in (file for file in files if not is_pickle(file)):
         headers = read_headers(file)
         if twice := [name for name in headers if name in place]:

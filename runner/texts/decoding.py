@@ -1,14 +1,17 @@
 """Bytes of a user's file as text, with the file and the line where they are none."""
 
+import bz2
 import codecs
 import gzip
+import io
 import re
 from collections.abc import Iterator
-from io import BufferedReader
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from runner.config.text import TextErrors
 from runner.errors import UsageError
+from runner.given import MB, FileFault, open_regular
 
 _WIDE = {
     # The longer mark first: it begins with the shorter one.
@@ -22,9 +25,59 @@ _REPLACED = "\ufffd"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def open_bytes(path: Path) -> BufferedReader | gzip.GzipFile:
-    """A file's content, unpacked if its name ends with ``.gz``."""
-    return gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb")
+_MOST_WHOLE_BYTES, _LONGEST_LINE_BYTES = 2_000 * MB, 256 * MB
+_MOST_TIMES, _ALWAYS_BYTES = 100, 64 * MB
+"""How much more than its size a packed file may hold: text is packed to a tenth, seldom to less
+than a thirtieth; and what it may hold in any case."""
+_UNPACKED_BY: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open}
+
+
+class _Unpacked(io.RawIOBase):
+    """What a packed file holds, up to what such a file can reasonably hold."""
+
+    def __init__(self, path: Path, packed: BinaryIO) -> None:
+        """Unpack by the end of the file's name."""
+        self._path, self._packed = path, packed
+        self._stream: Any = _UNPACKED_BY[path.suffix.lower()](packed)
+        self._most = most_unpacked(path.stat().st_size)
+        self._read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer) as view:
+            found = self._stream.read1(len(view))
+            view[: len(found)] = found
+        self._read += len(found)
+        if self._read > self._most:
+            raise FileFault(
+                self._path,
+                f"unpacks to more than {self._most / MB:.0f} MB, {_MOST_TIMES} times its size: if "
+                "that is what it should hold, unpack it and name the unpacked file",
+            )
+        return len(found)
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
+
+
+def most_unpacked(size_bytes: int) -> int:
+    """Bytes that a packed file of a size may hold."""
+    return max(_ALWAYS_BYTES, _MOST_TIMES * size_bytes)
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """A regular file's content, unpacked if its name ends with ``.gz`` or ``.bz2``.
+
+    Raises:
+        FileFault: It is no regular file; when read, it unpacks to far more than it is.
+    """
+    packed = open_regular(path)
+    if path.suffix.lower() not in _UNPACKED_BY:
+        return packed
+    return io.BufferedReader(_Unpacked(path, packed), 1 << 20)
 
 
 def read_text(path: Path, errors: TextErrors) -> str:
@@ -35,13 +88,22 @@ def read_text(path: Path, errors: TextErrors) -> str:
         OSError, EOFError: It cannot be read.
     """
     with open_bytes(path) as stream:
-        content = stream.read()
+        if path.stat().st_size > _MOST_WHOLE_BYTES:
+            raise _too_large(path)
+        content = stream.read(_MOST_WHOLE_BYTES + 1)
+    if len(content) > _MOST_WHOLE_BYTES:
+        raise _too_large(path)
     _refuse_wide(content, path)
     if errors is not TextErrors.replace:
         for number, line in enumerate(content.split(b"\n"), start=1):
             _decoded(line, number, path, errors)
     text = content.decode("utf-8", "replace").replace("\0", _REPLACED)
     return with_line_feeds(text.removeprefix(_MARK))
+
+
+def _too_large(path: Path) -> FileFault:
+    most = _MOST_WHOLE_BYTES / MB
+    return FileFault(path, f"holds more than the {most:.0f} MB that are read as one piece")
 
 
 def with_line_feeds(text: str) -> str:
@@ -62,7 +124,11 @@ def read_lines(path: Path, errors: TextErrors | None) -> Iterator[tuple[int, str
         UsageError, OSError, EOFError: As ``read_text``.
     """
     with open_bytes(path) as stream:
-        for number, line in enumerate(stream, start=1):
+        lines = iter(lambda: stream.readline(_LONGEST_LINE_BYTES), b"")
+        for number, line in enumerate(lines, start=1):
+            if len(line) == _LONGEST_LINE_BYTES:
+                most = _LONGEST_LINE_BYTES / MB
+                raise FileFault(path, f"has a line of more than {most:.0f} MB, line {number}")
             if number == 1:
                 _refuse_wide(line, path)
             if text := _decoded(line, number, path, errors).removeprefix(_MARK).strip():

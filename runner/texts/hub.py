@@ -4,6 +4,7 @@ from pathlib import Path
 
 from runner.config.text import Text
 from runner.errors import StageError, UsageError
+from runner.models.files import require_inside
 
 
 def hub_files(text: Text) -> list[Path]:
@@ -29,6 +30,8 @@ def hub_files(text: Text) -> list[Path]:
 
     if not text.hub_id or not text.member:
         raise UsageError(f"text {text.name} needs hub_id and member (a pattern of its files)")
+    if Path(text.member).is_absolute() or ".." in Path(text.member).parts:
+        raise UsageError(f"text {text.name}: member={text.member} leads out of the data set")
     try:
         snapshot = snapshot_download(
             text.hub_id,
@@ -55,4 +58,6 @@ def hub_files(text: Text) -> list[Path]:
     files = sorted(Path(snapshot).glob(text.member))
     if not files:
         raise StageError(f"data set {text.hub_id} has no file {text.member}")
+    for file in files:
+        require_inside(Path(snapshot), file)
     return files

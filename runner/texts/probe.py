@@ -9,10 +9,13 @@ from runner.config.text import Text, TextKind, TextReader
 from runner.errors import StageError, UsageError
 from runner.serialise import from_json, to_json
 from runner.texts.documents import plain
+from runner.texts.files import text_states
 from runner.texts.readers import read_documents, reader_of
 
 _MOST_BYTES = 32_000_000
 """Larger files are left to the stage that reads them anyway."""
+_PACKED, _UNPACKED = (".gz", ".bz2", ".parquet"), 5
+"""About how many times its size a packed file holds."""
 
 
 def probe(text: Text) -> int | None:
@@ -23,15 +26,15 @@ def probe(text: Text) -> int | None:
     """
     if text.kind is not TextKind.file or not text.path:
         return None
-    path = Path(text.path).expanduser()
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    states = [file.stat() for file in files]
+    found = text_states(text.name, text.path)
+    files = [Path(name) for name, _, _ in found]
     # A control process that was installed alone has no pyarrow; the worker that reads has.
     tables = any(reader_of(text, file) is TextReader.parquet for file in files)
     lacking = tables and not importlib.util.find_spec("pyarrow")
-    if lacking or sum(state.st_size for state in states) > _MOST_BYTES:
+    sizes = (size * (_UNPACKED if name.endswith(_PACKED) else 1) for name, size, _ in found)
+    if lacking or sum(sizes) > _MOST_BYTES:
         return None
-    changed = tuple(state.st_mtime_ns for state in states)
+    changed = tuple(changed for _, _, changed in found)
     return _document_bytes(json.dumps(to_json(text), sort_keys=True), changed)
 
 

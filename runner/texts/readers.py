@@ -4,15 +4,18 @@ import ast
 import csv
 import itertools
 import sysconfig
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 from runner.config.text import BY_SUFFIX, Text, TextErrors, TextKind, TextReader
 from runner.errors import StageError, UsageError
+from runner.given import FileFault, shown
 from runner.packages import fetch_member
 from runner.texts.decoding import read_text, with_line_feeds
 from runner.texts.documents import Document, Message, Placed
+from runner.texts.files import local_files, text_path
 from runner.texts.hub import hub_files
 from runner.texts.tables import is_of_records, read_records
 from runner.texts.wikipedia import read_wikipedia
@@ -28,6 +31,11 @@ _SUFFIXES = {
     TextReader.python_source: (".py",),
 }
 """Which files of a folder a reader takes; a file that is named itself may be called anything."""
+_NOT_WHAT_IS_READ = (
+    ValueError, csv.Error, ElementTree.ParseError, EOFError, OSError, zlib.error, RecursionError,
+    MemoryError, NotImplementedError,
+)  # fmt: skip
+"""What parsers raise of a file that is something else."""
 
 
 def read_documents(text: Text, cache: Path) -> list[Document]:
@@ -88,16 +96,17 @@ def _files(text: Text, cache: Path) -> list[Path]:
         ]
     if text.kind is TextKind.hub:
         return hub_files(text)
-    path = Path(text.path or "").expanduser()
-    if not text.path or not path.exists():
-        raise UsageError(f"text {text.name}: there is no file {text.path}; set its path")
-    return _of_folder(path, text) if path.is_dir() else [path]
+    path = text_path(text.name, text.path)
+    try:
+        found = local_files(path)
+    except FileFault as error:
+        raise UsageError(f"text {text.name}: {error}") from None
+    return _of_folder(found, text) if path.is_dir() else found
 
 
-def _of_folder(folder: Path, text: Text) -> list[Path]:
+def _of_folder(found: list[Path], text: Text) -> list[Path]:
     inferred = text.reader is TextReader.auto
     suffixes = tuple(BY_SUFFIX) if inferred else _SUFFIXES[text.reader]
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
     files = [
         path
         for path in found
@@ -127,9 +136,9 @@ def _read_checked(path: Path, text: Text) -> Iterator[Placed]:
     except UsageError as error:
         raise UsageError(f"text {text.name}: {error}") from None
     # Not a table or parquet (ValueError), not XML, cut short, damaged or not readable.
-    except (ValueError, csv.Error, ElementTree.ParseError, EOFError, OSError) as error:
+    except _NOT_WHAT_IS_READ as error:
         raise UsageError(
-            f"text {text.name}: {path} is not what reader {reader.value} reads ({error}); "
+            f"text {text.name}: {path} is not what reader {reader.value} reads ({shown(error)}); "
             "set another reader or path"
         ) from None
 
@@ -152,7 +161,7 @@ def _read(path: Path, text: Text, reader: TextReader) -> Iterator[Placed]:
 def _docstrings(source: str) -> str:
     try:
         tree = ast.parse(source)
-    except SyntaxError:
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))

@@ -2,9 +2,11 @@
 
 import functools
 import hashlib
+import os
 from pathlib import Path
 
 from runner.config.text import Text, TextKind
+from runner.texts.files import text_states
 
 _MOST_BYTES = 256_000_000
 """Of larger files, sizes and times stand for the content: reading them would take seconds."""
@@ -17,14 +19,9 @@ def source_of(text: Text) -> str:
     column is read counts: prompts and answers of one file are two texts.
     """
     if text.kind is TextKind.file and text.path:
-        path = Path(text.path).expanduser()
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        states = tuple(
-            (str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
-            for file in files
-            if file.is_file()
-        )
-        return f"{_digest(states)} {text.field}"
+        found = text_states(text.name, text.path)
+        real = tuple((os.path.realpath(file), size, changed) for file, size, changed in found)
+        return f"{_digest(real)} {text.field}"
     # Of the standard library two readers take different parts.
     place = (text.kind, text.package, text.version, text.member, text.hub_id, text.revision)
     reader = text.reader if text.kind is TextKind.standard_library else None
@@ -32,9 +29,9 @@ def source_of(text: Text) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _digest(states: tuple[tuple[str, int, int], ...]) -> str:
+def _digest(found: tuple[tuple[str, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    large = sum(size for _, size, _ in states) > _MOST_BYTES
-    for file, *state in states:
+    large = sum(size for _, size, _ in found) > _MOST_BYTES
+    for file, *state in found:
         digest.update(repr((file, state)).encode() if large else Path(file).read_bytes())
     return digest.hexdigest()

@@ -11,7 +11,8 @@ from typing import Any
 
 from runner.config.text import Text, TextReader
 from runner.errors import StageError, UsageError
-from runner.texts.decoding import read_lines, read_text, require_encodable
+from runner.given import MB, FileFault, open_regular
+from runner.texts.decoding import most_unpacked, read_lines, read_text, require_encodable
 from runner.texts.documents import Message, Placed
 
 DEFAULT_FIELD = "text"
@@ -77,7 +78,7 @@ def _parquet(path: Path, text: Text) -> Iterator[_Row]:
         import pyarrow.parquet
     except ImportError:
         raise StageError(f"text {text.name}: reading parquet needs the package pyarrow") from None
-    with pyarrow.parquet.ParquetFile(path) as table:
+    with open_regular(path) as file, pyarrow.parquet.ParquetFile(file) as table:
         names = table.schema_arrow.names
         wanted = [text.field or DEFAULT_FIELD]
         wanted += [] if text.group_by is None else [text.group_by]
@@ -85,13 +86,28 @@ def _parquet(path: Path, text: Text) -> Iterator[_Row]:
             raise UsageError(
                 f"{path.name} has no column {unknown[0]} (columns: {', '.join(names)}); set field"
             )
-        number = 0
-        for batch in table.iter_batches(batch_size=1024, columns=wanted):
+        number, left = 0, most_unpacked(path.stat().st_size)
+        rows = _rows_at_once(table, left)
+        for batch in table.iter_batches(batch_size=rows, columns=wanted):
             for row in batch.to_pylist():
+                left -= sum(len(value) for value in row.values() if isinstance(value, str))
+                if left < 0:
+                    raise FileFault(path, "unpacks to more than a hundred times its size")
                 number += 1
                 yield f"row {number}", row
 
 
+def _rows_at_once(table: Any, most: int) -> int:
+    """Rows of a batch: fewer where a value may be large, as one that stands for many may be."""
+    groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
+    largest = max((group.total_byte_size for group in groups), default=0)
+    if largest > most:
+        raise ValueError(f"a group of rows is said to unpack to {largest} bytes")
+    return max(32, min(1024, _BATCH_BYTES // max(largest, 1)))
+
+
+_BATCH_BYTES = 256 * MB
+"""Of rows that are all as large as a row can be."""
 _READERS = {
     TextReader.jsonl: _json_lines,
     TextReader.json: _json,

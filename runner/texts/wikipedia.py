@@ -4,22 +4,26 @@ Written here because mwparserfromhell's ``strip_code`` loses its way in paragrap
 references: it dropped the opening of articles and kept pieces of citations as prose.
 """
 
-import bz2
+import bisect
 import html
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
+from runner.texts.decoding import open_bytes
+
 _SHORTEST_ARTICLE_CHARACTERS = 500
 _SHORTEST_PARAGRAPH_CHARACTERS = 80
 
-_DROPPED_ELEMENTS = re.compile(
-    r"<!--.*?-->|<ref\b[^<>]*/>|<(ref|references|gallery|timeline|table|code|pre|source"
-    r"|syntaxhighlight|imagemap|score|hiero)\b[^<>]*>.*?</\1\s*>",
-    re.DOTALL | re.IGNORECASE,
+_DROPPED = re.compile(
+    r"<!--|<ref\b[^<>]*/>|<(ref|references|gallery|timeline|table|code|pre|source"
+    r"|syntaxhighlight|imagemap|score|hiero)\b[^<>]*>",
+    re.IGNORECASE,
 )
-_FORMULA = re.compile(r"<(math|chem)\b[^<>]*>.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+_FORMULA = re.compile(r"<(math|chem)\b[^<>]*>", re.IGNORECASE)
+_DEEPEST = 50
+"""Levels of templates, links or tables in each other; articles have ten."""
 _HOLE = "\x00"
 """Stands where a formula was: a sentence with a gap is no prose, so its paragraph goes."""
 
@@ -42,7 +46,7 @@ def read_wikipedia(path: Path) -> Iterator[str]:
         xml.etree.ElementTree.ParseError: The file is not XML.
         OSError, EOFError: The file cannot be read or its compression is damaged.
     """
-    with bz2.open(path) if path.suffix == ".bz2" else path.open("rb") as stream:
+    with open_bytes(path) as stream:
         for _, element in ElementTree.iterparse(stream):
             if _local_name(element) != "page":
                 continue
@@ -61,8 +65,8 @@ def prose(wikitext: str) -> str:
     Left out: templates (but for those that hold text, see ``_template``), tables, references,
     files, categories, lists, headings, and paragraphs with a formula or unbalanced markup.
     """
-    text = _DROPPED_ELEMENTS.sub("", wikitext)
-    text = _FORMULA.sub(_HOLE, text)
+    text = _without(_DROPPED, wikitext, "")
+    text = _without(_FORMULA, text, _HOLE)
     # From the inside out, so that a caption's own links and templates go before the caption.
     text = _until_stable(_INNERMOST, _template_or_link, text)
     text = _until_stable(_INNERMOST_TABLE, lambda _: "", text)
@@ -75,13 +79,40 @@ def prose(wikitext: str) -> str:
     return "\n\n".join(line for line in paragraphs if _is_prose(line))
 
 
+def _without(opening: re.Pattern[str], text: str, put: str) -> str:
+    """A text in which elements, from an opening tag to the next closing one, are replaced.
+
+    By a pattern of both each tag that is never closed would be looked for to the text's end.
+    """
+    kept: list[str] = []
+    at = 0
+    ends: dict[str, list[tuple[int, int]]] = {}
+    for found in opening.finditer(text):
+        if found.start() < at:
+            continue
+        name = "--" if found[0] == "<!--" else (found[1] or "").lower()
+        end = found.end()
+        if name:
+            if name not in ends:
+                closing = "-->" if name == "--" else rf"</{name}\s*>"
+                ends[name] = [c.span() for c in re.finditer(closing, text, re.IGNORECASE)]
+            row = bisect.bisect_left(ends[name], (end, 0))
+            if row == len(ends[name]):
+                continue
+            end = ends[name][row][1]
+        kept += (text[at : found.start()], put)
+        at = end
+    return "".join([*kept, text[at:]])
+
+
 def _until_stable(
     pattern: re.Pattern[str], replacement: Callable[[re.Match[str]], str], text: str
 ) -> str:
-    count = 1
-    while count:
+    for _ in range(_DEEPEST):
         text, count = pattern.subn(replacement, text)
-    return text
+        if not count:
+            break
+    return text  # what is deeper yet leaves marks, and its paragraph goes
 
 
 def _template_or_link(match: re.Match[str]) -> str:

@@ -176,7 +176,7 @@ def test_surrogate_pairs_and_conversations_are_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a.csv"])
 @pytest.mark.parametrize("content", [b"", b"\n \n", codecs.BOM_UTF8])
 def test_an_empty_file_is_told(name: str, content: bytes, tmp_path: Path) -> None:
-    with pytest.raises((StageError, UsageError), match=rf"has no documents: .*{name} is empty"):
+    with pytest.raises((StageError, UsageError), match=rf"^text .*{name} is empty"):
         read(file(tmp_path, name, content))
 
 
