@@ -118,10 +118,16 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
             f"{named} has no effect: this calibration has no text of its own (calibration.text is "
             "null); choose one: calibration=local, and a method that looks at text"
         )
+    for argument in arguments if isinstance(error, ValueError) else ():
+        group, _, option = argument.lstrip("+~").partition("=")
+        names = list(option_files(group.partition("@")[0]))
+        if option and names and option not in names:
+            return unknown(argument, names, option, f"options of {group}")
     for pattern, tell in (
         (r"Ambiguous value for argument '(.*?)'\n", _sweep),
         (r"Sweep parameters '(.*)' requires --multirun", _sweep),
         (r"Could not override '(.*)'\.", _no_group),
+        (r"Config group override must be a string or a list\. Got (.*)", _no_name),
         (r"Invalid plugin '(.*)': not the hydra_plugins", _no_plugin),
         (r"(.*) appears more than once in the final defaults list", _chosen_already),
         (r"You must specify '(.*)', e\.g", _no_choice),
@@ -138,11 +144,6 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
         if place is not None and tell is _no_group:
             return f"{place}: its override of {match[2]} finds nothing that was chosen before it"
         return (f"{place}: " if place else "") + tell(match[2], arguments)
-    for argument in arguments if isinstance(error, ValueError) else ():
-        group, _, option = argument.lstrip("+~").partition("=")
-        names = list(option_files(group.partition("@")[0]))
-        if option and names and option not in names:
-            return unknown(argument, names, option, f"options of {group}")
     match = re.match(r"In '?([^':]*)'?: (.*)", said, re.DOTALL)
     if match is not None and (file := _file_of(match[1])) is not None:
         return f"{file}: {_line(match[2])}"
@@ -157,6 +158,10 @@ def _line(text: str) -> str:
 
 def _sweep(word: str, arguments: Sequence[str]) -> str:
     return f"{word} is a sweep over several values: add -m; for a list write KEY=[A,B]"
+
+
+def _no_name(kind: str, arguments: Sequence[str]) -> str:
+    return f"an option of a group is a name, and one in the sweep is of type {kind}"
 
 
 def _no_plugin(target: str, arguments: Sequence[str]) -> str:

@@ -67,8 +67,6 @@ def register() -> None:
         store.store(group="schema/method", name=name, node=find_method(name).config)
     for name in engine_names():
         store.store(group="schema/engine", name=name, node=find_engine(name).config)
-    for name, settings in (("grid", GridSettings), ("search", SearchSettings)):
-        store.store(group="hydra/sweeper", name=name, provider="quant-runner", node=settings)
     plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
         sys.path.append(plugins_path)
@@ -79,6 +77,9 @@ def register() -> None:
     hydra_plugins.__path__ = [str(one) for one in places if one.parent != Path.cwd()]
     register_sources()
     Plugins.instance().register(_SearchPath)
+    # Ours does what Hydra's basic one does, which would leave its notes of a refused request.
+    for name, node in (("basic", GridSettings), ("grid", GridSettings), ("search", SearchSettings)):
+        store.store(group="hydra/sweeper", name=name, provider="quant-runner", node=node)
 
 
 def _save_masked(cfg: DictConfig, filename: str, output_dir: Path) -> None:

@@ -17,7 +17,7 @@ from runner.combinations import Combinations
 from runner.compose import judge
 from runner.config.choices import choices_of, value_of
 from runner.config.root import Config
-from runner.config.sweepers import require_positive
+from runner.config.sweepers import require_lists, require_positive, require_sections
 from runner.kept_configs import KeptConfigs, KeptMerges
 from runner.launching.launcher import ClusterLauncher
 from runner.launching.order import by_checkpoint
@@ -60,6 +60,9 @@ class GridSweeper(BasicSweeper):
     ) -> None:
         """See the class."""
         require_positive(max_batch_size=max_batch_size)
+        require_sections(params=params, grids=grids)
+        require_sections(**{f"grids.{name}": grid for name, grid in (grids or {}).items()})
+        require_lists(runs=runs, exclude=exclude)
         super().__init__(max_batch_size=max_batch_size, params=params)
         self.grids = grids or {}
         self.runs = runs or []

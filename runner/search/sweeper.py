@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from runner.config.choices import choices_of
-from runner.config.sweepers import require_positive
+from runner.config.sweepers import require_positive, require_sections
 from runner.errors import UsageError
 from runner.launching.task import SWEEP_VARIABLE
 from runner.schema import kinds_at
@@ -62,6 +62,7 @@ class SearchSweeper(Sweeper):
             seed: Of the sampler.
         """
         require_positive(runs=runs, at_once=at_once)
+        require_sections(space=space)
         self.space = space or {}
         self.objectives = list(objectives)
         self.runs = runs

@@ -1,6 +1,7 @@
 """Sweeps are unions of grids."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -263,3 +264,32 @@ def test_params_are_choices_too() -> None:
 def test_an_empty_list_is_no_grid() -> None:
     with pytest.raises(UsageError, match=r"bits=\[\] in a grid of the sweep has no choice"):
         jobs({"a": {"bits": []}})
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("hydra.sweeper.grids={a:{bits:w4a16}}", None),
+        ("hydra.sweeper.runs=[{bits:w4a16}]", None),
+        ("hydra.sweeper.params={bits:w4a16}", None),
+        ("hydra/sweeper=basic", None),
+        ("hydra.sweeper.grids=x", "grids=x has to be a section"),
+        ("hydra.sweeper.grids={a:x}", "grids.a=x has to be a section"),
+        ("hydra.sweeper.runs=[x]", r"runs\[0\]=x has to be a section"),
+        ("hydra.sweeper.exclude={bits:w4a16}", "has to be a list of sections"),
+        ("hydra.sweeper.max_batch_size=0", "max_batch_size=0 has to be 1 or more"),
+    ],
+)
+def test_settings_may_be_given_on_the_command_line(word: str, said: str | None) -> None:
+    register()
+    from runner.sweeper import GridSweeper
+
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    node = loader.load_configuration("config", [word], RunMode.MULTIRUN).hydra.sweeper
+    settings: dict[str, Any] = OmegaConf.to_container(node)  # type: ignore[assignment]
+    assert settings.pop("_target_") == "hydra_plugins.quant_runner.GridSweeper"
+    if said is None:
+        GridSweeper(**settings)
+        return
+    with pytest.raises(UsageError, match=said):
+        GridSweeper(**settings)
