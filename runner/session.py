@@ -13,6 +13,7 @@ from typing import Any
 from runner.config.environment import Environment
 from runner.config.root import Config, Verify
 from runner.display import Display, StageDisplay
+from runner.display.compared import Compared
 from runner.environments.manager import EnvironmentManager
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import NotThere, StageError
@@ -25,10 +26,6 @@ from runner.store.seal import write_seal
 from runner.store.trouble import told
 from runner.worker.pool import WorkerPool, kept_workers
 from runner.worker.protocol import Job
-
-_MEGABYTE = 1_000_000
-_LONG_BYTES = 500 * _MEGABYTE
-"""Comparing more with digests takes long enough to be shown."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,7 @@ class Session:
             return None
         try:
             return self._reused(address, work)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def _is_sound(self, address: Address, work: Work) -> bool:
@@ -209,16 +206,7 @@ class Session:
         """
         if not self.store.holds(address):
             return False
-        with contextlib.ExitStack() as shown:
-            tell: list[StageDisplay] = []
-
-            def compared(done: int, total: int) -> None:
-                if total >= _LONG_BYTES:
-                    if not tell:
-                        title = f"{work.title}: comparing with its digests"
-                        tell.append(shown.enter_context(self.display.stage(title)))
-                    tell[0].update(done // _MEGABYTE, total // _MEGABYTE, "MB")
-
+        with Compared(self.display, work.title) as compared:
             faults = self.store.faults(address, compared)
         if not faults:
             return True

@@ -10,10 +10,12 @@ from typing import Any
 
 from runner.config.root import Config, StageName
 from runner.environments.ready import installed_versions
+from runner.errors import StageError
 from runner.hardware.detect import Machine
 from runner.recipe import used_recipe
 from runner.redact import MASK, note, redact, secrets
 from runner.serialise import to_json
+from runner.store.kept import set_file_aside
 from runner.store.names import path_part
 from runner.store.records import OPEN, RunRecord, Status, read_record
 
@@ -105,7 +107,12 @@ def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | No
     redone, and names nothing that may have changed behind its name: a file, the hub. Such runs go
     through their stages again and find in the store what still holds.
     """
-    found = read_record(runs / record.sweep / record.run / "record.json")
+    path = runs / record.sweep / record.run / "record.json"
+    try:
+        found = read_record(path)
+    except StageError:
+        set_file_aside(path)
+        return None
     if found is None or found.status is not Status.ok or config.force:
         return None
     decisive = _decisive(record.config)

@@ -1,12 +1,12 @@
 """Which job carries out which run, and what became of it."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from runner.store.files import write_json_atomically
+from runner.store.kept import read_kept
 from runner.store.records import Status, close_record
 
 JOBS_FILE = "jobs.json"
@@ -41,11 +41,7 @@ def write_jobs(sweep: Path, jobs: dict[str, str]) -> None:
 
 def read_jobs(sweep: Path) -> dict[str, str]:
     """Slurm job ids by run; empty for a sweep that Slurm knows nothing of."""
-    try:
-        jobs: dict[str, str] = json.loads((sweep / JOBS_FILE).read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    return jobs
+    return {str(run): str(job) for run, job in (read_kept(sweep / JOBS_FILE) or {}).items()}
 
 
 def slurm_states(jobs: Iterable[str]) -> dict[str, str]:

@@ -131,7 +131,7 @@ class PeekSession(Session):
         ):
             try:
                 return self.store.read(address)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
         return None
 

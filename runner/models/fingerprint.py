@@ -1,6 +1,5 @@
 """What identifies a model's weights, so that results of other weights are never reused."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from runner.models.weights import weight_files
 from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.files import sha256_of_file, sha256_of_json, write_json_atomically
+from runner.store.kept import read_kept
 
 _CONVERTER_VERSION = 5
 """Raised when the same package would give other weights or another tokenizer."""
@@ -57,9 +57,8 @@ def _digest(path: Path, cache: Path) -> str:
     status = path.stat()
     state = sha256_of_json([str(path), status.st_size, status.st_mtime_ns])
     known = cache / "digests" / f"{state[:20]}.json"
-    if known.exists():
-        digest: str = json.loads(known.read_text("utf-8"))["sha256"]
-        return digest
+    if kept := (read_kept(known) or {}).get("sha256"):
+        return str(kept)
     digest = sha256_of_file(path)
     write_json_atomically(known, {"path": redact(str(path)), "sha256": digest})
     return digest

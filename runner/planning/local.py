@@ -55,7 +55,16 @@ def _newest_measurement(store: Path, device: str) -> dict[str, Any] | None:
         reverse=True,
     )
     for path in paths:
-        result: dict[str, Any] = json.loads(path.read_text("utf-8"))["result"]
+        result: dict[str, Any] = (_parsed(path) or {}).get("result") or {}
         if result.get("device") == device and "bandwidth_bytes_per_second" in result:
             return result
     return None
+
+
+def _parsed(path: Path) -> dict[str, Any] | None:
+    """Content of a result's file; ``None`` where it is damaged, which its next reuse tells."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content

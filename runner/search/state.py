@@ -55,6 +55,11 @@ class State:
                     f"sweep {sweep.name} is no search: choose another sweep=NAME"
                 ) from None
             return cls(axes, objectives)
+        except ValueError:
+            raise UsageError(
+                f"{sweep / STATE_FILE} is damaged: choose another sweep=NAME, or delete it and the "
+                "sweep's runs"
+            ) from None
         if state.axes != axes:
             raise UsageError(
                 f"sweep {sweep.name} searches another space ({', '.join(state.axes)}): choose "

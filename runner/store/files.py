@@ -3,8 +3,12 @@
 import hashlib
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+_CHUNK_BYTES = 16 * 1024 * 1024
+_DIGEST = b',\n  "sha256": "'
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -28,10 +32,34 @@ def write_json_atomically(path: Path, content: Any) -> None:
     write_text_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-def sha256_of_file(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def write_checked_json(path: Path, content: dict[str, Any]) -> None:
+    """As ``write_json_atomically``, with a last field that is the digest of what stands before."""
+    body = json.dumps(content, indent=2).encode()
+    write_bytes_atomically(path, body[:-2] + _DIGEST + _digest(body).encode() + b'"\n}\n')
+
+
+def is_altered(content: bytes) -> bool:
+    """Whether a file of ``write_checked_json`` is not what was written.
+
+    One without such a field, or in another layout, is of an earlier version or of somebody else.
+    """
+    body, field, digest = content.rpartition(_DIGEST)
+    return bool(field) and _digest(body + b"\n}").encode() + b'"\n}\n' != digest
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_of_file(path: Path, told: Callable[[int], None] = lambda done: None) -> str:
+    """Hexadecimal SHA-256 of a file's content; ``told`` of the bytes read as it goes on."""
+    found, done = hashlib.sha256(), 0
+    with path.open("rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            found.update(chunk)
+            done += len(chunk)
+            told(done)
+    return found.hexdigest()
 
 
 def sha256_of_json(content: Any) -> str:

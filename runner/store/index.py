@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.store.files import is_altered
 from runner.store.objects import RESULT_FILE
 from runner.store.seal import SEAL_FILE, read_seal, states
 from runner.waiting import Waiting
@@ -60,7 +61,7 @@ def open_index(root: Path, waiting: Waiting) -> sqlite3.Connection:
     kept = root / "cache" / INDEX_FILE
     try:
         return _brought_up_to_date(root, kept, waiting)
-    except sqlite3.Error:  # broken
+    except (sqlite3.Error, MemoryError):  # broken; sqlite takes an empty one for want of memory
         with contextlib.suppress(OSError):
             kept.unlink(missing_ok=True)
     return _brought_up_to_date(root, kept, waiting)
@@ -231,7 +232,10 @@ def _read(path: Path) -> tuple[str, list[tuple[str, str]]]:
     from pydantic_core import from_json
 
     try:
-        content: Any = from_json(path.read_bytes())
+        written = path.read_bytes()
+        if is_altered(written):
+            return UNREADABLE, []
+        content: Any = from_json(written)
         used = [(str(one["stage"]), str(one["key"])) for one in content["stages"]]
         return str(content["status"]), used
     except (OSError, ValueError, TypeError, KeyError):

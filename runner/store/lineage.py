@@ -1,12 +1,12 @@
 """What weights a recipe's checkpoints were made from, to tell when those have changed."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runner.config.model import Model, ModelKind
 from runner.store.files import sha256_of_json, write_json_atomically
+from runner.store.kept import read_kept
 
 _OF_THE_MODEL = ("model", "calibration_windows")
 """Determinants of a checkpoint that follow from the model's files."""
@@ -32,22 +32,17 @@ class Lineage:
 
     def made_from_other_weights(self) -> str | None:
         """When (UTC) the last checkpoint was made, if it was made from other weights."""
-        try:
-            known = json.loads(self._file.read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        before, now = known["fingerprint"], self._fingerprint
+        known = read_kept(self._file) or {}
+        before, now = str(known.get("fingerprint", "")), self._fingerprint
         # Fingerprints of another kind were taken of other files: nothing is known.
         comparable = before.partition(":")[0] == now.partition(":")[0]
-        return str(known["made"]) if comparable and before != now else None
+        return str(known.get("made")) if comparable and before != now else None
 
     def note(self) -> None:
         """There is a checkpoint of these weights now."""
         if not self._can_change:
             return
-        if self._file.exists():
-            known = json.loads(self._file.read_text("utf-8"))
-            if known["fingerprint"] == self._fingerprint:
-                return
+        if (read_kept(self._file) or {}).get("fingerprint") == self._fingerprint:
+            return
         made = datetime.now(UTC).isoformat(timespec="seconds")
         write_json_atomically(self._file, {"fingerprint": self._fingerprint, "made": made})

@@ -108,7 +108,7 @@ class ObjectStore:
         if not found:
             try:
                 content = self.read(address)
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 return [f"{RESULT_FILE} cannot be read"]
             if content is None:
                 return [f"{RESULT_FILE} is missing"]

@@ -9,7 +9,7 @@ from runner.errors import StageError
 from runner.progress import progress
 from runner.redact import redact
 from runner.serialise import from_json, to_json
-from runner.store.files import write_json_atomically
+from runner.store.files import is_altered, write_checked_json
 from runner.store.liveness import is_carried_out
 from runner.store.shared import Shared, without_collection
 
@@ -119,7 +119,7 @@ def write_record(runs: Path, record: RunRecord) -> Path:
 
 
 def _write(path: Path, record: RunRecord) -> None:
-    write_json_atomically(path, redact(to_json(record)))
+    write_checked_json(path, redact(to_json(record)))
 
 
 def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
@@ -136,7 +136,10 @@ def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
     from pydantic_core import from_json as parsed
 
     try:
-        content = parsed(path.read_bytes())
+        written = path.read_bytes()
+        if is_altered(written):
+            raise StageError(f"{path} was altered after it was written; delete it or move it away")
+        content = parsed(written)
         record = from_json(RunRecord, content if shared is None else shared.record(content))
     except FileNotFoundError:
         return None

@@ -120,13 +120,17 @@ def faults(directory: Path, told: Told = lambda done, total: None) -> list[str]:
     found += [f"{name} was added" for name in added]
     total = sum(before[name][0] for name in seal.files if name in before)
     done = 0
+
+    def compared(part: int) -> None:
+        told(done + part, total)
+
     for name, digest in seal.files.items():
         if name not in before:
             continue
         size = seal.states.get(name, [before[name][0]])[0]
         try:
             # A file of another size needs no reading.
-            if size != before[name][0] or sha256_of_file(directory / name) != digest:
+            if size != before[name][0] or sha256_of_file(directory / name, compared) != digest:
                 found.append(f"{name} has changed")
         except OSError as error:
             found.append(f"{name} cannot be read ({os.strerror(error.errno or 0).lower()})")

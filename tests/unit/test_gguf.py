@@ -133,7 +133,7 @@ def test_tree_holds_what_was_asked_for_and_is_fetched_once(
     wanted = ("tools/script.py", "tools/parts")
     tree = packages.fetch_tree("demo", "1.0", wanted, sha256, tmp_path / "cache")
     files = {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()}
-    assert files == {"tools/script.py", "tools/parts/one.py"}
+    assert files == {"tools/script.py", "tools/parts/one.py", "seal.json"}
     assert {child.name for child in tree.parent.iterdir()} <= {"tree", "tree.lock"}
     monkeypatch.setattr(packages, "_download", None)
     assert packages.fetch_tree("demo", "1.0", wanted, sha256, tmp_path / "cache") == tree
