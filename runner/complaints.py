@@ -22,11 +22,14 @@ from runner.yaml_files import line_of
 
 COMPOSITION_ERRORS = (
     HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError, RuntimeError,
-    UserWarning,
+    UserWarning, OverflowError,
 )  # fmt: skip
 """What Hydra raises for a request that does not compose: a ``ValueError`` for ``bits=4``, a
 ``TypeError`` for a ``hydra.sweeper.grids`` that is a text, an ``AssertionError`` for a field of a
-section that is null."""
+section that is null, an ``OverflowError`` for a whole number that no fraction holds, and a
+``RecursionError`` for brackets within brackets."""
+_LONGEST_WORD = 300
+"""Characters of a word of a message: of a longer one the beginning and the end are told."""
 _PLACES = {
     "text": "text@eval.text, text@calibration.text or text@sensitivity.text",
     "task": "+task@tasks.own.NAME",
@@ -61,7 +64,11 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
     else:
         override = said.partition("Error merging override ")[2]
         message = explain_field(cause, override, None, arguments)
-    return message
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", _shortened, message)
+
+
+def _shortened(word: re.Match[str]) -> str:
+    return f"{word[0][:120]}…{word[0][-60:]}"
 
 
 def _no_override(word: str) -> str:

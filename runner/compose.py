@@ -127,6 +127,8 @@ def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
         require_name(what, name)
     for source in result.calibration.sources:
         source.text = resolve_text(source.text)
+        if wrong := [*faults(source.text, "calibration.sources.text.")]:
+            raise UsageError(wrong[0])
     _require_sound(result, "")
     if unknown := list(_unknown_keys(result, "")):
         raise UsageError(f"there is no {', '.join(unknown)}; drop what was added with +")

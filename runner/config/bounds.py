@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 _KEY = "bounds"
 COUNT = 10**9
@@ -82,13 +82,42 @@ def faults(value: Any, prefix: str = "") -> Iterator[str]:
         prefix: Of its fields' names, with the dot.
     """
     kind: Any = type(value)
-    for one, bounds in _bounds_of(kind):
-        yield from _faults(f"{prefix}{one.name}", vars(value).get(one.name), bounds, one)
+    for one, bounds, entries in _bounds_of(kind):
+        key, content = f"{prefix}{one.name}", vars(value).get(one.name)
+        if strangers := _strangers(content, entries):
+            yield f"{key} holds {_shown(strangers[0])}, which is no {_called(entries)}"
+        else:
+            yield from _faults(key, content, bounds, one)
 
 
 @functools.cache
-def _bounds_of(kind: Any) -> "tuple[tuple[Field[Any], Bounds], ...]":
-    return tuple((one, one.metadata.get(_KEY, Bounds())) for one in fields(kind))
+def _bounds_of(kind: Any) -> "tuple[tuple[Field[Any], Bounds, type | None], ...]":
+    """Fields, their bounds, and the type of what lists and mappings hold, where it is simple."""
+    hints = get_type_hints(kind)
+    return tuple(
+        (one, one.metadata.get(_KEY, Bounds()), _entries(hints[one.name])) for one in fields(kind)
+    )
+
+
+def _entries(hint: Any) -> type | None:
+    inner = get_args(hint)[-1:] if get_origin(hint) in (list, dict) else ()
+    return inner[0] if inner and isinstance(inner[0], type) and inner[0] is not Any else None
+
+
+def _strangers(content: Any, entries: type | None) -> list[Any]:
+    """Entries of another type: OmegaConf lets lists within lists pass."""
+    if entries is None:
+        return []
+    held = content if isinstance(content, list) else []
+    held = [*content.values()] if isinstance(content, dict) else held
+    wanted = (int, float) if entries is float else entries
+    return [one for one in held if not isinstance(one, wanted)]
+
+
+def _called(entries: type | None) -> str:
+    return {int: "whole number", float: "number", str: "text"}.get(
+        entries or object, f"{entries.__name__ if entries else 'value'} of this list"
+    )
 
 
 def _faults(key: str, value: Any, bounds: Bounds, owner: "Field[Any] | None") -> Iterator[str]:

@@ -1,5 +1,10 @@
 """The hardware table, read from its files without composing a configuration."""
 
+import copy
+import functools
+from pathlib import Path
+
+from runner.config.bounds import faults
 from runner.config.hardware import Hardware
 from runner.errors import UsageError
 from runner.paths import option_files
@@ -19,11 +24,6 @@ def read_device(name: str) -> Hardware:
     Raises:
         UsageError: There is none of that name, or its file is not as the schema says.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from runner.yaml_files import load
-
     path = option_files(_GROUP).get(name)
     if path is None:
         raise UsageError(
@@ -31,11 +31,28 @@ def read_device(name: str) -> Hardware:
             + ", ".join(device_names())
         )
     try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    return copy.deepcopy(_read(path, changed))
+
+
+@functools.lru_cache(maxsize=256)
+def _read(path: Path, changed: int) -> Hardware:
+    """What a file says, as it was when it last ``changed``: a sweep asks for each device a run."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from runner.yaml_files import load
+
+    try:
         loaded = OmegaConf.merge(OmegaConf.structured(Hardware), load(path))
         device = OmegaConf.to_object(loaded)
-    except OmegaConfBaseException as error:
-        raise UsageError(f"{path}: {str(error).splitlines()[0]}") from None
+    except (OmegaConfBaseException, OSError, ValueError) as error:
+        raise UsageError(f"{path}: {' '.join(str(error).splitlines()[:2])}") from None
     assert isinstance(device, Hardware)
+    if wrong := next(faults(device), None):
+        raise UsageError(f"{path}: {wrong}")
     return device
 
 
