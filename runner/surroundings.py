@@ -18,7 +18,7 @@ from runner.paths import import_path
 ELSEWHERE = "/"
 """Working directory of processes that have no business in the user's own, whose settings
 (``pyproject.toml``, ``uv.toml``, ``.env``) and modules they would take for theirs."""
-_SAFE_PATH = "PYTHONSAFEPATH"
+SAFE_PATH = "PYTHONSAFEPATH"
 _REPLACED = "runner"
 """Name of the way in which characters that a terminal lacks are replaced."""
 _PLAIN = {
@@ -74,7 +74,7 @@ def from_here(place: str) -> str:
 
 
 def _import_variables() -> dict[str, str]:
-    variables = {_SAFE_PATH: "1"}
+    variables = {SAFE_PATH: "1"}
     # An empty entry, such as PYTHONPATH=$UNSET:/mine leaves, stands for the working directory.
     given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     entries = [str(Path(entry).absolute()) for entry in given if entry not in ("", os.curdir)]

@@ -2,10 +2,12 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from runner.environments.ready import ReadyEnvironment
+from runner.logs import BoundedLog, Pump
 from runner.paths import import_path
 from runner.surroundings import ELSEWHERE, for_children, for_workers
 
@@ -34,16 +36,23 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
         **ready.variables,
         "PYTHONPATH": str(import_path(cache)),
     }
-    done = subprocess.run(
-        [ready.python, "-c", _PROGRAM, ",".join(ready.shims), *modules],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-        env=variables,
-        cwd=ELSEWHERE,
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        pump = Pump(BoundedLog(Path(scratch) / "log"))
+        try:
+            done = subprocess.run(
+                [ready.python, "-c", _PROGRAM, ",".join(ready.shims), *modules],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=pump.end,
+                check=False,
+                env=variables,
+                cwd=ELSEWHERE,
+            )
+        finally:
+            pump.started()
+            lines = pump.last_lines(1)
+            pump.close()
     if done.returncode == 0:
         return None
-    lines = done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"]
+    lines = lines or [f"ended with code {done.returncode}"]
     return f"does not import {', '.join(modules)}: {lines[-1]}"

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from runner.errors import UsageError
 from runner.launching.launcher import ClusterLauncher
 from runner.launching.task import NOT_BEGUN, Task
+from runner.secrets.names import is_secret_name
 from runner.shown import tell
 from runner.store.records import Status, close_record, read_record
-from runner.surroundings import ELSEWHERE
+from runner.surroundings import ELSEWHERE, SAFE_PATH
 
 if TYPE_CHECKING:
     from runner.launching.prepare import Prepared
 
-_CARRIED = ("QUANT_RUNNER_", "HYDRA_", "HF_", "WANDB_", "PYTHONPATH")
-_CREDENTIAL = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+_CARRIED = ("QUANT_RUNNER_", "HYDRA_", "HF_", "WANDB_", "PYTHONPATH", SAFE_PATH)
 
 
 class RayLauncher(ClusterLauncher):
@@ -128,7 +128,7 @@ def _variables() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if name.startswith(_CARRIED) and not any(word in name for word in _CREDENTIAL)
+        if name.startswith(_CARRIED) and not is_secret_name(name)
     }
 
 

@@ -63,7 +63,7 @@ class SubmititLauncher(ClusterLauncher):
     def carry_out(self, jobs: "list[Prepared]", sweep: Path, detach: bool) -> None:
         """Submit the runs, and wait for them unless they are to be left alone."""
         folder = sweep.parent.parent / "launch" / sweep.name
-        # The jobs' command lines stand in it as they were typed.
+        # The jobs' command lines stand in it, secrets by the variables that hold them.
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         executor = self._executor(folder)
         if self.cluster == "slurm":

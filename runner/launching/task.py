@@ -11,6 +11,7 @@ from typing import Any
 from runner.errors import StageError, UsageError
 from runner.redact import redact
 from runner.store.records import Status, close_record
+from runner.surroundings import SAFE_PATH
 
 SWEEP_VARIABLE = "QUANT_RUNNER_SWEEP"
 """The sweep that a process's runs belong to, unless its configuration names one."""
@@ -41,7 +42,7 @@ class Task:
         variables = {SWEEP_VARIABLE: self.sweep, RUN_VARIABLE: str(self.number)}
         process = subprocess.Popen(
             [sys.executable, "-m", "runner", *shown(self.arguments)],
-            env={**os.environ, **variables},
+            env={**os.environ, **variables, SAFE_PATH: "1"},
         )
         try:
             code = process.wait()
