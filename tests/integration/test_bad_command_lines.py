@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -192,6 +193,9 @@ IN_A_PROCESS = {"unknown option", "unknown flag", "group size", "device"}
 """Some of each kind, to see what a shell sees."""
 
 
+_PROGRESS = re.compile(r"runner: .*: [\d,]+ of [\d,]+")
+
+
 @dataclass(frozen=True)
 class Refused:
     """What a wrong request got."""
@@ -242,7 +246,8 @@ def test_one_message_and_exit_code_2(case: str, ask: Callable[[str], Refused]) -
     done = answer.done
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
-    lines = done.stderr.splitlines()
+    # What takes long says how far it is, on a busy machine even here.
+    lines = [line for line in done.stderr.splitlines() if not _PROGRESS.fullmatch(line)]
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("runner: ")
     assert "Traceback" not in done.stdout + done.stderr
