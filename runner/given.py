@@ -56,12 +56,12 @@ def user_path(text: str, setting: str) -> Path:
     """A path that a setting names, with ``~`` for the home directory.
 
     Raises:
-        UsageError: No file can be called so, or nobody's home is meant.
+        UsageError: No file can be called so, or it may not be looked at.
     """
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path raises where nobody's home is meant
     try:
-        path = Path(text).expanduser()
-        os.stat(path)  # noqa: PTH116 - Path hides why a name is none
-    except (ValueError, RuntimeError):
+        path.stat()
+    except ValueError:
         raise UsageError(f"{setting}={shown(text)} is no path") from None
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES):

@@ -1,5 +1,6 @@
 """Names that are read off other fields."""
 
+import os
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -14,6 +15,7 @@ def last_part(path: str | None) -> str:
     """Last part of a path, whatever way the path is written; of ``.`` the directory's name."""
     if not path:
         return "local"
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))  # noqa: PTH111 - Path raises where nobody's home is meant
     # Only what has no name of its own is looked up: links are called what the user calls them.
-    return (place.resolve() if place.name in ("", "..") else place).name or str(path)
+    named = place.name not in ("", "..")
+    return (place if named else Path(os.path.realpath(place))).name or str(path)

@@ -18,6 +18,7 @@ from runner.experiment.compute import DTYPE_BITS, Compute, resolve_compute
 from runner.experiment.model_facts import model_facts
 from runner.experiment.staleness import stale_calibration
 from runner.experiment.steps.sensitivity import needed_sensitivity
+from runner.given import user_path
 from runner.hardware.detect import Machine
 from runner.harness.environment import harness_need, package_folders
 from runner.harness.names import harness_tasks, task_names
@@ -141,5 +142,5 @@ def _known_tasks(config: Config, device: str) -> frozenset[str] | None:
     folder = harness_tasks(package_folders(ready)) if ready else None
     if folder is None:
         return None
-    own = [Path(path).expanduser() for path in tasks.include]
+    own = [user_path(path, "tasks.include") for path in tasks.include]
     return task_names(folder).union(*(task_names(path) for path in own))

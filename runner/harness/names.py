@@ -10,6 +10,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from runner.given import MB, read_bytes, require_regular
+from runner.texts.files import local_files
+
+_MOST_BYTES = 64 * MB
 _NAMED = re.compile(
     r"""^["']?(?:task|group|tag)["']?:[ \t]*"""
     r"""(?:["']?([^\s"'#\[\]]+)|((?:\n[ \t]*-[ \t]*\S+[ \t]*)+))""",
@@ -30,12 +34,16 @@ def harness_tasks(python_packages: Iterable[Path]) -> Path | None:
 
 @functools.cache
 def task_names(folder: Path) -> frozenset[str]:
-    """Tasks, groups and tags that the files below a folder name."""
+    """Tasks, groups and tags that the files below a folder name.
+
+    Raises:
+        UsageError: There is a pipe or a device among them, a file without end, or too many.
+    """
     names: set[str] = set()
-    for path in folder.rglob("*"):
+    for path in local_files(folder):
         # Files that others include often have no suffix.
-        if path.suffix in ("", ".yaml", ".yml") and path.is_file():
-            names |= _names_in(path.read_text("utf-8", "replace"))
+        if path.suffix in ("", ".yaml", ".yml") and require_regular(path).st_size:
+            names |= _names_in(read_bytes(path, _MOST_BYTES).decode("utf-8", "replace"))
     return frozenset(names)
 
 

@@ -12,6 +12,7 @@ from runner.harness.environment import harness_need
 from runner.harness.names import unknown_task
 from runner.legality.facts import Facts
 from runner.legality.verdict import Verdict, illegal
+from runner.texts.files import local_files
 
 
 def check_tasks(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -59,6 +60,19 @@ def _check_numbers(config: Config) -> Iterator[Verdict]:
         )
 
 
+def _fault_of_folder(folder: str) -> str | None:
+    """Why a folder of tasks cannot be read, if it cannot."""
+    try:
+        place = user_path(folder, "tasks.include")
+        if not place.is_dir():
+            return f"tasks.include: there is no folder {shown(folder)}"
+        for file in filter(Path.exists, local_files(place)):
+            require_regular(file)
+    except UsageError as error:
+        return f"tasks.include: {error}"
+    return None
+
+
 def _fault(path: str, setting: str) -> str | None:
     """Why a file of items cannot be read, if it cannot."""
     try:
@@ -75,8 +89,8 @@ def _fault(path: str, setting: str) -> str | None:
 def _check_names(config: Config, facts: Facts) -> Iterator[Verdict]:
     tasks = config.tasks
     for folder in tasks.include:
-        if not Path(folder).expanduser().is_dir():
-            yield illegal(f"tasks.include: there is no folder {folder}")
+        if wrong := _fault_of_folder(folder):
+            yield illegal(wrong)
     for name in tasks.names:
         if name in tasks.own:
             path = tasks.own[name].items.path

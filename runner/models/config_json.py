@@ -36,6 +36,11 @@ _OBJECTS = (
     "compression_config",
 )  # fmt: skip
 _LISTS = ("architectures", "layer_types")
+_IMPLEMENTATIONS = (
+    "attn_implementation", "_attn_implementation*", "experts_implementation",
+    "_experts_implementation*",
+)  # fmt: skip
+"""Fields by which transformers fetches kernels, which are code, where they name a repository."""
 _NEVER_NOUGHT = ("num_hidden_layers", "num_layers")
 _DEEPEST = 8
 
@@ -85,6 +90,13 @@ def _wrong(name: str, value: Any) -> str | None:
     if name in _LISTS:
         fits = isinstance(value, list) and all(isinstance(one, str) for one in value)
         return None if fits else "it should be a list of names"
+    return _wrong_number(name, value)
+
+
+def _wrong_number(name: str, value: Any) -> str | None:
+    if _is_any(name, _IMPLEMENTATIONS):
+        fits = not any("/" in str(one) for one in _values(value))
+        return None if fits else "it names code that would be fetched; take it away"
     layers = _is_any(name, _LAYERS)
     if not layers and not _is_any(name, _SIZES):
         return None
@@ -94,6 +106,10 @@ def _wrong(name: str, value: Any) -> str | None:
     if all(type(one) is int and least <= one <= most for one in values):
         return None
     return f"it should be a whole number from {least} to {most}"
+
+
+def _values(value: Any) -> list[Any]:
+    return [*value.values()] if isinstance(value, dict) else [value]
 
 
 def _is_any(name: str, patterns: tuple[str, ...]) -> bool:

@@ -5,7 +5,9 @@ from typing import Any
 
 from runner.config.model import Architecture
 from runner.errors import UsageError
+from runner.given import shown
 from runner.models.gguf_header import GgufHeader
+from runner.models.gguf_values import check_values
 
 _FAMILIES = {
     "llama": "llama",
@@ -53,17 +55,19 @@ def check_readable(header: GgufHeader) -> None:
             it is not read.
     """
     path, architecture = header.path, header.architecture
-    if header.fields.get("split.count", 0) > 1:
+    parts = header.fields.get("split.count", 0)
+    if parts not in (0, 1):
         raise UsageError(
-            f"{path} is one of {header.fields['split.count']} parts: join them with llama.cpp's "
+            f"{path} is one of {shown(parts)} parts: join them with llama.cpp's "
             "llama-gguf-split --merge"
         )
     if architecture not in _FAMILIES:
         raise UsageError(
-            f"{path} holds a model of architecture {architecture or 'unknown'}; as a source GGUF "
-            f"is read for {', '.join(sorted(_FAMILIES))}: take the model's own directory with "
+            f"{path} holds a model of architecture {shown(architecture) or 'unknown'}; as a source "
+            f"GGUF is read for {', '.join(sorted(_FAMILIES))}: take the model's own directory with "
             "config.json and safetensors"
         )
+    check_values(header)
     said = header.of_architecture()
     missing = [name for name in _NEEDED if name not in said]
     if missing or "token_embd.weight" not in header.tensors:
@@ -85,9 +89,9 @@ def check_readable(header: GgufHeader) -> None:
 
 def _not_read(header: GgufHeader, name: str, value: Any) -> UsageError:
     return UsageError(
-        f"{header.path} says {header.architecture}.{name}={value}, which is not read here, and "
-        "without it the model would be another: take the model's own directory with config.json "
-        "and safetensors"
+        f"{header.path} says {header.architecture}.{shown(name)}={shown(value)}, which is not read "
+        "here, and without it the model would be another: take the model's own directory with "
+        "config.json and safetensors"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from runner.config.model import Model
 from runner.errors import StageError, UsageError
+from runner.given import shown
 
 
 @contextlib.contextmanager
@@ -57,6 +58,7 @@ def fetch_file(model: Model, name: str) -> Path:
         UsageError: ``hub_id`` is no name.
         StageError: It cannot be had.
     """
+    require_revision(model)
     from huggingface_hub import hf_hub_download
 
     with told(model):
@@ -69,6 +71,7 @@ def cached_file(model: Model, name: str) -> Path | None:
     Raises:
         UsageError: ``hub_id`` is no name.
     """
+    require_revision(model)
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -89,6 +92,19 @@ def gguf_files(model: Model) -> list[str]:
     except (HfHubHTTPError, OSError):
         return []
     return sorted(name for name in names if name.endswith(".gguf"))
+
+
+def require_revision(model: Model) -> None:
+    """See that a revision can be one: the hub's cache has files of that name.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    said = model.revision
+    if not said or said.startswith(("/", "-")) or ".." in said or not said.isprintable():
+        raise UsageError(
+            f"model.revision={shown(said)} is no branch, tag or commit of a repository"
+        )
 
 
 def no_hub_name(model: Model) -> UsageError:

@@ -8,7 +8,7 @@ from runner.errors import StageError, UsageError
 from runner.given import shown, user_path
 from runner.models.code import code_complaint
 from runner.models.config_json import read_config
-from runner.models.hub import cached_file, gguf_files, told
+from runner.models.hub import cached_file, gguf_files, require_revision, told
 from runner.models.weights import complaint, is_pickle, weight_files
 
 # No pickles, unless they are allowed and there is nothing else.
@@ -34,6 +34,7 @@ def locate(model: Model) -> Path:
     """
     if model.kind is ModelKind.local:
         return _check_directory(model)
+    require_revision(model)
     from huggingface_hub import snapshot_download
 
     def fetch(patterns: list[str]) -> Path:

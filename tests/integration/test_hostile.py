@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from runner.compose import quoted
-from tests.hostile import HOSTILE, SINGLE, sound, trap
+from tests.hostile import HOSTILE
+from tests.hostile_files import SINGLE, sound, trap
 from tests.integration.conftest import Called, base_model, records
 
 pytestmark = pytest.mark.integration

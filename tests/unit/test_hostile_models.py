@@ -18,7 +18,8 @@ from runner.legality.verdict import Verdict
 from runner.models.fingerprint import fingerprint
 from runner.models.locate import locate
 from runner.models.view import only_read
-from tests.hostile import CONFIG, HOSTILE, SINGLE, hostile_directories, sound, trap, write
+from tests.hostile import HOSTILE, hostile_directories
+from tests.hostile_files import CONFIG, SINGLE, sound, trap, write
 from tests.unit.judging import Compose, illegal_ones
 
 pytestmark = pytest.mark.unit
