@@ -25,7 +25,8 @@ def real_sweep(store: Path, name: str = "real") -> Path:
     if not folder.is_dir():
         command = [sys.executable, "-m", "runner", "-m", *_SWEEP, f"sweep={name}"]
         command += [f"store.root={store}", f"hydra.sweep.dir={store}/multirun"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        subprocess.run(command, check=True, stdout=quiet, stderr=quiet)
     return folder
 
 

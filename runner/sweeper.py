@@ -1,5 +1,6 @@
 """A Hydra sweeper that takes several grids, since real questions are rarely one product."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ from runner.launching.thrifty import Spared, ThriftyLauncher
 from runner.legality.unused import Effects
 from runner.progress import progress
 from runner.redact import redact
+from runner.store.shared import without_collection
 
 _MOST_KEPT = 500
 """Composed jobs to keep in memory, of about a megabyte each."""
@@ -92,7 +94,11 @@ class GridSweeper(BasicSweeper):
             self._chosen = chosen
             thrifty: Any = ThriftyLauncher(chosen, self._config_of, self._spare)
             self.launcher = thrifty
-        result: Sequence[Sequence[JobReturn]] = super().sweep(arguments)
+        result: Sequence[Sequence[JobReturn]]
+        # A dry run is over soon, and leaves no cycles.
+        only_looks = "dry_run=true" in arguments
+        with without_collection() if only_looks else contextlib.nullcontext():
+            result = super().sweep(arguments)
         jobs = [job for batch in result or [] for job in batch]
         self.returned[:] = [job.return_value for job in jobs if job.status is JobStatus.COMPLETED]
         return result

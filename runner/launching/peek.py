@@ -46,7 +46,7 @@ class PeekSession(Session):
         super().__init__(root, environments, live=False)
         self.seen = Seen()
         self._to_be_made: set[Address] = set()
-        self._looked_for: dict[str, ReadyEnvironment | None] = {}
+        self._looked_for: dict[int, tuple[Environment, ReadyEnvironment | None]] = {}
         self._contents: dict[Address, dict[str, Any] | None] = {}
 
     def look(self, config: Config, sweep: str) -> Seen:
@@ -84,10 +84,11 @@ class PeekSession(Session):
         Raises:
             RunnerError: It is not.
         """
-        key = repr(environment)
+        # Runs of a sweep share theirs, which are kept here so that no other gets its number.
+        key = id(environment)
         if key not in self._looked_for:
-            self._looked_for[key] = self._manager.find(environment)
-        ready = self._looked_for[key]
+            self._looked_for[key] = (environment, self._manager.find(environment))
+        _, ready = self._looked_for[key]
         if ready is None:
             raise RunnerError(f"environment {environment.name} would be made first")
         return ready

@@ -66,4 +66,7 @@ def finite(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(finite(value), separators=(",", ":"))
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(finite(value), separators=(",", ":"), allow_nan=False)

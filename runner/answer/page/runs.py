@@ -33,9 +33,9 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
     A run's configuration is a list of numbers into ``values``, in the order of ``keys``; the
     same numbers stand for its stages, versions, host, warnings, reason and log.
     """
-    configs = [flat(record.config) for record in records]
-    keys = list(dict.fromkeys(key for config in configs for key in config))
     interned = _Interned([None], {(type(None), None): 0})
+    configs = _numbered([record.config for record in records], interned)
+    keys = list(dict.fromkeys(key for config in configs for key in config))
     runs = []
     for record, config in zip(records, configs, strict=True):
         stages: list[dict[str, Any]] = [
@@ -61,7 +61,7 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
                 "started": record.started,
                 "seconds": record.seconds,
                 "overrides": record.overrides,
-                "config": [interned.number(config.get(key)) for key in keys],
+                "config": [config.get(key, 0) for key in keys],
                 "versions": interned.number(record.versions),
                 "host": interned.number(flat(record.host)),
                 "warnings": interned.number(record.warnings),
@@ -70,6 +70,23 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
             }
         )
     return {"keys": keys, "values": interned.values, "runs": runs}
+
+
+def _numbered(configs: list[dict[str, Any]], interned: _Interned) -> list[dict[str, int]]:
+    """Each configuration's fields, and the numbers of their values."""
+    # Records share sections that are equal: those are looked through once.
+    known: dict[tuple[str, int], dict[str, int]] = {}
+    found = []
+    for config in configs:
+        numbers: dict[str, int] = {}
+        for name, section in config.items():
+            place = (name, id(section))
+            if place not in known:
+                fields = flat({name: section})
+                known[place] = {key: interned.number(value) for key, value in fields.items()}
+            numbers |= known[place]
+        found.append(numbers)
+    return found
 
 
 def _small(resources: dict[str, Any]) -> dict[str, Any]:
