@@ -1,9 +1,11 @@
 """The live part of a terminal: the table of a sweep's runs, and bars with the time left."""
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
 from runner.display.state import RUNNING, WAITING, Line, RunState, SweepState, clock, duration
+from runner.progress import quiet
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,6 +33,7 @@ class Screen:
         """Draw on a console that is a terminal, once there is something to draw."""
         self._console = console
         self._live: Live | None = None
+        self._quiet = contextlib.ExitStack()
         self.sweep: SweepState | None = None
         self.run: RunState | None = None
 
@@ -46,6 +49,7 @@ class Screen:
                 transient=True,
                 redirect_stdout=False,
             )
+            self._quiet.enter_context(quiet())
             self._live.start()
 
     def close(self) -> None:
@@ -53,6 +57,7 @@ class Screen:
         if self._live is not None:
             self._live.stop()
             self._live = None
+            self._quiet.close()
 
     def drawn(self) -> "RenderableType":
         """Everything at this moment."""

@@ -1,5 +1,7 @@
 """The page: self-contained, harmless whatever strings runs have, and right about what to take."""
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from runner.answer.best import picks
+from runner.answer.flat import flat
 from runner.answer.markdown import markdown
 from runner.answer.page.build import build_page
 from runner.answer.page.charts import points, tradeoff
@@ -295,3 +298,26 @@ def test_claims_and_tasks_are_in_the_markdown() -> None:
     assert "| gptq-w4a16-g64 | hf | 0.600 ± 0.050 (75.0%) |" in text
     assert "- **does not hold here**: C2, wider" in text
     assert r"\<b>as wide" in text
+
+
+def test_a_large_sweep_is_packed_and_its_runs_open_one_part_at_a_time(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.answer.page.data._MOST_PLAIN", 10_000)
+    more = [
+        recipe(number, f"rtn-w4a16-g{number}", 20 + number / 100, 60.0, 80_000_000 + number)
+        for number in range(10, 260)
+    ]
+    shown = subject(*more)
+    html = build_page(shown, cache)
+    (text,) = re.findall(r'id="data" data-encoding="gzip">([A-Za-z0-9+/=]+)</script>', html)
+    data = json.loads(gzip.decompress(base64.b64decode(text)))
+    keys = data["rows"]["keys"]
+    rows = [dict(zip(keys, row, strict=True)) for row in data["rows"]["rows"]]
+    assert [row["recipe"] for row in rows] == [row.recipe for row in shown.rows]
+    runs = data["runs"]
+    opened = json.loads(gzip.decompress(base64.b64decode(runs["parts"][runs["at"][more[200].run]])))
+    (run,) = (one for one in opened["runs"] if one["run"] == more[200].run)
+    told = dict(zip(opened["keys"], run["config"], strict=True))
+    whole = {key: opened["values"][number] for key, number in told.items()}
+    assert {k: v for k, v in whole.items() if v is not None} == flat(more[200].config)

@@ -12,6 +12,7 @@ from runner.answer.page.sections.answer import gather
 from runner.answer.page.subject import Subject
 from runner.answer.pareto import mark_best_tradeoffs
 from runner.answer.rows import Row
+from runner.answer.speed import shown_speed
 from runner.quality.answered import Answered, Asked
 from runner.quality.evaluated import Evaluated
 from runner.search.objectives import objectives_of
@@ -272,3 +273,30 @@ def test_a_searchs_front_knows_the_noise_too() -> None:
     other.model_fingerprint = "g"
     runs[2][1].model_fingerprint = "f"
     assert [one["point"]["n"] for one in front_of(runs, objectives)] == ["3", "2", "0"]
+
+
+class Counted(Row):
+    """A row that counts how often it is compared field by field."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+def test_speeds_of_many_rows_are_told_apart_without_comparing_all_with_all() -> None:
+    noise = np.random.default_rng(3)
+    rows = [timed("u", 200, 0.0, None)]
+    rows += [timed(f"r{n}", 100, 0.1, math.exp(noise.normal(0, 0.1))) for n in range(300)]
+    for one in rows[1:]:
+        one.__class__ = Counted
+    Counted.compared = 0
+    speed_of = shown_speed(rows)
+    assert Counted.compared == 0
+    told = sorted(rows[1:], key=lambda one: -(one.decode_ratio or 0.0))
+    counted = [speed_of(one) or 0.0 for one in told]
+    assert counted[0] == max(counted)
+    assert len(set(counted)) < 30, "what is not told apart counts as equally fast"

@@ -20,6 +20,7 @@ _WIDTH, _HEIGHT = 240, 170
 """In points of 1/72 inch: with axes about a column of 3.4 inch."""
 _PIXELS_PER_POINT = 300 / 72
 _MOST_LINES = 24
+_MOST_DOTS = 1000
 _CONFIG = {
     "background": "white",
     "font": "Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif",
@@ -53,7 +54,7 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Spec]:
     protocol = next((r["perplexity_protocol"] for r in rows if r["perplexity_protocol"]), "")
     title = f"{quality.replace('_', ' ')} ({protocol})"
     group = "method"
-    data = points(rows, quality, group)
+    data = points(_fewer(rows), quality, group)
     few = [row for row in rows if row["best_tradeoff"] or row["is_baseline"]]
     kind = "engine" if len({row["engine"] for row in rows}) > 1 else group
     lines = batch_points(rows if len(rows) <= _MOST_LINES else few, kind)
@@ -73,6 +74,17 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Spec]:
         for name, (spec, values, needed) in wanted.items()
         if any(value[needed] is not None for value in values)
     }
+
+
+def _fewer(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of very many rows the best trade-offs, the unquantized model's and others evenly.
+
+    A column holds no more dots, and the chart library takes half a gigabyte to draw them.
+    """
+    others = [row["id"] for row in rows if not (row["best_tradeoff"] or row["is_baseline"])]
+    step = -(-len(others) // _MOST_DOTS)
+    left_out = {*others} - {*others[:: step or 1]}
+    return [row for row in rows if row["id"] not in left_out]
 
 
 def _for_paper(spec: Spec, values: list[dict[str, Any]]) -> Spec:
