@@ -8,6 +8,7 @@ from runner.models.files import identifying_files, ships_code
 from runner.models.gguf_source import gguf_file
 from runner.models.locate import locate
 from runner.models.weights import weight_files
+from runner.progress import progress
 from runner.redact import redact
 from runner.serialise import to_json
 from runner.store.files import sha256_of_file, sha256_of_json, write_json_atomically
@@ -59,6 +60,15 @@ def _digest(path: Path, cache: Path) -> str:
     known = cache / "digests" / f"{state[:20]}.json"
     if kept := (read_kept(known) or {}).get("sha256"):
         return str(kept)
-    digest = sha256_of_file(path)
+    megabytes = status.st_size // 1_000_000
+    with progress(f"reading {path.name}, MB", megabytes) as seen:
+        told = 0
+
+        def on_read(done: int) -> None:
+            nonlocal told
+            seen(done // 1_000_000 - told)
+            told = done // 1_000_000
+
+        digest = sha256_of_file(path, on_read)
     write_json_atomically(known, {"path": redact(str(path)), "sha256": digest})
     return digest
