@@ -112,24 +112,15 @@ class Watch(threading.Thread):
         earlier: list[set[str]] = []
         while not self.over.wait(0.1):
             by_key: dict[str, set[str]] = {}
-            for output in Path("/proc").glob("[0-9]*/fd/1"):
+            for output in Path("/proc").glob("[0-9]*/fd/*"):
                 with contextlib.suppress(OSError, psutil.Error):
                     log = str(output.readlink())
-                    if log.startswith(self.logs) and not is_orphan(int(output.parts[2])):
+                    if log.startswith(self.logs):
                         by_key.setdefault(log.removeprefix(self.logs)[:20], set()).add(log)
             several = [logs for logs in by_key.values() if len(logs) > 1]
             # Once could be one whose parents end between two looks at them.
             self.twice += [logs for logs in several if logs in earlier]
             earlier = several
-
-
-def is_orphan(job: int) -> bool:
-    """Whether the kernel is about to end a job since its server or the server's parent is gone."""
-    server = psutil.Process(job).parent()
-    control = None if server is None else server.parent()
-    if server is None or control is None:
-        return True
-    return "worker.server" not in " ".join(server.cmdline()) or control.pid == 1
 
 
 def checkpoints_made(store: Path) -> set[str]:

@@ -41,13 +41,19 @@ class Hold:
                 self.held, self.was_held = worker, True
 
     def worker(self, partial: Path) -> psutil.Process | None:
-        """Whose standard output is a log of that evaluation."""
+        """The newest job of the process that writes a log of that evaluation."""
         logs = f"{partial.parent.parent}/logs/{partial.name}"
-        for output in Path("/proc").glob("[0-9]*/fd/1"):
+        for opened in Path("/proc").glob("[0-9]*/fd/*"):
             with contextlib.suppress(OSError, psutil.Error):
-                if str(output.readlink()).startswith(logs):
-                    return psutil.Process(int(output.parts[2]))
+                if str(opened.readlink()).startswith(logs):
+                    below = psutil.Process(int(opened.parts[2])).children(recursive=True)
+                    jobs = [one for one in below if _is_server(one.parent())]
+                    return max(jobs, key=lambda job: job.create_time(), default=None)
         return None
+
+
+def _is_server(process: psutil.Process | None) -> bool:
+    return process is not None and "runner.worker.server" in process.cmdline()
 
 
 @pytest.fixture(scope="module")
