@@ -68,7 +68,7 @@ def seen(
         place = tmp_path_factory.mktemp("terminal")
         hold = Hold(store, sweep, run, (f"run {run}", "eval unquantized", " left"))
         found = watch(command, columns, place, environment, look=hold)
-        assert hold.was_held
+        assert hold.was_held, found.left
         return found
 
     return {columns: look(columns) for columns in (80, 140)}
