@@ -85,7 +85,8 @@ def faults(value: Any, prefix: str = "") -> Iterator[str]:
     for one, bounds, entries in _bounds_of(kind):
         key, content = f"{prefix}{one.name}", vars(value).get(one.name)
         if strangers := _strangers(content, entries):
-            yield f"{key} holds {_shown(strangers[0])}, which is no {_called(entries)}"
+            kind = "list" if isinstance(content, list) else "mapping"
+            yield f"{key} has to be a {kind}, each a {_called(entries)}, not {_shown(strangers[0])}"
         else:
             yield from _faults(key, content, bounds, one)
 
@@ -116,7 +117,7 @@ def _strangers(content: Any, entries: type | None) -> list[Any]:
 
 def _called(entries: type | None) -> str:
     return {int: "whole number", float: "number", str: "text"}.get(
-        entries or object, f"{entries.__name__ if entries else 'value'} of this list"
+        entries or object, f"{entries.__name__ if entries else 'value'}"
     )
 
 

@@ -25,7 +25,6 @@ def judge(composed: Compose, machine: Machine, overrides: str) -> list[Verdict]:
 @pytest.mark.parametrize(
     ("overrides", "reason", "nearest"),
     [
-        ("eval.protocols=[]", "each protocol once", "eval.protocols=[spread]"),
         (
             "eval.protocols=[lm_eval,gptq,lm_eval]",
             "each protocol once",
