@@ -113,16 +113,13 @@ def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
         raise UsageError(
             "this is no configuration of a run: its defaults have to begin with config"
         )
-    if not result.store.root.strip():
-        raise UsageError("store.root is empty: name a folder with store.root=PATH or "
-                         "QUANT_RUNNER_STORE")  # fmt: skip
+    if wrong := [*itertools.islice(faults(result), _MOST_FAULTS)]:
+        raise UsageError("; ".join(wrong))
     result.store.root = expanded(result.store.root)
     result.store.environments = expanded(result.store.environments)
     result.tracker.directory = expanded(result.tracker.directory)
     if result.sweep is not None:
         result.sweep = Name.given("sweep", result.sweep)
-    if wrong := [*itertools.islice(faults(result), _MOST_FAULTS)]:
-        raise UsageError("; ".join(wrong))
     for what, name in _names(result):
         require_name(what, name)
     for source in result.calibration.sources:

@@ -7,8 +7,10 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeVar
 
+_Thing = TypeVar("_Thing")
 _SILENT_SECONDS = 1.5
 _REDRAWN_SECONDS = 0.5
 _PIPED_SECONDS = 10.0
@@ -91,6 +93,14 @@ def progress(title: str, total: int = 0) -> Iterator[Callable[..., None]]:
         yield one.advance
     finally:
         one.stop()
+
+
+def told(things: Collection[_Thing], title: str) -> Iterator[_Thing]:
+    """Each of the things, telling how many of them are done; see ``progress``."""
+    with progress(title, len(things)) as seen:
+        for one in things:
+            yield one
+            seen()
 
 
 @contextlib.contextmanager

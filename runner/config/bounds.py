@@ -38,7 +38,7 @@ class Bounds:
     above: bool = False
     """``least`` itself is left out."""
     filled: bool = False
-    """A list of it has one entry at least."""
+    """A list of it has one entry at least, a text a character."""
     prose: bool = False
     """A text that names nothing: of several lines, and longer than any name."""
     why: str | None = None
@@ -64,7 +64,7 @@ def bounded(
         least: Smallest number it takes, or entry of a list.
         most: Largest.
         above: ``least`` itself is left out.
-        filled: A list needs one entry.
+        filled: A list needs one entry, a text a character.
         prose: A text that names nothing.
         why: What is wrong with less than ``least``.
     """
@@ -135,7 +135,7 @@ def _faults(key: str, value: Any, bounds: Bounds, owner: "Field[Any] | None") ->
             yield f"{key}={_shown(value)} {why}{hint}"
     elif isinstance(value, str):
         if (fault := _text(value, bounds)) is not None:
-            yield f"{key}={_shown(value)} {fault}"
+            yield f"{key}={_shown(value)} {fault}" if value.strip() else f"{key} {fault}"
     elif isinstance(value, list):
         yield from _list(key, value, bounds)
     elif isinstance(value, dict):
@@ -177,20 +177,28 @@ def _number(value: float, bounds: Bounds) -> tuple[str, float | None] | None:
 
 def _text(value: str, bounds: Bounds) -> str | None:
     """What is wrong with a text."""
-    if not value.isprintable():
-        kinds = {unicodedata.category(one) for one in value if one not in _BLANKS}
-        if "Cs" in kinds:
-            return "has bytes that are no text in UTF-8"
-        if "Cc" in kinds:
-            return "has characters that control a terminal"
-        if not bounds.prose and len(value.splitlines()) > 1:
-            return "is of several lines"
+    if bounds.filled and not value.strip():
+        return f"is empty{': ' + bounds.why if bounds.why else ''}"
+    if not value.isprintable() and (fault := _characters(value, bounds)) is not None:
+        return fault
     longest = _LONGEST_TEXT if bounds.prose else _LONGEST_NAME
     if len(value) > longest:
         return f"is too long: it has {len(value)} characters, {longest} are the most"
     parts = () if bounds.prose or len(value) * 4 <= _LONGEST_PART else value.encode().split(b"/")
     if max(map(len, parts), default=0) > _LONGEST_PART:
         return f"has a part of more than {_LONGEST_PART} bytes, which no file system holds"
+    return None
+
+
+def _characters(value: str, bounds: Bounds) -> str | None:
+    """What is wrong with a text that cannot be printed as it is."""
+    kinds = {unicodedata.category(one) for one in value if one not in _BLANKS}
+    if "Cs" in kinds:
+        return "has bytes that are no text in UTF-8"
+    if "Cc" in kinds:
+        return "has characters that control a terminal"
+    if not bounds.prose and len(value.splitlines()) > 1:
+        return "is of several lines"
     return None
 
 

@@ -8,6 +8,7 @@ from omegaconf import MISSING
 
 from runner.config.bench import Bench
 from runner.config.bits import Bits
+from runner.config.bounds import bounded
 from runner.config.calibration import Calibration
 from runner.config.claims import Claim
 from runner.config.compare import Compare
@@ -67,8 +68,10 @@ class Verify(Enum):
 class Store:
     """Where models, checkpoints, results and records are kept."""
 
-    root: str = MISSING
-    environments: str = MISSING
+    root: str = bounded(
+        MISSING, filled=True, why="name a folder with store.root=PATH or QUANT_RUNNER_STORE"
+    )
+    environments: str = bounded(MISSING, filled=True, why="name a folder")
     """Where virtual environments are made; may be shared by many stores."""
     verify: Verify = Verify.auto
     """When a result is compared with its digests before it is reused: ``auto`` does so once a day,

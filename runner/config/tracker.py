@@ -49,7 +49,7 @@ class Tracker:
     job_type: str = "run"
     tags: list[str] = field(default_factory=list)
     notes: Optional[str] = bounded(None, prose=True)
-    directory: str = MISSING
+    directory: str = bounded(MISSING, filled=True, why="name a folder")
     """Where offline runs are kept until they are synced."""
     checkpoints: Checkpoints = Checkpoints.reference
     alerts: list[AlertOn] = field(default_factory=lambda: [AlertOn.sweep_failed])

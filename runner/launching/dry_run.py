@@ -25,6 +25,8 @@ class DryRun:
         self._total = Estimate()
         self._runs = 0
         self._uncosted = 0
+        self.refused: str | None = None
+        """Why the latest run would not run."""
 
     def describe(self, config: Config, identity: RunIdentity) -> str:
         """Lines about one run: legal here or not, what the store has of it, what the rest costs.
@@ -36,15 +38,18 @@ class DryRun:
         root = Path(config.store.root).expanduser().resolve()
         run = run_name(identity.number, used_recipe_label(config))
         head = f"{run}  {config.model.name} on {config.engine.name}: "
+        self.refused = None
         try:
             facts = gather_facts(config, self._machine, identity.overrides)
             verdicts = check(config, facts)
         except UsageError as error:
+            self.refused = str(error)
             return f"{head}wrong: {error}"
         illegal = [str(v) for v in verdicts if v.severity is Severity.illegal]
         warnings = [f"  warning: {v}" for v in verdicts if v.severity is Severity.warning]
         if illegal:
-            return "\n".join([f"{head}would be skipped: {'; '.join(illegal)}", *warnings])
+            self.refused = "; ".join(illegal)
+            return "\n".join([f"{head}would be skipped: {self.refused}", *warnings])
         if done_record(root / "runs", config, self._machine, identity) is not None:
             return "\n".join([f"{head}is done, would be kept", *warnings])
         costs = self._costs(config, identity.sweep, root, facts.architecture.parameters or 0)

@@ -1,5 +1,6 @@
 """``runner store``: what the store holds, whether it is sound, and making room."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import StageError, UsageError
+from runner.progress import progress, quiet
 from runner.shown import tell
 from runner.store.inventory import Held, Inventory
 from runner.store.names import Name
@@ -16,7 +18,6 @@ from runner.store.records import Status
 from runner.store.seal import faults
 from runner.store.trouble import told
 from runner.verbs import carry_out
-from runner.waiting import Waiting
 
 USAGE = """\
 runner store list                     results by stage, sweeps with their runs
@@ -38,7 +39,6 @@ class _Asked:
 
     store: ObjectStore
     inventory: Inventory
-    waiting: Waiting
 
 
 _Verb = Callable[[_Asked, list[str]], int]
@@ -48,16 +48,15 @@ def execute(arguments: Sequence[str]) -> int:
     """Carry out ``runner store ARGUMENTS``; returns the exit code."""
     verbs = {"list": _list, "show": _show, "verify": _verify, "prune": _prune}
     stopped = "what was deleted is gone, the rest is whole"
-    with Waiting() as waiting:
-        return carry_out(
-            "store",
-            arguments,
-            usage=USAGE,
-            prepare=lambda overrides, names: _asked(overrides, names, waiting),
-            verbs={name: _telling(verb) for name, verb in verbs.items()},
-            stopped=stopped,
-            flags=(_YES,),
-        )
+    return carry_out(
+        "store",
+        arguments,
+        usage=USAGE,
+        prepare=_asked,
+        verbs={name: _telling(verb) for name, verb in verbs.items()},
+        stopped=stopped,
+        flags=(_YES,),
+    )
 
 
 def _telling(verb: _Verb) -> _Verb:
@@ -79,7 +78,7 @@ def _sentence(error: OSError, root: Path) -> str:
     return f"{error.filename or root}: {os.strerror(error.errno or 0).lower()}"
 
 
-def _asked(overrides: list[str], names: list[str], waiting: Waiting) -> _Asked:
+def _asked(overrides: list[str], names: list[str]) -> _Asked:
     from runner.api import compose_config
 
     root = Path(compose_config(overrides).store.root).expanduser().resolve()
@@ -89,7 +88,7 @@ def _asked(overrides: list[str], names: list[str], waiting: Waiting) -> _Asked:
         )
     store = ObjectStore(root)
     try:
-        return _Asked(store, Inventory(store, waiting), waiting)
+        return _Asked(store, Inventory(store))
     except OSError as error:
         raise StageError(_sentence(error, root)) from error
 
@@ -146,35 +145,39 @@ def _verify(asked: _Asked, names: list[str]) -> int:
         if names and not found:
             raise UsageError(f"the store has no result {name}: runner store list")
         chosen |= {str(one.address): one for one in found}
-    unsealed = bad = done = 0
+    unsealed = bad = 0
     total = sum(one.size_bytes for one in chosen.values())
-    for place, one in enumerate(chosen.values()):
-
-        def compared(part: int, _: int, before: int = done, number: int = place) -> None:
-            far = f"{_megabytes([before + part])} of {_megabytes([total])} MB"
-            asked.waiting.tell(f"comparing with digests ({far})", number, len(chosen))
-
-        compared(0, 0)
-        found_bad = _faults(one, compared)
-        done += one.size_bytes
-        unsealed += not found_bad and not one.is_sealed
-        bad += bool(found_bad)
-        asked.waiting.wipe()
-        for fault in found_bad:
-            tell(f"{one.address}: {fault}")
+    with progress("comparing with digests, kB", total // 1000) as seen:
+        for one in chosen.values():
+            found_bad = _compare(one, seen)
+            unsealed += not found_bad and not one.is_sealed
+            bad += bool(found_bad)
+            with quiet() if found_bad else contextlib.nullcontext():
+                for fault in found_bad:
+                    tell(f"{one.address}: {fault}")
     tell(f"{len(chosen) - bad - unsealed} sound, {bad} damaged, {unsealed} without digests")
     if bad:
         tell("the next run that needs a damaged result sets it aside and makes it anew")
     return 1 if bad else 0
 
 
-def _faults(one: Held, compared: Callable[[int, int], None]) -> list[str]:
+def _compare(one: Held, seen: Callable[[int], None]) -> list[str]:
+    """What is wrong with a result; kilobytes that were read are seen."""
+    before = 0
+
+    def compared(part: int, _: int) -> None:
+        nonlocal before
+        seen(part // 1000 - before)
+        before = part // 1000
+
     try:
         return faults(one.directory, compared)
     except FileNotFoundError:
         return []  # deleted meanwhile
     except OSError as error:
         return [f"cannot be read: {_sentence(error, one.directory)}"]
+    finally:
+        compared(one.size_bytes, 0)
 
 
 def _prune(asked: _Asked, names: list[str]) -> int:
@@ -204,13 +207,14 @@ def _prune(asked: _Asked, names: list[str]) -> int:
     for name in names:
         inventory.remove_sweep(name)
     removed = 0
-    for number, is_gone in enumerate(inventory.remove_all(unneeded)):
-        asked.waiting.tell("deleting results", number, count)
-        removed += is_gone
-    for path in damaged:
-        shutil.rmtree(path)
-        removed += 1
-    asked.waiting.wipe()
+    with progress("deleting results", count) as seen:
+        for is_gone in inventory.remove_all(unneeded):
+            removed += is_gone
+            seen()
+        for path in damaged:
+            shutil.rmtree(path)
+            removed += 1
+            seen()
     tell(f"{removed} of {count} results deleted, {size} MB")
     return 0
 

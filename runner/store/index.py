@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.progress import told
 from runner.store.files import is_altered
 from runner.store.objects import RESULT_FILE
 from runner.store.seal import SEAL_FILE, read_seal, states
-from runner.waiting import Waiting
 
 INDEX_FILE = "index.sqlite"
 UNREADABLE = ""
@@ -51,23 +51,22 @@ class _Object:
     inode: int
 
 
-def open_index(root: Path, waiting: Waiting) -> sqlite3.Connection:
+def open_index(root: Path) -> sqlite3.Connection:
     """The index of the store below ``root``, as its folders are now.
 
     Args:
         root: The store's.
-        waiting: Told how far the reading is.
     """
     kept = root / "cache" / INDEX_FILE
     try:
-        return _brought_up_to_date(root, kept, waiting)
+        return _brought_up_to_date(root, kept)
     except (sqlite3.Error, MemoryError):  # broken; sqlite takes an empty one for want of memory
         with contextlib.suppress(OSError):
             kept.unlink(missing_ok=True)
-    return _brought_up_to_date(root, kept, waiting)
+    return _brought_up_to_date(root, kept)
 
 
-def _brought_up_to_date(root: Path, kept: Path, waiting: Waiting) -> sqlite3.Connection:
+def _brought_up_to_date(root: Path, kept: Path) -> sqlite3.Connection:
     found = _opened(kept)
     known = {} if found is None else _known_objects(found)
     filed = {} if found is None else _known_records(found)
@@ -84,8 +83,8 @@ def _brought_up_to_date(root: Path, kept: Path, waiting: Waiting) -> sqlite3.Con
         made.executescript(_SCHEMA)
     made.execute("BEGIN")
     _forget(made, gone, dropped)
-    _add_objects(made, root, fresh, waiting)
-    _add_records(made, root / "runs", {place: records[place] for place in changed}, waiting)
+    _add_objects(made, root, fresh)
+    _add_records(made, root / "runs", {place: records[place] for place in changed})
     made.execute("COMMIT")
     _keep(made, kept)
     return made
@@ -170,12 +169,9 @@ def _forget(
     index.executemany("DELETE FROM records WHERE sweep = ? AND run = ?", dropped)
 
 
-def _add_objects(
-    index: sqlite3.Connection, root: Path, fresh: list[_Object], waiting: Waiting
-) -> None:
+def _add_objects(index: sqlite3.Connection, root: Path, fresh: list[_Object]) -> None:
     _forget(index, [(one.stage, one.key) for one in fresh], ())
-    for number, one in enumerate(fresh):
-        waiting.tell("reading results", number, len(fresh))
+    for one in told(fresh, "reading results"):
         directory = root / "objects" / one.stage / one.key
         if (modified := _modified(directory)) is None:
             continue  # no result of ours
@@ -213,11 +209,10 @@ def _sealed(directory: Path) -> tuple[int, set[str], bool]:
 
 
 def _add_records(
-    index: sqlite3.Connection, runs: Path, changed: dict[tuple[str, str], str], waiting: Waiting
+    index: sqlite3.Connection, runs: Path, changed: dict[tuple[str, str], str]
 ) -> None:
     _forget(index, (), changed)
-    for number, ((sweep, run), state) in enumerate(changed.items()):
-        waiting.tell("reading records", number, len(changed))
+    for (sweep, run), state in told(changed.items(), "reading records"):
         status, used = _read(runs / sweep / run / "record.json")
         added = index.execute(
             "INSERT INTO records (sweep, run, state, status) VALUES (?, ?, ?, ?)",

@@ -14,7 +14,6 @@ from pathlib import Path
 from runner.store.index import UNREADABLE, open_index
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
 from runner.store.records import Status, read_record
-from runner.waiting import Waiting
 
 ALWAYS_KEPT = frozenset({"model", "hardware"})
 """Stages whose results others use without naming their keys."""
@@ -41,15 +40,14 @@ class Held:
 class Inventory:
     """A store's results and the records that use them, as they were when it was made."""
 
-    def __init__(self, store: ObjectStore, waiting: Waiting | None = None) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         """Look at what is new since somebody last looked.
 
         Args:
             store: Which.
-            waiting: Told how far that is.
         """
         self.store = store
-        self._index = open_index(store.root, waiting or Waiting())
+        self._index = open_index(store.root)
 
     @cached_property
     def held(self) -> dict[Address, Held]:
