@@ -34,12 +34,15 @@ LINE_CHARACTERS = 300
 class BoundedLog:
     """A file that keeps the first and the last of what is written to it."""
 
-    def __init__(self, path: Path, limit: int = LIMIT_BYTES) -> None:
-        """Begin a new file.
+    def __init__(
+        self, path: Path, limit: int = LIMIT_BYTES, *, after_others: bool = False
+    ) -> None:
+        """Begin a new file, or go on after what stands in it.
 
         Args:
             path: Its folder is made when it is not there.
             limit: Bytes that it may take, but for the line that says what was left out.
+            after_others: Keep what earlier ones wrote, shortened to as much again at most.
         """
         self.path = path
         self._half = limit // 2
@@ -49,7 +52,9 @@ class BoundedLog:
         self._last: deque[bytes] = deque()
         self._last_bytes = 0
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream: BinaryIO = path.open("wb", buffering=0)
+        if after_others and path.exists() and path.stat().st_size > limit:
+            shorten(path, limit)
+        self._stream: BinaryIO = path.open("ab" if after_others else "wb", buffering=0)
 
     def write(self, content: bytes) -> None:
         """Append what was printed; whole lines are there at once, until half the room is full."""

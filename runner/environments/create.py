@@ -62,7 +62,7 @@ def create(
             f"environment {environment.name} needs {', '.join(missing)} to be built: "
             f"apt-get install {' '.join(sorted(set(missing.values())))}"
         )
-    printed = BoundedLog(log)
+    printed = BoundedLog(log, after_others=True)
     try:
         _fill(environment, digest, directory, printed, say)
     finally:
