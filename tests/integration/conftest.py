@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import json
 import os
 import random
@@ -48,6 +49,8 @@ def here(*arguments: str, cwd: Path, variables: Mapping[str, str]) -> Called:
         variables: The whole environment.
     """
     kept, path, words, before = dict(os.environ), [*sys.path], sys.argv, Path.cwd()
+    # A configuration may have Hydra log to a file, which is none of the next call's.
+    handlers, level = [*logging.root.handlers], logging.root.level
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
     try:
@@ -60,6 +63,8 @@ def here(*arguments: str, cwd: Path, variables: Mapping[str, str]) -> Called:
         code = stop.code or 0
     finally:
         sys.argv, sys.path[:] = words, path
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
         os.chdir(before)
         _set_environment(kept)
     assert isinstance(code, int), code
