@@ -34,9 +34,7 @@ LINE_CHARACTERS = 300
 class BoundedLog:
     """A file that keeps the first and the last of what is written to it."""
 
-    def __init__(
-        self, path: Path, limit: int = LIMIT_BYTES, *, after_others: bool = False
-    ) -> None:
+    def __init__(self, path: Path, limit: int = LIMIT_BYTES, *, after_others: bool = False) -> None:
         """Begin a new file, or go on after what stands in it.
 
         Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.config.environment import Environment
 from runner.config.model import ModelKind
-from runner.config.root import Config, StageName
+from runner.config.root import Config, StageName, Verify
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import RunnerError
 from runner.experiment.inputs import Inputs
@@ -127,9 +127,8 @@ class PeekSession(Session):
 
     def _sound(self, address: Address) -> dict[str, Any] | None:
         """A result that a run would reuse; what is damaged stays where it is."""
-        if self.store.holds(address) and (
-            self.store.is_as_checked(address) or not self.store.faults(address)
-        ):
+        trusted = self.verify is not Verify.always and self.store.is_as_checked(address)
+        if self.store.holds(address) and (trusted or not self.store.faults(address)):
             try:
                 return self.store.read(address)
             except (ValueError, RecursionError):

@@ -41,9 +41,9 @@ def test_pickles_alone_are_loaded_evaluated_and_quantized_as_data(
     command: Callable[..., Called], store: Path, tmp_path: Path
 ) -> None:
     made = command("model=tiny", "eval=quick", "method=none", "stages=[eval]", "tracker=none",
-                   "sweep=made")  # fmt: skip
+                   "sweep=hostile_made")  # fmt: skip
     assert made.returncode == 0, made.stderr
-    source = base_model(store, records(store, "made")[0])
+    source = base_model(store, records(store, "hostile_made")[0])
     tensors = load_file(source / SINGLE)
     pickled = tmp_path / "pickled"
     pickled.mkdir()
@@ -70,7 +70,7 @@ def test_pickles_alone_are_loaded_evaluated_and_quantized_as_data(
     assert [stage["stage"] for stage in record["stages"]] == ["quantize", "eval", "eval"]
     results = [
         json.loads((store / "objects" / "eval" / stage["key"] / "result.json").read_text())
-        for record in (records(store, "made")[0], record)
+        for record in (records(store, "hostile_made")[0], record)
         for stage in record["stages"]
         if stage["stage"] == "eval" and stage["subject"] == "baseline"
     ]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runner.compose import quoted
-from tests.integration.conftest import elsewhere, here, records
+from tests.integration.conftest import base_model, elsewhere, here, records
 
 pytestmark = pytest.mark.integration
 
@@ -91,12 +91,13 @@ def planted(fresh: dict[str, str], tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_no_byte_that_is_left_shows_a_secret(planted: dict[str, str], tmp_path: Path) -> None:
+def test_no_byte_that_is_left_shows_a_secret(
+    planted: dict[str, str], shared_store: Path, tmp_path: Path
+) -> None:
     store = Path(planted["QUANT_RUNNER_STORE"])
     (work := tmp_path / "work").mkdir()
     model = work / PLANTED["model's path"] / "model"
-    (made,) = store.glob("objects/model/*/model")
-    shutil.copytree(made, model)
+    shutil.copytree(base_model(shared_store, records(shared_store, "for_fresh")[0]), model)
     notes = f"by {PLANTED['notes']}, http://me:{PLANTED['URL in an override']}@host"
     common = (
         "model=local", f"model.path={quoted(model)}", "eval=quick", "group_size=g32",
