@@ -44,7 +44,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prose = "A document has some words. " * 20_000
     (folder / "notes.txt").write_text(prose)
     (folder / "logs.jsonl").write_text(json.dumps({"body": prose}) + "\n")
-    (folder / "items.jsonl").write_text("")
+    item = {"text": "Two and two are", "choices": ["four", "five"], "answer": 0}
+    (folder / "items.jsonl").write_text(json.dumps(item) + "\n")
     (folder / "my_tasks").mkdir()
     (folder / "my_tasks" / "mine.yaml").write_text("task: mine\n")
     model = folder / "models" / "mine"
@@ -77,7 +78,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_gguf(path: Path) -> None:
-    """The dimensions of a small Llama and its embedding: enough to be judged."""
+    """The dimensions of a small Llama and its matrices: enough to be judged."""
     import gguf
     import numpy as np
 
@@ -91,6 +92,11 @@ def write_gguf(path: Path) -> None:
     writer.add_vocab_size(512)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_tensor("token_embd.weight", np.zeros((512, 256), np.float16))
+    shapes = {f"attn_{name}": (256, 256) for name in ("q", "k", "v", "output")}
+    shapes |= {"ffn_gate": (512, 256), "ffn_up": (512, 256), "ffn_down": (256, 512)}
+    for block in range(2):
+        for name, shape in shapes.items():
+            writer.add_tensor(f"blk.{block}.{name}.weight", np.zeros(shape, np.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runner.store.seal import read_seal
-from tests.integration.conftest import TINY, Called, here, records
+from tests.integration.conftest import TINY, Called, determinants, here, records
 
 pytestmark = pytest.mark.integration
 
@@ -24,15 +24,21 @@ FILES = {
 
 
 def used_keys(store: Path) -> set[str]:
-    """Keys of the evaluations and of all that they were made from."""
+    """Keys of the evaluations, of what they were made from, and of their tokens."""
+    evaluations = [*(store / "objects" / "eval").iterdir()]
     used: set[str] = set()
-    waiting = [*(store / "objects" / "eval").iterdir()]
+    waiting = [*evaluations]
     while waiting:
         one = waiting.pop()
         if one.name not in used and (seal := read_seal(one)) is not None:
             used.add(one.name)
-            waiting += [path for key in seal.mentions() if len(key) == KEY_CHARACTERS
-                        for path in store.glob(f"objects/*/{key}")]  # fmt: skip
+            keys = [text for text in seal.mentions() if len(text) == KEY_CHARACTERS]
+            waiting += [path for key in keys for path in store.glob(f"objects/*/{key}")]
+    asked = [determinants(one) for one in evaluations]
+    for one in (store / "objects" / "tokens").iterdir():
+        made = {name: value for name, value in determinants(one).items() if name != "versions"}
+        if any(made == {name: each.get(name) for name in made} for each in asked):
+            used.add(one.name)
     return used
 
 
