@@ -1,6 +1,6 @@
 """What large stores, reports and sweeps cost: ``python -m benchmarks.scale [FIGURE ...]``.
 
-Figures are ``store``, ``report``, ``sweep``, ``dry_run``, ``memory`` and ``log``; by default all.
+Figures are ``store``, ``report``, ``sweep``, ``dry_run`` and ``memory``; by default all.
 Each is measured on the command line, in a process of its own; memory is the process's peak.
 """
 

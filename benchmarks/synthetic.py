@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runner.store.files import write_checked_json
+
 _SWEEP = (
     "model=tiny", "eval=quick", "eval.windows=16", "method=rtn", "bits=w3a16,w4a16,w8a16",
     "group_size=g16,g32,g64", "stages=[quantize,eval,bench]", "tracker=none",
@@ -57,7 +59,7 @@ def write_sweep(real: Path, runs: Path, count: int, sweep: str = "many") -> Path
     for content in records(real, count, sweep):
         path = runs / sweep / content["run"] / "record.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        write_checked_json(path, content)
     return runs / sweep
 
 
@@ -69,13 +71,14 @@ def finished_sweep(real: Path, store: Path, name: str = "finished") -> list[str]
     contents = [json.loads(path.read_text("utf-8")) for path in sorted(real.glob("*/record.json"))]
     number = 0
     for content in contents:
+        content.pop("sha256", None)  # of the real one
         content["sweep"] = content["config"]["sweep"] = name
         for seed in range(_SEEDS):
             content["run"] = f"{number:03d}-{content['label']}"
             content["config"]["calibration"]["seed"] = seed
             path = store / "runs" / name / content["run"] / "record.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+            write_checked_json(path, content)
             number += 1
     command = [sys.executable, "-m", "runner", "-m", *_SWEEP, f"calibration.seed=range({_SEEDS})"]
     return [*command, f"sweep={name}", f"store.root={store}", f"hydra.sweep.dir={store}/multirun"]
