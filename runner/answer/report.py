@@ -3,6 +3,8 @@
 As JSON, CSV and Markdown, as a page (HTML) and as figures.
 """
 
+import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +28,7 @@ from runner.planning.cases import all_records
 from runner.serialise import to_json
 from runner.shown import console as plain_console
 from runner.shown import csv_rows, tell
-from runner.store.files import write_json_atomically, write_text_atomically
+from runner.store.files import write_text_atomically
 from runner.store.records import RunRecord
 from runner.store.shared import without_collection
 from runner.store.trouble import is_writable
@@ -85,16 +87,10 @@ def _report(
     # A sweep of plans alone has no measurements to draw.
     html = build_page(subject, runs.parent / "cache") if page and rows and folders else None
     decisions = decide_claims(records)
-    answer = {"sweep": asked.name, "rows": to_json(rows), "claims": to_json(decisions)}
-    table, text = _csv(rows), markdown(rows, records, decisions)
-    for path in folders:
-        write_json_atomically(path / "answer.json", answer)
-        write_text_atomically(path / "answer.csv", table)
-        write_text_atomically(path / "answer.md", text)
-        if html is not None:
-            write_text_atomically(path / "report.html", html)
+    if folders:
+        _write(subject, decisions, html, folders)
         if figures and rows:
-            write_figures(subject.row_dicts(), path / "figures")
+            _draw(subject, folders)
     write_plans(records, folders)
     write_comparisons(found, folders)
     console = _console()
@@ -113,6 +109,30 @@ def _report(
     elif not page and rows:
         tell("as a page to open in a browser: runner stages=[report]")
     return records
+
+
+def _write(
+    subject: Subject, decisions: list[Decision], html: str | None, folders: list[Path]
+) -> None:
+    rows = subject.rows
+    answer = {"sweep": subject.sweep, "rows": to_json(rows), "claims": to_json(decisions)}
+    content = {
+        "answer.json": json.dumps(answer, indent=2) + "\n",
+        "answer.csv": _csv(rows),
+        "answer.md": markdown(rows, subject.records, decisions),
+        **({} if html is None else {"report.html": html}),
+    }
+    for path in folders:
+        for name, text in content.items():
+            write_text_atomically(path / name, text)
+
+
+def _draw(subject: Subject, folders: list[Path]) -> None:
+    drawn = write_figures(subject.row_dicts(), folders[0] / "figures")
+    for path in folders[1:]:
+        (path / "figures").mkdir(exist_ok=True)
+        for one in drawn:
+            shutil.copyfile(one, path / "figures" / one.name)
 
 
 def _csv(rows: list[Row]) -> str:
