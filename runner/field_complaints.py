@@ -92,7 +92,14 @@ def _no_field(error: OmegaConfBaseException, given: str) -> str:
     if not parent and inside and inside != key and given:
         # Within a list of sections OmegaConf does not tell where.
         return f"{given}: {unknown(key, names, key, f'fields in {inside}')}"
+    if parent and isinstance(node, DictConfig) and _is_open(node) and not nearest(key, names):
+        return f"there is no {full_key} yet: add it by +{full_key}"
     return unknown(full_key, names, key, f"fields of {parent}" if parent else "groups and fields")
+
+
+def _is_open(node: DictConfig) -> bool:
+    """Whether it is a mapping that may have any name."""
+    return node._metadata.object_type is dict and node._metadata.key_type is str
 
 
 def _no_reference(

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runner.closing import collect_and_report, has_records, summarise
 from runner.complaints import COMPOSITION_ERRORS, explain
+from runner.config.sweepers import require_alone
 from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain, reason
 from runner.faults import fault, tell_fault
 from runner.launching.place import Place
@@ -84,6 +85,8 @@ class Invocation:
         # As they were typed: an interpolation in one is none of the list's.
         overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
         assert isinstance(overrides, list)
+        if not self.multirun:
+            require_alone(list(hydra_config.overrides.hydra))
         config = _judged(composed, overrides, alone=not self.multirun)
         root = self.root = Path(config.store.root).expanduser().resolve()
         if config.stages == [StageName.report]:

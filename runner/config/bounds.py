@@ -41,6 +41,8 @@ class Bounds:
     """A list of it has one entry at least, a text a character."""
     prose: bool = False
     """A text that names nothing: of several lines, and longer than any name."""
+    shortened: bool = False
+    """A name that may be longer than a folder's: it ends in a digest then."""
     why: str | None = None
     """What is wrong below ``least``, in place of the comparison."""
 
@@ -54,6 +56,7 @@ def bounded(
     above: bool = False,
     filled: bool = False,
     prose: bool = False,
+    shortened: bool = False,
     why: str | None = None,
 ) -> Any:
     """A dataclass's field with bounds of its own; see ``Bounds``.
@@ -66,9 +69,10 @@ def bounded(
         above: ``least`` itself is left out.
         filled: A list needs one entry, a text a character.
         prose: A text that names nothing.
+        shortened: A name that ends in a digest where it is longer than a folder's.
         why: What is wrong with less than ``least``.
     """
-    metadata = {_KEY: Bounds(least, most, above, filled, prose, why)}
+    metadata = {_KEY: Bounds(least, most, above, filled, prose, shortened, why)}
     if factory is not None:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -184,7 +188,8 @@ def _text(value: str, bounds: Bounds) -> str | None:
     longest = _LONGEST_TEXT if bounds.prose else _LONGEST_NAME
     if len(value) > longest:
         return f"is too long: it has {len(value)} characters, {longest} are the most"
-    parts = () if bounds.prose or len(value) * 4 <= _LONGEST_PART else value.encode().split(b"/")
+    is_short = bounds.prose or bounds.shortened or len(value) * 4 <= _LONGEST_PART
+    parts = () if is_short else value.encode().split(b"/")
     if max(map(len, parts), default=0) > _LONGEST_PART:
         return f"has a part of more than {_LONGEST_PART} bytes, which no file system holds"
     return None

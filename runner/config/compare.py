@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Optional
 
+from runner.config.bounds import bounded
+
 
 @dataclass
 class Compare:
     """Two sweeps (``SWEEP``) or two runs (``SWEEP/RUN``; the run's number is enough)."""
 
-    a: Optional[str] = None
-    b: Optional[str] = None
+    a: Optional[str] = bounded(None, shortened=True)
+    b: Optional[str] = bounded(None, shortened=True)
     mix_arithmetic: bool = False
     """Compare quality of different arithmetic too (``eval.dtype``), to see what it does."""

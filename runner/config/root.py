@@ -112,7 +112,7 @@ class Config:
     """Sentences that a sweep's answer decides."""
     dry_run: bool = False
     """Tell what each run would be, and do nothing."""
-    sweep: Optional[str] = None
+    sweep: Optional[str] = bounded(None, shortened=True)
     """Id under which records are filed; made from the date and time by default."""
 
     @property

@@ -6,6 +6,8 @@ from typing import Any, Optional
 
 from runner.errors import UsageError
 
+_OF_SWEEPS = ("hydra/launcher", "hydra.launcher", "hydra/sweeper", "hydra.sweeper", "hydra.sweep.")
+
 
 @dataclass
 class GridSettings:
@@ -72,3 +74,17 @@ def require_lists(**settings: Any) -> None:
         if not isinstance(value, Sequence | None) or isinstance(value, str):
             raise UsageError(f"hydra.sweeper.{name}={value} has to be a list of sections")
         require_sections(**{f"{name}[{number}]": one for number, one in enumerate(value or [])})
+
+
+def require_alone(overrides: list[str]) -> None:
+    """See that nothing was said to the launcher or the sweeper, of which a single run has none.
+
+    Args:
+        overrides: Hydra's own, as they were typed.
+
+    Raises:
+        UsageError: Something was.
+    """
+    for one in overrides:
+        if one.lstrip("+~").startswith(_OF_SWEEPS):
+            raise UsageError(f"{one} has an effect on sweeps alone: add -m, or leave it out")

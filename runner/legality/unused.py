@@ -19,6 +19,7 @@ from runner.config.root import Config, StageName
 from runner.config.text import Text, TextKind, TextReader
 from runner.engines import find_engine
 from runner.errors import UsageError
+from runner.given import shown
 from runner.hardware.detect import Machine
 from runner.legality.verdict import Severity, Verdict, illegal, warning
 from runner.methods import find_method, method_names
@@ -77,7 +78,7 @@ def unused(
         one = next((one for one in unread if one.covers(key)), None)
         if one is not None:
             judged = warning if one.harmless else illegal
-            found[key] = judged(f"{key}={value} has no effect: {one.why}", one.nearest())
+            found[key] = judged(f"{key}={shown(value)} has no effect: {one.why}", one.nearest())
     return found
 
 

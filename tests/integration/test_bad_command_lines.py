@@ -162,6 +162,15 @@ BAD = {
         "-m hydra/launcher=submitit_local hydra.launcher.timeout_min=x model=tiny",
         'hydra.launcher: Parameter "timeout_min"',
     ),
+    "launcher of one run": (
+        "hydra/launcher=submitit_local model=tiny",
+        "hydra/launcher=submitit_local has an effect on sweeps alone: add -m",
+    ),
+    "sweeper of one run": ("+hydra.sweeper.runs=3 model=tiny", "has an effect on sweeps alone"),
+    "open mapping": (
+        "hydra.job.env_set={MINE:x} model=tiny",
+        "there is no hydra.job.env_set.MINE yet: add it by +hydra.job.env_set.MINE",
+    ),
     "Hydra's folder": ("hydra.run.dir=/dev/null/x model=tiny", "/dev/null/x: not a directory"),
     "own folder": ("-m hydra.sweep.dir=mine/this model=nope", "there is no model=nope"),
     "Hydra's copies": ("hydra.output_subdir=.hydra group_size=g48", "there is no group_size=g48"),

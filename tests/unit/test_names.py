@@ -59,6 +59,16 @@ def test_the_configuration_is_checked_as_a_whole(override: str) -> None:
         compose_config([override])
 
 
+def test_a_sweep_of_a_longer_name_than_a_folders_ends_in_a_digest() -> None:
+    found = compose_config(["sweep=" + "x" * 300]).sweep
+    other = compose_config(["sweep=" + "x" * 301]).sweep
+    assert found is not None and other is not None
+    assert found != other
+    require_name("sweep", found)
+    asked = compose_config(["compare.a=" + "x" * 300, "report.sweeps=[" + "x" * 300 + "]"])
+    assert asked.compare.a == "x" * 300
+
+
 def test_an_environments_name_is_none_of_a_path() -> None:
     with pytest.raises(UsageError, match=r"environment\.default\.name=\.\./x begins|has a /"):
         compose_config(["environment.default.name=../x"])
