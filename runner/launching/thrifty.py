@@ -56,11 +56,13 @@ class ThriftyLauncher:
     def _looked_at(self, jobs: Sequence[tuple[int, Job]]) -> list[JobReturn]:
         """Dry runs of all jobs; none where they are to be worked on."""
         returned = []
+        # Nothing is told before it is known that all can be: else the launcher would tell it again.
+        looks = ((config := self._config_of(job)) is not None and config.dry_run for _, job in jobs)
+        if not all(looks):
+            return []
         for number, job in jobs:
             config = self._config_of(job)
-            if config is None or not config.dry_run:
-                return []
-            if (found := self._spare(config, number, list(job))) is None:
+            if config is None or (found := self._spare(config, number, list(job))) is None:
                 return []
             returned.append(found)
         return returned
