@@ -1,11 +1,14 @@
 """Heat map of sensitivities by block and kind of layer."""
 
-import io
 import math
+from typing import Any
 
+from runner.answer.page.charts import VEGA_LITE, Spec
 from runner.stages.sensitivity import SensitivityResult
 
-_INCHES_A_CELL = 0.28
+_CELL = 20
+"""Points of 1/72 inch."""
+_PIXELS_PER_POINT = 110 / 72
 _FLOOR = 1e-9
 """Divergences below it are rounding noise of the arithmetic."""
 
@@ -16,36 +19,66 @@ def draw_heat_map(found: SensitivityResult) -> bytes:
     The embedding stands before the first block, the head after the last. Colours are logarithmic
     and the same in all panels.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
+    import vl_convert
 
-    # A matplotlibrc that lies in the working directory is none of ours.
-    matplotlib.rcdefaults()
-    roundings = list(dict.fromkeys(row.rounding for row in found.rows))
+    drawn: bytes = vl_convert.vegalite_to_png(_spec(found), scale=_PIXELS_PER_POINT)
+    return drawn
+
+
+def _spec(found: SensitivityResult) -> Spec:
+    cells = _cells(found)
+    values = [cell["kl"] for cell in cells]
+    low, high = min(values), max(*values, min(values) * 10)
     kinds = list(dict.fromkeys(unit.kind for unit in found.units))
-    columns = _columns(found)
-    values = [row.kl_divergence.estimate for row in found.rows]
-    low = max(min(values), _FLOOR)
-    norm = LogNorm(low, max(*values, low * 10))
-    width = 2.6 + _INCHES_A_CELL * len(columns)
-    height = 0.9 + (0.75 + _INCHES_A_CELL * len(kinds)) * len(roundings)
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(roundings), 1, squeeze=False)[:, 0]
-    for rounding, panel in zip(roundings, panels, strict=True):
-        cells = _cells(found, rounding, kinds, columns)
-        image = panel.imshow(cells, norm=norm, cmap="viridis", aspect="auto")
-        panel.set_title(f"{rounding}, one at a time", fontsize=9, loc="left")
-        panel.set_yticks(range(len(kinds)), kinds, fontsize=8, parse_math=False)
-        panel.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90)
-    panels[-1].set_xlabel("block", fontsize=8)
-    bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.01)
-    bar.set_label("KL divergence, nats a token", fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=110, format="png")
-    return stream.getvalue()
+    return {
+        "$schema": VEGA_LITE,
+        "data": {"values": cells},
+        "facet": {
+            "row": {
+                "field": "panel",
+                "title": None,
+                "sort": list(dict.fromkeys(cell["panel"] for cell in cells)),
+                "header": {"labelAngle": 0, "labelOrient": "top", "labelAnchor": "start",
+                           "labelPadding": 2},
+            }
+        },
+        "spec": {
+            "width": {"step": _CELL},
+            "height": {"step": _CELL},
+            "mark": "rect",
+            "encoding": {
+                "x": {"field": "block", "type": "ordinal", "sort": None,
+                      "scale": {"domain": _columns(found)}, "axis": {"labelAngle": -90}},
+                "y": {"field": "kind", "type": "nominal", "sort": None, "title": None,
+                      "scale": {"domain": kinds}},
+                "color": {
+                    "field": "kl",
+                    "type": "quantitative",
+                    "title": ["KL divergence,", "nats per token"],
+                    "scale": {"type": "log", "scheme": "viridis", "nice": False,
+                              "domain": [low, high]},
+                    "legend": {"format": "~e", "values": _powers_of_ten(low, high),
+                               "titleLimit": 0},
+                },
+            },
+        },
+        "resolve": {"axis": {"x": "shared"}},
+        "config": {
+            "background": "white",
+            "font": "DejaVu Sans, Liberation Sans, Helvetica, Arial, sans-serif",
+            "axis": {"grid": False, "ticks": True, "titleFontWeight": "normal"},
+            "legend": {"titleFontWeight": "normal"},
+            "view": {"stroke": "#444"},
+            "facet": {"spacing": 12},
+        },
+    }  # fmt: skip
+
+
+def _powers_of_ten(low: float, high: float) -> list[float]:
+    """Those between two values, which are at least a factor of ten apart."""
+    return [
+        10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    ]
 
 
 def _columns(found: SensitivityResult) -> list[str]:
@@ -53,18 +86,19 @@ def _columns(found: SensitivityResult) -> list[str]:
     return ["in", *(map(str, blocks) if blocks else ["all"]), "out"]
 
 
-def _cells(
-    found: SensitivityResult, rounding: str, kinds: list[str], columns: list[str]
-) -> list[list[float]]:
-    cells = [[math.nan] * len(columns) for _ in kinds]
+def _cells(found: SensitivityResult) -> list[dict[str, Any]]:
     units = {unit.name: unit for unit in found.units}
-    places = {found.units[0].name: 0, found.units[-1].name: len(columns) - 1}
+    ends = {found.units[0].name: "in", found.units[-1].name: "out"}
+    cells = []
     for row in found.rows:
-        if row.rounding != rounding:
-            continue
         unit = units[row.unit]
-        column = places.get(unit.name)
-        if column is None:
-            column = 1 if unit.block is None else columns.index(str(unit.block))
-        cells[kinds.index(unit.kind)][column] = max(row.kl_divergence.estimate, _FLOOR)
+        block = "all" if unit.block is None else str(unit.block)
+        cells.append(
+            {
+                "panel": f"{row.rounding}, one at a time",
+                "kind": unit.kind,
+                "block": ends.get(unit.name, block),
+                "kl": max(row.kl_divergence.estimate, _FLOOR),
+            }
+        )
     return cells

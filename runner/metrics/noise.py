@@ -1,4 +1,4 @@
-"""Whether two measurements differ by more than their repetitions do. Needs numpy and no scipy.
+"""Whether two measurements differ by more than their repetitions do.
 
 Repetitions of one process share its memory layout and the machine's mood of that minute, so
 intervals of two separate measurements are too narrow; interleaved ones (A B A B) are paired,

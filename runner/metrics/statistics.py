@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.metrics.student import student_975
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -47,13 +49,12 @@ def mean_interval(values: "NDArray[np.float64]") -> Interval:
     A single value has no interval (infinite).
     """
     import numpy as np
-    from scipy import stats
 
     count = len(values)
     mean = float(np.mean(values))
     if count < 2:
         return Interval(mean, -np.inf, np.inf)
-    half = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
+    half = float(student_975(count - 1) * np.std(values, ddof=1) / np.sqrt(count))
     return Interval(mean, mean - half, mean + half)
 
 

@@ -1,5 +1,6 @@
 """Efficiency factors fitted to what was measured on this machine, and how well they predict."""
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,12 +44,15 @@ def fit(cases: Sequence[Case]) -> Factors | None:
     That takes three cases of two models: one model alone does not tell its bytes from its
     layers.
 
-    Non-negative least squares over at most three unknowns: every set of unknowns is solved
-    by itself and the best solution without a negative one is taken.
+    Non-negative least squares of every set of unknowns: a larger set is taken only where it
+    lowers the squared error by 2%.
     """
     models = {case.model for case in cases}
     if len(cases) < _LEAST_CASES or len(models) < _LEAST_MODELS:
         return None
+    import numpy as np
+    from scipy.optimize import nnls
+
     rows = [
         [
             value / case.measured_seconds
@@ -56,27 +60,19 @@ def fit(cases: Sequence[Case]) -> Factors | None:
         ]
         for case in cases
     ]
-    # Columns of one size, or the normal equations lose their digits.
-    sizes = [max(abs(row[i]) for row in rows) for i in range(3)]
-    scaled = [[row[i] / sizes[i] for i in range(3)] for row in rows]
-    best: tuple[float, list[float]] | None = None
+    # Columns of one size, so that no tolerance of the solver's is in the unit of one of them.
+    matrix = np.array(rows)
+    sizes = np.abs(matrix).max(axis=0)
+    matrix /= sizes
+    weights, least = np.zeros(3), math.inf
     for number in (1, 2, 3):
-        for columns in combinations(range(3), number):
-            solution = _least_squares([[row[i] for i in columns] for row in scaled])
-            if solution is None or min(solution) < 0:
-                continue
-            weights = [0.0, 0.0, 0.0]
-            for column, value in zip(columns, solution, strict=True):
-                weights[column] = value
-            error = sum(
-                (sum(w * x for w, x in zip(weights, row, strict=True)) - 1) ** 2 for row in scaled
-            )
+        for columns in map(list, combinations(range(3), number)):
+            solution, residual = nnls(matrix[:, columns], np.ones(len(cases)))
             # A further unknown has to earn its place.
-            if best is None or error < best[0] * 0.98:
-                best = (error, weights)
-    if best is None:
-        return None
-    a, b, c = (weight / size for weight, size in zip(best[1], sizes, strict=True))
+            if residual**2 < least * 0.98:
+                least, weights = residual**2, np.zeros(3)
+                weights[columns] = solution
+    a, b, c = (weights / sizes).tolist()
     factors = Factors(a, b, c, len(cases), spread=0.0)
     errors = [abs(_predicted(factors, case) / case.measured_seconds - 1) for case in cases]
     return Factors(a, b, c, len(cases), spread=statistics.median(errors))
@@ -170,22 +166,3 @@ def _predicted(factors: Factors, case: Case) -> float:
 
 def _error(predicted: float | None, case: Case) -> float | None:
     return None if predicted is None else predicted / case.measured_seconds - 1
-
-
-def _least_squares(rows: list[list[float]]) -> list[float] | None:
-    """Solution x of rows·x = 1 by normal equations; ``None`` where they are singular."""
-    n = len(rows[0])
-    matrix = [
-        [sum(row[i] * row[j] for row in rows) for j in range(n)] + [sum(row[i] for row in rows)]
-        for i in range(n)
-    ]
-    for column in range(n):
-        pivot = max(range(column, n), key=lambda i: abs(matrix[i][column]))
-        if abs(matrix[pivot][column]) < 1e-12 * len(rows):
-            return None
-        matrix[column], matrix[pivot] = matrix[pivot], matrix[column]
-        for i in range(n):
-            if i != column:
-                factor = matrix[i][column] / matrix[column][column]
-                matrix[i] = [a - factor * b for a, b in zip(matrix[i], matrix[column], strict=True)]
-    return [matrix[i][n] / matrix[i][i] for i in range(n)]

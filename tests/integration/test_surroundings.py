@@ -28,7 +28,7 @@ def hostile(folder: Path, *modules: str) -> None:
         (folder / f"{name}.py").write_text(touched)
     nonsense = {
         ".env": "GUIDELLM__LOGGING__DISABLED=maybe", ".python-version": "2.7", "uv.toml": "no=[",
-        "pyproject.toml": "[tool.uv\n", "setup.cfg": "[", "pip.conf": "[", "matplotlibrc": "a: b",
+        "pyproject.toml": "[tool.uv\n", "setup.cfg": "[", "pip.conf": "[",
         "wandb/settings": "[default]\nmode = disabled\nbase_url = http://127.0.0.1:9\n",
     }  # fmt: skip
     for name, content in nonsense.items():
