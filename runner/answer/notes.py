@@ -10,8 +10,8 @@ from runner.store.records import Status
 _NAMED = 3
 """Recipes that a sentence lists; more are counted."""
 STAR = (
-    "★ best trade-offs: a row that is larger than another has one only where it is shown to be "
-    "faster or better: the 95% interval of their difference does not hold zero."
+    "★ Pareto-optimal (size, quality, speed): a larger row is starred only if it is significantly "
+    "faster or better (the 95% interval of the difference excludes zero)."
 )
 
 
@@ -60,13 +60,13 @@ def _draws(rows: list[Row]) -> list[str]:
     if several:
         counts = " or ".join(str(count) for count in sorted({row.seeds or 0 for row in several}))
         found.append(
-            f"{alike(several)}: {counts} seeds of calibration; intervals hold what they do beside "
-            "what the text does (crossed random effects). Sizes and speeds are means."
+            f"{alike(several)}: {counts} calibration seeds; intervals cover both the seeds and "
+            "the evaluated text (crossed random effects), sizes and speeds are means."
         )
     if single:
         found.append(
-            f"{alike(single)}: one draw of the calibration text; the interval speaks of the "
-            "evaluated text alone, not of other seeds (calibration.seed=0,1,2,3 asks them)."
+            f"{alike(single)}: one calibration seed; the interval covers the evaluated text, not "
+            "other seeds (set calibration.seed=0,1,2,3 to include them)."
         )
     return found
 
@@ -74,10 +74,10 @@ def _draws(rows: list[Row]) -> list[str]:
 def _floor(rows: list[Row]) -> list[str]:
     floors = [row for row in rows if row.is_floor and row.kl_divergence is not None]
     found = [
-        f"{row.recipe}: what the arithmetic does without any recipe, KL divergence "
-        f"{row.kl_divergence:.4f}; no difference below it is told apart."
+        f"{row.recipe}: the arithmetic alone, without any recipe: KL divergence "
+        f"{row.kl_divergence:.4f}; smaller differences cannot be resolved."
         for row in floors
     ]
     if any(at_floor(row) for row in rows):
-        found.append("≤ a KL divergence that arithmetic alone may have made.")
+        found.append("≤ the KL divergence may come from the arithmetic alone.")
     return found

@@ -72,16 +72,16 @@ _RANGES = ("decode_seconds", "prefill_seconds", "tokens_per_second")
 
 
 def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
-    """Print each plan: the table, the decision in a sentence, and why the rest does not serve."""
+    """Print each plan: the table, the decision in a sentence, and why the rest were ruled out."""
     for record, plan in plans_of(records):
         objective = ""
         if plan.latency_seconds is not None:
-            objective += f", at most {1e3 * plan.latency_seconds:g} ms a token"
+            objective += f", at most {1e3 * plan.latency_seconds:g} ms per token"
         if plan.tokens_per_day is not None:
-            objective += f", {plan.tokens_per_day / 1e6:g} M tokens a day"
+            objective += f", {plan.tokens_per_day / 1e6:g} M tokens per day"
         console.print(
-            f"\nplan {plan.model}: {plan.parameters / 1e9:.2f} B parameters, sequences of "
-            f"{plan.context_length} tokens{objective}",
+            f"\nplan {plan.model}: {plan.parameters / 1e9:.2f} B parameters, "
+            f"{plan.context_length}-token sequences{objective}",
             style="bold",
             soft_wrap=True,
         )
@@ -90,7 +90,7 @@ def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
         console.print(plan.recommendation, soft_wrap=True)
         lines = reasons(plan.options)
         if lines:
-            console.print("Why others do not serve:", style="bold")
+            console.print("Why the others were ruled out:", style="bold")
         for line in lines[:rows]:
             console.print(f"  {line}", soft_wrap=True)
         if len(lines) > rows:
@@ -99,7 +99,7 @@ def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
             console.print(f"! {note}", soft_wrap=True)
         sources = sorted({o.efficiency_source for o in plan.options if o.efficiency_source})
         console.print(
-            "All figures are predictions: [low, high] from " + " | ".join(sources),
+            "All figures are predicted; ranges [low, high] from " + " | ".join(sources),
             soft_wrap=True,
         )
 

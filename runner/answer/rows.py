@@ -45,7 +45,7 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
 def evaluated_on(rows: list[Row]) -> str | None:
     """What to say of the text where all rows have one; where they differ it is a column."""
     texts = {row.text for row in rows if row.text is not None and row.perplexity is not None}
-    return f"Evaluated on text {texts.pop()}." if len(texts) == 1 else None
+    return f"Evaluation text: {texts.pop()}." if len(texts) == 1 else None
 
 
 def _stands_for_itself(record: RunRecord) -> bool:

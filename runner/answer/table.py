@@ -144,33 +144,33 @@ def footnotes(rows: list[Row]) -> list[str]:
     notes += quality_notes(rows)
     if any("_top_" in (row.kl_divergence_metric or "") for row in rows):
         notes.append(
-            "KL divergence on vllm is a lower bound: it tells the most likely tokens alone."
+            "KL divergence on vllm is a lower bound: vLLM returns the most likely tokens only."
         )
     if any(row.decode_within_noise and not row.is_baseline for row in rows):
-        notes.append("~ within the repetitions' noise: no difference was shown, so none counts.")
+        notes.append("~ not significantly different from 1.00x; treated as equal.")
     hows = {row.decode_compared for row in rows}
     if How.apart.value in hows:
         notes.append(
-            "Speeds were measured separately, so nothing tells a difference from what the machine "
-            "did meanwhile: bench.interleave=auto takes turns."
+            "Speeds were measured separately, so differences cannot be separated from drift of the "
+            "machine; set bench.interleave=auto to alternate with the unquantized model."
         )
     if How.again.value in hows:
         notes.append(
-            "Speeds stand between two measurements of the unquantized model, whose own change is "
-            "in their intervals."
+            "Speeds were measured between two measurements of the unquantized model; their "
+            "intervals include its change."
         )
     timed = {row.sweep for row in rows if row.decode_tokens_per_second is not None}
     if len(timed) > 1:
         notes.append(
-            f"Speeds of {len(timed)} sweeps were measured at different times; each ratio is "
-            "against the unquantized model beside the row's own run."
+            f"Speeds come from {len(timed)} sweeps, measured at different times; each ratio is to "
+            "the unquantized model of the same run."
         )
     notes += [f"{row.recipe}: {row.caveat}" for row in rows if row.caveat]
     for row in rows:
         if (row.calibration_overlap or 0.0) >= LARGE_SHARE:
             notes.append(
-                f"{row.recipe}: {row.calibration_overlap:.1%} of the 8-word sequences of "
-                f"{row.text} evaluated occur in its calibration windows"
+                f"{row.recipe}: {row.calibration_overlap:.1%} of the 8-word sequences evaluated "
+                f"in {row.text} also occur in its calibration windows"
             )
     several = len({row.engine for row in rows}) > 1
     without: dict[tuple[str, str | None], list[str]] = {}

@@ -39,14 +39,14 @@ def expert_names(job: QuantizeJob, modifiers: list[Any]) -> dict[str, str]:
     if job.recipe.layer_bits is not None:
         raise Refused(
             f"layers of different widths are told by name, and {kind} holds all experts of a "
-            "layer in one parameter; nearest legal choice: one width for all layers, without "
+            "layer in one parameter; try one width for all layers, without "
             "method.keep"
         )
     names = stored_names(model)
     if not names:
         raise Refused(
             f"transformers reads the experts of {type(model).__name__} ({kind}) from fused "
-            f"tensors only, which llm-compressor does not pack; nearest legal choice: {_ELSEWHERE}"
+            f"tensors only, which llm-compressor does not pack; try {_ELSEWHERE}"
         )
     _require_readable(kind, modifiers)
     return names
@@ -112,11 +112,11 @@ def _require_readable(kind: str, modifiers: list[Any]) -> None:
                 if weights.type == "int":
                     what += " with quantized activations"
                 raise Refused(
-                    f"transformers does not read {what} of {kind} back; nearest legal choice: "
+                    f"transformers does not read {what} of {kind} back; try "
                     "bits=w4a16 or bits=fp8_e4m3 with method=rtn, or method=gguf"
                 )
             if not weights.symmetric:
                 raise Refused(
                     f"transformers does not read experts of {kind} back that have zero points; "
-                    "nearest legal choice: method.zero_point=false (awq), method.sym=true"
+                    "try method.zero_point=false (awq), method.sym=true"
                 )

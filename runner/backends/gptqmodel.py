@@ -90,7 +90,7 @@ def _require_readable_experts(job: QuantizeJob) -> None:
         other = "method.backend=llm_compressor, or method=gguf" if names else "method=gguf"
         raise Refused(
             f"transformers would not find the experts that GPTQModel takes out of {kinds[0]} "
-            f"({type(model).__name__}); nearest legal choice: {other}"
+            f"({type(model).__name__}); try {other}"
         )
 
 

@@ -62,5 +62,5 @@ def _named(derived: Any, base: Any) -> Any:
 def _refusal(method: str, model: Any, cause: object) -> Refused:
     return Refused(
         f"llm-compressor's {method} has no table of layers that fits {type(model).__name__} "
-        f"({str(cause).splitlines()[0]}); nearest legal choice: {_OTHERS}"
+        f"({str(cause).splitlines()[0]}); try {_OTHERS}"
     )

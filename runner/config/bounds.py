@@ -135,7 +135,7 @@ def _faults(key: str, value: Any, bounds: Bounds, owner: "Field[Any] | None") ->
             why, nearest = wrong
             default = _default(owner)
             nearest = default if nearest is None else nearest
-            hint = "" if nearest is None else f"; nearest legal choice: {key}={nearest}"
+            hint = "" if nearest is None else f"; try {key}={nearest}"
             yield f"{key}={_shown(value)} {why}{hint}"
     elif isinstance(value, str):
         if (fault := _text(value, bounds)) is not None:

@@ -177,7 +177,7 @@ class Inputs:
         if asked is Dtype.float16 and model.dtype != found:
             raise Refused(
                 f"method.rounding_dtype=float16: the model's numbers are {model.dtype}, whose "
-                "range and that of their scales float16 does not hold; nearest legal choice: "
+                "range and that of their scales float16 does not hold; try "
                 "method.rounding_dtype=float32"
             )
         if asked is Dtype.auto and found != FLOAT32:

@@ -88,5 +88,5 @@ class DryRun:
             cost = estimate if known else "its cost is not known without the model's dimensions"
             lines.append(f"  to do: {titles(seen.missing)}: {cost}")
         if seen.unknown:
-            lines.append(f"  not looked at further: {seen.unknown}")
+            lines.append(f"  later stages not checked: {seen.unknown}")
         return lines

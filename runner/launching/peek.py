@@ -73,9 +73,7 @@ class PeekSession(Session):
             # A later stage reads files that an earlier one has yet to write.
             waits = self.seen.missing or self.seen.shared
             found = f"{type(error).__name__}: {error}"
-            self.seen.unknown = (
-                "what follows depends on a result that is not there" if waits else found
-            )
+            self.seen.unknown = "they need a result that is not there yet" if waits else found
         return self.seen
 
     def environment(self, environment: Environment) -> ReadyEnvironment:
@@ -90,7 +88,7 @@ class PeekSession(Session):
             self._looked_for[key] = (environment, self._manager.find(environment))
         _, ready = self._looked_for[key]
         if ready is None:
-            raise RunnerError(f"environment {environment.name} would be made first")
+            raise RunnerError(f"environment {environment.name} has to be built first")
         return ready
 
     def obtain(self, work: Work) -> Obtained:

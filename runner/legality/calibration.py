@@ -51,7 +51,7 @@ def _check_mix(calibration: Calibration) -> Iterator[Verdict]:
     try:
         windows_of_parts(calibration)
     except ValueError as error:
-        yield illegal(f"calibration: {error}", "add weights, or counts that add up to samples")
+        yield illegal(f"calibration: {error}", "weights, or counts that add up to samples")
 
 
 def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:

@@ -28,7 +28,7 @@ def check_habits(config: Config, facts: Facts) -> Iterator[Verdict]:
         if quantizes:
             yield from _four_bits_when_compute_bound(config, facts)
     if facts.stale_calibration:
-        yield warning(facts.stale_calibration, "quantize the base model again, stages=[quantize]")
+        yield warning(facts.stale_calibration, "quantizing the base model again, stages=[quantize]")
 
 
 def _recipe(config: Config) -> Iterator[Verdict]:
@@ -50,8 +50,8 @@ def _recipe(config: Config) -> Iterator[Verdict]:
     plain = list(method.ignore) == type(method)(name=method.name).ignore
     if bits.weight.num_bits < 4 and not _abilities(config).mixes_by_itself and plain:
         yield warning(
-            f"{bits.weight.num_bits} bits for every layer alike: below 4 bits a few layers lose "
-            "most of the quality; leave those out with method.ignore, or compare with more bits",
+            f"uniform {bits.weight.num_bits}-bit weights: below 4 bits a few sensitive layers "
+            "cause most of the loss; exclude them with method.ignore, or use more bits",
             "bits=w4a16",
         )
 

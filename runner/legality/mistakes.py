@@ -36,8 +36,8 @@ def mistakes_of(
         ]
         if without:
             yield warning(
-                f"{fmt.label} has no matrix units on {', '.join(without)}: products run in 16 bits "
-                "there, so it gains bandwidth and memory, not arithmetic"
+                f"{', '.join(without)} has no matrix units for {fmt.label}: it saves memory and "
+                "bandwidth there, but computes in 16 bits"
             )
     if low := [fmt.label for fmt in formats if fmt.prior_bits == 4 and fmt.weight_bits < 4]:
         yield warning(

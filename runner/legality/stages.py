@@ -33,10 +33,10 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
     named = sorted(facts.chosen.intersection(_RECIPE_GROUPS))
     if StageName.quantize not in config.stages and named and not config.method.is_identity:
         yield illegal(
-            f"{', '.join(named)} describes a recipe, but stages leaves out quantize",
+            f"stages has no quantize, so {', '.join(named)} would be ignored",
             "plan.recipes=[w4a16-g128]: a plan compares formats by name"
             if config.stages == [StageName.plan]
-            else "add quantize to stages (a finished checkpoint is reused), or drop the recipe",
+            else "adding quantize to stages (a finished checkpoint is reused), or method=none",
         )
     if facts.code_refusal:
         yield illegal(facts.code_refusal)

@@ -21,7 +21,8 @@ def check_tasks(config: Config, facts: Facts) -> Iterator[Verdict]:
     listed = StageName.tasks in config.stages
     if tasks.names and not listed:
         yield illegal(
-            f"tasks={tasks.name} names tasks, but stages leaves out tasks", "add tasks to stages"
+            f"tasks={tasks.name} needs stage tasks, which stages leaves out",
+            "adding tasks to stages",
         )
         return
     if not tasks.names and listed and "stages" in facts.chosen:

@@ -20,9 +20,7 @@ class Verdict:
     nearest: str | None = None
 
     def __str__(self) -> str:
-        return (
-            f"{self.reason}; nearest legal choice: {self.nearest}" if self.nearest else self.reason
-        )
+        return f"{self.reason}; try {self.nearest}" if self.nearest else self.reason
 
 
 def illegal(reason: str, nearest: str | None = None) -> Verdict:

@@ -134,7 +134,7 @@ def abilities_of(method: Method) -> Abilities:
     backends = find_method(method.name).backends
     if method.backend not in backends:
         raise UsageError(
-            f"method={method.name} has no backend {method.backend}; nearest legal choice: "
+            f"method={method.name} has no backend {method.backend}; try "
             + " or ".join(f"method.backend={name}" for name in backends)
         )
     return backends[method.backend]

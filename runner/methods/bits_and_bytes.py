@@ -46,7 +46,7 @@ def require_whole_blocks(job: QuantizeJob, size: int) -> None:
         if module.in_features % size and not matches(name, job.recipe.method.ignore):
             raise Refused(
                 f"bitsandbytes computes with 4-bit layers on a CPU only where blocks of {size} "
-                f"divide their inputs: {name} has {module.in_features}; nearest legal choice: "
+                f"divide their inputs: {name} has {module.in_features}; try "
                 "method=rtn bits=w4a16 with a group_size that divides it, or method.ignore"
             )
 

@@ -54,7 +54,7 @@ def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bo
     raise Refused(
         f"method={recipe.method.name} through {recipe.method.backend} would quantize nothing of "
         f"{type(model).__name__}: its matrices are held by {held}, which the backend does not "
-        f"look for; nearest legal choice: {makers}"
+        f"look for; try {makers}"
     )
 
 
@@ -64,7 +64,7 @@ def _unknown(recipe: Recipe, model_directory: Path) -> Refused:
     config = json.loads((model_directory / "config.json").read_text("utf-8"))
     return Refused(
         f"transformers {transformers.__version__}, which method.backend={recipe.method.backend} "
-        f"needs, does not know models of type {config.get('model_type')}; nearest legal choice: "
+        f"needs, does not know models of type {config.get('model_type')}; try "
         f"{_makers(recipe, config, set(Holder), but=recipe.method.backend)}"
     )
 

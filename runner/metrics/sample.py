@@ -59,16 +59,16 @@ def describe(sample: Sample, icc: float | None, effective_windows: float | None)
     )
     said = f"{count} windows {where}"
     if documents == 1:
-        return f"{said}: intervals speak of that one document, windows as independent"
+        return f"{said}; intervals describe that document only and treat windows as independent"
     if documents == count:
-        said += ", one each: every window counts in full"
+        said += ", one per document"
     else:
-        said += ", which are the independent units"
+        said += ", which intervals treat as clusters"
         if icc is not None and effective_windows is not None:
             said += (
-                f": windows of one document correlate by {icc:.2f}, {count} say as much as "
-                f"{effective_windows:.1f} independent ones"
+                f" (intraclass correlation {icc:.2f}: worth {effective_windows:.1f} independent "
+                "windows)"
             )
     if sample.left_out:
-        said += f"; {sample.left_out} of almost no distinct tokens left out"
+        said += f"; {sample.left_out} skipped, with almost no distinct tokens"
     return said

@@ -149,7 +149,7 @@ def _unknown(label: str) -> str:
     if re.fullmatch(r"w4a4\S*|int4", label):
         return (
             f"plan.recipes: {label} asks for 4-bit integer products, which no engine here runs and "
-            "which Hopper and Blackwell only emulate; nearest legal choice: w4a16-g128 (4-bit "
+            "which Hopper and Blackwell only emulate; try w4a16-g128 (4-bit "
             "weights, products in 16 bits)"
         )
     return (

@@ -149,10 +149,10 @@ def _why_it_does_not_fit(option: Option, plan: Plan, memory: float) -> str:
     per_device = option.weight_bytes_per_device / 1e9
     usable = memory * plan.memory_utilization / 1e9
     if option.kv_capacity_bytes <= 0:
-        return f"does not fit: {per_device:.1f} GB of weights a device, {usable:.1f} GB usable"
+        return f"does not fit: {per_device:.1f} GB of weights per device, {usable:.1f} GB usable"
     return (
-        f"does not fit: room for {option.kv_capacity_tokens} tokens of KV cache, "
-        f"{plan.batch} x {plan.context_length} asked for"
+        f"does not fit: room for {option.kv_capacity_tokens} tokens of KV cache, but "
+        f"{plan.batch} x {plan.context_length} are needed"
     )
 
 

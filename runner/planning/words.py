@@ -16,30 +16,30 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
     assert chosen.decode_seconds is not None
     price = devices[chosen.device].price
     parts = [
-        f"{milliseconds(chosen.decode_seconds)} a token at batch {chosen.batch}",
+        f"{milliseconds(chosen.decode_seconds)} per token at batch {chosen.batch}",
         f"up to {chosen.served_batch} sequences of {plan.context_length} tokens"
-        + (" inside the objective" if plan.latency_seconds is not None else ""),
+        + (" within the SLO" if plan.latency_seconds is not None else ""),
     ]
     if chosen.monthly_cost is not None and chosen.devices_needed is not None:
         parts.append(
             f"{chosen.devices_needed} device{'s' if chosen.devices_needed > 1 else ''} for the "
-            f"traffic, ${chosen.monthly_cost:,.0f} a month"
+            f"traffic, ${chosen.monthly_cost:,.0f} per month"
         )
     if chosen.price_per_hour is not None:
-        parts.append(f"at ${chosen.price_per_hour:.2f} an hour ({price.source}; read {price.date})")
+        parts.append(f"${chosen.price_per_hour:.2f} per hour ({price.source}; read {price.date})")
     else:
-        parts.append("no price is known: hardware.price.dollars_per_hour in its file")
+        parts.append(f"no price for {chosen.device}; set hardware.price.dollars_per_hour=…")
     parts.append(f"quality {chosen.quality}")
     sure = ""
     objective = plan.latency_seconds
     if objective is not None and chosen.decode_seconds.high > objective:
-        sure = "; the objective lies inside the range, so measure before you buy"
-    found, unsaid = "Predicted best", ""
+        sure = "; the SLO lies within the predicted range, so measure before you buy"
+    found, unsaid = "Best option (predicted)", ""
     if plan.tokens_per_day is None and chosen.price_per_hour is not None:
-        found = "Predicted cheapest hour of one copy"
+        found = "Cheapest option per hour for one replica (predicted)"
         unsaid = (
-            " No traffic was stated, and what tokens cost depends on it: $/M tok holds for "
-            f"{chosen.served_batch} sequences at any time; say plan.tokens_per_day."
+            f" $/M tok assumes {chosen.served_batch} sequences are always in flight; set "
+            "plan.tokens_per_day for a real cost."
         )
     return f"{found}: {chosen.recipe} on {where(chosen)}: {'; '.join(parts)}{sure}.{unsaid}"
 
@@ -68,9 +68,9 @@ def reasons(options: Sequence[Option]) -> list[str]:
 
 def _nothing_serves(options: Sequence[Option]) -> str:
     if not options:
-        return "Nothing was compared."
+        return "No option to compare."
     nearest = options[0]
     return (
-        f"Predicted: nothing meets the objective; the nearest is {nearest.recipe} on "
+        f"No option meets the requirements (predicted); the closest is {nearest.recipe} on "
         f"{where(nearest)}: {nearest.reason}."
     )

@@ -137,7 +137,7 @@ def test_everything_legal_is_ok_and_the_rest_is_skipped(
     refused = {key for key, record in found.items() if record["status"] == "skipped"}
     assert refused == {("bnb_4bit-nf4-g64", "vllm"), ("bnb_4bit-nf4-g64", "llama_cpp")}
     for key in refused:
-        assert "nearest legal choice: engine=hf" in found[key]["reason"]
+        assert "try engine=hf" in found[key]["reason"]
     assert {r["status"] for key, r in found.items() if key not in refused} == {"ok"}
     assert len(found) == 13
 

@@ -43,12 +43,12 @@ BAD = {
     "unresolvable": ("store.root=${nope}", "'nope' not found"),
     "bits the method lacks": (
         "method=bnb_4bit bits=w4a16",
-        "method=bnb_4bit cannot make w4a16; it makes nf4, fp4; nearest legal choice: bits=nf4",
+        "method=bnb_4bit cannot make w4a16; it makes nf4, fp4; try bits=nf4",
     ),
     "group size": (
         "group_size=g128",
         "128 does not divide the inputs of q/k/v_proj (576), o_proj (576), gate/up_proj (576); "
-        "sizes that fit: g64, g32, g16; nearest legal choice: group_size=g64",
+        "sizes that fit: g64, g32, g16; try group_size=g64",
     ),
     "local without a path": ("model=local", "model.path has no value: add model.path=…"),
     "path to nothing": ("model=local model.path=missing", "missing is not a directory"),
@@ -91,7 +91,7 @@ BAD = {
     "text that was not chosen": (
         "eval.text.path=short.txt",
         "eval.text.path=short.txt has no effect: eval.text is wikipedia, of kind package, which "
-        "does not read path; nearest legal choice: text@eval.text=local",
+        "does not read path; try text@eval.text=local",
     ),
     "in a whole sweep": (
         "-m method=rtn,gptq eval.text.path=short.txt",
@@ -107,7 +107,7 @@ BAD = {
     ),
     "device": (
         "engine.device=cuda",
-        "no GPU answers on this machine; nearest legal choice: engine.device=cpu",
+        "no GPU answers on this machine; try engine.device=cpu",
     ),
     "another machine's bench": ("hardware=tpu_v5e", "which has no tpu_v5e"),
     "no sweep to report": ("stages=[report] sweep=never_ran", "no records of sweep never_ran"),

@@ -92,8 +92,8 @@ for stage in (one for one in StageName if one.loads_model):
     told = dict(line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
     assert list(told) == ["serving"]
     assert told["serving"] == (
-        "serving needs an engine with a server, and engine=uncached has none; nearest legal "
-        "choice: engine=llama_cpp or engine=vllm"
+        "serving needs an engine with a server, and engine=uncached has none; try "
+        "engine=llama_cpp or engine=vllm"
     )
 
 

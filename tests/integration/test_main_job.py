@@ -45,7 +45,7 @@ def test_a_run_is_recorded_and_answered(first: Called, store: Path) -> None:
         ("bench", "baseline"),
         ("bench", "recipe"),
     ]
-    for shown in ("unquantized", "gptq-w4a16-g32", "spread_128", "best trade-offs"):
+    for shown in ("unquantized", "gptq-w4a16-g32", "spread_128", "Pareto-optimal"):
         assert shown in first.stdout
     rows = list(csv.DictReader((store / "runs" / "first" / "answer.csv").open()))
     assert [row["recipe"] for row in rows] == ["unquantized", "gptq-w4a16-g32"]

@@ -50,7 +50,7 @@ def test_illegal_combinations_are_skipped_with_their_reason(
         "003-rtn-w4a16-g32": "ok",
     }
     skipped = found["000-none-w8a16"]
-    assert "nearest legal choice: bits=bf16" in skipped["reason"]
+    assert "try bits=bf16" in skipped["reason"]
     assert skipped["stages"] == []
     assert f"none-w8a16 skipped: {skipped['reason']}" in done.stdout
     rows = json.loads((store / "runs" / "product" / "answer.json").read_text())["rows"]

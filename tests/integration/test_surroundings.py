@@ -52,7 +52,7 @@ def test_a_run_where_nothing_is_as_usual(
         cwd=tmp_path, env=variables, capture_output=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
-    assert "* best trade-offs" in done.stdout.decode("ascii")
+    assert "* Pareto-optimal" in done.stdout.decode("ascii")
     assert [record["status"] for record in records(store, "unusual")] == ["ok"]
     assert not list(tmp_path.rglob("*.touched"))
 

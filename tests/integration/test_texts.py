@@ -45,7 +45,7 @@ def test_swept_models_and_texts_have_rows_of_their_own(
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert "a/mine" in lines and "b/mine" in lines, done.stdout
-    assert "Evaluated on text lines.jsonl." in lines
+    assert "Evaluation text: lines.jsonl." in lines
     answer = json.loads((store / "runs" / "swept_models" / "answer.json").read_text())
     assert [row["model"] for row in answer["rows"]] == ["a/mine", "b/mine"]
     assert answer["rows"][0]["perplexity"] != answer["rows"][1]["perplexity"]

@@ -56,7 +56,7 @@ def test_a_value_outside_a_fields_bounds_is_refused(
     with pytest.raises(UsageError) as refused:
         composed(*overrides.split())
     assert reason in str(refused.value)
-    assert f"nearest legal choice: {nearest}" in str(refused.value) or not nearest
+    assert f"try {nearest}" in str(refused.value) or not nearest
 
 
 @dataclass
@@ -74,7 +74,7 @@ class _New:
 @pytest.mark.parametrize(
     ("new", "said"),
     [
-        (_New(count=-1), "count=-1 is less than 0; nearest legal choice: new.count=0"),
+        (_New(count=-1), "count=-1 is less than 0; try new.count=0"),
         (_New(count=10**5000), "count=a huge number is more than 1000000000"),
         (_New(share=float("nan")), "share=nan is no finite number"),
         (_New(name="\x1b[31mred"), r"name='\x1b[31mred' has characters that control a terminal"),

@@ -96,8 +96,8 @@ def test_a_result_knows_its_documents_and_what_its_windows_are_worth() -> None:
     assert found.effective_windows == pytest.approx(4.0)
     said = describe(sample, found.icc, found.effective_windows)
     assert said == (
-        "12 windows spread over 4 of 9 documents, which are the independent units: windows of one "
-        "document correlate by 1.00, 12 say as much as 4.0 independent ones"
+        "12 windows spread over 4 of 9 documents, which intervals treat as clusters (intraclass "
+        "correlation 1.00: worth 4.0 independent windows)"
     )
     ratio = perplexity_change(own, base, clusters=sample.independent()).ratio
     half = float(stats.t.ppf(0.975, 3)) * 0.1 * math.sqrt(4 / 3) / 2
@@ -110,12 +110,12 @@ def test_what_stands_behind_an_interval_is_said() -> None:
     old = Sample()
     assert describe(old, None, None) is None
     one = Sample(window_documents=[0, 0], documents=1, documents_available=96)
-    assert "intervals speak of that one document" in (describe(one, None, None) or "")
+    assert "intervals describe that document only" in (describe(one, None, None) or "")
     each = Sample("spread", window_documents=[3, 9], documents=2, documents_available=96,
                   left_out=1, clusters="documents")  # fmt: skip
     assert describe(each, None, 2.0) == (
-        "2 windows spread over 2 of 96 documents, one each: every window counts in full; 1 of "
-        "almost no distinct tokens left out"
+        "2 windows spread over 2 of 96 documents, one per document; 1 skipped, with almost no "
+        "distinct tokens"
     )
 
 

@@ -116,8 +116,10 @@ def test_the_cheapest_that_meets_everything_comes_first(shapes: dict[str, Shape]
     costs = [option.monthly_cost or 0 for option in serving]
     assert costs == sorted(costs)
     text = recommendation(ranked, SERVICE, {d.name: d for d in question.devices})
-    assert text.startswith("Predicted best: w4a16-g128 on 1x a100_80_sxm: 34.4 ms [27.5, 43]")
-    assert "$1,015 a month" in text and "March 2026" in text and "2411.02355" in text
+    assert text.startswith(
+        "Best option (predicted): w4a16-g128 on 1x a100_80_sxm: 34.4 ms [27.5, 43]"
+    )
+    assert "$1,015 per month" in text and "March 2026" in text and "2411.02355" in text
     assert any("does not fit: 141.1 GB of weights" in line for line in reasons(ranked))
 
 
@@ -138,8 +140,10 @@ def test_without_traffic_one_copy_is_priced_by_the_hour(shapes: dict[str, Shape]
     assert (by_token.device, by_token.tensor_parallel) == ("rtx3090", 8)
     assert ranked[0].tensor_parallel == 2
     text = recommendation(ranked, plan, {d.name: d for d in question.devices})
-    assert text.startswith("Predicted cheapest hour of one copy: w4a16-g128 on 2x rtx3090")
-    assert f"holds for {ranked[0].served_batch} sequences at any time" in text
+    assert text.startswith(
+        "Cheapest option per hour for one replica (predicted): w4a16-g128 on 2x rtx3090"
+    )
+    assert f"assumes {ranked[0].served_batch} sequences are always in flight" in text
 
 
 def test_idle_capacity_is_what_costs(shapes: dict[str, Shape]) -> None:
@@ -307,8 +311,8 @@ def test_the_command_prints_the_decision(
     assert len(result.plan.options) == 5 * 4 * 4
     report(store / "runs", None, tmp_path)
     printed = capsys.readouterr().out
-    assert "Predicted best: w4a16-g128 on 1x a100_80_sxm" in printed
-    assert "All figures are predictions" in printed
+    assert "Best option (predicted): w4a16-g128 on 1x a100_80_sxm" in printed
+    assert "All figures are predicted" in printed
     assert "bf16 on 1x a100_80_sxm: does not fit" in printed
     assert "! 4-bit weights are unpacked and multiplied in 16 bits" in printed
     content = json.loads((tmp_path / "plan.json").read_text())
@@ -356,7 +360,7 @@ def test_mistakes_that_a_plan_invites(shapes: dict[str, Shape]) -> None:
     assert said("bf16", "a100_80_sxm") == ""
     assert "collapses models" in said("w8a8", "a100_80_sxm")
     assert "no int4 matrix unit takes part" in said("w4a16-g128", "a100_80_sxm")
-    assert "fp8_e4m3 has no matrix units on a100_80_sxm" in said("fp8_e4m3", "a100_80_sxm l4")
+    assert "a100_80_sxm has no matrix units for fp8_e4m3" in said("fp8_e4m3", "a100_80_sxm l4")
     assert said("fp8_e4m3", "l4 h100_sxm") == ""
     assert "w3a16-g64 treats all layers alike" in said("w3a16-g64", "l4")
     cache = said("w8a16-per_channel", "l4", batch=128, context_length=4096)

@@ -199,7 +199,7 @@ def test_what_servers_are_started_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["engine=hf"], "engine=hf has none; nearest legal choice: engine=llama_cpp"),
+        (["engine=hf"], "engine=hf has none; try engine=llama_cpp"),
         (["serving.concurrencies=[]"], "serving has no load"),
         (["serving.prompt_tokens=9000"], "the model's context is 8192"),
         (["bench.interleave=always", "engine=vllm", "stages=[bench]"], "engine=vllm cannot hold"),

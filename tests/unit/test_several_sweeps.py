@@ -58,7 +58,7 @@ def test_one_answer_names_the_sweep_of_every_row(
     lines = [line for line in printed.splitlines() if "gptq-w4a16-g64" in line and "90.0" in line]
     assert ["first" in line for line in lines] == [True, False]
     assert ["second" in line for line in lines] == [False, True]
-    assert "Speeds of 2 sweeps were measured at different times" in printed
+    assert "Speeds come from 2 sweeps, measured at different times" in printed
     assert f"answer.json and answer.csv: {copies}" in printed
     rows = list(csv.DictReader((copies / "answer.csv").open()))
     assert [row["recipe"] for row in rows].count("gptq-w4a16-g64") == 2

@@ -34,7 +34,7 @@ def test_a_cell_says_what_its_record_says(tmp_path: Path) -> None:
         record(0, "rtn-w4a16-g64", [made, stage("eval", "recipe", found)], model=models[0]),
         record(
             1, "rtn-w4a16-g64", [], model=models[1], status=Status.skipped,
-            reason="no kernel for /home/me/it; nearest legal choice: engine=hf",
+            reason="no kernel for /home/me/it; try engine=hf",
         ),
         record(2, "none-bf16", [stage("eval", "baseline", found)], model=models[0]),
         record(3, "rtn-w4a16-g64", [], model=models[2], status=Status.interrupted),
@@ -46,4 +46,4 @@ def test_a_cell_says_what_its_record_says(tmp_path: Path) -> None:
     assert f"| {MODELS[0]} | 0.012 · 57% |" in lines
     assert f"| {MODELS[1]} | **skipped** [1](#reasons) |" in lines
     assert f"| {MODELS[2]} | {NOT_RUN} |" in lines
-    assert "1. no kernel for it; nearest legal choice: engine=hf" in lines
+    assert "1. no kernel for it; try engine=hf" in lines

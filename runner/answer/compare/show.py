@@ -44,7 +44,7 @@ def show(a: Side, b: Side, pairs: list[Pair]) -> None:
     total = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
     console.print(f"b against a: {total or 'nothing to compare'}", style="bold")
     if verdicts["unknown"]:
-        console.print("unknown: measured once on a side, or nothing tells it from noise")
+        console.print("unknown: measured only once, so it cannot be separated from noise")
     for note in _quality_notes(matched):
         console.print(note, soft_wrap=True)
     for note in _drift_notes([figure for pair in matched for figure in pair.figures]):
@@ -69,19 +69,19 @@ def _drift_notes(figures: list[Figure]) -> list[str]:
     if factors and (most := max(factors) - 1) >= _NEGLIGIBLE_DRIFT:
         up_to = "up to " if len(factors) > 1 else ""
         return [
-            f"drift: the unquantized model itself changed by {up_to}{most:.0%} between the two; "
-            "the intervals of speeds are that much wider"
+            f"drift: the unquantized model changed by {up_to}{most:.0%} between the two; "
+            "intervals of speeds are widened by as much"
         ]
     speeds = [figure for figure in figures if figure.name.partition("/")[0] in SPEEDS]
     if any(figure.relative for figure in speeds):
         return [
-            "speeds: each run's recipe took turns with the unquantized model; the ratios are those "
-            "of their ratios to it, which drift does not change"
+            "speeds: each run alternated with the unquantized model; b/a compares the two ratios "
+            "to it, so drift cancels out"
         ]
     if any(figure.verdict == "unknown" for figure in speeds):
         return [
-            "speeds are unknown where the unquantized model was not measured beside both, in the "
-            "same engine, versions and machine: nothing tells what the machine did between the two"
+            "speeds are unknown unless both runs measured the unquantized model, with the same "
+            "engine, versions and machine: otherwise drift cannot be separated"
         ]
     return []
 

@@ -55,7 +55,7 @@ def expert_tokens(
         more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
         raise Refused(
             f"experts that none of the {found['tokens']} calibration tokens reaches would be "
-            f"rounded blindly: {', '.join(unseen[:3])}{more}; nearest legal choice: more or other "
+            f"rounded blindly: {', '.join(unseen[:3])}{more}; try more or other "
             f"calibration text (calibration.samples={2 * calibration.samples}), or "
             "calibration.allow_unseen_experts=true"
         )
