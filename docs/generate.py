@@ -17,8 +17,9 @@ from omegaconf import MISSING as UNSET
 
 from runner.config.root import Config
 from runner.config.text import Text
+from runner.extensions import Kind, names
 from runner.help import options
-from runner.methods import find_method, method_names
+from runner.methods import find_method
 from runner.paths import conf_dir
 
 PATH = Path(__file__).parent / "configuration.md"
@@ -83,7 +84,7 @@ def _group(name: str, type_: Any, groups: set[str]) -> list[str]:
     # A text is a group and a place in others; its fields are told once.
     parts.append(_table(type_, "" if place.endswith(".NAME") else f"{name}.", [*fields(type_)]))
     if name == "method":
-        for method in method_names():
+        for method in names(Kind.method, builtin=True):
             own = find_method(method).config
             inherited = {field.name for field in fields(type_)}
             if knobs := [field for field in fields(own) if field.name not in inherited]:

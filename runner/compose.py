@@ -30,10 +30,12 @@ from runner.config.root import Config
 from runner.config.sweepers import GridSettings, SearchSettings
 from runner.config.text import TextKind
 from runner.config_files import register_sources
-from runner.engines import engine_names, find_engine
+from runner.engines import find_engine
 from runner.errors import UsageError
-from runner.methods import find_method, method_names
+from runner.extensions import Kind, names
+from runner.methods import find_method
 from runner.paths import conf_dirs, option_files, plugins_dir, sweeps_dir, sweeps_dirs
+from runner.plugin_source import PluginSource
 from runner.redact import redact_yaml
 from runner.schema import members, wanted
 from runner.store.names import Name, require_name
@@ -53,6 +55,7 @@ class _SearchPath(SearchPathPlugin):
         for *own, _ in (conf_dirs(), sweeps_dirs()):
             for folder in own:
                 search_path.prepend("working-directory", f"own://{folder}", anchor="main")
+        search_path.append("plug-ins", f"{PluginSource.scheme()}://")
 
 
 @functools.cache
@@ -63,9 +66,9 @@ def register() -> None:
     hydra_utils._save_config = _save_masked
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for name in method_names():
+    for name in names(Kind.method, builtin=True):
         store.store(group="schema/method", name=name, node=find_method(name).config)
-    for name in engine_names():
+    for name in names(Kind.engine, builtin=True):
         store.store(group="schema/engine", name=name, node=find_engine(name).config)
     plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
@@ -76,6 +79,7 @@ def register() -> None:
     places = (Path(one).absolute() for one in hydra_plugins.__path__)
     hydra_plugins.__path__ = [str(one) for one in places if one.parent != Path.cwd()]
     register_sources()
+    Plugins.instance().register(PluginSource)
     Plugins.instance().register(_SearchPath)
     # Ours does what Hydra's basic one does, which would leave its notes of a refused request.
     for name, node in (("basic", GridSettings), ("grid", GridSettings), ("search", SearchSettings)):

@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 from pathlib import Path
 
+from runner.extensions import conf_folders
+
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -26,8 +28,9 @@ def sweeps_dir() -> Path:
 
 
 def conf_dirs() -> list[Path]:
-    """Folders of configuration groups, the working directory's own first: its options win."""
-    return _with_own("conf", conf_dir())
+    """Folders of configuration groups: the working directory's own first, plug-ins', ours last."""
+    *own, shipped = _with_own("conf", conf_dir())
+    return [*own, *conf_folders(), shipped]
 
 
 def sweeps_dirs() -> list[Path]:

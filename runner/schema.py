@@ -11,6 +11,7 @@ from typing import Any
 
 from runner.config.root import Config
 from runner.config.sweepers import GridSettings, SearchSettings
+from runner.extensions import Kind, loaded
 
 _PLAIN: dict[type, str] = {
     bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a text",
@@ -87,8 +88,23 @@ def kinds_at(key: str) -> list[Any]:
     return [kind for hint in _hints_at(key) for kind in _without_none(hint)]
 
 
-@functools.lru_cache(maxsize=4096)
 def _hints_at(key: str) -> tuple[Any, ...]:
+    hints = _known_hints(key)
+    first, _, rest = key.partition(".")
+    kind = _EXTENDED.get(first)
+    if hints or not rest or kind is None:
+        return hints
+    # A field of no class that is loaded: it may be one of a plug-in's.
+    settings = [one.config for one in loaded(kind).values()]
+    return _walked(settings, rest.split("."))
+
+
+_EXTENDED = {"method": Kind.method, "engine": Kind.engine}
+"""Sections whose fields depend on what is chosen, plug-ins included."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_hints(key: str) -> tuple[Any, ...]:
     first, _, rest = key.partition(".")
     if first == "hydra":
         from hydra.conf import HydraConf
@@ -99,6 +115,10 @@ def _hints_at(key: str) -> tuple[Any, ...]:
             found, segments = [GridSettings, SearchSettings], segments[1:]
     else:
         found, segments = [Config], key.split(".")
+    return _walked(found, segments)
+
+
+def _walked(found: list[Any], segments: list[str]) -> tuple[Any, ...]:
     for segment in segments:
         inside = [one for hint in found for kind in _without_none(hint) for one in _below(kind)]
         found = [hint for kind in inside for hint in _field(kind, segment)]

@@ -1,12 +1,9 @@
 """Engines: one module each, found by its name.
 
-To add one, write ``runner/engines/<name>.py`` with an ``ENGINE`` (see ``base``) and
-``conf/engine/<name>.yaml``.
+A module that sets ``ENGINE`` (see ``base``) is one. How to add one, here or outside the package:
+docs/extending.md.
 """
 
-import functools
-import importlib
-import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -14,46 +11,38 @@ from runner.config.engine import Engine
 from runner.engines.base import EngineImplementation
 from runner.engines.traits import Traits
 from runner.errors import UsageError
+from runner.extensions import Kind, find, loaded, names
 from runner.serialise import from_json
-
-_HELPERS = {
-    "base", "dequantize", "distributions", "footprints", "head", "loading", "overflow", "reading",
-    "responses", "traits", "turns",
-}  # fmt: skip
 
 
 def engine_names() -> list[str]:
-    """Names of all engines, sorted."""
-    return [*_names()]
+    """Names of all engines, plug-ins' included, sorted."""
+    return names(Kind.engine)
 
 
-@functools.cache
-def _names() -> tuple[str, ...]:
-    # A report asks for them once a record: the folder is looked at once a process.
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _HELPERS))
+def all_engines() -> dict[str, EngineImplementation]:
+    """All engines that can be loaded, by name."""
+    return loaded(Kind.engine)
 
 
-@functools.cache
 def find_engine(name: str) -> EngineImplementation:
     """The engine called ``name``.
 
     Raises:
-        UsageError: There is none.
+        UsageError: There is none, or it is a plug-in that cannot be loaded.
     """
-    if name not in _names():
-        raise UsageError(f"no engine called {name!r}; there are {', '.join(engine_names())}")
-    engine: EngineImplementation = importlib.import_module(f"runner.engines.{name}").ENGINE
+    engine: EngineImplementation = find(Kind.engine, name).load()
     return engine
 
 
 def traits_of(name: str) -> Traits:
     """The traits of the engine called ``name``; a plain one's where a record names one no more."""
-    return find_engine(name).traits if name in _names() else Traits()
+    return find_engine(name).traits if name in engine_names() else Traits()
 
 
 def names_with(trait: Callable[[Traits], object]) -> list[str]:
     """Names of the engines that have a trait."""
-    return [name for name in engine_names() if trait(find_engine(name).traits)]
+    return [name for name, engine in all_engines().items() if trait(engine.traits)]
 
 
 def reader_of(checkpoint_format: str) -> Engine:

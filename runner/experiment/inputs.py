@@ -25,6 +25,7 @@ from runner.experiment.arithmetic import (
 from runner.experiment.compute import model_config, resolve_compute, told_dtype
 from runner.experiment.model_facts import model_facts
 from runner.experiment.subject import Subject
+from runner.extensions import Kind, versions_of
 from runner.models.directory import MADE_DTYPE
 from runner.models.fingerprint import fingerprint
 from runner.models.gguf_config import check_readable
@@ -273,6 +274,18 @@ class Inputs:
             loaded = [subject.identity, to_json(request.load), self.compute.threads]
             model = sha256_of_json(loaded)
         return Task(stage, request, environment, self.compute.threads, model)
+
+
+def engine_versions(environment: ReadyEnvironment, name: str, *others: str) -> dict[str, str]:
+    """Versions of all that an engine's results depend on: packages, and the plug-in it is of.
+
+    Args:
+        environment: Where it runs.
+        name: Of the engine.
+        others: Further distributions.
+    """
+    packages = (*others, *find_engine(name).packages)
+    return environment.versions(packages) | versions_of(Kind.engine, name)
 
 
 def engine_determinants(load: LoadRequest) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from runner.config.engine import Dtype
 from runner.config.eval import EvalDtype, PerplexityProtocol
 from runner.config.root import Config, StageName
-from runner.engines import engine_names, find_engine
+from runner.engines import all_engines, find_engine
+from runner.engines.base import EngineImplementation
 from runner.engines.traits import Tells
 from runner.experiment.arithmetic import FLOAT32, evaluated_checkpoints
 from runner.legality.facts import Facts
@@ -64,14 +65,14 @@ def _engines_in_float32(config: Config, facts: Facts) -> str | None:
     """Engines that have room for it, and read everything in it, where this one does not."""
     checkpoints = evaluated_checkpoints(config, facts.quantized_as, facts.text_config, facts.device)
 
-    def reads(name: str) -> bool:
-        engine = find_engine(name)
+    def reads(engine: EngineImplementation) -> bool:
         refusals = (engine.refusal(one.in_dtype(FLOAT32)) for one in checkpoints)
         return engine.traits.own_arithmetic is None and not any(refusals)
 
-    if reads(config.engine.name):
+    if reads(find_engine(config.engine.name)):
         return None
-    return " or ".join(f"engine={name}" for name in engine_names() if reads(name)) or None
+    able = [name for name, engine in all_engines().items() if reads(engine)]
+    return " or ".join(f"engine={name}" for name in able) or None
 
 
 def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:

@@ -11,7 +11,7 @@ from runner.legality.knobs import check_knobs
 from runner.legality.layers import linear_inputs
 from runner.legality.mixed import check_mixed
 from runner.legality.verdict import Verdict, illegal, warning
-from runner.methods import find_method, method_names
+from runner.methods import all_methods, find_method
 from runner.methods.base import Abilities, bits_fit, group_size_fits
 
 _WIDTHS = {
@@ -87,9 +87,9 @@ def _is_float8(number: NumberFormat) -> bool:
 def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
     name, label = config.method.name, config.bits.label
     makers = [
-        name
-        for name in method_names()
-        if any(label in able.bits for able in find_method(name).backends.values())
+        other
+        for other, method in all_methods().items()
+        if any(label in able.bits for able in method.backends.values())
     ]
     nearest = f"bits={_nearest_bits(config.bits, abilities)}"
     if makers:
@@ -115,8 +115,11 @@ def _makers_of_model(config: Config, facts: Facts) -> str | None:
     backends = find_method(config.method.name).backends
     if others := [f"method.backend={name}" for name, able in backends.items() if can(able)]:
         return " or ".join(others)
-    methods = [name for name in method_names() if name != "none"]
-    able = [name for name in methods if any(map(can, find_method(name).backends.values()))]
+    able = [
+        name
+        for name, method in all_methods().items()
+        if name != "none" and any(map(can, method.backends.values()))
+    ]
     return " or ".join(f"method={name}" for name in able) or None
 
 

@@ -8,7 +8,7 @@ from runner.config.bench import Interleave
 from runner.config.engine import Device
 from runner.config.model import ModelKind
 from runner.config.root import Config, StageName
-from runner.engines import engine_names, find_engine
+from runner.engines import all_engines, find_engine
 from runner.engines.base import CheckpointFacts, EngineImplementation
 from runner.environments.choose import choose
 from runner.errors import UsageError
@@ -73,8 +73,8 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     if reason := _refusal(engine, checkpoint):
         readers = [
             name
-            for name in engine_names()
-            if name != config.engine.name and _refusal(find_engine(name), checkpoint) is None
+            for name, other in all_engines().items()
+            if name != config.engine.name and _refusal(other, checkpoint) is None
         ]
         yield illegal(reason, " or ".join(f"engine={name}" for name in readers) or None)
 

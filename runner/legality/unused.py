@@ -22,7 +22,8 @@ from runner.errors import UsageError
 from runner.given import shown
 from runner.hardware.detect import Machine
 from runner.legality.verdict import Severity, Verdict, illegal, warning
-from runner.methods import find_method, method_names
+from runner.methods import all_methods
+from runner.methods.base import QuantizationMethod
 from runner.paths import conf_dir
 from runner.recipe import Recipe, used_recipe, without_rounding_dtype
 from runner.tracking import unread as unread_by_tracker
@@ -180,8 +181,10 @@ def _calibration(config: Config) -> Iterator[_Unread]:
         why = f"method={config.method.name} as it is set looks at no text"
 
         def readers() -> str | None:
-            able = (f"method={name}" for name in method_names() if _looks_at_text(name, config))
-            return " or ".join(able) or None
+            able = [
+                name for name, one in all_methods().items() if _looks_at_text(name, one, config)
+            ]
+            return " or ".join(f"method={name}" for name in able) or None
 
         # Methods are compared with one command line.
         yield _Unread("calibration", why, readers, harmless=True)
@@ -191,8 +194,7 @@ def _calibration(config: Config) -> Iterator[_Unread]:
         yield from _text("calibration.text", config.calibration.text)
 
 
-def _looks_at_text(name: str, config: Config) -> bool:
-    method = find_method(name)
+def _looks_at_text(name: str, method: QuantizationMethod, config: Config) -> bool:
     recipe = Recipe(method.config(name=name), config.bits, config.group_size, config.calibration)
     return method.calibration_for(recipe) is not None
 

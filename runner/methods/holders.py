@@ -103,11 +103,11 @@ def _makers(
     recipe: Recipe, config: ModelConfig, held: Collection[Holder | None], but: str | None = None
 ) -> str:
     """Methods that look for one of these holders, each with its first backend that does."""
-    from runner.methods import find_method, method_names
+    from runner.methods import all_methods
 
     found = []
-    for name in method_names():
-        for place, (backend, able) in enumerate(find_method(name).backends.items()):
+    for name, method in all_methods().items():
+        for place, (backend, able) in enumerate(method.backends.items()):
             if name == "none" or backend == but or able.model_refusal(config):
                 continue
             if able.holders is None or set(held).intersection(able.holders):

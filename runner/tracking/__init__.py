@@ -1,41 +1,47 @@
 """Trackers: one module each, found by its name.
 
-To add one, write ``runner/tracking/<name>.py`` with a ``start``, a ``summarise`` if it has
-something to say of whole sweeps, and ``conf/tracker/<name>.yaml``.
-A tracker that breaks costs its log, never the run.
+A module that sets ``TRACKER`` (see ``base``) is one. How to add one, here or outside the package:
+docs/extending.md. A tracker that breaks costs its log, never the run.
 """
 
-import importlib
-import pkgutil
 from dataclasses import fields
 from typing import TypeVar
 
 from runner.config.tracker import Tracker
 from runner.display import Display
-from runner.errors import UsageError
+from runner.extensions import Kind, find, names
 from runner.redact import redact
 from runner.serialise import from_json, to_json
 from runner.store.records import RunRecord, StageRecord
-from runner.tracking.base import RunTracker, SweepEnd
+from runner.tracking.base import RunTracker, SweepEnd, TrackerImplementation
 
 Masked = TypeVar("Masked", Tracker, RunRecord, StageRecord)
 
 
 def tracker_names() -> list[str]:
-    """Names of all trackers, sorted."""
-    helpers = {"alerts", "base", "command", "progress", "sync", "tables"}
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in helpers)
+    """Names of all trackers, plug-ins' included, sorted."""
+    return names(Kind.tracker)
+
+
+def find_tracker(name: str) -> TrackerImplementation:
+    """The tracker called ``name``.
+
+    Raises:
+        UsageError: There is none, or it is a plug-in that cannot be loaded.
+    """
+    tracker: TrackerImplementation = find(Kind.tracker, name).load()
+    return tracker
 
 
 def unread(config: Tracker) -> dict[str, str]:
-    """Fields that have no effect on a tracker, each with the reason; a module may state READS."""
+    """Fields that have no effect on a tracker, each with the reason."""
     every = {field.name for field in fields(Tracker)} - {"name"}
     if config.name not in tracker_names():
         return {}
-    module = importlib.import_module(f"runner.tracking.{config.name}")
+    reads = find_tracker(config.name).reads
     return {
         name: f"is {config.name}, which does not read {name}"
-        for name in sorted(every - getattr(module, "READS", every))
+        for name in sorted(every - (every if reads is None else reads))
     }
 
 
@@ -43,24 +49,20 @@ def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTr
     """Begin to follow a run.
 
     Raises:
-        UsageError: There is no such tracker.
+        UsageError: There is no such tracker, or it is a plug-in that cannot be loaded.
     """
-    if config.name not in tracker_names():
-        raise UsageError(
-            f"no tracker called {config.name!r}; there are {', '.join(tracker_names())}"
-        )
     guarded = _Guarded(display)
-    guarded.begin(_masked(config), record)
+    guarded.begin(find_tracker(config.name), _masked(config), record)
     return guarded
 
 
 def summarise_sweep(config: Tracker, end: SweepEnd, display: Display) -> None:
     """Let the tracker say something of a finished sweep, where it can."""
-    module = importlib.import_module(f"runner.tracking.{config.name}")
-    if not hasattr(module, "summarise"):
+    summarise = find_tracker(config.name).summarise
+    if summarise is None:
         return
     try:
-        module.summarise(_masked(config), end, display)
+        summarise(_masked(config), end, display)
     except Exception as error:
         display.line(
             f"  warning: the sweep is not summarised in {config.name} "
@@ -84,10 +86,9 @@ class _Guarded:
         self._display = display
         self._tracker: RunTracker | None = None
 
-    def begin(self, config: Tracker, record: RunRecord) -> None:
-        module = importlib.import_module(f"runner.tracking.{config.name}")
+    def begin(self, tracker: TrackerImplementation, config: Tracker, record: RunRecord) -> None:
         try:
-            self._tracker = module.start(config, _masked(record), self._display)
+            self._tracker = tracker.start(config, _masked(record), self._display)
         except Exception as error:
             self._give_up(error)
 

@@ -1,15 +1,20 @@
 """What a tracker is."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from runner.answer.rows import Row
+from runner.config.tracker import Tracker
 from runner.metrics.divergence import Divergence, TokenDistribution, TokenMean
 from runner.metrics.perplexity import metric_name
 from runner.serialise import from_json
 from runner.store.records import RunRecord, StageRecord
+
+if TYPE_CHECKING:
+    from runner.display import Display
 
 
 class RunTracker(Protocol):
@@ -34,6 +39,18 @@ class SweepEnd:
     rows: list[Row]
     files: list[Path]
     """The answer and its figures."""
+
+
+@dataclass(frozen=True)
+class TrackerImplementation:
+    """A tracker: a module exposes one of these as ``TRACKER``."""
+
+    start: "Callable[[Tracker, RunRecord, Display], RunTracker]"
+    """Begins to follow a run, or the same one again when it is started again."""
+    summarise: "Callable[[Tracker, SweepEnd, Display], None] | None" = None
+    """Says something of a whole sweep; ``None`` when there is nothing to say."""
+    reads: frozenset[str] | None = None
+    """Fields of ``Tracker`` that have an effect, beside its name; ``None`` is all of them."""
 
 
 def stage_metrics(stage: StageRecord) -> dict[str, float]:

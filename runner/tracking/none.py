@@ -3,9 +3,7 @@
 from runner.config.tracker import Tracker
 from runner.display import Display
 from runner.store.records import RunRecord, StageRecord
-
-READS = frozenset({"directory"})
-"""Fields of ``Tracker`` that may be set beside its name: where other trackers' runs lie."""
+from runner.tracking.base import TrackerImplementation
 
 
 class NoTracker:
@@ -24,3 +22,10 @@ class NoTracker:
 def start(config: Tracker, record: RunRecord, display: Display) -> NoTracker:
     """Follow nothing."""
     return NoTracker()
+
+
+TRACKER = TrackerImplementation(
+    start,
+    # Where other trackers' runs lie.
+    reads=frozenset({"directory"}),
+)

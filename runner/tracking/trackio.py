@@ -14,12 +14,9 @@ from runner.display import Display
 from runner.redact import redact
 from runner.store.records import RunRecord, StageRecord
 from runner.tracking.alerts import alert_of_run, alert_of_sweep
-from runner.tracking.base import SweepEnd, stage_metrics, stage_words
+from runner.tracking.base import SweepEnd, TrackerImplementation, stage_metrics, stage_words
 from runner.tracking.progress import Progress
 from runner.tracking.tables import runs_table
-
-READS = frozenset({"alerts", "directory", "group", "notes", "project", "tags"})
-"""Fields of ``Tracker`` that have an effect here, beside its name."""
 
 
 def start(config: Tracker, record: RunRecord, display: Display) -> "TrackioTracker":
@@ -94,3 +91,10 @@ def _open(config: Tracker, name: str, group: str, described: dict[str, Any]) -> 
         embed=False,
         auto_log_gpu=False,
     )
+
+
+TRACKER = TrackerImplementation(
+    start,
+    summarise,
+    reads=frozenset({"alerts", "directory", "group", "notes", "project", "tags"}),
+)

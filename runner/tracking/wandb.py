@@ -16,7 +16,7 @@ from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
 from runner.surroundings import own_home
 from runner.tracking.alerts import Alert, alert_of_run, alert_of_sweep
-from runner.tracking.base import SweepEnd, stage_metrics, stage_words
+from runner.tracking.base import SweepEnd, TrackerImplementation, stage_metrics, stage_words
 from runner.tracking.progress import Progress
 from runner.tracking.tables import (
     Cells,
@@ -292,3 +292,6 @@ def _table(cells: Cells) -> Any:
 
     columns, rows = cells
     return wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)
+
+
+TRACKER = TrackerImplementation(start, summarise)

@@ -6,7 +6,7 @@ from typing import Any
 from runner.config.bench import Interleave
 from runner.config.root import StageName
 from runner.engines import find_engine
-from runner.experiment.inputs import Inputs, engine_determinants
+from runner.experiment.inputs import Inputs, engine_determinants, engine_versions
 from runner.experiment.steps.limits import arithmetic, limits, model_work
 from runner.experiment.subject import Subject
 from runner.serialise import to_json
@@ -54,7 +54,7 @@ def bench(
         "load": to_json(request.load),
         "threads": inputs.compute.threads,
         "machine": inputs.session.machine.to_dict(),
-        "versions": environment.versions(find_engine(engine.name).packages),
+        "versions": engine_versions(environment, engine.name),
     }
     if after is not None:
         determinants["after"] = after.address.key

@@ -11,6 +11,7 @@ from runner.experiment.steps.calibration import INDECISIVE, calibration_windows
 from runner.experiment.steps.experts import expert_tokens
 from runner.experiment.steps.sensitivity import layer_bits
 from runner.experiment.subject import Subject
+from runner.extensions import Kind, versions_of
 from runner.methods.base import abilities_of
 from runner.metrics.coverage import Coverage, describe_shortfall
 from runner.recipe import Recipe, used_recipe
@@ -52,7 +53,10 @@ def checkpoint(
         device=inputs.compute.device,
         compute_dtype=compute_dtype,
         trust_remote_code=inputs.config.model.trust_remote_code,
-        versions=environment.versions(abilities.packages),
+        versions={
+            **environment.versions(abilities.packages),
+            **versions_of(Kind.method, recipe.method.name),
+        },
         expert_tokens=tokens,
     )
     determinants = {

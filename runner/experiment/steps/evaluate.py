@@ -4,9 +4,14 @@ from typing import Any
 
 from runner.config.eval import Bos, Eval
 from runner.config.root import StageName
-from runner.engines import find_engine
 from runner.experiment.arithmetic import FLOAT32, can_measure_floor
-from runner.experiment.inputs import AUTO, TRANSFORMERS, Inputs, engine_determinants
+from runner.experiment.inputs import (
+    AUTO,
+    TRANSFORMERS,
+    Inputs,
+    engine_determinants,
+    engine_versions,
+)
 from runner.experiment.model_facts import model_facts
 from runner.experiment.subject import Subject
 from runner.session import Obtained, Work
@@ -121,7 +126,7 @@ def evaluate(
         "divergence": [eval_.reference_max_bytes, eval_.top_k] if eval_.divergence else None,
         **engine_determinants(load),
         "baseline": baseline.address.key if baseline else None,
-        "versions": environment.versions(find_engine(engine.name).packages),
+        "versions": engine_versions(environment, engine.name),
     }
     force = StageName.eval in inputs.config.force
     task = inputs.task("eval", request, environment, subject)

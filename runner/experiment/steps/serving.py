@@ -6,7 +6,7 @@ from runner.config.root import StageName
 from runner.engines import find_engine
 from runner.engines.loading import specification
 from runner.experiment.compute import model_config
-from runner.experiment.inputs import Inputs, engine_determinants
+from runner.experiment.inputs import Inputs, engine_determinants, engine_versions
 from runner.experiment.subject import Subject
 from runner.serialise import to_json
 from runner.serving.server import Requests
@@ -52,7 +52,7 @@ def serving(inputs: Inputs, subject: Subject, model: Subject) -> Obtained:
         "threads": inputs.compute.threads,
         "machine": inputs.session.machine.to_dict(),
         "versions": {
-            **own.versions(engine.packages),
+            **engine_versions(own, settings.name),
             **generator.versions((LOAD_GENERATOR,)),
         },
     }

@@ -6,7 +6,13 @@ from pathlib import Path
 from runner.config.root import StageName
 from runner.engines import find_engine
 from runner.engines.traits import HarnessModel
-from runner.experiment.inputs import TRANSFORMERS, Inputs, engine_determinants, file_state
+from runner.experiment.inputs import (
+    TRANSFORMERS,
+    Inputs,
+    engine_determinants,
+    engine_versions,
+    file_state,
+)
 from runner.experiment.retry import at_half_without_memory
 from runner.experiment.subject import Subject
 from runner.harness.environment import harness_need
@@ -120,7 +126,7 @@ def _ask(
         "seed": request.seed,
         **engine_determinants(load),
         "baseline": baseline.address.key if baseline else None,
-        "versions": environment.versions((*_PACKAGES, *find_engine(engine.name).packages)),
+        "versions": engine_versions(environment, engine.name, *_PACKAGES),
     }
     force = StageName.tasks in inputs.config.force
     # For other engines the harness loads a model of its own.

@@ -1,0 +1,173 @@
+"""Plug-ins are found without being imported, by name, from three places; none hides another."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from runner import extensions
+from runner.api import compose_config
+from runner.config.method import Method
+from runner.engines import engine_names
+from runner.errors import UsageError
+from runner.extensions import Kind, find, loaded, names, versions_of
+from runner.methods import find_method, method_names
+from runner.paths import conf_dirs, option_files
+from runner.schema import wanted
+
+pytestmark = pytest.mark.unit
+
+METHOD = """
+from dataclasses import dataclass
+from runner.config.method import Method
+
+@dataclass
+class Halved(Method):
+    backend: str = "transformers"
+    threshold: float = 0.5
+
+class HalvedMethod:
+    config = Halved
+    backends = {}
+
+METHOD = HalvedMethod()
+"""
+OPTION = """
+# Halves every weight.
+defaults:
+  - /schema/method/halved@_here_
+  - _self_
+name: halved
+backend: transformers
+"""
+
+
+@pytest.fixture(autouse=True)
+def afresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A working directory of its own, and nothing remembered of what is installed."""
+    monkeypatch.chdir(tmp_path)
+    forget()
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> object:
+    yield
+    forget()
+
+
+def forget() -> None:
+    for cached in (
+        extensions._entry_points, extensions._installed, extensions._every,
+        extensions._conf_folders, extensions._warn,
+    ):  # fmt: skip
+        cached.cache_clear()
+
+
+def write(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed distribution with a method, an option and a device."""
+    site = tmp_path / "site"
+    info = site / "halves-1.5.dist-info"
+    write(info / "METADATA", "Metadata-Version: 2.1\nName: halves\nVersion: 1.5\n")
+    write(info / "entry_points.txt", "[quant_runner.methods]\nhalved = halves.inner\n")
+    write(site / "halves" / "__init__.py", "raise RuntimeError('too early')")
+    write(site / "halves" / "inner.py", METHOD)
+    write(site / "halves" / "conf" / "method" / "halved.yaml", OPTION)
+    write(site / "halves" / "conf" / "model" / "half.yaml", "name: half\nkind: generated\n")
+    monkeypatch.syspath_prepend(str(site))
+    for name in [one for one in sys.modules if one.partition(".")[0] == "halves"]:
+        monkeypatch.delitem(sys.modules, name)
+    forget()
+    return site
+
+
+def test_ours_are_the_modules_that_set_the_attribute() -> None:
+    assert {"gptq", "none", "rtn"} <= set(method_names())
+    assert not {"base", "holders", "llm_compressor"} & set(method_names())
+    assert engine_names() == ["hf", "llama_cpp", "vllm"]
+    assert names(Kind.tracker) == ["none", "trackio", "wandb"]
+    assert "quantize" in names(Kind.stage)
+    assert versions_of(Kind.method, "rtn") == {}, "keys of results of ours stay as they are"
+
+
+def test_an_installed_plug_in_is_listed_and_its_options_found_without_import(
+    installed: Path,
+) -> None:
+    assert "halved" in method_names()
+    assert "halved" not in names(Kind.method, builtin=True)
+    assert installed / "halves" / "conf" in conf_dirs()
+    assert {"halved", "rtn"} <= set(option_files("method"))
+    assert "half" in option_files("model")
+    assert "halves" not in sys.modules
+    assert compose_config(["method=rtn"]).method.name == "rtn"
+    assert "halves" not in sys.modules, "another method was asked for"
+
+
+def test_a_plug_in_that_cannot_be_imported_stops_who_asks_for_it_alone(
+    installed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match=r"halved \(halves.inner of halves 1.5\).*too early"):
+        find_method("halved")
+    assert "rtn" in loaded(Kind.method) and "halved" not in loaded(Kind.method)
+    assert capsys.readouterr().err.count("runner: warning: method halved") == 1
+
+
+def test_a_plug_in_is_composed_and_its_fields_are_known(installed: Path) -> None:
+    write(installed / "halves" / "__init__.py", "")
+    assert wanted("method.threshold") == "a number"
+    config = compose_config(["method=halved", "method.threshold=0.25"])
+    assert isinstance(config.method, Method)
+    assert type(config.method).__name__ == "Halved"
+    assert vars(config.method)["threshold"] == 0.25
+    assert versions_of(Kind.method, "halved") == {"halves": "1.5"}
+
+
+def test_an_editable_plug_ins_code_is_part_of_its_version(installed: Path) -> None:
+    url = {"url": "file:///there", "dir_info": {"editable": True}}
+    write(installed / "halves-1.5.dist-info" / "direct_url.json", json.dumps(url))
+    before = versions_of(Kind.method, "halved")
+    assert before["halves"].startswith("1.5+sha256:")
+    write(installed / "halves" / "inner.py", METHOD + "# changed")
+    assert versions_of(Kind.method, "halved") != before
+
+
+def test_the_working_directorys_plugins_are_found_where_its_conf_is(tmp_path: Path) -> None:
+    write(tmp_path / "plugins" / "methods" / "helper.py", "raise RuntimeError('not one')")
+    place = write(tmp_path / "plugins" / "methods" / "halved.py", METHOD)
+    write(tmp_path / "conf" / "method" / "halved.yaml", OPTION)
+    assert "halved" in method_names() and "helper" not in method_names()
+    (first,) = versions_of(Kind.method, "halved").items()
+    assert first[0] == "plugins/methods/halved.py" and first[1].startswith("sha256:")
+    assert vars(compose_config(["method=halved"]).method)["threshold"] == 0.5
+    place.write_text(METHOD.replace("0.5", "0.75"))
+    assert dict([first]) != versions_of(Kind.method, "halved")
+    assert find_method("halved").config().threshold == 0.75  # type: ignore[attr-defined]
+
+
+def test_a_tracker_is_an_option_by_being_there(tmp_path: Path) -> None:
+    write(
+        tmp_path / "plugins" / "trackers" / "lines.py",
+        "from runner.tracking.base import TrackerImplementation\n"
+        "TRACKER = TrackerImplementation(lambda *_: None)\n",
+    )
+    config = compose_config(["tracker=lines", "store.root=/there"])
+    assert (config.tracker.name, config.tracker.directory) == ("lines", "/there/tracking")
+
+
+@pytest.mark.parametrize("name", ["rtn", "halved"])
+def test_two_of_a_name_are_refused_with_both_places(
+    name: str, installed: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "plugins" / "methods" / f"{name}.py", METHOD)
+    places = {"rtn": "runner.methods.rtn of the runner", "halved": "halves.inner of halves 1.5"}
+    with pytest.raises(UsageError, match="two methods are called") as error:
+        find(Kind.method, "gptq")
+    assert places[name] in str(error.value)
+    assert f"plugins/methods/{name}.py" in str(error.value)
