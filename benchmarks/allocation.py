@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import run
-from runner.sensitivity.units import Unit
+from runner.evaluation.sensitivity.layer_groups import Unit
 
 _AVERAGE_BITS = 3.5
 _WIDTHS = (3, 4, 5, 6)
@@ -30,7 +30,7 @@ def measure() -> str:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from runner.texts.windows import leading_windows
+    from runner.data.texts.windows import leading_windows
 
     arguments = ["method=none", "stages=[sensitivity,eval]", "sensitivity=fused", "tracker=none"]
     arguments += ["sensitivity.bits=[3,4,6]", "sensitivity.group_sizes=[g64]", "eval=quick"]
@@ -79,7 +79,7 @@ class _Subject:
     def rounded(self, layer: str, bits: int) -> Any:
         import torch
 
-        from runner.sensitivity.rounding import Rounding, rounded
+        from runner.evaluation.sensitivity.rounding import Rounding, rounded
 
         return rounded(self.original[layer], Rounding(bits, "g64", False), torch.bfloat16).float()
 
@@ -133,7 +133,7 @@ def _fisher(subject: _Subject, windows: list[list[int]]) -> Harms:
 
 
 def _choose(units: list[Unit], harms: Harms, widths: Sequence[int]) -> dict[str, int]:
-    from runner.mixed.knapsack import choose
+    from runner.methods.mixed_precision.knapsack import choose
 
     options = [[(unit.weights * bits, harms[unit.name, bits]) for bits in widths] for unit in units]
     chosen = choose(options, int(_AVERAGE_BITS * sum(unit.weights for unit in units)))

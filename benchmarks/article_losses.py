@@ -22,7 +22,7 @@ def measure() -> str:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from runner.texts.windows import read_documents_file, tokenizer_of
+    from runner.data.texts.windows import read_documents_file, tokenizer_of
 
     arguments = ["method=rtn", "stages=[quantize]", "engine.dtype=float32", "tracker=none"]
     result = run(arguments)

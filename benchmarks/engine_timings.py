@@ -31,10 +31,10 @@ def measure(engines: list[str] | None = None) -> str:
 
 def _line(engine: str) -> str:
     from runner.api import compose_config
-    from runner.experiment.inputs import Inputs
-    from runner.experiment.steps.checkpoint import checkpoint
-    from runner.serialise import to_json
-    from runner.session import open_session
+    from runner.pipeline.inputs import Inputs
+    from runner.pipeline.session import open_session
+    from runner.pipeline.steps.checkpoint import checkpoint
+    from runner.util.serialise import to_json
 
     config = compose_config([*_SETTINGS[engine], f"engine={engine}", "tracker=none"])
     session = open_session(config)
@@ -58,7 +58,7 @@ def _line(engine: str) -> str:
 
 
 def _compared(engine: str, ours: list[float], theirs: list[float]) -> str:
-    from runner.metrics.noise import compare, relative_noise
+    from runner.evaluation.metrics.noise import compare, relative_noise
 
     turns = compare(ours, theirs, paired=True)
     ratio, noise = turns.ratio, relative_noise(theirs)
@@ -75,8 +75,8 @@ def _inside(request: dict[str, Any], threads: int) -> None:
     """Measure in the engine's environment; prints both series as JSON."""
     from runner.engines import find_engine
     from runner.engines.loading import LoadRequest, specification
-    from runner.metrics.speed import decode_rates
-    from runner.serialise import from_json
+    from runner.evaluation.metrics.speed import decode_rates
+    from runner.util.serialise import from_json
 
     spec = specification(from_json(LoadRequest, request), threads)
     name = spec.settings.name

@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import median
 
 from runner import run
-from runner.config.engine import Engine
+from runner.config.schema.engine import Engine
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
-from runner.metrics.reference import Reference, ReferenceWriter
+from runner.evaluation.metrics.reference import Reference, ReferenceWriter
 
 _REPETITIONS = 7
 _TOKENS = 512

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
+from runner.store.provenance import write_seal
 from runner.store.records import RunRecord, StageRecord, Status, write_record
-from runner.store.seal import write_seal
 
 _RUNS_OF_A_SWEEP = 500
 _OLD_SECONDS = 7200.0

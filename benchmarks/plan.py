@@ -10,8 +10,8 @@ def measure() -> str:
     from runner.api import compose_config
     from runner.planning.devices import device_names, read_device
     from runner.planning.formats import find_format
+    from runner.planning.model_shape import Shape
     from runner.planning.planner import Question, make_plan
-    from runner.planning.shape import Shape
 
     config = compose_config(["model=llama31_70b", "plan=serve_70b"])
     config.plan.tensor_parallel = [1, 2, 4, 8]

@@ -10,12 +10,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from runner.answer.page.build import build_page
-from runner.answer.page.subject import Subject
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.rows import rows_of
-from runner.serialise import from_json
+from runner.reporting.page.build import build_page
+from runner.reporting.page.subject import Subject
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.rows import rows_of
 from runner.store.records import RunRecord
+from runner.util.serialise import from_json
 
 _RUNS = 2000
 _OPENINGS = 5

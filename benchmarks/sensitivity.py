@@ -18,10 +18,10 @@ def measure() -> str:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from runner.config.sensitivity import Grain
-    from runner.sensitivity.probe import Probe
-    from runner.sensitivity.rounding import Rounding
-    from runner.texts.windows import leading_windows
+    from runner.config.schema.sensitivity import Grain
+    from runner.data.texts.windows import leading_windows
+    from runner.evaluation.sensitivity.probe import Probe
+    from runner.evaluation.sensitivity.rounding import Rounding
 
     result = run(["method=none", "stages=[eval]", "eval=quick", "tracker=none"])
     objects = Path(result.record.config["store"]["root"]).expanduser() / "objects"
@@ -68,7 +68,7 @@ def naive_scores(
     """The plain loop: round a unit's layers, run every window, compare all probabilities."""
     import torch
 
-    from runner.sensitivity.rounding import all_rounded
+    from runner.evaluation.sensitivity.rounding import all_rounded
 
     modules = dict(model.named_modules())
     scores = []

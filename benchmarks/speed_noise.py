@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from runner import keep_workers, run
-from runner.answer.rows import rows_of
-from runner.answer.timing import DECODE, FIRST_TOKEN, against_unquantized, samples
-from runner.metrics.noise import compare
-from runner.serialise import to_json
+from runner.evaluation.metrics.noise import compare
+from runner.reporting.rows import rows_of
+from runner.reporting.timing import DECODE, FIRST_TOKEN, against_unquantized, samples
 from runner.store.records import RunRecord
+from runner.util.serialise import to_json
 
 _TRIALS, _RUNS = 25, 8
 _SIZES = (1, 4)
@@ -129,11 +129,11 @@ def _stages(
     import torch
     import transformers.models.llama.modeling_llama  # noqa: F401  as a worker's parent has it
 
-    from runner.config.bench import Bench, Interleave
-    from runner.config.engine import Engine
+    from runner.config.schema.bench import Bench, Interleave
+    from runner.config.schema.engine import Engine
     from runner.engines.loading import LoadRequest
-    from runner.stages.bench import STAGE, BenchRequest
-    from runner.worker.job import StageContext
+    from runner.pipeline.stages.bench import STAGE, BenchRequest
+    from runner.pipeline.worker.job import StageContext
 
     (model,) = store.glob("objects/model/*/model")
     settings = to_json(Engine(name="hf"))

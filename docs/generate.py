@@ -1,6 +1,6 @@
 """Writes docs/configuration.md from the schema: ``python -m docs.generate``.
 
-What a field means is told once, in the docstring below it in ``runner/config`` (or in a method's
+What a field means is told once, in the docstring below it in ``runner/config/schema`` (or in a method's
 module), and what an option is for in the first comment of its YAML file.
 """
 
@@ -15,12 +15,12 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING as UNSET
 
-from runner.config.root import Config
-from runner.config.text import Text
-from runner.extensions import Kind, names
-from runner.help import options
+from runner.cli.help import options
+from runner.config.extensions import Kind, names
+from runner.config.schema.root import Config
+from runner.config.schema.text import Text
 from runner.methods import find_method
-from runner.paths import conf_dir
+from runner.util.paths import conf_dir
 
 PATH = Path(__file__).parent / "configuration.md"
 _APART = {Text: "text"}
@@ -154,7 +154,7 @@ def _is_group(type_: Any) -> bool:
 def _type_of_place(group: str) -> Any:
     if group == "text":
         return Text
-    from runner.config.tasks import Tasks
+    from runner.config.schema.tasks import Tasks
 
     return get_args(get_type_hints(Tasks)["own"])[1]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from runner.paths import conf_dir
 from runner.store.records import RunRecord, Status, read_record
+from runner.util.paths import conf_dir
 
 PATH = Path(__file__).parent / "zoo.md"
 ENGINES = ("hf", "vllm", "llama_cpp")

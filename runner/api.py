@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runner.config.root import Config
-    from runner.result import RunResult
+    from runner.config.schema.root import Config
+    from runner.pipeline.result import RunResult
 
 
 def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResult":
@@ -28,11 +28,11 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
             later does not raise: see ``result.status`` and ``result.reason``.
     """
     from runner.errors import UsageError
-    from runner.experiment.record import RunIdentity
-    from runner.experiment.run import illegalities, run_experiment
-    from runner.legality.unused import refuse_unused
-    from runner.result import RunResult
-    from runner.session import open_session
+    from runner.pipeline.record import RunIdentity
+    from runner.pipeline.result import RunResult
+    from runner.pipeline.run import illegalities, run_experiment
+    from runner.pipeline.session import open_session
+    from runner.validation.unused import refuse_unused
 
     config = compose_config(overrides, config_name)
     refuse_unused(config, overrides)
@@ -59,7 +59,7 @@ def keep_workers() -> Iterator[None]:
         >>> with keep_workers():  # doctest: +SKIP
         ...     results = [run([f"bits={bits}"]) for bits in ("w4a16", "w8a16")]
     """
-    from runner.worker import pool
+    from runner.pipeline.worker import pool
 
     with pool.keep_workers():
         yield
@@ -73,11 +73,11 @@ def compose_config(overrides: Sequence[str] = (), config_name: str = "config") -
     """
     from hydra import compose, initialize_config_dir
 
-    from runner.complaints import COMPOSITION_ERRORS, explain
-    from runner.compose import register, typed
+    from runner.config.compose import register, typed
+    from runner.config.errors import COMPOSITION_ERRORS, explain
+    from runner.config.words import read_words
     from runner.errors import UsageError
-    from runner.paths import conf_dir
-    from runner.words import read_words
+    from runner.util.paths import conf_dir
 
     register()
     words = read_words(overrides, sweep=False)

@@ -2,7 +2,7 @@
 
 import errno
 
-from runner.shown import tell
+from runner.util.shown import tell
 
 USAGE_EXIT_CODE = 2
 _MOST_CHARACTERS = 3000

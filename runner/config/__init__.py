@@ -1,1 +1,1 @@
-"""What can be said: one dataclass a noun, the schema of conf/. Imports nothing heavy."""
+"""The configuration: its schema, where its files lie, and how an option is found."""

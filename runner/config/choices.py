@@ -5,8 +5,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from runner.config.words import quoted
 from runner.errors import UsageError
-from runner.words import quoted
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.@/+$-][A-Za-z0-9_.@/:+$-]*")
 _MEANS_MORE = {"null", "true", "false", "inf", "nan"}

@@ -7,12 +7,12 @@ docs/extending.md.
 from collections.abc import Callable
 from typing import Any
 
-from runner.config.engine import Engine
+from runner.config.extensions import Kind, find, loaded, names
+from runner.config.schema.engine import Engine
 from runner.engines.base import EngineImplementation
 from runner.engines.traits import Traits
 from runner.errors import UsageError
-from runner.extensions import Kind, find, loaded, names
-from runner.serialise import from_json
+from runner.util.serialise import from_json
 
 
 def engine_names() -> list[str]:

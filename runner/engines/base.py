@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runner.config.bits import Bits
-from runner.config.engine import Engine
-from runner.config.group_size import GroupSize
-from runner.config.method import Method
+from runner.config.schema.bits import Bits
+from runner.config.schema.engine import Engine
+from runner.config.schema.group_size import GroupSize
+from runner.config.schema.method import Method
 from runner.engines.distributions import Distributions
+from runner.engines.server import Requests, ServerCommand
 from runner.engines.traits import Traits
-from runner.serving.server import Requests, ServerCommand
 
 if TYPE_CHECKING:
     import numpy as np

@@ -19,7 +19,7 @@ class LinearHead:
     tensor: str
     """Its name in the checkpoint's safetensors files."""
     dtype: str
-    """Torch dtype name of the matrix; the product is ``runner.engines.head.product``."""
+    """Torch dtype name of the matrix; the product is ``runner.engines.hf.head.product``."""
 
 
 @dataclass(frozen=True)

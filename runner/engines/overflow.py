@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from runner.data.models.weights import stored_dtype, tensor_headers, weight_files
 from runner.errors import StageError
-from runner.models.weights import stored_dtype, tensor_headers, weight_files
 
 _NARROW = "float16"
 _LARGEST = 65504

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from runner.config.environment import Environment
+from runner.config.schema.environment import Environment
 from runner.errors import UsageError
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
-from runner.config.environment import Environment
+from runner.config.schema.environment import Environment
 from runner.environments.ready import installed_versions
 from runner.errors import StageError
-from runner.logs import BoundedLog, shown_lines
-from runner.paths import conf_dirs
-from runner.redact import redact_bytes
 from runner.store.files import sha256_of_json, write_json_atomically
-from runner.surroundings import ELSEWHERE, for_children, from_here
+from runner.util.logs import BoundedLog, shown_lines
+from runner.util.paths import conf_dirs
+from runner.util.redact import redact_bytes
+from runner.util.surroundings import ELSEWHERE, for_children, from_here
 
 READY_FILE = "ready.json"
 WORKER_REQUIREMENTS = ("filelock", "numpy", "omegaconf==2.3.1", "pydantic>=2")
@@ -32,7 +32,7 @@ _NEVER = "sys_platform == 'never'"
 _TOLD_LINES = 4
 # Linux kills the installer when this process dies, so that nobody writes into a dead staging area.
 _CHILD = (
-    "import os, sys; from runner.worker.job import die_with_parent; die_with_parent(); "
+    "import os, sys; from runner.pipeline.worker.job import die_with_parent; die_with_parent(); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 

@@ -14,14 +14,14 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from runner.config.environment import Environment
+from runner.config.schema.environment import Environment
 from runner.environments.create import READY_FILE, WORKER_REQUIREMENTS, constraints_file, create
 from runner.environments.ready import ReadyEnvironment, installed_versions
 from runner.environments.self_test import self_test
-from runner.serialise import to_json
 from runner.store.files import sha256_of_json
 from runner.store.locks import held
-from runner.store.names import path_part
+from runner.util.names import path_part
+from runner.util.serialise import to_json
 
 _DETERMINING = (
     "requirements", "excludes", "python_version", "torch_backend", "build_variables",

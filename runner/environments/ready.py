@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from runner.errors import UsageError
-from runner.surroundings import ELSEWHERE, for_children
+from runner.util.surroundings import ELSEWHERE, for_children
 
 _LIST = (
     "import importlib.metadata as m, json; "

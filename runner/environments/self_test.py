@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner.environments.ready import ReadyEnvironment
-from runner.logs import BoundedLog, Pump
-from runner.paths import import_path
-from runner.surroundings import ELSEWHERE, for_children, for_workers
+from runner.util.logs import BoundedLog, Pump
+from runner.util.paths import import_path
+from runner.util.surroundings import ELSEWHERE, for_children, for_workers
 
 _PROGRAM = """
 import importlib, sys
 shims, *modules = sys.argv[1:]
 for name in filter(None, shims.split(",")):
-    importlib.import_module(f"runner.shims.{name}").apply()
+    importlib.import_module(f"runner.environments.patches.{name}").apply()
 for name in modules:
     importlib.import_module(name)
 """

@@ -4,7 +4,7 @@ A module that sets ``METHOD`` (see ``base``) is one. How to add one, here or out
 docs/extending.md.
 """
 
-from runner.extensions import Kind, find, loaded, names
+from runner.config.extensions import Kind, find, loaded, names
 from runner.methods.base import QuantizationMethod
 
 

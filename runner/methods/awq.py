@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-from runner.backends import autoawq
-from runner.config.calibration import Calibration
-from runner.config.method import Method
-from runner.methods import llm_compressor
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.method import Method
+from runner.methods.backends import autoawq, llm_compressor
 from runner.methods.base import Abilities, QuantizeJob
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 
 class Version(Enum):
@@ -83,7 +82,7 @@ class AwqMethod:
             return
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        from runner.backends.smoothing import awq_modifier
+        from runner.methods.backends.smoothing import awq_modifier
 
         scheme = llm_compressor.build_scheme(
             job, sym=not knobs.zero_point, observer="memoryless_minmax"

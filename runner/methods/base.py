@@ -6,12 +6,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from runner.config.bits import Bits
-from runner.config.calibration import Calibration
-from runner.config.group_size import GroupSize
-from runner.config.method import Method
+from runner.config.schema.bits import Bits
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.group_size import GroupSize
+from runner.config.schema.method import Method
 from runner.errors import UsageError
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 ModelConfig = Mapping[str, Any]
 """Content of a model's config.json, of its text part where it has several; empty where unknown."""

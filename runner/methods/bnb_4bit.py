@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from runner.config.bits import Bits
-from runner.config.calibration import Calibration
-from runner.config.engine import Dtype
-from runner.config.group_size import GroupSize
-from runner.config.method import Method
-from runner.methods import bits_and_bytes
+from runner.config.schema.bits import Bits
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.engine import Dtype
+from runner.config.schema.group_size import GroupSize
+from runner.config.schema.method import Method
+from runner.methods.backends import bitsandbytes as bits_and_bytes
 from runner.methods.base import Abilities, QuantizeJob
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 _BLOCK = 64
 """Weights that share a scale."""

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from runner.config.calibration import Calibration
-from runner.config.method import Method
-from runner.methods import llm_compressor
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.method import Method
+from runner.methods.backends import llm_compressor
 from runner.methods.base import ActivationScales, QuantizeJob
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 
 @dataclass

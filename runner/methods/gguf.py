@@ -7,16 +7,16 @@ from enum import Enum
 from pathlib import Path
 from typing import Optional
 
-from runner.backends import llama_cpp
-from runner.backends.llama_families import conversion_refusal
-from runner.config.bits import Bits, NumberType
-from runner.config.calibration import Calibration
-from runner.config.group_size import GroupSize
-from runner.config.method import Method
+from runner.config.schema.bits import Bits, NumberType
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.group_size import GroupSize
+from runner.config.schema.method import Method
+from runner.data.models.weights import tensor_headers
 from runner.errors import StageError
+from runner.methods.backends import llama_cpp
+from runner.methods.backends.llama_cpp_families import conversion_refusal
 from runner.methods.base import Abilities, QuantizeJob
-from runner.models.weights import tensor_headers
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 
 class QuantType(Enum):

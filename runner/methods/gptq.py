@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from runner.backends import auto_gptq, gptqmodel
 from runner.config.bounds import bounded
-from runner.config.calibration import Calibration
-from runner.config.method import Method
-from runner.methods import llm_compressor
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.method import Method
+from runner.methods.backends import auto_gptq, gptqmodel, llm_compressor
 from runner.methods.base import Abilities, ActivationScales, Holder, QuantizeJob
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 
 from runner.errors import Refused
 from runner.methods.base import Holder, ModelConfig
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 
 def skeleton(model_directory: Path, trust_remote_code: bool) -> Any:

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from runner.config.calibration import Calibration
-from runner.config.method import Method
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.method import Method
+from runner.data.models.directory import save_weights
+from runner.data.models.load import load_model
 from runner.methods.base import Abilities, QuantizeJob
-from runner.models.directory import save_weights
-from runner.models.load import load_model
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from runner.config.bits import Bits
-from runner.config.calibration import Calibration
-from runner.config.group_size import GroupSize
-from runner.config.method import Method
-from runner.methods import llm_compressor
+from runner.config.schema.bits import Bits
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.group_size import GroupSize
+from runner.config.schema.method import Method
+from runner.methods.backends import llm_compressor
 from runner.methods.base import QuantizeJob
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 
 @dataclass

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from runner.config.bounds import bounded
-from runner.config.calibration import Calibration
-from runner.config.method import Method
-from runner.methods import llm_compressor
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.method import Method
+from runner.methods.backends import llm_compressor
 from runner.methods.base import ActivationScales, QuantizeJob
 from runner.methods.gptq import Gptq
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 
 class Rounding(Enum):
@@ -49,7 +49,7 @@ class SmoothQuantMethod:
         """Smooth, round, save."""
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        from runner.backends.smoothing import smoothquant_modifier
+        from runner.methods.backends.smoothing import smoothquant_modifier
 
         knobs = job.recipe.method
         assert isinstance(knobs, SmoothQuant)

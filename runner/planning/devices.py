@@ -5,9 +5,9 @@ import functools
 from pathlib import Path
 
 from runner.config.bounds import faults
-from runner.config.hardware import Hardware
+from runner.config.schema.hardware import Hardware
 from runner.errors import UsageError
-from runner.paths import option_files
+from runner.util.paths import option_files
 
 LOCAL = "local"
 _GROUP = "hardware"
@@ -43,7 +43,7 @@ def _read(path: Path, changed: int) -> Hardware:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from runner.yaml_files import load
+    from runner.util.yaml_files import load
 
     try:
         loaded = OmegaConf.merge(OmegaConf.structured(Hardware), load(path))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from runner.config.hardware import Hardware
+from runner.config.schema.hardware import Hardware
 from runner.planning.formats import Format
 
 

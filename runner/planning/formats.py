@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, replace
 
 from runner.errors import UsageError
-from runner.planning.shape import Shape
+from runner.planning.model_shape import Shape
 
 _SCALE_BITS = 16
 _K_BLOCK = 256

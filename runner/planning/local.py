@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runner.config.hardware import Hardware
-from runner.hardware.detect import Machine, recognises
+from runner.config.schema.hardware import Hardware
 from runner.planning.devices import LOCAL, device_names, read_device
+from runner.planning.hardware.detect import Machine, recognises
 
 
 def local_device(machine: Machine, device: str, store: Path) -> Hardware | None:

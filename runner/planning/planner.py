@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from runner.config.hardware import Hardware
-from runner.config.plan import Plan
+from runner.config.schema.hardware import Hardware
+from runner.config.schema.plan import Plan
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.formats import Format
+from runner.planning.model_shape import Shape
 from runner.planning.option import Option, Range, Verdict
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.roofline import Roofline, limits_of
-from runner.planning.shape import Shape
 
 HOURS_PER_MONTH = 730
 SECONDS_PER_DAY = 86400

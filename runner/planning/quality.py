@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from runner.planning.formats import Format
-from runner.planning.shape import Shape
+from runner.planning.model_shape import Shape
 
 _SIZES = (8.0e9, 70.0e9, 405.0e9)
 _RECOVERY = {

@@ -4,10 +4,10 @@ import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from runner.config.hardware import Hardware
+from runner.config.schema.hardware import Hardware
 from runner.planning.efficiency import Efficiency
 from runner.planning.formats import Format
-from runner.planning.shape import Shape
+from runner.planning.model_shape import Shape
 
 _SIXTEEN = ("bf16", "fp16")
 # One point is published: 32 KiB over 8 H200 take 40 us with plain NCCL, two an each layer. A

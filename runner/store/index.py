@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.progress import told
 from runner.store.files import is_altered
 from runner.store.objects import RESULT_FILE
-from runner.store.seal import SEAL_FILE, read_seal, states
+from runner.store.provenance import SEAL_FILE, read_seal, states
+from runner.util.progress import told
 
 INDEX_FILE = "index.sqlite"
 UNREADABLE = ""

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runner.config.model import Model, ModelKind
+from runner.config.schema.model import Model, ModelKind
+from runner.store.checked_files import read_kept
 from runner.store.files import sha256_of_json, write_json_atomically
-from runner.store.kept import read_kept
 
 _OF_THE_MODEL = ("model", "calibration_windows")
 """Determinants of a checkpoint that follow from the model's files."""

@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from runner.store.files import sha256_of_json, write_json_atomically
 from runner.store.locks import held
-from runner.store.seal import SEAL_FILE, Check, Told, faults
+from runner.store.provenance import SEAL_FILE, Check, Told, faults
 
 RESULT_FILE = "result.json"
 _PARTIAL_SECONDS = 30 * 24 * 3600

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError
-from runner.progress import progress
-from runner.redact import redact
-from runner.serialise import from_json, to_json
 from runner.store.files import is_altered, write_checked_json
 from runner.store.liveness import is_carried_out
 from runner.store.shared import Shared, without_collection
+from runner.util.progress import progress
+from runner.util.redact import redact
+from runner.util.serialise import from_json, to_json
 
 SCHEMA_VERSION = 2
 BASELINE_AGAIN = "baseline_again"

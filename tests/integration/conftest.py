@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from runner import keep_workers
-from runner.cli import main
-from runner.paths import conf_dir
+from runner.cli.main import main
+from runner.util.paths import conf_dir
 
 TINY = ("model=tiny", "group_size=g32", "eval=quick", "bench=quick")
 """A run of the machinery: a generated model, a few windows, two short repetitions."""

@@ -42,7 +42,7 @@ def servers() -> set[int]:
     found = set()
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):  # one that has just ended
-            if "runner.worker.server" in child.cmdline():
+            if "runner.pipeline.worker.server" in child.cmdline():
                 found.add(child.pid)
     return found
 

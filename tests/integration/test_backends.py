@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.integration.conftest import Called, base_model, here, records
 
 pytestmark = [

@@ -15,8 +15,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from runner.compose import quoted
-from runner.hardware.detect import detect
+from runner.config.compose import quoted
+from runner.planning.hardware.detect import detect
 from tests.integration.conftest import Called, elsewhere, here
 
 pytestmark = pytest.mark.integration

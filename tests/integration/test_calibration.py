@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.integration.conftest import Called, base_model, records
 
 pytestmark = pytest.mark.integration

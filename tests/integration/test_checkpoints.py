@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runner.compose import quoted
-from runner.config.engine import Engine
+from runner.config.compose import quoted
+from runner.config.schema.engine import Engine
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
 from tests.integration.conftest import SAME, computing, here, records

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner.compose import quoted
-from runner.texts.spread import spread_windows
+from runner.config.compose import quoted
+from runner.data.texts.spread import spread_windows
 from tests.integration.conftest import (
     FLOAT32,
     SAME,

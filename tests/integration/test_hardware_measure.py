@@ -3,9 +3,9 @@
 import pytest
 
 from runner.errors import UsageError
-from runner.hardware.detect import detect
-from runner.hardware.measure import Measurement, measure
-from runner.serialise import from_json, to_json
+from runner.planning.hardware.detect import detect
+from runner.planning.hardware.measure import Measurement, measure
+from runner.util.serialise import from_json, to_json
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.hostile import HOSTILE
 from tests.hostile_files import SINGLE, sound, trap
 from tests.integration.conftest import Called, base_model, records

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from runner.api import compose_config
-from runner.compose import quoted
-from runner.experiment.record import RunIdentity
-from runner.experiment.run import run_experiment
-from runner.session import open_session
+from runner.config.compose import quoted
+from runner.pipeline.record import RunIdentity
+from runner.pipeline.run import run_experiment
+from runner.pipeline.session import open_session
 from runner.store.records import Status
 from tests.integration.conftest import TINY, Called, records
 
@@ -188,7 +188,7 @@ def test_a_process_that_is_killed_while_it_keeps_a_model_is_replaced(
                     child
                     for server in psutil.Process().children()
                     for child in server.children()
-                    if "runner.worker.server" in child.cmdline()
+                    if "runner.pipeline.worker.server" in child.cmdline()
                 ]
                 keeper.kill()
                 while keeper.is_running() and keeper.status() != psutil.STATUS_ZOMBIE:

@@ -19,9 +19,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from runner.errors import StageError
-from runner.stages.weights import STAGE, WeightsRequest
+from runner.pipeline.stages.weights import STAGE, WeightsRequest
 from tests.integration.conftest import Called, keys, records
 
 pytestmark = pytest.mark.integration

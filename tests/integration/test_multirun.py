@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.integration.conftest import Called, elsewhere, records
 
 pytestmark = pytest.mark.integration

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.integration.conftest import TINY, Called, records
 
 pytest.importorskip("ray")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from runner.compose import quoted
-from runner.paths import conf_dir
+from runner.config.compose import quoted
+from runner.util.paths import conf_dir
 from tests.integration.conftest import here, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.environments("legacy")]
@@ -57,7 +57,7 @@ for directory in asked["directories"]:
     if method in ("gptq", "awq"):
         # Libraries for both need a GPU; what is packed is unpacked in plain torch.
         sys.path.append(asked["runner"])
-        from runner.engines.dequantize import load_dense
+        from runner.engines.hf.dequantize import load_dense
         model = load_dense(Path(directory), method, torch.float32)
     else:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from runner.answer.page.build import build_page
-from runner.answer.page.subject import Subject
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.rows import rows_of
-from runner.compose import quoted
+from runner.config.compose import quoted
+from runner.reporting.page.build import build_page
+from runner.reporting.page.subject import Subject
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.rows import rows_of
 from runner.store.records import Status
 from tests.integration.browser import open_browser
 from tests.integration.conftest import TINY, Called

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner.store.seal import read_seal
+from runner.store.provenance import read_seal
 from tests.integration.conftest import TINY, Called, determinants, here, records
 
 pytestmark = pytest.mark.integration

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.integration.conftest import base_model, elsewhere, here, records
 
 pytestmark = pytest.mark.integration

@@ -11,18 +11,18 @@ import pytest
 from safetensors import safe_open
 
 from benchmarks.sensitivity import naive_scores
-from runner.compose import quoted
-from runner.config.eval import PerplexityProtocol
-from runner.config.sensitivity import Grain
-from runner.sensitivity.probe import Probe
-from runner.sensitivity.rounding import Rounding, rounded
-from runner.sensitivity.score import Score
-from runner.sensitivity.units import Unit
-from runner.serialise import to_json
-from runner.stages.sensitivity import STAGE, SensitivityRequest
-from runner.texts.protocols import Excerpt, protocol_text
-from runner.worker.held import Held
-from runner.worker.job import StageContext
+from runner.config.compose import quoted
+from runner.config.schema.eval import PerplexityProtocol
+from runner.config.schema.sensitivity import Grain
+from runner.data.texts.protocols import Excerpt, protocol_text
+from runner.evaluation.sensitivity.layer_groups import Unit
+from runner.evaluation.sensitivity.probe import Probe
+from runner.evaluation.sensitivity.rounding import Rounding, rounded
+from runner.evaluation.sensitivity.score import Score
+from runner.pipeline.stages.sensitivity import STAGE, SensitivityRequest
+from runner.pipeline.worker.job import StageContext
+from runner.pipeline.worker.model_cache import Held
+from runner.util.serialise import to_json
 from tests.integration.conftest import (
     FLOAT32,
     SAME,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.serialise import from_json
-from runner.stages.serving import ServingResult
+from runner.pipeline.stages.serving import ServingResult
+from runner.util.serialise import from_json
 from tests.integration.conftest import Called, records
 
 pytestmark = [

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-from runner.compose import quoted
-from runner.store.seal import faults, read_seal
+from runner.config.compose import quoted
+from runner.store.provenance import faults, read_seal
 from tests.integration.conftest import SLURM, Called, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(3600)]
@@ -64,7 +64,7 @@ class Killer:
                 words = " ".join(process.cmdline())
                 if process.status() == psutil.STATUS_ZOMBIE:
                     continue
-                if "runner.worker.server" in words:
+                if "runner.pipeline.worker.server" in words:
                     parent = process.parent()
                     is_job = parent is not None and "worker.server" in " ".join(parent.cmdline())
                     found["job" if is_job else "server"].append(process)

@@ -146,7 +146,7 @@ def test_a_task_that_needs_a_hub_says_so_without_one(tmp_path: Path) -> None:
     )
     code = (
         "import sys; from pathlib import Path; from runner.errors import StageError\n"
-        "from runner.harness.evaluate import load_tasks, task_manager\n"
+        "from runner.evaluation.lm_eval.evaluate import load_tasks, task_manager\n"
         "manager = task_manager([Path(sys.argv[1])], False)\n"
         "try: load_tasks(manager, ['far'], True)\n"
         "except StageError as error: print(error)\n"

@@ -53,7 +53,7 @@ class Hold:
 
 
 def _is_server(process: psutil.Process | None) -> bool:
-    return process is not None and "runner.worker.server" in process.cmdline()
+    return process is not None and "runner.pipeline.worker.server" in process.cmdline()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.integration.conftest import Called, base_model, records
 
 pytestmark = pytest.mark.integration

@@ -13,12 +13,12 @@ pytestmark = pytest.mark.integration
 
 FOLLOW = """
 import sys
-from runner.answer.rows import rows_of
-from runner.config.tracker import Tracker
-from runner.display import Display
+from runner.reporting.rows import rows_of
+from runner.config.schema.tracker import Tracker
+from runner.reporting.display import Display
 from runner.store.records import Status
-from runner.tracking import start_tracker, summarise_sweep
-from runner.tracking.base import SweepEnd
+from runner.reporting.tracking import start_tracker, summarise_sweep
+from runner.reporting.tracking.base import SweepEnd
 from tests.unit.records import recipe, record
 
 config = Tracker(name="trackio", directory=sys.argv[1], tags=["mine"], notes="by hf_" + "x" * 24)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from tests.integration.conftest import TINY, Called, records
 
 pytestmark = pytest.mark.integration

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from runner.answer.rows import rows_of
-from runner.compose import quoted
-from runner.config.tracker import AlertOn, Checkpoints, Tracker
-from runner.display import Display
+from runner.cli.track import execute
+from runner.config.compose import quoted
+from runner.config.schema.tracker import AlertOn, Checkpoints, Tracker
+from runner.reporting.display import Display
+from runner.reporting.rows import rows_of
+from runner.reporting.tracking import summarise_sweep
+from runner.reporting.tracking.base import SweepEnd
+from runner.reporting.tracking.wandb import run_id, start
 from runner.store.records import RunRecord, Status
-from runner.tracking import summarise_sweep
-from runner.tracking.base import SweepEnd
-from runner.tracking.command import execute
-from runner.tracking.wandb import run_id, start
 from tests.integration.test_wandb import find, read_back
 from tests.unit.records import recipe, record, stage
 from tests.unit.test_tasks_answer import CHANGE, tasks

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from runner.compose import quoted
-from runner.config.model import Model, ModelKind
-from runner.models.generated import write_generated_model
+from runner.config.compose import quoted
+from runner.config.schema.model import Model, ModelKind
+from runner.data.models.generated import write_generated_model
 from tests.integration.conftest import here, records
 
 pytestmark = pytest.mark.integration

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from runner.paths import conf_dir
+from runner.util.paths import conf_dir
 from tests.integration.conftest import here, records
 
 MODELS = sorted(path.stem for path in (conf_dir() / "model" / "zoo").glob("*.yaml"))

@@ -11,13 +11,13 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
-from runner.compose import register, typed
-from runner.config.model import Architecture
-from runner.config.root import Config
-from runner.hardware.detect import Gpu, Machine
-from runner.kept_configs import KeptConfigs, KeptMerges
-from runner.paths import conf_dir
-from runner.planning.shape import Shape
+from runner.config.compose import register, typed
+from runner.config.compose_cache import KeptConfigs, KeptMerges
+from runner.config.schema.model import Architecture
+from runner.config.schema.root import Config
+from runner.planning.hardware.detect import Gpu, Machine
+from runner.planning.model_shape import Shape
+from runner.util.paths import conf_dir
 
 Compose = Callable[..., Config]
 

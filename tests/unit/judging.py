@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable
 
-from runner.config.root import Config
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import Machine
-from runner.legality.check import check
-from runner.legality.verdict import Severity, Verdict
+from runner.config.schema.root import Config
+from runner.pipeline.facts import gather_facts
+from runner.planning.hardware.detect import Machine
+from runner.validation.check import check
+from runner.validation.verdict import Severity, Verdict
 
 Compose = Callable[..., Config]
 

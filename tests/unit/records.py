@@ -4,13 +4,13 @@ import copy
 import math
 from typing import Any
 
-from runner.metrics.noise import compare
-from runner.planning.calibration import Comparison
-from runner.planning.cases import Case
+from runner.evaluation.metrics.noise import compare
+from runner.evaluation.quality.evaluated import Circumstances, Evaluated
+from runner.planning.data_points import Case
+from runner.planning.fitted_efficiency import Comparison
 from runner.planning.formats import Format
-from runner.quality.evaluated import Circumstances, Evaluated
-from runner.serialise import to_json
 from runner.store.records import RunRecord, StageRecord, Status
+from runner.util.serialise import to_json
 
 CONFIG = {
     "model": {"name": "small"},

@@ -2,12 +2,12 @@
 
 import pytest
 
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.rows import rows_of
-from runner.config.tracker import AlertOn, Tracker
+from runner.config.schema.tracker import AlertOn, Tracker
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.rows import rows_of
+from runner.reporting.tracking.alerts import alert_of_run, alert_of_sweep
+from runner.reporting.tracking.base import SweepEnd
 from runner.store.records import RunRecord, Status
-from runner.tracking.alerts import alert_of_run, alert_of_sweep
-from runner.tracking.base import SweepEnd
 from tests.unit.records import recipe, record
 
 pytestmark = pytest.mark.unit

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from runner.answer.best import picks
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.report import report
-from runner.answer.rows import Row, rows_of
-from runner.answer.scope import scopes
-from runner.answer.table import footnotes
 from runner.errors import UsageError
-from runner.quality.answered import Answered, Asked
+from runner.evaluation.quality.answered import Answered, Asked
+from runner.reporting.comparable import scopes
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.recommend import picks
+from runner.reporting.report import report
+from runner.reporting.rows import Row, rows_of
+from runner.reporting.table import footnotes
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from tests.unit.records import measured
 

@@ -9,25 +9,25 @@ import torch
 from hydra import compose, initialize_config_dir
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from runner.compose import register, typed
-from runner.config.engine import Dtype
-from runner.config.root import Config
-from runner.engines.head import product, widen_head
+from runner.config.compose import register, typed
+from runner.config.schema.engine import Dtype
+from runner.config.schema.root import Config
 from runner.engines.hf import HfModel
-from runner.experiment.arithmetic import (
+from runner.engines.hf.head import product, widen_head
+from runner.evaluation.metrics.reference import Reference, ReferenceWriter
+from runner.methods.recipe import used_recipe
+from runner.pipeline.facts import gather_facts
+from runner.planning.arithmetic import (
     Arithmetic,
     can_measure_floor,
     evaluated_checkpoints,
     quality_arithmetic,
 )
-from runner.experiment.compute import Compute
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import Machine, detect
-from runner.legality.check import check
-from runner.legality.unused import unused
-from runner.metrics.reference import Reference, ReferenceWriter
-from runner.paths import conf_dir
-from runner.recipe import used_recipe
+from runner.planning.compute import Compute
+from runner.planning.hardware.detect import Machine, detect
+from runner.util.paths import conf_dir
+from runner.validation.check import check
+from runner.validation.unused import unused
 
 pytestmark = pytest.mark.unit
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from runner.config.bounds import bounded, faults
-from runner.config.root import Config
+from runner.config.schema.root import Config
 from runner.errors import UsageError
 
 OUTSIDE = [

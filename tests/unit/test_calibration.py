@@ -12,20 +12,20 @@ import pyarrow.parquet
 import pytest
 from huggingface_hub import constants
 
-from runner.compose import quoted
-from runner.config.calibration import Calibration, Cut, Source, windows_of_parts
-from runner.config.model import Model, ModelKind
-from runner.config.root import Config
-from runner.config.text import Text, TextKind, TextReader
+from runner.config.compose import quoted
+from runner.config.schema.calibration import Calibration, Cut, Source, windows_of_parts
+from runner.config.schema.model import Model, ModelKind
+from runner.config.schema.root import Config
+from runner.config.schema.text import Text, TextKind, TextReader
+from runner.config.text_by_name import resolve_text
+from runner.data.texts.calibration import cut_windows, digest
+from runner.data.texts.documents import write_documents
+from runner.data.texts.readers import read_documents
+from runner.data.texts.windows import bos_determinant
 from runner.errors import StageError, UsageError
-from runner.metrics.overlap import overlap
-from runner.recipe import used_recipe
+from runner.evaluation.metrics.overlap import overlap
+from runner.methods.recipe import used_recipe
 from runner.store.lineage import Lineage
-from runner.texts.calibration import cut_windows, digest
-from runner.texts.documents import write_documents
-from runner.texts.named import resolve_text
-from runner.texts.readers import read_documents
-from runner.texts.windows import bos_determinant
 
 pytestmark = pytest.mark.unit
 

@@ -8,16 +8,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from runner.answer.report import report
-from runner.claims.decide import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Decision, decide
-from runner.claims.select import matching, pairs
-from runner.claims.show import claim_lines
-from runner.config.bits import Bits, NumberFormat, NumberType
-from runner.config.claims import Claim, Effect, Metric
-from runner.config.group_size import Granularity, GroupSize
-from runner.metrics.perplexity import perplexity, perplexity_change
-from runner.serialise import to_json
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
+from runner.config.schema.claims import Claim, Effect, Metric
+from runner.config.schema.group_size import Granularity, GroupSize
+from runner.evaluation.metrics.perplexity import perplexity, perplexity_change
+from runner.reporting.claims.decide import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Decision, decide
+from runner.reporting.claims.select import matching, pairs
+from runner.reporting.claims.show import claim_lines
+from runner.reporting.report import report
 from runner.store.records import RunRecord, StageRecord, Status, write_record
+from runner.util.serialise import to_json
 
 pytestmark = pytest.mark.unit
 

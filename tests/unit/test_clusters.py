@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from runner.metrics.perplexity import perplexity, perplexity_change
-from runner.metrics.sample import Sample, describe
-from runner.metrics.statistics import (
+from runner.data.texts.sample import Sample, describe
+from runner.evaluation.metrics.perplexity import perplexity, perplexity_change
+from runner.evaluation.metrics.statistics import (
     Interval,
     cluster_interval,
     effective_number,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runner.models.code import code_complaint, native_types
+from runner.data.models.code import code_complaint, native_types
 
 pytestmark = pytest.mark.unit
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from runner.api import compose_config
-from runner.combinations import Combinations
-from runner.config.root import Config
+from runner.config.schema.root import Config
 from runner.errors import UsageError
+from runner.multirun.combinations import Combinations
 
 pytestmark = pytest.mark.unit
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.answer.compare.figures import Figure, figures
-from runner.answer.compare.find import Side, find_side
-from runner.answer.compare.pairs import pair_up
-from runner.answer.compare.show import show
 from runner.errors import UsageError
+from runner.reporting.compare.figures import Figure, figures
+from runner.reporting.compare.find import Side, find_side
+from runner.reporting.compare.pairs import pair_up
+from runner.reporting.compare.show import show
 from runner.store.records import RunRecord, write_record
 from tests.unit.records import CONFIG, apart, recipe
 

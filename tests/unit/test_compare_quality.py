@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner.answer.compare.figure import NOT_PAIRED, Figure
-from runner.answer.compare.figures import figures
-from runner.answer.compare.find import Side
-from runner.answer.compare.pairs import pair_up
-from runner.answer.compare.show import show
-from runner.metrics.perplexity import perplexity, perplexity_change
-from runner.metrics.sample import DOCUMENTS, SPREAD, Sample
-from runner.serialise import to_json
+from runner.data.texts.sample import DOCUMENTS, SPREAD, Sample
+from runner.evaluation.metrics.perplexity import perplexity, perplexity_change
+from runner.reporting.compare.figure import NOT_PAIRED, Figure
+from runner.reporting.compare.figures import figures
+from runner.reporting.compare.find import Side
+from runner.reporting.compare.pairs import pair_up
+from runner.reporting.compare.show import show
 from runner.store.records import RunRecord
+from runner.util.serialise import to_json
 from tests.unit.records import CONFIG, record, stage
 
 pytestmark = pytest.mark.unit

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from runner.api import compose_config
+from runner.cli.faults import tell_fault
 from runner.errors import UsageError, complain
-from runner.faults import tell_fault
-from runner.suggest import nearest
+from runner.util.suggest import nearest
 
 pytestmark = pytest.mark.unit
 

@@ -15,19 +15,19 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from runner.api import run
-from runner.compose import register
-from runner.config.bits import NumberType
-from runner.config.calibration import Calibration
-from runner.config.environment import Environment
-from runner.config.group_size import Granularity
-from runner.config.hardware import Hardware
-from runner.config.model import Architecture, Model, ModelKind, architecture_of
-from runner.config.root import Config, StageName
+from runner.config.compose import register
+from runner.config.schema.bits import NumberType
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.environment import Environment
+from runner.config.schema.group_size import Granularity
+from runner.config.schema.hardware import Hardware
+from runner.config.schema.model import Architecture, Model, ModelKind, architecture_of
+from runner.config.schema.root import Config, StageName
 from runner.environments.create import constraints_file
 from runner.errors import UsageError
-from runner.legality.layers import linear_inputs
 from runner.methods import find_method, method_names
-from runner.paths import conf_dir, sweeps_dir
+from runner.util.paths import conf_dir, sweeps_dir
+from runner.validation.layers import linear_inputs
 
 pytestmark = pytest.mark.unit
 
@@ -132,7 +132,7 @@ def check_environment(environment: Environment) -> None:
         exact = any(s.operator == "==" for s in requirement.specifier)
         assert exact or canonicalize_name(requirement.name) in pinned, f"{text} is not pinned"
     for shim in environment.shims:
-        module = importlib.import_module(f"runner.shims.{shim}")
+        module = importlib.import_module(f"runner.environments.patches.{shim}")
         assert re.search(r"\d+\.\d+", module.__doc__ or ""), "says which version it is for"
         assert callable(module.apply)
     assert set(environment.accelerators) <= {"cpu", "cuda"}
@@ -339,7 +339,7 @@ LAUNCHERS = sorted(path.stem for path in (conf_dir() / "hydra" / "launcher").glo
 def test_every_launcher_composes(launcher: str) -> None:
     from hydra import compose, initialize_config_dir
 
-    from runner.compose import register
+    from runner.config.compose import register
 
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

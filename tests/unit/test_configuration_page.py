@@ -3,7 +3,7 @@
 import pytest
 
 from docs.generate import PATH, field_docs, generate
-from runner.config.eval import Eval
+from runner.config.schema.eval import Eval
 
 pytestmark = pytest.mark.unit
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runner.answer.markdown import markdown
-from runner.answer.page.sections import written
-from runner.answer.page.subject import Subject
-from runner.answer.rows import rows_of
-from runner.answer.table import build_table, footnotes
-from runner.metrics.coverage import Coverage, describe_shortfall, measure_coverage
-from runner.metrics.layers import part_of, stored_layers
+from runner.data.models.coverage import Coverage, describe_shortfall, measure_coverage
+from runner.data.models.layers import part_of, stored_layers
+from runner.reporting.markdown import markdown
+from runner.reporting.page.sections import written
+from runner.reporting.page.subject import Subject
+from runner.reporting.rows import rows_of
+from runner.reporting.table import build_table, footnotes
 from tests.unit.records import record, stage
 
 pytestmark = pytest.mark.unit

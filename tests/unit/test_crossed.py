@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runner.metrics.crossed import crossed_interval
-from runner.metrics.statistics import cluster_interval
+from runner.evaluation.metrics.crossed import crossed_interval
+from runner.evaluation.metrics.statistics import cluster_interval
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.texts.degenerate import is_degenerate
+from runner.data.texts.degenerate import is_degenerate
 
 pytestmark = pytest.mark.unit
 

@@ -16,7 +16,7 @@ import yaml
 import runner
 from runner.environments.create import WORKER_REQUIREMENTS
 from runner.methods import find_method, method_names
-from runner.paths import conf_dir
+from runner.util.paths import conf_dir
 
 pytestmark = pytest.mark.unit
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner.engines.dequantize import dequantize
+from runner.engines.hf.dequantize import dequantize
 from runner.errors import StageError
 
 pytestmark = pytest.mark.unit

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runner.models.directory import finish
-from runner.models.generation import generation_options
+from runner.data.models.directory import finish
+from runner.data.models.generation import generation_options
 
 pytestmark = pytest.mark.unit
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from runner.display import Display
-from runner.display.screen import window
-from runner.display.state import (
+from runner.reporting.display import Display
+from runner.reporting.display.screen import window
+from runner.reporting.display.state import (
     RUNNING,
     Line,
     RunState,
@@ -133,7 +133,7 @@ def test_times_as_one_says_them(seconds: float, said: str, shown: str) -> None:
 def test_a_pipe_gets_lines_without_colour(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.display.display._PLAIN_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("runner.reporting.display.display._PLAIN_INTERVAL_SECONDS", 0.0)
     display = Display()
     assert not display.is_live
     display.line("careful " * 40, style="red")

@@ -14,8 +14,12 @@ from runner.engines.distributions import (
     log_softmax,
 )
 from runner.errors import StageError
-from runner.metrics.divergence import summarise_divergence, token_divergence, top_divergence
-from runner.metrics.reference import Reference, ReferenceWriter, decode, encode
+from runner.evaluation.metrics.divergence import (
+    summarise_divergence,
+    token_divergence,
+    top_divergence,
+)
+from runner.evaluation.metrics.reference import Reference, ReferenceWriter, decode, encode
 
 pytestmark = pytest.mark.unit
 

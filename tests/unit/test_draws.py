@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runner.answer.page.sections.tasks import gather
-from runner.answer.page.subject import Subject
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.rows import Row, rows_of
+from runner.reporting.page.sections.tasks import gather
+from runner.reporting.page.subject import Subject
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.rows import Row, rows_of
 from runner.store.records import RunRecord, Status
 from tests.unit.records import CONFIG, bench, record, stage, turns
 from tests.unit.test_page import answered

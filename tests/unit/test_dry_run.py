@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.root import Config
+from runner.config.schema.root import Config
 from runner.errors import NotThere
-from runner.experiment.record import RunIdentity
-from runner.launching.dry_run import DryRun
-from runner.session import Obtained
+from runner.multirun.dry_run.show import DryRun
+from runner.pipeline.record import RunIdentity
+from runner.pipeline.session import Obtained
 from runner.store.objects import Address
 
 pytestmark = pytest.mark.unit

@@ -2,10 +2,10 @@
 
 import pytest
 
-from runner.config.root import StageName
-from runner.experiment.progress import expected_stages
-from runner.hardware.detect import Machine
-from runner.launching.estimate import Experience
+from runner.config.schema.root import StageName
+from runner.multirun.launchers.estimate import Experience
+from runner.pipeline.progress import expected_stages
+from runner.planning.hardware.detect import Machine
 from tests.unit.judging import Compose, illegal_ones, judge
 
 pytestmark = pytest.mark.unit

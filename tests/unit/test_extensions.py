@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from runner import extensions
 from runner.api import compose_config
-from runner.config.method import Method
+from runner.config import extensions
+from runner.config.extensions import Kind, find, loaded, names, versions_of
+from runner.config.fields import wanted
+from runner.config.schema.method import Method
 from runner.engines import engine_names
 from runner.errors import UsageError
-from runner.extensions import Kind, find, loaded, names, versions_of
 from runner.methods import find_method, method_names
-from runner.paths import conf_dirs, option_files
-from runner.schema import wanted
+from runner.util.paths import conf_dirs, option_files
 
 pytestmark = pytest.mark.unit
 
 METHOD = """
 from dataclasses import dataclass
-from runner.config.method import Method
+from runner.config.schema.method import Method
 
 @dataclass
 class Halved(Method):
@@ -154,7 +154,7 @@ def test_the_working_directorys_plugins_are_found_where_its_conf_is(tmp_path: Pa
 def test_a_tracker_is_an_option_by_being_there(tmp_path: Path) -> None:
     write(
         tmp_path / "plugins" / "trackers" / "lines.py",
-        "from runner.tracking.base import TrackerImplementation\n"
+        "from runner.reporting.tracking.base import TrackerImplementation\n"
         "TRACKER = TrackerImplementation(lambda *_: None)\n",
     )
     config = compose_config(["tracker=lines", "store.root=/there"])

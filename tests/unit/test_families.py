@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import yaml
 
-from runner.backends import auto_gptq, autoawq, gptqmodel
-from runner.backends.llama_families import conversion_refusal, family_refusal
-from runner.config.model import ModelKind
-from runner.config.root import Config
+from runner.config.schema.model import ModelKind
+from runner.config.schema.root import Config
 from runner.engines import engine_names, find_engine
 from runner.engines.base import CheckpointFacts
-from runner.hardware.detect import Machine
 from runner.methods import find_method, method_names
-from runner.paths import conf_dir
+from runner.methods.backends import auto_gptq, autoawq, gptqmodel
+from runner.methods.backends.llama_cpp_families import conversion_refusal, family_refusal
+from runner.planning.hardware.detect import Machine
+from runner.util.paths import conf_dir
 from tests.unit.judging import illegal_ones, judge
 
 pytestmark = pytest.mark.unit

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from runner.answer.best import picks
-from runner.answer.floor import at_floor, kl_within_floor, ratio_within_floor, within_floor
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.rows import Row, rows_of
-from runner.answer.scope import scopes
-from runner.answer.table import build_table
+from runner.reporting.comparable import scopes
+from runner.reporting.floor import at_floor, kl_within_floor, ratio_within_floor, within_floor
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.recommend import picks
+from runner.reporting.rows import Row, rows_of
+from runner.reporting.table import build_table
 from runner.store.records import RunRecord, StageRecord, Status
 from tests.unit.records import CONFIG, interval
 
@@ -33,7 +33,7 @@ def quality(arithmetic: str, perplexity: float, kl: float | None, ratio: float) 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Divergences of these records are but what is read of them."""
-    monkeypatch.setattr("runner.answer.rows.from_json", lambda *_: _Named())
+    monkeypatch.setattr("runner.reporting.rows.from_json", lambda *_: _Named())
 
 
 class _Named:

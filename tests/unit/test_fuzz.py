@@ -21,20 +21,20 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 from omegaconf import DictConfig, flag_override
 
-from runner.complaints import COMPOSITION_ERRORS, explain
-from runner.compose import register, typed
-from runner.config.root import StageName
+from runner.config.compose import register, typed
+from runner.config.errors import COMPOSITION_ERRORS, explain
+from runner.config.schema.root import StageName
 from runner.engines import engine_names
 from runner.errors import UsageError
-from runner.experiment.facts import gather_facts
-from runner.experiment.record import RunIdentity
-from runner.experiment.steps.plan import make_result
-from runner.hardware.detect import detect
-from runner.launching.dry_run import DryRun
-from runner.launching.peek import PeekSession
-from runner.legality.unused import refuse_unused
 from runner.methods import method_names
-from runner.paths import conf_dir
+from runner.multirun.dry_run.session import PeekSession
+from runner.multirun.dry_run.show import DryRun
+from runner.pipeline.facts import gather_facts
+from runner.pipeline.record import RunIdentity
+from runner.pipeline.steps.plan import make_result
+from runner.planning.hardware.detect import detect
+from runner.util.paths import conf_dir
+from runner.validation.unused import refuse_unused
 from tests.fuzzing import Leaf, anything, leaves, overrides
 
 pytestmark = pytest.mark.unit

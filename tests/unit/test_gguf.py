@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runner import packages
-from runner.backends.llama_cpp import _reason, lossless_type
-from runner.config.bits import Bits, NumberFormat, NumberType
-from runner.config.calibration import Calibration
-from runner.config.group_size import Granularity, GroupSize
-from runner.config.method import Method
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.method import Method
+from runner.data import packages
 from runner.engines.base import CheckpointFacts
 from runner.engines.llama_cpp import ENGINE
 from runner.errors import StageError
+from runner.methods.backends.llama_cpp import _reason, lossless_type
 from runner.methods.gguf import METHOD, Gguf, QuantType, type_for
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 pytestmark = pytest.mark.unit
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from runner.backends.gguf_converter import add_older_names, pre_tokenizer_name
-from runner.backends.vllm_settings import Vllm, engine_arguments
 from runner.engines.base import LoadSpec
+from runner.engines.vllm.settings import Vllm, engine_arguments
+from runner.methods.backends.gguf_converter import add_older_names, pre_tokenizer_name
 
 pytestmark = pytest.mark.unit
 

@@ -7,9 +7,9 @@ import gguf
 import numpy as np
 import pytest
 
+from runner.data.models.gguf_config import architecture_of_gguf, check_readable
+from runner.data.models.gguf_header import gguf_dtype, read_header
 from runner.errors import UsageError
-from runner.models.gguf_config import architecture_of_gguf, check_readable
-from runner.models.gguf_header import gguf_dtype, read_header
 
 pytestmark = pytest.mark.unit
 

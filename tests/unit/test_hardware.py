@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from runner.config.hardware import Hardware
-from runner.hardware.detect import Gpu, Machine, detect, recognises
+from runner.config.schema.hardware import Hardware
+from runner.planning.hardware.detect import Gpu, Machine, detect, recognises
 
 pytestmark = pytest.mark.unit
 
@@ -132,7 +132,7 @@ def test_detection_agrees_with_the_system() -> None:
 
 def test_detection_leaves_heavy_libraries_alone() -> None:
     program = (
-        "import sys; from runner.hardware.detect import detect; detect();"
+        "import sys; from runner.planning.hardware.detect import detect; detect();"
         "sys.exit(bool({'torch', 'omegaconf', 'numpy'} & set(sys.modules)))"
     )
     root = Path(__file__).parents[2]

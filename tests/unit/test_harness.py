@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from runner.errors import StageError
-from runner.harness.answers import Answers
-from runner.harness.names import task_names, unknown_task
-from runner.harness.scores import Sample, TaskScores, overall, samples_of, scores_of
+from runner.evaluation.lm_eval.answers import Answers
+from runner.evaluation.lm_eval.names import task_names, unknown_task
+from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
 
 pytestmark = pytest.mark.unit
 

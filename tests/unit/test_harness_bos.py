@@ -18,10 +18,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.models import huggingface
 from tokenizers import processors
 
-from runner.config.model import ByteTokenizer
-from runner.harness import models
-from runner.harness.answers import Answers
-from runner.models.byte_tokenizers import byte_tokenizer
+from runner.config.schema.model import ByteTokenizer
+from runner.data.models.byte_tokenizers import byte_tokenizer
+from runner.evaluation.lm_eval import models
+from runner.evaluation.lm_eval.answers import Answers
 
 pytestmark = pytest.mark.unit
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from runner.engines.head import is_linear_in_states
+from runner.engines.hf.head import is_linear_in_states
 from runner.errors import StageError
-from runner.sensitivity.decoder import Decoder
+from runner.evaluation.sensitivity.blockwise import Decoder
 
 pytestmark = pytest.mark.unit
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from runner.cli.help import help_text
 from runner.errors import UsageError
-from runner.help import help_text
-from runner.paths import conf_dir, sweeps_dir
+from runner.util.paths import conf_dir, sweeps_dir
 
 pytestmark = pytest.mark.unit
 

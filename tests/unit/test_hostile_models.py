@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.model import Model, ModelKind
-from runner.config.root import Config
+from runner.config.schema.model import Model, ModelKind
+from runner.config.schema.root import Config
+from runner.data.models.fingerprint import fingerprint
+from runner.data.models.locate import locate
+from runner.data.models.view import only_read
 from runner.errors import UsageError
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import Machine
-from runner.legality.check import check
-from runner.legality.verdict import Verdict
-from runner.models.fingerprint import fingerprint
-from runner.models.locate import locate
-from runner.models.view import only_read
+from runner.pipeline.facts import gather_facts
+from runner.planning.hardware.detect import Machine
+from runner.validation.check import check
+from runner.validation.verdict import Verdict
 from tests.hostile import HOSTILE, hostile_directories
 from tests.hostile_files import CONFIG, SINGLE, sound, trap, write
 from tests.unit.judging import Compose, illegal_ones

@@ -10,15 +10,15 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from runner.config.tasks import Items, ItemsMaker
-from runner.config.text import Text, TextKind, TextReader
+from runner.config.schema.tasks import Items, ItemsMaker
+from runner.config.schema.text import Text, TextKind, TextReader
+from runner.data.task_items.make import make_items
+from runner.data.texts.files import states
+from runner.data.texts.precheck import probe
+from runner.data.texts.readers import read_documents
+from runner.data.texts.source import source_of
+from runner.data.texts.wikipedia import prose
 from runner.errors import RunnerError, UsageError
-from runner.items.make import make_items
-from runner.texts.files import states
-from runner.texts.probe import probe
-from runner.texts.readers import read_documents
-from runner.texts.source import source_of
-from runner.texts.wikipedia import prose
 
 pytestmark = pytest.mark.unit
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose import quoted
-from runner.config.engine import Device, Dtype, Engine
+from runner.config.compose import quoted
+from runner.config.schema.engine import Device, Dtype, Engine
 from runner.errors import UsageError
-from runner.experiment.compute import resolve_compute
-from runner.hardware.detect import detect
-from runner.hardware.instructions import VARIABLE, kernel_limits, usable
+from runner.planning.compute import resolve_compute
+from runner.planning.hardware.detect import detect
+from runner.planning.hardware.instructions import VARIABLE, kernel_limits, usable
 
 pytestmark = pytest.mark.unit
 

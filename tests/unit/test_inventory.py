@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from runner.compose import quoted
-from runner.store.command import execute
+from runner.cli.store import execute
+from runner.config.compose import quoted
 from runner.store.files import write_json_atomically
 from runner.store.inventory import Inventory
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
+from runner.store.provenance import SEAL_FILE, faults, read_seal, write_seal
 from runner.store.records import RunRecord, StageRecord, Status, write_record
-from runner.store.seal import SEAL_FILE, faults, read_seal, write_seal
 
 pytestmark = pytest.mark.unit
 

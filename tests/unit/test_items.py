@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from runner.config.tasks import Items, ItemsMaker
+from runner.config.schema.tasks import Items, ItemsMaker
+from runner.data.task_items.addition import additions
+from runner.data.task_items.facts import facts
+from runner.data.task_items.make import make_items
+from runner.data.task_items.wikipedia import last_words, next_sentences
+from runner.data.task_items.wordnet import definitions, kinds
 from runner.errors import UsageError
-from runner.items.addition import additions
-from runner.items.facts import facts
-from runner.items.make import make_items
-from runner.items.wikipedia import last_words, next_sentences
-from runner.items.wordnet import definitions, kinds
 
 pytestmark = pytest.mark.unit
 

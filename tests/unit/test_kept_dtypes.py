@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from runner.backends.packed import write_checkpoint
-from runner.methods.llm_compressor import store_as_came
-from runner.models.kept_dtypes import KeptDtypes
+from runner.data.models.kept_dtypes import KeptDtypes
+from runner.methods.backends.llm_compressor import store_as_came
+from runner.methods.backends.packed import write_checkpoint
 
 pytestmark = pytest.mark.unit
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from runner.config.bits import Bits, NumberFormat, NumberType
-from runner.config.group_size import Granularity, GroupSize
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.methods import find_method
-from runner.recipe import Recipe
+from runner.methods.recipe import Recipe
 
 pytestmark = pytest.mark.unit
 

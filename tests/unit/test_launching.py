@@ -9,20 +9,27 @@ from pathlib import Path
 import pytest
 
 from runner.api import compose_config
-from runner.compose import quoted
-from runner.config.launch import Launch
+from runner.config.compose import quoted
+from runner.config.schema.launch import Launch
 from runner.errors import StageError, UsageError
-from runner.experiment.progress import expected_stages
-from runner.experiment.record import RunIdentity
-from runner.experiment.retry import at_half_without_memory
-from runner.hardware.detect import detect
-from runner.launching.dry_run import DryRun
-from runner.launching.estimate import Estimate, Experience
-from runner.launching.jobs import NO_ANSWER, UNKNOWN, collect, read_jobs, slurm_states, write_jobs
-from runner.launching.task import Task, hidden, shown
+from runner.multirun.dry_run.show import DryRun
+from runner.multirun.launchers.estimate import Estimate, Experience
+from runner.multirun.launchers.jobs import (
+    NO_ANSWER,
+    UNKNOWN,
+    collect,
+    read_jobs,
+    slurm_states,
+    write_jobs,
+)
+from runner.multirun.launchers.task import Task, hidden, shown
+from runner.pipeline.progress import expected_stages
+from runner.pipeline.record import RunIdentity
+from runner.pipeline.retry import at_half_without_memory
+from runner.pipeline.worker.failed import WorkerFailed
+from runner.pipeline.worker.pool import is_out_of_memory
+from runner.planning.hardware.detect import detect
 from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
-from runner.worker.failed import WorkerFailed
-from runner.worker.pool import is_out_of_memory
 
 pytestmark = pytest.mark.unit
 

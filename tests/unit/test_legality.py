@@ -2,8 +2,8 @@
 
 import pytest
 
-from runner.hardware.detect import Gpu, Machine
-from runner.legality.verdict import Severity
+from runner.planning.hardware.detect import Gpu, Machine
+from runner.validation.verdict import Severity
 from tests.unit.judging import Compose, applied, illegal_ones, judge
 
 pytestmark = pytest.mark.unit

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.config.eval import Bos, PerplexityProtocol
-from runner.config.root import Config
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import Machine
-from runner.legality.check import check
-from runner.legality.verdict import Severity, Verdict
+from runner.config.schema.eval import Bos, PerplexityProtocol
+from runner.config.schema.root import Config
+from runner.pipeline.facts import gather_facts
+from runner.planning.hardware.detect import Machine
+from runner.validation.check import check
+from runner.validation.verdict import Severity, Verdict
 
 pytestmark = pytest.mark.unit
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose import quoted
+from runner.config.compose import quoted
 from runner.errors import UsageError
-from runner.hardware.detect import Machine
+from runner.planning.hardware.detect import Machine
 from tests.unit.judging import Compose, applied, illegal_ones, judge
 
 pytestmark = pytest.mark.unit

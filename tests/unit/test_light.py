@@ -28,17 +28,20 @@ def modules_after(code: str, directory: Path) -> set[str]:
     ("code", "hydra"),
     [
         ("import runner", False),
-        ("import runner.cli", False),
-        ("import sys; sys.argv[1:] = ['--help']; import runner.cli; runner.cli.main()", False),
-        ("import runner.application", True),
+        ("import runner.cli.main", False),
+        (
+            "import sys; sys.argv[1:] = ['--help']; import runner.cli.main; runner.cli.main.main()",
+            False,
+        ),
+        ("import runner.cli.app", True),
         (
             "from hydra import compose, initialize_config_dir\n"
-            "from runner.compose import register, typed\n"
-            "from runner.paths import conf_dir\n"
-            "from runner.experiment.facts import gather_facts\n"
-            "from runner.hardware.detect import detect\n"
-            "from runner.legality.check import check\n"
-            "import runner.session, runner.experiment.run\n"
+            "from runner.config.compose import register, typed\n"
+            "from runner.util.paths import conf_dir\n"
+            "from runner.pipeline.facts import gather_facts\n"
+            "from runner.planning.hardware.detect import detect\n"
+            "from runner.validation.check import check\n"
+            "import runner.pipeline.session, runner.pipeline.run\n"
             "register()\n"
             "with initialize_config_dir(str(conf_dir()), version_base='1.3'):\n"
             "    config = typed(compose('config'))\n"
@@ -57,7 +60,7 @@ def test_nothing_heavy_is_imported(code: str, hydra: bool, tmp_path: Path) -> No
 
 def test_help_comes_at_once(tmp_path: Path) -> None:
     """It needs little more than Python itself; benchmarks/startup.py tells the time."""
-    code = "import sys; sys.argv[1:] = ['--help']; import runner.cli; runner.cli.main()"
+    code = "import sys; sys.argv[1:] = ['--help']; import runner.cli.main; runner.cli.main.main()"
     ending = "\nimport sys; print(len(sys.modules), file=sys.stderr)"
     counts = []
     for program in ("pass", code):

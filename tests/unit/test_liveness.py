@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.store.command import execute
+from runner.cli.store import execute
 from runner.store.liveness import carried_out, is_carried_out
 from runner.store.records import OPEN, Status, close_record, read_record, write_record
 from tests.unit import records

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.display.lines import RunLog
-from runner.logs import LINE_CHARACTERS, BoundedLog, Pump, last_lines, shorten
+from runner.reporting.display.run_log import RunLog
+from runner.util.logs import LINE_CHARACTERS, BoundedLog, Pump, last_lines, shorten
 
 pytestmark = pytest.mark.unit
 
@@ -137,8 +137,10 @@ def test_a_pipe_is_left_though_somebody_goes_on_printing(tmp_path: Path) -> None
 
 
 def test_the_log_of_a_run_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runner.display.lines.LIMIT_BYTES", LIMIT)
-    monkeypatch.setattr("runner.display.lines.shorten", lambda path: shorten(path, LIMIT))
+    monkeypatch.setattr("runner.reporting.display.run_log.LIMIT_BYTES", LIMIT)
+    monkeypatch.setattr(
+        "runner.reporting.display.run_log.shorten", lambda path: shorten(path, LIMIT)
+    )
     log = RunLog(tmp_path)
     for number in range(3_000):
         log.write(f"line {number} {'x' * 200}")

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runner.config.bits import Bits, NumberFormat, NumberType
-from runner.config.group_size import Granularity, GroupSize
-from runner.config.sensitivity import Grain
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
+from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.sensitivity import Grain
 from runner.engines.base import CheckpointFacts
 from runner.engines.vllm import VllmEngine
 from runner.errors import StageError
+from runner.evaluation.metrics.soundness import most_ratio, weight_width
+from runner.evaluation.metrics.statistics import Interval
+from runner.evaluation.sensitivity.layer_groups import units_of
+from runner.methods.mixed_precision.allocate import Matrices, assign, stored_bytes
+from runner.methods.mixed_precision.knapsack import choose
+from runner.methods.mixed_precision.verify import check_widths
+from runner.methods.recipe import Recipe
 from runner.methods.rtn import Rtn
-from runner.metrics.soundness import most_ratio, weight_width
-from runner.metrics.statistics import Interval
-from runner.mixed.assign import Matrices, assign, stored_bytes
-from runner.mixed.knapsack import choose
-from runner.mixed.written import check_widths
-from runner.recipe import Recipe
-from runner.sensitivity.units import units_of
-from runner.stages.sensitivity import SensitivityResult, SensitivityRow
+from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
 
 pytestmark = pytest.mark.unit
 

@@ -13,14 +13,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runner.config.model import Architecture, ByteTokenizer, Model, ModelKind, architecture_of
+from runner.config.schema.model import (
+    Architecture,
+    ByteTokenizer,
+    Model,
+    ModelKind,
+    architecture_of,
+)
+from runner.data.models.directory import save
+from runner.data.models.fingerprint import fingerprint
+from runner.data.models.gguf_model import name_special_tokens
+from runner.data.models.gguf_source import gguf_file
+from runner.data.models.locate import light_config, locate
+from runner.data.models.materialise import materialise
 from runner.errors import UsageError
-from runner.models.directory import save
-from runner.models.fingerprint import fingerprint
-from runner.models.gguf_model import name_special_tokens
-from runner.models.gguf_source import gguf_file
-from runner.models.locate import light_config, locate
-from runner.models.materialise import materialise
 
 pytestmark = pytest.mark.unit
 
@@ -222,9 +228,9 @@ def test_hub_without_network_names_the_fix_and_no_token_and_loads_no_torch(tmp_p
     # In a process of its own: huggingface_hub reads its environment when it is imported.
     script = """
 import sys
-from runner.config.model import Model, ModelKind
+from runner.config.schema.model import Model, ModelKind
 from runner.errors import StageError
-from runner.models.locate import light_config, locate
+from runner.data.models.locate import light_config, locate
 model = Model(name="hub", kind=ModelKind.hub, hub_id="owner/absent")
 assert light_config(model) is None
 assert "torch" not in sys.modules
@@ -250,8 +256,8 @@ def test_hub_config_in_the_cache_is_read(tmp_path: Path) -> None:
     (repository / "snapshots" / "c0ffee").mkdir(parents=True)
     (repository / "snapshots" / "c0ffee" / "config.json").write_text(json.dumps(CONFIG))
     script = """
-from runner.config.model import Model, ModelKind
-from runner.models.locate import light_config
+from runner.config.schema.model import Model, ModelKind
+from runner.data.models.locate import light_config
 print(light_config(Model(name="hub", kind=ModelKind.hub, hub_id="owner/name"))["hidden_size"])
 """
     done = subprocess.run(
@@ -268,9 +274,9 @@ def test_gguf_file_of_the_hub_is_found_in_the_cache(tmp_path: Path) -> None:
     (repository / "snapshots" / "c0ffee" / "deep").mkdir(parents=True)
     (repository / "snapshots" / "c0ffee" / "deep" / "a.gguf").write_bytes(b"no such file")
     script = """
-from runner.config.model import Model, ModelKind
+from runner.config.schema.model import Model, ModelKind
 from runner.errors import StageError, UsageError
-from runner.models.gguf_source import gguf_file, source_header
+from runner.data.models.gguf_source import gguf_file, source_header
 model = Model(name="hub", kind=ModelKind.hub, hub_id="owner/name", file="deep/a.gguf")
 print(gguf_file(model).name)
 try:

@@ -7,7 +7,7 @@ import pytest
 
 from runner.api import compose_config
 from runner.errors import UsageError
-from runner.store.names import path_part, require_name
+from runner.util.names import path_part, require_name
 
 pytestmark = pytest.mark.unit
 

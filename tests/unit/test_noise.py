@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.metrics.noise import compare, relative_noise
-from runner.metrics.student import student_975
+from runner.evaluation.metrics.noise import compare, relative_noise
+from runner.evaluation.metrics.student import student_975
 
 pytestmark = pytest.mark.unit
 

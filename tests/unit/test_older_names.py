@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runner.models.older_names import add_older_config_names, add_older_tokenizer_names
+from runner.data.models.older_names import add_older_config_names, add_older_tokenizer_names
 
 pytestmark = pytest.mark.unit
 

@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from runner.api import compose_config
+from runner.cli.help import help_text
+from runner.config.text_by_name import resolve_text
 from runner.environments.choose import choose
-from runner.help import help_text
-from runner.paths import conf_dir, option_files
 from runner.planning.devices import device_names, devices_of, read_device
-from runner.texts.named import resolve_text
+from runner.util.paths import conf_dir, option_files
 
 pytestmark = pytest.mark.unit
 

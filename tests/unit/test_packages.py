@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from runner.data.packages import Member, _unpack, fetch_joined, fetch_member
 from runner.errors import StageError
-from runner.packages import Member, _unpack, fetch_joined, fetch_member
 
 pytestmark = pytest.mark.unit
 

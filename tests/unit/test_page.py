@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from runner.answer.best import picks
-from runner.answer.flat import flat
-from runner.answer.markdown import markdown
-from runner.answer.page.build import build_page
-from runner.answer.page.charts import points, tradeoff
-from runner.answer.page.figures import write_figures
-from runner.answer.page.runs import runs_content
-from runner.answer.page.sections.sensitivity import place_of
-from runner.answer.page.subject import Subject
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.report import report
-from runner.answer.rows import rows_of
-from runner.answer.table import build_table
-from runner.claims.decide import decide_claims
+from runner.reporting.claims.decide import decide_claims
+from runner.reporting.flatten import flat
+from runner.reporting.markdown import markdown
+from runner.reporting.page.build import build_page
+from runner.reporting.page.charts import points, tradeoff
+from runner.reporting.page.figures import write_figures
+from runner.reporting.page.runs import runs_content
+from runner.reporting.page.sections.sensitivity import place_of
+from runner.reporting.page.subject import Subject
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.recommend import picks
+from runner.reporting.report import report
+from runner.reporting.rows import rows_of
+from runner.reporting.table import build_table
 from runner.store.records import RunRecord, Status, write_record
 from tests.unit.records import BASE, recipe, record, stage
 
@@ -303,7 +303,7 @@ def test_claims_and_tasks_are_in_the_markdown() -> None:
 def test_a_large_sweep_is_packed_and_its_runs_open_one_part_at_a_time(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.answer.page.data._MOST_PLAIN", 10_000)
+    monkeypatch.setattr("runner.reporting.page.data._MOST_PLAIN", 10_000)
     more = [
         recipe(number, f"rtn-w4a16-g{number}", 20 + number / 100, 60.0, 80_000_000 + number)
         for number in range(10, 260)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.metrics.paired import (
+from runner.evaluation.metrics.paired import (
     is_right_or_wrong,
     mcnemar,
     paired_difference,

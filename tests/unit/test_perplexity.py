@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from runner.config.eval import PerplexityProtocol
-from runner.metrics.perplexity import perplexity, perplexity_change
-from runner.metrics.statistics import cluster_interval, mean_interval
-from runner.texts.protocols import protocol_name
+from runner.config.schema.eval import PerplexityProtocol
+from runner.data.texts.protocols import protocol_name
+from runner.evaluation.metrics.perplexity import perplexity, perplexity_change
+from runner.evaluation.metrics.statistics import cluster_interval, mean_interval
 
 pytestmark = pytest.mark.unit
 

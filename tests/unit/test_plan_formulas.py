@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from runner.config.hardware import Hardware, Interconnect
-from runner.config.model import Architecture, architecture_of
+from runner.config.schema.hardware import Hardware, Interconnect
+from runner.config.schema.model import Architecture, architecture_of
 from runner.errors import UsageError
 from runner.planning.devices import read_device
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.formats import find_format
+from runner.planning.model_shape import Shape
 from runner.planning.roofline import (
     Limits,
     Roofline,
@@ -19,7 +20,6 @@ from runner.planning.roofline import (
     limits_of,
     weights_crossover_batch,
 )
-from runner.planning.shape import Shape
 
 pytestmark = pytest.mark.unit
 

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 
 from runner.api import compose_config
-from runner.config.hardware import Hardware, Price
-from runner.config.plan import Plan
-from runner.config.root import Config
+from runner.config.schema.hardware import Hardware, Price
+from runner.config.schema.plan import Plan
+from runner.config.schema.root import Config
 from runner.errors import UsageError
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import detect
-from runner.legality.mistakes import mistakes_of
-from runner.legality.plan import check_plan
-from runner.legality.verdict import Severity
+from runner.pipeline.facts import gather_facts
 from runner.planning.devices import device_names, devices_of, read_device
 from runner.planning.formats import find_format
+from runner.planning.hardware.detect import detect
+from runner.planning.model_shape import Shape
 from runner.planning.option import Option, Verdict
 from runner.planning.planner import Question, make_plan, options, split_problem
 from runner.planning.quality import MeasuredQuality, quality_of
-from runner.planning.shape import Shape
-from runner.planning.words import reasons, recommendation
+from runner.planning.recommendation import reasons, recommendation
+from runner.validation.mistakes import mistakes_of
+from runner.validation.plan import check_plan
+from runner.validation.verdict import Severity
 
 pytestmark = pytest.mark.unit
 
@@ -303,7 +303,7 @@ def test_the_command_prints_the_decision(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from runner import run
-    from runner.answer.report import report
+    from runner.reporting.report import report
 
     asked = ["stages=[plan]", "model=llama31_70b", "plan=serve_70b", "tracker=none"]
     result = run(asked)

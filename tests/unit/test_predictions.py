@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from runner.answer.predictions import accuracies, comparisons, write_comparisons
 from runner.api import compose_config
-from runner.compose import quoted
-from runner.config.hardware import Hardware
-from runner.config.root import Config
-from runner.experiment.staleness import stale_calibration
-from runner.planning.calibration import Factors, fit
-from runner.planning.cases import Case, cases_of, stored_cases
+from runner.config.compose import quoted
+from runner.config.schema.hardware import Hardware
+from runner.config.schema.root import Config
+from runner.pipeline.staleness import stale_calibration
+from runner.planning.data_points import Case, cases_of, stored_cases
+from runner.planning.fitted_efficiency import Factors, fit
 from runner.planning.formats import find_format
-from runner.planning.held import held_as, recipe_format
-from runner.planning.learned import LocalEngine, measured_quality
+from runner.planning.from_store import LocalEngine, measured_quality
 from runner.planning.local import local_device
-from runner.serialise import to_json
+from runner.planning.runtime_format import held_as, recipe_format
+from runner.reporting.predictions import accuracies, comparisons, write_comparisons
 from runner.store.records import RunRecord, StageRecord, Status, write_record
+from runner.util.serialise import to_json
 
 pytestmark = pytest.mark.unit
 

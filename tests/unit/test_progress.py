@@ -7,11 +7,11 @@ from contextlib import redirect_stderr
 
 import pytest
 
-from runner.progress import progress
+from runner.util.progress import progress
 
 pytestmark = pytest.mark.unit
 
-told = importlib.import_module("runner.progress")
+told = importlib.import_module("runner.util.progress")
 
 
 class Waiting(io.StringIO):

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from runner.config.eval import Bos, PerplexityProtocol
-from runner.errors import StageError
-from runner.texts import protocols, windows
-from runner.texts.degenerate import is_degenerate
-from runner.texts.documents import write_documents
-from runner.texts.protocols import (
+from runner.config.schema.eval import Bos, PerplexityProtocol
+from runner.data.texts import protocols, windows
+from runner.data.texts.degenerate import is_degenerate
+from runner.data.texts.documents import write_documents
+from runner.data.texts.protocols import (
     Excerpt,
     Window,
     digest,
@@ -19,6 +18,7 @@ from runner.texts.protocols import (
     protocol_text,
     rolling_windows,
 )
+from runner.errors import StageError
 
 pytestmark = pytest.mark.unit
 

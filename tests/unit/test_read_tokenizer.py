@@ -10,8 +10,8 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from runner.data.models.read_tokenizer import read_tokenizer
 from runner.errors import StageError
-from runner.models.read_tokenizer import read_tokenizer
 
 pytestmark = pytest.mark.unit
 

@@ -10,12 +10,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from runner.config.tasks import Items, ItemsMaker
-from runner.config.text import Text, TextErrors, TextKind, TextReader
+from runner.config.schema.tasks import Items, ItemsMaker
+from runner.config.schema.text import Text, TextErrors, TextKind, TextReader
+from runner.data.task_items.make import make_items
+from runner.data.texts.documents import Document
+from runner.data.texts.readers import read_documents, read_placed
 from runner.errors import StageError, UsageError
-from runner.items.make import make_items
-from runner.texts.documents import Document
-from runner.texts.readers import read_documents, read_placed
 
 pytestmark = pytest.mark.unit
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.paths import conf_dir
-from runner.redact import MASK, note, redact, redact_bytes, redact_yaml, secrets
-from runner.secrets import values
-from runner.secrets.names import is_secret_name
+from runner.util.paths import conf_dir
+from runner.util.redact import MASK, note, redact, redact_bytes, redact_yaml, secrets
+from runner.util.secrets import values
+from runner.util.secrets.names import is_secret_name
 
 pytestmark = pytest.mark.unit
 

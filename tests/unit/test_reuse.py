@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runner.config.model import Model, ModelKind
+from runner.config.schema.model import Model, ModelKind
+from runner.data.packages import fetch_joined
 from runner.errors import StageError
-from runner.metrics.reference import ReferenceWriter
-from runner.packages import fetch_joined
+from runner.evaluation.metrics.reference import ReferenceWriter
+from runner.store.checked_files import read_kept
 from runner.store.index import INDEX_FILE
 from runner.store.inventory import Inventory
 from runner.store.journal import checked_line, content_of
-from runner.store.kept import read_kept
 from runner.store.lineage import Lineage
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
+from runner.store.partial_results import Units
+from runner.store.provenance import CHECK_FILE, SEAL_FILE
 from runner.store.records import read_record
-from runner.store.seal import CHECK_FILE, SEAL_FILE
-from runner.store.units import Units
 from tests.unit.test_inventory import put, record
 
 pytestmark = pytest.mark.unit
@@ -40,7 +40,7 @@ def made(store: ObjectStore) -> Address:
     address = put(store, "quantize", {"recipe": 1})
     rewrite(store.directory(address) / RESULT_FILE, lambda _: b'{"result": {}, "resources": {}}')
     (store.directory(address) / SEAL_FILE).unlink()
-    from runner.store.seal import write_seal
+    from runner.store.provenance import write_seal
 
     write_seal(store.directory(address), {"recipe": 1})
     return address
@@ -192,7 +192,7 @@ def test_a_fetched_file_is_compared_with_its_digest(
 ) -> None:
     from hashlib import sha256
 
-    from runner.packages import Member
+    from runner.data.packages import Member
 
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.rows import Row
 from runner.errors import UsageError
-from runner.metrics.front import unbeaten
-from runner.search.objectives import objectives_of
-from runner.search.space import Space
-from runner.search.state import Chosen, State
-from runner.search.study import SAMPLERS, Study
+from runner.evaluation.metrics.front import unbeaten
+from runner.multirun.search.objectives import objectives_of
+from runner.multirun.search.space import Space
+from runner.multirun.search.state import Chosen, State
+from runner.multirun.search.study import SAMPLERS, Study
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.rows import Row
 
 pytestmark = pytest.mark.unit
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from benchmarks.sensitivity import naive_scores
-from runner.answer.heat_map import draw_heat_map
-from runner.answer.sensitivity import notes, ranked
-from runner.config.sensitivity import Grain
+from runner.config.schema.sensitivity import Grain
 from runner.errors import StageError
-from runner.metrics.statistics import Interval
-from runner.sensitivity.rounding import Rounding, rounded
-from runner.sensitivity.units import matching, units_of, with_fused
-from runner.stages.sensitivity import SensitivityResult, SensitivityRow
+from runner.evaluation.metrics.statistics import Interval
+from runner.evaluation.sensitivity.layer_groups import matching, units_of, with_fused
+from runner.evaluation.sensitivity.rounding import Rounding, rounded
+from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
+from runner.reporting.heat_map import draw_heat_map
+from runner.reporting.sensitivity import notes, ranked
 
 pytestmark = pytest.mark.unit
 
@@ -103,7 +103,7 @@ def test_the_walk_gives_what_whole_forward_passes_give(
 ) -> None:
     import torch
 
-    from runner.sensitivity.probe import Probe
+    from runner.evaluation.sensitivity.probe import Probe
 
     torch.set_num_threads(1)
     model = small_model(family)
@@ -124,7 +124,7 @@ def test_what_cannot_be_taken_apart_is_refused(windows: list[list[int]]) -> None
     import torch
     from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config
 
-    from runner.sensitivity.probe import Probe
+    from runner.evaluation.sensitivity.probe import Probe
 
     gpt2 = GPT2Config(vocab_size=90, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0)
     with pytest.raises(StageError, match="no linear layers in the blocks of GPT2LMHeadModel"):

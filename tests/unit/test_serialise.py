@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.eval import PerplexityProtocol
-from runner.config.root import Config
+from runner.config.schema.eval import PerplexityProtocol
+from runner.config.schema.root import Config
+from runner.data.texts.protocols import Excerpt
 from runner.engines.loading import LoadRequest
 from runner.methods.base import ActivationScales
 from runner.methods.gptq import Gptq
-from runner.recipe import Recipe, recipe_from_json
-from runner.serialise import from_json, to_json
-from runner.stages.eval import EvalRequest
-from runner.texts.protocols import Excerpt
+from runner.methods.recipe import Recipe, recipe_from_json
+from runner.pipeline.stages.eval import EvalRequest
+from runner.util.serialise import from_json, to_json
 
 pytestmark = pytest.mark.unit
 

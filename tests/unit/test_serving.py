@@ -11,23 +11,22 @@ from typing import Any
 
 import pytest
 
-from runner.answer.report import report
-from runner.backends.vllm_settings import Vllm
-from runner.config.root import Config
-from runner.config.serving import Objective
+from runner.config.schema.root import Config
+from runner.config.schema.serving import Objective
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
 from runner.engines.llama_cpp import LlamaCpp
+from runner.engines.server import PORT, Requests, ServerCommand, guard, serve
+from runner.engines.vllm.settings import Vllm
 from runner.errors import StageError
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import Machine
-from runner.legality.check import check
-from runner.legality.verdict import Severity
-from runner.serialise import to_json
-from runner.serving import guard
-from runner.serving.load import read_level
-from runner.serving.server import PORT, Requests, ServerCommand, serve
+from runner.evaluation.serving.load import read_level
+from runner.pipeline.facts import gather_facts
+from runner.planning.hardware.detect import Machine
+from runner.reporting.report import report
 from runner.store.records import StageRecord, write_record
+from runner.util.serialise import to_json
+from runner.validation.check import check
+from runner.validation.verdict import Severity
 from tests.unit.test_answer import record
 
 pytestmark = pytest.mark.unit

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.answer.asked import several_sweeps
-from runner.answer.page.subject import Subject
-from runner.answer.report import report
-from runner.answer.rows import rows_of
-from runner.claims.decide import HOLDS, decide_claims
 from runner.errors import UsageError
+from runner.reporting.claims.decide import HOLDS, decide_claims
+from runner.reporting.page.subject import Subject
+from runner.reporting.report import report
+from runner.reporting.rows import rows_of
+from runner.reporting.select import several_sweeps
 from runner.store.records import write_record
 from tests.unit.records import CONFIG, bench, recipe
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from runner.answer.best import picks
-from runner.answer.markdown import markdown
-from runner.answer.page.sections.answer import gather
-from runner.answer.page.subject import Subject
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.rows import rows_of
-from runner.answer.scope import scopes
+from runner.reporting.comparable import scopes
+from runner.reporting.markdown import markdown
+from runner.reporting.page.sections.answer import gather
+from runner.reporting.page.subject import Subject
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.recommend import picks
+from runner.reporting.rows import rows_of
 from runner.store.records import RunRecord
 from tests.unit.records import CONFIG, recipe
 

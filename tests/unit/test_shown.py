@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from runner.answer.heat_map import draw_heat_map
-from runner.answer.report import report
-from runner.display import Display
-from runner.display.lines import RunLog
 from runner.errors import complain
-from runner.metrics.statistics import Interval
-from runner.serialise import from_json
-from runner.shown import console, csv_rows, printable, tell
-from runner.stages.sensitivity import SensitivityResult
+from runner.evaluation.metrics.statistics import Interval
+from runner.pipeline.stages.sensitivity import SensitivityResult
+from runner.reporting.display import Display
+from runner.reporting.display.run_log import RunLog
+from runner.reporting.heat_map import draw_heat_map
+from runner.reporting.report import report
 from runner.store.records import Status, write_record
+from runner.util.serialise import from_json
+from runner.util.shown import console, csv_rows, printable, tell
 from tests.unit.records import BASE, recipe, record
 
 HOSTILE = (

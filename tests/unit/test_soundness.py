@@ -5,16 +5,16 @@ import math
 import numpy as np
 import pytest
 
-from runner.config.bits import Bits, NumberFormat, NumberType
-from runner.config.group_size import Granularity, GroupSize
-from runner.metrics.expert_tokens import describe_starved, experts_below
-from runner.metrics.soundness import (
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
+from runner.config.schema.group_size import Granularity, GroupSize
+from runner.evaluation.metrics.expert_tokens import describe_starved, experts_below
+from runner.evaluation.metrics.soundness import (
     broken_layers,
     most_kl_divergence,
     most_ratio,
     weight_width,
 )
-from runner.stages.check import mean_divergence
+from runner.pipeline.stages.check import mean_divergence
 
 pytestmark = pytest.mark.unit
 

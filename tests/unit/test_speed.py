@@ -5,10 +5,17 @@ from pathlib import Path
 import pytest
 
 from runner.engines.base import Footprint, GenerationTiming
-from runner.metrics.energy import Energy, EnergyMeter
-from runner.metrics.flops import ForwardWork, forward_work
-from runner.metrics.memory import control_group_memory
-from runner.metrics.speed import BatchMemory, BatchResult, Limits, batch_result, in_turns, outliers
+from runner.engines.instruments.energy import Energy, EnergyMeter
+from runner.engines.instruments.memory import control_group_memory
+from runner.evaluation.metrics.flops import ForwardWork, forward_work
+from runner.evaluation.metrics.speed import (
+    BatchMemory,
+    BatchResult,
+    Limits,
+    batch_result,
+    in_turns,
+    outliers,
+)
 from tests.unit.test_hardware import write
 
 pytestmark = pytest.mark.unit

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from runner.data.texts.spread import evenly, spread_windows, word_start
 from runner.errors import StageError
-from runner.texts.spread import evenly, spread_windows, word_start
 
 pytestmark = pytest.mark.unit
 

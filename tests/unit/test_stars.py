@@ -6,18 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from runner.answer.best import picks, tolerable
-from runner.answer.markdown import markdown
-from runner.answer.page.sections.answer import gather
-from runner.answer.page.subject import Subject
-from runner.answer.pareto import mark_best_tradeoffs
-from runner.answer.rows import Row
-from runner.answer.speed import shown_speed
-from runner.quality.answered import Answered, Asked
-from runner.quality.evaluated import Evaluated
-from runner.search.objectives import objectives_of
-from runner.search.show import front_of
-from runner.search.state import Chosen
+from runner.evaluation.quality.answered import Answered, Asked
+from runner.evaluation.quality.evaluated import Evaluated
+from runner.multirun.search.objectives import objectives_of
+from runner.multirun.search.show import front_of
+from runner.multirun.search.state import Chosen
+from runner.reporting.markdown import markdown
+from runner.reporting.page.sections.answer import gather
+from runner.reporting.page.subject import Subject
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.recommend import picks, tolerable
+from runner.reporting.rows import Row
+from runner.reporting.speed import shown_speed
 from runner.store.records import RunRecord
 from tests.unit.records import measured, recipe
 
@@ -149,7 +149,7 @@ def _costs(one: Row) -> tuple[float, float]:
 
 
 def _will_do(other: Row, one: Row) -> bool:
-    from runner.answer.differences import Differences
+    from runner.reporting.differences import Differences
 
     no_worse = not Differences([one, other]).shown_worse(other, one)
     return no_worse and all(x <= y for x, y in zip(_costs(other), _costs(one), strict=True))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.metrics.statistics import mean_interval, summarise
+from runner.evaluation.metrics.statistics import mean_interval, summarise
 
 pytestmark = pytest.mark.unit
 

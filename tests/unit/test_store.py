@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runner.store.disk_errors import trouble
 from runner.store.files import sha256_of_file, write_json_atomically
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
+from runner.store.partial_results import Units
 from runner.store.records import (
     RunRecord,
     StageRecord,
@@ -22,8 +24,6 @@ from runner.store.records import (
     read_records,
     write_record,
 )
-from runner.store.trouble import trouble
-from runner.store.units import Units
 
 pytestmark = pytest.mark.unit
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runner import output
+from runner.config import output_folder as output
 from runner.errors import UsageError
-from runner.paths import conf_dir
-from runner.surroundings import expanded, for_children, for_workers, settle, takes_files
+from runner.util.paths import conf_dir
+from runner.util.surroundings import expanded, for_children, for_workers, settle, takes_files
 
 pytestmark = pytest.mark.unit
 

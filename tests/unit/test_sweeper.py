@@ -13,10 +13,10 @@ from hydra.types import HydraContext, RunMode
 from hydra.utils import get_class
 from omegaconf import OmegaConf, open_dict
 
-from runner.compose import quoted, register
+from runner.config.compose import quoted, register
+from runner.config.compose_cache import KeptConfigs, KeptMerges
 from runner.errors import UsageError
-from runner.kept_configs import KeptConfigs, KeptMerges
-from runner.paths import conf_dir
+from runner.util.paths import conf_dir
 
 pytestmark = pytest.mark.unit
 
@@ -29,7 +29,7 @@ def jobs(
 ) -> list[list[list[str]]]:
     register()
     # Hydra imports its own sweeper anew when it looks for plugins; ours builds on that one.
-    from runner.sweeper import GridSweeper
+    from runner.multirun.grid import GridSweeper
 
     loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
     sweeper = GridSweeper(grids=grids, **others)
@@ -124,7 +124,7 @@ def test_single_runs_stand_beside_grids() -> None:
 def test_no_job_begins_before_all_make_sense(launcher: str) -> None:
     register()
     setup_globals()
-    from runner.sweeper import GridSweeper
+    from runner.multirun.grid import GridSweeper
 
     loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
     sweeper = GridSweeper()
@@ -254,7 +254,7 @@ def test_a_single_run_has_values_and_an_exclusion_has_choices() -> None:
 
 
 def test_params_are_choices_too() -> None:
-    from runner.sweeper import GridSweeper
+    from runner.multirun.grid import GridSweeper
 
     register()
     sweeper = GridSweeper(params={"bits": ["w4a16", "w3a16"], "engine.threads": None, "x": "a,b"})
@@ -282,7 +282,7 @@ def test_an_empty_list_is_no_grid() -> None:
 )
 def test_settings_may_be_given_on_the_command_line(word: str, said: str | None) -> None:
     register()
-    from runner.sweeper import GridSweeper
+    from runner.multirun.grid import GridSweeper
 
     loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
     node = loader.load_configuration("config", [word], RunMode.MULTIRUN).hydra.sweeper

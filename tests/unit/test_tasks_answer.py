@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from runner.answer.rows import rows_of
-from runner.answer.table import build_table
+from runner.reporting.rows import rows_of
+from runner.reporting.table import build_table
+from runner.reporting.tracking.base import stage_metrics
 from runner.store.records import RunRecord, StageRecord, Status
-from runner.tracking.base import stage_metrics
 
 pytestmark = pytest.mark.unit
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from runner.compose import quoted
-from runner.config.root import Config
-from runner.experiment.facts import gather_facts
-from runner.hardware.detect import Machine
-from runner.legality.check import check
-from runner.legality.verdict import Severity
+from runner.config.compose import quoted
+from runner.config.schema.root import Config
+from runner.pipeline.facts import gather_facts
+from runner.planning.hardware.detect import Machine
+from runner.validation.check import check
+from runner.validation.verdict import Severity
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runner.metrics.tensors import DtypeShare, report_tensors
+from runner.data.models.tensors import DtypeShare, report_tensors
 
 pytestmark = pytest.mark.unit
 

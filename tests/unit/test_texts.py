@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.text import Text, TextKind, TextReader
+from runner.config.schema.text import Text, TextKind, TextReader
+from runner.data.texts.readers import read_documents
+from runner.data.texts.wikipedia import prose
 from runner.errors import StageError, UsageError
-from runner.texts.readers import read_documents
-from runner.texts.wikipedia import prose
 
 pytestmark = pytest.mark.unit
 

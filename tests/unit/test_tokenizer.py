@@ -7,10 +7,10 @@ from typing import Any
 import gguf
 import pytest
 
+from runner.data.models.gguf_header import GgufHeader, read_header
+from runner.data.models.sentencepiece_model import write_sentencepiece
+from runner.data.models.tokenizer import gguf_tokenizer
 from runner.errors import StageError
-from runner.models.gguf_header import GgufHeader, read_header
-from runner.models.sentencepiece_model import write_sentencepiece
-from runner.models.tokenizer import gguf_tokenizer
 
 pytestmark = pytest.mark.unit
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from runner.answer.compare.find import Side
-from runner.answer.compare.pairs import pair_up
-from runner.answer.rows import rows_of
-from runner.answer.scope import scopes
 from runner.config.names import last_part
-from runner.config.root import Config
-from runner.recipe import used_recipe
+from runner.config.schema.root import Config
+from runner.methods.recipe import used_recipe
+from runner.reporting.comparable import scopes
+from runner.reporting.compare.find import Side
+from runner.reporting.compare.pairs import pair_up
+from runner.reporting.rows import rows_of
+from runner.reporting.tracking.wandb import shortened
+from runner.store.distinct_names import is_same_model, tell_apart
 from runner.store.records import RunRecord
-from runner.store.told_apart import is_same_model, tell_apart
-from runner.tracking.wandb import shortened
 from tests.unit.records import CONFIG, recipe
 
 pytestmark = pytest.mark.unit

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.answer.rows import Row, rows_of
-from runner.answer.speed import shown_slower, shown_speed
-from runner.answer.timing import FIRST_TOKEN, How, against_unquantized
-from runner.config.bench import Bench
-from runner.engines import turns as engine_turns
+from runner.config.schema.bench import Bench
 from runner.engines.base import GenerationTiming, LoadedModel
+from runner.engines.instruments import turns as engine_turns
+from runner.engines.instruments.energy import Energy, EnergyMeter, total
+from runner.engines.instruments.memory import free_memory_bytes
+from runner.engines.instruments.turns import Stopwatch, loaded_bytes, no_room_for
 from runner.engines.loading import LoadRequest
-from runner.engines.turns import Stopwatch, loaded_bytes, no_room_for
-from runner.hardware.detect import Machine
-from runner.launching.estimate import Experience
-from runner.metrics.energy import Energy, EnergyMeter, total
-from runner.metrics.memory import free_memory_bytes
-from runner.metrics.noise import compare, compare_between
-from runner.search.objectives import measured, objectives_of
+from runner.evaluation.metrics.noise import compare, compare_between
+from runner.multirun.launchers.estimate import Experience
+from runner.multirun.search.objectives import measured, objectives_of
+from runner.planning.hardware.detect import Machine
+from runner.reporting.rows import Row, rows_of
+from runner.reporting.speed import shown_slower, shown_speed
+from runner.reporting.timing import FIRST_TOKEN, How, against_unquantized
 from runner.store.records import BASELINE_AGAIN
 from tests.unit.judging import Compose, judge
 from tests.unit.records import apart, bench, recipe, stage

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.model import Model, ModelKind
-from runner.config.root import Config
-from runner.config.tasks import Items, ItemsMaker
-from runner.config.text import Text, TextKind, TextReader
-from runner.config.tracker import Tracker
+from runner.config.schema.model import Model, ModelKind
+from runner.config.schema.root import Config
+from runner.config.schema.tasks import Items, ItemsMaker
+from runner.config.schema.text import Text, TextKind, TextReader
+from runner.config.schema.tracker import Tracker
+from runner.config.text_by_name import resolve_text
 from runner.errors import UsageError
-from runner.legality.unused import Effects, refuse_unused, settings_of, unused
-from runner.legality.verdict import Severity
-from runner.texts.named import resolve_text
-from runner.tracking import tracker_names, unread
+from runner.reporting.tracking import tracker_names, unread
+from runner.validation.unused import Effects, refuse_unused, settings_of, unused
+from runner.validation.verdict import Severity
 
 pytestmark = pytest.mark.unit
 

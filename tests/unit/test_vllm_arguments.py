@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from runner.backends import vllm_kernels
-from runner.backends.vllm_settings import KvCacheDtype, Vllm, engine_arguments, process_environment
-from runner.config.bits import Bits, NumberFormat, NumberType
-from runner.config.group_size import Granularity, GroupSize
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.engines.base import CheckpointFacts, LoadSpec
 from runner.engines.vllm import ENGINE
+from runner.engines.vllm import kernels as vllm_kernels
+from runner.engines.vllm.settings import KvCacheDtype, Vllm, engine_arguments, process_environment
 from runner.errors import StageError
 from runner.methods.awq import Awq, Version
 from runner.methods.rtn import Rtn

@@ -10,14 +10,14 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from runner.config.calibration import Calibration, Source
-from runner.config.eval import PerplexityProtocol
+from runner.config.schema.calibration import Calibration, Source
+from runner.config.schema.eval import PerplexityProtocol
+from runner.data.texts.calibration import cut_windows
+from runner.data.texts.documents import write_documents, write_places
+from runner.data.texts.protocols import Excerpt, protocol_text
+from runner.data.texts.vocabulary import embedding_rows
+from runner.data.texts.windows import leading_windows
 from runner.errors import StageError
-from runner.texts.calibration import cut_windows
-from runner.texts.documents import write_documents, write_places
-from runner.texts.protocols import Excerpt, protocol_text
-from runner.texts.vocabulary import embedding_rows
-from runner.texts.windows import leading_windows
 
 pytestmark = pytest.mark.unit
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from runner.config.model import Model, ModelKind
+from runner.config.schema.model import Model, ModelKind
+from runner.data.models.locate import light_config, locate
+from runner.data.models.tensors import report_tensors
+from runner.data.models.view import only_read
+from runner.data.models.weights import stored_dtype, weight_file_bytes, weight_files
 from runner.errors import UsageError
-from runner.metrics.tensors import report_tensors
-from runner.models.locate import light_config, locate
-from runner.models.view import only_read
-from runner.models.weights import stored_dtype, weight_file_bytes, weight_files
 
 pytestmark = pytest.mark.unit
 

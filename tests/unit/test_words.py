@@ -5,10 +5,10 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from runner.compose import register
+from runner.config.compose import register
+from runner.config.fields import is_text, wanted
+from runner.config.words import quoted, read_words, settled, shell_word, typed_as
 from runner.errors import UsageError
-from runner.schema import is_text, wanted
-from runner.words import quoted, read_words, settled, shell_word, typed_as
 
 pytestmark = pytest.mark.unit
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from runner.api import compose_config
+from runner.cli.help import help_text
+from runner.config.text_by_name import resolve_text
 from runner.errors import UsageError
-from runner.help import help_text
-from runner.paths import conf_dir, sweeps_dir
 from runner.planning.devices import read_device
-from runner.texts.named import resolve_text
-from runner.yaml_files import read_text
+from runner.util.paths import conf_dir, sweeps_dir
+from runner.util.yaml_files import read_text
 
 pytestmark = pytest.mark.unit
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from docs.zoo import NOT_RUN, PATH, page
-from runner.paths import conf_dir
 from runner.store.records import Status, write_record
+from runner.util.paths import conf_dir
 from tests.unit.records import evaluation, record, stage
 
 pytestmark = pytest.mark.unit

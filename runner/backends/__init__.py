@@ -1,1 +1,0 @@
-"""What methods of one library have in common: one module a backend."""

@@ -1,0 +1,1 @@
+"""The command line: help, subcommands, composing a configuration, and what an error says."""

@@ -1,0 +1,89 @@
+"""The command line: Hydra composes, an ``Invocation`` carries out its jobs and answers.
+
+Exit codes: 0 every run ok or skipped, 1 a run failed, 2 the request is wrong, 130 Ctrl-C.
+"""
+
+import contextlib
+import os
+from datetime import datetime
+
+import hydra
+from omegaconf import DictConfig
+
+from runner.cli.faults import FULL_ERROR, shows_faults
+from runner.cli.flags import read_flags, shown_configuration, told_warnings
+from runner.cli.invocation import Invocation, Refusal
+from runner.config.compose import register
+from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain
+from runner.multirun.launchers.task import SWEEP_VARIABLE, own_number
+from runner.multirun.run_location import Place
+from runner.util.names import Name
+from runner.util.paths import conf_dir, plugins_dir
+from runner.util.shown import tell
+from runner.util.surroundings import settle
+
+
+def execute() -> int:
+    """Carry out the process's command line; returns the exit code."""
+    register()
+    sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
+    try:
+        sweep = Name.given(SWEEP_VARIABLE, os.environ.get(SWEEP_VARIABLE, sweep))
+        os.environ[SWEEP_VARIABLE] = sweep
+        _ = own_number()
+    except UsageError as error:
+        return complain(error)
+    # Launchers' processes unpickle what Hydra found among our plugins.
+    paths = [str(plugins_dir()), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    # Hydra would print its errors itself, over many lines and with where it looked for files.
+    show_everything = shows_faults()
+    os.environ[FULL_ERROR] = "1"
+    invocation = Invocation(sweep)
+    try:
+        return _execute(invocation, show_everything)
+    finally:
+        invocation.close()
+        invocation.tidy()
+
+
+def _execute(invocation: Invocation, show_everything: bool) -> int:
+    def job(composed: DictConfig) -> Place | Refusal | None:
+        try:
+            if os.getpid() != invocation.process:
+                settle()
+            return invocation.run_job(composed)
+        except Exception as error:
+            if show_everything and not isinstance(error, RunnerError):
+                raise
+            return invocation.tell(error)
+        finally:
+            if os.getpid() != invocation.process:
+                invocation.close()
+
+    # Before a sweep's launcher makes a job of a run, the task is asked whether it needs one.
+    setattr(job, "spare", invocation.spare)  # noqa: B010
+    try:
+        asked = read_flags()
+        # What Hydra shows of a configuration is shown, and kept in logs, without its credentials.
+        with shown_configuration() if asked.cfg else contextlib.nullcontext(), told_warnings():
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+    except SystemExit as stop:
+        if stop.code:
+            return USAGE_EXIT_CODE
+    except KeyboardInterrupt:
+        tell("runner: stopped; finished stages are kept and reused", error=True)
+        return 130
+    except Exception as error:
+        if show_everything and not isinstance(error, UsageError):
+            raise
+        return invocation.stop(error)
+    invocation.close()
+    code = 0
+    try:
+        code = invocation.answer()
+    except Exception as error:
+        if show_everything and not isinstance(error, RunnerError):
+            raise
+        invocation.tell(error)
+    return max(code, *invocation.complaints.values(), 0)

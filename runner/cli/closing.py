@@ -1,0 +1,64 @@
+"""What comes after a sweep's runs: their answer goes to the tracker, or is made of what has run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.errors import UsageError
+from runner.multirun.run_location import Place
+from runner.util.shown import tell
+
+if TYPE_CHECKING:
+    from runner.config.schema.root import Config
+    from runner.store.records import RunRecord
+
+
+def has_records(place: Place) -> bool:
+    """Whether a run of the sweep has been recorded."""
+    return any((place.runs / place.sweep).glob("*/record.json"))
+
+
+def summarise(place: Place, records: "list[RunRecord]") -> None:
+    """Hand a sweep's answer to its tracker.
+
+    Args:
+        place: Where the sweep is filed.
+        records: Of its runs.
+    """
+    from runner.reporting.display import Display
+    from runner.reporting.rows import rows_of
+    from runner.reporting.tracking import summarise_sweep
+    from runner.reporting.tracking.base import SweepEnd
+
+    folder = place.runs / place.sweep
+    names = ("answer.json", "answer.csv", "answer.md", "report.html")
+    files = [path for name in names if (path := folder / name).is_file()]
+    files += sorted(folder.glob("sensitivity-*.png"))
+    end = SweepEnd(place.sweep, records, rows_of(records), files)
+    summarise_sweep(place.tracker, end, Display())
+
+
+def collect_and_report(runs: Path, config: "Config", output: Path | None) -> None:
+    """Make the answer of what has run, as ``stages=[report]`` asks for.
+
+    Args:
+        runs: Folder of all sweeps.
+        config: Names the sweep or sweeps; the latest where it names none.
+        output: Folder for copies of the answer.
+
+    Raises:
+        UsageError: Both one sweep and several are named, or there is none of that name.
+    """
+    from runner.multirun.launchers.jobs import collect_slurm
+    from runner.reporting.report import report
+    from runner.store.records import latest_sweep
+
+    several = config.report.sweeps
+    if several and config.sweep:
+        raise UsageError("name the sweeps in report.sweeps alone, or one in sweep")
+    sweep = None if several else config.sweep or latest_sweep(runs)
+    going_on = collect_slurm(runs / sweep) if sweep else {}
+    report(runs, sweep, output, page=True, figures=True, several=several)
+    for run, state in sorted(going_on.items()):
+        tell(f"{run}: {state.lower()}")
+    if going_on:
+        tell(f"{len(going_on)} of the sweep's runs are not over")

@@ -1,0 +1,298 @@
+"""What one command line has led to so far: its jobs, their answer, and what was refused."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from runner.cli.closing import collect_and_report, has_records, summarise
+from runner.cli.faults import fault, tell_fault
+from runner.config.errors import COMPOSITION_ERRORS, explain
+from runner.config.output_folder import for_copies, tidy, tidy_added
+from runner.config.schema.sweepers import require_alone
+from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain, reason
+from runner.multirun.launchers.task import own_number
+from runner.multirun.run_location import Place
+from runner.store.disk_errors import require_writable, trouble
+from runner.util.shown import tell
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
+    from runner.config.schema.root import Config
+    from runner.multirun.dry_run.show import DryRun
+    from runner.pipeline.record import RunIdentity
+    from runner.pipeline.session import Session
+    from runner.planning.hardware.detect import Machine
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a job was not carried out, as a process of a launcher's hands it back."""
+
+    message: str
+    code: int
+
+
+class Invocation:
+    """State of one command line. Launchers take copies to other processes."""
+
+    def __init__(self, sweep: str) -> None:
+        self.default_sweep = sweep
+        self.process = os.getpid()
+        self.started = False
+        """A job has been composed; before that every error is the user's."""
+        self.complaints: dict[str, int] = {}
+        """What was wrong with the request or the store, and the exit code for it."""
+        self.session: Session | None = None
+        self.dry_run: DryRun | None = None
+        self.made: Path | None = None
+        """Hydra's folder."""
+        self.output: Path | None = None
+        """The same, if copies of answers are to go there."""
+        self.root: Path | None = None
+        """The store's."""
+        self.place: Place | None = None
+        self.machine: Machine | None = None
+        """This one, once it has been looked at."""
+        self.multirun = True
+        """Unless this process carries out a run of its own: launchers do so elsewhere."""
+
+    def run_job(self, composed: DictConfig) -> Place | None:
+        """Carry out one job that Hydra composed."""
+        from runner.config.schema.root import StageName
+        from runner.multirun.failure_policy import carry_on
+        from runner.multirun.grid import GridSweeper
+        from runner.pipeline.record import RunIdentity
+        from runner.pipeline.run import illegalities, run_experiment
+        from runner.pipeline.session import open_session
+
+        self.started = True
+        hydra_config = HydraConfig.get()
+        # A launcher may have started this very process for one run of a sweep.
+        number = own_number()
+        self.multirun = hydra_config.mode is RunMode.MULTIRUN or number is not None
+        self.made = Path(
+            hydra_config.sweep.dir if self.multirun else hydra_config.runtime.output_dir
+        )
+        self.output = for_copies(self.made)
+        # As they were typed: an interpolation in one is none of the list's.
+        overrides = OmegaConf.to_container(hydra_config.overrides.task, resolve=False)
+        assert isinstance(overrides, list)
+        if not self.multirun:
+            require_alone(list(hydra_config.overrides.hydra))
+        config = _judged(composed, overrides, alone=not self.multirun)
+        root = self.root = Path(config.store.root).expanduser().resolve()
+        if config.stages == [StageName.report]:
+            collect_and_report(root / "runs", config, self.output)
+            return None
+        if config.report.sweeps:
+            raise UsageError("report.sweeps looks at what has run: ask for it with stages=[report]")
+        if StageName.compare in config.stages:
+            from runner.reporting.compare import compare
+
+            compare(root / "runs", config, self.output)
+            return None
+        if config.dry_run:
+            number = int(hydra_config.job.num) if self.multirun else 0
+            sweep = config.sweep or self.default_sweep
+            self._look(config, RunIdentity(sweep, number, overrides))
+            return None
+        if self.session is None or self.session.store.root != root:
+            # Launchers' processes share our terminal with their siblings.
+            self.session = open_session(config, live=os.getpid() == self.process)
+        # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.
+        if not self.multirun and (reasons := illegalities(config, self.session, overrides)):
+            raise UsageError("; ".join(reasons))
+        if number is None:
+            if config.launch.detach:
+                raise UsageError("launch.detach=true needs -m and hydra/launcher=submitit_slurm")
+            number = int(hydra_config.job.num) if self.multirun else 0
+        sweep = config.sweep or self.default_sweep
+        if self.multirun and own_number() is None and os.getpid() == self.process:
+            self.session.display.open_sweep(sweep, GridSweeper.jobs)
+        if self.place is None:
+            require_writable(root)
+        asked = StageName.report in config.stages
+        self.place = Place(self.session.store.runs, sweep, config.tracker, asked)
+        identity = RunIdentity(sweep, number, overrides)
+        if carry_on(config, self.session, identity):
+            run_experiment(config, self.session, identity)
+        return self.place
+
+    def spare(self, config: "Config", number: int, job: list[str]) -> "JobReturn | None":
+        """Carry out a run of a sweep that needs no job of Hydra's.
+
+        That is a dry run, or one that an earlier start of the sweep has done.
+
+        Args:
+            config: The run's.
+            number: Its place in the sweep.
+            job: Its overrides, Hydra's own among them.
+
+        Returns:
+            What became of it; ``None`` where there is something to do.
+        """
+        from runner.config.schema.root import StageName
+        from runner.multirun.launchers.thrifty import spared
+        from runner.pipeline.record import RunIdentity
+
+        elsewhere = StageName.compare in config.stages or config.stages == [StageName.report]
+        if elsewhere or config.report.sweeps or os.getpid() != self.process:
+            return None
+        overrides = [one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        identity = RunIdentity(config.sweep or self.default_sweep, number, overrides)
+        try:
+            if config.dry_run:
+                self._look(config, identity)
+                return spared(None)
+            return spared(self.place) if self._keep(config, identity) else None
+        except (RunnerError, OSError) as error:
+            if not self.tell(error):
+                raise
+            return spared(None)
+
+    def _look(self, config: "Config", identity: "RunIdentity") -> None:
+        from runner.multirun.dry_run.show import DryRun
+
+        self.started = True
+        self.dry_run = self.dry_run or DryRun()
+        told = self.dry_run.describe(config, identity)
+        # As the run itself would be: in a sweep it is told, and the rest is looked at.
+        if not self.multirun and self.dry_run.refused is not None:
+            raise UsageError(self.dry_run.refused)
+        tell(told)
+
+    def _keep(self, config: "Config", identity: "RunIdentity") -> bool:
+        from runner.config.schema.root import StageName
+        from runner.multirun.grid import GridSweeper
+        from runner.pipeline.record import done_record
+        from runner.pipeline.run import keep
+        from runner.pipeline.session import open_session
+        from runner.planning.hardware.detect import detect
+
+        if config.launch.detach or config.launch.most_failures is not None:
+            return False
+        root = Path(config.store.root).expanduser().resolve()
+        self.machine = self.machine or detect()
+        found = done_record(root / "runs", config, self.machine, identity)
+        if found is None:
+            return False
+        self.started, self.root, self.made = True, root, GridSweeper.folder
+        self.output = None if self.made is None else for_copies(self.made)
+        if self.session is None or self.session.store.root != root:
+            self.session = open_session(config)
+        self.session.display.open_sweep(identity.sweep, GridSweeper.jobs)
+        if self.place is None:
+            require_writable(root)
+        asked = StageName.report in config.stages
+        self.place = Place(root / "runs", identity.sweep, config.tracker, asked)
+        keep(found, config, self.session)
+        return True
+
+    def tell(self, error: Exception) -> Refusal | None:
+        """Tell what is wrong, once however many jobs it ends.
+
+        Returns:
+            What another process would tell.
+        """
+        code = USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
+        message: str | None = str(error) if isinstance(error, RunnerError) else None
+        if isinstance(error, OSError):
+            message = trouble(error, self.root) if self.root is not None else None
+            if message is None and (message := reason(error)) is not None and self.place is None:
+                code = USAGE_EXIT_CODE
+        if isinstance(error, OmegaConfBaseException):
+            code, message = USAGE_EXIT_CODE, explain(error, sys.argv[1:])
+        if message is None:
+            message = fault(error, self.root)
+        refusal = Refusal(message, code)
+        if os.getpid() != self.process:
+            return refusal
+        self.note(refusal)
+        return None
+
+    def stop(self, error: Exception) -> int:
+        """Tell what ended Hydra's own work; returns the exit code."""
+        if isinstance(error, RunnerError):
+            complain(error)
+            return USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
+        # Until a job has been composed every error is the user's.
+        if isinstance(error, COMPOSITION_ERRORS) and not self.started:
+            return complain(explain(error, sys.argv[1:]))
+        if isinstance(error, OSError) and not self.started:
+            return complain(reason(error) or f"{error.filename or 'a file'}: {error.strerror}")
+        return tell_fault(error, self.root)
+
+    def note(self, refusal: Refusal) -> None:
+        """Print a refusal unless it has been."""
+        if refusal.message not in self.complaints:
+            complain(refusal.message)
+        self.complaints[refusal.message] = refusal.code
+
+    def close(self) -> None:
+        """End this process's workers."""
+        if self.session is not None:
+            self.session.close()
+
+    def tidy(self) -> None:
+        """Leave no empty folder behind."""
+        from runner.multirun.grid import GridSweeper
+
+        folder, GridSweeper.folder = self.made or GridSweeper.folder, None
+        if own_number() is not None:
+            return
+        if folder is not None:
+            tidy(folder, refused=self.place is None)
+        tidy_added()
+
+    def answer(self) -> int:
+        """Print the answer of everything that ran; returns the exit code."""
+        from runner.multirun.grid import GridSweeper
+
+        for returned in GridSweeper.returned:
+            if isinstance(returned, Refusal):
+                self.note(returned)
+            elif returned is not None:
+                self.place = self.place or returned
+        GridSweeper.returned.clear()
+        place = self.place
+        if self.dry_run is not None and (summary := self.dry_run.summary()):
+            tell(summary)
+        if place is None or place.detached or (self.complaints and not has_records(place)):
+            return 0
+        from runner.reporting.report import report
+        from runner.store.records import read_record
+
+        own = own_number()
+        if own is None:
+            records = report(
+                place.runs, place.sweep, self.output,
+                page=self.multirun or place.report, figures=place.report,
+            )  # fmt: skip
+            if self.multirun:
+                summarise(place, records)
+        else:
+            # The sweep's answer is printed by the process that started it.
+            paths = (place.runs / place.sweep).glob(f"{own:03d}-*/record.json")
+            records = [record for path in paths if (record := read_record(path))]
+        return 0 if all(record.status.without_fault for record in records) else 1
+
+
+def _judged(composed: DictConfig, overrides: list[str], *, alone: bool) -> "Config":
+    """The configuration of a job; of a sweep's the sweeper has seen what no job reads."""
+    from runner.config.compose import typed
+    from runner.validation.unused import refuse_unused
+
+    config = typed(composed, overrides)
+    _ = config.launch.most_failures
+    if alone:
+        for told in refuse_unused(config, overrides):
+            tell(f"  warning: {told}", error=True)
+    return config

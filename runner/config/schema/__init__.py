@@ -1,0 +1,1 @@
+"""One dataclass per config group, with ranges and documentation. Imports nothing heavy."""

@@ -1,0 +1,72 @@
+"""What is done to the weights. A method's own knobs live beside its code in runner.methods."""
+
+from dataclasses import dataclass
+from typing import Optional
+
+from omegaconf import MISSING
+
+from runner.config.bounds import bounded
+from runner.config.schema.bits import Bits
+from runner.config.schema.engine import Dtype
+from runner.config.schema.group_size import GroupSize
+
+UNQUANTIZED_BITS = 16
+
+
+def _lm_head() -> list[str]:
+    return ["lm_head"]
+
+
+@dataclass
+class Method:
+    """Fields every method has."""
+
+    name: str = MISSING
+    backend: str = MISSING
+    """Library that carries the method out; it runs in the environment that provides it."""
+    environment: Optional[str] = None
+    """Name of that environment; by default the first that provides the backend."""
+    ignore: list[str] = bounded(factory=_lm_head, prose=True)
+    """Linear layers left unquantized: names, or ``re:`` and a regular expression."""
+    rounding_dtype: Dtype = Dtype.auto
+    """Arithmetic in which weights are rounded, calibration text goes through the model, and
+    sensitivities are measured. ``auto``: float32; on a GPU without the memory for it the model's
+    own. Part of the recipe: another type makes another checkpoint."""
+
+    keep: list[str] = bounded(factory=list, prose=True)
+    """Layers kept at a higher precision: names, their last parts, or ``re:`` and an expression.
+    Layers that engines fuse with one of them (q/k/v, gate/up) are kept as well."""
+    keep_bits: Optional[int] = bounded(None, least=1, most=64)
+    """Width of kept layers; by default they are not quantized."""
+    keep_most_sensitive: int = 0
+    """Keep so many layers more: those that stage ``sensitivity`` finds to suffer most from the
+    recipe's rounding. Fused layers count as one."""
+
+    @property
+    def keeps_layers(self) -> bool:
+        """True when some layers are kept at a higher precision."""
+        return bool(self.keep) or self.keep_most_sensitive > 0
+
+    @property
+    def is_identity(self) -> bool:
+        """True when weights stay what they are, but for their float type."""
+        return False
+
+    def rounds(self, bits: Bits) -> bool:
+        """True when weights end in fewer bits than a 16-bit float has."""
+        return bits.weight.num_bits < UNQUANTIZED_BITS
+
+    def unread(self) -> dict[str, str]:
+        """Fields that have no effect, each with the reason."""
+        return {} if self.keeps_layers else {"keep_bits": "keeps no layer at another width"}
+
+    def scheme_label(self, bits: Bits, group_size: GroupSize) -> str:
+        """Short name of the number formats that the method makes of ``bits``."""
+        return f"{bits.label}-{group_size.label}"
+
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
+        """What plans call the format that is stored; any other where they know none."""
+        if not (bits.label.startswith("w") and bits.label.endswith("a16")):
+            return bits.label
+        symmetric = getattr(self, "sym", True)
+        return f"{bits.label}-{group_size.label}" + ("" if symmetric else "-asym")

@@ -1,0 +1,121 @@
+"""The one configuration: everything a person can say to the runner."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Optional
+
+from omegaconf import MISSING
+
+from runner.config.bounds import bounded
+from runner.config.schema.bench import Bench
+from runner.config.schema.bits import Bits
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.claims import Claim
+from runner.config.schema.compare import Compare
+from runner.config.schema.engine import Engine
+from runner.config.schema.environment import Environment
+from runner.config.schema.eval import Eval
+from runner.config.schema.group_size import GroupSize
+from runner.config.schema.hardware import Hardware
+from runner.config.schema.launch import Launch
+from runner.config.schema.method import Method
+from runner.config.schema.model import Model
+from runner.config.schema.plan import Plan
+from runner.config.schema.report import Report
+from runner.config.schema.sensitivity import Sensitivity
+from runner.config.schema.serving import Serving
+from runner.config.schema.tasks import Tasks
+from runner.config.schema.tracker import Tracker
+
+
+class StageName(Enum):
+    """A step a user can ask for."""
+
+    quantize = "quantize"
+    eval = "eval"
+    tasks = "tasks"
+    bench = "bench"
+    plan = "plan"
+    sensitivity = "sensitivity"
+    serving = "serving"
+    report = "report"
+    compare = "compare"
+
+    # What a stage needs is told by those that do without, so that a new one needs it all.
+    @property
+    def loads_model(self) -> bool:
+        """Whether it computes with the model's weights."""
+        return self not in (StageName.plan, StageName.report, StageName.compare)
+
+    @property
+    def asks_engine(self) -> bool:
+        """Whether it has the engine load what the run looks at."""
+        return self.loads_model and self not in (StageName.quantize, StageName.sensitivity)
+
+
+class Verify(Enum):
+    """When a result of the store is compared with its digests before it is reused.
+
+    Sizes and times of its files are compared every time.
+    """
+
+    auto = "auto"
+    """Once a day, and where a size or a time has changed."""
+    always = "always"
+
+
+@dataclass
+class Store:
+    """Where models, checkpoints, results and records are kept."""
+
+    root: str = bounded(
+        MISSING, filled=True, why="name a folder with store.root=PATH or QUANT_RUNNER_STORE"
+    )
+    environments: str = bounded(MISSING, filled=True, why="name a folder")
+    """Where virtual environments are made; may be shared by many stores."""
+    verify: Verify = Verify.auto
+    """When a result is compared with its digests before it is reused: ``auto`` does so once a day,
+    and where the size or time of a file has changed; ``always`` does so every time. A damaged one
+    is set aside in the store's folder ``damaged``, named in a warning, and made anew."""
+
+
+@dataclass
+class Config:
+    """Root of the configuration tree; every config group is one field."""
+
+    model: Model = field(default_factory=Model)
+    method: Method = field(default_factory=Method)
+    bits: Bits = field(default_factory=Bits)
+    group_size: GroupSize = field(default_factory=GroupSize)
+    calibration: Calibration = field(default_factory=Calibration)
+    engine: Engine = field(default_factory=Engine)
+    hardware: Hardware = field(default_factory=Hardware)
+    environment: dict[str, Environment] = field(default_factory=dict)
+    eval: Eval = field(default_factory=Eval)
+    tasks: Tasks = field(default_factory=Tasks)
+    bench: Bench = field(default_factory=Bench)
+    plan: Plan = field(default_factory=Plan)
+    sensitivity: Sensitivity = field(default_factory=Sensitivity)
+    serving: Serving = field(default_factory=Serving)
+    tracker: Tracker = field(default_factory=Tracker)
+    store: Store = field(default_factory=Store)
+    launch: Launch = field(default_factory=Launch)
+
+    compare: Compare = field(default_factory=Compare)
+    report: Report = field(default_factory=Report)
+
+    stages: list[StageName] = MISSING
+    """Stages to go through, in any order."""
+    force: list[StageName] = field(default_factory=list)
+    """Stages to redo although the store has their result."""
+    claims: list[Claim] = field(default_factory=list)
+    """Sentences that a sweep's answer decides."""
+    dry_run: bool = False
+    """Tell what each run would be, and do nothing."""
+    sweep: Optional[str] = bounded(None, shortened=True)
+    """Id under which records are filed; made from the date and time by default."""
+
+    @property
+    def makes_checkpoint(self) -> bool:
+        """Whether it quantizes the model, not only names the model as it is."""
+        return StageName.quantize in self.stages and not self.method.is_identity

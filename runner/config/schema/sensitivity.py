@@ -1,0 +1,46 @@
+"""How the harm that each layer suffers from rounding is measured."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from runner.config.bounds import bounded
+from runner.config.schema.text import Text
+
+
+class Grain(Enum):
+    """What is rounded at a time."""
+
+    linear = "linear"
+    """One linear layer, or the embedding, or the head."""
+    fused = "fused"
+    """Layers that engines fuse and that must share a width: q/k/v, gate/up; else one layer."""
+    block = "block"
+    """All linear layers of a decoder block."""
+    kind = "kind"
+    """All layers of a name, such as every down_proj."""
+
+
+def _bits() -> list[int]:
+    return [4]
+
+
+def _group_sizes() -> list[str]:
+    return ["g64"]
+
+
+@dataclass
+class Sensitivity:
+    """Each unit is rounded alone, by every recipe of the grid, and the text is scored."""
+
+    text: Text = field(default_factory=Text)
+    grain: Grain = Grain.linear
+    bits: list[int] = bounded(factory=_bits, least=1, most=64, filled=True)
+    """Widths of the integer grids."""
+    group_sizes: list[str] = bounded(factory=_group_sizes, filled=True)
+    """Names of group sizes: ``g64``, ``per_channel`` or ``per_tensor``."""
+    sym: bool = True
+    """Grids symmetric around zero; otherwise with a zero point."""
+    context_length: int = bounded(256, least=2, why="one token has none before it")
+    """Tokens in a window."""
+    windows: int = bounded(4, least=2, why="one gives no interval")
+    """Windows that are read, spread evenly over the text's documents."""

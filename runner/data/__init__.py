@@ -1,0 +1,1 @@
+"""Where models, texts, task items and packages come from."""

@@ -1,0 +1,92 @@
+"""Models of random weights with a byte-level tokenizer: for tests, not for answers."""
+
+from pathlib import Path
+from typing import Any
+
+from runner.config.schema.model import ByteTokenizer, Model
+from runner.data.models.byte_tokenizers import byte_tokenizer, write_sentencepiece
+from runner.data.models.directory import MADE_DTYPE, save
+from runner.errors import UsageError
+
+
+def write_generated_model(model: Model, destination: Path) -> None:
+    """Generate weights from the model's seed and save them.
+
+    ``model.config`` says any architecture that transformers has; without it, the dimensions of
+    ``model.architecture`` make a Llama.
+
+    Raises:
+        UsageError: transformers has no such architecture or cannot make one of these values, or
+            the vocabulary cannot hold every byte.
+    """
+    make = _of_any_family if model.config else _llama
+    made = make(model)
+    config = made.config
+    tokenizer = byte_tokenizer(
+        model.tokenizer,
+        config.vocab_size,
+        getattr(config, "max_position_embeddings", None),
+        model.special_tokens,
+    )
+    save(made, tokenizer, destination)
+    if model.tokenizer is ByteTokenizer.sentencepiece:
+        write_sentencepiece(config.vocab_size, model.special_tokens, destination)
+
+
+def _llama(model: Model) -> Any:
+    shape = model.architecture
+    if shape.family not in (None, "llama"):
+        raise UsageError(
+            f"model {model.name}: architecture.family={shape.family} is made from model.config "
+            "alone, as conf/model/zoo does it"
+        )
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=shape.vocab,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=bool(shape.tied_embeddings),
+        bos_token_id=0,
+        eos_token_id=1,
+        # Wide enough that predictions depend on the weights, so that rounding shows.
+        initializer_range=0.2,
+    )
+    torch.manual_seed(model.seed)
+    return LlamaForCausalLM(config).to(getattr(torch, MADE_DTYPE))
+
+
+def _of_any_family(model: Model) -> Any:
+    """A model of transformers, every tensor of which tells: none is all zeros or ones."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    values = dict(model.config)
+    kind = values.pop("model_type", None)
+    try:
+        config = AutoConfig.for_model(kind, **values)
+        made = AutoModelForCausalLM.from_config(config)
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(
+            f"model {model.name}: transformers makes no language model of model.config: {said}"
+        ) from error
+    generator = torch.Generator().manual_seed(model.seed)
+    deviation = float(values.get("initializer_range", _DEVIATION))
+    with torch.no_grad():
+        # Families differ in what they initialise how, and some ignore ``initializer_range``.
+        for parameter in made.parameters():
+            noise = torch.randn(parameter.shape, generator=generator) * deviation
+            # Biases and norms keep what is their own, a norm's one among it.
+            parameter.copy_(noise if parameter.dim() > 1 else parameter + noise)
+    return made.to(getattr(torch, MADE_DTYPE))
+
+
+_DEVIATION = 0.1
+"""Of random weights, unless the config says ``initializer_range``."""

@@ -1,0 +1,233 @@
+"""What a GGUF file says of its architecture, in transformers' terms."""
+
+import math
+from typing import Any
+
+from runner.config.schema.model import Architecture
+from runner.data.models.gguf_header import GgufHeader
+from runner.data.models.gguf_values import check_values
+from runner.errors import UsageError
+from runner.util.given import shown
+
+_FAMILIES = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma2": "gemma2",
+    "gemma3": "gemma3_text",
+    "phi3": "phi3",
+}
+"""Architectures that transformers reads right with the corrections below, by llama.cpp's name.
+
+Each was converted by llama.cpp and read back: the same tensors, the same losses.
+"""
+_READ = frozenset(
+    {
+        "context_length", "block_count", "embedding_length", "feed_forward_length", "vocab_size",
+        "attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon",
+        "attention.key_length", "attention.value_length", "rope.dimension_count",
+        "rope.freq_base", "rope.freq_base_swa", "rope.scaling.type", "rope.scaling.factor",
+        "rope.scaling.original_context_length", "rope.scaling.finetuned",
+    }
+)  # fmt: skip
+_NEEDED = (
+    "context_length", "block_count", "embedding_length", "feed_forward_length",
+    "attention.head_count", "attention.layer_norm_rms_epsilon",
+)  # fmt: skip
+_OF_FAMILY = {
+    "gemma2": ("attention.sliding_window", "attn_logit_softcapping", "final_logit_softcapping"),
+    "gemma3": ("attention.sliding_window", "final_logit_softcapping"),
+    "phi3": ("attention.sliding_window",),
+}
+_LARGEST_GEMMA_LAYERS = {"gemma2": 46, "gemma3": 62}
+"""Layers of the 27B models, whose queries are scaled by another width; no field says so."""
+_LLAMA3_CONTEXT = 8192
+_THETA = 10000.0
+"""llama.cpp's base of rotary positions where a file says none."""
+_SAME = 1e-4
+
+
+def check_readable(header: GgufHeader) -> None:
+    """Refuse a file whose model would be another one in transformers.
+
+    Raises:
+        UsageError: It is one of several parts, or its architecture or something that it says of
+            it is not read.
+    """
+    path, architecture = header.path, header.architecture
+    parts = header.fields.get("split.count", 0)
+    if parts not in (0, 1):
+        raise UsageError(
+            f"{path} is one of {shown(parts)} parts: join them with llama.cpp's "
+            "llama-gguf-split --merge"
+        )
+    if architecture not in _FAMILIES:
+        raise UsageError(
+            f"{path} holds a model of architecture {shown(architecture) or 'unknown'}; as a source "
+            f"GGUF is read for {', '.join(sorted(_FAMILIES))}: take the model's own directory with "
+            "config.json and safetensors"
+        )
+    check_values(header)
+    said = header.of_architecture()
+    missing = [name for name in _NEEDED if name not in said]
+    if missing or "token_embd.weight" not in header.tensors:
+        raise UsageError(
+            f"{path} is no whole model: it lacks "
+            f"{architecture + '.' + missing[0] if missing else 'token_embd.weight'}"
+        )
+    known = _READ.union(_OF_FAMILY.get(architecture, ()))
+    for name, value in said.items():
+        if name not in known:
+            raise _not_read(header, name, value)
+    width = _head_dim(header)
+    for name in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
+        if said.get(name, width) != width:
+            raise _not_read(header, name, said[name])
+    if said.get("rope.scaling.type", "none") not in ("none", "linear", "yarn"):
+        raise _not_read(header, "rope.scaling.type", said["rope.scaling.type"])
+
+
+def _not_read(header: GgufHeader, name: str, value: Any) -> UsageError:
+    return UsageError(
+        f"{header.path} says {header.architecture}.{shown(name)}={shown(value)}, which is not read "
+        "here, and without it the model would be another: take the model's own directory with "
+        "config.json and safetensors"
+    )
+
+
+def architecture_of_gguf(header: GgufHeader) -> Architecture:
+    """Dimensions of the model, as its config.json would name them."""
+    said = header.of_architecture()
+    tied = "output.weight" not in header.tensors
+    weights = (t.shape for name, t in header.tensors.items() if name != "rope_freqs.weight")
+    windowed = said.get("attention.sliding_window") or None
+    return Architecture(
+        family=_FAMILIES.get(header.architecture, header.architecture),
+        layers=said.get("block_count"),
+        hidden=said.get("embedding_length"),
+        intermediate=said.get("feed_forward_length"),
+        heads=said.get("attention.head_count"),
+        kv_heads=said.get("attention.head_count_kv", said.get("attention.head_count")),
+        head_dim=_head_dim(header),
+        vocab=_vocabulary(header),
+        context=said.get("context_length"),
+        tied_embeddings=tied,
+        parameters=sum(math.prod(shape) for shape in weights),
+        sliding_window=windowed,
+        global_layer_interval={"gemma2": 2, "gemma3": 6}.get(header.architecture)
+        if windowed
+        else None,
+    )
+
+
+def settings(header: GgufHeader) -> dict[str, Any]:
+    """Fields of transformers' config, ``model_type`` among them; but see ``rope_parameters``.
+
+    Args:
+        header: Of a file that ``check_readable`` accepts.
+    """
+    said = header.of_architecture()
+    heads = said["attention.head_count"]
+    found: dict[str, Any] = {
+        "model_type": _FAMILIES[header.architecture],
+        "max_position_embeddings": said["context_length"],
+        "num_hidden_layers": said["block_count"],
+        "hidden_size": said["embedding_length"],
+        "intermediate_size": said["feed_forward_length"],
+        "num_attention_heads": heads,
+        "num_key_value_heads": said.get("attention.head_count_kv", heads),
+        "head_dim": _head_dim(header),
+        "vocab_size": _vocabulary(header),
+        # The file has it in float32: 1e-6 is 9.999999974752427e-07 there.
+        "rms_norm_eps": float(f"{said['attention.layer_norm_rms_epsilon']:.7g}"),
+        "rope_theta": said.get("rope.freq_base", _THETA),
+        "tie_word_embeddings": "output.weight" not in header.tensors,
+    }
+    for name, token in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
+        # What the file leaves out would be the default of the architecture's first model.
+        found[f"{name}_token_id"] = header.special_token(token)
+    for name in ("attn_logit_softcapping", "final_logit_softcapping"):
+        if name in said:
+            found[name] = said[name]
+    if "attention.sliding_window" in said:
+        found["sliding_window"] = said["attention.sliding_window"] or None
+    if header.architecture in _LARGEST_GEMMA_LAYERS:
+        # As llama.cpp scales: no field of the file has it.
+        largest = said["block_count"] == _LARGEST_GEMMA_LAYERS[header.architecture]
+        whole = said["embedding_length"] // heads
+        found["query_pre_attn_scalar"] = whole if largest else found["head_dim"]
+    if header.architecture == "llama" and "blk.0.attn_q.bias" in header.tensors:
+        found["attention_bias"] = True
+    return found
+
+
+def rope_parameters(header: GgufHeader, rope: dict[str, Any]) -> dict[str, Any]:
+    """Rotary parameters with the scaling that the file says.
+
+    Args:
+        header: Of the file.
+        rope: What transformers made of ``settings``.
+
+    Raises:
+        UsageError: The file's rotary factors follow no rule of transformers.
+    """
+    rope = dict(rope)
+    said = header.of_architecture()
+    if "sliding_attention" in rope and "rope.freq_base_swa" in said:
+        local = {**rope["sliding_attention"], "rope_theta": said["rope.freq_base_swa"]}
+        rope["sliding_attention"] = local
+    scaled = dict(rope.get("full_attention", rope))
+    kind, factor = said.get("rope.scaling.type", "none"), said.get("rope.scaling.factor")
+    if kind != "none" and factor:
+        scaled |= {"rope_type": kind, "factor": float(factor)}
+        if original := said.get("rope.scaling.original_context_length"):
+            scaled["original_max_position_embeddings"] = original
+    if "rope_freqs.weight" in header.tensors:
+        scaled |= _llama3(header, scaled["rope_theta"])
+    if "full_attention" in rope:
+        return {**rope, "full_attention": scaled}
+    return scaled
+
+
+def _llama3(header: GgufHeader, theta: float) -> dict[str, Any]:
+    """Llama 3's rule of scaling, found from the factors it gave.
+
+    The file holds a factor for every pair of channels instead of the rule.
+    """
+    import numpy as np
+
+    tensor = header.tensors["rope_freqs.weight"]
+    stored = np.fromfile(header.path, np.float32, math.prod(tensor.shape), offset=tensor.offset)
+    factors = stored.astype(np.float64)
+    pairs = np.arange(len(factors)) / len(factors)
+    wavelengths = 2 * math.pi * theta**pairs
+    low, high = 1.0, 4.0
+    largest = float(factors.max())
+    smooth = np.clip((_LLAMA3_CONTEXT / wavelengths - low) / (high - low), 0, 1)
+    expected = 1 / ((1 - smooth) / largest + smooth)
+    if not np.allclose(factors, expected, rtol=_SAME):
+        raise UsageError(
+            f"{header.path} has rotary factors (rope_freqs.weight) that are not Llama 3's: take "
+            "the model's own directory with config.json and safetensors"
+        )
+    return {
+        "rope_type": "llama3",
+        "factor": largest,
+        "low_freq_factor": low,
+        "high_freq_factor": high,
+        "original_max_position_embeddings": _LLAMA3_CONTEXT,
+    }
+
+
+def _head_dim(header: GgufHeader) -> int | None:
+    said = header.of_architecture()
+    heads, hidden = said.get("attention.head_count"), said.get("embedding_length")
+    if not isinstance(heads, int) or not hidden:
+        return None
+    width: int = said.get("attention.key_length", hidden // heads)
+    return width
+
+
+def _vocabulary(header: GgufHeader) -> int | None:
+    embedding = header.tensors.get("token_embd.weight")
+    return embedding.shape[0] if embedding else None

@@ -1,0 +1,143 @@
+"""Finds models that are files already: local directories and hub repositories."""
+
+from pathlib import Path
+from typing import Any
+
+from runner.config.schema.model import Model, ModelKind
+from runner.data.models.code import code_complaint
+from runner.data.models.config_json import read_config
+from runner.data.models.hub import cached_file, gguf_files, require_revision, told
+from runner.data.models.weights import complaint, is_pickle, weight_files
+from runner.errors import StageError, UsageError
+from runner.util.given import shown, user_path
+
+# No pickles, unless they are allowed and there is nothing else.
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "tokenizer*", "vocab*", "merges*"]
+_WANTED += ["*.txt", "*.tiktoken"]
+_CODE = ["*.py"]
+_PICKLED = ["pytorch_model*.bin"]
+_TELLING = ["config.json", "tokenizer_config.json"]
+"""What says whether a model needs code of its own."""
+# Some repositories hold their weights a second time, in Meta's or Mistral's own layout.
+_UNWANTED = ["consolidated*", "original/*", "onnx/*"]
+_SHOWN = 8
+
+
+def locate(model: Model) -> Path:
+    """Directory of a local model, or of a hub model after downloading what is missing.
+
+    Not of a model that is made of a GGUF file; see ``gguf_source``.
+
+    Raises:
+        UsageError: A local directory is not a model that can be used, or ``hub_id`` no name.
+        StageError: A hub model cannot be had.
+    """
+    if model.kind is ModelKind.local:
+        return _check_directory(model)
+    require_revision(model)
+    from huggingface_hub import snapshot_download
+
+    def fetch(patterns: list[str]) -> Path:
+        return Path(
+            snapshot_download(
+                str(model.hub_id),
+                revision=model.revision,
+                allow_patterns=patterns,
+                ignore_patterns=_UNWANTED,
+            )
+        )
+
+    with told(model):
+        telling = fetch(_TELLING)
+        if not (telling / "config.json").is_file() and (files := gguf_files(model)):
+            raise UsageError(
+                f"{model.hub_id} has no config.json, but {', '.join(files[:_SHOWN])}: name the "
+                "one to take with model.file="
+            )
+        _check_code(telling, model, whole=False)
+        path = fetch(_WANTED + (_CODE if model.trust_remote_code else []))
+        if model.allow_pickle and not weight_files(path):
+            path = fetch(_PICKLED)
+    if found := _complaint(path, model):
+        raise StageError(f"{model.hub_id} {found}")
+    _check_code(path, model, whole=True)
+    return path
+
+
+def pickled(directory: Path, model: Model) -> bool:
+    """Whether a directory that ``locate`` found has weights that are pickles."""
+    return any(map(is_pickle, weight_files(directory, pickles=model.allow_pickle)))
+
+
+def light_config(model: Model) -> dict[str, Any] | None:
+    """Content of the model's config.json if it is on this machine already, without torch.
+
+    Of a generated model it is what is said of it; the rest is transformers' defaults.
+
+    Raises:
+        UsageError: A local directory is not a model that can be used, or ``hub_id`` no name.
+    """
+    path: Path | None = None
+    if model.kind is ModelKind.generated:
+        return dict(model.config) or None
+    if model.kind is ModelKind.local:
+        path = _check_directory(model) / "config.json"
+    elif model.kind is ModelKind.hub:
+        path = cached_file(model, "config.json")
+    if path is None:
+        return None
+    return read_config(path)
+
+
+def code_refusal(model: Model) -> str | None:
+    """Why a model's classes cannot be had, by what of it is on this machine already.
+
+    Raises:
+        UsageError: A local directory is not a model that can be used, or ``hub_id`` no name.
+    """
+    if model.kind not in (ModelKind.local, ModelKind.hub):
+        return None
+    config = light_config(model)
+    if config is None:
+        return None
+    if model.kind is ModelKind.local:
+        directory = _check_directory(model)
+    else:
+        directory = Path(str(cached_file(model, "config.json"))).parent
+    here = model.kind is ModelKind.local
+    refusal = code_complaint(directory, config, trusted=model.trust_remote_code, whole=here)
+    return f"{_named(model)} {refusal}" if refusal else None
+
+
+def _check_code(directory: Path, model: Model, *, whole: bool) -> None:
+    file = directory / "config.json"
+    if not file.is_file():
+        raise StageError(f"{_named(model)} has no config.json; it is no Hugging Face model")
+    config = read_config(file)
+    refusal = code_complaint(directory, config, trusted=model.trust_remote_code, whole=whole)
+    if refusal:
+        raise StageError(f"{_named(model)} {refusal}")
+
+
+def _named(model: Model) -> str:
+    if model.kind is ModelKind.local:
+        return f"model.path={model.path}"
+    return str(model.hub_id)
+
+
+def _complaint(directory: Path, model: Model) -> str | None:
+    trusted = model.trust_remote_code
+    return complaint(directory, trust_remote_code=trusted, allow_pickle=model.allow_pickle)
+
+
+def _check_directory(model: Model) -> Path:
+    directory = user_path(str(model.path), "model.path")
+    if not directory.is_dir():
+        raise UsageError(f"model.path={shown(model.path)} is not a directory")
+    found = _complaint(directory, model)
+    # An adapter has no config.json, and is to be called what it is.
+    if not (directory / "config.json").is_file() and "adapter" not in (found or ""):
+        raise UsageError(f"model.path={model.path} has no config.json; it is no Hugging Face model")
+    if found:
+        raise UsageError(f"model.path={model.path} {found}")
+    return directory.resolve()

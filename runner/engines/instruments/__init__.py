@@ -1,0 +1,1 @@
+"""What a loaded model is measured with: clock, memory, energy."""

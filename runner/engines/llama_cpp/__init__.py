@@ -1,0 +1,286 @@
+"""Engine ``llama_cpp``: llama.cpp, through llama-cpp-python."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from runner.config.bounds import bounded
+from runner.config.schema.engine import Engine
+from runner.data.models.sentence_piece import sentence_piece_file
+from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
+from runner.engines.llama_cpp.cache import KV_BYTES
+from runner.engines.llama_cpp.footprint import gguf_footprint
+from runner.engines.server import PORT, Requests, ServerCommand
+from runner.engines.traits import OwnArithmetic, Products, Traits
+from runner.errors import StageError
+from runner.methods.backends.llama_cpp import only_gguf, read_gguf
+from runner.methods.backends.llama_cpp_families import family_refusal
+from runner.util.llama_cpp_log import listen, print_warnings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_CONTEXT_STEP = 256
+"""llama.cpp rounds the tokens of a sequence up to this."""
+_SERVED_AS = "model"
+_SERVER_MARGIN = 64
+"""Prompts are sent as text and may be a few tokens longer when they are cut up again."""
+
+
+@dataclass
+class LlamaCpp(Engine):
+    """Settings of llama.cpp, named as there where it has them."""
+
+    context_length: Optional[int] = bounded(None, least=1)  # noqa: UP045 - OmegaConf reads it
+    """Tokens of a sequence that memory is set aside for; as many as are used by default."""
+    batch_size: int = bounded(512, least=1, most=10**6)
+    """Tokens of prompts computed together (``n_batch``)."""
+    gpu_layers: int = bounded(-1, least=-1, most=10**6)
+    """Layers that lie on the GPU when there is one; -1 is all of them."""
+
+
+class LlamaCppEngine:
+    """llama.cpp: GGUF files, arithmetic as it sees fit."""
+
+    config = LlamaCpp
+    packages = ("llama-cpp-python", "gguf")
+    dense_format = "gguf"
+    traits = Traits(
+        # No ``harness_model``: the harness would ask a server, which tells too few probabilities.
+        has_server=True,
+        reads_best=("gguf",),
+        own_arithmetic=OwnArithmetic(
+            name="llama.cpp",
+            how=(
+                "llama.cpp multiplies quantized weights by activations of 8 bits and others in "
+                "the type they are stored in, and keeps keys and values in float16"
+            ),
+            dense_on_cpus="float32",
+        ),
+        # It rounds activations to 8 bits for quantized weights; float16 ones it widens on a CPU.
+        products=Products(quantized="int8", dense_on_cpu="fp32", dense_on_gpu="fp16"),
+        dense_without_bfloat16="float16",
+        kv_cache_number_bytes=KV_BYTES,
+    )
+
+    def refusal(self, checkpoint: CheckpointFacts) -> str | None:
+        """It reads nothing but GGUF files, and not all models."""
+        if checkpoint.format != "gguf":
+            return f"llama.cpp reads GGUF files, not {checkpoint.format}; method=gguf makes one"
+        return family_refusal(checkpoint.config, checkpoint.tokens)
+
+    def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
+        """llama-cpp-python's server. It answers one request after the other."""
+        settings = spec.settings
+        assert isinstance(settings, LlamaCpp)
+        room = max(requests.tokens + _SERVER_MARGIN, settings.context_length or 0)
+        options = {
+            "model": only_gguf(spec.checkpoint),
+            "model_alias": _SERVED_AS,
+            "host": "127.0.0.1",
+            "port": PORT,
+            "n_ctx": room,
+            "n_batch": settings.batch_size,
+            "n_threads": spec.threads,
+            "n_threads_batch": spec.threads,
+            "n_gpu_layers": settings.gpu_layers if spec.device.startswith("cuda") else 0,
+            # A second request would otherwise break off the first.
+            "interrupt_requests": "false",
+            "verbose": "false",
+        }
+        # SentencePiece llama.cpp reads itself.
+        if sentence_piece_file(Path(requests.tokenizer)) is None:
+            # Every recipe and engine then sees the same tokens, and a file whose own vocabulary
+            # llama.cpp's converter has taken for another kind can be served at all.
+            options["hf_pretrained_model_name_or_path"] = requests.tokenizer
+        return ServerCommand(
+            ["-m", "llama_cpp.server", *(f"--{key}={value}" for key, value in options.items())],
+            _SERVED_AS,
+            body={"logit_bias": {str(token): -100.0 for token in requests.end_tokens}},
+        )
+
+    def load(self, spec: LoadSpec) -> "LlamaCppModel":
+        """Map the file into memory and run one token. What ``spec.dtype`` says has no effect."""
+        import llama_cpp
+
+        settings = spec.settings
+        assert isinstance(settings, LlamaCpp)
+        file = only_gguf(spec.checkpoint)
+        listen(print_warnings)
+        llama_cpp.llama_backend_init()
+        on_gpu = spec.device.startswith("cuda")
+        if on_gpu and not llama_cpp.llama_supports_gpu_offload():
+            raise StageError("this llama.cpp was compiled for CPUs: engine.device=cpu")
+        parameters = llama_cpp.llama_model_default_params()
+        parameters.n_gpu_layers = settings.gpu_layers if on_gpu else 0
+        model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
+        if not model:
+            raise StageError(f"llama.cpp cannot load {file.name}")
+        loaded = LlamaCppModel(model, file, settings, spec.threads)
+        loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
+        return loaded
+
+
+class LlamaCppModel:
+    """A model loaded by llama.cpp, and the context that the last call needed."""
+
+    def __init__(self, model: Any, path: Path, settings: LlamaCpp, threads: int) -> None:
+        """Wrap a model read from ``path``."""
+        import llama_cpp
+
+        self._api = llama_cpp
+        self._model = model
+        self._path = path
+        self._settings = settings
+        self._threads = threads
+        self._vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+        self._context: Any = None
+        self._shape = (0, 0)
+        self._tokens = 0
+        """Of each sequence in the cache after the last generation."""
+
+    def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
+        """Losses by chunks of the batch size; no token is put in front."""
+        import numpy as np
+
+        losses = []
+        targets = np.array(window[1:])
+        for found in self.distributions(window, len(targets), top_k=0).chunks:
+            right, targets = np.split(targets, [len(found)])
+            losses.append(-np.take_along_axis(found, right[:, None], axis=1)[:, 0])
+        return np.concatenate(losses)
+
+    def distributions(self, window: list[int], scored: int, top_k: int) -> FullDistributions:
+        """All probabilities; the last token has nothing after it to predict."""
+        first = len(window) - 1 - scored
+        entries = [
+            (token, position, 0, position >= first) for position, token in enumerate(window[:-1])
+        ]
+        return FullDistributions(self._vocabulary, self._log_softmax_chunks(entries))
+
+    def _log_softmax_chunks(
+        self, entries: list[tuple[int, int, int, bool]]
+    ) -> Iterator["NDArray[np.float32]"]:
+        import numpy as np
+
+        self._clear(sequences=1, tokens=len(entries))
+        for batch in self._chunks(entries):
+            for logits in np.split(batch, range(ROWS_AT_ONCE, len(batch), ROWS_AT_ONCE)):
+                yield log_softmax(logits)
+
+    def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
+        """Greedy decoding of all sequences together; no tokenizer, no sampler."""
+        import numpy as np
+
+        self._clear(sequences=batch_size, tokens=prompt_tokens + new_tokens)
+        generator = np.random.default_rng(0)
+        prompts = generator.integers(0, self._vocabulary, (batch_size, prompt_tokens)).tolist()
+        last = prompt_tokens - 1
+        entries = [
+            (token, position, sequence, position == last)
+            for sequence, prompt in enumerate(prompts)
+            for position, token in enumerate(prompt)
+        ]
+        marks = [time.perf_counter()]
+        for step in range(new_tokens):
+            chosen = np.concatenate([logits.argmax(axis=1) for logits in self._chunks(entries)])
+            marks.append(time.perf_counter())
+            entries = [
+                (token, prompt_tokens + step, sequence, True)
+                for sequence, token in enumerate(chosen.tolist())
+            ]
+        steps = [after - before for before, after in itertools.pairwise(marks)]
+        self._tokens = prompt_tokens + new_tokens - 1
+        return GenerationTiming(steps[0], steps[1:])
+
+    def footprint(self) -> Footprint:
+        """Sizes of the tensors in the file, which llama.cpp computes with as they are."""
+        total = self._api.llama_model_size(self._model)
+        return gguf_footprint(read_gguf(self._path), total)
+
+    reserves_kv_cache = True
+
+    @property
+    def arithmetic(self) -> str:
+        """Its own, whatever was asked for."""
+        own = ENGINE.traits.own_arithmetic
+        assert own is not None
+        return own.name
+
+    def measured_kv_cache_bytes_per_token(self) -> float | None:
+        """Size of a sequence's saved state, over its tokens: a few bytes of positions included."""
+        if not self._context or not self._tokens:
+            return None
+        return float(self._api.llama_state_seq_get_size(self._context, 0)) / self._tokens
+
+    def device_memory_peak_bytes(self) -> int | None:
+        """``None``: llama.cpp does not tell what it took of a GPU's memory."""
+        return None
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        if self._context:
+            self._api.llama_free(self._context)
+        if self._model:
+            self._api.llama_model_free(self._model)
+        self._context = self._model = None
+
+    def _clear(self, sequences: int, tokens: int) -> None:
+        """Have an empty context for so many sequences of so many tokens."""
+        limit = self._settings.context_length
+        if limit is not None and tokens > limit:
+            raise StageError(f"{tokens} tokens do not fit engine.context_length={limit}")
+        room = -(-max(tokens, limit or 0) // _CONTEXT_STEP) * _CONTEXT_STEP
+        if self._context and self._shape[0] == sequences and self._shape[1] >= room:
+            memory = self._api.llama_get_memory(self._context)
+            self._api.llama_memory_clear(memory, True)
+            return
+        if self._context:
+            self._api.llama_free(self._context)
+        parameters = self._api.llama_context_default_params()
+        # Sequences have caches of their own, each an equal part of the context.
+        parameters.n_ctx = sequences * room
+        parameters.n_seq_max = sequences
+        parameters.n_batch = parameters.n_ubatch = max(self._settings.batch_size, sequences)
+        parameters.n_threads = parameters.n_threads_batch = self._threads
+        self._context = self._api.llama_init_from_model(self._model, parameters)
+        self._shape = (sequences, room)
+        if not self._context:
+            raise StageError(f"llama.cpp has no room for {sequences} x {room} tokens")
+
+    def _chunks(self, entries: list[tuple[int, int, int, bool]]) -> Iterator["NDArray[np.float32]"]:
+        """Compute (token, position, sequence, wanted) and give the wanted ones' logits.
+
+        Each array is a view that the next computation overwrites.
+        """
+        import numpy as np
+
+        size = max(self._settings.batch_size, self._shape[0])
+        batch = self._api.llama_batch_init(size, 0, 1)
+        try:
+            for start in range(0, len(entries), size):
+                chunk = entries[start : start + size]
+                batch.n_tokens = len(chunk)
+                for i, (token, position, sequence, wanted) in enumerate(chunk):
+                    batch.token[i] = token
+                    batch.pos[i] = position
+                    batch.n_seq_id[i] = 1
+                    batch.seq_id[i][0] = sequence
+                    batch.logits[i] = wanted
+                if code := self._api.llama_decode(self._context, batch):
+                    raise StageError(f"llama.cpp could not compute {len(chunk)} tokens ({code})")
+                rows = sum(wanted for *_, wanted in chunk)
+                # It waits for the computation to end.
+                pointer = self._api.llama_get_logits(self._context)
+                if rows:
+                    yield np.ctypeslib.as_array(pointer, (rows, self._vocabulary))
+        finally:
+            self._api.llama_batch_free(batch)
+
+
+ENGINE = LlamaCppEngine()

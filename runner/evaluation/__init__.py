@@ -1,0 +1,1 @@
+"""How quality, sensitivity and serving are measured."""

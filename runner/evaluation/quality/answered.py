@@ -1,0 +1,172 @@
+"""A recipe's right answers as records have them, and what two recipes' differ by, item by item."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runner.evaluation.lm_eval.scores import MAIN
+from runner.evaluation.metrics.crossed import crossed_interval
+from runner.evaluation.metrics.paired import mcnemar
+from runner.evaluation.metrics.statistics import Interval
+from runner.evaluation.quality.evaluated import seed_of
+from runner.store.records import RunRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One task's share of right answers, by its main metric."""
+
+    value: float
+    """Over several draws their mean."""
+    items_sha256: str | None
+    outcomes: tuple[str, ...]
+    """``1`` or ``0`` an item, of each draw; empty in older records."""
+    baseline: float | None
+    half: float | None
+    """Half of the 95% interval of the difference from the unquantized model, on these items."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The tasks that were named and have a share of right answers."""
+
+    base: str | None
+    """Fingerprint of the unquantized model."""
+    draws: tuple[str, ...]
+    tasks: dict[str, Asked]
+    """By name and metric."""
+    arithmetic: str = ""
+    """Type of the forward passes; empty in older records."""
+
+    @property
+    def value(self) -> float:
+        """The mean over tasks: every task counts the same."""
+        return sum(task.value for task in self.tasks.values()) / len(self.tasks)
+
+
+@dataclass(frozen=True)
+class AccuracyDifference:
+    """One recipe's mean share of right answers minus another's."""
+
+    interval: Interval
+    shown: bool
+    """Whether it is more than chance: the interval does not hold zero, and with one draw on each
+    side neither does McNemar's exact test (5%), since few changed answers make no bell curve."""
+
+
+def answered(record: RunRecord, subject: str = "recipe") -> Answered | None:
+    """What a run's tasks say; ``None`` where none has a share of right answers."""
+    result = record.stage("tasks", subject)
+    # Against itself the unquantized model has lost nothing, and that is sure.
+    itself = subject == "baseline"
+    found = {}
+    for task in (result or {}).get("tasks", []):
+        score = _main(task) if task.get("asked_for", True) else None
+        if score is not None:
+            change = score.get("change") or {}
+            interval = change.get("delta_interval")
+            found[f"{score['metric']}/{task['task']}"] = Asked(
+                value=score["value"],
+                items_sha256=score.get("items_sha256"),
+                outcomes=(score["outcomes"],) if score.get("outcomes") else (),
+                baseline=score["value"] if itself else change.get("baseline"),
+                half=0.0 if itself else interval and (interval["high"] - interval["low"]) / 2,
+            )
+    if not found:
+        return None
+    arithmetic = (result or {}).get("arithmetic") or ""
+    return Answered(record.model_fingerprint, (seed_of(record),), found, arithmetic)
+
+
+def joined_answers(several: Sequence[Answered]) -> Answered | None:
+    """Draws of one recipe as one; ``None`` where they were not asked the same."""
+    first = several[0]
+    tasks = {}
+    for name, asked in first.tasks.items():
+        all_ = [one.tasks.get(name) for one in several]
+        found = [one for one in all_ if one is not None and one.items_sha256 == asked.items_sha256]
+        if len(found) < len(several):
+            return None
+        outcomes = tuple(row for one in found for row in one.outcomes)
+        tasks[name] = Asked(
+            value=sum(one.value for one in found) / len(found),
+            items_sha256=asked.items_sha256,
+            outcomes=outcomes if len(outcomes) == len(several) else (),
+            baseline=asked.baseline,
+            half=None,
+        )
+    draws = tuple(draw for one in several for draw in one.draws)
+    return Answered(first.base, draws, tasks, first.arithmetic)
+
+
+def accuracy_difference(
+    one: Answered, other: Answered, *, mix_arithmetic: bool = False
+) -> AccuracyDifference | None:
+    """Mean share of right answers of ``one`` minus ``other``'s; ``None`` where it is not known.
+
+    Item by item where records have the items. In older ones each side's interval against the
+    unquantized model bounds it: the half-width of a difference is no more than the sum of both.
+    Tasks are independent of each other.
+    """
+    same = [(one.base, other.base)]
+    same += [] if mix_arithmetic else [(one.arithmetic, other.arithmetic)]
+    if one.tasks.keys() != other.tasks.keys() or any(a and b and a != b for a, b in same):
+        return None
+    estimate, squares, lost, gained, exact = 0.0, 0.0, 0, 0, True
+    for name, asked in one.tasks.items():
+        opposite = other.tasks[name]
+        found = _difference(one, other, asked, opposite)
+        if found is None:
+            return None
+        estimate += found.estimate
+        squares += ((found.high - found.low) / 2) ** 2
+        if len(asked.outcomes) == len(opposite.outcomes) == 1:
+            test = mcnemar(*(list(map(int, x.outcomes[0])) for x in (opposite, asked)))
+            lost, gained = lost + test.lost, gained + test.gained
+        else:
+            exact = False
+    count = len(one.tasks)
+    half = math.sqrt(squares) / count
+    interval = Interval(estimate / count, estimate / count - half, estimate / count + half)
+    shown = not interval.low <= 0 <= interval.high
+    if exact:
+        shown = (
+            shown and mcnemar([1] * lost + [0] * gained, [0] * lost + [1] * gained).p_value < 0.05
+        )
+    return AccuracyDifference(interval, shown)
+
+
+def _main(task: dict[str, Any]) -> dict[str, Any] | None:
+    scores: list[dict[str, Any]] = task["scores"]
+    return next((s for metric in MAIN for s in scores if s["metric"] == metric), None)
+
+
+def _difference(one: Answered, other: Answered, a: Asked, b: Asked) -> Interval | None:
+    import numpy as np
+
+    known = a.items_sha256 is not None and a.items_sha256 == b.items_sha256
+    if known and a.outcomes and b.outcomes:
+        x, y = _matrix(a.outcomes), _matrix(b.outcomes)
+        sizes = np.ones(x.shape[1])
+        if len(y) > 1 and sorted(one.draws) == sorted(other.draws):
+            y = y[[other.draws.index(draw) for draw in one.draws]]
+        elif len(y) > 1:
+            return crossed_interval(x, sizes, y)
+        return crossed_interval(x - y, sizes)
+    if a.items_sha256 != b.items_sha256 or a.baseline != b.baseline:
+        return None
+    if a.half is None or b.half is None:
+        return None
+    half = a.half + b.half
+    return Interval(a.value - b.value, a.value - b.value - half, a.value - b.value + half)
+
+
+def _matrix(outcomes: tuple[str, ...]) -> "NDArray[np.float64]":
+    import numpy as np
+
+    return np.array([[float(one) for one in row] for row in outcomes])

@@ -1,0 +1,83 @@
+"""Scores every unit's rounding from the unit's own block on.
+
+What comes before a unit's block is computed once for all; the ending and the head are what is
+always run.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from runner.config.schema.sensitivity import Grain
+from runner.errors import StageError
+from runner.evaluation.sensitivity.blockwise import Decoder
+from runner.evaluation.sensitivity.layer_groups import Unit, units_of
+from runner.evaluation.sensitivity.rounding import Rounding, all_rounded, rounded
+from runner.evaluation.sensitivity.score import Score, Scorer
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Probe:
+    """A model and a text, ready for one unit after the other to be rounded."""
+
+    def __init__(
+        self, model: Any, windows: list[list[int]], grain: Grain, scale_dtype: "torch.dtype"
+    ) -> None:
+        """Take the model apart and score it as it is.
+
+        Raises:
+            StageError: The model cannot be taken apart; see ``Decoder``.
+        """
+        import torch
+
+        ids = torch.tensor(windows, device=model.device)
+        self._model, self._scale_dtype = model, scale_dtype
+        self._modules: dict[str, Any] = dict(model.named_modules())
+        self._decoder = Decoder(model, ids)
+        with torch.inference_mode():
+            self._scorer = Scorer(self._decoder.head, self._decoder.states, ids)
+        names = {id(module): name for name, module in self._modules.items()}
+        layers = {
+            f"{block_name}.{name}": module.weight.numel()
+            for block_name, block in zip(
+                self._decoder.block_names, self._decoder.blocks, strict=True
+            )
+            for name, module in block.named_modules()
+            if isinstance(module, torch.nn.Linear)
+        }
+        if not layers:
+            raise StageError(
+                f"sensitivity finds no linear layers in the blocks of {type(model).__name__}"
+            )
+        ends = (self._decoder.embedding, self._decoder.head)
+        outside = {names[id(module)]: module.weight.numel() for module in ends}
+        self.units = units_of(layers, outside, grain)
+
+    @property
+    def reference_loss(self) -> list[float]:
+        """The unquantized model's mean loss in each window, in nats a token."""
+        return self._scorer.reference
+
+    def score(self, unit: Unit, rounding: Rounding) -> Score:
+        """Predictions with one unit rounded and all else as it is.
+
+        Raises:
+            StageError: The group size does not divide the inputs of one of its layers.
+        """
+        import torch
+
+        modules = [self._modules[layer] for layer in unit.layers]
+        with torch.inference_mode():
+            if modules == [self._decoder.head]:
+                weight = rounded(self._decoder.head.weight.data, rounding, self._scale_dtype)
+                return self._scorer.score_head(weight)
+            with all_rounded(modules, rounding, self._scale_dtype):
+                if modules == [self._decoder.embedding]:
+                    states = self._decoder.embed_and_run()
+                else:
+                    states = self._decoder.from_block(self._first_block(unit))
+            return self._scorer.score(states)
+
+    def _first_block(self, unit: Unit) -> int:
+        inside = (f"{name}." for name in self._decoder.block_names)
+        return next(n for n, prefix in enumerate(inside) if unit.layers[0].startswith(prefix))

@@ -1,1 +1,0 @@
-"""One run: a configuration goes through legality and its stages, and is recorded."""

@@ -1,0 +1,1 @@
+"""Quantization libraries: what the methods of one library share, one module each."""

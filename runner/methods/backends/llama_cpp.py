@@ -1,0 +1,289 @@
+"""GGUF files through llama.cpp: conversion, importance matrices and quantization."""
+
+import ctypes
+import json
+import re
+import subprocess
+import sys
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.data.models.load import load_model
+from runner.data.models.weights import stored_dtype
+from runner.data.packages import fetch_tree
+from runner.errors import StageError
+from runner.methods.base import Progress
+from runner.util.llama_cpp_log import ERROR, WARNING, listen, print_warnings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+NAME = "llama_cpp"
+"""What an environment provides that has it."""
+_VENDOR = "vendor/llama.cpp"
+# The converter of the very llama.cpp that the environment compiles.
+_PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
+SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+MODEL_CONFIG = "model_config.json"
+"""The model's config.json beside a GGUF file, under a name that makes the folder no model."""
+_LAST_LINES = 50
+_LONGEST_LINE = 10_000
+_OUT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+
+
+def converter(cache: Path) -> Path:
+    """Path of llama.cpp's conversion script, fetched on first use and then kept.
+
+    Raises:
+        StageError: It cannot be had.
+    """
+    script = f"{_VENDOR}/convert_hf_to_gguf.py"
+    needed = (script, f"{_VENDOR}/conversion", f"{_VENDOR}/gguf-py")
+    return fetch_tree(_PACKAGE, VERSION, needed, SHA256, cache) / script
+
+
+def lossless_type(model_directory: Path) -> str:
+    """The ``outtype`` of ``convert`` that keeps a model's weights as they are."""
+    return _OUT_TYPES.get(stored_dtype(model_directory), "bf16")
+
+
+def convert(model_directory: Path, destination: Path, outtype: str, converter: Path) -> None:
+    """Write a model in Hugging Face layout as one GGUF file.
+
+    Args:
+        model_directory: What to read.
+        destination: File to write.
+        outtype: ``f32``, ``f16`` or ``bf16``.
+        converter: llama.cpp's script, see ``converter``.
+
+    Raises:
+        StageError: llama.cpp does not know the architecture or the tokenizer.
+    """
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "runner.methods.backends.gguf_converter",
+            str(converter),
+            str(model_directory),
+            f"--outfile={destination}",
+            f"--outtype={outtype}",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
+    assert process.stdout is not None
+    lines: deque[str] = deque(maxlen=_LAST_LINES)
+    try:
+        while line := process.stdout.readline(_LONGEST_LINE):
+            print(line, end="", flush=True)
+            lines.append(line.strip())
+        code = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    if code != 0:
+        config = json.loads((model_directory / "config.json").read_text("utf-8"))
+        kind = (config.get("architectures") or [config.get("model_type")])[0]
+        reason = _reason([*lines]) or f"its converter ended with {code}"
+        raise StageError(f"llama.cpp cannot convert {kind}: {reason}")
+
+
+def _reason(lines: list[str]) -> str:
+    """The last line that says something; exceptions without a message are passed over."""
+    for line in reversed(lines):
+        if text := re.sub(r"^(ERROR|WARNING):[\w.-]+:\s*|^\w+(Error|Exception)\b:?\s*", "", line):
+            return text
+    return ""
+
+
+def tensor_names(source: Path, modules: list[str]) -> dict[str, str]:
+    """Names in a GGUF file of the weights of a Hugging Face model's modules.
+
+    Modules without a tensor of their own are left out; a head that shares the input
+    embedding has that one's.
+    """
+    import gguf
+
+    reader = gguf.GGUFReader(source)
+    present = {tensor.name for tensor in reader.tensors}
+    architecture = reader.fields["general.architecture"].contents()
+    blocks = reader.fields[f"{architecture}.block_count"].contents()
+    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    if architecture not in kinds:
+        raise StageError(f"the package gguf does not know the architecture {architecture}")
+    mapped = gguf.get_tensor_name_map(kinds[architecture], blocks)
+    names = {}
+    for module in modules:
+        name = mapped.get_name(f"{module}.weight", try_suffixes=(".weight",))
+        if name == "output.weight" and name not in present:
+            name = "token_embd.weight"
+        if name in present:
+            names[module] = name
+    return names
+
+
+def importance_matrix(
+    model_directory: Path,
+    source: Path,
+    windows: list[list[int]],
+    *,
+    trust_remote_code: bool,
+    device: str,
+    dtype: str,
+    progress: Progress,
+) -> dict[str, "NDArray[np.float32]"]:
+    """Mean square of every input of every linear layer over calibration text.
+
+    It is what ``llama-imatrix`` counts, computed by transformers. The output embedding is
+    left out, as there. Input channels are taken in the order of the Hugging Face model.
+
+    Args:
+        model_directory: The model.
+        source: The same model as a GGUF file, for its tensors' names.
+        windows: Calibration windows of token ids.
+        trust_remote_code: Whether the model's own code may run.
+        device: Where to compute.
+        dtype: Torch dtype name to compute in.
+        progress: Told about windows.
+
+    Returns:
+        Vectors of each tensor's input width, by the tensor's name in ``source``.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    model = load_model(
+        model_directory, dtype=getattr(torch, dtype), trust_remote_code=trust_remote_code
+    )
+    model = model.to(device).eval()
+    head = model.get_output_embeddings()
+    sums: dict[str, torch.Tensor] = {}
+    rows: Counter[str] = Counter()
+
+    def add(name: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
+        def hook(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+            states = inputs[0].detach().flatten(0, -2).float()
+            sums[name] = sums.get(name, 0) + states.square().sum(0, dtype=torch.float64)
+            rows[name] += len(states)
+
+        return hook
+
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+    }
+    names = tensor_names(source, list(layers))
+    hooks = [layers[module].register_forward_pre_hook(add(name)) for module, name in names.items()]
+    with torch.inference_mode():
+        for done, window in enumerate(windows):
+            progress(done, len(windows), "finding which inputs matter")
+            ids = torch.tensor([window], device=device)
+            # Without the head: the decoder's states are all that the layers need.
+            model.get_decoder()(input_ids=ids, use_cache=False)
+    for handle in hooks:
+        handle.remove()
+    return {name: (sums[name] / rows[name]).float().cpu().numpy() for name in sums}
+
+
+def quantize_file(
+    source: Path,
+    destination: Path,
+    quant_type: str,
+    *,
+    threads: int,
+    matrix: dict[str, "NDArray[np.float32]"] | None,
+    keep: list[str] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Quantize a GGUF file of 16- or 32-bit floats.
+
+    llama.cpp keeps the output embedding (and an input embedding that serves as one) in
+    more bits, and takes another type for tensors whose width is no multiple of the type's
+    blocks; both show in what is printed at the end.
+
+    Args:
+        source: What to read.
+        destination: File to write.
+        quant_type: llama.cpp's name of the type, such as ``Q4_K_M``.
+        threads: CPU threads.
+        matrix: Importance of inputs by tensor name, or ``None``.
+        keep: Names of tensors to leave in the type they have.
+        progress: Told about tensors.
+
+    Raises:
+        StageError: llama.cpp cannot do it.
+    """
+    import llama_cpp
+
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype = _file_type(quant_type)
+    parameters.nthread = threads
+    # Arrays end with an entry without a name. What they point to must outlive the call.
+    vectors = (llama_cpp.llama_model_imatrix_data * (len(matrix or {}) + 1))()
+    for entry, (name, values) in zip(vectors, (matrix or {}).items(), strict=False):
+        data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        entry.name, entry.data, entry.size = name.encode(), data, values.size
+    if matrix:
+        parameters.imatrix = vectors
+    kept = [tensor for tensor in read_gguf(source).tensors if tensor.name in (keep or [])]
+    overrides = (llama_cpp.llama_model_tensor_override * (len(kept) + 1))()
+    for override, tensor in zip(overrides, kept, strict=False):
+        override.pattern = f"^{re.escape(tensor.name)}$".encode()
+        override.type = int(tensor.tensor_type)
+    if kept:
+        parameters.tt_overrides = overrides
+    problems: list[str] = []
+
+    def follow(level: int, line: str) -> None:
+        if level in (WARNING, ERROR):
+            print(line, flush=True)
+            problems.append(line)
+        elif progress and (found := re.match(r"\[\s*(\d+)/\s*(\d+)\]", line)):
+            progress(int(found[1]) - 1, int(found[2]), "rounding tensors")
+
+    listen(follow)
+    code = llama_cpp.llama_model_quantize(
+        str(source).encode(), str(destination).encode(), ctypes.byref(parameters)
+    )
+    listen(print_warnings)
+    if code != 0:
+        said = _reason(problems).rpartition("failed to quantize: ")[2] or f"it returned {code}"
+        raise StageError(f"llama.cpp cannot quantize to {quant_type}: {said}")
+    types = Counter(found.tensor_type.name for found in read_gguf(destination).tensors)
+    print(f"{quant_type}: " + ", ".join(f"{n} tensors {kind}" for kind, n in types.most_common()))
+
+
+def only_gguf(directory: Path) -> Path:
+    """The GGUF file of a checkpoint.
+
+    Raises:
+        StageError: There is not exactly one.
+    """
+    files = sorted(directory.glob("*.gguf"))
+    if len(files) != 1:
+        raise StageError(f"{directory} holds {len(files)} .gguf files, not one")
+    return files[0]
+
+
+def read_gguf(path: Path) -> Any:
+    """A ``gguf.GGUFReader`` of a file."""
+    import gguf
+
+    return gguf.GGUFReader(path)
+
+
+def _file_type(quant_type: str) -> int:
+    import llama_cpp
+
+    value = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quant_type}", None)
+    if value is None:
+        raise StageError(f"llama.cpp has no type {quant_type}")
+    return int(value)

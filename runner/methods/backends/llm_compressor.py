@@ -1,0 +1,257 @@
+"""What the methods carried out by llm-compressor have in common."""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from runner.config.schema.bits import NumberFormat, NumberType
+from runner.config.schema.calibration import Calibration
+from runner.config.schema.group_size import Granularity
+from runner.data.models.directory import save_weights
+from runner.data.models.kept_dtypes import KeptDtypes
+from runner.data.models.load import load_model
+from runner.data.models.weights import weight_files
+from runner.methods.base import Abilities, ActivationScales, Holder, Progress, QuantizeJob
+from runner.methods.recipe import Recipe
+
+if TYPE_CHECKING:
+    from runner.methods.gptq import Gptq
+
+NAME = "llm_compressor"
+PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
+INTEGER_WEIGHTS = tuple(f"w{bits}a16" for bits in (8, 4, 3, 2, 5, 6, 7))
+_UNQUANTIZED = 16
+_FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
+
+
+def abilities(
+    bits: tuple[str, ...],
+    group_sizes: tuple[str, ...],
+    *,
+    mixes: bool = False,
+    keeps_scales: bool = True,
+    plain_rounding: bool = False,
+) -> Abilities:
+    """Abilities through llm-compressor, which always writes compressed-tensors."""
+    return Abilities(
+        bits,
+        group_sizes,
+        "compressed-tensors",
+        PACKAGES,
+        mixes=mixes,
+        # Classes derived from nn.Linear (FalconLinear) are rounded, but cannot be read back packed.
+        holders=(Holder.linear, Holder.experts),
+        keeps_scales=keeps_scales,
+        plain_rounding=plain_rounding,
+    )
+
+
+def only_backend(
+    bits: tuple[str, ...], group_sizes: tuple[str, ...], **options: bool
+) -> Mapping[str, Abilities]:
+    """The backends of a method that llm-compressor alone carries out."""
+    return MappingProxyType({NAME: abilities(bits, group_sizes, **options)})
+
+
+def build_scheme(
+    job: QuantizeJob,
+    *,
+    sym: bool,
+    observer: str,
+    activation_scales: ActivationScales = ActivationScales.dynamic,
+    activation_order: str | None = None,
+    num_bits: int | None = None,
+    targets: tuple[str, ...] = ("Linear",),
+) -> Any:
+    """The compressed-tensors scheme of a recipe, or of those of its layers with one width.
+
+    Scales are rounded to the 16-bit type they are stored in before weights are rounded
+    with them, so that what is stored is exactly what was optimised.
+    """
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+    recipe = job.recipe
+    group_size = recipe.group_size
+    weights = QuantizationArgs(
+        **_number(recipe.bits.weight, num_bits),
+        strategy=group_size.granularity.value,
+        group_size=group_size.size if group_size.granularity is Granularity.group else None,
+        symmetric=sym,
+        observer=observer,
+        actorder=activation_order,
+        scale_dtype=KeptDtypes(job.model_directory).usual,
+    )
+    activations = None
+    if recipe.bits.quantizes_activations:
+        dynamic = activation_scales is ActivationScales.dynamic
+        activations = QuantizationArgs(
+            **_number(recipe.bits.activation),
+            strategy="token" if dynamic else "tensor",
+            dynamic=dynamic,
+            symmetric=True,
+        )
+    return QuantizationScheme(targets=list(targets), weights=weights, input_activations=activations)
+
+
+def build_groups(job: QuantizeJob, **options: Any) -> dict[str, Any]:
+    """Arguments of a modifier: a scheme for each width among the layers, and what is ignored.
+
+    Args:
+        job: The work, whose recipe may give layers widths of their own.
+        options: Of ``build_scheme``.
+    """
+    widths = job.recipe.layer_bits
+    if widths is None:
+        scheme = build_scheme(job, **options)
+        return {"config_groups": {"linear": scheme}, "ignore": job.recipe.method.ignore}
+    groups = {
+        f"w{width}": build_scheme(
+            job,
+            num_bits=width,
+            targets=tuple(name for name, found in widths.items() if found == width),
+            **options,
+        )
+        for width in sorted({*widths.values()} - {_UNQUANTIZED})
+    }
+    # Layers left as they are are simply no group's: whatever else is ignored stays so.
+    return {"config_groups": groups, "ignore": job.recipe.method.ignore}
+
+
+def gptq_modifier(job: QuantizeJob, knobs: "Gptq") -> Any:
+    """llm-compressor's GPTQ, set up as ``knobs`` say."""
+    from llmcompressor.modifiers.quantization import GPTQModifier
+
+    order = "static" if knobs.desc_act else None
+    return GPTQModifier(
+        **build_groups(
+            job,
+            sym=knobs.sym,
+            observer="memoryless_minmax",
+            activation_scales=knobs.activation_scales,
+            activation_order=order,
+        ),
+        dampening_frac=knobs.damp_percent,
+        block_size=knobs.block_size,
+        # Left out, the modifier would put its own default over the scheme's.
+        actorder=order,
+    )
+
+
+def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
+    """Run llm-compressor's one-shot flow and write a compressed-tensors checkpoint."""
+    import torch
+    from llmcompressor import oneshot
+
+    from runner.methods.backends.expert_layers import expert_names, rename_experts
+
+    names = expert_names(job, modifiers)
+    # Weights are held in float32 where the device computes in it, and stored as they came.
+    compute_dtype = getattr(torch, job.compute_dtype)
+    model = load_model(
+        job.model_directory, dtype=compute_dtype, trust_remote_code=job.trust_remote_code
+    ).to(job.device)
+    arguments: dict[str, Any] = {
+        "model": model,
+        "recipe": modifiers,
+        "log_dir": None,
+        "trust_remote_code_model": job.trust_remote_code,
+    }
+    if job.windows:
+        arguments |= {
+            "dataset": _dataset(job.windows),
+            "num_calibration_samples": len(job.windows),
+            "max_seq_length": max(map(len, job.windows)),
+            "shuffle_calibration_samples": False,
+        }
+    with _progress_from_log(model, job.recipe.method.ignore, job.progress):
+        oneshot(**arguments)
+    save_weights(model, job.checkpoint_directory, save_compressed=True)
+    renamed = rename_experts(job.checkpoint_directory, names)
+    store_as_came(job.checkpoint_directory, KeptDtypes(job.model_directory), renamed)
+
+
+@contextlib.contextmanager
+def _progress_from_log(model: Any, ignored: list[str], progress: Progress) -> Iterator[None]:
+    """Count layers as llm-compressor logs them; it has no callback."""
+    import torch
+    from loguru import logger
+
+    total = sum(
+        isinstance(module, torch.nn.Linear) and name not in ignored
+        for name, module in model.named_modules()
+    )
+    done = 0
+
+    def count(message: str) -> None:
+        nonlocal done
+        if found := re.match(r"Quantizing (\d+) module", message):
+            progress(done, total, "calibrating and rounding layers")
+            done += int(found.group(1))
+
+    handler = logger.add(count, level="INFO", format="{message}")
+    try:
+        yield
+    finally:
+        logger.remove(handler)
+
+
+def store_as_came(
+    checkpoint: Path, dtypes: KeptDtypes, renamed: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Rewrite tensors that were held wider in the types that the model's own have.
+
+    What only the checkpoint has, its scales, is stored in the usual one of them.
+
+    Args:
+        checkpoint: Directory of safetensors files.
+        dtypes: The model's.
+        renamed: New names of tensors, by the old ones.
+    """
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    for path in weight_files(checkpoint):
+        with safe_open(path, framework="pt") as tensors:
+            metadata = tensors.metadata()
+            names = tensors.keys()
+            content = {renamed.get(name, name): tensors.get_tensor(name) for name in names}
+        for name, tensor in content.items():
+            if not tensor.dtype.is_floating_point or tensor.dtype.itemsize == 1:
+                continue
+            kept = dtypes.of(name)
+            if kept is not None:
+                content[name] = tensor.to(kept)
+            # A global scale holds the range that a narrower type's scales do not have.
+            elif tensor.dtype.itemsize == 4 and not name.endswith("global_scale"):
+                content[name] = tensor.to(dtypes.usual)
+        save_file(content, path, metadata=metadata)
+    config_path = checkpoint / "config.json"
+    config = json.loads(config_path.read_text("utf-8"))
+    for group in config.get("quantization_config", {}).get("config_groups", {}).values():
+        # A 16-bit type only guided the rounding; readers of other versions do not know it.
+        if "float8" not in str(group["weights"].get("scale_dtype")):
+            group["weights"].pop("scale_dtype", None)
+    config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def _number(number: NumberFormat, num_bits: int | None = None) -> dict[str, Any]:
+    kind = "float" if number.type in _FLOAT_TYPES else "int"
+    return {"num_bits": num_bits or number.num_bits, "type": kind}
+
+
+def _dataset(windows: list[list[int]]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {"input_ids": windows, "attention_mask": [[1] * len(window) for window in windows]}
+    )
+
+
+def calibration_of_activations(recipe: Recipe) -> Calibration | None:
+    """The calibration of a method that needs text for static activation scales alone."""
+    static = getattr(recipe.method, "activation_scales", None) is ActivationScales.static
+    return recipe.calibration if static and recipe.bits.quantizes_activations else None

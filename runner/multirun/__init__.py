@@ -1,0 +1,1 @@
+"""Sweeps: grids, searches, launchers, dry runs."""

@@ -1,0 +1,144 @@
+"""Walks through a run's stages and looks which results are there, without making any."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.config.schema.environment import Environment
+from runner.config.schema.model import ModelKind
+from runner.config.schema.root import Config, StageName, Verify
+from runner.environments.ready import ReadyEnvironment
+from runner.errors import RunnerError
+from runner.pipeline.inputs import Inputs
+from runner.pipeline.progress import expected_stages
+from runner.pipeline.run import go_through_stages
+from runner.pipeline.session import Obtained, Session, Work
+from runner.pipeline.stages import find_stage
+from runner.store.objects import Address
+
+_STAND_INS: dict[str, dict[str, Any]] = {
+    "overlap": {"overlaps": [{"share": 0.0}, {"share": 0.0}]},
+    "windows": {"sha256": None},
+    "items": {"sha256": None},
+    "hardware": {"bandwidth_bytes_per_second": None, "peak_teraflops": {}},
+}
+"""What stands for a result that is not there, so that the walk can go on."""
+
+
+@dataclass
+class Seen:
+    """What of a run is there and what is not, each by stage and title."""
+
+    cached: list[tuple[str, str]] = field(default_factory=list)
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    shared: list[tuple[str, str]] = field(default_factory=list)
+    """Missing too, but an earlier run of the sweep makes it."""
+    unknown: str | None = None
+    """Why the walk ended early; then more may be missing."""
+
+
+class PeekSession(Session):
+    """A session that finds results and makes none. One serves all runs of a sweep."""
+
+    def __init__(self, root: Path, environments: Path) -> None:
+        """Look into the store below ``root``; nothing is written."""
+        super().__init__(root, environments, live=False)
+        self.seen = Seen()
+        self._to_be_made: set[Address] = set()
+        self._looked_for: dict[int, tuple[Environment, ReadyEnvironment | None]] = {}
+        self._contents: dict[Address, dict[str, Any] | None] = {}
+
+    def look(self, config: Config, sweep: str) -> Seen:
+        """Go through one run's stages."""
+        self.seen = Seen()
+        if not any(stage.loads_model for stage in config.stages):
+            return self.seen
+        if config.model.kind is ModelKind.hub:
+            for stage, subject in expected_stages(config):
+                if stage is not StageName.plan:
+                    _add(self.seen.missing, (stage.value, f"{stage.value} {subject}"))
+            self.seen.unknown = (
+                "what of it the store has, as a model of the hub is not fetched for this"
+            )
+            return self.seen
+        warnings: list[str] = []
+        try:
+            inputs = Inputs(config, self, sweep, warnings)
+            inputs.only_looks = True
+            go_through_stages(config, inputs, inputs.model(), lambda *_: None)
+        except RunnerError as error:
+            self.seen.unknown = str(error)
+        except Exception as error:  # a run files it as its failure and goes on to the next
+            # A later stage reads files that an earlier one has yet to write.
+            waits = self.seen.missing or self.seen.shared
+            found = f"{type(error).__name__}: {error}"
+            self.seen.unknown = "they need a result that is not there yet" if waits else found
+        return self.seen
+
+    def environment(self, environment: Environment) -> ReadyEnvironment:
+        """The environment, if it is ready.
+
+        Raises:
+            RunnerError: It is not.
+        """
+        # Runs of a sweep share theirs, which are kept here so that no other gets its number.
+        key = id(environment)
+        if key not in self._looked_for:
+            self._looked_for[key] = (environment, self._manager.find(environment))
+        _, ready = self._looked_for[key]
+        if ready is None:
+            raise RunnerError(f"environment {environment.name} has to be built first")
+        return ready
+
+    def obtain(self, work: Work) -> Obtained:
+        """The result if it is there, else a stand-in for it."""
+        stage = find_stage(work.task.stage)
+        address = Address.of(
+            stage.name, {"schema_version": stage.schema_version, **work.determinants}
+        )
+        if address not in self._contents:
+            self._contents[address] = self._sound(address)
+        content = None if work.force else self._contents[address]
+        entry = (stage.name, work.title)
+        if content is not None:
+            _add(self.seen.cached, entry)
+        elif entry in self.seen.missing:
+            pass
+        elif address in self._to_be_made:
+            _add(self.seen.shared, entry)
+        else:
+            _add(self.seen.missing, entry)
+            self._to_be_made.add(address)
+        found = content or {"result": _STAND_INS.get(stage.name), "resources": {}}
+        return Obtained(
+            title=work.title,
+            address=address,
+            directory=self.store.directory(address),
+            content=found["result"],
+            resources=found["resources"],
+            environment=work.task.environment.name,
+            versions={},
+            reused=content is not None,
+            seconds=0.0,
+        )
+
+    def _sound(self, address: Address) -> dict[str, Any] | None:
+        """A result that a run would reuse; what is damaged stays where it is."""
+        trusted = self.verify is not Verify.always and self.store.is_as_checked(address)
+        if self.store.holds(address) and (trusted or not self.store.faults(address)):
+            try:
+                return self.store.read(address)
+            except (ValueError, RecursionError):
+                return None
+        return None
+
+
+def _add(entries: list[tuple[str, str]], entry: tuple[str, str]) -> None:
+    if entry not in entries:
+        entries.append(entry)
+
+
+def titles(entries: Iterable[tuple[str, str]]) -> str:
+    """Entries as a person reads them."""
+    return ", ".join(title for _, title in entries)

@@ -1,0 +1,19 @@
+"""Where the runs of a sweep are filed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.config.schema.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run's record lies. A job returns it to the process that started the sweep."""
+
+    runs: Path
+    sweep: str
+    tracker: Tracker
+    report: bool
+    """The run names stage ``report``: its answer is a page and figures too."""
+    detached: bool = False
+    """The jobs go on without us: there is no answer yet."""

@@ -1,0 +1,74 @@
+"""What a search minimizes or maximizes: columns of the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.errors import UsageError
+from runner.reporting.rows import Row, rows_of
+from runner.reporting.speed import shown_first_token, shown_speed
+from runner.store.records import RunRecord, Status
+
+_MAXIMIZED = {
+    "perplexity": False,
+    "perplexity_ratio": False,
+    "kl_divergence": False,
+    "top_1_agreement": True,
+    "task_accuracy": True,
+    "bits_per_weight": False,
+    "checkpoint_bytes": False,
+    "peak_memory_bytes": False,
+    "decode_tokens_per_second": True,
+    "time_to_first_token_seconds": False,
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A column of the answer, and which way is better."""
+
+    name: str
+    maximized: bool
+
+
+def objectives_of(names: Sequence[str]) -> list[Objective]:
+    """The objectives of these names.
+
+    Raises:
+        UsageError: One does not exist, or there is none.
+    """
+    unknown = [name for name in names if name not in _MAXIMIZED]
+    if unknown or not names:
+        raise UsageError(
+            f"hydra.sweeper.objectives has no {', '.join(unknown) or 'entry'}; there are "
+            f"{', '.join(_MAXIMIZED)}"
+        )
+    return [Objective(name, _MAXIMIZED[name]) for name in names]
+
+
+def row_of(record: RunRecord) -> Row:
+    """A finished run's row of the answer."""
+    return [row for row in rows_of([record]) if not row.is_floor][-1]
+
+
+def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] | None:
+    """A run's values, in the order of the objectives; ``None`` unless it is ok and has all.
+
+    Raises:
+        UsageError: It is ok but its stages do not measure one of them.
+    """
+    if record.status is not Status.ok:
+        return None
+    rows = [row for row in rows_of([record]) if not row.is_floor]
+    row = rows[-1]
+    values = {one.name: getattr(row, one.name) for one in objectives}
+    # Trials lie minutes apart: what the machine did meanwhile is none of the recipe's doing.
+    if "decode_tokens_per_second" in values:
+        values["decode_tokens_per_second"] = shown_speed(rows)(row)
+    if "time_to_first_token_seconds" in values:
+        values["time_to_first_token_seconds"] = shown_first_token(record, row)
+    if missing := [name for name, value in values.items() if value is None]:
+        raise UsageError(
+            f"{record.run} has no {', '.join(missing)}: add the stage that measures it to stages, "
+            "or drop it from hydra.sweeper.objectives"
+        )
+    return [float(value) for value in values.values()]

@@ -1,0 +1,1 @@
+"""One run: a configuration is validated, goes through its stages, and is recorded."""

@@ -1,0 +1,295 @@
+"""What all runs of one control process share: the store, warm workers and the display."""
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.config.schema.environment import Environment
+from runner.config.schema.root import Config, Verify
+from runner.environments.manager import EnvironmentManager
+from runner.environments.ready import ReadyEnvironment
+from runner.errors import NotThere, StageError
+from runner.pipeline.stages import WITHOUT_MODEL
+from runner.pipeline.worker.pool import WorkerPool, kept_workers
+from runner.pipeline.worker.protocol import Job
+from runner.planning.hardware.detect import Machine, detect
+from runner.reporting.display import Display, StageDisplay
+from runner.reporting.display.compared import Compared
+from runner.store.disk_errors import told
+from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
+from runner.store.provenance import write_seal
+from runner.util.redact import redact
+from runner.util.serialise import to_json
+
+
+@dataclass(frozen=True)
+class Obtained:
+    """A finished result, made now or found in the store."""
+
+    title: str
+    address: Address
+    directory: Path
+    content: dict[str, Any] | None
+    """What it says; ``None`` in a dry run, where it is not there yet."""
+    resources: dict[str, Any]
+    environment: str
+    versions: dict[str, str]
+    """Of the packages that determine it."""
+    reused: bool
+    seconds: float
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """What it says.
+
+        Raises:
+            NotThere: In a dry run, where nobody has made it yet.
+        """
+        if self.content is None:
+            raise NotThere(f"what follows depends on {self.title}, which is not there yet")
+        return self.content
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it says so far: nothing where a dry run found nothing."""
+        return self.content or {}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stage to carry out and where."""
+
+    stage: str
+    request: Any
+    """The stage's request dataclass."""
+    environment: ReadyEnvironment
+    threads: int
+    model: str | None = None
+    """Names the model it computes with, for the next task with the same one."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A task, and all that its result depends on."""
+
+    title: str
+    task: Task
+    determinants: dict[str, Any]
+    """JSON values that determine the result, besides the stage and its schema's version."""
+    force: bool = False
+    inspection: Callable[[Path], Task] | None = None
+    """Given where the finished files lie, a task that looks at them. If it fails nothing is
+    kept; else what it finds becomes a field of the result, named as its stage."""
+
+
+def open_session(config: Config, *, live: bool = True) -> "Session":
+    """The session of a configuration's store and environments; see ``Display`` for ``live``."""
+    root = Path(config.store.root).expanduser().resolve()
+    session = Session(root, Path(config.store.environments).expanduser().resolve(), live=live)
+    session.store.clear_leftovers()
+    return session
+
+
+class Session:
+    """Obtains stage results: from the store, or by having a worker make them."""
+
+    def __init__(self, root: Path, environments: Path, *, live: bool = True) -> None:
+        """Use the store below ``root``, and virtual environments below ``environments``."""
+        self.store = ObjectStore(root)
+        self.display = Display(live)
+        self.logs = root / "logs"
+        self.machine: Machine = detect()
+        self._pool = kept_workers() or WorkerPool()
+        self._manager = EnvironmentManager(environments, self.logs)
+        self._environments: dict[str, ReadyEnvironment] = {}
+        self._mentioned: set[Address] = set()
+        self.verify = Verify.auto
+        """When what is reused is compared with its digests: ``store.verify``."""
+        self.warn: Callable[[str], None] = self._say_warning
+        """Told what a user and a run's record ought to know."""
+        self.listener: Callable[[str, int, int, str], None] | None = None
+        """Told of every stage's title, finished units, all units, and phase."""
+
+    def _say_warning(self, warning: str) -> None:
+        self.display.line(f"  warning: {warning}", style="yellow")
+
+    def close(self) -> None:
+        """End all workers, or have those that other sessions share let go of their models."""
+        self.display.close()
+        if self._pool is kept_workers():
+            self._pool.release()
+        else:
+            self._pool.__exit__()
+
+    def environment(self, environment: Environment) -> ReadyEnvironment:
+        """An environment ready for use, made now when it is not there.
+
+        Raises:
+            StageError: It cannot be made.
+            UsageError: It names an interpreter that does not run.
+        """
+        ready = self._environments.get(environment.name)
+        if ready is None:
+            ready = self._manager.find(environment) or self._make_environment(environment)
+            self._environments[environment.name] = ready
+        return ready
+
+    def _make_environment(self, environment: Environment) -> ReadyEnvironment:
+        title = f"environment {environment.name}"
+        waiting = f"  {title}: another process is making it; waiting"
+        start = time.monotonic()
+        with self.display.stage(title) as shown:
+            ready = self._manager.obtain(
+                environment,
+                lambda: self.display.line(waiting),
+                lambda text: shown.update(0, 1, text),
+            )
+        self.display.line(f"  {title}: made in {time.monotonic() - start:.1f} s", detail=True)
+        return ready
+
+    def obtain(self, work: Work) -> Obtained:
+        """The result of ``work``.
+
+        Raises:
+            WorkerFailed: The stage did not finish; nothing of it is left in the store.
+            StageError: The store's disk is full or cannot be written to.
+        """
+        from runner.pipeline.stages import find_stage
+
+        stage = find_stage(work.task.stage)
+        address = Address.of(
+            stage.name, {"schema_version": stage.schema_version, **work.determinants}
+        )
+        if not work.force and (found := self._found(address, work)):
+            return found
+
+        def on_wait() -> None:
+            self.display.line(f"  {work.title}: another process is making it; waiting")
+            # Whoever makes it may need the memory.
+            self._pool.release()
+
+        with told(self.store.root), contextlib.ExitStack() as lock:
+            try:
+                lock.enter_context(self.store.locked(address, on_wait))
+            except OSError:
+                # What is only read from can be checked and reused all the same.
+                if not work.force and self._is_sound(address, work):
+                    return self._reused(address, work)
+                raise
+            # Whoever held the lock may just have made or checked it.
+            if not work.force and (found := self._found(address, work)):
+                return found
+            if not work.force and self._is_sound(address, work):
+                return self._reused(address, work)
+            return self._make(address, work)
+
+    def _found(self, address: Address, work: Work) -> Obtained | None:
+        """What is there and need not be compared with its digests now."""
+        if self.verify is Verify.always or not self.store.is_as_checked(address):
+            return None
+        try:
+            return self._reused(address, work)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def _is_sound(self, address: Address, work: Work) -> bool:
+        """Whether a result is there and is what its digests say; one that is not is set aside.
+
+        Raises:
+            StageError: It is damaged and cannot be moved.
+        """
+        if not self.store.holds(address):
+            return False
+        with Compared(self.display, work.title) as compared:
+            faults = self.store.faults(address, compared)
+        if not faults:
+            return True
+        what = f"{work.title}: {address} is damaged ({faults[0]}{', …' if faults[1:] else ''})"
+        try:
+            place = self.store.set_aside(address)
+        except OSError as error:
+            raise StageError(
+                f"{what} and cannot be set aside ({os.strerror(error.errno or 0).lower()}): "
+                f"delete {self.store.directory(address)}"
+            ) from error
+        self.warn(f"{what}: it lies in {place} now and is made anew")
+        return False
+
+    def _reused(self, address: Address, work: Work) -> Obtained:
+        content = self.store.read(address)
+        assert content is not None
+        # Texts and baselines are asked for again and again; once is enough to say so.
+        if address not in self._mentioned:
+            self.display.line(f"  {work.title}: reused", detail=True)
+        self._mentioned.add(address)
+        return Obtained(
+            title=work.title,
+            address=address,
+            directory=self.store.directory(address),
+            content=content["result"],
+            resources=content["resources"],
+            environment=work.task.environment.name,
+            versions=work.determinants.get("versions", {}),
+            reused=True,
+            seconds=0.0,
+        )
+
+    def _make(self, address: Address, work: Work) -> Obtained:
+        start = time.monotonic()
+        if work.force:
+            shutil.rmtree(self.store.partial(address), ignore_errors=True)
+        with self.store.writing(address) as directory, self.display.stage(work.title) as shown:
+            self._carry_out(work.task, address, directory / RESULT_FILE, shown)
+            if work.inspection is not None:
+                task = work.inspection(directory)
+                self._carry_out(task, address, directory / f"{task.stage}.json", shown)
+                add_finding(directory, task.stage)
+            write_seal(directory, redact(work.determinants))
+        seconds = time.monotonic() - start
+        self._mentioned.add(address)
+        self.display.line(f"  {work.title}: done in {seconds:.1f} s", detail=True)
+        content = self.store.read(address)
+        assert content is not None
+        return Obtained(
+            title=work.title,
+            address=address,
+            directory=self.store.directory(address),
+            content=content["result"],
+            resources=content["resources"],
+            environment=work.task.environment.name,
+            versions=work.determinants.get("versions", {}),
+            reused=False,
+            seconds=seconds,
+        )
+
+    def _carry_out(self, task: Task, address: Address, result: Path, shown: StageDisplay) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = self.logs / f"{address.stage}-{address.key}-{uuid.uuid4().hex[:6]}.log"
+        job = Job(
+            stage=task.stage,
+            request=to_json(task.request),
+            output=str(result.parent),
+            result_file=result.name,
+            partial=str(self.store.partial(address)),
+            cache=str(self.store.cache),
+            log=str(log),
+            directory=str(Path.cwd()),
+            threads=task.threads,
+            model=task.model,
+            beside=task.stage in WITHOUT_MODEL,
+        )
+
+        def on_event(event: dict[str, Any]) -> None:
+            if event["event"] == "progress":
+                told = (event["done"], event["total"], event["what"])
+                shown.update(*told)
+                if self.listener is not None:
+                    self.listener(shown.title, *told)
+
+        self._pool.run(task.environment, job, on_event)

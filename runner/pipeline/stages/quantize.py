@@ -1,0 +1,154 @@
+"""Stage ``quantize``: carry out a recipe and write a standard checkpoint with its manifest."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.data.models.coverage import Coverage, measure_coverage
+from runner.data.models.directory import finish, make_readable
+from runner.data.models.tensors import TensorReport, report_tensors
+from runner.data.models.weights import weight_file_bytes
+from runner.data.texts.calibration import Part, digest
+from runner.errors import StageError
+from runner.methods import find_method
+from runner.methods.base import QuantizeJob, abilities_of
+from runner.methods.holders import require_holders
+from runner.methods.mixed_precision.keep_layers import with_kept_layers
+from runner.methods.mixed_precision.verify import Widths, check_widths
+from runner.methods.recipe import recipe_from_json
+from runner.pipeline.stages.check import CheckResult
+from runner.pipeline.stages.windows import load_windows
+from runner.pipeline.worker.job import StageContext
+
+DIRECTORY = "checkpoint"
+
+
+@dataclass
+class QuantizeRequest:
+    """A model, a recipe and how to compute."""
+
+    model_directory: Path
+    recipe: dict[str, Any]
+    """JSON form of a ``Recipe``."""
+    windows_directory: Path | None
+    """Result of stage ``windows``, for recipes that look at text."""
+    device: str
+    compute_dtype: str
+    trust_remote_code: bool
+    versions: dict[str, str]
+    """Versions of the packages that determine the checkpoint."""
+    expert_tokens: dict[str, list[int]] | None = None
+    """Result of stage ``experts``, for the manifest."""
+
+
+@dataclass
+class QuantizeResult:
+    """Manifest of the checkpoint in ``checkpoint/`` beside it."""
+
+    recipe: dict[str, Any]
+    checkpoint_format: str
+    versions: dict[str, str]
+    device: str
+    compute_dtype: str
+    """Torch dtype name in which calibration text went through the model."""
+    calibration_windows: int
+    calibration_tokens: int
+    calibration_sha256: str | None
+    """Digest of the exact token windows."""
+    calibration_parts: list[Part]
+    """What each text gave; empty without calibration."""
+    bits_per_weight: float
+    """Stored bits, scales and zero points included, per weight of the layers that the recipe
+    promises to quantize, those among them that stayed dense too. See ``coverage``."""
+    bits_per_parameter: float
+    """The same over every parameter of the model."""
+    checkpoint_bytes: int
+    """Size of the safetensors or GGUF files."""
+    tensors: TensorReport
+    coverage: Coverage
+    """What of the model's matrices is quantized, read from the files."""
+    expert_tokens: dict[str, list[int]] | None = None
+    """Calibration tokens that each expert of a mixture was sent, by layer."""
+    widths: Widths | None = None
+    """Where layers differ in width: what was written."""
+    rounded_in: str | None = None
+    """Torch dtype name that weights were held in when they were rounded; ``None`` where none were,
+    and in older records."""
+    check: CheckResult | None = None
+    """What reloading it gave; added once the checkpoint has been inspected."""
+
+
+class QuantizeStage:
+    """Makes checkpoints."""
+
+    name = "quantize"
+    schema_version = 5
+    request = QuantizeRequest
+    result = QuantizeResult
+
+    def run(self, request: QuantizeRequest, context: StageContext) -> QuantizeResult:
+        """Quantize on the calibration windows, account for what was written."""
+        asked = recipe_from_json(request.recipe)
+        require_holders(asked, request.model_directory, request.trust_remote_code)
+        recipe = with_kept_layers(asked, request.model_directory, request.trust_remote_code)
+        method, abilities = find_method(recipe.method.name), abilities_of(recipe.method)
+        windows, parts = (
+            ([], []) if (cut := request.windows_directory) is None else load_windows(cut)
+        )
+        directory = context.output / DIRECTORY
+        directory.mkdir()
+        with tempfile.TemporaryDirectory(dir=context.output, prefix="scratch-") as scratch:
+            method.quantize(
+                QuantizeJob(
+                    model_directory=request.model_directory,
+                    checkpoint_directory=directory,
+                    scratch=Path(scratch),
+                    recipe=recipe,
+                    windows=windows,
+                    device=request.device,
+                    compute_dtype=request.compute_dtype,
+                    trust_remote_code=request.trust_remote_code,
+                    cache=context.cache,
+                    threads=context.threads,
+                    progress=context.progress,
+                )
+            )
+        original, tensors = report_tensors(request.model_directory), report_tensors(directory)
+        if tensors.bytes == 0:
+            raise StageError(f"{recipe.label} wrote no weights")
+        coverage, bits = measure_coverage(
+            directory,
+            rounds=recipe.method.rounds(recipe.bits),
+            ignore=recipe.method.ignore,
+            kept={name for name, width in (recipe.layer_bits or {}).items() if width >= 16},
+        )
+        if (directory / "config.json").exists():  # no single file, such as GGUF
+            finish(request.model_directory, directory, request.trust_remote_code)
+        make_readable(directory)
+        return QuantizeResult(
+            recipe=request.recipe,
+            checkpoint_format=abilities.checkpoint_format,
+            versions=request.versions,
+            device=request.device,
+            compute_dtype=request.compute_dtype,
+            calibration_windows=len(windows),
+            calibration_tokens=sum(map(len, windows)),
+            calibration_sha256=digest(windows) if windows else None,
+            calibration_parts=parts,
+            bits_per_weight=bits,
+            bits_per_parameter=8 * tensors.bytes / original.parameters,
+            checkpoint_bytes=weight_file_bytes(directory),
+            tensors=tensors,
+            coverage=coverage,
+            expert_tokens=request.expert_tokens,
+            rounded_in=(abilities.rounds_in or request.compute_dtype)
+            if recipe.method.rounds(recipe.bits)
+            else None,
+            widths=check_widths(request.model_directory, directory, recipe.layer_bits, recipe.bits)
+            if recipe.layer_bits
+            else None,
+        )
+
+
+STAGE = QuantizeStage()

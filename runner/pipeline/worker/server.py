@@ -1,0 +1,191 @@
+"""The warm parent of workers: imports an environment's modules once and forks a child a job.
+
+Run as ``python -m runner.pipeline.worker.server --shims=SHIM,… MODULE…``. It does no numerical work itself:
+a process that has started threads of a numerical library must not fork.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from runner.pipeline.worker.job import die_with_parent, run_job, send
+from runner.pipeline.worker.model_cache import Held
+from runner.pipeline.worker.protocol import Job
+
+_POLL_SECONDS = 0.02
+CLOSING_SECONDS = 5.0
+"""Time that a process which keeps a model is given to free it."""
+_DONE = b"."
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A process that carries out jobs."""
+
+    pid: int
+    model: str | None
+    """What it keeps once its job is done; ``None``: it ends."""
+    jobs: int
+    """Written to: further jobs, a line each. It ends when this is closed."""
+    done: int
+    """Read from: a byte for each job after which it waits for another."""
+
+    def forget(self) -> None:
+        os.close(self.jobs)
+        os.close(self.done)
+
+
+def main() -> None:
+    """Serve jobs from standard input until it closes."""
+    die_with_parent()
+    events = os.dup(1)
+    # Libraries that print while they are imported must not disturb the event stream.
+    os.dup2(2, 1)
+    shims, *modules = sys.argv[1:]
+    for name in filter(None, shims.removeprefix("--shims=").split(",")):
+        importlib.import_module(f"runner.environments.patches.{name}").apply()
+    for name in modules:
+        importlib.import_module(name)
+    send(events, event="ready", pid=os.getpid())
+    keeper: _Child | None = None
+    for line in _lines(0):
+        content = json.loads(line)
+        job = None if content is None else Job(**content)
+        if keeper is not None and _is_gone(keeper):
+            keeper = None
+        if keeper is not None and _must_go(keeper, job):
+            _end(keeper)
+            keeper = None
+        if job is None:
+            send(events, event="released")
+        else:
+            keeper = _serve(job, line, events, keeper)
+    if keeper is not None:
+        _end(keeper)
+
+
+def _is_gone(keeper: _Child) -> bool:
+    """Whether it ended while it waited: what holds a model is what a full memory is freed by."""
+    ended, _ = os.waitpid(keeper.pid, os.WNOHANG)
+    if ended:
+        keeper.forget()
+    return bool(ended)
+
+
+def _must_go(keeper: _Child, job: Job | None) -> bool:
+    return job is None or not (job.beside or job.model == keeper.model)
+
+
+def _serve(job: Job, line: bytes, events: int, keeper: _Child | None) -> _Child | None:
+    """Have a job carried out; returns the process that keeps a model afterwards."""
+    if keeper is not None and job.model == keeper.model:
+        child = keeper
+        os.write(child.jobs, line + b"\n")
+    else:
+        child = _fork(job, events)
+    status = _wait(child, keeper)
+    code: int | None = 0
+    killed_by = None
+    if status is not None:
+        code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+        killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    send(events, event="exit", code=code, signal=killed_by)
+    if status is None:
+        return child
+    child.forget()
+    return None if child is keeper else keeper
+
+
+def _fork(job: Job, events: int) -> _Child:
+    jobs, jobs_end = os.pipe()
+    done_end, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(jobs_end)
+        os.close(done_end)
+        code = 1
+        try:
+            code = _work(job, events, jobs, done)
+        finally:
+            os._exit(code)
+    os.close(jobs)
+    os.close(done)
+    return _Child(pid, job.model, jobs_end, done_end)
+
+
+def _work(job: Job, events: int, jobs: int, done: int) -> int:
+    """In a child: one job, and those that need the same model; returns the exit code."""
+    die_with_parent()
+    os.setpgid(0, 0)
+    held = Held()
+    code = run_job(job, events, held)
+    if job.model is None or code != 0:
+        return code
+    os.write(done, _DONE)
+    for line in _lines(jobs):
+        code = run_job(Job(**json.loads(line)), events, held)
+        if code != 0:
+            return code
+        os.write(done, _DONE)
+    held.close()
+    return 0
+
+
+def _wait(child: _Child, keeper: _Child | None) -> int | None:
+    """Wait for the child; returns its status, or ``None`` when it waits for another job.
+
+    Ends all of them and this process when the control process is gone.
+    """
+    while True:
+        ended, status = os.waitpid(child.pid, os.WNOHANG)
+        if ended:
+            return status
+        readable, _, _ = select.select([0, child.done], [], [], _POLL_SECONDS)
+        # Control sends nothing while a job runs, so readable means closed.
+        if 0 in readable:
+            for one in filter(None, (child, keeper)):
+                _kill(one)
+            os._exit(1)
+        if child.done in readable:
+            if os.read(child.done, 1) == _DONE:
+                return None
+            time.sleep(_POLL_SECONDS)  # it is about to end
+
+
+def _end(keeper: _Child) -> None:
+    """Have the process that keeps a model free it and end, in good time or by force."""
+    keeper.forget()
+    deadline = time.monotonic() + CLOSING_SECONDS
+    ended = 0
+    while not ended and time.monotonic() < deadline:
+        ended, _ = os.waitpid(keeper.pid, os.WNOHANG)
+        time.sleep(_POLL_SECONDS)
+    _kill(keeper)
+    if not ended:
+        os.waitpid(keeper.pid, 0)
+
+
+def _kill(child: _Child) -> None:
+    """Kill a child and whatever it has started."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(child.pid, signal.SIGKILL)
+
+
+def _lines(descriptor: int) -> Iterator[bytes]:
+    """Lines as they come, until the other side closes."""
+    pending = b""
+    while chunk := os.read(descriptor, 65536):
+        *whole, pending = (pending + chunk).split(b"\n")
+        yield from whole
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""In which arithmetic quality is measured: one for a run's model and its recipe."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.config.schema.engine import Dtype
+from runner.config.schema.eval import EvalDtype
+from runner.config.schema.root import Config, StageName
+from runner.engines import find_engine
+from runner.engines.base import CheckpointFacts
+from runner.errors import UsageError
+from runner.methods.base import abilities_of
+from runner.planning.compute import Compute
+
+FLOAT32 = Dtype.float32.value
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What an engine is asked to compute in where quality is measured."""
+
+    dtype: str
+    """Torch dtype name, or ``auto`` for the checkpoint's own."""
+    why_narrow: str | None = None
+    """Why it is not float32 although nothing else was asked for."""
+
+
+def quality_arithmetic(
+    config: Config,
+    compute: Compute,
+    parameters: int | None,
+    checkpoints: Sequence[CheckpointFacts],
+) -> Arithmetic:
+    """Resolve ``eval.dtype``.
+
+    Args:
+        config: The run's.
+        compute: Where it computes, and what the engine is timed in.
+        parameters: Of the model; ``None`` where that is not known.
+        checkpoints: All that the run evaluates: figures of one run share their arithmetic.
+    """
+    traits, asked = find_engine(config.engine.name).traits, config.eval.dtype
+    if traits.own_arithmetic is not None:
+        return Arithmetic(Dtype.auto.value)
+    if asked not in (EvalDtype.auto, EvalDtype.engine):
+        return Arithmetic(asked.value)
+    if asked is EvalDtype.engine or compute.device != "cpu":
+        # As it is served; engines that can compute logits and softmax in float32.
+        return Arithmetic(compute.dtype)
+    reason = _against_float32(config, compute, parameters, checkpoints)
+    if reason is None:
+        return Arithmetic(FLOAT32)
+    return Arithmetic(Dtype.auto.value if compute.dtype == FLOAT32 else compute.dtype, reason)
+
+
+def _against_float32(
+    config: Config,
+    compute: Compute,
+    parameters: int | None,
+    checkpoints: Sequence[CheckpointFacts],
+) -> str | None:
+    """Why this CPU or the engine cannot compute in float32 what they otherwise can."""
+    engine = find_engine(config.engine.name)
+    for checkpoint in checkpoints:
+        reason = engine.refusal(checkpoint.in_dtype(FLOAT32))
+        if reason and engine.refusal(checkpoint) is None:
+            return reason
+    if compute.holds_float32(parameters):
+        return None
+    needed, there = 4 * (parameters or 0) / 1e9, (compute.memory_bytes or 0) / 1e9
+    return f"in float32 the model takes {needed:.0f} GB of this machine's {there:.0f} GB of memory"
+
+
+def evaluated_checkpoints(
+    config: Config, quantized_as: str | None, text_config: Mapping[str, Any], device: str
+) -> list[CheckpointFacts]:
+    """What a run has its engine load: the model, and what is made of it.
+
+    Args:
+        config: The run's.
+        quantized_as: ``quant_method`` of a model that is quantized already.
+        text_config: Content of the model's config.json, of its text part where it has several.
+        device: ``cpu`` or ``cuda``.
+    """
+    tokens = longest_sequence(config)
+    found = [
+        CheckpointFacts(
+            quantized_as or "float", None, None, None, device, config=text_config, tokens=tokens
+        )
+    ]
+    if not config.makes_checkpoint:
+        return found
+    with contextlib.suppress(UsageError):  # legality speaks about an unknown backend
+        made = CheckpointFacts(
+            abilities_of(config.method).checkpoint_format,
+            config.bits,
+            config.group_size,
+            config.method,
+            device,
+            config=text_config,
+            tokens=tokens,
+        )
+        found.append(made)
+    return found
+
+
+def longest_sequence(config: Config) -> int | None:
+    """Tokens of the longest sequence that an engine is to compute at once."""
+    lengths = []
+    if StageName.eval in config.stages:
+        lengths.append(config.eval.context_length)
+    if StageName.bench in config.stages:
+        lengths.append(config.bench.prompt_tokens + config.bench.new_tokens)
+    return max(lengths, default=None)
+
+
+def can_measure_floor(config: Config, compute: Compute, parameters: int | None) -> bool:
+    """Whether the unquantized model can be had in float32 beside what it is evaluated in."""
+    own = find_engine(config.engine.name).traits.own_arithmetic
+    return config.eval.floor and own is None and compute.holds_float32(parameters)

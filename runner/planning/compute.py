@@ -1,0 +1,95 @@
+"""Where and in which arithmetic stages compute, found from configuration and machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.config.schema.engine import Device, Dtype, Engine
+from runner.data.models.config_json import read_config
+from runner.planning.hardware.detect import Machine
+
+DTYPE_BITS = {"float32": 32.0, "float16": 16.0, "bfloat16": 16.0}
+"""Bits of a number, by torch dtype name."""
+
+
+_FLOAT32_BYTES = 4
+_SHARE = 0.8
+"""Of a device's memory that weights may take where another type would do."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The engine's settings, resolved for a machine."""
+
+    device: str
+    dtype: str
+    """Torch dtype name, or ``auto`` for the checkpoint's own."""
+    threads: int
+    memory_bytes: int | None = None
+    """Of the device; ``None`` where it is not known."""
+
+    def dtype_for(self, stored: str) -> str:
+        """Torch dtype name in which a model that is stored in ``stored`` is timed."""
+        return stored if self.dtype == Dtype.auto.value else self.dtype
+
+    def holds_float32(self, parameters: int | None) -> bool:
+        """Whether a model of so many parameters can be loaded in float32, with room to compute.
+
+        A size that is not known is taken to fit.
+        """
+        if parameters is None or self.memory_bytes is None:
+            return True
+        return parameters * _FLOAT32_BYTES <= _SHARE * self.memory_bytes
+
+    def rounding_dtype(self, asked: Dtype, stored: str, parameters: int | None) -> str:
+        """Torch dtype name in which weights are rounded, and in which that is measured alone.
+
+        ``auto`` is float32, so that a recipe makes one checkpoint whatever the CPU, and whatever
+        the engine that will serve it. Dividing by scales in bfloat16 was measured to add a quarter
+        to the squared error of 8 bits, and computing in it to drown what rounding one layer to 8
+        bits changes. Only a GPU that has no room for it takes the model's own: on a CPU a
+        model that does not fit is refused instead.
+
+        Args:
+            asked: Of the recipe: ``method.rounding_dtype``.
+            stored: Torch dtype name of the model's tensors.
+            parameters: Of the model; ``None`` where that is not known.
+        """
+        if asked is not Dtype.auto:
+            named: str = asked.value
+            return named
+        if self.device == "cpu" or self.holds_float32(parameters):
+            return Dtype.float32.value
+        return stored
+
+
+def resolve_compute(engine: Engine, machine: Machine) -> Compute:
+    """Resolve ``auto``: a GPU where there is one; float32 on a CPU without bfloat16 units.
+
+    On such a CPU bfloat16 is emulated: a forward pass of the default model was measured to
+    take five times as long as in float32.
+    """
+    device = engine.device.value
+    if engine.device is Device.auto:
+        device = "cuda" if machine.gpus else "cpu"
+    dtype = engine.dtype.value
+    if engine.dtype is Dtype.auto and device == "cpu" and not machine.computes_bfloat16:
+        dtype = Dtype.float32.value
+    memory: int | None = machine.memory_bytes
+    if device == "cuda":
+        memory = max((gpu.memory_bytes for gpu in machine.gpus if gpu.memory_bytes), default=None)
+    return Compute(device, dtype, engine.threads or machine.usable_cores, memory)
+
+
+def model_config(model: Path) -> dict[str, Any]:
+    """Content of a model directory's config.json."""
+    return read_config(model / "config.json")
+
+
+def told_dtype(model: Path) -> str | None:
+    """Torch dtype name that a model's config.json claims: what libraries go by, right or wrong."""
+    config = model_config(model)
+    text = config.get("text_config") or {}
+    found = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
+    name = next((str(name) for name in found if name), None)
+    return None if name is None else name.removeprefix("torch.")

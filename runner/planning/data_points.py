@@ -1,0 +1,166 @@
+"""Benched runs of the store as cases that a prediction can be held against."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.config.schema.model import Architecture
+from runner.engines.base import Footprint
+from runner.errors import StageError, UsageError
+from runner.planning.formats import Format
+from runner.planning.model_shape import Shape
+from runner.planning.roofline import Step, decode_work
+from runner.planning.runtime_format import held_format, kv_number_bytes
+from runner.store.distinct_names import tell_apart
+from runner.store.records import RunRecord, read_records
+from runner.store.shared import Shared, without_collection
+from runner.util.progress import progress
+from runner.util.serialise import from_json
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch size of one benched checkpoint: what was measured, and what it had to do."""
+
+    machine: str
+    engine: str
+    device: str
+    """``cpu`` or ``cuda``."""
+    held: Format
+    dtype: str
+    model: str
+    layers: int
+    recipe: str
+    batch: int
+    context: int
+    """Mean tokens of a sequence while it was decoded."""
+    streamed_bytes: float
+    """Of weights and KV cache for one step, computed from dimensions and format."""
+    operations: float
+    bandwidth_bytes_per_second: float | None
+    """Of the device, as it was measured for this run."""
+    measured_seconds: float
+    """Median time of a decode step: other work on the machine makes some steps slower."""
+
+    @property
+    def group(self) -> tuple[str, str, str, str, str]:
+        """Cases that share kernels and a machine, and so efficiency factors."""
+        return (self.machine, self.engine, self.device, self.held.label, self.dtype)
+
+    @property
+    def engine_group(self) -> tuple[str, str, str, str]:
+        """Cases of an engine on a machine, whatever the format."""
+        return (self.machine, self.engine, self.device, self.dtype)
+
+
+def machine_key(host: dict[str, Any], device: str) -> str:
+    """What of a machine decides its speed, as a short text."""
+    if device != "cpu" and host.get("gpus"):
+        return str(host["gpus"][0]["name"])
+    return f"{host.get('cpu_name')}, {host.get('usable_cores')} cores"
+
+
+def cases_of(record: RunRecord) -> Iterator[Case]:
+    """Every batch size that a run benched; nothing where its dimensions are unknown."""
+    if not any(stage.stage == "bench" for stage in record.stages):
+        return
+    try:
+        shape = Shape(from_json(Architecture, record.config["model"]["architecture"]))
+    except (UsageError, KeyError):
+        return
+    for subject in ("baseline", "recipe"):
+        bench = record.stage("bench", subject)
+        quantized = subject == "recipe" and record.stage("quantize", "recipe") is not None
+        if bench is None:
+            continue
+        # A result of another version of the runner may lack what a case needs.
+        with contextlib.suppress(KeyError, TypeError):
+            yield from _benched(record, bench, shape, quantized)
+
+
+def _benched(
+    record: RunRecord, bench: dict[str, Any], shape: Shape, quantized: bool
+) -> Iterator[Case]:
+    held = held_format(record.engine, bench["dtype"], record.config, quantized)
+    if held is None:
+        return
+    context = round(bench["prompt_tokens"] + bench["new_tokens"] / 2)
+    number_bytes = kv_number_bytes(record.engine, bench["dtype"])
+    for batch in bench["batches"]:
+        size = batch["batch_size"]
+        work = decode_work(shape, held, Step(size, context, number_bytes))
+        latency = batch["inter_token_latency_seconds"]
+        yield Case(
+            machine=machine_key(record.host, bench["device"]),
+            engine=record.engine,
+            device=bench["device"],
+            held=held,
+            dtype=bench["dtype"],
+            model=record.model,
+            layers=shape.layers,
+            recipe=record.label if quantized else "unquantized",
+            batch=size,
+            context=context,
+            streamed_bytes=work.streamed_bytes,
+            operations=work.operations,
+            bandwidth_bytes_per_second=_bandwidth(bench, batch, latency["mean"]),
+            measured_seconds=latency["p50"],
+        )
+
+
+def _bandwidth(bench: dict[str, Any], batch: dict[str, Any], seconds: float) -> float | None:
+    """The bandwidth that the run's utilization was told against."""
+    utilization: float | None = batch["memory_bandwidth_utilization"]
+    if not utilization:
+        return None
+    footprint = bench["footprint"]
+    context = bench["prompt_tokens"] + bench["new_tokens"] / 2
+    cache = batch["batch_size"] * context * footprint["kv_cache_bytes_per_token"]
+    held = Footprint(
+        weight_bytes=0,
+        streamed_bytes_per_step=footprint["streamed_bytes_per_step"],
+        kv_cache_bytes_per_token=0,
+        weight_bytes_by_dtype={},
+        # Records of older versions count all experts as read.
+        routed_bytes=footprint.get("routed_bytes", 0),
+        routed_share=footprint.get("routed_share", 1.0),
+    )
+    read = held.streamed_bytes(batch["batch_size"]) + float(cache)
+    return read / seconds / utilization
+
+
+def stored_cases(records: Iterable[RunRecord]) -> list[Case]:
+    """The cases of all records, each measurement once."""
+    found: dict[tuple[Any, ...], Case] = {}
+    for record in records:
+        for case in cases_of(record):
+            # A result that was reused stands in several records.
+            identity = (case.group, case.model, case.recipe, case.batch, case.context)
+            found[(*identity, case.measured_seconds)] = case
+    return list(found.values())
+
+
+def all_records(runs: Path, known: Mapping[str, list[RunRecord]] | None = None) -> list[RunRecord]:
+    """Every record of the store that this version of the runner can read, models told apart.
+
+    Args:
+        runs: The store's folder of records.
+        known: Records of sweeps that have just been read.
+    """
+    known, shared = known or {}, Shared()
+    sweeps = sorted(path.name for path in runs.glob("*") if path.is_dir())
+    found: list[RunRecord] = []
+    with without_collection(), progress("reading the store's sweeps", len(sweeps)) as seen:
+        for sweep in sweeps:
+            found += known[sweep] if sweep in known else _readable(runs, sweep, shared)
+            seen()
+        return tell_apart(found)
+
+
+def _readable(runs: Path, sweep: str, shared: Shared) -> list[RunRecord]:
+    try:
+        return read_records(runs, sweep, shared)
+    except (StageError, OSError):
+        return []

@@ -1,0 +1,85 @@
+"""What the store teaches a plan: efficiency on this machine, quality of recipes on this model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.config.schema.hardware import Hardware
+from runner.planning.data_points import Case
+from runner.planning.devices import LOCAL
+from runner.planning.efficiency import Efficiency, prior
+from runner.planning.fitted_efficiency import fit
+from runner.planning.formats import Format
+from runner.planning.quality import MeasuredQuality
+from runner.planning.roofline import arithmetic_used
+from runner.planning.runtime_format import held_as, recipe_format
+from runner.store.records import RunRecord
+
+_LEAST_SPREAD = 0.1
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """An engine on this machine, and every case that was measured here."""
+
+    machine: str
+    engine: str
+    device: str
+    dtype: str
+    layers: int
+    """Of the model that is planned: overhead goes by layers."""
+    cases: Sequence[Case]
+
+    def held(self, fmt: Format, device: Hardware) -> Format:
+        """How the engine holds a format here; elsewhere kernels compute with it as stored."""
+        return held_as(fmt, self.engine, self.dtype) if device.name == LOCAL else fmt
+
+    def efficiency(self, fmt: Format, device: Hardware) -> Efficiency:
+        """Fitted to this machine's own runs where there are enough, else published."""
+        if device.name != LOCAL:
+            return prior(fmt, device)
+        group = (self.machine, self.engine, self.device, fmt.label, self.dtype)
+        factors = fit([case for case in self.cases if case.group == group])
+        bandwidth = (device.memory_bandwidth_gigabytes_per_second or 0) * 1e9
+        if factors is None or not bandwidth:
+            return prior(fmt, device)
+        arithmetic = arithmetic_used(fmt, device)
+        peak = device.peak_teraflops[arithmetic] * 1e12 if arithmetic else 0.0
+        return Efficiency(
+            bandwidth=_part(factors.seconds_per_byte, bandwidth),
+            cache_bandwidth=_part(factors.seconds_per_byte, bandwidth),
+            compute=_part(factors.seconds_per_operation, peak),
+            spread=max(_LEAST_SPREAD, 2 * factors.spread),
+            overhead_seconds=factors.seconds_per_layer * self.layers,
+            source=f"calibrated: {factors.cases} cases of {self.engine} here",
+            overlaps=False,
+        )
+
+
+def _part(seconds_each: float, rate: float) -> float:
+    """Fraction of a rate; without any time of its own it is unlimited."""
+    return 1 / (seconds_each * rate) if seconds_each and rate else float("inf")
+
+
+def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, MeasuredQuality]:
+    """By format label, the best perplexity that some recipe of that format kept on a model.
+
+    What was computed in float32 comes before what was not, which also tells the arithmetic.
+    """
+    found: dict[str, tuple[bool, float]] = {}
+    best: dict[str, MeasuredQuality] = {}
+    for record in records:
+        evaluation = record.stage("eval", "recipe")
+        if record.model != model or not evaluation or not evaluation.get("change"):
+            continue
+        fmt = recipe_format(record.config)
+        if fmt is None:
+            continue
+        ratio = evaluation["change"]["ratio"]
+        arithmetic = evaluation.get("arithmetic") or "an arithmetic that is not told"
+        rank = (arithmetic != "float32", float(ratio["estimate"]))
+        if fmt.label in found and rank >= found[fmt.label]:
+            continue
+        found[fmt.label] = rank
+        name = record.label if not rank[0] else f"{record.label}, in {arithmetic}"
+        best[fmt.label] = MeasuredQuality(name, ratio["estimate"], ratio["low"], ratio["high"])
+    return best

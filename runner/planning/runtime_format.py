@@ -1,0 +1,73 @@
+"""What an engine really holds and streams of a checkpoint: often not what was stored."""
+
+from dataclasses import replace
+from typing import Any
+
+from runner.config.schema.bits import Bits
+from runner.config.schema.group_size import GroupSize
+from runner.engines import traits_of
+from runner.errors import UsageError
+from runner.methods import find_method
+from runner.planning.formats import Format, find_format
+from runner.util.serialise import from_json
+
+_DENSE = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "auto": "bf16"}
+
+
+def recipe_format(config: dict[str, Any]) -> Format | None:
+    """The format that a run's recipe stores, from its configuration as recorded.
+
+    ``None`` where it is none that plans know, such as a method of the user's own.
+    """
+    try:
+        method = from_json(find_method(config["method"]["name"]).config, config["method"])
+        bits, group = from_json(Bits, config["bits"]), from_json(GroupSize, config["group_size"])
+        return find_format(method.plan_label(bits, group))
+    except (UsageError, ValueError):
+        return None
+
+
+def dense_format(engine: str, dtype: str) -> Format:
+    """How an engine holds a model that is not quantized."""
+    dense = traits_of(engine).dense_without_bfloat16
+    if dense != "float32" and dtype in ("float32", "auto"):
+        dtype = dense
+    return find_format(_DENSE.get(dtype, "bf16"))
+
+
+def held_as(stored: Format, engine: str, dtype: str) -> Format:
+    """How an engine holds a checkpoint of a format while it generates."""
+    dense = dense_format(engine, dtype)
+    if stored.weight_bits >= 16:
+        return dense
+    packed = traits_of(engine).unpacks_all_but
+    if packed is None:
+        return stored
+    if stored.label in packed:
+        # Only linear layers stay packed; the rest is held in the arithmetic's dtype.
+        return replace(stored, head_bits=dense.head_bits, embedding_bits=dense.embedding_bits)
+    # compressed-tensors, GPTQ, AWQ and GGUF are unpacked when they are loaded.
+    return dense
+
+
+def held_format(engine: str, dtype: str, config: dict[str, Any], quantized: bool) -> Format | None:
+    """How a benched checkpoint was held; ``None`` for a format that plans do not know.
+
+    Args:
+        engine: Its name.
+        dtype: Arithmetic as the benchmark reports it.
+        config: The run's configuration as recorded.
+        quantized: Whether the recipe's checkpoint was benched, not the unquantized model.
+    """
+    if not quantized:
+        return dense_format(engine, dtype)
+    stored = recipe_format(config)
+    return None if stored is None else held_as(stored, engine, dtype)
+
+
+def kv_number_bytes(engine: str, dtype: str) -> float:
+    """Bytes of a number in the engine's KV cache."""
+    own = traits_of(engine).kv_cache_number_bytes
+    if own is not None:
+        return own
+    return 4.0 if dtype == "float32" else 2.0

@@ -1,0 +1,1 @@
+"""What a sweep says: table, page, comparison, claims, progress and trackers."""

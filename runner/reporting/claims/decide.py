@@ -1,0 +1,158 @@
+"""Whether a claim holds for a sweep's runs."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from runner.config.schema.claims import Claim, Effect, Metric
+from runner.evaluation.metrics.statistics import Interval
+from runner.evaluation.quality.evaluated import Evaluated, first_evaluation
+from runner.evaluation.quality.paired import delta, ratio, why_not
+from runner.reporting.claims.select import UNQUANTIZED, pairs
+from runner.store.records import RunRecord
+from runner.util.serialise import from_json
+
+HOLDS = "holds here"
+DOES_NOT_HOLD = "does not hold here"
+CANNOT_TELL = "cannot tell"
+_TIMING_FACTOR = 1.5
+"""How far a single timing of minutes is taken to be off on a machine that others use: assumed, as
+nothing was repeated."""
+
+
+@dataclass
+class Comparison:
+    """One pair of runs and what it says of the claim."""
+
+    left: str
+    right: str
+    where: str
+    """What both were told, besides what the claim names."""
+    left_value: float | None
+    right_value: float | None
+    effect: Interval | None
+    """``None`` where the two cannot be compared; ``verdict`` says why."""
+    verdict: str
+
+
+@dataclass
+class Decision:
+    """A claim, and what the sweep says of it."""
+
+    claim: Claim
+    verdict: str
+    comparisons: list[Comparison]
+
+
+def decide_claims(records: list[RunRecord]) -> list[Decision]:
+    """Decide what each sweep claims of its own runs; nothing where it claims nothing."""
+    sweeps: dict[str, list[RunRecord]] = {}
+    for record in records:
+        sweeps.setdefault(record.sweep, []).append(record)
+    decisions = []
+    for own in sweeps.values():
+        stated: list[Any] = next(filter(None, (r.config.get("claims") for r in reversed(own))), [])
+        decisions += [decide(from_json(Claim, claim), own) for claim in stated]
+    return decisions
+
+
+def decide(claim: Claim, records: list[RunRecord]) -> Decision:
+    """One claim: it holds if it does for every pair of runs, and not if it fails for one."""
+    try:
+        found = [
+            _compare(claim, one, other, where)
+            for one, other, where in pairs(records, claim.left, claim.right)
+        ]
+    except ValueError as error:
+        return Decision(claim, f"{CANNOT_TELL}: {error}", [])
+    if not found:
+        return Decision(claim, f"{CANNOT_TELL}: no two finished runs to compare", [])
+    verdicts = [comparison.verdict for comparison in found]
+    if DOES_NOT_HOLD in verdicts:
+        verdict = DOES_NOT_HOLD
+    elif all(verdict == HOLDS for verdict in verdicts):
+        verdict = HOLDS
+    else:
+        verdict = CANNOT_TELL
+    if len(found) > 1 and verdict != HOLDS:
+        verdict += f" (holds in {verdicts.count(HOLDS)} of {len(found)})"
+    elif len(found) > 1:
+        verdict += f" (in all {len(found)})"
+    return Decision(claim, verdict, found)
+
+
+def _compare(claim: Claim, one: RunRecord, other: RunRecord, where: str) -> Comparison:
+    baseline = claim.right == UNQUANTIZED
+    right = UNQUANTIZED if baseline else other.label
+    subject = "baseline" if baseline else "recipe"
+    try:
+        if claim.metric is Metric.perplexity:
+            values, effect = _perplexities(claim, one, other, subject)
+        else:
+            values = (_value(claim.metric, one, "recipe"), _value(claim.metric, other, subject))
+            effect = _exact(claim, *values)
+    except LookupError as error:
+        return Comparison(
+            one.label, right, where, None, None, None, f"{CANNOT_TELL}: {error.args[0]}"
+        )
+    return Comparison(one.label, right, where, *values, effect, _judge(claim, effect))
+
+
+def _judge(claim: Claim, effect: Interval) -> str:
+    """Inside the range asserted, outside, or across one of its ends."""
+    least = -math.inf if claim.at_least is None else claim.at_least
+    most = math.inf if claim.at_most is None else claim.at_most
+    if least <= effect.low and effect.high <= most:
+        return HOLDS
+    if effect.high < least or effect.low > most:
+        return DOES_NOT_HOLD
+    return CANNOT_TELL
+
+
+def _perplexities(
+    claim: Claim, one: RunRecord, other: RunRecord, subject: str
+) -> tuple[tuple[float, float], Interval]:
+    """Paired on the losses of the same tokens, documents or windows as independent clusters.
+
+    The difference of two recipes is not the difference of their intervals against the
+    unquantized model: both share the text's luck, which cancels here.
+    """
+    left, right = _evaluation(one, "recipe"), _evaluation(other, subject)
+    if reason := why_not(left, right):
+        raise LookupError(reason)
+    effect = delta(left, right) if claim.effect is Effect.difference else ratio(left, right)
+    return (left.value, right.value), effect
+
+
+def _evaluation(record: RunRecord, subject: str) -> Evaluated:
+    if record.stage("eval", subject) is None:
+        raise LookupError(f"{record.run} has no eval of the {subject}")
+    found = first_evaluation(record, subject)
+    if found is None:
+        raise LookupError(f"{record.run} does not tell its windows' lengths: force=[eval]")
+    return found
+
+
+def _exact(claim: Claim, left: float, right: float) -> Interval:
+    if claim.effect is Effect.ratio:
+        low = high = ratio = left / right
+    else:
+        low = high = ratio = left - right
+    if claim.metric is Metric.quantize_seconds:
+        if claim.effect is Effect.difference:
+            raise LookupError("timings are compared by ratio")
+        low, high = ratio / _TIMING_FACTOR, ratio * _TIMING_FACTOR
+    return Interval(ratio, low, high)
+
+
+def _value(metric: Metric, record: RunRecord, subject: str) -> float:
+    if metric is Metric.bits_per_weight and subject == "baseline":
+        if record.unquantized_bits is None:
+            raise LookupError("the unquantized model's bits are not known")
+        return record.unquantized_bits
+    result: dict[str, Any] | None = record.stage("quantize", subject)
+    if result is None:
+        raise LookupError(f"{record.run} quantized nothing")
+    if metric is Metric.quantize_seconds:
+        return float(result["resources"]["seconds"])
+    return float(result[metric.value])

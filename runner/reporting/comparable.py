@@ -1,0 +1,59 @@
+"""What rows must share for their quality to be compared.
+
+That is the model, the text, the protocol and the arithmetic, and where records tell them the very
+tokens and the weights that were quantized: a name may stand for other ones by now.
+"""
+
+from runner.reporting.rows import Row
+
+_ALWAYS_NAMED = 3
+"""Parts of what was measured that are named wherever they differ: text, protocol, arithmetic."""
+
+Measured = tuple[str, ...]
+
+
+def scopes(rows: list[Row]) -> dict[str, list[Row]]:
+    """Rows whose perplexities compare, by what they are about.
+
+    A scope is called after its model; texts, protocols and arithmetics are named where a model was
+    measured on several, and windows, digests of tokens and of weights where those leave scopes
+    alike. The floor's own rows belong to none. Rows without quality belong to every scope of their
+    model: size and speed compare whatever the text.
+    """
+    found: dict[str, list[Row]] = {}
+    for model in dict.fromkeys(row.model for row in rows):
+        of_model = [row for row in rows if row.model == model and not row.is_floor]
+        measured = list(dict.fromkeys(_measured(r) for r in of_model if r.perplexity is not None))
+        parts = _telling(measured)
+        for scope in measured or [()]:
+            named = ", ".join(scope[part] for part in parts)
+            found[f"{model} on {named}" if named else model] = [
+                row for row in of_model if row.perplexity is None or _measured(row) == scope
+            ]
+    return found
+
+
+def _telling(measured: list[Measured]) -> list[int]:
+    """Numbers of the parts that set scopes apart."""
+    parts: list[int] = []
+    for part, values in enumerate(zip(*measured, strict=True)):
+        told = len({tuple(scope[one] for one in parts) for scope in measured})
+        if len(set(values)) > 1 and (part < _ALWAYS_NAMED or told < len(measured)):
+            parts.append(part)
+    return parts
+
+
+def _measured(row: Row) -> Measured:
+    protocol = (row.perplexity_protocol or "").removeprefix("perplexity/")
+    arithmetic = row.arithmetic or "an arithmetic that is not told"
+    if row.evaluated is None:
+        return row.text or "", protocol, arithmetic, "", "", ""
+    where = row.evaluated.circumstances
+    return (
+        row.text or "",
+        protocol,
+        arithmetic,
+        f"{len(where.window_tokens)} windows",
+        f"tokens {where.tokens[:8] or 'that are not told'}",
+        f"weights {(where.base or 'that are not told').rpartition(':')[2][:17]}",
+    )

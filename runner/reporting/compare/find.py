@@ -1,0 +1,58 @@
+"""Finds what a person means by a sweep or a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import UsageError
+from runner.store.records import RunRecord, latest_sweep, read_records
+from runner.util.names import Name
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison."""
+
+    name: str
+    records: list[RunRecord]
+    is_run: bool
+    """One run was asked for, which is compared with whatever stands opposite."""
+
+
+def find_side(runs: Path, wanted: str) -> Side:
+    """The records of ``SWEEP``, ``SWEEP/RUN`` or ``latest``; a beginning is enough where unique.
+
+    Raises:
+        UsageError: Nothing, or more than one, is called so.
+    """
+    sweep_wanted, _, run_wanted = wanted.strip("/").partition("/")
+    sweep_wanted = Name.shortened(sweep_wanted)
+    sweeps = [path.name for path in runs.glob("*") if path.is_dir()]
+    if sweep_wanted == "latest" and "latest" not in sweeps:
+        sweep_wanted = latest_sweep(runs) or sweep_wanted
+    sweep = _only(sweep_wanted, sweeps, "sweep")
+    records = read_records(runs, sweep)
+    if not run_wanted:
+        if not records:
+            raise UsageError(f"sweep {sweep} has no records")
+        return Side(sweep, records, is_run=False)
+    run = _only(run_wanted, [record.run for record in records], f"run of sweep {sweep}")
+    chosen = [record for record in records if record.run == run]
+    return Side(f"{sweep}/{run}", chosen, is_run=True)
+
+
+def _only(wanted: str, names: list[str], what: str) -> str:
+    if not wanted:
+        raise UsageError(f"the name of a sweep is empty; there are {_some(names)}")
+    if wanted in names:
+        return wanted
+    found = sorted(name for name in names if name.startswith(wanted))
+    if len(found) == 1:
+        return found[0]
+    shown = _some(found or names)
+    called = wanted if wanted.isprintable() else ascii(wanted)
+    problem = f"{len(found)} are called {called}…" if found else f"there is no {what} {called}"
+    raise UsageError(f"{problem}; {'choose one of' if found else 'there are'}: {shown}")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(sorted(names)[-5:]) or "none"

@@ -1,0 +1,169 @@
+"""The answer as Markdown: what to take, and the table, to be pasted where people talk."""
+
+from runner.reporting.claims.decide import Decision
+from runner.reporting.claims.show import comparison_line
+from runner.reporting.comparable import scopes
+from runner.reporting.floor import at_floor
+from runner.reporting.notes import alike, quality_notes
+from runner.reporting.recommend import USUAL_TOLERANCE, picks
+from runner.reporting.rows import Row, evaluated_on
+from runner.reporting.scores import Cell, Line, names_of, score_lines
+from runner.store.records import RunRecord, Status
+from runner.util.shown import printable
+
+_HEAD = (
+    "", "recipe", "seeds", "engine", "sweep", "text", "protocol", "arithmetic", "bits/weight",
+    "checkpoint MB", "perplexity", "change [95%]", "KL divergence, nats [95%]", "decode tok/s",
+    "peak memory MB",
+)  # fmt: skip
+
+
+def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision]) -> str:
+    """One part a model; rows without a result are listed with their reasons. Then the claims."""
+    lines = score_lines(records, rows)
+    parts = []
+    for model in dict.fromkeys(row.model for row in rows):
+        of_model = [row for row in rows if row.model == model]
+        parts += [f"## {_plain(model)}", ""]
+        for scope, comparable in scopes(of_model).items():
+            parts += _picks(comparable, scope.removeprefix(model))
+        parts += [*_table(of_model), ""]
+        if said := evaluated_on(of_model):
+            parts += [_plain(said), ""]
+        parts += [f"- {_plain(note)}" for note in quality_notes(of_model)]
+        parts += _scores([line for line in lines if rows[line.row].model == model])
+        parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
+        parts += [
+            f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"
+            for row in of_model
+            if row.status != Status.ok.value
+        ]
+        parts.append("")
+    return "\n".join(parts + _claims(decisions))
+
+
+def _scores(lines: list[Line]) -> list[str]:
+    if not lines:
+        return []
+    names = names_of(lines)
+    table = [["recipe", "engine", *names], [":--", ":--", *["--:"] * len(names)]]
+    for line in lines:
+        cells = (line.cells.get(name) for name in names)
+        table.append([_plain(line.recipe), line.engine, *map(_score, cells)])
+    return [*(f"| {' | '.join(cells)} |" for cells in table), ""]
+
+
+def _score(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    error = "" if cell.standard_error is None else f" ± {cell.standard_error:.3f}"
+    kept = "" if cell.recovery_percent is None else f" ({cell.recovery_percent:.1f}%)"
+    return f"{cell.value:.3f}{error}{kept}"
+
+
+def _claims(decisions: list[Decision]) -> list[str]:
+    if not decisions:
+        return []
+    found = []
+    for decision in decisions:
+        claim = decision.claim
+        found.append(f"- **{decision.verdict}**: {_plain(claim.id)}, {_plain(claim.sentence)}")
+        found += [f"  - {_plain(comparison_line(claim, c))}" for c in decision.comparisons]
+    return ["## Claims", "", *found, ""]
+
+
+def _picks(rows: list[Row], where: str) -> list[str]:
+    chosen = picks(rows, USUAL_TOLERANCE)
+    lines = []
+    if chosen.quality:
+        others = f", the smallest of those not told apart: {_plain(alike(chosen.alike))}"
+        lines.append(
+            f"- best for quality: {_named(chosen.quality)}{others if chosen.alike else ''}"
+        )
+    if chosen.size and chosen.size.checkpoint_bytes:
+        size = f"{chosen.size.checkpoint_bytes / 1e6:.1f} MB"
+        lines.append(f"- best for size: {_named(chosen.size)}, {size}")
+    if chosen.speed and chosen.speed.decode_tokens_per_second:
+        speed = f"{chosen.speed.decode_tokens_per_second:.1f} tok/s"
+        lines.append(f"- best for speed: {_named(chosen.speed)}, {speed}")
+    if not lines:
+        return []
+    measured = any(row.perplexity is not None for row in rows)
+    may = "perplexity", "may grow by"
+    if not measured and any(row.task_accuracy is not None for row in rows):
+        may = "right answers", "may become fewer by"
+    head = " ".join(
+        [
+            "Where",
+            may[0],
+            *_plain(where).split(),
+            may[1],
+            f"{USUAL_TOLERANCE:.0%}, interval and all:",
+        ]
+    )
+    return [head, "", *lines, ""]
+
+
+def _named(row: Row) -> str:
+    return f"**{_plain(row.recipe)}** on {row.engine}"
+
+
+def _table(rows: list[Row]) -> list[str]:
+    """Columns that no row has are left out, and so are text and sweep where there is only one."""
+    rows = [row for row in rows if row.status == Status.ok.value]
+    lines = [_cells(row) for row in rows]
+    if len({row.text for row in rows if row.text is not None}) < 2:
+        lines = [line | {"text": ""} for line in lines]
+    if len({row.perplexity_protocol for row in rows if row.perplexity_protocol}) < 2:
+        lines = [line | {"protocol": ""} for line in lines]
+    if len({row.sweep for row in rows}) < 2:
+        lines = [line | {"sweep": ""} for line in lines]
+    heads = [head for head in _HEAD if any(line[head] for line in lines)]
+    words = ("recipe", "engine", "sweep", "text", "protocol", "arithmetic")
+    aligned = [":-:" if not head else ":--" if head in words else "--:" for head in heads]
+    found = [heads, aligned, *([line[head] for head in heads] for line in lines)]
+    return [f"| {' | '.join(cells)} |" for cells in found]
+
+
+def _cells(row: Row) -> dict[str, str]:
+    change = ""
+    if row.perplexity_delta is not None:
+        bounds = (row.perplexity_delta, row.perplexity_delta_low, row.perplexity_delta_high)
+        middle, low, high = ("" if bound is None else f"{bound:+.3g}" for bound in bounds)
+        change = f"{middle} [{low}, {high}]"
+    cells = [
+        "★" if row.best_tradeoff else "",
+        _plain(row.recipe),
+        _number(row.seeds, 0) if (row.seeds or 1) > 1 else "",
+        row.engine,
+        _plain(row.sweep or ""),
+        _plain(row.text or ""),
+        row.perplexity_protocol or "",
+        (row.arithmetic or "") if row.perplexity is not None else "",
+        _number(row.bits_per_weight, 2),
+        _number(row.checkpoint_bytes, 1, 1e-6),
+        _number(row.perplexity, 3),
+        change,
+        ("≤ " if at_floor(row) else "") + _interval(row),
+        _number(row.decode_tokens_per_second, 1),
+        _number(row.peak_memory_bytes, 0, 1e-6),
+    ]
+    return dict(zip(_HEAD, cells, strict=True))
+
+
+def _interval(row: Row) -> str:
+    shown = _number(row.kl_divergence, 4)
+    if row.kl_divergence_low is None or row.kl_divergence_high is None:
+        return shown
+    return f"{shown} [{row.kl_divergence_low:.4f}, {row.kl_divergence_high:.4f}]"
+
+
+def _number(value: float | None, digits: int, factor: float = 1.0) -> str:
+    return "" if value is None else f"{value * factor:.{digits}f}"
+
+
+def _plain(text: str) -> str:
+    """Without what would end a cell or start markup."""
+    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
+        text = text.replace(character, f"\\{character}")
+    return printable(" ".join(text.split()))

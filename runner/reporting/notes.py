@@ -1,0 +1,83 @@
+"""What stands behind the quality in an answer: sentences for beneath a table, a page, Markdown."""
+
+from collections.abc import Sequence
+
+from runner.data.texts.sample import describe
+from runner.reporting.floor import at_floor
+from runner.reporting.rows import Row
+from runner.store.records import Status
+
+_NAMED = 3
+"""Recipes that a sentence lists; more are counted."""
+STAR = (
+    "★ Pareto-optimal (size, quality, speed): a larger row is starred only if it is significantly "
+    "faster or better (the 95% interval of the difference excludes zero)."
+)
+
+
+def quality_notes(rows: list[Row]) -> list[str]:
+    """What intervals speak of, where the evaluated tokens come from, and what arithmetic does.
+
+    Args:
+        rows: Of one model.
+    """
+    rows = [row for row in rows if row.status == Status.ok.value]
+    return [*_sampling(rows), *_draws(rows), *_floor(rows)]
+
+
+def alike(rows: Sequence[Row]) -> str:
+    """Names of rows, the first few of many."""
+    names = list(dict.fromkeys(row.recipe for row in rows))
+    left = len(names) - _NAMED
+    if left < 2:
+        return ", ".join(names)
+    return f"{', '.join(names[:_NAMED])} and {left} more"
+
+
+def _sampling(rows: list[Row]) -> list[str]:
+    """One sentence for each sample; of rows that share one, that whose windows are most alike."""
+    samples: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row.sample is not None and not row.is_floor:
+            where = (row.text or "", row.perplexity_protocol or "", row.sample.tokens_sha256)
+            samples.setdefault(where, []).append(row)
+    found = []
+    for (text, protocol, _), own in samples.items():
+        compared = [row for row in own if not row.is_baseline] or own
+        least = min(compared, key=lambda row: row.effective_windows or float("inf"))
+        assert least.sample is not None
+        said = describe(least.sample, least.icc, least.effective_windows)
+        if said is not None:
+            of = f"{protocol} of {text}: " if len(samples) > 1 else ""
+            found.append(f"{of}{said}.")
+    return found
+
+
+def _draws(rows: list[Row]) -> list[str]:
+    found = []
+    several = [row for row in rows if (row.seeds or 0) > 1]
+    single = [row for row in rows if row.seeds == 1 and row.perplexity is not None]
+    if several:
+        counts = " or ".join(str(count) for count in sorted({row.seeds or 0 for row in several}))
+        found.append(
+            f"{alike(several)}: {counts} calibration seeds; intervals cover both the seeds and "
+            "the evaluated text (crossed random effects), sizes and speeds are means."
+        )
+    if single:
+        found.append(
+            f"{alike(single)}: one calibration seed; the interval covers the evaluated text, not "
+            "other seeds (set calibration.seed=0,1,2,3 to include them)."
+        )
+    return found
+
+
+def _floor(rows: list[Row]) -> list[str]:
+    floors = [row for row in rows if row.is_floor and row.kl_divergence is not None]
+    found = [
+        f"{row.recipe}: the arithmetic alone, without any recipe: KL divergence "
+        f"{row.kl_divergence:.4f}; smaller differences cannot be resolved."
+        for row in floors
+    ]
+    if any(at_floor(row) for row in rows):
+        found.append("≤ the KL divergence may come from the arithmetic alone.")
+    return found

@@ -1,0 +1,22 @@
+"""Every run as a row of a table that sorts."""
+
+from typing import Any
+
+from runner.reporting.notes import quality_notes
+from runner.reporting.page.columns import columns_of
+from runner.reporting.page.subject import Subject
+
+TITLE = "All runs"
+
+
+def gather(subject: Subject) -> dict[str, Any] | None:
+    """The columns, and what stands behind them; the rows are the page's own."""
+    if not subject.rows:
+        return None
+    notes = []
+    models = list(dict.fromkeys(row.model for row in subject.rows))
+    for model in models:
+        of_model = [row for row in subject.rows if row.model == model]
+        where = f"{model}: " if len(models) > 1 else ""
+        notes += [f"{where}{note}" for note in quality_notes(of_model)]
+    return {"columns": columns_of(subject.rows), "notes": notes}

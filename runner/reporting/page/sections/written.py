@@ -1,0 +1,33 @@
+"""What was written: how much of each part of the model a checkpoint holds quantized."""
+
+from typing import Any
+
+from runner.data.models.coverage import Coverage
+from runner.reporting.page.subject import Subject
+from runner.util.serialise import from_json
+
+TITLE = "What was quantized"
+_ORDER = ("attention", "mlp", "experts", "other", "router", "convolution", "head", "embedding")
+_MOST = 200
+"""Lines shown; the records have all."""
+
+
+def gather(subject: Subject) -> dict[str, Any] | None:
+    """One line a recipe, one column a part of the model."""
+    rows = {(row.sweep, row.run): (number, row) for number, row in enumerate(subject.rows)}
+    lines: list[dict[str, Any]] = []
+    for record in subject.records:
+        content = (record.stage("quantize", "recipe") or {}).get("coverage")
+        place = rows.get((record.sweep, record.run))
+        if content is None or place is None:
+            continue
+        number, row = place
+        parts = {
+            name: {"share": part.quantized_share, "bits": part.bits_per_parameter}
+            for name, part in from_json(Coverage, content).parts.items()
+        }
+        lines.append({"id": number, "recipe": row.recipe, "parts": parts, "caveat": row.caveat})
+    if not lines:
+        return None
+    names = [name for name in _ORDER if any(name in line["parts"] for line in lines)]
+    return {"names": names, "lines": lines[:_MOST], "left_out": len(lines) - _MOST}

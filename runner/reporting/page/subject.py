@@ -1,0 +1,139 @@
+"""What a page is about: records and rows of a sweep, each row with the groups it belongs to."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.config.schema.bits import Bits
+from runner.config.schema.group_size import GroupSize
+from runner.planning.fitted_efficiency import Comparison
+from runner.reporting.rows import Row
+from runner.reporting.timing import against_unquantized
+from runner.store.records import BASELINE_AGAIN, RunRecord
+from runner.util.serialise import from_json, to_json
+
+GROUPS = {
+    "model": "Model",
+    "method": "Method",
+    "backend": "Backend",
+    "bits": "Bits",
+    "group_size": "Group size",
+    "calibration": "Calibration",
+    "text": "Evaluated on",
+    "arithmetic": "Arithmetic",
+    "engine": "Engine",
+    "hardware": "Hardware",
+    "sweep": "Sweep",
+    "status": "Status",
+}
+"""Config groups that a reader filters by, and what they are called."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One sweep, or several, ready to be shown."""
+
+    sweep: str
+    """What it is called; several are listed."""
+    records: list[RunRecord]
+    rows: list[Row]
+    comparisons: list[Comparison] = field(default_factory=list)
+    """Predicted and measured decode times."""
+
+    def row_dicts(self) -> list[dict[str, Any]]:
+        """Rows as JSON, with their groups, their speed at every batch size, and a number."""
+        by_run = {record.run: record for record in self.records}
+        baselines = {
+            (r.sweep, r.model, r.engine): r
+            for r in reversed(self.records)
+            if any(entry.subject == "baseline" for entry in r.stages)
+        }
+        found = []
+        for number, row in enumerate(self.rows):
+            origin = (row.sweep or "", row.model, row.engine)
+            record = by_run.get(row.run or "") or baselines.get(origin)
+            content: dict[str, Any] = to_json(row)
+            content["id"] = number
+            content["arithmetic"] = row.arithmetic or "not told"
+            if record is not None:
+                content |= groups_of(record, row.is_baseline)
+                # A baseline stands for many runs, on one text of several.
+                content["text"] = row.text or content["text"]
+                runs = [by_run[run] for run in (row.runs or "").split() if run in by_run]
+                kind = "baseline" if row.is_baseline else "recipe"
+                content["batches"] = _mean([_batches(run, kind) for run in runs or [record]])
+            found.append(content)
+        return found
+
+
+def groups_of(record: RunRecord, is_baseline: bool) -> dict[str, str]:
+    """The values of a run's config groups, under the keys of ``GROUPS``.
+
+    Raises nothing: a record of an older version may lack any of them.
+    """
+    config = record.config
+    method = {"name": "none", "backend": "none"} if is_baseline else config.get("method", {})
+    hardware = config.get("hardware", {}).get("name", "local")
+    gpus = record.host.get("gpus") or []
+    here = (gpus[0].get("name") if gpus else record.host.get("cpu_name")) or "local"
+    calibration = (record.stage("quantize") or {}).get("calibration_tokens")
+    return {
+        "method": str(method.get("name", "?")),
+        "backend": str(method.get("backend", "?")),
+        "bits": "unquantized" if is_baseline else _label(Bits, config.get("bits")),
+        "group_size": "none" if is_baseline else _label(GroupSize, config.get("group_size")),
+        "calibration": str(config.get("calibration", {}).get("name")) if calibration else "none",
+        "text": str(config.get("eval", {}).get("text", {}).get("name")),
+        "hardware": str(here if hardware == "local" else hardware),
+    }
+
+
+def _label(kind: Any, content: Any) -> str:
+    try:
+        return str(from_json(kind, content).label)
+    except (ValueError, TypeError):
+        return "?"
+
+
+def _mean(runs: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One run's batches, or the means of several runs'."""
+    found = []
+    for batches in zip(*runs, strict=False):
+        first = batches[0]
+        if len(batches) > 1:
+            speeds = [batch["speed"] for batch in batches]
+            middle = sum(speeds) / len(speeds)
+            squares = [batch["sd"] ** 2 + (batch["speed"] - middle) ** 2 for batch in batches]
+            spread = math.sqrt(sum(squares) / len(speeds))
+            first = {"batch": first["batch"], "speed": middle, "sd": spread}
+        found.append(first)
+    return found
+
+
+def _batches(record: RunRecord, subject: str) -> list[dict[str, Any]]:
+    """Decode tokens/s with their standard deviation at every batch size, and what they are told by.
+
+    A recipe's have the ratio to the unquantized model's, its 95% interval (``None`` where nothing
+    was repeated), and whether that holds 1.
+    """
+    bench = record.stage("bench", subject) or {}
+    baseline, again = (record.stage("bench", other) for other in ("baseline", BASELINE_AGAIN))
+    found = []
+    for batch in bench.get("batches", []):
+        content: dict[str, Any] = {
+            "batch": batch["batch_size"],
+            "speed": batch["decode_tokens_per_second"]["mean"],
+            "sd": batch["decode_tokens_per_second"]["sd"],
+        }
+        if subject == "recipe" and (
+            told := against_unquantized(bench, baseline, again, batch["batch_size"])
+        ):
+            ratio = told.comparison.ratio
+            bounds = [ratio.low, ratio.high] if math.isfinite(ratio.high) else None
+            content |= {
+                "ratio": ratio.estimate,
+                "interval": bounds,
+                "within_noise": told.comparison.within_noise,
+            }
+        found.append(content)
+    return found

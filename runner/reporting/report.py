@@ -1,0 +1,172 @@
+"""Builds the answer of a sweep from its records, prints it and writes it down.
+
+As JSON, CSV and Markdown, as a page (HTML) and as figures.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.planning.data_points import all_records
+from runner.reporting.claims.decide import Decision, decide_claims
+from runner.reporting.claims.show import claim_lines
+from runner.reporting.markdown import markdown
+from runner.reporting.page.build import build_page
+from runner.reporting.page.figures import write_figures
+from runner.reporting.page.subject import Subject
+from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.plan import is_plan_only, print_plans, write_plans
+from runner.reporting.predictions import comparisons, print_comparisons, write_comparisons
+from runner.reporting.rows import Row, rows_of
+from runner.reporting.select import Asked, one_sweep, several_sweeps
+from runner.reporting.sensitivity import show_sensitivities
+from runner.reporting.serving import build_serving_table
+from runner.reporting.table import build_table, footnotes
+from runner.store.disk_errors import is_writable
+from runner.store.files import write_text_atomically
+from runner.store.records import RunRecord
+from runner.store.shared import without_collection
+from runner.util.serialise import to_json
+from runner.util.shown import console as plain_console
+from runner.util.shown import csv_rows, tell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDTH_WHEN_PIPED = 140
+_MOST_LINES = 200
+"""Of a model, on a terminal; the files have them all."""
+
+
+def report(
+    runs: Path,
+    sweep: str | None,
+    copies: Path | None,
+    *,
+    page: bool = False,
+    figures: bool = False,
+    several: Sequence[str] = (),
+) -> list[RunRecord]:
+    """Print a sweep's answer to standard output and write it into its folder.
+
+    Always as ``answer.json``, ``answer.csv`` and ``answer.md``. One answer over several sweeps is
+    written into ``copies`` alone.
+
+    Args:
+        runs: The store's folder of records.
+        sweep: Its id; the latest by default.
+        copies: A folder for further copies of the files.
+        page: Write ``report.html`` too.
+        figures: Write ``figures/*.svg`` and ``*.png`` too.
+        several: Sweeps, or runs of them, that are answered for together instead of ``sweep``.
+
+    Raises:
+        UsageError: There is no such sweep or run, or none at all.
+    """
+    with without_collection():
+        asked = several_sweeps(runs, several) if several else one_sweep(runs, sweep)
+        return _report(runs, asked, copies, page=page, figures=figures)
+
+
+def _report(
+    runs: Path, asked: Asked, copies: Path | None, *, page: bool, figures: bool
+) -> list[RunRecord]:
+    records = asked.records
+    rows = rows_of([record for record in records if not is_plan_only(record)])
+    mark_best_tradeoffs(rows)
+    # Without a bench there is nothing to predict, and the store may hold thousands of records.
+    benched = any(stage.stage == "bench" for record in records for stage in record.stages)
+    found = comparisons(records, all_records(runs, asked.read), runs.parent) if benched else []
+    subject = Subject(asked.name, records, rows, found)
+    # A store that is full or closed is still read: what cannot be written is printed.
+    wanted = [path for path in (asked.folder, copies) if path is not None]
+    folders = [path for path in wanted if is_writable(path)]
+    # A sweep of plans alone has no measurements to draw.
+    html = build_page(subject, runs.parent / "cache") if page and rows and folders else None
+    decisions = decide_claims(records)
+    if folders:
+        _write(subject, decisions, html, folders)
+        if figures and rows:
+            _draw(subject, folders)
+    write_plans(records, folders)
+    write_comparisons(found, folders)
+    console = _console()
+    _print(subject, decisions, console)
+    where = asked.folder or (folders[-1] if folders else None)
+    if where is not None:
+        files = (
+            "answer.json and answer.csv"
+            if asked.folder is None
+            else "answer.json, answer.csv and records"
+        )
+        console.print(f"{files}: {where}", soft_wrap=True)
+    show_sensitivities(records, folders, console)
+    if html is not None:
+        tell(f"report to open in a browser: {folders[-1] / 'report.html'}")
+    elif not page and rows:
+        tell("as a page to open in a browser: runner stages=[report]")
+    return records
+
+
+def _write(
+    subject: Subject, decisions: list[Decision], html: str | None, folders: list[Path]
+) -> None:
+    rows = subject.rows
+    answer = {"sweep": subject.sweep, "rows": to_json(rows), "claims": to_json(decisions)}
+    content = {
+        "answer.json": json.dumps(answer, indent=2) + "\n",
+        "answer.csv": _csv(rows),
+        "answer.md": markdown(rows, subject.records, decisions),
+        **({} if html is None else {"report.html": html}),
+    }
+    for path in folders:
+        for name, text in content.items():
+            write_text_atomically(path / name, text)
+
+
+def _draw(subject: Subject, folders: list[Path]) -> None:
+    drawn = write_figures(subject.row_dicts(), folders[0] / "figures")
+    for path in folders[1:]:
+        (path / "figures").mkdir(exist_ok=True)
+        for one in drawn:
+            shutil.copyfile(one, path / "figures" / one.name)
+
+
+def _csv(rows: list[Row]) -> str:
+    names = [field.name for field in fields(Row)]
+    return csv_rows([names, *([row[name] for name in names] for row in to_json(rows))])
+
+
+def _console() -> "Console":
+    console = plain_console()
+    if console.is_terminal:
+        return console
+    return plain_console(width=_WIDTH_WHEN_PIPED)
+
+
+def _print(subject: Subject, decisions: list[Decision], console: "Console") -> None:
+    rows, records = subject.rows, subject.records
+    # Broken between words for a person, left whole for programs.
+    whole = not console.is_terminal
+    for model in dict.fromkeys(row.model for row in rows):
+        of_model = [row for row in rows if row.model == model]
+        console.print(f"\n{model}", style="bold")
+        told = of_model
+        if len(of_model) > _MOST_LINES:
+            told = [row for row in of_model if row.is_baseline or row.best_tradeoff]
+        console.print(build_table(told, console.width))
+        if left := len(of_model) - len(told):
+            console.print(f"{left} of {len(of_model)} rows are in answer.csv only.")
+        for note in footnotes(of_model):
+            console.print(note, soft_wrap=whole)
+        served = build_serving_table([r for r in records if r.model == model])
+        if served is not None:
+            console.print(served)
+    for line in claim_lines(decisions):
+        console.print(line, soft_wrap=whole)
+    print_plans(records, console)
+    in_full = any(record.config.get("plan", {}).get("comparison") for record in records)
+    print_comparisons(subject.comparisons, console, in_full)

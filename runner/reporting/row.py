@@ -1,0 +1,103 @@
+"""A row of the answer: what a recipe came to."""
+
+from dataclasses import dataclass
+
+from runner.data.texts.sample import Sample
+from runner.evaluation.quality.answered import Answered
+from runner.evaluation.quality.evaluated import Evaluated
+
+
+@dataclass
+class Row:
+    """One recipe's numbers. ``None`` means it was not measured."""
+
+    recipe: str
+    model: str
+    engine: str
+    status: str
+    reason: str | None
+    run: str | None
+    """Directory of the run's record; ``None`` for the unquantized model's own row. Of several draws
+    the first one's."""
+    sweep: str | None = None
+    is_baseline: bool = False
+    is_floor: bool = False
+    """No recipe: the unquantized model in ``arithmetic`` against itself in float32."""
+    text: str | None = None
+    """What quality was measured on."""
+    calibration_overlap: float | None = None
+    """Share of the evaluated 8-word sequences that the calibration windows hold."""
+    bits_per_weight: float | None = None
+    bits_per_parameter: float | None = None
+    """Of everything that is stored, embeddings too."""
+    quantized_share: float | None = None
+    """Fraction quantized of the matrix parameters that the recipe promises to quantize."""
+    caveat: str | None = None
+    """What of the checkpoint is less than the recipe promises, with the layers' names."""
+    checkpoint_bytes: int | None = None
+    arithmetic: str | None = None
+    """What quality was computed in: ``float32``, …; ``None`` in older records."""
+    icc: float | None = None
+    """How alike windows of one document are; see ``Perplexity.icc``."""
+    effective_windows: float | None = None
+    """Independent windows that would say as much as those that were read."""
+    floor_kl_divergence: float | None = None
+    """What the arithmetic alone does; see ``runner.reporting.floor``. ``None`` in float32."""
+    floor_log_ratio: float | None = None
+    """The same of perplexity: the far end of the 95% interval of ``|ln ratio|``."""
+    perplexity_protocol: str | None = None
+    perplexity: float | None = None
+    perplexity_delta: float | None = None
+    perplexity_delta_low: float | None = None
+    perplexity_delta_high: float | None = None
+    perplexity_ratio: float | None = None
+    perplexity_ratio_low: float | None = None
+    perplexity_ratio_high: float | None = None
+    kl_divergence: float | None = None
+    """Mean over tokens of KL(unquantized || recipe), in nats; see ``kl_divergence_metric``."""
+    kl_divergence_low: float | None = None
+    kl_divergence_high: float | None = None
+    kl_divergence_metric: str | None = None
+    top_1_agreement: float | None = None
+    """Fraction of tokens where both find the same token the most likely."""
+    tasks: int | None = None
+    """How many tasks there is a share of right answers of."""
+    task_accuracy: float | None = None
+    """Mean of those shares."""
+    task_accuracy_baseline: float | None = None
+    """The unquantized model's."""
+    task_accuracy_delta: float | None = None
+    """Against that, on the same items."""
+    task_accuracy_delta_low: float | None = None
+    task_accuracy_delta_high: float | None = None
+    task_recovery_percent: float | None = None
+    """Of the unquantized model's mean."""
+    batch_size: int | None = None
+    decode_tokens_per_second: float | None = None
+    decode_tokens_per_second_sd: float | None = None
+    decode_ratio: float | None = None
+    """Over the unquantized model's; of repetitions taken in turns where there are any."""
+    decode_ratio_low: float | None = None
+    """Of its 95% interval, which knows how it was measured: see ``runner.reporting.timing``."""
+    decode_ratio_high: float | None = None
+    decode_within_noise: bool | None = None
+    """Whether that interval holds 1; ``None`` where no repetitions were kept."""
+    decode_compared: str | None = None
+    """``in turns``, ``measured again`` or ``separately``."""
+    time_to_first_token_seconds: float | None = None
+    memory_bandwidth_utilization: float | None = None
+    peak_memory_bytes: int | None = None
+    seeds: int | None = None
+    """Checkpoints that were made of the recipe from different seeds; intervals speak of the recipe
+    where there are several, and of one draw's text alone where there is one. ``None`` where the
+    recipe draws nothing."""
+    runs: str | None = None
+    """All of a row's runs where there are several, with spaces between."""
+    best_tradeoff: bool = False
+    """Not beaten in size, quality and speed by another row; see ``runner.reporting.pareto``."""
+
+    def __post_init__(self) -> None:
+        """What quality is judged by; no fields, for they are no figures to be written down."""
+        self.evaluated: Evaluated | None = None
+        self.answered: Answered | None = None
+        self.sample: Sample | None = None

@@ -1,0 +1,74 @@
+"""Tasks by recipe: the scores of every run that answered any, ready to be shown."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.evaluation.quality.evaluated import seed_of
+from runner.reporting.rows import Row
+from runner.store.records import RunRecord
+
+
+@dataclass
+class Cell:
+    """One recipe's score on one task."""
+
+    value: float
+    standard_error: float | None
+    delta: float | None = None
+    """Against the unquantized model on the same items."""
+    recovery_percent: float | None = None
+    p_value: float | None = None
+    """McNemar's, that both are equally often right; ``None`` where answers are no yes or no."""
+
+
+@dataclass
+class Line:
+    """One recipe's scores; ``row`` is its place among the answer's rows."""
+
+    row: int
+    recipe: str
+    engine: str
+    cells: dict[str, Cell] = field(default_factory=dict)
+    """By ``metric/task``."""
+
+
+def score_lines(records: list[RunRecord], rows: list[Row]) -> list[Line]:
+    """A line for each row of the answer that has scores; one a draw where it has several."""
+    by_run = {record.run: record for record in records}
+    lines = []
+    for number, row in enumerate(rows):
+        if row.is_baseline:
+            sources = [r for r in records if (r.model, r.engine) == (row.model, row.engine)]
+            found = [f for r in sources if (f := r.stage("tasks", "baseline")) is not None]
+            lines += [Line(number, row.recipe, row.engine, _cells(one)) for one in found[:1]]
+            continue
+        several = (row.seeds or 1) > 1
+        for run in (row.runs or "").split() if several else [row.run or ""]:
+            record = by_run.get(run)
+            if record is not None and (own := record.stage("tasks")):
+                name = f"{row.recipe}, seed {seed_of(record)}" if several else row.recipe
+                lines.append(Line(number, name, row.engine, _cells(own)))
+    return lines
+
+
+def names_of(lines: list[Line]) -> list[str]:
+    """``metric/task`` of every score, in the order of their first appearance."""
+    return list(dict.fromkeys(name for line in lines for name in line.cells))
+
+
+def _cells(tasks: dict[str, Any]) -> dict[str, Cell]:
+    cells = {}
+    for task in tasks["tasks"]:
+        for score in task["scores"]:
+            metric = score["metric"]
+            if score["filter"] != "none":
+                metric = f"{metric}_{score['filter']}"
+            change = score["change"] or {}
+            cells[f"{metric}/{task['task']}"] = Cell(
+                value=score["value"],
+                standard_error=score["standard_error"],
+                delta=change.get("delta"),
+                recovery_percent=change.get("recovery_percent"),
+                p_value=(change.get("mcnemar") or {}).get("p_value"),
+            )
+    return cells

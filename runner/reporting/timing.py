@@ -1,0 +1,82 @@
+"""The one rule by which a speed is told from the unquantized model's.
+
+Two measurements of one thing that are made at different times on a machine that others use differ
+by much more than their repetitions do: by the 95% interval of the repetitions alone, a third of
+such pairs "differ". So a ratio's interval knows how it was measured:
+
+- in turns: pairs of repetitions by Student's t on the logarithms of their ratios;
+- measured again: the unquantized model before and after the recipe, whose difference is the spread
+  of such measurements, with one degree of freedom (``compare_between``);
+- separately, as records of older versions and ``bench.interleave=never`` have it: nothing says what
+  the machine did, so no difference is told.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from runner.evaluation.metrics.noise import Comparison, compare, compare_between
+from runner.evaluation.metrics.statistics import Interval
+from runner.util.serialise import from_json
+
+DECODE = "decode_tokens_per_second"
+FIRST_TOKEN = "time_to_first_token_seconds"
+_IN_TURNS = {DECODE: "decode", FIRST_TOKEN: "time_to_first_token"}
+
+
+class How(Enum):
+    """How a recipe and the unquantized model were compared."""
+
+    in_turns = "in turns"
+    again = "measured again"
+    apart = "separately"
+
+
+@dataclass(frozen=True)
+class Told:
+    """The recipe's figure over the unquantized model's, and how that was found."""
+
+    comparison: Comparison
+    how: How
+
+
+def against_unquantized(
+    bench: dict[str, Any],
+    baseline: dict[str, Any] | None,
+    again: dict[str, Any] | None,
+    batch_size: int,
+    metric: str = DECODE,
+) -> Told | None:
+    """A recipe's speed over the unquantized model's at one batch size.
+
+    Args:
+        bench: Result of stage ``bench`` on the recipe.
+        baseline: That on the unquantized model.
+        again: That on it once more, after the recipe.
+        batch_size: Sequences at once.
+        metric: A figure of every batch, with samples.
+
+    Returns:
+        ``None`` where there is nothing to compare with, or no repetitions were kept.
+    """
+    for turns in bench.get("in_turns") or []:
+        if turns["batch_size"] == batch_size and metric in _IN_TURNS:
+            return Told(from_json(Comparison, turns[_IN_TURNS[metric]]), How.in_turns)
+    own, before, after = (samples(one, batch_size, metric) for one in (bench, baseline, again))
+    if not own or not before:
+        return None
+    if after:
+        return Told(compare_between(own, before, after), How.again)
+    estimate = compare(own, before).ratio.estimate
+    unknown = Interval(estimate, 0.0, math.inf)
+    return Told(Comparison(unknown, within_noise=True, paired=False), How.apart)
+
+
+def samples(bench: dict[str, Any] | None, batch_size: int, metric: str) -> list[float]:
+    """A figure's positive samples at one batch size; empty where there are none."""
+    for batch in (bench or {}).get("batches", []):
+        if batch["batch_size"] == batch_size:
+            found: list[float] = batch[metric].get("samples") or []
+            return found if found and min(found) > 0 else []
+    return []

@@ -1,0 +1,122 @@
+"""Trackers: one module each, found by its name.
+
+A module that sets ``TRACKER`` (see ``base``) is one. How to add one, here or outside the package:
+docs/extending.md. A tracker that breaks costs its log, never the run.
+"""
+
+from dataclasses import fields
+from typing import TypeVar
+
+from runner.config.extensions import Kind, find, names
+from runner.config.schema.tracker import Tracker
+from runner.reporting.display import Display
+from runner.reporting.tracking.base import RunTracker, SweepEnd, TrackerImplementation
+from runner.store.records import RunRecord, StageRecord
+from runner.util.redact import redact
+from runner.util.serialise import from_json, to_json
+
+Masked = TypeVar("Masked", Tracker, RunRecord, StageRecord)
+
+
+def tracker_names() -> list[str]:
+    """Names of all trackers, plug-ins' included, sorted."""
+    return names(Kind.tracker)
+
+
+def find_tracker(name: str) -> TrackerImplementation:
+    """The tracker called ``name``.
+
+    Raises:
+        UsageError: There is none, or it is a plug-in that cannot be loaded.
+    """
+    tracker: TrackerImplementation = find(Kind.tracker, name).load()
+    return tracker
+
+
+def unread(config: Tracker) -> dict[str, str]:
+    """Fields that have no effect on a tracker, each with the reason."""
+    every = {field.name for field in fields(Tracker)} - {"name"}
+    if config.name not in tracker_names():
+        return {}
+    reads = find_tracker(config.name).reads
+    return {
+        name: f"is {config.name}, which does not read {name}"
+        for name in sorted(every - (every if reads is None else reads))
+    }
+
+
+def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTracker:
+    """Begin to follow a run.
+
+    Raises:
+        UsageError: There is no such tracker, or it is a plug-in that cannot be loaded.
+    """
+    guarded = _Guarded(display)
+    guarded.begin(find_tracker(config.name), _masked(config), record)
+    return guarded
+
+
+def summarise_sweep(config: Tracker, end: SweepEnd, display: Display) -> None:
+    """Let the tracker say something of a finished sweep, where it can."""
+    summarise = find_tracker(config.name).summarise
+    if summarise is None:
+        return
+    try:
+        summarise(_masked(config), end, display)
+    except Exception as error:
+        display.line(
+            f"  warning: the sweep is not summarised in {config.name} "
+            f"({type(error).__name__}: {error})",
+            style="yellow",
+        )
+
+
+def _masked(value: Masked) -> Masked:
+    """Settings, or what is filed of a run, as a tracker may send them: without secrets."""
+    masked: Masked = from_json(type(value), redact(to_json(value)))
+    if isinstance(value, Tracker) and isinstance(masked, Tracker):
+        masked.directory = value.directory
+    return masked
+
+
+class _Guarded:
+    """A tracker that is told no secrets, and whose failures become one warning."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._tracker: RunTracker | None = None
+
+    def begin(self, tracker: TrackerImplementation, config: Tracker, record: RunRecord) -> None:
+        try:
+            self._tracker = tracker.start(config, _masked(record), self._display)
+        except Exception as error:
+            self._give_up(error)
+
+    def log_stage(self, stage: StageRecord) -> None:
+        if self._tracker is not None:
+            try:
+                self._tracker.log_stage(_masked(stage))
+            except Exception as error:
+                self._give_up(error)
+
+    def log_progress(self, title: str, done: int, total: int, what: str) -> None:
+        if self._tracker is not None:
+            try:
+                self._tracker.log_progress(redact(title), done, total, redact(what))
+            except Exception as error:
+                self._give_up(error)
+
+    def finish(self, record: RunRecord) -> None:
+        if self._tracker is not None:
+            try:
+                self._tracker.finish(_masked(record))
+            except Exception as error:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._tracker = None
+        self._display.line(
+            f"  warning: tracking stopped ({type(error).__name__}: {error}); results are in the "
+            "store all the same",
+            style="yellow",
+        )

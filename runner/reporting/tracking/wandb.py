@@ -1,0 +1,302 @@
+"""Tracker ``wandb``: Weights & Biases, one run a job, offline unless the user says otherwise."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from runner.config.schema.tracker import Checkpoints, Tracker, TrackerMode
+from runner.reporting.display import Display
+from runner.reporting.rows import Row
+from runner.reporting.tracking.alerts import Alert, alert_of_run, alert_of_sweep
+from runner.reporting.tracking.base import (
+    SweepEnd,
+    TrackerImplementation,
+    stage_metrics,
+    stage_words,
+)
+from runner.reporting.tracking.progress import Progress
+from runner.reporting.tracking.tables import (
+    Cells,
+    runs_table,
+    samples_table,
+    sensitivity_table,
+    tasks_table,
+)
+from runner.store.records import RunRecord, StageRecord, Status
+from runner.util.redact import redact
+from runner.util.serialise import to_json
+from runner.util.surroundings import own_home
+
+_MOST_TAG = 64
+"""Characters of a tag (wandb's own check), and of a type of job."""
+_MOST_NAME = 128
+"""Characters of names of runs, groups and artifacts."""
+_MOST_TITLE = 63
+"""Characters of an alert's title."""
+
+
+def start(config: Tracker, record: RunRecord, display: Display) -> "WandbTracker":
+    """Open a W&B run. Without an answer from the server in time, it is kept offline."""
+    return WandbTracker(_open(config, display, **_described(config, record)), config)
+
+
+def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
+    """A run of its own for a whole sweep: its table, its figures, the alert that is wanted."""
+    import wandb
+
+    run = _open(
+        config,
+        display,
+        id=run_id(config, end.sweep, "summary"),
+        name=shortened(f"{end.sweep} summary", _MOST_NAME),
+        group=shortened(redact(config.group or end.sweep), _MOST_NAME),
+        job_type="sweep",
+        tags=_tags(redact([*config.tags, "summary"])),
+        config={"sweep": end.sweep},
+    )
+    run.log({"runs": _table(runs_table(end.rows)), **_plots(end.rows)})
+    for status in Status:
+        count = sum(record.status is status for record in end.records)
+        run.summary[f"runs/{status.value}"] = count
+    artifact = wandb.Artifact(_artifact_name("answer", end.sweep), type="answer")
+    for path in end.files:
+        artifact.add_file(str(path))
+        if path.suffix == ".png":
+            run.log({f"figures/{path.stem}": wandb.Image(str(path))})
+    run.log_artifact(artifact)
+    _send(run, alert_of_sweep(config.alerts, end))
+    failed = any(not record.status.without_fault for record in end.records)
+    run.finish(exit_code=1 if failed else 0)
+
+
+def _send(run: Any, alert: Alert | None) -> None:
+    if alert is not None:
+        title = shortened(alert.title, _MOST_TITLE)
+        run.alert(title, alert.text, level="ERROR" if alert.is_error else "INFO")
+
+
+def run_id(config: Tracker, sweep: str, run: str) -> str:
+    """The W&B id of a run: the same when it is started again, another for every other one."""
+    # Sweeps may be named alike in stores that log to one project.
+    identity = f"{Path(config.directory).expanduser().resolve()}\n{sweep}\n{run}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def shortened(text: str, most: int) -> str:
+    """A text that W&B takes: what is too long ends with a digest of all of it instead."""
+    if len(text) <= most:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{text[: most - len(digest) - 1]}-{digest}"
+
+
+def _tags(tags: list[str]) -> list[str]:
+    return [shortened(tag, _MOST_TAG) for tag in dict.fromkeys(tags) if tag]
+
+
+def _described(config: Tracker, record: RunRecord) -> dict[str, Any]:
+    return {
+        "id": run_id(config, record.sweep, record.run),
+        "name": shortened(record.run, _MOST_NAME),
+        "group": shortened(redact(config.group or record.sweep), _MOST_NAME),
+        "job_type": shortened(redact(config.job_type), _MOST_TAG),
+        "tags": _tags(redact([record.model, record.label, *config.tags])),
+        "notes": redact(config.notes),
+        "config": redact(
+            {
+                **record.config,
+                "sweep": record.sweep,
+                # Whole, whatever W&B has no room for.
+                "run": record.run,
+                "label": record.label,
+                "overrides": record.overrides,
+                "versions": record.versions,
+                "host": record.host,
+            }
+        ),
+    }
+
+
+def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
+    """Begin a run; an online one that gets no answer becomes an offline one."""
+    directory = Path(tracker.directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    if own_home() is None:
+        os.environ["HOME"] = str(directory)
+    import wandb
+
+    # Otherwise artifacts and caches are staged in the home directory.
+    for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        os.environ.setdefault(name, str(directory))
+    # Settings are read from `wandb/settings` below it: not from the working directory's.
+    os.environ.setdefault("WANDB_DIR", str(directory.absolute()))
+    logging.getLogger("wandb").setLevel(logging.ERROR)
+
+    def begin(mode: Any) -> Any:
+        return wandb.init(
+            project=tracker.project,
+            entity=tracker.entity,
+            dir=str(directory),
+            mode=mode,
+            reinit="finish_previous",
+            # A run started again goes on where it was; offline, `wandb sync` joins the parts.
+            resume="allow" if mode == "online" else None,
+            settings=wandb.Settings(
+                silent=True,
+                init_timeout=tracker.connect_timeout_seconds,
+                console="off",
+                disable_git=True,
+                disable_code=True,
+                # Its own record of the host holds the command line as it was typed.
+                x_disable_meta=True,
+                # The work is done in workers, which are this process's descendants.
+                x_stats_track_process_tree=True,
+                x_stats_sampling_interval=tracker.system_interval_seconds,
+            ),
+            **described,
+        )
+
+    if tracker.mode is TrackerMode.online:
+        try:
+            return begin("online")
+        except Exception as error:
+            display.line(
+                f"  warning: W&B is out of reach ({type(error).__name__}); the run is kept "
+                "offline, send it later with `runner track sync`",
+                style="yellow",
+            )
+            # Its service still holds the run's id for the attempt that failed.
+            wandb.teardown()
+    return begin("offline")
+
+
+class WandbTracker:
+    """One W&B run."""
+
+    def __init__(self, run: Any, config: Tracker) -> None:
+        """Log to a run that has begun."""
+        self._step = 0
+        self._config = config
+        self._run = run
+        self._progress = Progress()
+
+    def log_stage(self, stage: StageRecord) -> None:
+        """One step a stage."""
+        self._step += 1
+        metrics: dict[str, Any] = stage_metrics(stage)
+        metrics[f"{stage.stage}/reused"] = stage.reused
+        metrics |= stage_words(stage)
+        prefix = "" if stage.subject == "recipe" else f"{stage.subject}/"
+        if stage.stage == "bench":
+            metrics[f"{prefix}bench/samples"] = _table(samples_table(stage.result))
+        if stage.stage == "tasks":
+            metrics[f"{prefix}tasks/scores"] = _table(tasks_table(stage.result))
+        if stage.stage == "sensitivity":
+            name = f"sensitivity/{stage.result['grain']}"
+            metrics[name] = _table(sensitivity_table(stage.result))
+        self._run.log(metrics, step=self._step)
+
+    def log_progress(self, title: str, done: int, total: int, what: str) -> None:
+        """A step every few seconds."""
+        if metrics := self._progress.metrics(title, done, total, what):
+            self._step += 1
+            self._run.log(metrics, step=self._step)
+
+    def finish(self, record: RunRecord) -> None:
+        """Write the summary and end the run with the exit code that its status means."""
+        self._run.tags = (*(self._run.tags or ()), record.status.value)
+        self._run.summary["status"] = record.status.value
+        self._run.summary["reason"] = record.reason
+        self._run.summary["warnings"] = record.warnings
+        if (checkpoint := _checkpoint_artifact(record, self._config.checkpoints)) is not None:
+            self._run.log_artifact(checkpoint)
+        if record.stages:
+            self._run.log_artifact(_result_artifact(record))
+        _send(self._run, alert_of_run(self._config.alerts, record))
+        self._run.finish(exit_code=0 if record.status.without_fault else 1)
+
+
+def _checkpoint_artifact(record: RunRecord, checkpoints: Checkpoints) -> Any | None:
+    """The run's checkpoint, under one name for all runs that use it; ``None`` without one."""
+    import wandb
+
+    root = record.config.get("store", {}).get("root")
+    key = _keys(record).get("quantize/recipe")
+    if not root or key is None:
+        return None
+    directory = Path(root) / "objects" / "quantize" / key
+    if not directory.is_dir():
+        return None
+    artifact = wandb.Artifact(
+        _artifact_name("checkpoint", key), type="checkpoint", metadata=_lineage(record)
+    )
+    if checkpoints is Checkpoints.upload:
+        artifact.add_dir(str(directory), name="checkpoint")
+    else:
+        artifact.add_reference(directory.as_uri(), name="checkpoint", checksum=False)
+    return artifact
+
+
+def _result_artifact(record: RunRecord) -> Any:
+    """The run's record, with where its results come from."""
+    import wandb
+
+    name = _artifact_name("result", f"{record.sweep}-{record.run}")
+    artifact = wandb.Artifact(name, type="result", metadata=_lineage(record))
+    with artifact.new_file("record.json", mode="w", encoding="utf-8") as stream:
+        json.dump(to_json(record), stream, indent=2)
+    return artifact
+
+
+def _lineage(record: RunRecord) -> Any:
+    """Model, checkpoint, evaluation: the keys under which they lie in the store."""
+    keys = _keys(record)
+    return redact(
+        {
+            "base_model": record.config.get("model"),
+            "recipe": record.label,
+            "checkpoint": keys.get("quantize/recipe"),
+            "evaluation": keys.get("eval/recipe") or keys.get("eval/baseline"),
+            "stages": keys,
+        }
+    )
+
+
+def _keys(record: RunRecord) -> dict[str, str]:
+    return {f"{entry.stage}/{entry.subject}": entry.key for entry in record.stages}
+
+
+def _artifact_name(kind: str, name: str) -> str:
+    # W&B allows letters, digits, dashes, underscores and dots.
+    return shortened(f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}", _MOST_NAME)
+
+
+def _plots(rows: list[Row]) -> dict[str, Any]:
+    """Quality over size and over speed, as charts of W&B's; none where nothing was measured."""
+    import wandb
+
+    plots = {}
+    for name, field in (("size", "checkpoint_bytes"), ("speed", "decode_tokens_per_second")):
+        measured = [r for r in rows if None not in (getattr(r, field), r.perplexity)]
+        if measured:
+            points = [[getattr(r, field), r.perplexity, r.recipe, r.engine] for r in measured]
+            table = wandb.Table(columns=[field, "perplexity", "recipe", "engine"], data=points)
+            title = f"Perplexity over {field.replace('_', ' ')}"
+            plots[f"plots/quality_over_{name}"] = wandb.plot.scatter(
+                table, field, "perplexity", title
+            )
+    return plots
+
+
+def _table(cells: Cells) -> Any:
+    import wandb
+
+    columns, rows = cells
+    return wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)
+
+
+TRACKER = TrackerImplementation(start, summarise)

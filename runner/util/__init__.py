@@ -1,0 +1,1 @@
+"""Helpers that know nothing of quantization: text, files, logs, secrets, serialization."""

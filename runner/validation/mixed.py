@@ -1,0 +1,133 @@
+"""Rules on stage ``sensitivity`` and on recipes whose layers differ in width."""
+
+from collections.abc import Iterator
+
+from runner.config.schema.bits import NumberType
+from runner.config.schema.root import Config, StageName
+from runner.evaluation.sensitivity.rounding import group_of
+from runner.methods.base import Abilities
+from runner.validation.context import Facts
+from runner.validation.layers import linear_inputs
+from runner.validation.verdict import Verdict, illegal, warning
+
+_WIDTHS = range(2, 9)
+_USUAL_GROUPS = (128, 64, 32, 16)
+
+
+def check_mixed(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
+    """Findings on ``bits=auto`` and ``method.keep``; none on recipes of one width."""
+    bits, method = config.bits, config.method
+    mixes = bits.is_auto or method.keeps_layers
+    if mixes and not abilities.mixes:
+        what = bits.label if bits.is_auto else "method.keep"
+        yield illegal(
+            f"method={method.name} through {method.backend} gives all layers one width, "
+            f"{what} asks for several",
+            "method=rtn or method=gptq",
+        )
+        return
+    if bits.is_auto:
+        yield from _check_budget(config)
+    width = method.keep_bits
+    if width is not None and width != 16 and width not in _WIDTHS:
+        yield illegal(f"there is no int format of {width} bits", "method.keep_bits=8")
+    elif width is not None and not bits.is_auto and width <= bits.weight.num_bits:
+        yield illegal(
+            f"method.keep_bits={width} is no more than the {bits.weight.num_bits} bits of all "
+            "other layers",
+            "method.keep_bits=null",
+        )
+    if method.keep_most_sensitive > 0 and bits.weight.type is not NumberType.int:
+        yield illegal(
+            f"sensitivities are those of integer rounding, {bits.label} is none",
+            "method.keep_most_sensitive=0",
+        )
+    if (bits.is_auto or method.keep_most_sensitive > 0) and _sees_the_test(config, facts):
+        yield warning(
+            f"layers' widths are chosen on the evaluation text ({config.eval.text.name}); the "
+            "recipe will look better than it is",
+            "text@sensitivity.text=openwebtext text@eval.text=wikipedia",
+        )
+
+
+def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on the sensitivity stage, asked for or needed by a recipe."""
+    asked = StageName.sensitivity in config.stages
+    needed = StageName.quantize in config.stages and (
+        config.bits.is_auto or config.method.keep_most_sensitive > 0
+    )
+    if not asked and not needed:
+        return
+    section = config.sensitivity
+    if facts.quantized_as:
+        yield illegal(
+            f"the model is quantized already ({facts.quantized_as}); sensitivity rounds an "
+            "unquantized one",
+            "model.path of the unquantized model",
+        )
+    context = facts.architecture.context
+    if context is not None and section.context_length > context:
+        yield illegal(
+            f"sensitivity.context_length={section.context_length} exceeds the model's context of "
+            f"{context} tokens",
+            f"sensitivity.context_length={context}",
+        )
+    if asked:
+        yield from _check_grid(config, facts)
+
+
+def _check_budget(config: Config) -> Iterator[Verdict]:
+    bits = config.bits
+    wrong = [width for width in bits.candidates if width not in (*_WIDTHS, 16)]
+    if wrong:
+        named = ", ".join(map(str, wrong))
+        yield illegal(
+            f"bits.candidates has {named}; integers have 2 to 8 bits, 16 leaves a layer as it is",
+            "bits.candidates=[2,3,4,8,16]",
+        )
+        return
+    if min(bits.candidates) >= 16:
+        yield illegal("bits.candidates=[16] quantizes nothing", "bits.candidates=[2,3,4,8,16]")
+        return
+    if bits.average is not None and bits.bytes is not None:
+        yield illegal(
+            f"bits.average={bits.average:g} and bits.bytes={bits.bytes} are two budgets",
+            "bits.average=null or bits.bytes=null",
+        )
+    elif bits.average is not None and bits.average < min(bits.candidates):
+        yield illegal(
+            f"bits.average={bits.average:g} is below the narrowest of bits.candidates, "
+            f"{min(bits.candidates)}",
+            f"bits.average={min(bits.candidates)}",
+        )
+
+
+def _check_grid(config: Config, facts: Facts) -> Iterator[Verdict]:
+    section = config.sensitivity
+    wrong = [width for width in section.bits if width not in _WIDTHS]
+    if wrong:
+        yield illegal(
+            f"sensitivity.bits={section.bits}: integers have 2 to 8 bits", "sensitivity.bits=[3,4]"
+        )
+    inputs = linear_inputs(facts.architecture)
+    fitting = [g for g in _USUAL_GROUPS if not any(width % g for width in inputs.values())]
+    nearest = f"sensitivity.group_sizes=[{f'g{fitting[0]}' if fitting else 'per_channel'}]"
+    for label in section.group_sizes:
+        size = group_of(label)
+        if not size and label not in ("per_channel", "per_tensor"):
+            yield illegal(
+                f"sensitivity.group_sizes has {label}; there are per_tensor, per_channel and "
+                "g64 or the like",
+                nearest,
+            )
+        elif size and (bad := [k for k, width in inputs.items() if width % size]):
+            yield illegal(
+                f"sensitivity.group_sizes has {label}, which does not divide the inputs of "
+                f"{', '.join(bad)}",
+                nearest,
+            )
+
+
+def _sees_the_test(config: Config, facts: Facts) -> bool:
+    text = config.sensitivity.text
+    return StageName.eval in config.stages and (text.name, text.path) in facts.evaluated_texts

@@ -1,0 +1,37 @@
+"""Rules on what a plan is asked."""
+
+from collections.abc import Iterator
+
+from runner.config.schema.root import Config, StageName
+from runner.errors import UsageError
+from runner.planning.devices import devices_of
+from runner.planning.formats import find_format
+from runner.planning.model_shape import Shape
+from runner.validation.context import Facts
+from runner.validation.verdict import Verdict, illegal
+
+
+def check_plan(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on section ``plan``; none when the run does not plan."""
+    if StageName.plan not in config.stages:
+        return
+    plan = config.plan
+    try:
+        Shape(facts.architecture)
+        for label in plan.recipes:
+            find_format(label)
+        devices_of(plan.devices, config.hardware)
+    except UsageError as error:
+        yield illegal(str(error))
+    if plan.prompt_tokens >= plan.context_length:
+        yield illegal(
+            f"plan.prompt_tokens={plan.prompt_tokens} leaves no room for an answer in "
+            f"plan.context_length={plan.context_length}",
+            f"plan.context_length={2 * plan.prompt_tokens}",
+        )
+    longest = facts.architecture.context
+    if longest is not None and plan.context_length > longest:
+        yield illegal(
+            f"plan.context_length={plan.context_length} exceeds the model's context of {longest}",
+            f"plan.context_length={longest}",
+        )

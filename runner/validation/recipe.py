@@ -1,0 +1,184 @@
+"""Rules on method, bits and group size."""
+
+from collections.abc import Iterator
+
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
+from runner.config.schema.group_size import Granularity
+from runner.config.schema.root import Config, StageName
+from runner.methods import all_methods, find_method
+from runner.methods.base import Abilities, bits_fit, group_size_fits
+from runner.validation.calibration import check_calibration
+from runner.validation.context import Facts
+from runner.validation.layers import linear_inputs
+from runner.validation.method_options import check_knobs
+from runner.validation.mixed import check_mixed
+from runner.validation.verdict import Verdict, illegal, warning
+
+_WIDTHS = {
+    NumberType.int: range(2, 9),
+    NumberType.normal_float: (4,),
+    NumberType.float: (4, 8, 16, 32),
+    NumberType.bfloat: (16,),
+}
+_USUAL_GROUPS = (256, 128, 64, 32, 16)
+
+
+def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on the recipe; none when the run does not quantize."""
+    if StageName.quantize not in config.stages:
+        return
+    if not config.method.is_identity and facts.quantized_as:
+        yield illegal(
+            f"the model is quantized already ({facts.quantized_as}); quantizing it again would "
+            "start from rounded weights",
+            "stages=[eval,bench], or model.path of the unquantized model",
+        )
+        return
+    backends = find_method(config.method.name).backends
+    if config.method.backend not in backends:
+        yield illegal(
+            f"method={config.method.name} has no backend {config.method.backend}",
+            " or ".join(f"method.backend={name}" for name in backends),
+        )
+        return
+    abilities = backends[config.method.backend]
+    broken = list(_check_formats(config.bits))
+    yield from broken
+    if broken:
+        return
+    if config.bits.is_auto and not abilities.mixes:
+        yield from check_mixed(config, abilities, facts)
+    elif not config.bits.is_auto and not bits_fit(abilities, config.bits):
+        yield _bits_do_not_fit(config, abilities)
+    elif reason := abilities.model_refusal(facts.text_config):
+        yield illegal(reason, _makers_of_model(config, facts))
+    else:
+        yield from _check_details(config, abilities, facts)
+
+
+def _check_details(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
+    """What the backend could carry out, for all that is known of bits and model."""
+    yield from check_mixed(config, abilities, facts)
+    yield from _check_group_size(config, abilities, facts)
+    yield from check_calibration(config, facts)
+    yield from check_knobs(config)
+
+
+def _check_formats(bits: Bits) -> Iterator[Verdict]:
+    for role, number in (("weight", bits.weight), ("activation", bits.activation)):
+        widths = _WIDTHS[number.type]
+        if number.num_bits not in widths:
+            best = min(widths, key=lambda width: abs(width - number.num_bits))
+            yield illegal(
+                f"there is no {number.type.value} format of {number.num_bits} bits",
+                f"bits.{role}.num_bits={best}",
+            )
+        elif _is_float8(number) and number.exponent_bits not in (4, 5):
+            yield illegal(
+                f"an 8-bit float has 4 or 5 exponent bits, not {number.exponent_bits}",
+                f"bits.{role}.exponent_bits=4",
+            )
+
+
+def _is_float8(number: NumberFormat) -> bool:
+    return number.type is NumberType.float and number.num_bits == 8
+
+
+def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
+    name, label = config.method.name, config.bits.label
+    makers = [
+        other
+        for other, method in all_methods().items()
+        if any(label in able.bits for able in method.backends.values())
+    ]
+    nearest = f"bits={_nearest_bits(config.bits, abilities)}"
+    if makers:
+        nearest += f", or method={' or method='.join(makers)} for {label}"
+    through = "" if len(find_method(name).backends) == 1 else f" through {config.method.backend}"
+    if config.method.is_identity:
+        return illegal(
+            f"method={name} keeps the weights as they are, bits={label} asks for more", nearest
+        )
+    return illegal(
+        f"method={name}{through} cannot make {label}; it makes "
+        f"{', '.join(dict.fromkeys(abilities.bits))}",
+        nearest,
+    )
+
+
+def _makers_of_model(config: Config, facts: Facts) -> str | None:
+    """Backends of the method that can do the model, else other methods that can."""
+
+    def can(able: Abilities) -> bool:
+        return bits_fit(able, config.bits) and able.model_refusal(facts.text_config) is None
+
+    backends = find_method(config.method.name).backends
+    if others := [f"method.backend={name}" for name, able in backends.items() if can(able)]:
+        return " or ".join(others)
+    able = [
+        name
+        for name, method in all_methods().items()
+        if name != "none" and any(map(can, method.backends.values()))
+    ]
+    return " or ".join(f"method={name}" for name in able) or None
+
+
+def _nearest_bits(bits: Bits, abilities: Abilities) -> str:
+    def distance(label: str) -> int:
+        digits = [int(part) for part in "".join(c if c.isdigit() else " " for c in label).split()]
+        return abs((digits or [16])[0] - bits.weight.num_bits)
+
+    return min(abilities.bits, key=distance)
+
+
+def _check_group_size(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
+    group_size, name = config.group_size, config.method.name
+    if config.method.is_identity:
+        return
+    if group_size.granularity is Granularity.group and not (group_size.size or 0) > 0:
+        yield illegal("group_size.granularity=group needs a positive size", "group_size=g64")
+        return
+    if group_size.granularity is not Granularity.group and group_size.size is not None:
+        yield illegal(
+            f"group_size.size={group_size.size} contradicts granularity "
+            f"{group_size.granularity.value}",
+            f"group_size=g{group_size.size} or group_size=per_{group_size.granularity.value}",
+        )
+        return
+    if not group_size_fits(abilities, group_size):
+        usual = [label.replace("g*", "g64") for label in abilities.group_sizes]
+        yield illegal(
+            f"method={name} does not scale weights {group_size.label}",
+            " or ".join(f"group_size={label}" for label in reversed(usual)),
+        )
+        return
+    if config.bits.quantizes_activations and group_size.granularity is Granularity.group:
+        yield illegal(
+            f"{config.bits.label} multiplies {config.bits.activation.num_bits}-bit activations; "
+            f"scales for every {group_size.size} inputs cannot be taken out of such a product",
+            "group_size=per_channel",
+        )
+        return
+    if group_size.size is not None:
+        yield from _check_divides(group_size.size, facts)
+    if group_size.granularity is Granularity.tensor and config.bits.weight.num_bits <= 4:
+        yield warning(
+            f"one scale for a whole matrix at {config.bits.weight.num_bits} bits usually "
+            "destroys a model",
+            "group_size=g64",
+        )
+
+
+def _check_divides(size: int, facts: Facts) -> Iterator[Verdict]:
+    inputs = linear_inputs(facts.architecture)
+    bad = {layer: width for layer, width in inputs.items() if width % size}
+    if not bad:
+        return
+    fitting = [g for g in _USUAL_GROUPS if all(width % g == 0 for width in inputs.values())]
+    layers = ", ".join(f"{layer} ({width})" for layer, width in bad.items())
+    sizes = ", ".join(f"g{g}" for g in fitting) or "none of the usual ones"
+    nearest = min(fitting, key=lambda g: abs(g - size), default=None)
+    yield illegal(
+        f"group size {size} does not divide the inputs of {layers}; sizes that fit: {sizes}",
+        "group_size=per_channel" if nearest is None else f"group_size=g{nearest}",
+    )

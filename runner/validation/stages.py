@@ -1,0 +1,216 @@
+"""Rules on stages, evaluation, benchmark, engine, device and hardware."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from runner.config.schema.bench import Interleave
+from runner.config.schema.engine import Device
+from runner.config.schema.model import ModelKind
+from runner.config.schema.root import Config, StageName
+from runner.engines import all_engines, find_engine
+from runner.engines.base import CheckpointFacts, EngineImplementation
+from runner.environments.choose import choose
+from runner.errors import UsageError
+from runner.methods import find_method
+from runner.methods.base import abilities_of
+from runner.planning.arithmetic import evaluated_checkpoints
+from runner.planning.hardware.detect import recognises
+from runner.validation.context import Facts
+from runner.validation.serving import check_serving
+from runner.validation.verdict import Verdict, illegal, warning
+
+_RECIPE_GROUPS = ("method", "bits", "group_size", "calibration")
+_HALF = 2
+"""Bytes of a parameter in a 16-bit type."""
+
+
+def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Findings on what is to be done and where."""
+    if not config.stages:
+        yield illegal("stages is empty, so there is nothing to do", "stages=[quantize,eval,bench]")
+        return
+    named = sorted(facts.chosen.intersection(_RECIPE_GROUPS))
+    if StageName.quantize not in config.stages and named and not config.method.is_identity:
+        yield illegal(
+            f"stages has no quantize, so {', '.join(named)} would be ignored",
+            "plan.recipes=[w4a16-g128]: a plan compares formats by name"
+            if config.stages == [StageName.plan]
+            else "adding quantize to stages (a finished checkpoint is reused), or method=none",
+        )
+    if facts.code_refusal:
+        yield illegal(facts.code_refusal)
+    yield from _check_numbers(config, facts)
+    yield from _check_device(config, facts)
+    yield from _check_hardware(config, facts)
+    yield from _check_memory(config, facts)
+    yield from _check_engine(config, facts)
+    yield from _check_environments(config, facts)
+    yield from _check_vllm(config, facts)
+    if StageName.serving in config.stages:
+        yield from check_serving(config, facts)
+    if config.model.trust_remote_code:
+        yield warning("model.trust_remote_code=true runs Python code shipped with the model")
+    if config.model.allow_pickle:
+        yield warning(
+            "model.allow_pickle=true takes pickled weights where there is no safetensors: they are "
+            "read as data alone (weights_only) and stored as safetensors"
+        )
+
+
+def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Whether the engine can load what the run looks at."""
+    if not any(stage.asks_engine for stage in config.stages):
+        return
+    engine = find_engine(config.engine.name)
+    if config.makes_checkpoint:
+        with contextlib.suppress(UsageError):  # another rule speaks about an unknown backend
+            if abilities_of(config.method).model_refusal(facts.text_config):
+                return  # as it does about one that cannot do the model
+    checkpoint = evaluated_checkpoints(config, facts.quantized_as, facts.text_config, facts.device)[
+        -1
+    ]
+    if reason := _refusal(engine, checkpoint):
+        readers = [
+            name
+            for name, other in all_engines().items()
+            if name != config.engine.name and _refusal(other, checkpoint) is None
+        ]
+        yield illegal(reason, " or ".join(f"engine={name}" for name in readers) or None)
+
+
+def _refusal(engine: EngineImplementation, checkpoint: CheckpointFacts) -> str | None:
+    """Why an engine cannot load a checkpoint, an unquantized model in the format it wants."""
+    if checkpoint.format == "float":
+        checkpoint = replace(checkpoint, format=engine.dense_format)
+    return engine.refusal(checkpoint)
+
+
+def _check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Whether there is an environment for everything that is to run."""
+    needs = [("engine", config.engine.name, config.engine.environment)]
+    backends = find_method(config.method.name).backends
+    # Another rule speaks about an unknown backend; one name is complained about once.
+    if StageName.quantize in config.stages and config.method.backend in {*backends} - {needs[0][1]}:
+        needs.append(("method", config.method.backend, config.method.environment))
+    for group, need, named in needs:
+        try:
+            choose(config.environment, need, facts.device, named)
+        except UsageError as error:
+            unnamed = None if named is None else f"{group}.environment=null"
+            yield illegal(str(error), unnamed)
+
+
+def _check_vllm(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Settings that only GPUs can meet."""
+    rounding = getattr(config.engine, "quantization", None)
+    if rounding is not None and facts.device == "cpu":
+        yield illegal(
+            f"engine.quantization={rounding}: vLLM rounds weights while it loads them on GPUs only",
+            "engine.quantization=null",
+        )
+    wanted = getattr(config.engine, "tensor_parallel_size", 1)
+    there = len(facts.machine.gpus) if facts.device == "cuda" else 1
+    if wanted > max(1, there):
+        kind = "GPUs" if facts.device == "cuda" else "device (no GPU answers)"
+        yield illegal(
+            f"engine.tensor_parallel_size={wanted} needs as many GPUs; this machine has "
+            f"{there} {kind}",
+            f"engine.tensor_parallel_size={there}",
+        )
+
+
+def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
+    context = facts.architecture.context
+    if StageName.eval in config.stages:
+        length = config.eval.context_length
+        if context is not None and length > context:
+            yield illegal(
+                f"eval.context_length={length} exceeds the model's context of {context} tokens",
+                f"eval.context_length={context}",
+            )
+    if StageName.bench in config.stages:
+        bench = config.bench
+        holds_two = find_engine(config.engine.name).traits.several_models
+        if bench.interleave is Interleave.always and not holds_two:
+            yield illegal(
+                "bench.interleave=always needs two models in one process, which engine="
+                f"{config.engine.name} cannot hold",
+                "bench.interleave=auto",
+            )
+        total = bench.prompt_tokens + bench.new_tokens
+        if context is not None and total > context:
+            yield illegal(
+                f"bench asks for {total} tokens, the model's context is {context}",
+                f"bench.prompt_tokens={max(1, context - bench.new_tokens)}",
+            )
+
+
+def _check_device(config: Config, facts: Facts) -> Iterator[Verdict]:
+    if config.engine.device is Device.cuda and not facts.machine.gpus:
+        yield illegal("engine.device=cuda, but no GPU answers on this machine", "engine.device=cpu")
+
+
+def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
+    hardware = config.hardware
+    if StageName.bench in config.stages and not recognises(hardware, facts.machine):
+        yield illegal(
+            f"bench measures the machine it runs on, which has no {hardware.name}",
+            "hardware=local, or leave bench out of stages",
+        )
+    activation = config.bits.activation
+    float8 = config.bits.quantizes_activations and activation.type.value == "float"
+    if StageName.quantize not in config.stages or not float8:
+        return
+    if hardware.kind == "local" and facts.device == "cpu":
+        yield warning("this CPU has no 8-bit float arithmetic; fp8 saves memory here, not time")
+    elif hardware.kind != "local" and "fp8" not in hardware.native_formats:
+        yield warning(
+            f"{hardware.name} has no fp8 units: fp8 saves bandwidth there, products run in 16 bits",
+            "bits=w8a8 method=smoothquant" if "int8" in hardware.native_formats else None,
+        )
+
+
+def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
+    parameters = facts.parameters
+    if parameters is None or not any(stage.loads_model for stage in config.stages):
+        return
+    needed = parameters * facts.load_bytes_per_parameter
+    if not config.makes_checkpoint:
+        # An engine may round while it loads, and share the model out.
+        if getattr(config.engine, "quantization", None) == "fp8":
+            needed = float(parameters)
+        needed /= getattr(config.engine, "tensor_parallel_size", 1)
+    available = facts.machine.memory_bytes
+    where = "memory"
+    gpus = [gpu.memory_bytes for gpu in facts.machine.gpus if gpu.memory_bytes is not None]
+    if facts.device == "cuda" and gpus:
+        available = max(gpus)
+        where = "GPU memory"
+    yield from _check_both(config, parameters, available)
+    if needed > available:
+        nearest = "a machine with more memory, or a smaller model"
+        if facts.load_bytes_per_parameter > _HALF and parameters * _HALF <= available:
+            nearest = " ".join(facts.load_narrower)
+        elif config.model.kind is ModelKind.hub:
+            nearest = f"a machine with more {where}, or model=smollm2_135m to try the runner"
+        yield illegal(
+            f"{config.model.name} needs about {needed / 1e9:.0f} GB to load unquantized, "
+            f"this machine has {available / 1e9:.0f} GB of {where}",
+            nearest,
+        )
+
+
+def _check_both(config: Config, parameters: int, available: float) -> Iterator[Verdict]:
+    """Whether a recipe and the unquantized model fit at once where turns are insisted on."""
+    bench, weight = config.bench, config.bits.weight
+    insists = StageName.bench in config.stages and bench.interleave is Interleave.always
+    if not insists or not config.makes_checkpoint:
+        return
+    needed = parameters * (_HALF + min(16, weight.num_bits) / 8)
+    if needed > available:
+        yield illegal(
+            f"bench.interleave=always needs the recipe and the unquantized {config.model.name} in "
+            f"memory at once, {needed / 1e9:.0f} GB at the least, of {available / 1e9:.0f} GB",
+            "bench.interleave=auto",
+        )

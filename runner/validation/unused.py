@@ -1,0 +1,259 @@
+"""Settings without any effect: what somebody set, and what was chosen does not read.
+
+``eval.text.path=mine.txt`` while the text is Wikipedia would score Wikipedia. What is read is asked
+of what was chosen (``unread`` of its configuration); here is only what depends on several sections.
+Settings of stages that are left out are fine: one command line goes through its stages in turns.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from runner.config.schema.eval import EvalDtype
+from runner.config.schema.model import ModelKind
+from runner.config.schema.root import Config, StageName
+from runner.config.schema.text import Text, TextKind, TextReader
+from runner.engines import find_engine
+from runner.errors import UsageError
+from runner.methods import all_methods
+from runner.methods.base import QuantizationMethod
+from runner.methods.recipe import Recipe, used_recipe, without_rounding_dtype
+from runner.planning.hardware.detect import Machine
+from runner.reporting.tracking import unread as unread_by_tracker
+from runner.util.given import shown
+from runner.util.paths import conf_dir
+from runner.validation.verdict import Severity, Verdict, illegal, warning
+
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A field, or a section, that has no effect."""
+
+    key: str
+    why: str
+    nearest: Callable[[], str | None] = lambda: None
+    """Looks for it among the options' files, once it is to be told."""
+    harmless: bool = False
+    """Nobody can take the result for what was asked: that it has no effect is only told."""
+
+    def covers(self, key: str) -> bool:
+        return key == self.key or key.startswith(f"{self.key}.")
+
+
+def settings_of(overrides: Sequence[str]) -> dict[str, str]:
+    """Fields that overrides set, and the values; choices of options are no such fields."""
+    found = {}
+    for override in overrides:
+        key, sign, value = override.lstrip("+").partition("=")
+        is_field = "." in key and not {"@", "/", "~"}.intersection(key)
+        if sign and is_field and not key.startswith("hydra."):
+            found[key] = value
+    return found
+
+
+def unused(
+    config: Config, overrides: Sequence[str], machine: Machine | None = None
+) -> dict[str, Verdict]:
+    """The settings among the overrides that have no effect, each with what is wrong about it.
+
+    Args:
+        config: What was composed.
+        overrides: As they were typed, or as the sweep's file has them.
+        machine: This one, where it has been looked at.
+    """
+    from runner.planning.compute import resolve_compute
+    from runner.planning.hardware.detect import detect
+
+    found: dict[str, Verdict] = {}
+    settings = settings_of(overrides)
+    if not settings:
+        return found
+    unread = list(_unread(config, resolve_compute(config.engine, machine or detect()).device))
+    for key, value in settings.items():
+        one = next((one for one in unread if one.covers(key)), None)
+        if one is not None:
+            judged = warning if one.harmless else illegal
+            found[key] = judged(f"{key}={shown(value)} has no effect: {one.why}", one.nearest())
+    return found
+
+
+def refuse_unused(config: Config, overrides: Sequence[str]) -> list[str]:
+    """See that everything that was set is read; returns what is to be told of the rest.
+
+    Raises:
+        UsageError: Something is not.
+    """
+    found = unused(config, overrides).values()
+    if wrong := [str(verdict) for verdict in found if verdict.severity is Severity.illegal]:
+        raise UsageError("; ".join(wrong))
+    return [str(verdict) for verdict in found]
+
+
+class Effects:
+    """Which settings of a sweep have an effect on one of its jobs at least."""
+
+    def __init__(self) -> None:
+        """Know of no job."""
+        self._read: set[str] = set()
+        self._unused: dict[str, Verdict] = {}
+        self._machine: Machine | None = None
+
+    def unclear(self, job: Sequence[str]) -> bool:
+        """Whether a job may tell something new of its settings."""
+        return not self._read.issuperset(settings_of(job))
+
+    def note(self, job: Sequence[str], config: Config | None) -> None:
+        """Look at a job; without its configuration all of its settings count as read."""
+        from runner.planning.hardware.detect import detect
+
+        # A sweep's jobs are many, and looking takes a millisecond.
+        self._machine = self._machine or detect()
+        found = {} if config is None else unused(config, job, self._machine)
+        # What is only told of is settled by the first job that has it.
+        settled = {key for key, one in found.items() if one.severity is not Severity.illegal}
+        self._read.update(key for key in settings_of(job) if key not in found or key in settled)
+        for key, verdict in found.items():
+            self._unused.setdefault(key, verdict)
+
+    def refuse(self) -> None:
+        """See that every setting that was noted has an effect somewhere.
+
+        Raises:
+            UsageError: One has none, in whatever job.
+        """
+        wrong = [
+            str(verdict)
+            for key, verdict in self._unused.items()
+            if key not in self._read and verdict.severity is Severity.illegal
+        ]
+        if wrong:
+            raise UsageError("; ".join(wrong))
+
+
+def _unread(config: Config, device: str) -> Iterator[_Unread]:
+    if StageName.compare not in config.stages:
+        yield _Unread("compare", "stages leaves out compare", lambda: "stages=[compare]")
+    yield from _of("model", config.model.unread(), _models)
+    yield from _calibration(config)
+    yield from _text("eval.text", config.eval.text)
+    yield from _text("sensitivity.text", config.sensitivity.text)
+    yield from _of("eval", config.eval.unread(), _protocols)
+    yield from _of("bits", config.bits.unread())
+    yield from _of("method", config.method.unread())
+    yield from _types(config)
+    yield from _of("engine", config.engine.unread(device))
+    yield from _of("tracker", unread_by_tracker(config.tracker))
+    yield from _tasks(config)
+
+
+def _types(config: Config) -> Iterator[_Unread]:
+    """Types of arithmetic where something else decides it."""
+    if StageName.quantize in config.stages and StageName.sensitivity not in config.stages:
+        with contextlib.suppress(UsageError):  # another rule speaks about an unknown method
+            if why := without_rounding_dtype(used_recipe(config)):
+                yield _Unread("method.rounding_dtype", f"method={config.method.name} {why}")
+    traits = find_engine(config.engine.name).traits
+    own, asked = traits.own_arithmetic, config.eval.dtype
+    if own is not None and asked not in (EvalDtype.auto, EvalDtype.engine):
+        yield _Unread("eval.dtype", own.how, lambda: "eval.dtype=auto")
+    if own is not None:
+        yield _Unread("eval.floor", own.how)
+
+
+def _of(section: str, fields: dict[str, str], nearest: Any = None) -> Iterator[_Unread]:
+    for field, why in fields.items():
+        near = functools.partial(nearest or _nothing, field)
+        yield _Unread(f"{section}.{field}", f"{section} {why}", near)
+
+
+def _nothing(_: str) -> str | None:
+    return None
+
+
+def _calibration(config: Config) -> Iterator[_Unread]:
+    if StageName.quantize in config.stages and used_recipe(config).calibration is None:
+        why = f"method={config.method.name} as it is set looks at no text"
+
+        def readers() -> str | None:
+            able = [
+                name for name, one in all_methods().items() if _looks_at_text(name, one, config)
+            ]
+            return " or ".join(f"method={name}" for name in able) or None
+
+        # Methods are compared with one command line.
+        yield _Unread("calibration", why, readers, harmless=True)
+        return
+    yield from _of("calibration", config.calibration.unread())
+    if config.calibration.text is not None:
+        yield from _text("calibration.text", config.calibration.text)
+
+
+def _looks_at_text(name: str, method: QuantizationMethod, config: Config) -> bool:
+    recipe = Recipe(method.config(name=name), config.bits, config.group_size, config.calibration)
+    return method.calibration_for(recipe) is not None
+
+
+def _text(place: str, text: Text) -> Iterator[_Unread]:
+    def nearest(field: str) -> str | None:
+        if any(field in kind.fields for kind in TextKind):
+            option = _options("text", lambda content: field in TextKind(content["kind"]).fields)
+            return " or ".join(f"text@{place}={name}" for name in option) or None
+        readers = [
+            reader.value
+            for reader in TextReader
+            if field in reader.fields and reader.value != "auto"
+        ]
+        return " or ".join(f"{place}.reader={name}" for name in readers)
+
+    yield from _of(place, text.unread(), nearest)
+
+
+def _protocols(field: str) -> str | None:
+    return "eval.protocols=[spread]" if field == "bos" else None
+
+
+def _models(field: str) -> str | None:
+    named = _options("model", lambda content: field in ModelKind(content["kind"]).fields)
+    return " or ".join(f"model={name}" for name in named) or None
+
+
+def _options(group: str, reads: Any) -> list[str]:
+    """Options that read a field: first those that are made for setting it, a few at most."""
+    found: list[tuple[bool, str]] = []
+    for name, content in _contents(group).items():
+        if "kind" in content and reads(content):
+            found.append(("???" not in content.values(), name))
+    meant = [name for is_fixed, name in sorted(found) if not is_fixed]
+    return (meant or [name for _, name in sorted(found)])[:_MOST_NAMED]
+
+
+@functools.cache
+def _contents(group: str) -> dict[str, dict[str, Any]]:
+    # Asked for once a job of a sweep: our own options are read once a process.
+    folder = conf_dir() / group
+    return {
+        path.relative_to(folder).with_suffix("").as_posix(): yaml.safe_load(path.read_text("utf-8"))
+        or {}
+        for path in sorted(folder.rglob("*.yaml"))
+    }
+
+
+def _tasks(config: Config) -> Iterator[_Unread]:
+    tasks = config.tasks
+    if StageName.tasks not in config.stages:
+        return
+    if not tasks.names:
+        yield _Unread("tasks", "no task is named", lambda: "tasks=packaged, or tasks.names=[…]")
+        return
+    for name, task in tasks.own.items():
+        key = f"tasks.own.{name}"
+        if name not in tasks.names:
+            near = functools.partial("tasks.names=[{}]".format, name)
+            yield _Unread(key, f"{name} is not among tasks.names", near)
+        yield from _of(f"{key}.items", task.items.unread())
