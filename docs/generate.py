@@ -1,6 +1,6 @@
 """Writes docs/configuration.md from the schema: ``python -m docs.generate``.
 
-What a field means is told once, in the docstring below it in ``runner/config/schema`` (or in a method's
+What a field means is told once, below it in ``runner/config/schema`` (or in a method's
 module), and what an option is for in the first comment of its YAML file.
 """
 

@@ -140,7 +140,7 @@ def _tokens_scored_per_window(protocol: PerplexityProtocol, length: int) -> int:
 
 
 def _bytes_per_token(config: Config, facts: Facts) -> int | None:
-    """What ``runner.evaluation.metrics.reference`` keeps of a token, as far as it is known beforehand."""
+    """Bytes that ``runner.evaluation.metrics.reference`` keeps per token, as far as known."""
     shape = facts.architecture
     tells = find_engine(config.engine.name).traits.tells
     if tells is Tells.top:

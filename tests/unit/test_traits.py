@@ -38,8 +38,9 @@ def compared(source: str, names: set[str]) -> Iterator[int]:
 
 def others(folder: str) -> Iterator[Path]:
     """Modules outside a folder."""
+    patches = PACKAGE / "environments" / "patches"
     for path in sorted(PACKAGE.rglob("*.py")):
-        if PACKAGE / folder not in path.parents and PACKAGE / "shims" not in path.parents:
+        if PACKAGE / folder not in path.parents and patches not in path.parents:
             yield path
 
 

@@ -35,7 +35,8 @@ class StageContext:
     """Directory to write files into; it becomes the finished result."""
     partial: Path
     """Directory for finished units of long work. An attempt that is killed leaves it to the next
-    attempt at the same result; it goes when the result is there. See ``runner.store.partial_results``."""
+    attempt at the same result; deleted once the result exists (``runner.store.partial_results``).
+    """
     cache: Path
     threads: int
     progress: Callable[[int, int, str], None]

@@ -1,6 +1,7 @@
 """The warm parent of workers: imports an environment's modules once and forks a child a job.
 
-Run as ``python -m runner.pipeline.worker.server --shims=SHIM,… MODULE…``. It does no numerical work itself:
+Run as ``python -m runner.pipeline.worker.server --shims=SHIM,… MODULE…``. It does no numerical
+work itself:
 a process that has started threads of a numerical library must not fork.
 """
 

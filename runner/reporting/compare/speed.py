@@ -1,7 +1,7 @@
 """Speeds of one run against another's.
 
 Two runs lie minutes or days apart, so their repetitions alone tell nothing of the recipes: see
-``runner.reporting.timing``. What both have beside them is the unquantized model. Where each took turns
+``runner.reporting.timing``. Both have the unquantized model beside them. Where each took turns
 with it (or measured it again) under the same circumstances, the two ratios to it are compared.
 Records of older versions have it measured once a sweep: what it changed by is taken for drift, and
 intervals grow by that much. Where neither is there, the verdict is ``unknown``.

@@ -1,4 +1,4 @@
-"""Where Hydra looks for plugins: a package of this name, on the path (see runner.config.compose)."""
+"""Where Hydra looks for plugins: a package of this name (see runner.config.compose)."""
 
 from runner.multirun.grid import GridSweeper
 from runner.multirun.launchers.ray import RayLauncher
