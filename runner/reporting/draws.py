@@ -3,7 +3,7 @@
 What a recipe draws is the choice of its calibration windows, by ``calibration.seed``. Runs of a
 sweep that are told alike but for that seed are draws of one recipe. Their row has the mean of sizes
 and speeds, the perplexity of the mean loss, and intervals over the text and the draws together
-(``runner.evaluation.metrics.crossed``). A recipe without calibration makes one checkpoint for every seed:
+(``runner.evaluation.metrics.crossed``). Without calibration every seed makes the same checkpoint:
 its runs are one measurement.
 """
 
