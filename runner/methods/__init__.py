@@ -13,6 +13,12 @@ def method_names() -> list[str]:
     return names(Kind.method)
 
 
+def quantizing_methods() -> dict[str, QuantizationMethod]:
+    """All methods that can be loaded and that do more than cast, by name."""
+    found = all_methods().items()
+    return {name: one for name, one in found if not one.config(name=name).is_identity}
+
+
 def all_methods() -> dict[str, QuantizationMethod]:
     """All methods that can be loaded, by name."""
     return loaded(Kind.method)

@@ -47,6 +47,7 @@ class AwqMethod:
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
                 group_sizes=("per_channel", "g*"),
                 keeps_scales=False,
+                cannot=(("clip", True, "does not search narrower ranges"),),
             ),
             "autoawq": Abilities(
                 bits=("w4a16",),
@@ -56,6 +57,7 @@ class AwqMethod:
                 "anew",
                 packages=("autoawq", "transformers", "torch"),
                 keeps_scales=False,
+                cannot=(("zero_point", False, "packs weights with a zero point only"),),
                 model_refusal=autoawq.model_refusal,
                 # Scales are searched in the type asked for.
                 rounds_in="float16",

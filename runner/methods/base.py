@@ -74,6 +74,8 @@ class Abilities:
     ``rounding_dtype`` decides only in what calibration text goes through the model."""
     emulated_on_cpus: str | None = None
     """What of its checkpoints' arithmetic CPUs only emulate, in words."""
+    cannot: tuple[tuple[str, Any, str], ...] = ()
+    """Options of the method with a value that it cannot carry out, and the reason."""
     against_unequal_windows: str | None = None
     """Why calibration windows of different lengths cannot be had, if so."""
 
@@ -142,9 +144,7 @@ def abilities_of(method: Method) -> Abilities:
 
 def group_size_fits(abilities: Abilities, group_size: GroupSize) -> bool:
     """Whether the granularity is one the method can carry out."""
-    if group_size.size is not None and "g*" in abilities.group_sizes:
-        return True
-    return group_size.label in abilities.group_sizes
+    return group_size.is_among(abilities.group_sizes)
 
 
 def bits_fit(abilities: Abilities, bits: Bits) -> bool:

@@ -69,9 +69,17 @@ class Gguf(Method):
         chosen = type_for(self, bits)
         return chosen.value if chosen else super().scheme_label(bits, group_size)
 
-    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
+    def plan_label(self, bits: Bits) -> str | None:
         """The type."""
-        return self.scheme_label(bits, group_size).lower()
+        chosen = type_for(self, bits)
+        return chosen.value.lower() if chosen else super().plan_label(bits)
+
+    def decides_width(self) -> tuple[str, int] | None:
+        """A type that is named has a width of its own."""
+        if self.quant_type is None:
+            return None
+        (width,) = re.findall(r"^[A-Z]+(\d+)", self.quant_type.value)
+        return f"quant_type={self.quant_type.value}", int(width)
 
 
 def type_for(method: Gguf, bits: Bits) -> QuantType | None:

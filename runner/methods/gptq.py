@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from runner.config.bounds import bounded
 from runner.config.schema.calibration import Calibration
@@ -32,6 +33,11 @@ class Gptq(Method):
     do not."""
     activation_scales: ActivationScales = ActivationScales.dynamic
 
+    @property
+    def has_zero_points(self) -> bool:
+        """Unless the grid is symmetric."""
+        return not self.sym
+
 
 class GptqMethod:
     """GPTQ through llm-compressor, GPTQModel or AutoGPTQ."""
@@ -43,6 +49,7 @@ class GptqMethod:
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8"),
                 group_sizes=("per_channel", "g*"),
                 mixes=True,
+                cannot=(("true_sequential", True, "quantizes a whole block at once"),),
             ),
             "auto_gptq": Abilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
@@ -74,7 +81,7 @@ class GptqMethod:
         knobs = job.recipe.method
         assert isinstance(knobs, Gptq)
         if knobs.backend == "llm_compressor":
-            llm_compressor.compress(job, [llm_compressor.gptq_modifier(job, knobs)])
+            llm_compressor.compress(job, [gptq_modifier(job, knobs)])
             return
         backend = auto_gptq if knobs.backend == "auto_gptq" else gptqmodel
         backend.quantize_gptq(
@@ -84,6 +91,18 @@ class GptqMethod:
             damp_percent=knobs.damp_percent,
             true_sequential=knobs.true_sequential is not False,
         )
+
+
+def gptq_modifier(job: QuantizeJob, knobs: Gptq) -> Any:
+    """GPTQ as llm-compressor carries it out."""
+    return llm_compressor.gptq_modifier(
+        job,
+        sym=knobs.sym,
+        desc_act=knobs.desc_act,
+        damp_percent=knobs.damp_percent,
+        block_size=knobs.block_size,
+        activation_scales=knobs.activation_scales,
+    )
 
 
 METHOD = GptqMethod()

@@ -103,12 +103,12 @@ def _makers(
     recipe: Recipe, config: ModelConfig, held: Collection[Holder | None], but: str | None = None
 ) -> str:
     """Methods that look for one of these holders, each with its first backend that does."""
-    from runner.methods import all_methods
+    from runner.methods import quantizing_methods
 
     found = []
-    for name, method in all_methods().items():
+    for name, method in quantizing_methods().items():
         for place, (backend, able) in enumerate(method.backends.items()):
-            if name == "none" or backend == but or able.model_refusal(config):
+            if backend == but or able.model_refusal(config):
                 continue
             if able.holders is None or set(held).intersection(able.holders):
                 same = name == recipe.method.name

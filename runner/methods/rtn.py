@@ -29,6 +29,11 @@ class Rtn(Method):
     observer: Observer = Observer.minmax
     activation_scales: ActivationScales = ActivationScales.dynamic
 
+    @property
+    def has_zero_points(self) -> bool:
+        """Unless the grid is symmetric."""
+        return not self.sym
+
 
 class RtnMethod:
     """Round to nearest through llm-compressor."""

@@ -11,7 +11,7 @@ from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import llm_compressor
 from runner.methods.base import ActivationScales, QuantizeJob
-from runner.methods.gptq import Gptq
+from runner.methods.gptq import Gptq, gptq_modifier
 from runner.methods.recipe import Recipe
 
 
@@ -56,7 +56,7 @@ class SmoothQuantMethod:
         smooth = smoothquant_modifier(smoothing_strength=knobs.strength)
         if knobs.rounding is Rounding.gptq:
             solver = Gptq(ignore=knobs.ignore, activation_scales=knobs.activation_scales)
-            llm_compressor.compress(job, [smooth, llm_compressor.gptq_modifier(job, solver)])
+            llm_compressor.compress(job, [smooth, gptq_modifier(job, solver)])
             return
         scheme = llm_compressor.build_scheme(
             job,

@@ -5,11 +5,10 @@ import functools
 from pathlib import Path
 
 from runner.config.bounds import faults
-from runner.config.schema.hardware import Hardware
+from runner.config.schema.hardware import LOCAL, Hardware
 from runner.errors import UsageError
 from runner.util.paths import option_files
 
-LOCAL = "local"
 _GROUP = "hardware"
 
 

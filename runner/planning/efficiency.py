@@ -39,8 +39,8 @@ def prior(fmt: Format, hardware: Hardware) -> Efficiency:
     34.2 ms on one A100 (54%), 27.9 ms on one H100 (40%): unpacking becomes the limit.
     LLM.int8(): 154.6 ms where fp16 took 32.9 ms on one RTX 3090.
     """
-    if fmt.family == "llm_int8":
-        return Efficiency(0.07, _COMPUTE, _SPREAD, source="prior: 154.6 against 32.9 ms, RTX 3090")
+    if fmt.bandwidth_share is not None:
+        return Efficiency(fmt.bandwidth_share, _COMPUTE, _SPREAD, source=fmt.bandwidth_source)
     if fmt.prior_bits == 16:
         bandwidth = 0.71
     elif fmt.prior_bits == 8:

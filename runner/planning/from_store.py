@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runner.config.schema.hardware import Hardware
+from runner.config.schema.hardware import LOCAL, Hardware
 from runner.planning.data_points import Case
-from runner.planning.devices import LOCAL
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.fitted_efficiency import fit
 from runner.planning.formats import Format

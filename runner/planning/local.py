@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runner.config.schema.hardware import Hardware
-from runner.planning.devices import LOCAL, device_names, read_device
+from runner.config.schema.hardware import LOCAL, Hardware
+from runner.planning.devices import device_names, read_device
 from runner.planning.hardware.detect import Machine, recognises
 
 

@@ -149,7 +149,7 @@ class Shape:
             yield Linear(hidden, attention, layers)
             yield Linear(hidden, self.kv_heads * self.head_dim, 2 * layers)
             yield Linear(attention, hidden, layers)
-        gates = 1 if shape.family == "opt" else 2
+        gates = 2 if shape.has_gate else 1
         dense = layers if not self.experts else shape.dense_layers or 0
         inner = shape.intermediate or 0
         if dense:

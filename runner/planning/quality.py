@@ -66,8 +66,7 @@ def quality_of(
     if (divergence := _DIVERGENCE.get(fmt.label)) is not None:
         text = f"published: mean KL divergence {divergence:g} nats (Llama-3-8B, llama.cpp)"
         return Quality(text, "published", divergence > _MOST_DIVERGENCE)
-    stem = fmt.label.split("-")[0]
-    if (rows := _RECOVERY.get(stem)) is not None and _comparable(fmt):
+    if (rows := _RECOVERY.get(fmt.scheme or fmt.label)) is not None and _comparable(fmt):
         nearest = min(range(len(_SIZES)), key=lambda i: abs(math.log(shape.parameters / _SIZES[i])))
         first, second = rows[nearest]
         text = (

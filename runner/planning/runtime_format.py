@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 from runner.config.schema.bits import Bits
-from runner.config.schema.group_size import GroupSize
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.engines import traits_of
 from runner.errors import UsageError
 from runner.methods import find_method
-from runner.planning.formats import Format, find_format
+from runner.planning.formats import PLANNED_WIDTHS, Format, find_format, integer_format
 from runner.util.serialise import from_json
 
 _DENSE = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "auto": "bf16"}
@@ -22,9 +22,19 @@ def recipe_format(config: dict[str, Any]) -> Format | None:
     try:
         method = from_json(find_method(config["method"]["name"]).config, config["method"])
         bits, group = from_json(Bits, config["bits"]), from_json(GroupSize, config["group_size"])
-        return find_format(method.plan_label(bits, group))
+        label = method.plan_label(bits)
+        if label is not None:
+            return find_format(label)
+        return _integers(bits, group, zero_points=method.has_zero_points)
     except (UsageError, ValueError):
         return None
+
+
+def _integers(bits: Bits, group: GroupSize, *, zero_points: bool) -> Format | None:
+    """Integer weights as plans know them: of 2 to 8 bits, with a scale for a group or a channel."""
+    if bits.weight.num_bits not in PLANNED_WIDTHS or group.granularity is Granularity.tensor:
+        return None
+    return integer_format(bits.weight.num_bits, group.size, zero_points)
 
 
 def dense_format(engine: str, dtype: str) -> Format:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.config.schema.hardware import Hardware
+from runner.config.schema.hardware import LOCAL, Hardware
 from runner.planning.data_points import stored_cases
 from runner.planning.efficiency import prior
 from runner.planning.fitted_efficiency import Comparison, compare
@@ -36,7 +36,7 @@ def comparisons(
         store: Its root, where measured limits lie.
     """
     cases = stored_cases(records)
-    nowhere = Hardware(name="local", kind="local")
+    nowhere = Hardware(name=LOCAL, kind=LOCAL)
     priors = {case.held.label: prior(case.held, nowhere) for case in cases}
     rates = {
         device: 1e12 * max(measured_peaks(store, device).values(), default=0.0)

@@ -1,7 +1,7 @@
 """All rules, in one place."""
 
 from runner.config.schema.root import Config
-from runner.validation.common_mistakes import check_habits
+from runner.validation.common_mistakes import check_common_mistakes
 from runner.validation.context import Facts
 from runner.validation.evaluation import check_evaluation
 from runner.validation.mixed import check_sensitivity
@@ -19,7 +19,7 @@ def check(config: Config, facts: Facts) -> list[Verdict]:
         *check_evaluation(config, facts),
         *check_tasks(config, facts),
         *check_recipe(config, facts),
-        *check_habits(config, facts),
+        *check_common_mistakes(config, facts),
         *check_plan(config, facts),
         *check_sensitivity(config, facts),
     ]

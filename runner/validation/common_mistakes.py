@@ -1,22 +1,30 @@
-"""Mistakes that are made again and again in this field: warnings while it is still cheap."""
+"""Common mistakes of this field, each stated once: for a recipe that is made, and for a plan."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from runner.config.schema.bits import NumberType
 from runner.config.schema.engine import Dtype
+from runner.config.schema.hardware import Hardware
+from runner.config.schema.plan import Plan
 from runner.config.schema.root import Config, StageName
 from runner.engines import find_engine
 from runner.errors import UsageError
 from runner.methods.base import Abilities, abilities_of
+from runner.planning.devices import device_names, read_device
+from runner.planning.formats import Format
 from runner.planning.hardware.detect import recognises
+from runner.planning.model_shape import Shape
+from runner.planning.roofline import arithmetic_used
 from runner.validation.context import Facts
 from runner.validation.verdict import Verdict, illegal, warning
 
 _ADA = (8, 9)
+_INT8 = "bits=w8a8 method=smoothquant"
+_SIXTEEN = ("bf16", "fp16", "fp32")
 
 
-def check_habits(config: Config, facts: Facts) -> Iterator[Verdict]:
+def check_common_mistakes(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Findings on what a recipe or a benchmark is usually misread as."""
     quantizes = config.makes_checkpoint
     if quantizes:
@@ -24,11 +32,90 @@ def check_habits(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield from _fp8_before_ada(config, facts)
     if StageName.bench in config.stages:
         yield from _emulated(config, facts, quantizes)
-        yield from _cache_dominates(config, facts, quantizes)
         if quantizes:
-            yield from _four_bits_when_compute_bound(config, facts)
+            yield from _benched_cache(config, facts)
+            yield from _beyond_the_turn(config, facts)
     if facts.stale_calibration:
         yield warning(facts.stale_calibration, "quantizing the base model again, stages=[quantize]")
+
+
+def mistakes_of_plan(
+    shape: Shape, formats: Sequence[Format], devices: Sequence[Hardware], plan: Plan
+) -> Iterator[Verdict]:
+    """Warnings on a plan's formats and devices, each once."""
+    for fmt in formats:
+        if fmt.arithmetic == "int8" and not fmt.outliers_apart:
+            yield _outliers(f"{fmt.label} rounds activations: plain rounding (method=rtn)")
+    if any(fmt.prior_bits == 4 and fmt.arithmetic in _SIXTEEN for fmt in formats):
+        yield _no_int4_products("prefill and large batches gain nothing")
+    for fmt in formats:
+        if fmt.quantizes_activations:
+            lacking = [d.name for d in devices if arithmetic_used(fmt, d) in (*_SIXTEEN, None)]
+            yield from _without_units(fmt.label, lacking)
+    if low := [fmt.label for fmt in formats if fmt.prior_bits == 4 and fmt.weight_bits < 4]:
+        yield _uniform_few_bits(", ".join(low))
+    smallest = min(formats, key=lambda fmt: fmt.stored_bytes(shape), default=None)
+    if smallest is not None and smallest.weight_bits < 16:
+        yield from _cache_dominates(
+            plan.batch,
+            plan.context_length,
+            cache=plan.batch * shape.kv_bytes(plan.context_length, plan.kv_cache_bits / 8),
+            weights=smallest.stored_bytes(shape),
+            dense=2.0 * shape.parameters,
+            nearest="plan.kv_cache_bits=8",
+        )
+
+
+def _outliers(subject: str) -> Verdict:
+    return warning(
+        f"{subject} collapses models whose activations have outliers (OPT-175B: 71.6% accuracy to "
+        "32.3%, arXiv 2211.10438)",
+        "method=smoothquant or method=gptq",
+    )
+
+
+def _uniform_few_bits(subject: str) -> Verdict:
+    return warning(
+        f"uniform {subject}: below 4 bits a few sensitive layers cause most of the loss; exclude "
+        "them with method.ignore, or use more bits",
+        "bits=w4a16, or a gguf type, which mixes widths",
+    )
+
+
+def _no_int4_products(consequence: str) -> Verdict:
+    return warning(
+        "4-bit weights are unpacked and multiplied in 16 bits: they save memory traffic, not "
+        f"arithmetic, and no int4 matrix unit takes part; {consequence}"
+    )
+
+
+def _without_units(
+    label: str, devices: Iterable[str], nearest: str | None = None
+) -> Iterator[Verdict]:
+    if where := ", ".join(devices):
+        yield warning(
+            f"{where} has no matrix units for {label}: it saves memory and bandwidth there, but "
+            "computes in 16 bits",
+            nearest,
+        )
+
+
+def _cache_dominates(
+    batch: int, tokens: int, *, cache: float, weights: float, dense: float, nearest: str | None
+) -> Iterator[Verdict]:
+    """Savings of weights taken for savings of memory; sizes in bytes, ``dense`` in 16 bits."""
+    if cache > weights:
+        yield warning(
+            f"at batch {batch} x {tokens} tokens the KV cache ({_size(cache)}) is larger than the "
+            f"quantized weights ({_size(weights)}): quantizing weights makes them "
+            f"{dense / weights:.1f}x smaller, but the whole only "
+            f"{(dense + cache) / (weights + cache):.1f}x",
+            nearest,
+        )
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _recipe(config: Config) -> Iterator[Verdict]:
@@ -41,19 +128,10 @@ def _recipe(config: Config) -> Iterator[Verdict]:
             "bits=w4a16",
         )
     if integer and bits.activation.num_bits == 8 and _abilities(config).plain_rounding:
-        yield warning(
-            f"method={method.name} rounds activations to int8 as they come; where a few channels "
-            "are far larger than the rest (OPT, BLOOM) the others round to nothing "
-            "(arXiv 2211.10438)",
-            "method=smoothquant",
-        )
+        yield _outliers(f"method={method.name} rounds activations to int8 as they come, which")
     plain = list(method.ignore) == type(method)(name=method.name).ignore
     if bits.weight.num_bits < 4 and not _abilities(config).mixes_by_itself and plain:
-        yield warning(
-            f"uniform {bits.weight.num_bits}-bit weights: below 4 bits a few sensitive layers "
-            "cause most of the loss; exclude them with method.ignore, or use more bits",
-            "bits=w4a16",
-        )
+        yield _uniform_few_bits(f"{bits.weight.num_bits}-bit weights")
 
 
 def _abilities(config: Config) -> Abilities:
@@ -64,20 +142,23 @@ def _abilities(config: Config) -> Abilities:
 
 
 def _fp8_before_ada(config: Config, facts: Facts) -> Iterator[Verdict]:
-    """The GPU at hand; devices of the table are judged with the hardware."""
-    activation = config.bits.activation
-    if activation.type is not NumberType.float or activation.num_bits != 8:
+    """On the device that is named; on the machine's own GPU where none is."""
+    bits, hardware = config.bits, config.hardware
+    if bits.activation.type is not NumberType.float or bits.activation.num_bits != 8:
         return
-    if config.hardware.kind != "local" or facts.device != "cuda":
+    if not hardware.is_local:
+        if "fp8" not in hardware.native_formats:
+            instead = "int8" in hardware.native_formats
+            yield from _without_units(bits.label, [hardware.name], _INT8 if instead else None)
+        return
+    if facts.device == "cpu":
+        yield warning("this CPU has no 8-bit float arithmetic; fp8 saves memory here, not time")
         return
     for gpu in facts.machine.gpus[:1]:
         major, _, minor = gpu.compute_capability.partition(".")
         if (int(major), int(minor or 0)) < _ADA:
-            yield warning(
-                f"{gpu.name} has no fp8 units (compute capability {gpu.compute_capability}, they "
-                "came with 8.9): fp8 saves bandwidth there, products run in 16 bits",
-                "bits=w8a8 method=smoothquant",
-            )
+            where = f"{gpu.name} (compute capability {gpu.compute_capability}, below 8.9)"
+            yield from _without_units(bits.label, [where], _INT8)
 
 
 def _emulated(config: Config, facts: Facts, quantizes: bool) -> Iterator[Verdict]:
@@ -97,30 +178,23 @@ def _emulated(config: Config, facts: Facts, quantizes: bool) -> Iterator[Verdict
         )
 
 
-def _cache_dominates(config: Config, facts: Facts, quantizes: bool) -> Iterator[Verdict]:
-    from runner.planning.model_shape import Shape
-
+def _benched_cache(config: Config, facts: Facts) -> Iterator[Verdict]:
     bench = config.bench
-    if not quantizes or not bench.batch_sizes:
-        return
-    try:
+    with contextlib.suppress(UsageError):  # dimensions that are not known
         shape = Shape(facts.architecture)
-    except UsageError:
-        return
-    batch, tokens = max(bench.batch_sizes), bench.prompt_tokens + bench.new_tokens
-    cache = batch * shape.kv_bytes(tokens, 2.0)
-    weights = shape.linear_weights * config.bits.weight.num_bits / 8
-    if cache > weights:
-        yield warning(
-            f"at batch {batch} and {tokens} tokens the KV cache ({cache / 1e9:.1f} GB) outweighs "
-            f"the quantized layers ({weights / 1e9:.1f} GB): fewer bits a weight shrink only the "
-            "smaller part of the memory and of the time"
+        batch, tokens = max(bench.batch_sizes, default=0), bench.prompt_tokens + bench.new_tokens
+        yield from _cache_dominates(
+            batch,
+            tokens,
+            cache=batch * shape.kv_bytes(tokens, 2.0),
+            weights=shape.linear_weights * config.bits.weight.num_bits / 8,
+            dense=2.0 * shape.linear_weights,
+            nearest=None,
         )
 
 
-def _four_bits_when_compute_bound(config: Config, facts: Facts) -> Iterator[Verdict]:
-    from runner.planning.devices import device_names, read_device
-
+def _beyond_the_turn(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Batches so large that arithmetic, not memory, is what takes the time."""
     bits = config.bits
     if bits.weight.num_bits > 4 or bits.quantizes_activations or facts.device != "cuda":
         return
@@ -131,9 +205,9 @@ def _four_bits_when_compute_bound(config: Config, facts: Facts) -> Iterator[Verd
         if not recognises(device, facts.machine) or not peak or not bandwidth:
             continue
         turn = peak * 1e12 * bits.weight.num_bits / 8 / (2 * bandwidth * 1e9)
-        if config.bench.batch_sizes and max(config.bench.batch_sizes) > turn:
-            yield warning(
-                f"{bits.label} is multiplied in 16 bits, on no int4 unit: beyond a batch of about "
-                f"{turn:.0f} {name} is busy with arithmetic, and 4-bit weights make nothing faster"
+        if max(config.bench.batch_sizes, default=0) > turn:
+            yield _no_int4_products(
+                f"beyond a batch of about {turn:.0f} {name} is busy with arithmetic, and they make "
+                "nothing faster"
             )
         return

@@ -86,9 +86,9 @@ def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:
     # A window of lm_eval has a token more, the prefix, and some engines generate the last one.
     generates = find_engine(config.engine.name).traits.generates_last
     extra = PerplexityProtocol.lm_eval in config.eval.protocols and generates
-    for name in ("context_length", "max_model_len"):
-        room = getattr(config.engine, name, None)
-        if room is not None and length + extra > room:
+    if (limit := config.engine.longest_sequence()) is not None:
+        name, room = limit
+        if length + extra > room:
             yield illegal(
                 f"eval.context_length={length} does not fit engine.{name}={room}",
                 f"eval.context_length={room - extra}",

@@ -11,7 +11,7 @@ def linear_inputs(architecture: Architecture) -> dict[str, int]:
     attention = hidden
     if architecture.heads and architecture.head_dim:
         attention = architecture.heads * architecture.head_dim
-    if architecture.family == "opt":
+    if not architecture.has_gate:
         return {"q/k/v_proj": hidden, "out_proj": attention, "fc1": hidden, "fc2": inner}
     return {
         "q/k/v_proj": hidden,

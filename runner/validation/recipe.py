@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity
 from runner.config.schema.root import Config, StageName
-from runner.methods import all_methods, find_method
+from runner.methods import all_methods, find_method, quantizing_methods
 from runner.methods.base import Abilities, bits_fit, group_size_fits
 from runner.validation.calibration import check_calibration
 from runner.validation.context import Facts
@@ -117,8 +117,8 @@ def _makers_of_model(config: Config, facts: Facts) -> str | None:
         return " or ".join(others)
     able = [
         name
-        for name, method in all_methods().items()
-        if name != "none" and any(map(can, method.backends.values()))
+        for name, method in quantizing_methods().items()
+        if any(map(can, method.backends.values()))
     ]
     return " or ".join(f"method={name}" for name in able) or None
 

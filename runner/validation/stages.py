@@ -46,7 +46,7 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
     yield from _check_memory(config, facts)
     yield from _check_engine(config, facts)
     yield from _check_environments(config, facts)
-    yield from _check_vllm(config, facts)
+    yield from _check_settings(config, facts)
     if StageName.serving in config.stages:
         yield from check_serving(config, facts)
     if config.model.trust_remote_code:
@@ -101,22 +101,19 @@ def _check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
             yield illegal(str(error), unnamed)
 
 
-def _check_vllm(config: Config, facts: Facts) -> Iterator[Verdict]:
+def _check_settings(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Settings that only GPUs can meet."""
-    rounding = getattr(config.engine, "quantization", None)
-    if rounding is not None and facts.device == "cpu":
-        yield illegal(
-            f"engine.quantization={rounding}: vLLM rounds weights while it loads them on GPUs only",
-            "engine.quantization=null",
-        )
-    wanted = getattr(config.engine, "tensor_parallel_size", 1)
+    if facts.device == "cpu":
+        for name, reason in config.engine.needs_gpu().items():
+            value = getattr(config.engine, name)
+            yield illegal(f"engine.{name}={value}: {reason}", f"engine.{name}=null")
+    name, wanted = config.engine.shared_by() or ("", 1)
     there = len(facts.machine.gpus) if facts.device == "cuda" else 1
     if wanted > max(1, there):
         kind = "GPUs" if facts.device == "cuda" else "device (no GPU answers)"
         yield illegal(
-            f"engine.tensor_parallel_size={wanted} needs as many GPUs; this machine has "
-            f"{there} {kind}",
-            f"engine.tensor_parallel_size={there}",
+            f"engine.{name}={wanted} needs as many GPUs; this machine has {there} {kind}",
+            f"engine.{name}={there}",
         )
 
 
@@ -158,17 +155,6 @@ def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
             f"bench measures the machine it runs on, which has no {hardware.name}",
             "hardware=local, or leave bench out of stages",
         )
-    activation = config.bits.activation
-    float8 = config.bits.quantizes_activations and activation.type.value == "float"
-    if StageName.quantize not in config.stages or not float8:
-        return
-    if hardware.kind == "local" and facts.device == "cpu":
-        yield warning("this CPU has no 8-bit float arithmetic; fp8 saves memory here, not time")
-    elif hardware.kind != "local" and "fp8" not in hardware.native_formats:
-        yield warning(
-            f"{hardware.name} has no fp8 units: fp8 saves bandwidth there, products run in 16 bits",
-            "bits=w8a8 method=smoothquant" if "int8" in hardware.native_formats else None,
-        )
 
 
 def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -178,9 +164,9 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
     needed = parameters * facts.load_bytes_per_parameter
     if not config.makes_checkpoint:
         # An engine may round while it loads, and share the model out.
-        if getattr(config.engine, "quantization", None) == "fp8":
-            needed = float(parameters)
-        needed /= getattr(config.engine, "tensor_parallel_size", 1)
+        if (bits := config.engine.loaded_bits) is not None:
+            needed = parameters * bits / 8
+        needed /= (config.engine.shared_by() or ("", 1))[1]
     available = facts.machine.memory_bytes
     where = "memory"
     gpus = [gpu.memory_bytes for gpu in facts.machine.gpus if gpu.memory_bytes is not None]

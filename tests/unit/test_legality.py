@@ -181,7 +181,7 @@ WARNINGS = [
     ("method=rtn bits=fp8_e4m3", "no 8-bit float arithmetic", ""),
     (
         "method=rtn bits=fp8_e4m3 hardware=a100_80_sxm stages=[quantize,eval]",
-        "a100_80_sxm has no fp8 units",
+        "a100_80_sxm has no matrix units for fp8_e4m3",
         "bits=w8a8 method=smoothquant",
     ),
     ("model.trust_remote_code=true", "runs Python code shipped with the model", ""),
@@ -197,7 +197,7 @@ WARNINGS = [
     ),
     (
         "bench.batch_sizes=[64] bench.prompt_tokens=4096",
-        "the KV cache (6.1 GB) outweighs the quantized layers (0.1 GB)",
+        "the KV cache (6.1 GB) is larger than the quantized weights (53.1 MB)",
         "",
     ),
 ]
@@ -232,14 +232,14 @@ def test_fp8_is_at_home_on_hopper_and_not_on_ampere(composed: Compose, gpu: Mach
 
 def test_fp8_on_an_ampere_at_hand_gains_no_arithmetic(composed: Compose, gpu: Machine) -> None:
     (found,) = judge(composed, gpu, ["method=fp8", "stages=[quantize]"])
-    assert "no fp8 units (compute capability 8.0" in found.reason
+    assert "(compute capability 8.0, below 8.9) has no matrix units for fp8" in found.reason
     ada = Machine(**{**vars(gpu), "gpus": (Gpu("NVIDIA L4", 24_000_000_000, "8.9", "GPU-1"),)})
     assert judge(composed, ada, ["method=fp8", "stages=[quantize]"]) == []
 
 
 def test_four_bits_gain_nothing_once_compute_bound(composed: Compose, gpu: Machine) -> None:
     (found,) = judge(composed, gpu, ["bench.batch_sizes=[1,64]", "bench.prompt_tokens=8"])
-    assert "on no int4 unit: beyond a batch of about 38 a100_80_sxm" in found.reason
+    assert "no int4 matrix unit takes part; beyond a batch of about 38 a100_80_sxm" in found.reason
     assert judge(composed, gpu, ["bench.batch_sizes=[1,32]", "bench.prompt_tokens=8"]) == []
 
 

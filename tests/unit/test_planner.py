@@ -22,7 +22,7 @@ from runner.planning.option import Option, Verdict
 from runner.planning.planner import Question, make_plan, options, split_problem
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.recommendation import reasons, recommendation
-from runner.validation.mistakes import mistakes_of
+from runner.validation.common_mistakes import mistakes_of_plan
 from runner.validation.plan import check_plan
 from runner.validation.verdict import Severity
 
@@ -355,13 +355,13 @@ def test_mistakes_that_a_plan_invites(shapes: dict[str, Shape]) -> None:
         formats = [find_format(label) for label in labels.split()]
         tables = [read_device(name) for name in devices.split()]
         shape = shapes["llama31_8b"]
-        return " ".join(map(str, mistakes_of(shape, formats, tables, Plan(**asked))))
+        return " ".join(map(str, mistakes_of_plan(shape, formats, tables, Plan(**asked))))
 
     assert said("bf16", "a100_80_sxm") == ""
     assert "collapses models" in said("w8a8", "a100_80_sxm")
     assert "no int4 matrix unit takes part" in said("w4a16-g128", "a100_80_sxm")
     assert "a100_80_sxm has no matrix units for fp8_e4m3" in said("fp8_e4m3", "a100_80_sxm l4")
     assert said("fp8_e4m3", "l4 h100_sxm") == ""
-    assert "w3a16-g64 treats all layers alike" in said("w3a16-g64", "l4")
+    assert "uniform w3a16-g64: below 4 bits" in said("w3a16-g64", "l4")
     cache = said("w8a16-per_channel", "l4", batch=128, context_length=4096)
     assert "quantizing weights makes them 1.8x smaller, but the whole only 1.1x" in cache

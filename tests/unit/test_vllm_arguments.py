@@ -1,7 +1,6 @@
 """What is asked of vLLM, and which checkpoints it is not given. Without vLLM."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from runner.engines.vllm import kernels as vllm_kernels
 from runner.engines.vllm.settings import KvCacheDtype, Vllm, engine_arguments, process_environment
 from runner.errors import StageError
 from runner.methods.awq import Awq, Version
+from runner.methods.gptq import Gptq
 from runner.methods.rtn import Rtn
 
 pytestmark = pytest.mark.unit
@@ -31,7 +31,7 @@ def _spec(device: str, **settings: Any) -> LoadSpec:
     )
 
 
-ASYMMETRIC = SimpleNamespace(sym=False, keeps_layers=False)
+ASYMMETRIC = Gptq(sym=False)
 
 
 def _facts(form: str, device: str, bits: int = 4, activation: int = 16, **more: Any) -> Any:
@@ -129,7 +129,7 @@ def test_reads(facts: CheckpointFacts) -> None:
         (_facts("compressed-tensors", "cpu", 8, 8), "group_size=per_channel or per_tensor"),
         (_facts("gptq", "cpu", size=16), "group_size=per_channel, g32, g64 or g128"),
         (
-            _facts("gptq", "cpu", method=SimpleNamespace(sym=False, keeps_layers=False)),
+            _facts("gptq", "cpu", method=ASYMMETRIC),
             "method.sym=true",
         ),
         (

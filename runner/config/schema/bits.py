@@ -71,6 +71,12 @@ class Bits:
         return {"candidates": "has no budget, so that all layers get one width"}
 
     @property
+    def is_integer_weights_alone(self) -> bool:
+        """True when integer weights of one width meet activations of 16 bits."""
+        whole = self.weight.type is NumberType.int and not self.is_auto
+        return whole and self.activation.num_bits == 16
+
+    @property
     def quantizes_activations(self) -> bool:
         """True when activations are rounded to fewer than 16 bits as well."""
         return self.activation.num_bits < 16

@@ -44,3 +44,20 @@ class Engine:
     def unread(self, device: str) -> dict[str, str]:
         """Fields that have no effect on a device (``cpu`` or ``cuda``), each with the reason."""
         return {}
+
+    def needs_gpu(self) -> dict[str, str]:
+        """Fields whose values only a GPU can meet, each with the reason."""
+        return {}
+
+    def shared_by(self) -> tuple[str, int] | None:
+        """The field that says how many devices share a model, and its value; ``None``: one."""
+        return None
+
+    def longest_sequence(self) -> tuple[str, int] | None:
+        """The field that limits a sequence's tokens, and its value; ``None``: no such limit."""
+        return None
+
+    @property
+    def loaded_bits(self) -> float | None:
+        """Bits of a weight where the engine rounds while it loads; ``None`` where it does not."""
+        return None

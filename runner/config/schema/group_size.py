@@ -1,5 +1,7 @@
 """How many weights share one scale."""
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
@@ -24,6 +26,18 @@ class GroupSize:
     granularity: Granularity = MISSING
     size: Optional[int] = bounded(None, least=1)
     """Consecutive input weights that share a scale; told for ``granularity: group`` only."""
+
+    @classmethod
+    def named(cls, name: str) -> "GroupSize | None":
+        """The group size of a name that a user lists; ``None`` where it is no such name."""
+        if found := re.fullmatch(r"g([1-9]\d*)", name):
+            return cls(Granularity.group, int(found[1]))
+        wholes = {f"per_{one.value}": one for one in (Granularity.tensor, Granularity.channel)}
+        return cls(wholes[name]) if name in wholes else None
+
+    def is_among(self, names: Collection[str]) -> bool:
+        """Whether a table lists it; ``g*`` in the table stands for any size of group."""
+        return self.label in names or ("g*" in names and self.size is not None)
 
     @property
     def label(self) -> str:

@@ -7,6 +7,9 @@ from omegaconf import MISSING
 
 from runner.config.bounds import bounded
 
+LOCAL = "local"
+"""Name and kind of the machine that the runner runs on."""
+
 
 @dataclass
 class Interconnect:
@@ -50,3 +53,8 @@ class Hardware:
     power_watts: Optional[float] = bounded(None, above=True)
     price: Price = field(default_factory=Price)
     source: Optional[str] = bounded(None, prose=True)
+
+    @property
+    def is_local(self) -> bool:
+        """True for the machine that the runner runs on, whose limits are measured."""
+        return self.kind == LOCAL

@@ -64,9 +64,18 @@ class Method:
         """Short name of the number formats that the method makes of ``bits``."""
         return f"{bits.label}-{group_size.label}"
 
-    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
-        """What plans call the format that is stored; any other where they know none."""
-        if not (bits.label.startswith("w") and bits.label.endswith("a16")):
-            return bits.label
-        symmetric = getattr(self, "sym", True)
-        return f"{bits.label}-{group_size.label}" + ("" if symmetric else "-asym")
+    @property
+    def has_zero_points(self) -> bool:
+        """True when its grid is set to be asymmetric, as far as plans and sensitivities know."""
+        return False
+
+    def plan_label(self, bits: Bits) -> str | None:
+        """What plans call the format that is stored.
+
+        ``None``: integers of the recipe's own width and groups.
+        """
+        return None if bits.is_integer_weights_alone else bits.label
+
+    def decides_width(self) -> tuple[str, int] | None:
+        """The field that decides what is made, whatever ``bits`` says, and the width it makes."""
+        return None

@@ -42,6 +42,10 @@ _OF_KIND = {
 }
 
 
+_WITHOUT_GATE = ("opt",)
+"""Families with a plain MLP, as far as plans are made for them."""
+
+
 @dataclass
 class Architecture:
     """Dimensions of a decoder-only transformer, as its ``config.json`` names them.
@@ -85,6 +89,11 @@ class Architecture:
     """Tokens that a windowed layer looks back; ``None`` where every layer sees all."""
     global_layer_interval: Optional[int] = None
     """Every so many layers one sees the whole context; ``None`` if all layers are windowed."""
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether a block's MLP has a gate beside its way up."""
+        return self.family not in _WITHOUT_GATE
 
 
 @dataclass

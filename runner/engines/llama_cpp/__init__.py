@@ -43,6 +43,10 @@ class LlamaCpp(Engine):
     gpu_layers: int = bounded(-1, least=-1, most=10**6)
     """Layers that lie on the GPU when there is one; -1 is all of them."""
 
+    def longest_sequence(self) -> tuple[str, int] | None:
+        """``context_length``, where it is set."""
+        return None if self.context_length is None else ("context_length", self.context_length)
+
 
 class LlamaCppEngine:
     """llama.cpp: GGUF files, arithmetic as it sees fit."""

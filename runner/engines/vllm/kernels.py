@@ -5,6 +5,7 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
+from runner.config.schema.group_size import GroupSize
 from runner.engines.base import CheckpointFacts, LoadSpec
 
 _CHANNELS = ("per_channel", "per_tensor")
@@ -63,7 +64,7 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
     if checkpoint.bits is not None and checkpoint.group_size is not None:
         bits = checkpoint.bits.label
         for label in _labels(checkpoint):
-            bits, group_size = label, checkpoint.group_size.label
+            bits, group_size = label, checkpoint.group_size
             reason = reason or _reason_against_scheme(checkpoint, table, label, group_size)
     if reason is None and checkpoint.device == "cpu":
         reason = _reason_against_cpu(bits)
@@ -88,12 +89,11 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
 
     Said beforehand, in the names used here, because vLLM says it late and at length.
     """
-    rounding = getattr(spec.settings, "quantization", None)
-    if spec.device == "cpu" and rounding:
-        return (
-            "vLLM rounds weights while it loads them on a GPU only: "
-            f"engine.quantization={rounding} needs engine.device=cuda"
-        )
+    if spec.device == "cpu":
+        for name, reason in spec.settings.needs_gpu().items():
+            return (
+                f"{reason}: engine.{name}={getattr(spec.settings, name)} needs engine.device=cuda"
+            )
     stored = "pack-quantized" if spec.checkpoint_format in ("gptq", "awq") else None
     if spec.checkpoint_format == "compressed-tensors":
         config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))
@@ -126,7 +126,7 @@ def _labels(checkpoint: CheckpointFacts) -> list[str]:
 
 
 def _reason_against_scheme(
-    checkpoint: CheckpointFacts, table: dict[str, tuple[str, ...]], bits: str, group_size: str
+    checkpoint: CheckpointFacts, table: dict[str, tuple[str, ...]], bits: str, group_size: GroupSize
 ) -> str | None:
     where = "on a CPU" if checkpoint.device == "cpu" else "on a GPU"
     if bits not in table:
@@ -135,17 +135,18 @@ def _reason_against_scheme(
             f"not of {bits}"
         )
     readable = table[bits]
-    if group_size not in readable and not ("g*" in readable and group_size.startswith("g")):
+    if not group_size.is_among(readable):
         return (
             f"vLLM reads {checkpoint.format} checkpoints of bits={bits} with "
-            f"group_size={_either(readable)} {where}, not with {group_size}"
+            f"group_size={_either(readable)} {where}, not with {group_size.label}"
         )
     return _reason_against_knobs(checkpoint, bits)
 
 
 def _reason_against_knobs(checkpoint: CheckpointFacts, bits: str) -> str | None:
     symmetric_only = checkpoint.format == "gptq" or bits == "w8a8"
-    if symmetric_only and getattr(checkpoint.method, "sym", True) is False:
+    method = checkpoint.method
+    if symmetric_only and method is not None and method.has_zero_points:
         return (
             f"vLLM reads {checkpoint.format} checkpoints of bits={bits} on a symmetric grid only: "
             "method.sym=true"

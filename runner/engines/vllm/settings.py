@@ -52,6 +52,25 @@ class Vllm(Engine):
             return {}
         return {"gpu_memory_utilization": why}
 
+    def needs_gpu(self) -> dict[str, str]:
+        """Rounding weights while they are loaded."""
+        if self.quantization is None:
+            return {}
+        return {"quantization": "vLLM rounds weights while it loads them on GPUs only"}
+
+    def shared_by(self) -> tuple[str, int]:
+        """Tensor parallelism."""
+        return "tensor_parallel_size", self.tensor_parallel_size
+
+    def longest_sequence(self) -> tuple[str, int] | None:
+        """``max_model_len``, where it is set."""
+        return None if self.max_model_len is None else ("max_model_len", self.max_model_len)
+
+    @property
+    def loaded_bits(self) -> float | None:
+        """8 for ``fp8``; what other schemes leave is not known here."""
+        return 8.0 if self.quantization == "fp8" else None
+
 
 def engine_arguments(spec: LoadSpec) -> dict[str, Any]:
     """The arguments of ``vllm.LLM`` for what is to be loaded."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.config.schema.bits import NumberFormat, NumberType
 from runner.config.schema.calibration import Calibration
@@ -17,9 +17,6 @@ from runner.data.models.load import load_model
 from runner.data.models.weights import weight_files
 from runner.methods.base import Abilities, ActivationScales, Holder, Progress, QuantizeJob
 from runner.methods.recipe import Recipe
-
-if TYPE_CHECKING:
-    from runner.methods.gptq import Gptq
 
 NAME = "llm_compressor"
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
@@ -35,6 +32,7 @@ def abilities(
     mixes: bool = False,
     keeps_scales: bool = True,
     plain_rounding: bool = False,
+    cannot: tuple[tuple[str, Any, str], ...] = (),
 ) -> Abilities:
     """Abilities through llm-compressor, which always writes compressed-tensors."""
     return Abilities(
@@ -47,11 +45,12 @@ def abilities(
         holders=(Holder.linear, Holder.experts),
         keeps_scales=keeps_scales,
         plain_rounding=plain_rounding,
+        cannot=cannot,
     )
 
 
 def only_backend(
-    bits: tuple[str, ...], group_sizes: tuple[str, ...], **options: bool
+    bits: tuple[str, ...], group_sizes: tuple[str, ...], **options: Any
 ) -> Mapping[str, Abilities]:
     """The backends of a method that llm-compressor alone carries out."""
     return MappingProxyType({NAME: abilities(bits, group_sizes, **options)})
@@ -121,21 +120,29 @@ def build_groups(job: QuantizeJob, **options: Any) -> dict[str, Any]:
     return {"config_groups": groups, "ignore": job.recipe.method.ignore}
 
 
-def gptq_modifier(job: QuantizeJob, knobs: "Gptq") -> Any:
-    """llm-compressor's GPTQ, set up as ``knobs`` say."""
+def gptq_modifier(
+    job: QuantizeJob,
+    *,
+    sym: bool,
+    desc_act: bool,
+    damp_percent: float,
+    block_size: int,
+    activation_scales: ActivationScales,
+) -> Any:
+    """llm-compressor's GPTQ; the options are those of method ``gptq``."""
     from llmcompressor.modifiers.quantization import GPTQModifier
 
-    order = "static" if knobs.desc_act else None
+    order = "static" if desc_act else None
     return GPTQModifier(
         **build_groups(
             job,
-            sym=knobs.sym,
+            sym=sym,
             observer="memoryless_minmax",
-            activation_scales=knobs.activation_scales,
+            activation_scales=activation_scales,
             activation_order=order,
         ),
-        dampening_frac=knobs.damp_percent,
-        block_size=knobs.block_size,
+        dampening_frac=damp_percent,
+        block_size=block_size,
         # Left out, the modifier would put its own default over the scheme's.
         actorder=order,
     )

@@ -34,7 +34,7 @@ def limits(inputs: Inputs) -> list[Limits]:
     found = hardware(inputs).result
     measured = Limits("measured", found["bandwidth_bytes_per_second"], found["peak_teraflops"])
     listed: Hardware | None = inputs.config.hardware
-    if listed is None or listed.kind == "local":
+    if listed is None or listed.is_local:
         on_gpu = inputs.compute.device == "cuda"
         listed = published_device(inputs.session.machine) if on_gpu else None
     if listed is None:

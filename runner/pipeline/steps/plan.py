@@ -4,13 +4,14 @@ import sys
 import time
 from dataclasses import replace
 
+from runner.config.schema.hardware import LOCAL
 from runner.config.schema.model import Architecture, Model
 from runner.config.schema.root import Config
 from runner.errors import UsageError
 from runner.pipeline.session import Obtained, Session
 from runner.planning.compute import resolve_compute
 from runner.planning.data_points import all_records, machine_key, stored_cases
-from runner.planning.devices import LOCAL, devices_of
+from runner.planning.devices import devices_of
 from runner.planning.formats import find_format
 from runner.planning.from_store import LocalEngine, measured_quality
 from runner.planning.local import local_device
@@ -22,7 +23,7 @@ from runner.store.distinct_names import is_same_model
 from runner.store.objects import Address
 from runner.store.records import RunRecord
 from runner.util.serialise import to_json
-from runner.validation.mistakes import mistakes_of
+from runner.validation.common_mistakes import mistakes_of_plan
 
 SCHEMA_VERSION = 1
 
@@ -100,7 +101,7 @@ def make_result(config: Config, architecture: Architecture, session: Session) ->
         latency_seconds=plan.latency_seconds,
         tokens_per_day=plan.tokens_per_day,
         recommendation=recommendation(options, plan, {d.name: d for d in devices}),
-        notes=[str(verdict) for verdict in mistakes_of(shape, formats, devices, plan)],
+        notes=[str(verdict) for verdict in mistakes_of_plan(shape, formats, devices, plan)],
         options=options,
     )
 

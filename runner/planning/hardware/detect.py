@@ -95,8 +95,8 @@ def recognises(hardware: "Hardware", machine: Machine) -> bool:
     ``match`` must be part of a GPU's name in whole words, or "NVIDIA A10" would be an A100 too, and
     no word may follow that makes it another device ("RTX 3090 Ti", "H200 NVL").
     """
-    if hardware.kind == "local" or not hardware.match:
-        return hardware.kind == "local"
+    if hardware.is_local or not hardware.match:
+        return hardware.is_local
     name = rf"(?<!\w){re.escape(hardware.match)}(?!\w)(?! (?:{VARIANTS})\b)"
     return any(re.search(name, gpu.name) for gpu in machine.gpus)
 

@@ -15,6 +15,6 @@ def published_device(machine: Machine) -> Hardware | None:
         merged = OmegaConf.merge(OmegaConf.structured(Hardware), OmegaConf.load(path))
         hardware = OmegaConf.to_object(merged)
         assert isinstance(hardware, Hardware)
-        if hardware.kind != "local" and recognises(hardware, machine):
+        if not hardware.is_local and recognises(hardware, machine):
             return hardware
     return None
