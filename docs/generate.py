@@ -17,6 +17,7 @@ from omegaconf import MISSING as UNSET
 
 from runner.cli.help import options
 from runner.config.extensions import Kind, names
+from runner.config.schema.renamed import RENAMED
 from runner.config.schema.root import Config
 from runner.config.schema.text import Text
 from runner.methods import find_method
@@ -53,6 +54,15 @@ and no defaults list that leads back to its file.
 
 """
 
+_RENAMED = """\
+## Renamed fields
+
+An old name still works, with a warning that names the new one: in overrides, in files of your own,
+in the axes of sweeps and searches, and in claims. Stores of earlier versions stay readable, and
+their results are reused. Setting a field under both names is an error.
+
+"""
+
 
 def generate() -> str:
     """The whole page."""
@@ -66,7 +76,16 @@ def generate() -> str:
             parts += _group(field.name, hints[field.name], groups)
     for name in sorted(groups - set(hints)):
         parts += _group(name, _type_of_place(name), groups)
+    parts.append(_renamed())
     return "".join(parts).rstrip() + "\n"
+
+
+def _renamed() -> str:
+    lines = [
+        f"| `{one.section}.{one.old}` | `{one.section}.{one.new}` | {one.until} |\n"
+        for one in RENAMED
+    ]
+    return _RENAMED + "| old name | new name | gone in |\n|---|---|---|\n" + "".join(lines)
 
 
 def _group(name: str, type_: Any, groups: set[str]) -> list[str]:

@@ -177,7 +177,7 @@ class Invocation:
         from runner.pipeline.session import open_session
         from runner.planning.hardware.detect import detect
 
-        if config.launch.detach or config.launch.most_failures is not None:
+        if config.launch.detach or config.launch.max_failures is not None:
             return False
         root = Path(config.store.root).expanduser().resolve()
         self.machine = self.machine or detect()
@@ -291,7 +291,7 @@ def _judged(composed: DictConfig, overrides: list[str], *, alone: bool) -> "Conf
     from runner.validation.unused import refuse_unused
 
     config = typed(composed, overrides)
-    _ = config.launch.most_failures
+    _ = config.launch.max_failures
     if alone:
         for told in refuse_unused(config, overrides):
             tell(f"  warning: {told}", error=True)

@@ -155,7 +155,7 @@ def judge(composed: DictConfig) -> Config | None:
         own = composed.pop("hydra")
         try:
             config = typed(composed)
-            _ = config.launch.most_failures
+            _ = config.launch.max_failures
         except UsageError as error:
             if not isinstance(error.__context__, InterpolationResolutionError):
                 raise

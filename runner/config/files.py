@@ -10,6 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from runner.config.schema.renamed import present_section
 from runner.errors import UsageError
 from runner.util.paths import conf_dir, sweeps_dir
 from runner.util.yaml_files import line_of, load, read_text
@@ -41,6 +42,7 @@ class FileConfigSource(HydrasSource):
         _require_package(path, header)
         _require_defaults(path, config)
         self._refuse_cycle(config_path, config)
+        config = _present(path, config, header["package"], config_path)
         return ConfigResult(
             config=config,
             path=f"{self.scheme()}://{self.path}",
@@ -93,6 +95,24 @@ def register_sources() -> None:
     Plugins.instance().register(OwnConfigSource)
     # The registry keeps the first class of a name, which is Hydra's.
     SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+
+
+def _present(path: Path, config: DictConfig, package: str | None, config_path: str) -> DictConfig:
+    """What a file holds, with every field under the name that it has now."""
+    group = config_path.rpartition("/")[0].replace("/", ".")
+    section = {None: group, "_group_": group, "_global_": ""}.get(package, package or "")
+    content = OmegaConf.to_container(config, resolve=False)
+
+    def place(field: str) -> str:
+        line = line_of(path, field.removeprefix(f"{section}."))
+        return f"{path}, line {line}" if line else str(path)
+
+    present = present_section(content, section, place)
+    if present == content:
+        return config
+    result = OmegaConf.create(present)
+    assert isinstance(result, DictConfig)
+    return result
 
 
 def _is_ours(path: Path) -> bool:

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from runner.config.fields import is_text, is_text_list
+from runner.config.schema.renamed import present_overrides
 from runner.errors import UsageError
 
 _ASSIGNMENT = re.compile(r"(\+{0,2})([A-Za-z_$][\w$/@.:-]*)=(.*)", re.DOTALL)
@@ -45,9 +46,9 @@ def read_words(words: Sequence[str], *, sweep: bool) -> list[str]:
         sweep: Commas part the choices of a sweep, as Hydra has it.
 
     Raises:
-        UsageError: A word can be read in two ways.
+        UsageError: A word can be read in two ways, or a field is set under two names.
     """
-    return [_read(word, sweep) for word in words]
+    return [_read(word, sweep) for word in present_overrides(words)]
 
 
 def as_typed(override: str) -> str:

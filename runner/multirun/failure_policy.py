@@ -17,7 +17,7 @@ def carry_on(config: Config, session: Session, identity: RunIdentity) -> bool:
     Raises:
         UsageError: ``launch.on_failure`` is no policy.
     """
-    most = config.launch.most_failures
+    most = config.launch.max_failures
     if most is None:
         return True
     record = new_record(config, session.machine, identity)

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from runner.config.choices import choices_of, value_of
 from runner.config.compose import judge
 from runner.config.compose_cache import KeptConfigs, KeptMerges
+from runner.config.schema.renamed import present_axes
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import require_lists, require_positive, require_sections
 from runner.multirun.combinations import Combinations
@@ -65,10 +66,15 @@ class GridSweeper(BasicSweeper):
         require_sections(params=params, grids=grids)
         require_sections(**{f"grids.{name}": grid for name, grid in (grids or {}).items()})
         require_lists(runs=runs, exclude=exclude)
+        place = "hydra.sweeper"
+        params = present_axes(params or {}, f"{place}.params")
         super().__init__(max_batch_size=max_batch_size, params=params)
-        self.grids = grids or {}
-        self.runs = runs or []
-        self.exclude = exclude or []
+        self.grids = {
+            name: present_axes(grid, f"{place}.grids.{name}")
+            for name, grid in (grids or {}).items()
+        }
+        self.runs = [present_axes(one, f"{place}.runs") for one in runs or []]
+        self.exclude = [present_axes(one, f"{place}.exclude") for one in exclude or []]
         self._effects = Effects()
         self._combinations: Combinations | None = None
         self._chosen: Any = None

@@ -71,10 +71,10 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
         weight_bytes=fmt.stored_bytes(shape),
         kv_bytes_per_token=shape.kv_numbers_per_token * number_bytes,
         kv_bytes_per_sequence=shape.kv_bytes(plan.context_length, number_bytes),
-        batch=plan.batch,
+        batch=plan.batch_size,
         price_per_hour=device.price.dollars_per_hour,
     )
-    quality = quality_of(fmt, shape, plan.least_recovery_percent, question.measured.get(fmt.label))
+    quality = quality_of(fmt, shape, plan.min_recovery_percent, question.measured.get(fmt.label))
     option.quality, option.quality_source = quality.text, quality.source
     if reason := split_problem(shape, fmt, degree):
         return _ended(option, Verdict.impossible, reason)
@@ -85,7 +85,7 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
     if limits is None or memory is None:
         return _ended(option, Verdict.impossible, f"the limits of {device.name} are not known")
     _add_memory(option, shape, plan, memory * plan.memory_utilization, degree)
-    if option.largest_batch < plan.batch:
+    if option.largest_batch < plan.batch_size:
         return _ended(option, Verdict.does_not_fit, _why_it_does_not_fit(option, plan, memory))
     efficiency = question.efficiency(fmt, device)
     option.efficiency_source = efficiency.source
@@ -93,7 +93,7 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
     _add_times(option, roofline, plan)
     _serve(option, roofline, plan)
     assert option.decode_seconds is not None
-    objective = plan.latency_seconds
+    objective = plan.max_time_per_output_token_seconds
     if objective is not None and option.decode_seconds.expected > objective:
         over = option.decode_seconds.expected / objective
         hope = "" if option.decode_seconds.low > objective else "; may still pass, measure it"
@@ -152,22 +152,22 @@ def _why_it_does_not_fit(option: Option, plan: Plan, memory: float) -> str:
         return f"does not fit: {per_device:.1f} GB of weights per device, {usable:.1f} GB usable"
     return (
         f"does not fit: room for {option.kv_capacity_tokens} tokens of KV cache, but "
-        f"{plan.batch} x {plan.context_length} are needed"
+        f"{plan.batch_size} x {plan.context_length} are needed"
     )
 
 
 def _add_times(option: Option, roofline: Roofline, plan: Plan) -> None:
     context = plan.context_length
-    steps = [roofline.decode(plan.batch, context, case) for case in _CASES]
+    steps = [roofline.decode(plan.batch_size, context, case) for case in _CASES]
     option.arithmetic = roofline.limits.arithmetic
-    option.bound_decode_seconds = roofline.bound(plan.batch, context)
+    option.bound_decode_seconds = roofline.bound(plan.batch_size, context)
     option.decode_seconds = Range(*(step.total for step in steps))
     option.limited_by = "memory" if steps[1].memory >= steps[1].compute else "compute"
     option.communication_seconds = steps[1].communication
     prefills = (roofline.prefill(plan.prompt_tokens, case).total for case in _CASES)
     option.prefill_seconds = Range(*prefills)
     option.crossover_batch = roofline.crossover_batch(context)
-    option.tokens_per_second = Range(*(plan.batch / step.total for step in reversed(steps)))
+    option.tokens_per_second = Range(*(plan.batch_size / step.total for step in reversed(steps)))
 
 
 def _serve(option: Option, roofline: Roofline, plan: Plan) -> None:
@@ -177,9 +177,9 @@ def _serve(option: Option, roofline: Roofline, plan: Plan) -> None:
         return roofline.decode(batch, plan.context_length).total
 
     assert option.prefill_seconds is not None
-    batch = max(min(option.largest_batch, plan.largest_batch), plan.batch)
-    if plan.latency_seconds is not None:
-        batch = _largest(seconds, plan.latency_seconds, plan.batch, batch)
+    batch = max(min(option.largest_batch, plan.max_batch_size), plan.batch_size)
+    if plan.max_time_per_output_token_seconds is not None:
+        batch = _largest(seconds, plan.max_time_per_output_token_seconds, plan.batch_size, batch)
     option.served_batch = batch
     new_tokens = max(1, plan.context_length - plan.prompt_tokens)
     # A request takes its prompt's prefill for itself and shares every decode step.

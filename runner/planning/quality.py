@@ -51,7 +51,7 @@ class Quality:
 
 
 def quality_of(
-    fmt: Format, shape: Shape, least_recovery_percent: float, measured: MeasuredQuality | None
+    fmt: Format, shape: Shape, min_recovery_percent: float, measured: MeasuredQuality | None
 ) -> Quality:
     """The best that is known of a format's quality on a model."""
     if fmt.weight_bits >= 16:
@@ -73,7 +73,7 @@ def quality_of(
             f"published: keeps {first:g}% and {second:g}% of accuracy on two suites "
             f"(Llama-3.1-{_SIZES[nearest] / 1e9:.0f}B, arXiv 2411.02355)"
         )
-        return Quality(text, "published", min(first, second) < least_recovery_percent)
+        return Quality(text, "published", min(first, second) < min_recovery_percent)
     return Quality(
         "unknown: no figure in the tables; measure it (stages=[quantize,eval])", "unknown", False
     )

@@ -18,7 +18,7 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
     parts = [
         f"{milliseconds(chosen.decode_seconds)} per token at batch {chosen.batch}",
         f"up to {chosen.served_batch} sequences of {plan.context_length} tokens"
-        + (" within the SLO" if plan.latency_seconds is not None else ""),
+        + (" within the SLO" if plan.max_time_per_output_token_seconds is not None else ""),
     ]
     if chosen.monthly_cost is not None and chosen.devices_needed is not None:
         parts.append(
@@ -31,7 +31,7 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
         parts.append(f"no price for {chosen.device}; set hardware.price.dollars_per_hour=…")
     parts.append(f"quality {chosen.quality}")
     sure = ""
-    objective = plan.latency_seconds
+    objective = plan.max_time_per_output_token_seconds
     if objective is not None and chosen.decode_seconds.high > objective:
         sure = "; the SLO lies within the predicted range, so measure before you buy"
     found, unsaid = "Best option (predicted)", ""

@@ -5,6 +5,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from runner.config.schema.renamed import present_overrides, present_section
 from runner.errors import StageError
 from runner.store.files import is_altered, write_checked_json
 from runner.store.liveness import is_carried_out
@@ -147,6 +148,8 @@ def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
         raise StageError(
             f"{path} is no record that this version can read; delete it or move it away"
         ) from error
+    record.config = present_section(record.config, "", None)
+    record.overrides = present_overrides(record.overrides, warn=False)
     if record.is_open and (alive := is_carried_out(path)) is not None:
         record.status = Status.running if alive else Status.interrupted
         record.reason = "a process is at it" if alive else "its process vanished"

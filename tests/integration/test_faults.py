@@ -50,7 +50,7 @@ def at_once(
     """Records of eight jobs that want four checkpoints at the same time, made on an empty store."""
     shutil.rmtree(store, ignore_errors=True)
     done = process("-m", *arguments, "eval.windows=2,3", "stages=[quantize]", "sweep=at-once",
-                   "hydra/launcher=submitit_local", "hydra.launcher.at_once=8")  # fmt: skip
+                   "hydra/launcher=submitit_local", "hydra.launcher.max_concurrent=8")  # fmt: skip
     assert done.returncode == 0, done.stderr
     return records(store, "at-once")
 

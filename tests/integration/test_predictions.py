@@ -28,7 +28,7 @@ def test_benched_runs_calibrate_predictions_and_plans(
         return here(*arguments, cwd=tmp_path, variables=fresh)
 
     asked = ("method=none", "stages=[bench]", "bench=quick", "bench.batch_sizes=[1,2]")
-    done = command("-m", *SIZES, *asked, "tracker=none", "sweep=sizes", "plan.comparison=true")
+    done = command("-m", *SIZES, *asked, "tracker=none", "sweep=sizes", "plan.show_measured=true")
     assert done.returncode == 0, done.stderr
     assert "predicted and measured decode time" in done.stdout
     assert "hf: decode times predicted from published efficiency are off by" in done.stdout

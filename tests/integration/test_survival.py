@@ -152,7 +152,7 @@ def test_a_sweep_survives_twenty_kills(
     launchers = [
         ((), ["job", "server", "control"]),
         ((*SLURM, "hydra.launcher.slurm_array_parallelism=2")
-         if slurm else ("hydra/launcher=submitit_local", "hydra.launcher.at_once=2"),
+         if slurm else ("hydra/launcher=submitit_local", "hydra.launcher.max_concurrent=2"),
          ["job", "server", "submitter", "task"]),
     ]  # fmt: skip
     starts, ended = 0, 1

@@ -121,7 +121,7 @@ class Outcome:
         parsed = OverridesParser.create().parse_overrides([override])
         _loader()._apply_overrides_to_config(parsed, composed)
         config = typed(composed)
-        _ = config.launch.most_failures
+        _ = config.launch.max_failures
         refuse_unused(config, [override])
         said = self.dry_run.describe(config, RunIdentity("fuzz", 0, [override]))
         assert not re.search(r"\w+Error:", said), f"{override[:80]}: {said}"

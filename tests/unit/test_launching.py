@@ -145,10 +145,10 @@ def test_it_crosses_to_another_process(tmp_path: Path) -> None:
 
 def test_failure_policies() -> None:
     bounds = {"continue": None, "stop": 1, "stop_after_3": 3}
-    assert {word: Launch(on_failure=word).most_failures for word in bounds} == bounds
+    assert {word: Launch(on_failure=word).max_failures for word in bounds} == bounds
     for wrong in ("stop_after_0", "stop_after_n", "never"):
         with pytest.raises(UsageError, match="expected continue, stop or stop_after_N"):
-            _ = Launch(on_failure=wrong).most_failures
+            _ = Launch(on_failure=wrong).max_failures
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class Launch:
     """``continue``, ``stop``, or ``stop_after_N``: after how many failed runs no more begin."""
 
     @property
-    def most_failures(self) -> int | None:
+    def max_failures(self) -> int | None:
         """Failed runs after which no further run begins; ``None`` for no such bound.
 
         Raises:

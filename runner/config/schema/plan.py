@@ -28,24 +28,24 @@ class Plan:
     context_length: int = bounded(2048, least=2)
     """Tokens of a sequence at its end, prompt included: what its KV cache must hold."""
     prompt_tokens: int = bounded(1024, least=1)
-    batch: int = bounded(1, least=1)
+    batch_size: int = bounded(1, least=1)
     """Sequences decoded at once, for the times in the table."""
-    largest_batch: int = bounded(256, least=1)
+    max_batch_size: int = bounded(256, least=1)
     """Sequences that the engine takes at once, however many fit."""
     kv_cache_bits: int = bounded(16, least=4, most=64)
     memory_utilization: float = bounded(0.9, above=True, most=1)
     """Part of a device's visible memory that the engine may fill."""
     prefill_chunk_tokens: int = bounded(8192, least=1)
     """Tokens of prompts in one step; their activations need memory."""
-    latency_seconds: Optional[float] = bounded(None, above=True)
+    max_time_per_output_token_seconds: Optional[float] = bounded(None, above=True)
     """Longest acceptable time per output token."""
     tokens_per_day: Optional[float] = bounded(None, least=1, most=BYTES)
     """Generated tokens to be served; ``None`` plans one copy of the model."""
     peak_factor: float = bounded(3.0, least=1)
     """Traffic of the busiest time over the day's mean."""
-    least_recovery_percent: float = bounded(97.0, most=100)
+    min_recovery_percent: float = bounded(97.0, most=100)
     """Accuracy kept, in percent of the unquantized model's, below which there is a quality risk."""
     rows: int = bounded(12, least=1)
     """Rows of the table; plan.json and plan.csv have all."""
-    comparison: bool = False
+    show_measured: bool = False
     """Print predicted beside measured times of each benched run, not their summary alone."""

@@ -34,7 +34,7 @@ class SearchSettings:
         default_factory=lambda: ["perplexity", "checkpoint_bytes", "decode_tokens_per_second"]
     )
     runs: int = 16
-    at_once: int = 1
+    max_concurrent: int = 1
     sampler: str = "tpe"
     seed: int = 0
 

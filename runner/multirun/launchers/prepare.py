@@ -60,7 +60,7 @@ def prepare(
         UsageError: The configuration lacks a value or has an unknown key.
     """
     config = typed(composed)
-    _ = config.launch.most_failures
+    _ = config.launch.max_failures
     runs = Path(config.store.root).expanduser().resolve() / "runs"
     sweep = config.sweep or os.environ[SWEEP_VARIABLE]
     place = Place(runs, sweep, config.tracker, StageName.report in config.stages)

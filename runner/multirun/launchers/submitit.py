@@ -24,20 +24,24 @@ class SubmititLauncher(ClusterLauncher):
     __module__ = "hydra_plugins.quant_runner"
 
     def __init__(
-        self, cluster: str, poll_seconds: float, at_once: int | None = None, **parameters: Any
+        self,
+        cluster: str,
+        poll_seconds: float,
+        max_concurrent: int | None = None,
+        **parameters: Any,
     ) -> None:
         """Settings come from ``conf/hydra/launcher``.
 
         Args:
             cluster: submitit's name of it: ``slurm`` or ``local``.
             poll_seconds: Seconds between looks at the jobs' states.
-            at_once: Jobs at a time on this machine; for ``local``.
+            max_concurrent: Jobs at a time on this machine; for ``local``.
             parameters: Passed on to submitit's executor, ``null`` ones left out.
         """
         super().__init__(poll_seconds)
         self.cluster = cluster
         self.detaches = cluster == "slurm"
-        self.at_once = at_once
+        self.max_concurrent = max_concurrent
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
 
     def require(self) -> None:
@@ -69,7 +73,7 @@ class SubmititLauncher(ClusterLauncher):
         if self.cluster == "slurm":
             self._under_slurm(executor, jobs, sweep, detach)
         else:
-            self.wait(sweep, jobs, _Slots(executor, jobs, self.at_once).look)
+            self.wait(sweep, jobs, _Slots(executor, jobs, self.max_concurrent).look)
 
     def _executor(self, folder: Path) -> Any:
         import submitit
@@ -110,16 +114,16 @@ class SubmititLauncher(ClusterLauncher):
 class _Slots:
     """Jobs on this machine, so many at a time."""
 
-    def __init__(self, executor: Any, waiting: "list[Prepared]", at_once: int | None) -> None:
+    def __init__(self, executor: Any, waiting: "list[Prepared]", limit: int | None) -> None:
         self._executor = executor
         self._waiting = waiting
-        self._at_once = at_once or len(waiting)
+        self._limit = limit or len(waiting)
         self._started: dict[str, Any] = {}
 
     def look(self) -> dict[str, str]:
         """Start what there is room for; the state of every run's job."""
         running = sum(not job.done() for job in self._started.values())
-        for one in self._waiting[: max(0, self._at_once - running)]:
+        for one in self._waiting[: max(0, self._limit - running)]:
             self._started[one.run] = self._executor.submit(one.task)
         self._waiting = [one for one in self._waiting if one.run not in self._started]
         states = {run: _state(job) for run, job in self._started.items()}

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner.config.schema.renamed import present_axes
 from runner.errors import UsageError
 from runner.multirun.search.space import Point
 from runner.store.files import write_json_atomically
@@ -60,6 +61,7 @@ class State:
                 f"{sweep / STATE_FILE} is damaged: choose another sweep=NAME, or delete it and the "
                 "sweep's runs"
             ) from None
+        state.axes = present_axes(state.axes, STATE_FILE)
         if state.axes != axes:
             raise UsageError(
                 f"sweep {sweep.name} searches another space ({', '.join(state.axes)}): choose "

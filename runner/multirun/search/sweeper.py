@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from runner.config.choices import choices_of
 from runner.config.fields import kinds_at
+from runner.config.schema.renamed import present_axes
 from runner.config.schema.sweepers import require_positive, require_sections
 from runner.errors import UsageError
 from runner.multirun.grid import GridSweeper
@@ -47,7 +48,7 @@ class SearchSweeper(Sweeper):
         space: dict[str, Any] | None,
         objectives: Sequence[str],
         runs: int,
-        at_once: int,
+        max_concurrent: int,
         sampler: str,
         seed: int,
     ) -> None:
@@ -57,16 +58,16 @@ class SearchSweeper(Sweeper):
             space: Choices of each group or field, as a list or comma-separated.
             objectives: Columns of the answer.
             runs: How many runs the search may make.
-            at_once: Points to choose before the first of them is measured.
+            max_concurrent: Points to choose before the first of them is measured.
             sampler: ``tpe``, ``nsga2`` or ``random``.
             seed: Of the sampler.
         """
-        require_positive(runs=runs, at_once=at_once)
+        require_positive(runs=runs, max_concurrent=max_concurrent)
         require_sections(space=space)
-        self.space = space or {}
+        self.space = present_axes(space or {}, "hydra.sweeper.space")
         self.objectives = list(objectives)
         self.runs = runs
-        self.at_once = at_once
+        self.max_concurrent = max_concurrent
         self.sampler = sampler
         self.seed = seed
 
@@ -154,7 +155,7 @@ class SearchSweeper(Sweeper):
     def _choose(self, fixed: list[str], state: State, study: Study, folder: Path) -> list[Chosen]:
         """The next points, each legal as far as can be told here; they are noted first."""
         batch: list[Chosen] = []
-        while len(batch) < self.at_once and state.runs < self.runs:
+        while len(batch) < self.max_concurrent and state.runs < self.runs:
             point = study.ask()
             if point is None:
                 break

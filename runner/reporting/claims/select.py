@@ -7,6 +7,7 @@ import yaml
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
+from runner.config.schema.renamed import present_axes
 from runner.store.records import RunRecord, Status
 from runner.util.serialise import from_json
 
@@ -18,6 +19,7 @@ def terms_of(selection: str) -> dict[str, str]:
 
     Raises:
         ValueError: A term is not of the form key=value.
+        UsageError: A field is named twice, by its old name and its new one.
     """
     terms = {}
     for term in selection.split():
@@ -25,7 +27,7 @@ def terms_of(selection: str) -> dict[str, str]:
         if not (key and sign):
             raise ValueError(f"{term} is not of the form key=value")
         terms[_place(key)] = value
-    return terms
+    return present_axes(terms, f"claim on {selection}")
 
 
 def matching(records: list[RunRecord], selection: str) -> list[RunRecord]:

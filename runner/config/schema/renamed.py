@@ -1,0 +1,203 @@
+"""Fields that were renamed: the old name is accepted, with a warning, until a later version.
+
+The one table of them. Everything that names a field goes through here before it is used: the
+overrides of a command line or of ``runner.run``, YAML files, the axes of sweeps, claims, and what
+a store has of earlier versions.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runner.errors import UsageError
+
+_WARNED = "QUANT_RUNNER_WARNED_OF"
+"""Variable with the old names that were warned of, so that no process of a sweep repeats it."""
+_OVERRIDE = re.compile(r"(~|\+{0,2})(?:([^@=]*)@)?([^=]*)(=?)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A field that has a new name in the same section."""
+
+    section: str
+    """Where it is, such as ``hydra.launcher``; ``*`` stands for any one name."""
+    old: str
+    new: str
+    until: str = "0.3.0"
+    """Version in which the old name stops working."""
+
+
+RENAMED = (
+    Renamed("plan", "batch", "batch_size"),
+    Renamed("plan", "comparison", "show_measured"),
+    Renamed("plan", "largest_batch", "max_batch_size"),
+    Renamed("plan", "latency_seconds", "max_time_per_output_token_seconds"),
+    Renamed("plan", "least_recovery_percent", "min_recovery_percent"),
+    Renamed("hydra.launcher", "at_once", "max_concurrent"),
+    Renamed("hydra.sweeper", "at_once", "max_concurrent"),
+)
+
+
+def present_name(key: str) -> str:
+    """The name that a dotted key has now; itself unless it or a section above was renamed."""
+    for one in RENAMED:
+        # Most keys are none of these, and a report looks at millions.
+        if one.old in key and (match := _key(one).match(key)) is not None:
+            key = f"{match[1]}.{one.new}{key[match.end() :]}"
+    return key
+
+
+def present_overrides(overrides: Sequence[str], *, warn: bool = True) -> list[str]:
+    """Overrides under the present names of the fields that they set and refer to.
+
+    Args:
+        overrides: As they were typed, or as a record has them.
+        warn: Somebody can change them.
+
+    Raises:
+        UsageError: A field is set under both names.
+    """
+    result = [_present_override(word, warn) for word in overrides]
+    given = {_field_of(word) for word in overrides}
+    for word, present in zip(overrides, result, strict=True):
+        old, new = _field_of(word), _field_of(present)
+        if warn and old != new:
+            if new in given:
+                raise UsageError(_both(old, new))
+            _warn(old, new, "")
+    return result
+
+
+def present_axes(axes: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """A mapping of dotted keys, such as a grid of a sweep, under present names.
+
+    Args:
+        axes: Values or choices by key; a key may have ``+`` in front, as an override has.
+        place: What holds it, for messages.
+
+    Raises:
+        UsageError: It has a field under both names.
+    """
+    result: dict[str, Any] = {}
+    for key, value in ((str(key), value) for key, value in axes.items()):
+        name = key.lstrip("+")
+        new = present_name(name)
+        if new != name:
+            if {new, f"+{new}", f"++{new}"}.intersection(axes):
+                raise UsageError(f"{place}: {_both(name, new)}")
+            _warn(name, new, place)
+        result[key.removesuffix(name) + new] = value
+    return result
+
+
+def present_section(content: Any, section: str, place: Callable[[str], str] | None) -> Any:
+    """The content of a section under present names, however deep.
+
+    Args:
+        content: Plain containers: a YAML file's, or a record's.
+        section: Its dotted name; empty for the configuration's root.
+        place: Where in a file a field is, by its dotted name; ``None`` for what nobody can change,
+            so that nobody is warned.
+
+    Raises:
+        UsageError: It has a field under both names.
+    """
+    if isinstance(content, list):
+        return [present_section(one, f"{section}.{at}", place) for at, one in enumerate(content)]
+    if isinstance(content, str):
+        return _present_references(content, None if place is None else place(section))
+    if not isinstance(content, dict):
+        return content
+    result: dict[Any, Any] = {}
+    for key, value in content.items():
+        old = f"{section}.{key}" if section else str(key)
+        new = present_name(old)
+        name = key if new == old else new.rpartition(".")[2]
+        if name != key:
+            if name in content:
+                raise UsageError(f"{'' if place is None else f'{place(old)}: '}{_both(old, new)}")
+            if place is not None:
+                _warn(old, new, place(old))
+        result[name] = present_section(value, new, place)
+    return result
+
+
+def names_of_keys(section: str, content: dict[str, Any]) -> dict[str, Any]:
+    """A section under the names that went into the keys of the store before it was renamed.
+
+    Results of earlier versions are reused thanks to that.
+
+    Args:
+        section: Its dotted name.
+        content: Its fields, as JSON values.
+    """
+    old = {one.new: one.old for one in RENAMED if one.section == section}
+    return {old.get(name, name): value for name, value in content.items()}
+
+
+def _warn(old: str, new: str, place: str) -> None:
+    """Say that a field was renamed: once, however many processes and files have the old name."""
+    from runner.util.shown import tell
+
+    known = os.environ.get(_WARNED, "").split()
+    if old in known:
+        return
+    os.environ[_WARNED] = " ".join([*known, old])
+    until = next(one.until for one in RENAMED if _key(one).match(old))
+    tell(
+        f"  warning: {place}{': ' if place else ''}{old} has been renamed to {new}; "
+        f"the old name stops working in version {until}",
+        error=True,
+    )
+
+
+@functools.cache
+def _key(one: Renamed) -> re.Pattern[str]:
+    section = re.escape(one.section).replace(r"\*", r"[^.]+")
+    return re.compile(rf"({section})\.{one.old}(?![^.\[])")
+
+
+@functools.cache
+def _reference(one: Renamed) -> re.Pattern[str]:
+    section = re.escape(one.section).replace(r"\*", r"[\w-]+")
+    return re.compile(rf"(?<![\w.])({section})\.{one.old}(?!\w)")
+
+
+def _present_references(text: str, place: str | None) -> str:
+    """A text in which every ``${…}`` refers to present names."""
+    if "${" not in text:
+        return text
+    for one in RENAMED:
+        if (match := _reference(one).search(text)) is not None:
+            if place is not None:
+                _warn(match[0], f"{match[1]}.{one.new}", place)
+            text = _reference(one).sub(rf"\1.{one.new}", text)
+    return text
+
+
+def _present_override(word: str, warn: bool) -> str:
+    match = _OVERRIDE.fullmatch(word)
+    assert match is not None
+    sign, group, key, equals, value = match.groups()
+    key = present_name(key)
+    for one in RENAMED:
+        # The whole section in one word: {old: value}.
+        if key == one.section and value.lstrip().startswith("{"):
+            value, count = re.subn(rf"(?<=[{{,\s]){one.old}(?=\s*:)", one.new, value)
+            if count and warn:
+                _warn(f"{key}.{one.old}", f"{key}.{one.new}", "")
+    value = _present_references(value, key if warn else None)
+    return f"{sign}{'' if group is None else f'{group}@'}{key}{equals}{value}"
+
+
+def _field_of(word: str) -> str:
+    """The field that an override sets."""
+    return word.partition("=")[0].lstrip("+~").rpartition("@")[2]
+
+
+def _both(old: str, new: str) -> str:
+    return f"{old} and {new} are the same field, which was renamed: leave out {old}"

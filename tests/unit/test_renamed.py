@@ -1,0 +1,159 @@
+"""Fields that were renamed: wherever the old name is written, it means the new one."""
+
+import importlib.metadata
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from runner.api import compose_config
+from runner.config.compose import register
+from runner.config.fields import kinds_at
+from runner.config.schema import renamed
+from runner.config.schema.plan import Plan
+from runner.config.schema.renamed import RENAMED, names_of_keys, present_axes, present_overrides
+from runner.config.schema.sweepers import SearchSettings
+from runner.errors import UsageError
+from runner.multirun.search.state import STATE_FILE, State
+from runner.reporting.claims.select import matching
+from runner.store.records import read_record, write_record
+from runner.util.serialise import to_json
+from tests.unit.records import record
+
+pytestmark = pytest.mark.unit
+
+OLD, NEW = "plan.largest_batch", "plan.max_batch_size"
+
+
+@pytest.fixture(autouse=True)
+def nobody_was_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is the first to have an old name."""
+    monkeypatch.setenv(renamed._WARNED, "")
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with configuration of the user's own."""
+    for folder in ("conf/plan", "sweeps"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_table_names_fields_that_are_there_and_ends() -> None:
+    for one in RENAMED:
+        if one.section != "hydra.launcher":  # launchers' settings are what their options say
+            assert kinds_at(f"{one.section}.{one.new}".replace("*", "default")), one
+        assert not kinds_at(f"{one.section}.{one.old}".replace("*", "default")), one
+        assert Version(one.until) > Version(importlib.metadata.version("quant-runner")), (
+            f"{one.section}.{one.old} stops working in this version: drop it from the table"
+        )
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+@pytest.mark.parametrize("value", ["7", "'7'"])
+def test_an_override_by_an_old_name_sets_the_new_one_with_one_warning(
+    sign: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"{sign}{OLD}={value}"]
+    if sign == "+":
+        assert present_overrides(words) == [f"+{NEW}={value}"]  # there is one: nothing to add
+    else:
+        assert compose_config(words).plan.max_batch_size == 7
+    _ = present_overrides(words)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert f"{OLD} has been renamed to {NEW}" in told
+
+
+def test_every_form_of_an_override_is_known() -> None:
+    for word, expected in (
+        (f"~{OLD}", f"~{NEW}"),
+        (f"{OLD}=1,2", f"{NEW}=1,2"),
+        ("plan={batch: 2,largest_batch:3}", "plan={batch_size: 2,max_batch_size:3}"),
+        (f"plan.rows=${{{OLD}}}", f"plan.rows=${{{NEW}}}"),
+        ("hydra.launcher.at_once=2", "hydra.launcher.max_concurrent=2"),
+        ("plan.batches=2", "plan.batches=2"),
+        ("model.path=plan.batch", "model.path=plan.batch"),
+        ("text@eval.text=bible", "text@eval.text=bible"),
+    ):
+        assert present_overrides([word]) == [expected]
+
+
+def test_both_names_at_once_are_refused(own: Path) -> None:
+    with pytest.raises(UsageError, match="same field"):
+        compose_config([f"{OLD}=1", f"+{NEW}=2"])
+    with pytest.raises(UsageError, match=r"grid x: plan\.batch and plan\.batch_size"):
+        present_axes({"plan.batch": 1, "++plan.batch_size": 2}, "grid x")
+    path = own / "conf/plan/mine.yaml"
+    path.write_text("rows: 3\nbatch: 1\nbatch_size: 2\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml, line 2: plan\.batch and"):
+        compose_config(["plan=mine"])
+
+
+def test_files_of_the_users_own_may_have_old_names(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "conf/plan/mine.yaml").write_text("rows: 3\nlargest_batch: 9\nbatch: ${.rows}\n")
+    (own / "sweeps/mine.yaml").write_text(
+        "defaults: [config, _self_]\nplan: {batch: 5, rows: '${plan.largest_batch}'}\n"
+    )
+    plan = compose_config(["plan=mine"]).plan
+    assert (plan.max_batch_size, plan.batch_size) == (9, 3)
+    plan = compose_config([f"{NEW}=8"], "mine").plan
+    assert (plan.batch_size, plan.rows) == (5, 8)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2, "each name once"
+    assert f"mine.yaml, line 2: {OLD} has been renamed to {NEW}" in told[0]
+
+
+def test_a_launcher_of_the_users_own_may_have_an_old_name(own: Path) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from runner.util.paths import conf_dir
+
+    place = own / "conf/hydra/launcher/mine.yaml"
+    place.parent.mkdir(parents=True)
+    place.write_text("_target_: hydra_plugins.quant_runner.SubmititLauncher\nat_once: 3\n")
+    register()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
+        words = ["hydra/launcher=mine"]
+        composed = compose("config", words, return_hydra_config=True)
+    assert composed.hydra.launcher.max_concurrent == 3
+
+
+def test_axes_of_sweeps_and_searches_may_have_old_names(tmp_path: Path) -> None:
+    register()
+    from hydra_plugins.quant_runner import GridSweeper, SearchSweeper
+
+    axes = {OLD: "1,2", "bits": "w4a16"}
+    sweeper = GridSweeper(params=axes, grids={"a": axes}, runs=[axes], exclude=[axes])
+    present = {NEW: "1,2", "bits": "w4a16"}
+    assert sweeper.params == sweeper.grids["a"] == sweeper.runs[0] == sweeper.exclude[0] == present
+    settings = {k: v for k, v in vars(SearchSettings(space=axes)).items() if k[0] != "_"}
+    assert SearchSweeper(**settings).space == present
+    # A search that was begun under the old name goes on under the new one.
+    State({OLD: ["1", "2"]}, ["perplexity"]).write(tmp_path)
+    assert (tmp_path / STATE_FILE).is_file()
+    assert State.read(tmp_path, {NEW: ["1", "2"]}, ["perplexity"]).axes == {NEW: ["1", "2"]}
+
+
+def test_an_old_record_reads_as_a_new_one_and_claims_find_it_by_both_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = replace(
+        record(0, "gptq", []), config={"plan": {"largest_batch": 9}}, overrides=[f"{OLD}=9"]
+    )
+    read = read_record(write_record(tmp_path, old))
+    assert read is not None
+    assert (read.config, read.overrides) == ({"plan": {"max_batch_size": 9}}, [f"{NEW}=9"])
+    assert capsys.readouterr().err == "", "nobody can change it"
+    assert matching([read], f"{OLD}=9") == matching([read], f"{NEW}=9") == [read]
+    assert matching([read], f"{OLD}=8") == []
+
+
+def test_keys_of_the_store_are_made_of_the_names_of_old() -> None:
+    kept = names_of_keys("plan", to_json(Plan()))
+    assert kept["largest_batch"] == 256
+    assert "max_batch_size" not in json.dumps(kept)
