@@ -18,7 +18,7 @@ def measure() -> str:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from runner.config.schema.sensitivity import Grain
+    from runner.config.schema.sensitivity import LayerGranularity
     from runner.data.texts.windows import leading_windows
     from runner.evaluation.sensitivity.probe import Probe
     from runner.evaluation.sensitivity.rounding import Rounding
@@ -36,7 +36,7 @@ def measure() -> str:
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     rounding = Rounding(4, "g64", True)
     start = time.perf_counter()
-    probe = Probe(model, windows, Grain.linear, torch.bfloat16)
+    probe = Probe(model, windows, LayerGranularity.linear, torch.bfloat16)
     ready = time.perf_counter()
     units = probe.units[::_EVERY]
     probed = [probe.score(unit, rounding) for unit in units]

@@ -85,7 +85,7 @@ def test_a_narrow_type_has_its_floor_beside_it_and_is_not_compared_with_float32(
             "stages=[compare]", "compare.a=wide", "compare.b=narrow", *more, cwd=tmp_path,
             variables=fresh,
         ).stdout
-        for more in ([], ["compare.mix_arithmetic=true"])
+        for more in ([], ["compare.allow_different_dtypes=true"])
     ]  # fmt: skip
     assert "computed in bfloat16 and in float32" in compared[0]
     assert "computed in" not in compared[1]

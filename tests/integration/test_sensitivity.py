@@ -13,7 +13,7 @@ from safetensors import safe_open
 from benchmarks.sensitivity import naive_scores
 from runner.config.compose import quoted
 from runner.config.schema.eval import PerplexityProtocol
-from runner.config.schema.sensitivity import Grain
+from runner.config.schema.sensitivity import LayerGranularity
 from runner.data.texts.protocols import Excerpt, protocol_text
 from runner.evaluation.sensitivity.layer_groups import Unit
 from runner.evaluation.sensitivity.probe import Probe
@@ -181,7 +181,7 @@ def test_a_killed_sensitivity_goes_on_where_it_ended(
     assert made.returncode == 0, made.stderr
     model = base_model(store, records(store, sweep)[0])
     request = SensitivityRequest(
-        model, text_directory(store, prose), Grain.fused,
+        model, text_directory(store, prose), LayerGranularity.fused,
         [Rounding(3, "g32", True)], TOKENS, WINDOWS, "cpu", arithmetic, "bfloat16", False,
     )  # fmt: skip
     scored: list[str] = []

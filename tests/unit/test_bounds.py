@@ -36,7 +36,7 @@ OUTSIDE = [
     ("sensitivity.bits=[]", "it needs one entry at least", ""),
     ("sensitivity.windows=1", "one gives no interval", "sensitivity.windows=2"),
     ("serving.concurrencies=[0]", "is less than 1", ""),
-    ("serving.objective.request_latency_seconds=0", "is not above 0", ""),
+    ("serving.slo.request_latency_seconds=0", "is not above 0", ""),
     ("plan.memory_utilization=1.5", "is more than 1", "plan.memory_utilization=1"),
     ("plan.max_time_per_output_token_seconds=nan", "is no finite number", ""),
     ("plan.peak_factor=inf", "is no finite number", "plan.peak_factor=3.0"),

@@ -246,7 +246,7 @@ def test_right_answers_of_other_arithmetic_are_not_mixed_unasked() -> None:
         tasks["arithmetic"] = arithmetic
     figure = found_in(a, b)["acc/facts"]
     assert (figure.verdict, figure.reason) == (NOT_PAIRED, "computed in float32 and in bfloat16")
-    mixed = {figure.name: figure for figure in figures(a, b, mix_arithmetic=True)}
+    mixed = {figure.name: figure for figure in figures(a, b, allow_different_dtypes=True)}
     assert mixed["acc/facts"].verdict == "equal"
 
 

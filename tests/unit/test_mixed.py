@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
-from runner.config.schema.sensitivity import Grain
+from runner.config.schema.sensitivity import LayerGranularity
 from runner.engines.base import CheckpointFacts
 from runner.engines.vllm import VllmEngine
 from runner.errors import StageError
@@ -51,14 +51,14 @@ HARMS = {"q/k/v_proj": 1.0, "gate/up_proj": 0.5, "down_proj": 4.0}
 def found(candidates: tuple[int, ...]) -> SensitivityResult:
     """Layers of block 1 suffer ten times as much as those of block 0."""
     sizes = {name: outputs * inputs for name, (outputs, inputs) in SHAPES.items()}
-    units = units_of(sizes, {"model.embed_tokens": 2000, "lm_head": 2000}, Grain.fused)
+    units = units_of(sizes, {"model.embed_tokens": 2000, "lm_head": 2000}, LayerGranularity.fused)
     rows = []
     for unit in units:
         for width in candidates:
             harm = HARMS.get(unit.kind, 100.0) * 10 ** (unit.block or 0) * 4.0**-width
             interval = Interval(harm, harm, harm)
             rows.append(SensitivityRow(unit.name, f"w{width}", width, interval, 20.0, interval))
-    return SensitivityResult("second_half_64", Grain.fused, 126, 19.0, units, rows)
+    return SensitivityResult("second_half_64", LayerGranularity.fused, 126, 19.0, units, rows)
 
 
 def recipe(bits: Bits, **knobs: object) -> Recipe:

@@ -1,7 +1,6 @@
 """Fields that were renamed: wherever the old name is written, it means the new one."""
 
 import importlib.metadata
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +11,13 @@ from runner.api import compose_config
 from runner.config.compose import register
 from runner.config.fields import kinds_at
 from runner.config.schema import renamed
-from runner.config.schema.plan import Plan
 from runner.config.schema.renamed import RENAMED, names_of_keys, present_axes, present_overrides
+from runner.config.schema.serving import Serving
 from runner.config.schema.sweepers import SearchSettings
 from runner.errors import UsageError
 from runner.multirun.search.state import STATE_FILE, State
 from runner.reporting.claims.select import matching
+from runner.store.files import sha256_of_json
 from runner.store.records import read_record, write_record
 from runner.util.serialise import to_json
 from tests.unit.records import record
@@ -73,6 +73,8 @@ def test_every_form_of_an_override_is_known() -> None:
         (f"{OLD}=1,2", f"{NEW}=1,2"),
         ("plan={batch: 2,largest_batch:3}", "plan={batch_size: 2,max_batch_size:3}"),
         (f"plan.rows=${{{OLD}}}", f"plan.rows=${{{NEW}}}"),
+        ("serving.objective.request_latency_seconds=1", "serving.slo.request_latency_seconds=1"),
+        ("compare={a: x, mix_arithmetic: true}", "compare={a: x, allow_different_dtypes: true}"),
         ("hydra.launcher.at_once=2", "hydra.launcher.max_concurrent=2"),
         ("plan.batches=2", "plan.batches=2"),
         ("model.path=plan.batch", "model.path=plan.batch"),
@@ -154,6 +156,6 @@ def test_an_old_record_reads_as_a_new_one_and_claims_find_it_by_both_names(
 
 
 def test_keys_of_the_store_are_made_of_the_names_of_old() -> None:
-    kept = names_of_keys("plan", to_json(Plan()))
-    assert kept["largest_batch"] == 256
-    assert "max_batch_size" not in json.dumps(kept)
+    kept = names_of_keys("serving", to_json(Serving()))
+    key = "3932f433c8ccb1f0abe0fba0b599587ddb14caff4f92249fdd78777498c67ec3"
+    assert sha256_of_json(kept) == key, "results of earlier versions would not be found"

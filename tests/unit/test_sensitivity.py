@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.sensitivity import naive_scores
-from runner.config.schema.sensitivity import Grain
+from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Interval
 from runner.evaluation.sensitivity.layer_groups import matching, units_of, with_fused
@@ -34,20 +34,23 @@ ROUNDINGS = [Rounding(3, "g16", True), Rounding(4, "per_channel", False)]
 @pytest.mark.parametrize(
     ("grain", "kinds"),
     [
-        (Grain.linear, 2 * ["q_proj", "k_proj", "v_proj", "o_proj"]),
-        (Grain.fused, 2 * ["q/k/v_proj", "o_proj", "gate/up_proj", "down_proj"]),
-        (Grain.block, 2 * ["block"]),
-        (Grain.kind, ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
+        (LayerGranularity.linear, 2 * ["q_proj", "k_proj", "v_proj", "o_proj"]),
+        (LayerGranularity.fused, 2 * ["q/k/v_proj", "o_proj", "gate/up_proj", "down_proj"]),
+        (LayerGranularity.block, 2 * ["block"]),
+        (
+            LayerGranularity.kind,
+            ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        ),
     ],
 )
-def test_units(grain: Grain, kinds: list[str]) -> None:
+def test_units(grain: LayerGranularity, kinds: list[str]) -> None:
     units = units_of(dict.fromkeys(LAYERS, 10), ENDS, grain)
     assert [units[0].name, units[-1].name] == list(ENDS)
     inner = units[1:-1]
     assert sorted(layer for unit in inner for layer in unit.layers) == sorted(LAYERS)
     assert all(unit.weights == 10 * len(unit.layers) for unit in inner)
     assert [u.kind for u in inner if u.kind in kinds][: len(kinds)] == kinds or len(inner) == 14
-    if grain is not Grain.kind:
+    if grain is not LayerGranularity.kind:
         assert {unit.block for unit in inner} == {0, 1}
 
 
@@ -96,10 +99,15 @@ def windows() -> list[list[int]]:
 
 @pytest.mark.parametrize(
     ("family", "grain"),
-    [("Llama", Grain.linear), ("OPT", Grain.fused), ("Qwen2", Grain.block), ("Llama", Grain.kind)],
+    [
+        ("Llama", LayerGranularity.linear),
+        ("OPT", LayerGranularity.fused),
+        ("Qwen2", LayerGranularity.block),
+        ("Llama", LayerGranularity.kind),
+    ],
 )
 def test_the_walk_gives_what_whole_forward_passes_give(
-    family: str, grain: Grain, windows: list[list[int]]
+    family: str, grain: LayerGranularity, windows: list[list[int]]
 ) -> None:
     import torch
 
@@ -128,14 +136,22 @@ def test_what_cannot_be_taken_apart_is_refused(windows: list[list[int]]) -> None
 
     gpt2 = GPT2Config(vocab_size=90, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0)
     with pytest.raises(StageError, match="no linear layers in the blocks of GPT2LMHeadModel"):
-        Probe(AutoModelForCausalLM.from_config(gpt2).eval(), windows, Grain.linear, torch.bfloat16)
+        Probe(
+            AutoModelForCausalLM.from_config(gpt2).eval(),
+            windows,
+            LayerGranularity.linear,
+            torch.bfloat16,
+        )
     capped = Gemma2Config(
         vocab_size=90, hidden_size=32, intermediate_size=48, num_hidden_layers=2, head_dim=8,
         num_attention_heads=4, num_key_value_heads=2, final_logit_softcapping=0.01,
     )  # fmt: skip
     with pytest.raises(StageError, match="its logits are not the output embedding's product"):
         Probe(
-            AutoModelForCausalLM.from_config(capped).eval(), windows, Grain.linear, torch.bfloat16
+            AutoModelForCausalLM.from_config(capped).eval(),
+            windows,
+            LayerGranularity.linear,
+            torch.bfloat16,
         )
 
 
@@ -148,14 +164,14 @@ def test_groups_that_do_not_divide_are_refused() -> None:
 
 @pytest.fixture
 def result() -> SensitivityResult:
-    units = units_of(dict.fromkeys(LAYERS, 10), ENDS, Grain.linear)
+    units = units_of(dict.fromkeys(LAYERS, 10), ENDS, LayerGranularity.linear)
     rows = [
         SensitivityRow(
             unit.name, "w4a16-g32", 4, Interval(0.1 / (1 + i), 0, 1), 20.0, Interval(i, -1, 1)
         )
         for i, unit in enumerate(units)
     ]
-    return SensitivityResult("second_half_256", Grain.linear, 1000, 19.5, units, rows)
+    return SensitivityResult("second_half_256", LayerGranularity.linear, 1000, 19.5, units, rows)
 
 
 def test_the_answer_says_where_the_ends_rank(result: SensitivityResult) -> None:
@@ -167,8 +183,8 @@ def test_the_answer_says_where_the_ends_rank(result: SensitivityResult) -> None:
     assert "first block 2, 3, 4, 5, 6, 7, 8; last block 9, 10, 11" in note
 
 
-@pytest.mark.parametrize("grain", [Grain.linear, Grain.kind])
-def test_the_heat_map_is_a_picture(grain: Grain, result: SensitivityResult) -> None:
+@pytest.mark.parametrize("grain", [LayerGranularity.linear, LayerGranularity.kind])
+def test_the_heat_map_is_a_picture(grain: LayerGranularity, result: SensitivityResult) -> None:
     from PIL import Image
 
     result.units = units_of(dict.fromkeys(LAYERS, 10), ENDS, grain)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.config.schema.root import Config
-from runner.config.schema.serving import Objective
+from runner.config.schema.serving import ServiceLevelObjective
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
 from runner.engines.llama_cpp import LlamaCpp
@@ -107,7 +107,9 @@ def test_a_deaf_server_does_not_outlive_who_asked_for_it(tmp_path: Path) -> None
 def test_patience_ends(tmp_path: Path) -> None:
     start = time.monotonic()
     with (
-        pytest.raises(StageError, match=r"did not answer within 0 s \(serving.startup_seconds\)"),
+        pytest.raises(
+            StageError, match=r"did not answer within 0 s \(serving.startup_timeout_seconds\)"
+        ),
         serve(sys.executable, command("import time; time.sleep(60)"), {}, tmp_path / "log", 0.3),
     ):
         pass
@@ -129,7 +131,9 @@ def test_a_level_is_read_from_the_report() -> None:
     good = [request(0.0, 0.2, 0.1), request(0.5, 0.4, 0.1), request(1.0, 0.2, 0.2)]
     failed = {"info": {"error": "ConnectError"}}
     content = {"requests": {"successful": good, "errored": [failed], "incomplete": []}}
-    objective = Objective(time_to_first_token_seconds=0.3, time_per_output_token_seconds=0.15)
+    objective = ServiceLevelObjective(
+        time_to_first_token_seconds=0.3, time_per_output_token_seconds=0.15
+    )
     level = read_level(content, 2, None, objective)
     assert (level.requests, level.failed, level.concurrency) == (3, 1, 2)
     assert level.seconds == pytest.approx(2.0)
@@ -140,7 +144,7 @@ def test_a_level_is_read_from_the_report() -> None:
     # The second waited too long for its first token, the third for its others; one failed.
     assert level.attainment == pytest.approx(1 / 4)
     assert level.goodput_requests_per_second == pytest.approx(0.5)
-    assert read_level(content, 2, None, Objective()).attainment is None
+    assert read_level(content, 2, None, ServiceLevelObjective()).attainment is None
 
 
 def test_no_answer_at_all_is_an_error() -> None:
@@ -152,14 +156,17 @@ def test_no_answer_at_all_is_an_error() -> None:
         }
     }
     with pytest.raises(StageError, match="none of 1 requests was answered: refused"):
-        read_level(content, 1, None, Objective())
+        read_level(content, 1, None, ServiceLevelObjective())
 
 
 def test_levels_stand_in_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = [request(0.0, 0.2, 0.1), request(0.5, 0.4, 0.1)]
     content = {"requests": {"successful": good, "errored": [], "incomplete": []}}
-    objective = Objective(time_to_first_token_seconds=0.3)
-    levels = [read_level(content, 2, None, objective), read_level(content, None, 0.5, Objective())]
+    objective = ServiceLevelObjective(time_to_first_token_seconds=0.3)
+    levels = [
+        read_level(content, 2, None, objective),
+        read_level(content, None, 0.5, ServiceLevelObjective()),
+    ]
     served = StageRecord(
         "serving", "recipe", "key", False, 1.0, "guidellm", {}, {"levels": to_json(levels)}
     )

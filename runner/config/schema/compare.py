@@ -12,5 +12,5 @@ class Compare:
 
     a: Optional[str] = bounded(None, shortened=True)
     b: Optional[str] = bounded(None, shortened=True)
-    mix_arithmetic: bool = False
+    allow_different_dtypes: bool = False
     """Compare quality of different arithmetic too (``eval.dtype``), to see what it does."""

@@ -37,6 +37,10 @@ RENAMED = (
     Renamed("plan", "largest_batch", "max_batch_size"),
     Renamed("plan", "latency_seconds", "max_time_per_output_token_seconds"),
     Renamed("plan", "least_recovery_percent", "min_recovery_percent"),
+    Renamed("sensitivity", "grain", "granularity"),
+    Renamed("serving", "objective", "slo"),
+    Renamed("serving", "startup_seconds", "startup_timeout_seconds"),
+    Renamed("compare", "mix_arithmetic", "allow_different_dtypes"),
     Renamed("hydra.launcher", "at_once", "max_concurrent"),
     Renamed("hydra.sweeper", "at_once", "max_concurrent"),
 )

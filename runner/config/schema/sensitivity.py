@@ -7,7 +7,7 @@ from runner.config.bounds import bounded
 from runner.config.schema.text import Text
 
 
-class Grain(Enum):
+class LayerGranularity(Enum):
     """What is rounded at a time."""
 
     linear = "linear"
@@ -33,7 +33,7 @@ class Sensitivity:
     """Each unit is rounded alone, by every recipe of the grid, and the text is scored."""
 
     text: Text = field(default_factory=Text)
-    grain: Grain = Grain.linear
+    granularity: LayerGranularity = LayerGranularity.linear
     bits: list[int] = bounded(factory=_bits, least=1, most=64, filled=True)
     """Widths of the integer grids."""
     group_sizes: list[str] = bounded(factory=_group_sizes, filled=True)

@@ -7,7 +7,7 @@ from runner.config.bounds import bounded
 
 
 @dataclass
-class Objective:
+class ServiceLevelObjective:
     """What a request must keep to count as good; fields left out do not matter."""
 
     time_to_first_token_seconds: Optional[float] = bounded(None, above=True)
@@ -36,8 +36,8 @@ class Serving:
     """Each a level: requests per second on average, at random (Poisson) moments."""
     requests: int = bounded(16, least=1)
     """Of every level."""
-    objective: Objective = field(default_factory=Objective)
-    startup_seconds: float = bounded(300.0, above=True)
+    slo: ServiceLevelObjective = field(default_factory=ServiceLevelObjective)
+    startup_timeout_seconds: float = bounded(300.0, above=True)
     """How long the server may take until it answers."""
     reuse: bool = False
     """Take an earlier measurement from the store instead of measuring afresh."""

@@ -141,7 +141,7 @@ def _wait(
             if time.monotonic() > deadline:
                 raise StageError(
                     f"the server did not answer within {patience:.0f} s "
-                    f"(serving.startup_seconds): {tail(log)}"
+                    f"(serving.startup_timeout_seconds): {tail(log)}"
                 ) from None
             time.sleep(_POLL_SECONDS)
     # The first request pays for what is made on first use; it is not measured.

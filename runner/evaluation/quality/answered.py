@@ -105,7 +105,7 @@ def joined_answers(several: Sequence[Answered]) -> Answered | None:
 
 
 def accuracy_difference(
-    one: Answered, other: Answered, *, mix_arithmetic: bool = False
+    one: Answered, other: Answered, *, allow_different_dtypes: bool = False
 ) -> AccuracyDifference | None:
     """Mean share of right answers of ``one`` minus ``other``'s; ``None`` where it is not known.
 
@@ -114,7 +114,7 @@ def accuracy_difference(
     Tasks are independent of each other.
     """
     same = [(one.base, other.base)]
-    same += [] if mix_arithmetic else [(one.arithmetic, other.arithmetic)]
+    same += [] if allow_different_dtypes else [(one.arithmetic, other.arithmetic)]
     if one.tasks.keys() != other.tasks.keys() or any(a and b and a != b for a, b in same):
         return None
     estimate, squares, lost, gained, exact = 0.0, 0.0, 0, 0, True

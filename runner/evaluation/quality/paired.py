@@ -19,10 +19,12 @@ _SAME_LOSSES = 1e-4
 on other tokens it does not."""
 
 
-def why_not(one: Evaluated, other: Evaluated, *, mix_arithmetic: bool = False) -> str | None:
+def why_not(
+    one: Evaluated, other: Evaluated, *, allow_different_dtypes: bool = False
+) -> str | None:
     """Why the losses of two evaluations cannot be paired; ``None`` where they can.
 
-    With ``mix_arithmetic`` another arithmetic is no reason: somebody asked what it does.
+    With ``allow_different_dtypes`` another arithmetic is no reason: somebody asked what it does.
 
     What older records do not tell must be shown otherwise: by the unquantized model's own losses,
     which are equal window by window only on the same tokens, of the same model, in the same
@@ -39,7 +41,12 @@ def why_not(one: Evaluated, other: Evaluated, *, mix_arithmetic: bool = False) -
             return f"the {name} differ ({_short(x)} and {_short(y)})"
     if a.window_tokens != b.window_tokens:
         return "the windows evaluated differ"
-    if a.arithmetic and b.arithmetic and a.arithmetic != b.arithmetic and not mix_arithmetic:
+    if (
+        a.arithmetic
+        and b.arithmetic
+        and a.arithmetic != b.arithmetic
+        and not allow_different_dtypes
+    ):
         return f"computed in {a.arithmetic} and in {b.arithmetic}"
     known = all((a.base, b.base, a.tokens, b.tokens, a.arithmetic, b.arithmetic))
     return None if known else _not_shown(a, b)
@@ -89,17 +96,23 @@ def divergence(one: Evaluated) -> Interval:
     return crossed_interval(one.divergence_sums, one.divergence_sizes)
 
 
-def same_reference(one: Evaluated, other: Evaluated, *, mix_arithmetic: bool = False) -> bool:
+def same_reference(
+    one: Evaluated, other: Evaluated, *, allow_different_dtypes: bool = False
+) -> bool:
     """Whether both KL divergences are from the same distributions on the same tokens.
 
-    With ``mix_arithmetic``, or from what the same model gives of them in each one's arithmetic.
+    With ``allow_different_dtypes``, or from what the same model gives of them in each one's
+    arithmetic.
     """
     return (
         bool(one.divergences and other.divergences)
         and one.divergence_metric == other.divergence_metric
         and len(one.divergences[0]) == len(other.divergences[0])
-        and why_not(one, other, mix_arithmetic=mix_arithmetic) is None
-        and (mix_arithmetic or _alike(one.circumstances.reference, other.circumstances.reference))
+        and why_not(one, other, allow_different_dtypes=allow_different_dtypes) is None
+        and (
+            allow_different_dtypes
+            or _alike(one.circumstances.reference, other.circumstances.reference)
+        )
     )
 
 

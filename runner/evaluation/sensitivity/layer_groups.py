@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from runner.config.schema.sensitivity import Grain
+from runner.config.schema.sensitivity import LayerGranularity
 
 FUSED = {
     "q/k/v_proj": ("q_proj", "k_proj", "v_proj"),
@@ -28,7 +28,9 @@ class Unit:
     """Weights in all of the layers."""
 
 
-def units_of(layers: dict[str, int], outside: dict[str, int], grain: Grain) -> list[Unit]:
+def units_of(
+    layers: dict[str, int], outside: dict[str, int], grain: LayerGranularity
+) -> list[Unit]:
     """Group a model's layers.
 
     Args:
@@ -50,7 +52,7 @@ def with_fused(names: set[str], layers: list[str]) -> set[str]:
     """The names and every layer that an engine fuses with one of them."""
     groups: dict[str, set[str]] = {}
     for layer in layers:
-        groups.setdefault(_unit_for(layer, Grain.fused).name, set()).add(layer)
+        groups.setdefault(_unit_for(layer, LayerGranularity.fused).name, set()).add(layer)
     return set().union(*(group for group in groups.values() if group & names), set())
 
 
@@ -65,15 +67,15 @@ def _means(pattern: str, layer: str) -> bool:
     return layer == pattern or layer.endswith(f".{pattern}")
 
 
-def _unit_for(name: str, grain: Grain) -> Unit:
+def _unit_for(name: str, grain: LayerGranularity) -> Unit:
     found = _BLOCK.search(name)
     block = int(found.group(1)) if found else None
     last = _last(name)
-    if grain is Grain.kind:
+    if grain is LayerGranularity.kind:
         return Unit(last, last, None)
-    if grain is Grain.block and found:
+    if grain is LayerGranularity.block and found:
         return Unit(name[: found.end() - 1], "block", block)
-    if grain is Grain.fused:
+    if grain is LayerGranularity.fused:
         stem = name.removesuffix(last)
         for kind, members in FUSED.items():
             if last in members:

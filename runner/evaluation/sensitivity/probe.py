@@ -6,7 +6,7 @@ always run.
 
 from typing import TYPE_CHECKING, Any
 
-from runner.config.schema.sensitivity import Grain
+from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.sensitivity.blockwise import Decoder
 from runner.evaluation.sensitivity.layer_groups import Unit, units_of
@@ -21,7 +21,11 @@ class Probe:
     """A model and a text, ready for one unit after the other to be rounded."""
 
     def __init__(
-        self, model: Any, windows: list[list[int]], grain: Grain, scale_dtype: "torch.dtype"
+        self,
+        model: Any,
+        windows: list[list[int]],
+        grain: LayerGranularity,
+        scale_dtype: "torch.dtype",
     ) -> None:
         """Take the model apart and score it as it is.
 

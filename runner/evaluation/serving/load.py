@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.config.schema.serving import Objective, Serving
+from runner.config.schema.serving import ServiceLevelObjective, Serving
 from runner.engines.server import tail
 from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Summary, summarise
@@ -81,7 +81,7 @@ def apply_load(target: Target, load: Serving, scratch: Path) -> list[Level]:
         for value, benchmark in zip(values, found, strict=True):
             concurrency = int(value) if kind == "concurrent" else None
             rate = None if kind == "concurrent" else float(value)
-            levels.append(read_level(benchmark, concurrency, rate, load.objective))
+            levels.append(read_level(benchmark, concurrency, rate, load.slo))
     return levels
 
 
@@ -115,7 +115,10 @@ def _senders(cores: int) -> int:
 
 
 def read_level(
-    benchmark: dict[str, Any], concurrency: int | None, rate: float | None, objective: Objective
+    benchmark: dict[str, Any],
+    concurrency: int | None,
+    rate: float | None,
+    objective: ServiceLevelObjective,
 ) -> Level:
     """One level out of guidellm's report.
 
@@ -152,7 +155,7 @@ def read_level(
     )
 
 
-def _keeps(objective: Objective, first: float, rest: float, whole: float) -> bool:
+def _keeps(objective: ServiceLevelObjective, first: float, rest: float, whole: float) -> bool:
     limits = (
         (objective.time_to_first_token_seconds, first),
         (objective.time_per_output_token_seconds, rest),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.eval import PerplexityProtocol
-from runner.config.schema.sensitivity import Grain
+from runner.config.schema.sensitivity import LayerGranularity
 from runner.data.models.load import load_model
 from runner.data.texts.protocols import Excerpt, protocol_text
 from runner.data.texts.sample import Sample
@@ -31,7 +31,7 @@ class SensitivityRequest:
 
     model_directory: Path
     text_directory: Path
-    grain: Grain
+    grain: LayerGranularity
     roundings: list[Rounding]
     context_length: int
     windows: int
@@ -67,7 +67,7 @@ class SensitivityResult:
     protocol: str
     """``spread_second_half_<context length>``, or ``spread_bos_…``: windows of protocol spread,
     of each its second half is scored."""
-    grain: Grain
+    grain: LayerGranularity
     tokens_scored: int
     perplexity: float
     """Of the unquantized model."""

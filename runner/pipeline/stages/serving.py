@@ -62,7 +62,7 @@ class ServingStage:
                 request.command,
                 request.variables,
                 context.output / "server.log",
-                load.startup_seconds,
+                load.startup_timeout_seconds,
             ) as server,
         ):
             startup = time.perf_counter() - start

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from runner.config.schema.root import Config, StageName
-from runner.config.schema.sensitivity import Grain, Sensitivity
+from runner.config.schema.sensitivity import LayerGranularity, Sensitivity
 from runner.data.models.tensors import matrix_shapes, report_tensors
 from runner.evaluation.sensitivity.rounding import Rounding
 from runner.methods.mixed_precision.allocate import UNQUANTIZED, Matrices, assign
@@ -24,7 +24,7 @@ def sensitivity(inputs: Inputs, model: Subject, wanted: Sensitivity) -> Obtained
     request = SensitivityRequest(
         model_directory=model.directory,
         text_directory=text.directory,
-        grain=wanted.grain,
+        grain=wanted.granularity,
         roundings=[
             Rounding(bits, group_size, wanted.sym)
             for bits in sorted(set(wanted.bits))
@@ -40,7 +40,7 @@ def sensitivity(inputs: Inputs, model: Subject, wanted: Sensitivity) -> Obtained
     determinants = {
         **model.identity,
         "text": text.address.key,
-        "grain": wanted.grain.value,
+        "grain": wanted.granularity.value,
         "roundings": [rounding.label for rounding in request.roundings],
         "context_length": wanted.context_length,
         "windows": wanted.windows,
@@ -50,7 +50,7 @@ def sensitivity(inputs: Inputs, model: Subject, wanted: Sensitivity) -> Obtained
     }
     return inputs.session.obtain(
         Work(
-            title=f"sensitivity by {wanted.grain.value}",
+            title=f"sensitivity by {wanted.granularity.value}",
             task=inputs.task("sensitivity", request, environment),
             determinants=determinants,
             force=StageName.sensitivity in inputs.config.force,
@@ -73,7 +73,7 @@ def needed_sensitivity(config: Config) -> Sensitivity | None:
         return None
     return replace(
         config.sensitivity,
-        grain=Grain.fused,
+        granularity=LayerGranularity.fused,
         bits=widths,
         group_sizes=[config.group_size.label],
         sym=getattr(config.method, "sym", True),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from runner.config.schema.renamed import names_of_keys
 from runner.config.schema.root import StageName
 from runner.engines import find_engine
 from runner.engines.loading import specification
@@ -48,7 +49,7 @@ def serving(inputs: Inputs, subject: Subject, model: Subject) -> Obtained:
         "subject": subject.identity,
         "tokenizer": model.identity,
         **engine_determinants(asked),
-        "load": to_json(request.load),
+        "load": names_of_keys("serving", to_json(request.load)),
         "threads": inputs.compute.threads,
         "machine": inputs.session.machine.to_dict(),
         "versions": {

@@ -30,7 +30,7 @@ def compare(runs: Path, config: Config, output: Path | None) -> None:
         find_side(runs, config.compare.a),
         find_side(runs, config.compare.b),
     )
-    pairs = pair_up(*sides, mix_arithmetic=config.compare.mix_arithmetic)
+    pairs = pair_up(*sides, allow_different_dtypes=config.compare.allow_different_dtypes)
     show(*sides, pairs)
     if output is not None and is_writable(output):
         content = {"a": sides[0].name, "b": sides[1].name, "pairs": to_json(pairs)}

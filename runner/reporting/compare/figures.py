@@ -8,7 +8,9 @@ from runner.reporting.compare.speed import speeds
 from runner.store.records import RunRecord
 
 
-def figures(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iterator[Figure]:
+def figures(
+    a: RunRecord, b: RunRecord, *, allow_different_dtypes: bool = False
+) -> Iterator[Figure]:
     """Every figure that both runs have by the same protocol."""
     for stage, name, low in (
         ("quantize", "bits_per_weight", True),
@@ -17,8 +19,8 @@ def figures(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iter
         pair = _both(a, b, stage, name)
         if pair is not None:
             yield _exact(name, *pair, low)
-    yield from quality(a, b, mix_arithmetic=mix_arithmetic)
-    yield from answers(a, b, mix_arithmetic=mix_arithmetic)
+    yield from quality(a, b, allow_different_dtypes=allow_different_dtypes)
+    yield from answers(a, b, allow_different_dtypes=allow_different_dtypes)
     yield from speeds(a, b)
     pair = _both(a, b, "bench", "peak_memory_bytes")
     if pair is not None:

@@ -37,13 +37,13 @@ class Pair:
     """What of the two cannot be compared at all, and why."""
 
 
-def pair_up(a: Side, b: Side, *, mix_arithmetic: bool = False) -> list[Pair]:
+def pair_up(a: Side, b: Side, *, allow_different_dtypes: bool = False) -> list[Pair]:
     """Runs of equal model, recipe and engine together; single runs with each other.
 
-    With ``mix_arithmetic`` quality is compared although it was computed in different types.
+    With ``allow_different_dtypes`` quality is compared although it was computed in different types.
     """
     if len(a.records) == 1 and len(b.records) == 1:
-        return [_pair(a.records[0], b.records[0], mix_arithmetic)]
+        return [_pair(a.records[0], b.records[0], allow_different_dtypes)]
     # What one side calls alike it must not mix up; both sides' may lie in different places.
     of_a, of_b = tell_apart(a.records), tell_apart(b.records)
     told = [
@@ -55,8 +55,8 @@ def pair_up(a: Side, b: Side, *, mix_arithmetic: bool = False) -> list[Pair]:
     pairs = []
     for record in of_a:
         partner = left.pop(_identity(record, told), None)
-        pairs.append(_pair(record, partner, mix_arithmetic))
-    return pairs + [_pair(None, record, mix_arithmetic) for record in left.values()]
+        pairs.append(_pair(record, partner, allow_different_dtypes))
+    return pairs + [_pair(None, record, allow_different_dtypes) for record in left.values()]
 
 
 def _text(record: RunRecord) -> str:
@@ -85,14 +85,14 @@ def _identity(record: RunRecord, told: Sequence[Callable[[RunRecord], str]]) -> 
     )
 
 
-def _pair(a: RunRecord | None, b: RunRecord | None, mix_arithmetic: bool) -> Pair:
+def _pair(a: RunRecord | None, b: RunRecord | None, allow_different_dtypes: bool) -> Pair:
     labels = list(dict.fromkeys(f"{r.label} on {r.engine}" for r in (a, b) if r is not None))
     return Pair(
         a=a.run if a else None,
         b=b.run if b else None,
         label=" → ".join(labels),
         statuses=(a.status.value if a else None, b.status.value if b else None),
-        figures=list(figures(a, b, mix_arithmetic=mix_arithmetic))
+        figures=list(figures(a, b, allow_different_dtypes=allow_different_dtypes))
         if a is not None and b is not None
         else [],
         differences=_differences(a, b) if a is not None and b is not None else [],

@@ -18,33 +18,37 @@ from runner.reporting.compare.figure import NOT_PAIRED, Figure, judged
 from runner.store.records import RunRecord
 
 
-def quality(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iterator[Figure]:
+def quality(
+    a: RunRecord, b: RunRecord, *, allow_different_dtypes: bool = False
+) -> Iterator[Figure]:
     """Perplexities by every protocol that both have, then KL divergence and top-1 agreement.
 
     A ratio is that of the perplexities as they were recorded: a token, a word or a byte, as the
     figure's name says. Where the two did not read the same tokens of the same model there is none,
-    nor where they computed in different types, unless ``mix_arithmetic`` says so.
+    nor where they computed in different types, unless ``allow_different_dtypes`` says so.
     """
     one, other = _own(a), _own(b)
     opposite = {found.metric: found for found in other}
     shared = [(found, opposite[found.metric]) for found in one if found.metric in opposite]
     for x, y in shared:
-        yield _within_floor(_perplexity(x, y, mix_arithmetic), a, b)
+        yield _within_floor(_perplexity(x, y, allow_different_dtypes), a, b)
     if shared and shared[0][0] is one[0] and shared[0][1] is other[0]:
-        yield from _divergence(a, b, *shared[0], mix_arithmetic)
+        yield from _divergence(a, b, *shared[0], allow_different_dtypes)
 
 
-def answers(a: RunRecord, b: RunRecord, *, mix_arithmetic: bool = False) -> Iterator[Figure]:
+def answers(
+    a: RunRecord, b: RunRecord, *, allow_different_dtypes: bool = False
+) -> Iterator[Figure]:
     """Shares of right answers by task and over all, paired on the items both were asked."""
     one, other = (answered(record) or answered(record, "baseline") for record in (a, b))
     if one is None or other is None:
         return
     shared = [name for name in one.tasks if name in other.tasks]
     for name in shared:
-        yield _accuracy(name, _only(one, [name]), _only(other, [name]), mix_arithmetic)
+        yield _accuracy(name, _only(one, [name]), _only(other, [name]), allow_different_dtypes)
     if len(shared) > 1:
         name = f"accuracy/mean of {len(shared)} tasks"
-        yield _accuracy(name, _only(one, shared), _only(other, shared), mix_arithmetic)
+        yield _accuracy(name, _only(one, shared), _only(other, shared), allow_different_dtypes)
 
 
 def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
@@ -55,20 +59,20 @@ def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
     return f"quality: {', '.join(sides[0])} in a and {', '.join(sides[1])} in b do not compare"
 
 
-def _why_not(one: Evaluated, other: Evaluated, mix_arithmetic: bool) -> str | None:
+def _why_not(one: Evaluated, other: Evaluated, allow_different_dtypes: bool) -> str | None:
     """Why two are not paired, and what would pair them if only the arithmetic differs."""
-    reason = why_not(one, other, mix_arithmetic=mix_arithmetic)
-    if reason is None or why_not(one, other, mix_arithmetic=True):
+    reason = why_not(one, other, allow_different_dtypes=allow_different_dtypes)
+    if reason is None or why_not(one, other, allow_different_dtypes=True):
         return reason
-    return f"{reason}; compare.mix_arithmetic=true compares them all the same"
+    return f"{reason}; compare.allow_different_dtypes=true compares them all the same"
 
 
 def _only(whole: Answered, names: list[str]) -> Answered:
     return replace(whole, tasks={name: whole.tasks[name] for name in names})
 
 
-def _accuracy(name: str, a: Answered, b: Answered, mix_arithmetic: bool) -> Figure:
-    found = accuracy_difference(b, a, mix_arithmetic=mix_arithmetic)
+def _accuracy(name: str, a: Answered, b: Answered, allow_different_dtypes: bool) -> Figure:
+    found = accuracy_difference(b, a, allow_different_dtypes=allow_different_dtypes)
     if found is None:
         reason = "the items asked, or the unquantized models, are not shown to be the same"
         if a.arithmetic and b.arithmetic and a.arithmetic != b.arithmetic:
@@ -84,8 +88,8 @@ def _own(record: RunRecord) -> list[Evaluated]:
     return evaluations(record) or evaluations(record, "baseline")
 
 
-def _perplexity(a: Evaluated, b: Evaluated, mix_arithmetic: bool) -> Figure:
-    if reason := _why_not(b, a, mix_arithmetic):
+def _perplexity(a: Evaluated, b: Evaluated, allow_different_dtypes: bool) -> Figure:
+    if reason := _why_not(b, a, allow_different_dtypes):
         return Figure(a.metric, a.value, b.value, True, None, NOT_PAIRED, reason=reason)
     found = ratio(b, a)
     if not math.isfinite(found.high) or found.low == 0:
@@ -101,25 +105,26 @@ def _perplexity(a: Evaluated, b: Evaluated, mix_arithmetic: bool) -> Figure:
 
 
 def _divergence(
-    a: RunRecord, b: RunRecord, x: Evaluated, y: Evaluated, mix_arithmetic: bool
+    a: RunRecord, b: RunRecord, x: Evaluated, y: Evaluated, allow_different_dtypes: bool
 ) -> Iterator[Figure]:
     if x.divergences and y.divergences and x.divergence_metric == y.divergence_metric:
         values = divergence(x).estimate, divergence(y).estimate
-        if same_reference(x, y, mix_arithmetic=mix_arithmetic):
+        if same_reference(x, y, allow_different_dtypes=allow_different_dtypes):
             found = divergence_difference(y, x)
             if math.isfinite(found.high):
                 figure = judged(x.divergence_metric, *values, True, found)
                 yield _within_floor(figure, a, b)
         else:
             reason = (
-                _why_not(y, x, mix_arithmetic) or "the unquantized models' own distributions differ"
+                _why_not(y, x, allow_different_dtypes)
+                or "the unquantized models' own distributions differ"
             )
             yield Figure(x.divergence_metric, *values, True, None, NOT_PAIRED, reason=reason)
     told = [_top_1(record) for record in (a, b)]
     if told[0] is None or told[1] is None or x.divergence_metric != y.divergence_metric:
         return
     name = f"top_1_agreement/{x.divergence_metric.partition('/')[2]}"
-    paired = same_reference(x, y, mix_arithmetic=mix_arithmetic)
+    paired = same_reference(x, y, allow_different_dtypes=allow_different_dtypes)
     if paired and x.agreements and y.agreements:
         found = agreement_difference(y, x)
         if math.isfinite(found.high):
