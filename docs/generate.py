@@ -17,7 +17,7 @@ from omegaconf import MISSING as UNSET
 
 from runner.cli.help import options
 from runner.config.extensions import Kind, names
-from runner.config.schema.renamed import RENAMED
+from runner.config.renamed import RENAMED
 from runner.config.schema.root import Config
 from runner.config.schema.text import Text
 from runner.methods import find_method

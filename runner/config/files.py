@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from runner.config.schema.renamed import present_section
+from runner.config.renamed import present_section
 from runner.errors import UsageError
 from runner.util.paths import conf_dir, sweeps_dir
 from runner.util.yaml_files import line_of, load, read_text

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from runner.config.fields import is_text, is_text_list
-from runner.config.schema.renamed import present_overrides
+from runner.config.renamed import present_overrides
 from runner.errors import UsageError
 
 _ASSIGNMENT = re.compile(r"(\+{0,2})([A-Za-z_$][\w$/@.:-]*)=(.*)", re.DOTALL)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from runner.config.choices import choices_of, value_of
 from runner.config.compose import judge
 from runner.config.compose_cache import KeptConfigs, KeptMerges
-from runner.config.schema.renamed import present_axes
+from runner.config.renamed import present_axes
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import require_lists, require_positive, require_sections
 from runner.multirun.combinations import Combinations

@@ -5,7 +5,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from runner.config.schema.renamed import present_overrides, present_section
+from runner.config.renamed import present_overrides, present_section
 from runner.errors import StageError
 from runner.store.files import is_altered, write_checked_json
 from runner.store.liveness import is_carried_out

@@ -8,10 +8,10 @@ import pytest
 from packaging.version import Version
 
 from runner.api import compose_config
+from runner.config import renamed
 from runner.config.compose import register
 from runner.config.fields import kinds_at
-from runner.config.schema import renamed
-from runner.config.schema.renamed import RENAMED, names_of_keys, present_axes, present_overrides
+from runner.config.renamed import RENAMED, names_of_keys, present_axes, present_overrides
 from runner.config.schema.serving import Serving
 from runner.config.schema.sweepers import SearchSettings
 from runner.errors import UsageError

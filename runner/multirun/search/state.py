@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runner.config.schema.renamed import present_axes
+from runner.config.renamed import present_axes
 from runner.errors import UsageError
 from runner.multirun.search.space import Point
 from runner.store.files import write_json_atomically

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from runner.config.choices import choices_of
 from runner.config.fields import kinds_at
-from runner.config.schema.renamed import present_axes
+from runner.config.renamed import present_axes
 from runner.config.schema.sweepers import require_positive, require_sections
 from runner.errors import UsageError
 from runner.multirun.grid import GridSweeper

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from runner.config.schema.renamed import names_of_keys
+from runner.config.renamed import names_of_keys
 from runner.config.schema.root import StageName
 from runner.engines import find_engine
 from runner.engines.loading import specification

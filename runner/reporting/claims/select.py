@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
+from runner.config.renamed import present_axes
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
-from runner.config.schema.renamed import present_axes
 from runner.store.records import RunRecord, Status
 from runner.util.serialise import from_json
 
