@@ -32,7 +32,7 @@ _NEVER = "sys_platform == 'never'"
 _TOLD_LINES = 4
 # Linux kills the installer when this process dies, so that nobody writes into a dead staging area.
 _CHILD = (
-    "import os, sys; from runner.pipeline.worker.job import die_with_parent; die_with_parent(); "
+    "import os, sys; from runner.util.processes import die_with_parent; die_with_parent(); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 

@@ -11,10 +11,11 @@ from runner.config.schema.bits import Bits, NumberType
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.method import Method
+from runner.data.models.gguf_file import MODEL_CONFIG
+from runner.data.models.llama_cpp_families import conversion_refusal
 from runner.data.models.weights import tensor_headers
 from runner.errors import StageError
 from runner.methods.backends import llama_cpp
-from runner.methods.backends.llama_cpp_families import conversion_refusal
 from runner.methods.base import Abilities, QuantizeJob
 from runner.methods.recipe import Recipe
 
@@ -153,7 +154,7 @@ class GgufMethod:
         dense.unlink()
         # A GGUF file says less than transformers has to know to read it.
         shutil.copyfile(
-            job.model_directory / "config.json", job.checkpoint_directory / llama_cpp.MODEL_CONFIG
+            job.model_directory / "config.json", job.checkpoint_directory / MODEL_CONFIG
         )
 
 

@@ -8,22 +8,23 @@ Settings of stages that are left out are fine: one command line goes through its
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import yaml
 
+from runner.config.extensions import Kind, find, names
 from runner.config.schema.eval import EvalDtype
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.text import Text, TextKind, TextReader
+from runner.config.schema.tracker import Tracker
 from runner.engines import find_engine
 from runner.errors import UsageError
 from runner.methods import all_methods
 from runner.methods.base import QuantizationMethod
 from runner.methods.recipe import Recipe, used_recipe, without_rounding_dtype
 from runner.planning.hardware.detect import Machine
-from runner.reporting.tracking import unread as unread_by_tracker
 from runner.util.given import shown
 from runner.util.paths import conf_dir
 from runner.validation.verdict import Severity, Verdict, illegal, warning
@@ -166,8 +167,8 @@ def _types(config: Config) -> Iterator[_Unread]:
         yield _Unread("eval.floor", own.how)
 
 
-def _of(section: str, fields: dict[str, str], nearest: Any = None) -> Iterator[_Unread]:
-    for field, why in fields.items():
+def _of(section: str, unread: dict[str, str], nearest: Any = None) -> Iterator[_Unread]:
+    for field, why in unread.items():
         near = functools.partial(nearest or _nothing, field)
         yield _Unread(f"{section}.{field}", f"{section} {why}", near)
 
@@ -257,3 +258,15 @@ def _tasks(config: Config) -> Iterator[_Unread]:
             near = functools.partial("tasks.names=[{}]".format, name)
             yield _Unread(key, f"{name} is not among tasks.names", near)
         yield from _of(f"{key}.items", task.items.unread())
+
+
+def unread_by_tracker(config: Tracker) -> dict[str, str]:
+    """Fields that have no effect on a tracker, each with the reason."""
+    every = {field.name for field in fields(Tracker)} - {"name"}
+    if config.name not in names(Kind.tracker):
+        return {}
+    reads = find(Kind.tracker, config.name).load().reads
+    return {
+        name: f"is {config.name}, which does not read {name}"
+        for name in sorted(every - (every if reads is None else reads))
+    }

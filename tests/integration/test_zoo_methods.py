@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from runner.data.models.llama_cpp_families import NOT_CONVERTED
 from runner.methods.backends import auto_gptq, autoawq
-from runner.methods.backends.llama_cpp_families import NOT_CONVERTED
 from tests.integration.zoo import Cells, broken, divergence, loss, run
 
 pytestmark = [

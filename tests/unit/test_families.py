@@ -9,11 +9,11 @@ import yaml
 
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config
+from runner.data.models.llama_cpp_families import conversion_refusal, family_refusal
 from runner.engines import engine_names, find_engine
 from runner.engines.base import CheckpointFacts
 from runner.methods import find_method, method_names
 from runner.methods.backends import auto_gptq, autoawq, gptqmodel
-from runner.methods.backends.llama_cpp_families import conversion_refusal, family_refusal
 from runner.planning.hardware.detect import Machine
 from runner.util.paths import conf_dir
 from tests.unit.judging import illegal_ones, judge

@@ -13,8 +13,8 @@ from runner.config.schema.text import Text, TextKind, TextReader
 from runner.config.schema.tracker import Tracker
 from runner.config.text_by_name import resolve_text
 from runner.errors import UsageError
-from runner.reporting.tracking import tracker_names, unread
-from runner.validation.unused import Effects, refuse_unused, settings_of, unused
+from runner.reporting.tracking import tracker_names
+from runner.validation.unused import Effects, refuse_unused, settings_of, unread_by_tracker, unused
 from runner.validation.verdict import Severity
 
 pytestmark = pytest.mark.unit
@@ -147,7 +147,9 @@ def test_what_is_declared_is_there_and_every_kind_declares_it() -> None:
         for kind in kinds:  # type: ignore[attr-defined]
             assert kind.fields <= names, kind
     for name in tracker_names():
-        assert unread(Tracker(name=name)).keys() <= {field.name for field in fields(Tracker)}
+        assert unread_by_tracker(Tracker(name=name)).keys() <= {
+            field.name for field in fields(Tracker)
+        }
 
 
 def test_a_folder_may_hold_anything(tmp_path: Path, composed: Compose) -> None:

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from runner.data.models.gguf_file import MODEL_CONFIG
 from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
 from runner.engines.base import LoadSpec
-from runner.methods.backends.llama_cpp import MODEL_CONFIG
 
 if TYPE_CHECKING:
     import torch

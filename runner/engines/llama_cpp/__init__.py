@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from runner.config.bounds import bounded
 from runner.config.schema.engine import Engine
+from runner.data.models.gguf_file import only_gguf, read_gguf
+from runner.data.models.llama_cpp_families import family_refusal
 from runner.data.models.sentence_piece import sentence_piece_file
 from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
@@ -17,8 +19,6 @@ from runner.engines.llama_cpp.footprint import gguf_footprint
 from runner.engines.server import PORT, Requests, ServerCommand
 from runner.engines.traits import OwnArithmetic, Products, Traits
 from runner.errors import StageError
-from runner.methods.backends.llama_cpp import only_gguf, read_gguf
-from runner.methods.backends.llama_cpp_families import family_refusal
 from runner.util.llama_cpp_log import listen, print_warnings
 
 if TYPE_CHECKING:

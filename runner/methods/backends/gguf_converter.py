@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.data.models.older_names import unsaid
-from runner.pipeline.worker.job import die_with_parent
+from runner.util.processes import die_with_parent
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORDS = r"|[^\r\n\p{L}\p{N}]?\p{L}+"

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.data.models.gguf_file import read_gguf
 from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
 from runner.data.packages import fetch_tree
@@ -27,8 +28,6 @@ _VENDOR = "vendor/llama.cpp"
 # The converter of the very llama.cpp that the environment compiles.
 _PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-MODEL_CONFIG = "model_config.json"
-"""The model's config.json beside a GGUF file, under a name that makes the folder no model."""
 _LAST_LINES = 50
 _LONGEST_LINE = 10_000
 _OUT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
@@ -259,25 +258,6 @@ def quantize_file(
         raise StageError(f"llama.cpp cannot quantize to {quant_type}: {said}")
     types = Counter(found.tensor_type.name for found in read_gguf(destination).tensors)
     print(f"{quant_type}: " + ", ".join(f"{n} tensors {kind}" for kind, n in types.most_common()))
-
-
-def only_gguf(directory: Path) -> Path:
-    """The GGUF file of a checkpoint.
-
-    Raises:
-        StageError: There is not exactly one.
-    """
-    files = sorted(directory.glob("*.gguf"))
-    if len(files) != 1:
-        raise StageError(f"{directory} holds {len(files)} .gguf files, not one")
-    return files[0]
-
-
-def read_gguf(path: Path) -> Any:
-    """A ``gguf.GGUFReader`` of a file."""
-    import gguf
-
-    return gguf.GGUFReader(path)
 
 
 def _file_type(quant_type: str) -> int:

@@ -1,9 +1,7 @@
 """One job in its own process: run a stage, write its result, tell how it went."""
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 import traceback
@@ -23,7 +21,6 @@ from runner.util.serialise import from_json, to_json
 if TYPE_CHECKING:
     from runner.engines.base import LoadedModel
 
-_PR_SET_PDEATHSIG = 1
 _PROGRESS_INTERVAL_SECONDS = 0.1
 
 
@@ -118,15 +115,6 @@ def _run(job: Job, events: int, held: Held) -> None:
             },
         },
     )
-
-
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies, so that none is orphaned."""
-    parent = os.getppid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def send(events: int, **content: Any) -> None:

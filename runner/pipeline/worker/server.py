@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from runner.pipeline.worker.job import die_with_parent, run_job, send
+from runner.pipeline.worker.job import run_job, send
 from runner.pipeline.worker.model_cache import Held
 from runner.pipeline.worker.protocol import Job
+from runner.util.processes import die_with_parent
 
 _POLL_SECONDS = 0.02
 CLOSING_SECONDS = 5.0

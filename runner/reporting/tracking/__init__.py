@@ -4,7 +4,6 @@ A module that sets ``TRACKER`` (see ``base``) is one. How to add one, here or ou
 docs/extending.md. A tracker that breaks costs its log, never the run.
 """
 
-from dataclasses import fields
 from typing import TypeVar
 
 from runner.config.extensions import Kind, find, names
@@ -31,18 +30,6 @@ def find_tracker(name: str) -> TrackerImplementation:
     """
     tracker: TrackerImplementation = find(Kind.tracker, name).load()
     return tracker
-
-
-def unread(config: Tracker) -> dict[str, str]:
-    """Fields that have no effect on a tracker, each with the reason."""
-    every = {field.name for field in fields(Tracker)} - {"name"}
-    if config.name not in tracker_names():
-        return {}
-    reads = find_tracker(config.name).reads
-    return {
-        name: f"is {config.name}, which does not read {name}"
-        for name in sorted(every - (every if reads is None else reads))
-    }
 
 
 def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTracker:
