@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test lint unit integration bench clean
+.PHONY: help setup run test lint unit integration docs bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,7 @@ run: $(STAMP) ## Run the runner: make run ARGS="method=rtn bits=w4a16"
 test: lint unit integration ## Lint, then unit tests, then integration tests
 
 lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
@@ -47,6 +48,9 @@ unit: $(STAMP) ## Unit tests only
 integration: $(STAMP) ## Integration tests only
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest $(or $(TESTS),tests/integration) -n $(JOBS) --dist loadfile \
 	    --no-loadscope-reorder --durations=30 $(ARGS)
+
+docs: $(STAMP) ## Build the documentation site into build/site
+	@$(BIN)/python -m docs.site $(ARGS)
 
 bench: $(STAMP) ## Benchmarks of the runner itself
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,0 +1,66 @@
+"""The files around the code: one version, one set of checks, nothing that does not parse."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((ROOT / name).read_text("utf-8"))
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = read("CITATION.cff")
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+def test_the_changelog_knows_this_version_and_what_comes_next() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert headings[1] == f"{PROJECT['version']} - {read('CITATION.cff')['date-released']}"
+    kinds = re.findall(r"^### (.*)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_hooks_check_what_make_lint_checks() -> None:
+    lint = re.search(
+        r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
+    assert lint is not None
+    checks = re.findall(r"\$\(BIN\)/(ruff \w+|mypy)", lint[1])
+    hooks = [hook for repo in read(".pre-commit-config.yaml")["repos"] for hook in repo["hooks"]]
+    entries = [re.sub(r"\.venv/bin/(ruff \w+|mypy).*", r"\1", hook["entry"]) for hook in hooks]
+    assert entries == checks
+
+
+def test_the_workflow_runs_what_ci_runs() -> None:
+    steps = read(".github/workflows/ci.yml")["jobs"]["test"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+    assert "make test" in (ROOT / ".ci/run").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["bug", "feature"])
+def test_an_issue_template_asks_what_is_needed(name: str) -> None:
+    template = read(f".github/ISSUE_TEMPLATE/{name}.yml")
+    assert {"name", "description", "body"} <= set(template)
+    fields = [field for field in template["body"] if field["type"] != "markdown"]
+    assert len({field["id"] for field in fields}) == len(fields)
+    assert all(field["attributes"]["label"] for field in fields)
+
+
+def test_every_tool_of_a_developer_is_pinned() -> None:
+    pins = (ROOT / "constraints.txt").read_text("utf-8").lower().splitlines()
+    names = {pin.split("==")[0] for pin in pins}
+    wanted = {re.split(r"[<>=;\[ ]", each)[0] for each in PROJECT["optional-dependencies"]["dev"]}
+    assert {each.lower() for each in wanted} <= names
