@@ -1,6 +1,7 @@
 """Plug-ins are found without being imported, by name, from three places; none hides another."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pytest
 
 from runner.api import compose_config
 from runner.config import extensions
-from runner.config.extensions import Kind, find, loaded, names, versions_of
+from runner.config.extensions import Kind, find, loaded, names, places, versions_of
 from runner.config.fields import wanted
 from runner.config.schema.method import Method
 from runner.engines import engine_names
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
+from runner.pipeline.worker.importable import importable
 from runner.util.paths import conf_dirs, option_files
 
 pytestmark = pytest.mark.unit
@@ -58,8 +60,8 @@ def forgotten() -> object:
 
 def forget() -> None:
     for cached in (
-        extensions._entry_points, extensions._installed, extensions._every,
-        extensions._conf_folders, extensions._warn,
+        places._entry_points, places.installed, places._every, extensions._conf_folders,
+        extensions._warn,
     ):  # fmt: skip
         cached.cache_clear()
 
@@ -159,6 +161,28 @@ def test_a_tracker_is_an_option_by_being_there(tmp_path: Path) -> None:
     )
     config = compose_config(["tracker=lines", "store.root=/there"])
     assert (config.tracker.name, config.tracker.directory) == ("lines", "/there/tracking")
+
+
+def test_an_option_of_a_plug_in_hides_none_of_ours(installed: Path) -> None:
+    write(installed / "halves" / "conf" / "model" / "tiny.yaml", "name: other\n")
+    with pytest.raises(UsageError, match=r"two options are called model/tiny: .*halves/conf"):
+        option_files("model")
+
+
+def test_another_interpreter_finds_what_is_installed(installed: Path, tmp_path: Path) -> None:
+    place = importable(tmp_path / "cache")
+    assert importable(tmp_path / "cache") == place, "another process has, just now"
+    assert {"halves", "halves-1.5.dist-info", "runner"} == {one.name for one in place.iterdir()}
+    write(installed / "halves" / "__init__.py", "")
+    program = (
+        "from runner.config.extensions import Kind, find; one = find(Kind.method, 'halved'); "
+        "print(one.distribution, one.versions(), one.load().config.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], cwd="/", env={"PYTHONPATH": str(place)},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "halves {'halves': '1.5'} Halved\n"
 
 
 @pytest.mark.parametrize("name", ["rtn", "halved"])

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from runner.environments.ready import ReadyEnvironment
+from runner.pipeline.worker.importable import importable
 from runner.planning.hardware.detect import detect
 from runner.planning.hardware.instructions import kernel_limits
-from runner.util.paths import import_path
 from runner.util.surroundings import for_children, for_workers
 
 
@@ -27,5 +27,5 @@ def variables_for(chosen: ReadyEnvironment, cache: Path) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
-        **({} if chosen.is_control else {"PYTHONPATH": str(import_path(cache))}),
+        **({} if chosen.is_control else {"PYTHONPATH": str(importable(cache))}),
     }
