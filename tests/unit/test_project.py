@@ -64,3 +64,14 @@ def test_every_tool_of_a_developer_is_pinned() -> None:
     names = {pin.split("==")[0] for pin in pins}
     wanted = {re.split(r"[<>=;\[ ]", each)[0] for each in PROJECT["optional-dependencies"]["dev"]}
     assert {each.lower() for each in wanted} <= names
+
+
+def test_the_table_of_tests_names_every_file() -> None:
+    """A name in CONTRIBUTING may end in a star."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    words = re.findall(r"`(test_\w+)(\*?)`", text)
+    files = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    named = {word for word, star in words if not star}
+    beginnings = tuple(word for word, star in words if star)
+    assert {file for file in files - named if not file.startswith(beginnings)} == set()
+    assert named - files == set()
