@@ -41,6 +41,7 @@ RENAMED = (
     Renamed("serving", "objective", "slo"),
     Renamed("serving", "startup_seconds", "startup_timeout_seconds"),
     Renamed("compare", "mix_arithmetic", "allow_different_dtypes"),
+    Renamed("environment.*", "shims", "patches"),
     Renamed("hydra.launcher", "at_once", "max_concurrent"),
     Renamed("hydra.sweeper", "at_once", "max_concurrent"),
 )

@@ -90,7 +90,7 @@ class EnvironmentManager:
             python=python,
             installed=self._installed(environment, python, state),
             variables=variables,
-            shims=tuple(environment.shims),
+            patches=tuple(environment.patches),
             preload=tuple(environment.preload),
         )
 

@@ -27,7 +27,7 @@ class ReadyEnvironment:
     installed: dict[str, str]
     """Versions of all distributions, by normalised name."""
     variables: dict[str, str] = field(default_factory=dict)
-    shims: tuple[str, ...] = ()
+    patches: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
 
     @property

@@ -13,8 +13,8 @@ from runner.util.surroundings import ELSEWHERE, for_children, for_workers
 
 _PROGRAM = """
 import importlib, sys
-shims, *modules = sys.argv[1:]
-for name in filter(None, shims.split(",")):
+patches, *modules = sys.argv[1:]
+for name in filter(None, patches.split(",")):
     importlib.import_module(f"runner.environments.patches.{name}").apply()
 for name in modules:
     importlib.import_module(name)
@@ -25,7 +25,7 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
     """Import modules in an environment; returns the last line of the error, if there is one.
 
     Args:
-        ready: The environment; its shims are applied first.
+        ready: The environment; its patches are applied first.
         modules: By their full names.
         cache: Where what makes the runner importable there is kept.
     """
@@ -40,7 +40,7 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
         pump = Pump(BoundedLog(Path(scratch) / "log"))
         try:
             done = subprocess.run(
-                [ready.python, "-c", _PROGRAM, ",".join(ready.shims), *modules],
+                [ready.python, "-c", _PROGRAM, ",".join(ready.patches), *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=pump.end,

@@ -239,9 +239,9 @@ def test_gptqmodel_in_its_environment(store: Path, command: Callable[..., Called
 
 
 def test_a_broken_checkpoint_is_no_result(store: Path, command: Callable[..., Called]) -> None:
-    """AutoAWQ on a CPU scales weights it means to restore, and reports success: its shim is off."""
+    """AutoAWQ on a CPU scales weights it means to restore, and reports success: no patch here."""
     done = command(
-        "method=awq", "method.backend=autoawq", "environment.legacy.shims=[]",
+        "method=awq", "method.backend=autoawq", "environment.legacy.patches=[]",
         "calibration.samples=4", "calibration.sequence_length=64", "calibration.seed=7",
         "stages=[quantize,eval]", "eval=quick", "tracker=none", "sweep=broken",
     )  # fmt: skip

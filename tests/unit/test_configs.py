@@ -131,8 +131,8 @@ def check_environment(environment: Environment) -> None:
         requirement = Requirement(text)
         exact = any(s.operator == "==" for s in requirement.specifier)
         assert exact or canonicalize_name(requirement.name) in pinned, f"{text} is not pinned"
-    for shim in environment.shims:
-        module = importlib.import_module(f"runner.environments.patches.{shim}")
+    for patch in environment.patches:
+        module = importlib.import_module(f"runner.environments.patches.{patch}")
         assert re.search(r"\d+\.\d+", module.__doc__ or ""), "says which version it is for"
         assert callable(module.apply)
     assert set(environment.accelerators) <= {"cpu", "cuda"}

@@ -75,6 +75,7 @@ def test_every_form_of_an_override_is_known() -> None:
         (f"plan.rows=${{{OLD}}}", f"plan.rows=${{{NEW}}}"),
         ("serving.objective.request_latency_seconds=1", "serving.slo.request_latency_seconds=1"),
         ("compare={a: x, mix_arithmetic: true}", "compare={a: x, allow_different_dtypes: true}"),
+        ("environment.legacy.shims=[]", "environment.legacy.patches=[]"),
         ("hydra.launcher.at_once=2", "hydra.launcher.max_concurrent=2"),
         ("plan.batches=2", "plan.batches=2"),
         ("model.path=plan.batch", "model.path=plan.batch"),

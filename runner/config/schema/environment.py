@@ -47,7 +47,7 @@ class Environment:
 
     variables: dict[str, str] = bounded(factory=dict, prose=True)
     """Environment variables of processes that run in it."""
-    shims: list[str] = field(default_factory=list)
+    patches: list[str] = field(default_factory=list)
     """Modules of ``runner.environments.patches`` to apply before anything else is imported."""
     preload: list[str] = field(default_factory=list)
     """Modules the warm parent of all workers imports once."""

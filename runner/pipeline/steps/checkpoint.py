@@ -62,7 +62,7 @@ def checkpoint(
     determinants = {
         **model.identity,
         "versions": request.versions,
-        "shims": list(environment.shims),
+        "shims": list(environment.patches),
         "recipe": decisive(request.recipe),
         "calibration_windows": windows.result["sha256"] if windows else None,
         "device": request.device,

@@ -115,10 +115,10 @@ class _Start:
 
     @classmethod
     def of(cls, environment: ReadyEnvironment, cache: Path) -> "_Start":
-        shims = f"--shims={','.join(environment.shims)}"
+        patches = f"--patches={','.join(environment.patches)}"
         module = ("-m", "runner.pipeline.worker.server")
         return cls(
-            (environment.python, *module, shims, *environment.preload),
+            (environment.python, *module, patches, *environment.preload),
             tuple(sorted(variables_for(environment, cache).items())),
         )
 

@@ -1,6 +1,6 @@
 """The warm parent of workers: imports an environment's modules once and forks a child a job.
 
-Run as ``python -m runner.pipeline.worker.server --shims=SHIM,… MODULE…``. It does no numerical
+Run as ``python -m runner.pipeline.worker.server --patches=PATCH,… MODULE…``. It does no numerical
 work itself:
 a process that has started threads of a numerical library must not fork.
 """
@@ -50,8 +50,8 @@ def main() -> None:
     events = os.dup(1)
     # Libraries that print while they are imported must not disturb the event stream.
     os.dup2(2, 1)
-    shims, *modules = sys.argv[1:]
-    for name in filter(None, shims.removeprefix("--shims=").split(",")):
+    patches, *modules = sys.argv[1:]
+    for name in filter(None, patches.removeprefix("--patches=").split(",")):
         importlib.import_module(f"runner.environments.patches.{name}").apply()
     for name in modules:
         importlib.import_module(name)
