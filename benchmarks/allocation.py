@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import run
-from runner.evaluation.sensitivity.layer_groups import Unit
+from runner.methods.mixed_precision.layer_groups import Unit
 
 _AVERAGE_BITS = 3.5
 _WIDTHS = (3, 4, 5, 6)
@@ -79,7 +79,7 @@ class _Subject:
     def rounded(self, layer: str, bits: int) -> Any:
         import torch
 
-        from runner.evaluation.sensitivity.rounding import Rounding, rounded
+        from runner.methods.mixed_precision.rounding import Rounding, rounded
 
         return rounded(self.original[layer], Rounding(bits, "g64", False), torch.bfloat16).float()
 

@@ -21,7 +21,7 @@ def measure() -> str:
     from runner.config.schema.sensitivity import LayerGranularity
     from runner.data.texts.windows import leading_windows
     from runner.evaluation.sensitivity.probe import Probe
-    from runner.evaluation.sensitivity.rounding import Rounding
+    from runner.methods.mixed_precision.rounding import Rounding
 
     result = run(["method=none", "stages=[eval]", "eval=quick", "tracker=none"])
     objects = Path(result.record.config["store"]["root"]).expanduser() / "objects"
@@ -68,7 +68,7 @@ def naive_scores(
     """The plain loop: round a unit's layers, run every window, compare all probabilities."""
     import torch
 
-    from runner.evaluation.sensitivity.rounding import all_rounded
+    from runner.methods.mixed_precision.rounding import all_rounded
 
     modules = dict(model.named_modules())
     scores = []

@@ -16,11 +16,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from omegaconf import MISSING as UNSET
 
 from runner.cli.help import options
-from runner.config.extensions import Kind, names
 from runner.config.renamed import RENAMED
 from runner.config.schema.root import Config
 from runner.config.schema.text import Text
 from runner.methods import find_method
+from runner.util.extensions import Kind, names
 from runner.util.paths import conf_dir
 
 PATH = Path(__file__).parent / "configuration.md"

@@ -24,7 +24,6 @@ from omegaconf.errors import (
 from runner.config import output_folder as output
 from runner.config.bounds import faults
 from runner.config.errors import explain
-from runner.config.extensions import Kind, names
 from runner.config.fields import members, wanted
 from runner.config.files import register_sources
 from runner.config.names import register_resolvers
@@ -35,9 +34,8 @@ from runner.config.schema.sweepers import GridSettings, SearchSettings
 from runner.config.schema.text import TextKind
 from runner.config.text_by_name import resolve_text
 from runner.config.words import quoted  # noqa: F401  (where callers have always found it)
-from runner.engines import find_engine
 from runner.errors import UsageError
-from runner.methods import find_method
+from runner.util.extensions import Kind, find, names
 from runner.util.names import Name, require_name
 from runner.util.paths import conf_dirs, option_files, plugins_dir, sweeps_dir, sweeps_dirs
 from runner.util.redact import redact_yaml
@@ -67,9 +65,9 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name in names(Kind.method, builtin=True):
-        store.store(group="schema/method", name=name, node=find_method(name).config)
+        store.store(group="schema/method", name=name, node=find(Kind.method, name).load().config)
     for name in names(Kind.engine, builtin=True):
-        store.store(group="schema/engine", name=name, node=find_engine(name).config)
+        store.store(group="schema/engine", name=name, node=find(Kind.engine, name).load().config)
     plugins_path = str(plugins_dir())
     if plugins_path not in sys.path:
         sys.path.append(plugins_path)

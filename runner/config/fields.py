@@ -9,9 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from runner.config.extensions import Kind, loaded
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import GridSettings, SearchSettings
+from runner.util.extensions import Kind, loaded
 
 _PLAIN: dict[type, str] = {
     bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a text",

@@ -6,7 +6,7 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
-from runner.config.extensions import Kind, extensions, find
+from runner.util.extensions import Kind, extensions, find
 
 _SCHEMAS = {f"schema/{kind.name}": kind for kind in (Kind.method, Kind.engine)}
 _TRACKERS = "tracker"

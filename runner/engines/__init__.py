@@ -7,11 +7,11 @@ docs/extending.md.
 from collections.abc import Callable
 from typing import Any
 
-from runner.config.extensions import Kind, find, loaded, names
 from runner.config.schema.engine import Engine
 from runner.engines.base import EngineImplementation
 from runner.engines.traits import Traits
 from runner.errors import UsageError
+from runner.util.extensions import Kind, find, loaded, names
 from runner.util.serialise import from_json
 
 

@@ -4,8 +4,8 @@ A module that sets ``METHOD`` (see ``base``) is one. How to add one, here or out
 docs/extending.md.
 """
 
-from runner.config.extensions import Kind, find, loaded, names
 from runner.methods.base import QuantizationMethod
+from runner.util.extensions import Kind, find, loaded, names
 
 
 def method_names() -> list[str]:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runner.config.extensions import Kind, versions_of
 from runner.config.schema.engine import Dtype, Engine
 from runner.config.schema.eval import EvalDtype
 from runner.config.schema.model import Model, ModelKind
@@ -43,6 +42,7 @@ from runner.planning.arithmetic import (
 from runner.planning.compute import model_config, resolve_compute, told_dtype
 from runner.planning.model_facts import model_facts
 from runner.store.files import sha256_of_json
+from runner.util.extensions import Kind, versions_of
 from runner.util.serialise import to_json
 
 TRANSFORMERS = "transformers"

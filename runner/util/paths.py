@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from runner.config.extensions import conf_folders
+from runner.util.extensions import conf_folders
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from runner.config.schema.bits import NumberType
 from runner.config.schema.root import Config, StageName
-from runner.evaluation.sensitivity.rounding import group_of
 from runner.methods.base import Abilities
+from runner.methods.mixed_precision.rounding import group_of
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
 from runner.validation.verdict import Verdict, illegal, warning

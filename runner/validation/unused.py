@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from runner.config.extensions import Kind, find, names
 from runner.config.schema.eval import EvalDtype
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
@@ -25,6 +24,7 @@ from runner.methods import all_methods
 from runner.methods.base import QuantizationMethod
 from runner.methods.recipe import Recipe, used_recipe, without_rounding_dtype
 from runner.planning.hardware.detect import Machine
+from runner.util.extensions import Kind, find, names
 from runner.util.given import shown
 from runner.util.paths import conf_dir
 from runner.validation.verdict import Severity, Verdict, illegal, warning

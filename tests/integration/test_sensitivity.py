@@ -15,10 +15,10 @@ from runner.config.compose import quoted
 from runner.config.schema.eval import PerplexityProtocol
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.data.texts.protocols import Excerpt, protocol_text
-from runner.evaluation.sensitivity.layer_groups import Unit
 from runner.evaluation.sensitivity.probe import Probe
-from runner.evaluation.sensitivity.rounding import Rounding, rounded
 from runner.evaluation.sensitivity.score import Score
+from runner.methods.mixed_precision.layer_groups import Unit
+from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import STAGE, SensitivityRequest
 from runner.pipeline.worker.job import StageContext
 from runner.pipeline.worker.model_cache import Held

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from runner.api import compose_config
-from runner.config import extensions
-from runner.config.extensions import Kind, find, loaded, names, places, versions_of
 from runner.config.fields import wanted
 from runner.config.schema.method import Method
 from runner.engines import engine_names
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.pipeline.worker.importable import importable
+from runner.util import extensions
+from runner.util.extensions import Kind, find, loaded, names, places, versions_of
 from runner.util.paths import conf_dirs, option_files
 
 pytestmark = pytest.mark.unit
@@ -175,7 +175,7 @@ def test_another_interpreter_finds_what_is_installed(installed: Path, tmp_path: 
     assert {"halves", "halves-1.5.dist-info", "runner"} == {one.name for one in place.iterdir()}
     write(installed / "halves" / "__init__.py", "")
     program = (
-        "from runner.config.extensions import Kind, find; one = find(Kind.method, 'halved'); "
+        "from runner.util.extensions import Kind, find; one = find(Kind.method, 'halved'); "
         "print(one.distribution, one.versions(), one.load().config.__name__)"
     )
     done = subprocess.run(

@@ -12,7 +12,7 @@ from runner.config.schema.engine import Device, Dtype, Engine
 from runner.errors import UsageError
 from runner.planning.compute import resolve_compute
 from runner.planning.hardware.detect import detect
-from runner.planning.hardware.instructions import VARIABLE, kernel_limits, usable
+from runner.util.instructions import VARIABLE, kernel_limits, usable
 
 pytestmark = pytest.mark.unit
 

@@ -17,9 +17,9 @@ from runner.engines.vllm import VllmEngine
 from runner.errors import StageError
 from runner.evaluation.metrics.soundness import most_ratio, weight_width
 from runner.evaluation.metrics.statistics import Interval
-from runner.evaluation.sensitivity.layer_groups import units_of
 from runner.methods.mixed_precision.allocate import Matrices, assign, stored_bytes
 from runner.methods.mixed_precision.knapsack import choose
+from runner.methods.mixed_precision.layer_groups import units_of
 from runner.methods.mixed_precision.verify import check_widths
 from runner.methods.recipe import Recipe
 from runner.methods.rtn import Rtn

@@ -9,8 +9,8 @@ from benchmarks.sensitivity import naive_scores
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Interval
-from runner.evaluation.sensitivity.layer_groups import matching, units_of, with_fused
-from runner.evaluation.sensitivity.rounding import Rounding, rounded
+from runner.methods.mixed_precision.layer_groups import matching, units_of, with_fused
+from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
 from runner.reporting.heat_map import draw_heat_map
 from runner.reporting.sensitivity import notes, ranked

@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.config.schema.group_size import GroupSize
 from runner.engines.base import CheckpointFacts, LoadSpec
+from runner.util.instructions import reported, usable
 
 _CHANNELS = ("per_channel", "per_tensor")
 _GROUPS = ("per_channel", "g32", "g64", "g128")
@@ -170,6 +171,4 @@ def _reason_against_cpu(bits: str | None) -> str | None:
 
 
 def _instruction_sets() -> frozenset[str]:
-    from runner.planning.hardware.detect import detect
-
-    return frozenset(detect().instruction_sets)
+    return frozenset(usable(reported()))

@@ -2,8 +2,9 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from runner.data.models.read_tokenizer import read_tokenizer
 from runner.data.texts.protocols import leading_bos
@@ -15,15 +16,23 @@ from runner.engines.overflow import not_finite
 from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.evaluation.lm_eval.answers import Answers
-from runner.pipeline.worker.job import StageContext
 
 _ROLLING = "loglikelihood_rolling"
 _ASKED = ("loglikelihood", _ROLLING, "generate_until")
 
 
-def open_model(
-    request: LoadRequest, tokenizer: Path, batch_size: int, context: StageContext
-) -> Any:
+class Loader(Protocol):
+    """A stage's process, which may have loaded the model already."""
+
+    @property
+    def threads(self) -> int:
+        """CPU threads."""
+
+    def loaded(self, load: Callable[[], Any]) -> Any:
+        """The model as it was loaded before, else what ``load`` returns."""
+
+
+def open_model(request: LoadRequest, tokenizer: Path, batch_size: int, context: Loader) -> Any:
     """A checkpoint as an ``lm_eval.api.model.LM`` that keeps ``Answers`` once it is given some.
 
     Engine ``hf`` hands over the model that it loads itself, so that every format it

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.sensitivity.blockwise import Decoder
-from runner.evaluation.sensitivity.layer_groups import Unit, units_of
-from runner.evaluation.sensitivity.rounding import Rounding, all_rounded, rounded
 from runner.evaluation.sensitivity.score import Score, Scorer
+from runner.methods.mixed_precision.layer_groups import Unit, units_of
+from runner.methods.mixed_precision.rounding import Rounding, all_rounded, rounded
 
 if TYPE_CHECKING:
     import torch

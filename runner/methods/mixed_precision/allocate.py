@@ -4,16 +4,53 @@ The harms of layers are taken to add up: the KL divergence of a model with many 
 estimated as the sum of those with one. It is a ranking, not a prediction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from runner.errors import StageError
-from runner.evaluation.sensitivity.layer_groups import Unit, matching, with_fused
-from runner.evaluation.sensitivity.rounding import group_of
 from runner.methods.mixed_precision.knapsack import cheapest, choose
+from runner.methods.mixed_precision.layer_groups import Unit, matching, with_fused
+from runner.methods.mixed_precision.rounding import group_of
 from runner.methods.recipe import Recipe
-from runner.pipeline.stages.sensitivity import SensitivityResult
 
 UNQUANTIZED = 16
+
+
+class Estimate(Protocol):
+    """A mean over windows."""
+
+    @property
+    def estimate(self) -> float:
+        """Its value."""
+
+
+class Harm(Protocol):
+    """What rounding one unit alone to a width costs."""
+
+    @property
+    def unit(self) -> str:
+        """Its name."""
+
+    @property
+    def num_bits(self) -> int:
+        """The width."""
+
+    @property
+    def kl_divergence(self) -> Estimate:
+        """From the unquantized model, in nats per token."""
+
+
+class Sensitivities(Protocol):
+    """What stage ``sensitivity`` has measured."""
+
+    @property
+    def units(self) -> Sequence[Unit]:
+        """Layers that are rounded together."""
+
+    @property
+    def rows(self) -> Sequence[Harm]:
+        """Of every unit at every width."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +63,7 @@ class Matrices:
     """Of all tensors, unquantized."""
 
 
-def assign(recipe: Recipe, found: SensitivityResult, matrices: Matrices) -> dict[str, int]:
+def assign(recipe: Recipe, found: Sensitivities, matrices: Matrices) -> dict[str, int]:
     """Width of every linear layer in the decoder's blocks; 16 is left as it is.
 
     Raises:

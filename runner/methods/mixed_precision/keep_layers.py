@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from runner.evaluation.sensitivity.layer_groups import matching
 from runner.methods.mixed_precision.allocate import UNQUANTIZED, kept_layers
+from runner.methods.mixed_precision.layer_groups import matching
 from runner.methods.recipe import Recipe
 
 

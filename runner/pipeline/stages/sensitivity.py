@@ -15,9 +15,9 @@ from runner.engines.overflow import not_finite
 from runner.errors import StageError
 from runner.evaluation.metrics.perplexity import perplexity_change
 from runner.evaluation.metrics.statistics import Interval, cluster_interval
-from runner.evaluation.sensitivity.layer_groups import Unit
-from runner.evaluation.sensitivity.rounding import Rounding
 from runner.evaluation.sensitivity.score import Score
+from runner.methods.mixed_precision.layer_groups import Unit
+from runner.methods.mixed_precision.rounding import Rounding
 from runner.pipeline.worker.job import StageContext
 from runner.store.partial_results import Units
 

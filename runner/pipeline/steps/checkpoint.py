@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runner.config.extensions import Kind, versions_of
 from runner.config.schema.root import StageName
 from runner.data.models.coverage import Coverage, describe_shortfall
 from runner.engines import reader_of
@@ -21,6 +20,7 @@ from runner.pipeline.steps.experts import expert_tokens
 from runner.pipeline.steps.sensitivity import layer_bits
 from runner.store.lineage import Lineage
 from runner.store.objects import RESULT_FILE
+from runner.util.extensions import Kind, versions_of
 from runner.util.serialise import from_json, to_json
 
 _FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}

@@ -5,8 +5,8 @@ from dataclasses import replace
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.sensitivity import LayerGranularity, Sensitivity
 from runner.data.models.tensors import matrix_shapes, report_tensors
-from runner.evaluation.sensitivity.rounding import Rounding
 from runner.methods.mixed_precision.allocate import UNQUANTIZED, Matrices, assign
+from runner.methods.mixed_precision.rounding import Rounding
 from runner.methods.recipe import Recipe
 from runner.pipeline.checkpoint import Subject
 from runner.pipeline.inputs import TRANSFORMERS, Inputs

@@ -5,8 +5,8 @@ import hashlib
 import importlib.metadata
 from pathlib import Path
 
-from runner.config.extensions import package_place, plugin_packages
 from runner.store.files import write_text_atomically
+from runner.util.extensions import package_place, plugin_packages
 from runner.util.paths import import_path
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from runner.environments.ready import ReadyEnvironment
 from runner.pipeline.worker.importable import importable
 from runner.planning.hardware.detect import detect
-from runner.planning.hardware.instructions import kernel_limits
+from runner.util.instructions import kernel_limits
 from runner.util.surroundings import for_children, for_workers
 
 

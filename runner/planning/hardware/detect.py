@@ -2,7 +2,7 @@
 
 Every reading that a container, a virtual machine or another operating system lacks becomes None,
 an empty tuple or a fallback; nothing here raises because a file is missing. What the CPU computes
-can be overridden: see ``runner.planning.hardware.instructions``.
+can be overridden: see ``runner.util.instructions``.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from runner.planning.hardware.instructions import BFLOAT16, usable
+from runner.util.instructions import BFLOAT16, reported, usable
 
 if TYPE_CHECKING:  # A worker's environment may lack OmegaConf, which this module imports.
     from runner.config.schema.hardware import Hardware
@@ -46,7 +46,7 @@ class Machine:
     usable_cores: int
     """Logical CPUs this process may keep busy: the lesser of affinity and control group quota."""
     instruction_sets: tuple[str, ...]
-    """Those that count of ``runner.planning.hardware.instructions.RELEVANT``, sorted."""
+    """Those that count of ``runner.util.instructions.RELEVANT``, sorted."""
     last_level_cache_bytes: int | None
     """Sum over the last-level caches behind the CPUs of this process's affinity."""
     memory_bytes: int
@@ -76,13 +76,12 @@ def detect(root: Path = Path("/")) -> Machine:
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else everywhere
     block, _, _ = (_read(root / "proc/cpuinfo") or "").partition("\n\n")  # CPUs are blocks, alike
     described = dict(re.findall(r"^(\S.*?)\s*: (.*)$", block, re.MULTILINE))
-    flags = (described.get("flags") or described.get("Features") or "").split()
     return Machine(
         cpu_name=described.get("model name") or platform.processor() or "unknown",
         cpu_architecture=platform.machine(),
         physical_cores=_physical_cores(root),
         usable_cores=max(1, math.ceil(min(len(cpus), _cpu_quota(root)))),
-        instruction_sets=usable(flags),
+        instruction_sets=usable(reported(root)),
         last_level_cache_bytes=_last_level_cache_bytes(root, cpus),
         memory_bytes=_memory_bytes(root),
         gpus=_gpus(),

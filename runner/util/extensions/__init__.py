@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runner.config.extensions.extension import Extension, Kind, package_place
-from runner.config.extensions.places import extensions, installed
 from runner.errors import UsageError
+from runner.util.extensions.extension import Extension, Kind, package_place
+from runner.util.extensions.places import extensions, installed
 
 __all__ = [
     "Extension", "Kind", "conf_folders", "extensions", "find", "loaded", "names", "package_place",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from runner.config.extensions.extension import Extension, Kind, package_place
 from runner.errors import UsageError
+from runner.util.extensions.extension import Extension, Kind, package_place
 
 FOLDER = "plugins"
 """Of the working directory, beside ``conf``."""

@@ -8,7 +8,9 @@ kernels too (on x86), so that a run computes as it would on such a CPU; what is 
 
 import os
 import platform
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from runner.errors import UsageError
 
@@ -20,6 +22,21 @@ RELEVANT = frozenset(
     | {"asimd", "i8mm", "sve"}
     | BFLOAT16
 )
+
+
+def reported(root: Path = Path("/")) -> list[str]:
+    """Flags of this machine's CPU, as Linux lists them; empty elsewhere.
+
+    Args:
+        root: Where ``proc`` lies; another folder serves tests.
+    """
+    try:
+        text = (root / "proc/cpuinfo").read_text("utf-8", "replace")
+    except OSError:
+        return []
+    block, _, _ = text.partition("\n\n")  # CPUs are blocks, alike
+    described = dict(re.findall(r"^(\S.*?)\s*: (.*)$", block, re.MULTILINE))
+    return (described.get("flags") or described.get("Features") or "").split()
 
 
 def usable(reported: Iterable[str]) -> tuple[str, ...]:
