@@ -22,9 +22,9 @@ def check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
         return
     if not calibration.parts:
         plain = abilities_of(config.method).plain_rounding
-        why = "static activation scales are" if plain else "it is"
+        scales = " for static activation scales" if plain else ""
         yield illegal(
-            f"method={config.method.name} needs calibration text: {why} found on it",
+            f"method={config.method.name} needs calibration text{scales}",
             "calibration=openwebtext",
         )
         return
@@ -45,7 +45,7 @@ def check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
 def _check_mix(calibration: Calibration) -> Iterator[Verdict]:
     if calibration.text is not None and calibration.sources:
         yield illegal(
-            "calibration has a text and sources: one of them has to go",
+            "calibration has both text and sources; use one of them",
             "calibration.sources=[]",
         )
     try:
@@ -58,12 +58,12 @@ def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:
     least = calibration.minimum_length
     if least is not None and calibration.cut is Cut.concatenated:
         yield illegal(
-            f"calibration.minimum_length={least} means nothing where documents are joined",
+            f"calibration.minimum_length={least} has no effect if documents are joined",
             "calibration.cut=per_sample",
         )
     elif least is not None and not 2 <= least <= calibration.sequence_length:
         yield illegal(
-            f"calibration.minimum_length={least} is not between 2 and the window's length",
+            f"calibration.minimum_length={least} is not between 2 and the window length",
             f"calibration.minimum_length={calibration.sequence_length}",
         )
     elif least not in (None, calibration.sequence_length) and (
@@ -73,8 +73,8 @@ def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:
     conversations = [part.text for part in calibration.parts if part.text.conversation]
     if calibration.apply_chat_template and not conversations:
         yield illegal(
-            "calibration.apply_chat_template=true, but no text holds conversations (text "
-            "field conversation)",
+            "calibration.apply_chat_template=true, but no text contains conversations (field "
+            "conversation of the text)",
             "calibration=ultrachat, or calibration.apply_chat_template=false",
         )
 
@@ -89,8 +89,8 @@ def _check_amount(calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
     width = max(linear_inputs(facts.architecture).values(), default=0)
     if calibration.tokens < width:
         yield warning(
-            f"{calibration.tokens} calibration tokens for layers of {width} inputs leave their "
-            "Hessians singular; results depend on damping",
+            f"{calibration.tokens} calibration tokens are fewer than the {width} inputs of a "
+            "layer, so Hessians are singular and results depend on damping",
             f"calibration.samples={-(-width // length) * 2}",
         )
     counts = windows_of_parts(calibration)
@@ -99,8 +99,8 @@ def _check_amount(calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
         # No token is shorter than a byte; how many there are exactly the tokenizer tells later.
         if calibration.cut is Cut.concatenated and size is not None and size < count * length:
             yield illegal(
-                f"text {part.text.name} ({part.text.path}) has {size} bytes, so fewer than the "
-                f"{count * length} tokens that calibration asks for ({count} windows of {length})",
+                f"text {part.text.name} ({part.text.path}) has {size} bytes, fewer than the "
+                f"{count * length} tokens that calibration needs ({count} windows of {length})",
                 f"calibration.samples={size // length // 2}"
                 if size // length > 1
                 else "calibration.text.path of a longer text",

@@ -123,7 +123,7 @@ def _recipe(config: Config) -> Iterator[Verdict]:
     integer = bits.activation.type is NumberType.int
     if integer and bits.activation.num_bits == 4:
         yield illegal(
-            "4-bit integer activations: no engine here multiplies in int4, whose matrix units "
+            "4-bit integer activations are not supported: no engine here computes in int4, which "
             "Hopper and Blackwell only emulate; 4-bit weights are multiplied in 16 bits",
             "bits=w4a16",
         )
@@ -167,13 +167,14 @@ def _emulated(config: Config, facts: Facts, quantizes: bool) -> Iterator[Verdict
     emulates = config.engine.dtype is Dtype.bfloat16 and not facts.machine.computes_bfloat16
     if emulates and find_engine(config.engine.name).traits.own_arithmetic is None:
         yield warning(
-            "this CPU emulates bfloat16: bench measures the emulation, no device's speed",
+            "this CPU emulates bfloat16, so bench measures the emulation and not the speed of a "
+            "device",
             "engine.dtype=float32",
         )
     if quantizes and (emulated := _abilities(config).emulated_on_cpus):
         yield warning(
-            f"{emulated} are emulated on CPUs: bench measures the "
-            "unpacking, which says nothing about a GPU",
+            f"{emulated} are emulated on CPUs, so bench measures the unpacking, which does not "
+            "predict a GPU",
             "stages=[quantize,eval]",
         )
 

@@ -21,7 +21,7 @@ def check_evaluation(config: Config, facts: Facts) -> Iterator[Verdict]:
     protocols = config.eval.protocols
     if not protocols or len(set(protocols)) < len(protocols):
         named = ",".join(protocol.value for protocol in dict.fromkeys(protocols)) or "spread"
-        yield illegal("eval.protocols names each protocol once", f"eval.protocols=[{named}]")
+        yield illegal("eval.protocols names a protocol twice", f"eval.protocols=[{named}]")
         return
     yield from _check_room(config, facts)
     if config.eval.divergence:
@@ -35,8 +35,8 @@ def _check_arithmetic(config: Config, facts: Facts) -> Iterator[Verdict]:
         return
     if why := facts.arithmetic.why_narrow:
         yield warning(
-            f"quality is measured in the engine's own type, not in float32: {why}; its figures "
-            "compare with others of that type alone",
+            f"quality is measured in the engine's own type, not in float32: {why}; its figures are "
+            "comparable with others of that type only",
             _engines_in_float32(config, facts),
         )
     asked = config.eval.dtype
@@ -46,7 +46,7 @@ def _check_arithmetic(config: Config, facts: Facts) -> Iterator[Verdict]:
     by_itself = engine.traits.own_arithmetic is not None
     if idle and not by_itself and timed is not Dtype.auto and timed.value != measured:
         yield warning(
-            f"engine.dtype={timed.value} has no effect: it is the type of bench and serving, and "
+            f"engine.dtype={timed.value} has no effect: it sets the type of bench and serving, and "
             f"quality is measured in {measured}",
             f"eval.dtype={timed.value}",
         )
@@ -80,7 +80,8 @@ def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:
     length = config.eval.context_length
     if length < 4 and PerplexityProtocol.llama_cpp in config.eval.protocols:
         yield illegal(
-            f"eval.context_length={length}: protocol llama_cpp scores less than half of it",
+            f"eval.context_length={length} is too short is too short: protocol llama_cpp scores "
+            "less than half of it",
             "eval.context_length=512",
         )
     # A window of lm_eval has a token more, the prefix, and some engines generate the last one.
@@ -96,7 +97,7 @@ def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:
     context = facts.architecture.context
     if extra and context is not None and length == context:
         yield illegal(
-            f"protocol lm_eval on {config.engine.name} needs {length + 1} tokens, the model's "
+            f"protocol lm_eval on {config.engine.name} needs {length + 1} tokens, but the model's "
             f"context is {context}",
             f"eval.context_length={context - 1}",
         )
@@ -107,7 +108,7 @@ def _check_divergence(config: Config, facts: Facts) -> Iterator[Verdict]:
     most = find_engine(config.engine.name).traits.most_top_k
     if most is not None and not 1 <= eval_.top_k <= most:
         yield illegal(
-            f"eval.top_k={eval_.top_k}: {config.engine.name} tells 1 to {most} tokens",
+            f"eval.top_k={eval_.top_k}: engine={config.engine.name} returns 1 to {most} tokens",
             f"eval.top_k={most}",
         )
     token_bytes = _bytes_per_token(config, facts)
@@ -120,15 +121,15 @@ def _check_divergence(config: Config, facts: Facts) -> Iterator[Verdict]:
     held = eval_.reference_max_bytes // (token_bytes * tokens)
     if held == 0:
         yield illegal(
-            f"eval.reference_max_bytes={eval_.reference_max_bytes} does not hold one window of "
-            f"the unquantized model's distributions",
+            f"eval.reference_max_bytes={eval_.reference_max_bytes} is too small for one window of "
+            "the unquantized model's distributions",
             f"eval.reference_max_bytes={needed}, or eval.divergence=false",
         )
     else:
         yield warning(
-            f"eval.reference_max_bytes={eval_.reference_max_bytes} holds {held} of "
-            f"{eval_.windows} windows of the unquantized model's distributions: divergence is "
-            "measured on those alone",
+            f"eval.reference_max_bytes={eval_.reference_max_bytes} holds {held} of {eval_.windows} "
+            "windows of the unquantized model's distributions, so divergence is measured on those "
+            "only",
             f"eval.reference_max_bytes={needed}",
         )
 

@@ -16,7 +16,8 @@ def check_knobs(config: Config) -> Iterator[Verdict]:
     method = config.method
     if method.has_zero_points and config.bits.weight.type is not NumberType.int:
         yield illegal(
-            f"{config.bits.label} has no zero point, so it cannot be asymmetric", "method.sym=true"
+            f"{config.bits.label} has no zero point, so it cannot be quantized asymmetrically",
+            "method.sym=true",
         )
     if (decided := method.decides_width()) is not None:
         yield from _decided_by(*decided, config)
@@ -39,6 +40,6 @@ def _decided_by(setting: str, width: int, config: Config) -> Iterator[Verdict]:
     """An option of another width than the bits: it is made, tables sort by the bits."""
     if width != config.bits.weight.num_bits:
         yield warning(
-            f"method.{setting} decides what is made, not bits={config.bits.label}",
+            f"method.{setting} determines the format and contradicts bits={config.bits.label}",
             f"bits=w{width}a16" if width <= _WIDEST else None,
         )

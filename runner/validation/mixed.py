@@ -21,8 +21,8 @@ def check_mixed(config: Config, abilities: Abilities, facts: Facts) -> Iterator[
     if mixes and not abilities.mixes:
         what = bits.label if bits.is_auto else "method.keep"
         yield illegal(
-            f"method={method.name} through {method.backend} gives all layers one width, "
-            f"{what} asks for several",
+            f"method={method.name} through {method.backend} gives all layers one width, but {what} "
+            "needs several",
             "method=rtn or method=gptq",
         )
         return
@@ -30,22 +30,23 @@ def check_mixed(config: Config, abilities: Abilities, facts: Facts) -> Iterator[
         yield from _check_budget(config)
     width = method.keep_bits
     if width is not None and width != 16 and width not in _WIDTHS:
-        yield illegal(f"there is no int format of {width} bits", "method.keep_bits=8")
+        yield illegal(f"there is no integer format of {width} bits", "method.keep_bits=8")
     elif width is not None and not bits.is_auto and width <= bits.weight.num_bits:
         yield illegal(
-            f"method.keep_bits={width} is no more than the {bits.weight.num_bits} bits of all "
+            f"method.keep_bits={width} does not exceed the {bits.weight.num_bits} bits of all "
             "other layers",
             "method.keep_bits=null",
         )
     if method.keep_most_sensitive > 0 and bits.weight.type is not NumberType.int:
         yield illegal(
-            f"sensitivities are those of integer rounding, {bits.label} is none",
+            f"sensitivities are measured with integer rounding, but {bits.label} is not an integer "
+            "format",
             "method.keep_most_sensitive=0",
         )
     if (bits.is_auto or method.keep_most_sensitive > 0) and _sees_the_test(config, facts):
         yield warning(
-            f"layers' widths are chosen on the evaluation text ({config.eval.text.name}); the "
-            "recipe will look better than it is",
+            f"the widths of layers are chosen on the evaluation text ({config.eval.text.name}); "
+            "the recipe will look better than it is",
             "text@sensitivity.text=openwebtext text@eval.text=wikipedia",
         )
 
@@ -61,7 +62,7 @@ def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
     section = config.sensitivity
     if facts.quantized_as:
         yield illegal(
-            f"the model is quantized already ({facts.quantized_as}); sensitivity rounds an "
+            f"the model is already quantized ({facts.quantized_as}); sensitivity needs an "
             "unquantized one",
             "model.path of the unquantized model",
         )
@@ -82,7 +83,8 @@ def _check_budget(config: Config) -> Iterator[Verdict]:
     if wrong:
         named = ", ".join(map(str, wrong))
         yield illegal(
-            f"bits.candidates has {named}; integers have 2 to 8 bits, 16 leaves a layer as it is",
+            f"bits.candidates has {named}; integers have 2 to 8 bits, 16 leaves a layer "
+            "unquantized",
             "bits.candidates=[2,3,4,8,16]",
         )
         return
@@ -91,7 +93,8 @@ def _check_budget(config: Config) -> Iterator[Verdict]:
         return
     if bits.average is not None and bits.bytes is not None:
         yield illegal(
-            f"bits.average={bits.average:g} and bits.bytes={bits.bytes} are two budgets",
+            f"bits.average={bits.average:g} and bits.bytes={bits.bytes} are both set; set one "
+            "budget",
             "bits.average=null or bits.bytes=null",
         )
     elif bits.average is not None and bits.average < min(bits.candidates):
@@ -116,8 +119,8 @@ def _check_grid(config: Config, facts: Facts) -> Iterator[Verdict]:
         size = group_of(label)
         if not size and label not in ("per_channel", "per_tensor"):
             yield illegal(
-                f"sensitivity.group_sizes has {label}; there are per_tensor, per_channel and "
-                "g64 or the like",
+                f"sensitivity.group_sizes has {label}; use per_tensor, per_channel or groups such "
+                "as g64",
                 nearest,
             )
         elif size and (bad := [k for k, width in inputs.items() if width % size]):

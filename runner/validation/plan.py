@@ -25,7 +25,7 @@ def check_plan(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield illegal(str(error))
     if plan.prompt_tokens >= plan.context_length:
         yield illegal(
-            f"plan.prompt_tokens={plan.prompt_tokens} leaves no room for an answer in "
+            f"plan.prompt_tokens={plan.prompt_tokens} leaves no room for output in "
             f"plan.context_length={plan.context_length}",
             f"plan.context_length={2 * plan.prompt_tokens}",
         )

@@ -29,7 +29,7 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
         return
     if not config.method.is_identity and facts.quantized_as:
         yield illegal(
-            f"the model is quantized already ({facts.quantized_as}); quantizing it again would "
+            f"the model is already quantized ({facts.quantized_as}); quantizing it again would "
             "start from rounded weights",
             "stages=[eval,bench], or model.path of the unquantized model",
         )
@@ -97,10 +97,10 @@ def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
     through = "" if len(find_method(name).backends) == 1 else f" through {config.method.backend}"
     if config.method.is_identity:
         return illegal(
-            f"method={name} keeps the weights as they are, bits={label} asks for more", nearest
+            f"method={name} does not quantize, so it cannot be combined with bits={label}", nearest
         )
     return illegal(
-        f"method={name}{through} cannot make {label}; it makes "
+        f"method={name}{through} does not support {label}, only "
         f"{', '.join(dict.fromkeys(abilities.bits))}",
         nearest,
     )
@@ -148,14 +148,15 @@ def _check_group_size(config: Config, abilities: Abilities, facts: Facts) -> Ite
     if not group_size_fits(abilities, group_size):
         usual = [label.replace("g*", "g64") for label in abilities.group_sizes]
         yield illegal(
-            f"method={name} does not scale weights {group_size.label}",
+            f"method={name} does not support scales {group_size.label}",
             " or ".join(f"group_size={label}" for label in reversed(usual)),
         )
         return
     if config.bits.quantizes_activations and group_size.granularity is Granularity.group:
         yield illegal(
-            f"{config.bits.label} multiplies {config.bits.activation.num_bits}-bit activations; "
-            f"scales for every {group_size.size} inputs cannot be taken out of such a product",
+            f"{config.bits.label} multiplies {config.bits.activation.num_bits}-bit activations, "
+            "which works only with per-channel or per-tensor scales, not for every "
+            f"{group_size.size} inputs",
             "group_size=per_channel",
         )
         return
@@ -176,7 +177,7 @@ def _check_divides(size: int, facts: Facts) -> Iterator[Verdict]:
         return
     fitting = [g for g in _USUAL_GROUPS if all(width % g == 0 for width in inputs.values())]
     layers = ", ".join(f"{layer} ({width})" for layer, width in bad.items())
-    sizes = ", ".join(f"g{g}" for g in fitting) or "none of the usual ones"
+    sizes = ", ".join(f"g{g}" for g in fitting) or "no common size"
     nearest = min(fitting, key=lambda g: abs(g - size), default=None)
     yield illegal(
         f"group size {size} does not divide the inputs of {layers}; sizes that fit: {sizes}",

@@ -14,17 +14,17 @@ def check_serving(config: Config, facts: Facts) -> Iterator[Verdict]:
     if not find_engine(name := config.engine.name).traits.has_server:
         servers = names_with(lambda traits: traits.has_server)
         yield illegal(
-            f"serving needs an engine with a server, and engine={name} has none",
+            f"serving needs an engine with a server, but engine={name} has none",
             " or ".join(f"engine={one}" for one in servers),
         )
     if not load.concurrencies and not load.arrival_rates:
         yield illegal(
-            "serving has no load: neither concurrencies nor arrival rates",
+            "serving has no load; set serving.concurrencies or serving.arrival_rates",
             "serving.concurrencies=[1,4]",
         )
     total, context = load.prompt_tokens + load.new_tokens, facts.architecture.context
     if context is not None and total > context:
         yield illegal(
-            f"serving asks for {total} tokens, the model's context is {context}",
+            f"serving needs {total} tokens, but the model's context is {context}",
             f"serving.prompt_tokens={max(1, context - load.new_tokens)}",
         )

@@ -53,8 +53,8 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield warning("model.trust_remote_code=true runs Python code shipped with the model")
     if config.model.allow_pickle:
         yield warning(
-            "model.allow_pickle=true takes pickled weights where there is no safetensors: they are "
-            "read as data alone (weights_only) and stored as safetensors"
+            "model.allow_pickle=true loads pickled weights if there is no safetensors file: they "
+            "are read as data only (weights_only) and stored as safetensors"
         )
 
 
@@ -112,7 +112,7 @@ def _check_settings(config: Config, facts: Facts) -> Iterator[Verdict]:
     if wanted > max(1, there):
         kind = "GPUs" if facts.device == "cuda" else "device (no GPU answers)"
         yield illegal(
-            f"engine.{name}={wanted} needs as many GPUs; this machine has {there} {kind}",
+            f"engine.{name}={wanted} needs as many GPUs, but this machine has {there} {kind}",
             f"engine.{name}={there}",
         )
 
@@ -131,14 +131,14 @@ def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
         holds_two = find_engine(config.engine.name).traits.several_models
         if bench.interleave is Interleave.always and not holds_two:
             yield illegal(
-                "bench.interleave=always needs two models in one process, which engine="
-                f"{config.engine.name} cannot hold",
+                "bench.interleave=always needs two models in one process, which "
+                f"engine={config.engine.name} does not support",
                 "bench.interleave=auto",
             )
         total = bench.prompt_tokens + bench.new_tokens
         if context is not None and total > context:
             yield illegal(
-                f"bench asks for {total} tokens, the model's context is {context}",
+                f"bench needs {total} tokens, but the model's context is {context}",
                 f"bench.prompt_tokens={max(1, context - bench.new_tokens)}",
             )
 
@@ -152,8 +152,8 @@ def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
     hardware = config.hardware
     if StageName.bench in config.stages and not recognises(hardware, facts.machine):
         yield illegal(
-            f"bench measures the machine it runs on, which has no {hardware.name}",
-            "hardware=local, or leave bench out of stages",
+            f"bench measures this machine, which has no {hardware.name}",
+            "hardware=local, or stages without bench",
         )
 
 
@@ -197,6 +197,7 @@ def _check_both(config: Config, parameters: int, available: float) -> Iterator[V
     if needed > available:
         yield illegal(
             f"bench.interleave=always needs the recipe and the unquantized {config.model.name} in "
-            f"memory at once, {needed / 1e9:.0f} GB at the least, of {available / 1e9:.0f} GB",
+            f"memory at once, {needed / 1e9:.0f} GB at least, but this machine has "
+            f"{available / 1e9:.0f} GB",
             "bench.interleave=auto",
         )

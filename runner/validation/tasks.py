@@ -27,8 +27,8 @@ def check_tasks(config: Config, facts: Facts) -> Iterator[Verdict]:
         return
     if not tasks.names and listed and "stages" in facts.chosen:
         yield illegal(
-            "stages has tasks, but none is named",
-            "tasks=packaged or tasks.names=[hellaswag], or leave tasks out of stages",
+            "stages has tasks, but tasks.names is empty",
+            "tasks=packaged or tasks.names=[hellaswag], or stages without tasks",
         )
     if not tasks.names or not listed:
         return
@@ -42,7 +42,7 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     if find_engine(name).traits.harness_model is None:
         able = names_with(lambda traits: traits.harness_model)
         yield illegal(
-            f"lm-evaluation-harness cannot ask engine {name} for tasks",
+            f"lm-evaluation-harness does not support engine {name}",
             " or ".join(f"engine={other}" for other in able),
         )
         return
@@ -56,7 +56,8 @@ def _check_numbers(config: Config) -> Iterator[Verdict]:
     tasks = config.tasks
     if tasks.limit is not None and tasks.limit > 1 and tasks.limit != int(tasks.limit):
         yield illegal(
-            f"tasks.limit={tasks.limit:g} is neither a number of items nor a share of them",
+            f"tasks.limit={tasks.limit:g} is neither a number of items nor a share (below 1) of "
+            "them",
             f"tasks.limit={int(tasks.limit)}",
         )
 

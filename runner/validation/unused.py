@@ -139,7 +139,7 @@ class Effects:
 
 def _unread(config: Config, device: str) -> Iterator[_Unread]:
     if StageName.compare not in config.stages:
-        yield _Unread("compare", "stages leaves out compare", lambda: "stages=[compare]")
+        yield _Unread("compare", "stages has no compare", lambda: "stages=[compare]")
     yield from _of("model", config.model.unread(), _models)
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)
@@ -179,7 +179,7 @@ def _nothing(_: str) -> str | None:
 
 def _calibration(config: Config) -> Iterator[_Unread]:
     if StageName.quantize in config.stages and used_recipe(config).calibration is None:
-        why = f"method={config.method.name} as it is set looks at no text"
+        why = f"method={config.method.name} with these settings needs no calibration text"
 
         def readers() -> str | None:
             able = [
@@ -250,7 +250,7 @@ def _tasks(config: Config) -> Iterator[_Unread]:
     if StageName.tasks not in config.stages:
         return
     if not tasks.names:
-        yield _Unread("tasks", "no task is named", lambda: "tasks=packaged, or tasks.names=[…]")
+        yield _Unread("tasks", "tasks.names is empty", lambda: "tasks=packaged, or tasks.names=[…]")
         return
     for name, task in tasks.own.items():
         key = f"tasks.own.{name}"

@@ -43,7 +43,7 @@ BAD = {
     "unresolvable": ("store.root=${nope}", "'nope' not found"),
     "bits the method lacks": (
         "method=bnb_4bit bits=w4a16",
-        "method=bnb_4bit cannot make w4a16; it makes nf4, fp4; try bits=nf4",
+        "method=bnb_4bit does not support w4a16, only nf4, fp4; try bits=nf4",
     ),
     "group size": (
         "group_size=g128",
@@ -86,7 +86,7 @@ BAD = {
     ),
     "template": (
         "calibration.apply_chat_template=true",
-        "no text holds conversations",
+        "no text contains conversations",
     ),
     "text that was not chosen": (
         "eval.text.path=short.txt",
@@ -120,7 +120,7 @@ BAD = {
     "too long": ("eval.context_length=10000", "exceeds the model's context of 8192 tokens"),
     "static scales without text": (
         "method=rtn bits=w8a8 method.activation_scales=static calibration=none",
-        "static activation scales are found on it",
+        "needs calibration text for static activation scales",
     ),
     "recipe that is not made": ("stages=[eval] method=gptq", "stages leaves out quantize"),
     "tracker": (

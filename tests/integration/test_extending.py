@@ -92,7 +92,7 @@ for stage in (one for one in StageName if one.loads_model):
     told = dict(line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
     assert list(told) == ["serving"]
     assert told["serving"] == (
-        "serving needs an engine with a server, and engine=uncached has none; try "
+        "serving needs an engine with a server, but engine=uncached has none; try "
         "engine=llama_cpp or engine=vllm"
     )
 

@@ -27,7 +27,7 @@ def judge(composed: Compose, machine: Machine, overrides: str) -> list[Verdict]:
     [
         (
             "eval.protocols=[lm_eval,gptq,lm_eval]",
-            "each protocol once",
+            "names a protocol twice",
             "eval.protocols=[lm_eval,gptq]",
         ),
         (
@@ -47,13 +47,13 @@ def judge(composed: Compose, machine: Machine, overrides: str) -> list[Verdict]:
         ),
         (
             "engine=vllm eval.context_length=8192 eval.protocols=[gptq,lm_eval]",
-            "needs 8193 tokens, the model's context is 8192",
+            "needs 8193 tokens, but the model's context is 8192",
             "eval.context_length=8191",
         ),
         ("engine=vllm eval.top_k=50", "1 to 20 tokens", "eval.top_k=20"),
         (
             "eval.reference_max_bytes=1000000",
-            "does not hold one window",
+            "too small for one window",
             "eval.reference_max_bytes=18837504, or eval.divergence=false",
         ),
     ],

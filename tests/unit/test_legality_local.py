@@ -38,7 +38,7 @@ def test_a_quantized_model_is_not_quantized_again(
 ) -> None:
     overrides = ["model=local", f"model.path={quoted(quantized)}", "eval=quick", "bench=quick"]
     (found,) = illegal_ones(judge(composed, cpu, overrides))
-    assert "quantized already (compressed-tensors)" in found.reason
+    assert "already quantized (compressed-tensors)" in found.reason
     better = applied(overrides, found.nearest or "")
     assert "stages=[eval,bench]" in better
     assert judge(composed, cpu, better) == []

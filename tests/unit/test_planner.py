@@ -335,7 +335,7 @@ PLANS: list[tuple[str, Any, str, str]] = [
     ("recipes", ["w9a16"], "there is no w9a16", ""),
     ("recipes", ["w4a4"], "4-bit integer products", ""),
     ("devices", ["a1000"], "there is no a1000", ""),
-    ("prompt_tokens", 2048, "no room for an answer", "plan.context_length=4096"),
+    ("prompt_tokens", 2048, "no room for output", "plan.context_length=4096"),
     ("context_length", 200000, "context of 131072", "plan.context_length=131072"),
 ]
 

@@ -55,7 +55,7 @@ def test_what_can_be_asked(
         (["tasks.names=[helaswag]"], "there is no task helaswag; did you mean hellaswag?"),
         (["tasks=packaged", "tasks.names=[fact]"], "did you mean facts?"),
         (["tasks=packaged", "stages=[eval]"], "which stages leaves out; try adding tasks"),
-        (["stages=[eval,tasks]"], "none is named; try tasks=packaged"),
+        (["stages=[eval,tasks]"], "tasks.names is empty; try tasks=packaged"),
         (["tasks=packaged", "engine=llama_cpp", "method=gguf"], "engine=hf or engine=vllm"),
         (["tasks=packaged", "tasks.limit=2.5"], "neither a number of items nor a share"),
         (["tasks=packaged", "+tasks.fewshot.mmlu=5"], "mmlu is not among tasks.names"),
