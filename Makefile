@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test lint unit integration docs bench clean
+.PHONY: help setup run test lint unit integration docs bench mutate clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -55,8 +55,14 @@ docs: $(STAMP) ## Build the documentation site into build/site
 bench: $(STAMP) ## Benchmarks of the runner itself
 	$(BIN)/python -m benchmarks $(ARGS)
 
+# By hand: it takes long. ARGS names modules: make mutate ARGS="runner.store.*"
+mutate: $(STAMP) ## Mutation testing of metrics, planning, store and validation
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt mutmut
+	$(BIN)/python -m mutmut run $(ARGS)
+	$(BIN)/python -m mutmut results
+
 clean: ## Remove caches and build outputs; keep .venv and results
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist mutants .mypy_cache .pytest_cache .ruff_cache
 	find . -path ./.venv -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 # uv does not read pip's settings, so they are handed over. As in pip, the best match of all
