@@ -5,10 +5,26 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from runner.errors import UsageError
+from runner.util.extensions import package_place
+
 
 def register_resolvers() -> None:
-    """Let configuration say ``${last_part:${.path}}``: what a file or directory is called."""
+    """Let configuration say ``${last_part:${.path}}`` and ``${runner.package:NAME}``."""
     OmegaConf.register_new_resolver("last_part", last_part, replace=True)
+    OmegaConf.register_new_resolver("runner.package", package_folder, replace=True)
+
+
+def package_folder(name: str) -> str:
+    """The folder of an installed package, for files that a plug-in brings.
+
+    Raises:
+        UsageError: There is no such package.
+    """
+    place = package_place(name)
+    if place is None:
+        raise UsageError(f"${{runner.package:{name}}}: no package {name} is installed")
+    return str(place)
 
 
 def last_part(path: str | None) -> str:

@@ -1,107 +1,161 @@
-"""docs/extending.md: its examples are put where it says and run."""
+"""docs/extending.md: its examples are a package; it is installed beside the wheel and used."""
 
+import csv
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors import safe_open
 
-from runner.util.paths import conf_dir
+from tests.integration.conftest import Called
 
 pytestmark = pytest.mark.integration
 
-CHECKOUT = conf_dir().parent
-BLOCK = re.compile(r"^`([\w/.]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CHECKOUT = Path(__file__).parents[2]
+PACKAGE = CHECKOUT / "tests" / "plugin_package"
+BLOCK = re.compile(
+    r"^`(tests/plugin_package/[\w/.]+)`:\n\n```\w+\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
 
 
 @pytest.fixture(scope="module")
-def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with the documented files in it."""
-    root = tmp_path_factory.mktemp("extended")
-    for folder in ("runner", "conf", "sweeps"):
-        shutil.copytree(CHECKOUT / folder, root / folder)
-    shutil.copy(CHECKOUT / "pyproject.toml", root)
-    examples = BLOCK.findall((CHECKOUT / "docs" / "extending.md").read_text())
-    assert len(examples) == 4
-    for path, content in examples:
-        assert not (root / path).exists(), f"{path} ships; the example is none"
-        (root / path).write_text(content)
-    return root
-
-
-def test_a_new_method_and_a_fourth_engine_run(
-    extended: Path, tmp_path: Path, store: Path, environment: dict[str, str]
-) -> None:
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "runner", "-m", "method=ternary", "engine=hf,uncached",
-            "model=tiny", "eval=quick", "bench=quick", "bench.new_tokens=48", "tracker=none",
-            "sweep=extended",
-        ],
-        cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(extended)},
-        capture_output=True,
-        text=True,
-        check=False,
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a fresh environment that holds the two wheels; libraries are borrowed."""
+    work = tmp_path_factory.mktemp("installed")
+    for project in (CHECKOUT, PACKAGE):
+        subprocess.run(
+            [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", work / "wheels"],
+            cwd=project, check=True, capture_output=True,
+        )  # fmt: skip
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or "uv"
+    python = work / "environment" / "bin" / "python"
+    subprocess.run(
+        [uv, "venv", "--offline", "-q", "-p", sys.executable, work / "environment"], check=True
+    )
+    subprocess.run(
+        [uv, "pip", "install", "--offline", "--no-deps", "-q", "-p", python,
+         *(work / "wheels").glob("*.whl")],
+        check=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    (site,) = (work / "environment" / "lib").glob("*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+@pytest.fixture
+def called(
+    installed: Path, tmp_path: Path, environment: dict[str, str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Calls the environment's ``runner`` from an empty directory."""
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        variables = {k: v for k, v in environment.items() if k != "PYTHONPATH"}
+        done = subprocess.run(
+            [installed.with_name("runner"), *words],
+            cwd=tmp_path, env=variables, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return call
+
+
+def test_the_page_shows_the_packages_files() -> None:
+    shown = BLOCK.findall((CHECKOUT / "docs" / "extending.md").read_text())
+    for path, content in shown:
+        assert content == (CHECKOUT / path).read_text(), path
+    own = {p.relative_to(CHECKOUT).as_posix() for p in PACKAGE.rglob("*.*") if p.suffix != ".pyc"}
+    assert {path for path, _ in shown} == {
+        path for path in own if "__init__" not in path and "/texts/" not in path
+    }
+
+
+def test_a_method_an_engine_a_tracker_and_a_text_of_a_plug_in_run(
+    called: Callable[..., subprocess.CompletedProcess[str]], store: Path
+) -> None:
+    called(
+        "-m", "method=ternary", "engine=hf,uncached", "model=tiny", "eval=quick",
+        "text@eval.text=fables", "bench=quick", "bench.new_tokens=48", "tracker=csv_file",
+        "sweep=extended",
+    )  # fmt: skip
     rows = json.loads((store / "runs" / "extended" / "answer.json").read_text())["rows"]
     made = {row["engine"]: row for row in rows if row["recipe"] == "ternary-w2a16-per_channel"}
     assert made["hf"]["perplexity"] == pytest.approx(made["uncached"]["perplexity"], rel=1e-5)
     assert made["hf"]["decode_tokens_per_second"] > 0
-    records = (store / "runs" / "extended").glob("*/record.json")
-    record = json.loads(next(iter(sorted(records))).read_text())
-    (key,) = {s["key"] for s in record["stages"] if s["stage"] == "quantize"}
+    records = sorted((store / "runs" / "extended").glob("*/record.json"))
+    first, second = (json.loads(path.read_text())["stages"] for path in records)
+    versions = {
+        (one["stage"], one["subject"]): one["versions"].get("quant-runner-example")
+        for one in second
+    }
+    assert versions["quantize", "recipe"] == versions["eval", "recipe"] == "0.1.0"
+    assert all(
+        "quant-runner-example" not in one["versions"] for one in first if one["stage"] == "bench"
+    )
+    (key,) = {one["key"] for one in (*first, *second) if one["stage"] == "quantize"}
     checkpoint = store / "objects" / "quantize" / key / "checkpoint"
     with safe_open(checkpoint / "model.safetensors", framework="pt") as tensors:
         row = tensors.get_tensor("model.layers.0.mlp.up_proj.weight")[0]
     assert len(row.abs().unique()) <= 2, "zero and one scale"
+    with (store / "tracking" / "metrics.csv").open(newline="") as file:
+        logged = [*csv.reader(file)]
+    assert {run for run, _, _ in logged} == {f"extended/{path.parent.name}" for path in records}
+    assert any(name.startswith("perplexity/") for _, name, _ in logged)
 
 
-def test_what_the_engine_can_do_is_asked_of_the_engine(
-    extended: Path, tmp_path: Path, environment: dict[str, str]
+def test_a_device_of_a_plug_in_is_planned_for_and_all_are_listed(
+    called: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    """Every stage on the added engine is carried out or refused, in words."""
-    program = """
-from runner.api import compose_config
-from runner.config.schema.root import StageName
-from runner.pipeline.facts import gather_facts
-from runner.planning.hardware.detect import detect
-from runner.validation.check import check
-from runner.validation.verdict import Severity
-for stage in (one for one in StageName if one.loads_model):
-    named = ["tasks=packaged"] if stage is StageName.tasks else []
-    named += ["group_size=g32"] if stage is StageName.quantize else []
-    words = [f"stages=[{stage.value}]", "engine=uncached", "model=tiny", *named]
-    config = compose_config(words)
-    found = check(config, gather_facts(config, detect(), words))
-    illegal = [str(verdict) for verdict in found if verdict.severity is Severity.illegal]
-    print(stage.value, *illegal, sep="|")
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path,
-        env={**environment, "PYTHONPATH": str(extended)}, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    told = dict(line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
-    assert list(told) == ["serving"]
-    assert told["serving"] == (
-        "serving needs an engine with a server, but engine=uncached has none; try "
-        "engine=llama_cpp or engine=vllm"
-    )
+    planned = called("stages=[plan]", "hardware=h20", "tracker=none", "model=llama31_8b")
+    assert "h20" in planned.stdout
+    words = called("--help").stdout
+    for name in ("ternary", "uncached", "h20", "fables"):
+        assert name in words
 
 
-def test_an_added_methods_options_are_listed(extended: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "runner", "--help"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(extended)},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "ternary" in done.stdout
-    assert "uncached" in done.stdout
+def test_the_working_directorys_plugins_are_used_and_recorded(
+    command: Callable[..., Called], tmp_path: Path, store: Path
+) -> None:
+    """Two files, no packaging; the digest of the code is part of the result's key."""
+    method = copied(tmp_path, "methods", "ternary")
+    words = ("method=ternary", "model=tiny", "stages=[quantize]", "tracker=none")
+
+    def made(sweep: str) -> dict[str, Any]:
+        done = command(*words, f"sweep={sweep}")
+        assert done.returncode == 0, done.stderr
+        (path,) = (store / "runs" / sweep).glob("*/record.json")
+        stage: dict[str, Any] = json.loads(path.read_text())["stages"][-1]
+        return stage
+
+    first, again = made("folder"), made("folder-again")
+    assert first["versions"]["plugins/methods/ternary.py"].startswith("sha256:")
+    assert again["reused"] and again["key"] == first["key"]
+    method.write_text(method.read_text() + "# changed\n")
+    assert made("folder-changed")["key"] != first["key"]
+
+
+def test_what_an_added_engine_cannot_do_is_refused(
+    command: Callable[..., Called], tmp_path: Path
+) -> None:
+    copied(tmp_path, "engines", "uncached")
+    done = command("engine=uncached", "model=tiny", "method=none", "stages=[serving]")
+    assert done.returncode == 2
+    assert "serving needs an engine with a server, and engine=uncached has none" in done.stderr
+    assert "engine=llama_cpp or engine=vllm" in done.stderr
+
+
+def copied(directory: Path, kind: str, name: str) -> Path:
+    """Copies an example below a working directory, without packaging; returns its Python file."""
+    source, code = PACKAGE / "quant_runner_example", directory / "plugins" / kind / f"{name}.py"
+    option = f"conf/{kind.removesuffix('s')}/{name}.yaml"
+    for path, target in ((f"{name}.py", code), (option, directory / option)):
+        target.parent.mkdir(parents=True)
+        shutil.copy(source / path, target)
+    return code
