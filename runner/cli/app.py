@@ -16,7 +16,7 @@ from runner.cli.invocation import Invocation, Refusal
 from runner.config.compose import register
 from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain
 from runner.multirun.launchers.task import SWEEP_VARIABLE, own_number
-from runner.multirun.run_location import Place
+from runner.multirun.run_location import RunLocation
 from runner.util.names import Name
 from runner.util.paths import conf_dir, plugins_dir
 from runner.util.shown import tell
@@ -48,7 +48,7 @@ def execute() -> int:
 
 
 def _execute(invocation: Invocation, show_everything: bool) -> int:
-    def job(composed: DictConfig) -> Place | Refusal | None:
+    def job(composed: DictConfig) -> RunLocation | Refusal | None:
         try:
             if os.getpid() != invocation.process:
                 settle()

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
-from runner.multirun.run_location import Place
+from runner.multirun.run_location import RunLocation
 from runner.util.shown import tell
 
 if TYPE_CHECKING:
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from runner.store.records import RunRecord
 
 
-def has_records(place: Place) -> bool:
+def has_records(place: RunLocation) -> bool:
     """Whether a run of the sweep has been recorded."""
     return any((place.runs / place.sweep).glob("*/record.json"))
 
 
-def summarise(place: Place, records: "list[RunRecord]") -> None:
+def summarise(place: RunLocation, records: "list[RunRecord]") -> None:
     """Hand a sweep's answer to its tracker.
 
     Args:

@@ -18,8 +18,8 @@ from runner.config.output_folder import for_copies, tidy, tidy_added
 from runner.config.schema.sweepers import require_alone
 from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain, reason
 from runner.multirun.launchers.task import own_number
-from runner.multirun.run_location import Place
-from runner.store.disk_errors import require_writable, trouble
+from runner.multirun.run_location import RunLocation
+from runner.store.disk_errors import explain_disk_error, require_writable
 from runner.util.shown import tell
 
 if TYPE_CHECKING:
@@ -58,16 +58,16 @@ class Invocation:
         """The same, if copies of answers are to go there."""
         self.root: Path | None = None
         """The store's."""
-        self.place: Place | None = None
+        self.place: RunLocation | None = None
         self.machine: Machine | None = None
         """This one, once it has been looked at."""
         self.multirun = True
         """Unless this process carries out a run of its own: launchers do so elsewhere."""
 
-    def run_job(self, composed: DictConfig) -> Place | None:
+    def run_job(self, composed: DictConfig) -> RunLocation | None:
         """Carry out one job that Hydra composed."""
         from runner.config.schema.root import StageName
-        from runner.multirun.failure_policy import carry_on
+        from runner.multirun.failure_policy import should_run
         from runner.multirun.grid import GridSweeper
         from runner.pipeline.record import RunIdentity
         from runner.pipeline.run import illegalities, run_experiment
@@ -120,9 +120,9 @@ class Invocation:
         if self.place is None:
             require_writable(root)
         asked = StageName.report in config.stages
-        self.place = Place(self.session.store.runs, sweep, config.tracker, asked)
+        self.place = RunLocation(self.session.store.runs, sweep, config.tracker, asked)
         identity = RunIdentity(sweep, number, overrides)
-        if carry_on(config, self.session, identity):
+        if should_run(config, self.session, identity):
             run_experiment(config, self.session, identity)
         return self.place
 
@@ -192,7 +192,7 @@ class Invocation:
         if self.place is None:
             require_writable(root)
         asked = StageName.report in config.stages
-        self.place = Place(root / "runs", identity.sweep, config.tracker, asked)
+        self.place = RunLocation(root / "runs", identity.sweep, config.tracker, asked)
         keep(found, config, self.session)
         return True
 
@@ -205,7 +205,7 @@ class Invocation:
         code = USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
         message: str | None = str(error) if isinstance(error, RunnerError) else None
         if isinstance(error, OSError):
-            message = trouble(error, self.root) if self.root is not None else None
+            message = explain_disk_error(error, self.root) if self.root is not None else None
             if message is None and (message := reason(error)) is not None and self.place is None:
                 code = USAGE_EXIT_CODE
         if isinstance(error, OmegaConfBaseException):

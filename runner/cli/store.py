@@ -10,8 +10,8 @@ from pathlib import Path
 
 from runner.cli.subcommands import carry_out
 from runner.errors import StageError, UsageError
-from runner.store.disk_errors import told
-from runner.store.inventory import Held, Inventory
+from runner.store.disk_errors import disk_errors_explained
+from runner.store.inventory import Inventory, StoredResult
 from runner.store.objects import ObjectStore
 from runner.store.provenance import faults
 from runner.store.records import Status
@@ -64,7 +64,7 @@ def _telling(verb: _Verb) -> _Verb:
 
     def carry(asked: _Asked, names: list[str]) -> int:
         try:
-            with told(asked.store.root):
+            with disk_errors_explained(asked.store.root):
                 return verb(asked, names)
         except BrokenPipeError:
             raise
@@ -139,7 +139,7 @@ def _show(asked: _Asked, names: list[str]) -> int:
 def _verify(asked: _Asked, names: list[str]) -> int:
     if _YES in names:
         raise UsageError("runner store verify deletes nothing: drop --yes")
-    chosen: dict[str, Held] = {}
+    chosen: dict[str, StoredResult] = {}
     for name in names or [""]:
         found = asked.inventory.find(name)
         if names and not found:
@@ -161,7 +161,7 @@ def _verify(asked: _Asked, names: list[str]) -> int:
     return 1 if bad else 0
 
 
-def _compare(one: Held, seen: Callable[[int], None]) -> list[str]:
+def _compare(one: StoredResult, seen: Callable[[int], None]) -> list[str]:
     """What is wrong with a result; kilobytes that were read are seen."""
     before = 0
 

@@ -66,6 +66,8 @@ def present_overrides(overrides: Sequence[str], *, warn: bool = True) -> list[st
     Raises:
         UsageError: A field is set under both names.
     """
+    if not any(one.old in word for word in overrides for one in RENAMED):
+        return list(overrides)
     result = [_present_override(word, warn) for word in overrides]
     given = {_field_of(word) for word in overrides}
     for word, present in zip(overrides, result, strict=True):
@@ -99,14 +101,13 @@ def present_axes(axes: Mapping[str, Any], place: str) -> dict[str, Any]:
     return result
 
 
-def present_section(content: Any, section: str, place: Callable[[str], str] | None) -> Any:
+def present_section(content: Any, section: str, place: Callable[[str], str]) -> Any:
     """The content of a section under present names, however deep.
 
     Args:
-        content: Plain containers: a YAML file's, or a record's.
+        content: Plain containers, as a YAML file has them.
         section: Its dotted name; empty for the configuration's root.
-        place: Where in a file a field is, by its dotted name; ``None`` for what nobody can change,
-            so that nobody is warned.
+        place: Where in the file a field is, by its dotted name.
 
     Raises:
         UsageError: It has a field under both names.
@@ -114,7 +115,7 @@ def present_section(content: Any, section: str, place: Callable[[str], str] | No
     if isinstance(content, list):
         return [present_section(one, f"{section}.{at}", place) for at, one in enumerate(content)]
     if isinstance(content, str):
-        return _present_references(content, None if place is None else place(section))
+        return _present_references(content, lambda: place(section))
     if not isinstance(content, dict):
         return content
     result: dict[Any, Any] = {}
@@ -124,11 +125,30 @@ def present_section(content: Any, section: str, place: Callable[[str], str] | No
         name = key if new == old else new.rpartition(".")[2]
         if name != key:
             if name in content:
-                raise UsageError(f"{'' if place is None else f'{place(old)}: '}{_both(old, new)}")
-            if place is not None:
-                _warn(old, new, place(old))
+                raise UsageError(f"{place(old)}: {_both(old, new)}")
+            _warn(old, new, place(old))
         result[name] = present_section(value, new, place)
     return result
+
+
+def present_config(config: dict[str, Any]) -> None:
+    """Give the fields of a record's configuration their present names.
+
+    Nobody is warned, as nobody can change a record. A report reads thousands of them, so only the
+    sections of the table are looked at.
+    """
+    for one in RENAMED:
+        for section in _sections(config, one.section.split(".")):
+            if one.old in section:
+                section[one.new] = section.pop(one.old)
+
+
+def _sections(config: Any, names: Sequence[str]) -> list[dict[str, Any]]:
+    nodes: list[Any] = [config]
+    for name in names:
+        inner = (node.values() if name == "*" else [node.get(name)] for node in nodes)
+        nodes = [node for level in inner for node in level if isinstance(node, dict)]
+    return nodes
 
 
 def names_of_keys(section: str, content: dict[str, Any]) -> dict[str, Any]:
@@ -172,14 +192,14 @@ def _reference(one: Renamed) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.])({section})\.{one.old}(?!\w)")
 
 
-def _present_references(text: str, place: str | None) -> str:
+def _present_references(text: str, place: Callable[[], str] | None) -> str:
     """A text in which every ``${…}`` refers to present names."""
     if "${" not in text:
         return text
     for one in RENAMED:
         if (match := _reference(one).search(text)) is not None:
             if place is not None:
-                _warn(match[0], f"{match[1]}.{one.new}", place)
+                _warn(match[0], f"{match[1]}.{one.new}", place())
             text = _reference(one).sub(rf"\1.{one.new}", text)
     return text
 
@@ -195,7 +215,7 @@ def _present_override(word: str, warn: bool) -> str:
             value, count = re.subn(rf"(?<=[{{,\s]){one.old}(?=\s*:)", one.new, value)
             if count and warn:
                 _warn(f"{key}.{one.old}", f"{key}.{one.new}", "")
-    value = _present_references(value, key if warn else None)
+    value = _present_references(value, (lambda: key) if warn else None)
     return f"{sign}{'' if group is None else f'{group}@'}{key}{equals}{value}"
 
 

@@ -15,7 +15,7 @@ from runner.methods.gptq import Gptq, gptq_modifier
 from runner.methods.recipe import Recipe
 
 
-class Rounding(Enum):
+class RoundingMethod(Enum):
     """How the smoothed weights are rounded."""
 
     rtn = "rtn"
@@ -29,7 +29,7 @@ class SmoothQuant(Method):
     backend: str = "llm_compressor"
     strength: float = bounded(0.8, most=1)
     """Share of an outlier that goes into the weights: alpha in the paper, between 0 and 1."""
-    rounding: Rounding = Rounding.rtn
+    rounding: RoundingMethod = RoundingMethod.rtn
     activation_scales: ActivationScales = ActivationScales.dynamic
 
 
@@ -54,7 +54,7 @@ class SmoothQuantMethod:
         knobs = job.recipe.method
         assert isinstance(knobs, SmoothQuant)
         smooth = smoothquant_modifier(smoothing_strength=knobs.strength)
-        if knobs.rounding is Rounding.gptq:
+        if knobs.rounding is RoundingMethod.gptq:
             solver = Gptq(ignore=knobs.ignore, activation_scales=knobs.activation_scales)
             llm_compressor.compress(job, [smooth, gptq_modifier(job, solver)])
             return

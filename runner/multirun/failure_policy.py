@@ -8,7 +8,7 @@ from runner.store.records import Status, read_records, write_record
 _BAD = frozenset({Status.failed, Status.oom, Status.timeout})
 
 
-def carry_on(config: Config, session: Session, identity: RunIdentity) -> bool:
+def should_run(config: Config, session: Session, identity: RunIdentity) -> bool:
     """Whether this run may begin. If not, it is recorded as cancelled, with the reason.
 
     It is decided from the records of the sweep's other runs, so it holds wherever they run. A

@@ -7,7 +7,7 @@ from runner.config.schema.tracker import Tracker
 
 
 @dataclass(frozen=True)
-class Place:
+class RunLocation:
     """Where a run's record lies. A job returns it to the process that started the sweep."""
 
     runs: Path

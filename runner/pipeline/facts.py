@@ -7,7 +7,7 @@ from runner.config.schema.root import Config, StageName
 from runner.config.schema.text import Text
 from runner.data.models.locate import code_refusal
 from runner.data.texts.files import text_path
-from runner.data.texts.precheck import probe
+from runner.data.texts.precheck import precheck
 from runner.data.texts.source import source_of
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager
@@ -44,7 +44,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
     local_text_bytes = {
         text.path: size
         for text in _texts_read(config)
-        if text.path is not None and (size := probe(text)) is not None
+        if text.path is not None and (size := precheck(text)) is not None
     }
     compute = resolve_compute(config.engine, machine)
     model = model_facts(config.model)

@@ -21,7 +21,7 @@ from runner.pipeline.worker.protocol import Job
 from runner.planning.hardware.detect import Machine, detect
 from runner.reporting.display import Display, StageDisplay
 from runner.reporting.display.compared import Compared
-from runner.store.disk_errors import told
+from runner.store.disk_errors import disk_errors_explained
 from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.store.provenance import write_seal
 from runner.util.redact import redact
@@ -174,7 +174,7 @@ class Session:
             # Whoever makes it may need the memory.
             self._pool.release()
 
-        with told(self.store.root), contextlib.ExitStack() as lock:
+        with disk_errors_explained(self.store.root), contextlib.ExitStack() as lock:
             try:
                 lock.enter_context(self.store.locked(address, on_wait))
             except OSError:
@@ -287,9 +287,9 @@ class Session:
 
         def on_event(event: dict[str, Any]) -> None:
             if event["event"] == "progress":
-                told = (event["done"], event["total"], event["what"])
-                shown.update(*told)
+                state = (event["done"], event["total"], event["what"])
+                shown.update(*state)
                 if self.listener is not None:
-                    self.listener(shown.title, *told)
+                    self.listener(shown.title, *state)
 
         self._pool.run(task.environment, job, on_event)

@@ -12,7 +12,7 @@ from runner.errors import StageError, UsageError
 from runner.planning.formats import Format
 from runner.planning.model_shape import Shape
 from runner.planning.roofline import Step, decode_work
-from runner.planning.runtime_format import held_format, kv_number_bytes
+from runner.planning.runtime_format import kv_number_bytes, runtime_format_of
 from runner.store.distinct_names import tell_apart
 from runner.store.records import RunRecord, read_records
 from runner.store.shared import Shared, without_collection
@@ -83,7 +83,7 @@ def cases_of(record: RunRecord) -> Iterator[Case]:
 def _benched(
     record: RunRecord, bench: dict[str, Any], shape: Shape, quantized: bool
 ) -> Iterator[Case]:
-    held = held_format(record.engine, bench["dtype"], record.config, quantized)
+    held = runtime_format_of(record.engine, bench["dtype"], record.config, quantized)
     if held is None:
         return
     context = round(bench["prompt_tokens"] + bench["new_tokens"] / 2)

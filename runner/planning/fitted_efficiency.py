@@ -79,7 +79,7 @@ def fit(cases: Sequence[Case]) -> Factors | None:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PredictedCase:
     """One case beside its predictions, in seconds."""
 
     case: Case
@@ -106,7 +106,7 @@ def compare(
     known: Sequence[Case],
     prior: Mapping[str, Efficiency],
     operations_per_second: Mapping[str, float],
-) -> list[Comparison]:
+) -> list[PredictedCase]:
     """Predict each case from published efficiency, and from the known cases of other models.
 
     Args:
@@ -145,14 +145,14 @@ def _compare(
     operations_per_second: float | None,
     factors: Factors | None,
     others: int,
-) -> Comparison:
+) -> PredictedCase:
     uncalibrated = None
     if case.bandwidth_bytes_per_second and operations_per_second:
         uncalibrated = max(
             case.streamed_bytes / (case.bandwidth_bytes_per_second * prior.bandwidth),
             case.operations / (operations_per_second * prior.compute),
         )
-    return Comparison(
+    return PredictedCase(
         case=case,
         uncalibrated=uncalibrated,
         calibrated=_predicted(factors, case) if factors else None,

@@ -10,7 +10,7 @@ from runner.planning.fitted_efficiency import fit
 from runner.planning.formats import Format
 from runner.planning.quality import MeasuredQuality
 from runner.planning.roofline import arithmetic_used
-from runner.planning.runtime_format import held_as, recipe_format
+from runner.planning.runtime_format import recipe_format, runtime_format
 from runner.store.records import RunRecord
 
 _LEAST_SPREAD = 0.1
@@ -30,7 +30,7 @@ class LocalEngine:
 
     def held(self, fmt: Format, device: Hardware) -> Format:
         """How the engine holds a format here; elsewhere kernels compute with it as stored."""
-        return held_as(fmt, self.engine, self.dtype) if device.name == LOCAL else fmt
+        return runtime_format(fmt, self.engine, self.dtype) if device.name == LOCAL else fmt
 
     def efficiency(self, fmt: Format, device: Hardware) -> Efficiency:
         """Fitted to this machine's own runs where there are enough, else published."""

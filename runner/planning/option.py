@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Verdict(Enum):
+class Feasibility(Enum):
     """Whether an option serves."""
 
     meets = "meets"
@@ -31,7 +31,7 @@ class Option:
     recipe: str
     device: str
     tensor_parallel: int
-    verdict: Verdict
+    verdict: Feasibility
     reason: str
     bits_per_weight: float
     weight_bytes: float

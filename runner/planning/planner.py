@@ -9,7 +9,7 @@ from runner.config.schema.plan import Plan
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.formats import Format
 from runner.planning.model_shape import Shape
-from runner.planning.option import Option, Range, Verdict
+from runner.planning.option import Feasibility, Option, Range
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.roofline import Roofline, limits_of
 
@@ -65,7 +65,7 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
         recipe=fmt.label,
         device=device.name,
         tensor_parallel=degree,
-        verdict=Verdict.meets,
+        verdict=Feasibility.meets,
         reason="",
         bits_per_weight=fmt.bits_per_weight(shape),
         weight_bytes=fmt.stored_bytes(shape),
@@ -77,16 +77,16 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
     quality = quality_of(fmt, shape, plan.min_recovery_percent, question.measured.get(fmt.label))
     option.quality, option.quality_source = quality.text, quality.source
     if reason := split_problem(shape, fmt, degree):
-        return _ended(option, Verdict.impossible, reason)
+        return _ended(option, Feasibility.impossible, reason)
     fmt = question.held(fmt, device)
     option.weight_bytes = fmt.stored_bytes(shape)
     limits = limits_of(fmt, device)
     memory = memory_bytes(device)
     if limits is None or memory is None:
-        return _ended(option, Verdict.impossible, f"the limits of {device.name} are not known")
+        return _ended(option, Feasibility.impossible, f"the limits of {device.name} are not known")
     _add_memory(option, shape, plan, memory * plan.memory_utilization, degree)
     if option.largest_batch < plan.batch_size:
-        return _ended(option, Verdict.does_not_fit, _why_it_does_not_fit(option, plan, memory))
+        return _ended(option, Feasibility.does_not_fit, _why_it_does_not_fit(option, plan, memory))
     efficiency = question.efficiency(fmt, device)
     option.efficiency_source = efficiency.source
     roofline = Roofline(shape, fmt, limits, efficiency, number_bytes, degree)
@@ -97,9 +97,9 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
     if objective is not None and option.decode_seconds.expected > objective:
         over = option.decode_seconds.expected / objective
         hope = "" if option.decode_seconds.low > objective else "; may still pass, measure it"
-        return _ended(option, Verdict.too_slow, f"too slow by {over:.2f}x{hope}")
+        return _ended(option, Feasibility.too_slow, f"too slow by {over:.2f}x{hope}")
     if quality.risk:
-        return _ended(option, Verdict.quality_risk, f"quality risk; {quality.text}")
+        return _ended(option, Feasibility.quality_risk, f"quality risk; {quality.text}")
     return option
 
 
@@ -214,12 +214,12 @@ def _largest(seconds: Callable[[int], float], objective: float, low: int, high: 
     return low
 
 
-def _ended(option: Option, verdict: Verdict, reason: str) -> Option:
+def _ended(option: Option, verdict: Feasibility, reason: str) -> Option:
     option.verdict, option.reason = verdict, reason
     return option
 
 
-_ORDER = tuple(Verdict)
+_ORDER = tuple(Feasibility)
 
 
 def _rank(option: Option) -> tuple[int, float, bool, float]:
@@ -227,7 +227,9 @@ def _rank(option: Option) -> tuple[int, float, bool, float]:
     if cost is None and option.price_per_hour is not None:
         cost = option.price_per_hour * option.tensor_parallel
     seconds = option.decode_seconds.expected if option.decode_seconds else math.inf
-    first = seconds if option.verdict is Verdict.too_slow else (math.inf if cost is None else cost)
+    first = (
+        seconds if option.verdict is Feasibility.too_slow else (math.inf if cost is None else cost)
+    )
     # Of two that cost the same, the one whose quality somebody has measured.
     return (_ORDER.index(option.verdict), first, option.quality_source == "unknown", seconds)
 
@@ -239,4 +241,4 @@ def tokens_per_second_needed(tokens_per_day: float) -> float:
 
 def best(options: Iterable[Option]) -> Option | None:
     """The first that meets everything."""
-    return next((option for option in options if option.verdict is Verdict.meets), None)
+    return next((option for option in options if option.verdict is Feasibility.meets), None)

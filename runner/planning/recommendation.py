@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.plan import Plan
-from runner.planning.option import Option, Range, Verdict
+from runner.planning.option import Feasibility, Option, Range
 from runner.planning.planner import best
 
 
@@ -62,7 +62,7 @@ def reasons(options: Sequence[Option]) -> list[str]:
     return [
         f"{option.recipe} on {where(option)}: {option.reason}"
         for option in options
-        if option.verdict is not Verdict.meets
+        if option.verdict is not Feasibility.meets
     ]
 
 

@@ -19,7 +19,7 @@ _ACTIVATION_BYTES = 2
 
 
 @dataclass(frozen=True)
-class Limits:
+class PeakRates:
     """What one device does at best."""
 
     bytes_per_second: float
@@ -49,13 +49,13 @@ def arithmetic_used(fmt: Format, hardware: Hardware) -> str | None:
     return None
 
 
-def limits_of(fmt: Format, hardware: Hardware) -> Limits | None:
+def limits_of(fmt: Format, hardware: Hardware) -> PeakRates | None:
     """A device's limits for a format; ``None`` when the table lacks them."""
     arithmetic = arithmetic_used(fmt, hardware)
     if arithmetic is None or hardware.memory_bandwidth_gigabytes_per_second is None:
         return None
     link = hardware.interconnect.gigabytes_per_second
-    return Limits(
+    return PeakRates(
         bytes_per_second=hardware.memory_bandwidth_gigabytes_per_second * 1e9,
         operations_per_second=hardware.peak_teraflops[arithmetic] * 1e12,
         arithmetic=arithmetic,
@@ -87,7 +87,7 @@ class Roofline:
 
     shape: Shape
     fmt: Format
-    limits: Limits
+    limits: PeakRates
     efficiency: Efficiency
     kv_number_bytes: float = 2.0
     devices: int = 1
@@ -107,10 +107,10 @@ class Roofline:
         head = 2 * shape.embedding_weights
         operations = (shape.flops_per_token - head) * prompt + head + attention
         weights = self.fmt.streamed_bytes(shape, prompt)
-        work = Work(weights / self.devices, 0.0, operations / self.devices)
+        work = DeviceWork(weights / self.devices, 0.0, operations / self.devices)
         return self._time(work, prompt, case)
 
-    def decode_work(self, batch: float, context: int) -> "Work":
+    def decode_work(self, batch: float, context: int) -> "DeviceWork":
         """What one device has to do in a decode step, see the function of that name."""
         return decode_work(
             self.shape,
@@ -151,7 +151,7 @@ class Roofline:
             latency *= _THROUGH_THE_HOST
         return 2 * self.shape.layers * (latency + (moved / link if link else 0.0))
 
-    def _time(self, work: "Work", tokens: float, case: str) -> StepTime:
+    def _time(self, work: "DeviceWork", tokens: float, case: str) -> StepTime:
         limits, efficiency = self.limits, self.efficiency
         scale = 1.0
         if case != "expected":
@@ -180,7 +180,7 @@ class Step(NamedTuple):
     devices: int = 1
 
 
-class Work(NamedTuple):
+class DeviceWork(NamedTuple):
     """What one device has to do in one forward pass."""
 
     weight_bytes: float
@@ -193,7 +193,7 @@ class Work(NamedTuple):
         return self.weight_bytes + self.cache_bytes
 
 
-def decode_work(shape: Shape, fmt: Format, step: Step) -> Work:
+def decode_work(shape: Shape, fmt: Format, step: Step) -> DeviceWork:
     """Work of each device for one token of each of a batch's sequences.
 
     Pope et al. 2022 (arXiv 2211.05102): weights once, every sequence's KV cache once;
@@ -201,7 +201,7 @@ def decode_work(shape: Shape, fmt: Format, step: Step) -> Work:
     """
     cache, operations = _of_a_sequence(shape, step.context, step.kv_number_bytes, step.devices)
     weights = fmt.streamed_bytes(shape, step.batch) / step.devices
-    return Work(weights, step.batch * cache, step.batch * operations)
+    return DeviceWork(weights, step.batch * cache, step.batch * operations)
 
 
 @functools.lru_cache(maxsize=256)
@@ -214,7 +214,7 @@ def _of_a_sequence(
     return cache, (shape.flops_per_token + attention) / devices
 
 
-def weights_crossover_batch(bits_per_weight: float, limits: Limits) -> float:
+def weights_crossover_batch(bits_per_weight: float, limits: PeakRates) -> float:
     """Batch at which reading weights and multiplying by them take equally long, at full rates.
 
     B* = peak · bits / 8 / (2 · bandwidth): the textbook figure, without KV cache.

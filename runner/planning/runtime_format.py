@@ -45,7 +45,7 @@ def dense_format(engine: str, dtype: str) -> Format:
     return find_format(_DENSE.get(dtype, "bf16"))
 
 
-def held_as(stored: Format, engine: str, dtype: str) -> Format:
+def runtime_format(stored: Format, engine: str, dtype: str) -> Format:
     """How an engine holds a checkpoint of a format while it generates."""
     dense = dense_format(engine, dtype)
     if stored.weight_bits >= 16:
@@ -60,7 +60,9 @@ def held_as(stored: Format, engine: str, dtype: str) -> Format:
     return dense
 
 
-def held_format(engine: str, dtype: str, config: dict[str, Any], quantized: bool) -> Format | None:
+def runtime_format_of(
+    engine: str, dtype: str, config: dict[str, Any], quantized: bool
+) -> Format | None:
     """How a benched checkpoint was held; ``None`` for a format that plans do not know.
 
     Args:
@@ -72,7 +74,7 @@ def held_format(engine: str, dtype: str, config: dict[str, Any], quantized: bool
     if not quantized:
         return dense_format(engine, dtype)
     stored = recipe_format(config)
-    return None if stored is None else held_as(stored, engine, dtype)
+    return None if stored is None else runtime_format(stored, engine, dtype)
 
 
 def kv_number_bytes(engine: str, dtype: str) -> float:

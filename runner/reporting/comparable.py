@@ -12,7 +12,7 @@ _ALWAYS_NAMED = 3
 Measured = tuple[str, ...]
 
 
-def scopes(rows: list[Row]) -> dict[str, list[Row]]:
+def comparable_rows(rows: list[Row]) -> dict[str, list[Row]]:
     """Rows whose perplexities compare, by what they are about.
 
     A scope is called after its model; texts, protocols and arithmetics are named where a model was

@@ -17,7 +17,7 @@ from typing import Any
 from runner.evaluation.quality.answered import accuracy_difference, answered, joined_answers
 from runner.evaluation.quality.evaluated import Evaluated, first_evaluation, joined, seed_of
 from runner.evaluation.quality.paired import delta, divergence, ratio, why_not
-from runner.reporting.flatten import flat
+from runner.reporting.flatten import flatten
 from runner.reporting.row import Row
 from runner.store.records import RunRecord, Status
 
@@ -82,7 +82,7 @@ def _identity(record: RunRecord) -> tuple[str, ...] | None:
     """What runs of one recipe have in common; ``None`` for a run that stands for itself."""
     if record.status is not Status.ok or record.stage("quantize") is None:
         return None
-    told = flat(record.config)
+    told = flatten(record.config)
     if told.pop(_SEED, None) is None:
         return None
     machine = {name: record.host.get(name) for name in ("cpu_name", "gpus")}

@@ -8,14 +8,14 @@ UNTELLING = frozenset(
 """Fields of a configuration's root that say nothing about a result."""
 
 
-def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Fields under dotted names; lists as they are, ``None`` and untelling ones left out."""
     found: dict[str, Any] = {}
     for name, value in content.items():
         if not prefix and name in UNTELLING:
             continue
         if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{name}.")
+            found |= flatten(value, f"{prefix}{name}.")
         elif value is not None:
             found[f"{prefix}{name}"] = value
     return found

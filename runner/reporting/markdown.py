@@ -2,7 +2,7 @@
 
 from runner.reporting.claims.decide import Decision
 from runner.reporting.claims.show import comparison_line
-from runner.reporting.comparable import scopes
+from runner.reporting.comparable import comparable_rows
 from runner.reporting.floor import at_floor
 from runner.reporting.notes import alike, quality_notes
 from runner.reporting.recommend import USUAL_TOLERANCE, picks
@@ -25,7 +25,7 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
         parts += [f"## {_plain(model)}", ""]
-        for scope, comparable in scopes(of_model).items():
+        for scope, comparable in comparable_rows(of_model).items():
             parts += _picks(comparable, scope.removeprefix(model))
         parts += [*_table(of_model), ""]
         if said := evaluated_on(of_model):

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from runner.evaluation.metrics.front import unbeaten
-from runner.reporting.comparable import scopes
+from runner.reporting.comparable import comparable_rows
 from runner.reporting.differences import Differences
 from runner.reporting.rows import Row
 from runner.reporting.speed import log_ratio, ratio_is_lower, shown_speed
@@ -38,7 +38,7 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
     """
     for row in rows:
         row.best_tradeoff = False
-    for comparable in scopes(rows).values():
+    for comparable in comparable_rows(rows).values():
         differences, speed_of = Differences(comparable), shown_speed(comparable)
         costs = [
             (row, (row.checkpoint_bytes, seconds(speed_of(row)), differences.quality(row)))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.planning.option import Option, Range, Verdict
+from runner.planning.option import Feasibility, Option, Range
 from runner.planning.recommendation import reasons, where
 from runner.planning.result import PlanResult
 from runner.store.files import write_json_atomically, write_text_atomically
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _ABSENT = "-"
 _SHORT = {
-    Verdict.meets: "",
-    Verdict.quality_risk: "quality",
-    Verdict.too_slow: "slow",
-    Verdict.does_not_fit: "no fit",
-    Verdict.impossible: "no",
+    Feasibility.meets: "",
+    Feasibility.quality_risk: "quality",
+    Feasibility.too_slow: "slow",
+    Feasibility.does_not_fit: "no fit",
+    Feasibility.impossible: "no",
 }
 
 
@@ -64,7 +64,7 @@ def flat(option: Option) -> dict[str, Any]:
             for case in ("low", "expected", "high"):
                 row[f"{name}_{case}"] = None if value is None else getattr(value, case)
         else:
-            row[name] = value.value if isinstance(value, Verdict) else value
+            row[name] = value.value if isinstance(value, Feasibility) else value
     return row
 
 
@@ -137,7 +137,7 @@ def plan_table(plan: PlanResult, rows: int) -> "Table":
             _dollars(option.cost_per_million_tokens, 2),
             _monthly(option),
             _SHORT[option.verdict],
-            style=None if option.verdict is Verdict.meets else "dim",
+            style=None if option.verdict is Feasibility.meets else "dim",
         )
     return table
 

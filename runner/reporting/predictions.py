@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from runner.config.schema.hardware import LOCAL, Hardware
 from runner.planning.data_points import stored_cases
 from runner.planning.efficiency import prior
-from runner.planning.fitted_efficiency import Comparison, compare
+from runner.planning.fitted_efficiency import PredictedCase, compare
 from runner.planning.local import measured_peaks
 from runner.store.files import write_text_atomically
 from runner.store.records import RunRecord
@@ -27,7 +27,7 @@ calibrated_on"""
 
 def comparisons(
     records: Sequence[RunRecord], everything: Sequence[RunRecord], store: Path
-) -> list[Comparison]:
+) -> list[PredictedCase]:
     """A sweep's cases, predicted from published efficiency and from all other models' cases.
 
     Args:
@@ -56,7 +56,7 @@ class Accuracy:
     calibrated_cases: int
 
 
-def accuracies(found: Sequence[Comparison]) -> list[Accuracy]:
+def accuracies(found: Sequence[PredictedCase]) -> list[Accuracy]:
     """Median absolute relative errors, engine by engine."""
     result = []
     for engine in dict.fromkeys(comparison.case.engine for comparison in found):
@@ -75,7 +75,7 @@ def accuracies(found: Sequence[Comparison]) -> list[Accuracy]:
     return result
 
 
-def write_comparisons(found: Sequence[Comparison], folders: Sequence[Path]) -> None:
+def write_comparisons(found: Sequence[PredictedCase], folders: Sequence[Path]) -> None:
     """Write ``predictions.csv``."""
     if not found:
         return
@@ -92,7 +92,7 @@ def write_comparisons(found: Sequence[Comparison], folders: Sequence[Path]) -> N
         write_text_atomically(folder / "predictions.csv", csv_rows(rows))
 
 
-def print_comparisons(found: Sequence[Comparison], console: "Console", in_full: bool) -> None:
+def print_comparisons(found: Sequence[PredictedCase], console: "Console", in_full: bool) -> None:
     """One line an engine; before them, if asked for, every case."""
     if in_full and found:
         console.print("\npredicted and measured decode time", style="bold")
@@ -115,7 +115,7 @@ def print_comparisons(found: Sequence[Comparison], console: "Console", in_full: 
         console.print(f"{accuracy.engine}: {rough}, {fitted}", soft_wrap=True)
 
 
-def _table(found: Sequence[Comparison]) -> "Table":
+def _table(found: Sequence[PredictedCase]) -> "Table":
     from rich import box
     from rich.table import Table
 

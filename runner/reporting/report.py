@@ -21,7 +21,7 @@ from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.plan import is_plan_only, print_plans, write_plans
 from runner.reporting.predictions import comparisons, print_comparisons, write_comparisons
 from runner.reporting.rows import Row, rows_of
-from runner.reporting.select import Asked, one_sweep, several_sweeps
+from runner.reporting.select import Selection, one_sweep, several_sweeps
 from runner.reporting.sensitivity import show_sensitivities
 from runner.reporting.serving import build_serving_table
 from runner.reporting.table import build_table, footnotes
@@ -72,7 +72,7 @@ def report(
 
 
 def _report(
-    runs: Path, asked: Asked, copies: Path | None, *, page: bool, figures: bool
+    runs: Path, asked: Selection, copies: Path | None, *, page: bool, figures: bool
 ) -> list[RunRecord]:
     records = asked.records
     rows = rows_of([record for record in records if not is_plan_only(record)])

@@ -11,7 +11,7 @@ from runner.store.records import RunRecord, latest_sweep, read_records
 
 
 @dataclass(frozen=True)
-class Asked:
+class Selection:
     """Records, and what they are called together."""
 
     name: str
@@ -22,7 +22,7 @@ class Asked:
     """The records of whole sweeps as they were read, before what is called alike is told apart."""
 
 
-def one_sweep(runs: Path, sweep: str | None) -> Asked:
+def one_sweep(runs: Path, sweep: str | None) -> Selection:
     """A sweep by its id; the latest by default.
 
     Raises:
@@ -37,10 +37,10 @@ def one_sweep(runs: Path, sweep: str | None) -> Asked:
         raise UsageError(
             f"the store has no records of sweep {sweep}; latest: {', '.join(known) or 'none'}"
         )
-    return Asked(sweep, tell_apart(records), runs / sweep, {sweep: records})
+    return Selection(sweep, tell_apart(records), runs / sweep, {sweep: records})
 
 
-def several_sweeps(runs: Path, wanted: Sequence[str]) -> Asked:
+def several_sweeps(runs: Path, wanted: Sequence[str]) -> Selection:
     """Sweeps, or runs of them, in the order asked for. Each run once, and called ``SWEEP/RUN``.
 
     Args:
@@ -56,4 +56,4 @@ def several_sweeps(runs: Path, wanted: Sequence[str]) -> Asked:
             called = f"{record.sweep}/{record.run}"
             found[called] = replace(record, run=called)
     name = ", ".join(dict.fromkeys(record.sweep for record in found.values()))
-    return Asked(name, tell_apart(list(found.values())), None)
+    return Selection(name, tell_apart(list(found.values())), None)

@@ -7,7 +7,7 @@ from runner.evaluation.metrics.overlap import LARGE_SHARE
 from runner.reporting.floor import at_floor
 from runner.reporting.notes import STAR, quality_notes
 from runner.reporting.rows import Row, evaluated_on
-from runner.reporting.timing import How
+from runner.reporting.timing import Protocol
 from runner.store.records import Status
 
 if TYPE_CHECKING:
@@ -149,12 +149,12 @@ def footnotes(rows: list[Row]) -> list[str]:
     if any(row.decode_within_noise and not row.is_baseline for row in rows):
         notes.append("~ not significantly different from 1.00x; treated as equal.")
     hows = {row.decode_compared for row in rows}
-    if How.apart.value in hows:
+    if Protocol.apart.value in hows:
         notes.append(
             "Speeds were measured separately, so differences cannot be separated from drift of the "
             "machine; set bench.interleave=auto to alternate with the unquantized model."
         )
-    if How.again.value in hows:
+    if Protocol.again.value in hows:
         notes.append(
             "Speeds were measured between two measurements of the unquantized model; their "
             "intervals include its change."

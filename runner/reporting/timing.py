@@ -25,7 +25,7 @@ FIRST_TOKEN = "time_to_first_token_seconds"
 _IN_TURNS = {DECODE: "decode", FIRST_TOKEN: "time_to_first_token"}
 
 
-class How(Enum):
+class Protocol(Enum):
     """How a recipe and the unquantized model were compared."""
 
     in_turns = "in turns"
@@ -34,11 +34,11 @@ class How(Enum):
 
 
 @dataclass(frozen=True)
-class Told:
+class MeasuredRatio:
     """The recipe's figure over the unquantized model's, and how that was found."""
 
     comparison: Comparison
-    how: How
+    how: Protocol
 
 
 def against_unquantized(
@@ -47,7 +47,7 @@ def against_unquantized(
     again: dict[str, Any] | None,
     batch_size: int,
     metric: str = DECODE,
-) -> Told | None:
+) -> MeasuredRatio | None:
     """A recipe's speed over the unquantized model's at one batch size.
 
     Args:
@@ -62,15 +62,15 @@ def against_unquantized(
     """
     for turns in bench.get("in_turns") or []:
         if turns["batch_size"] == batch_size and metric in _IN_TURNS:
-            return Told(from_json(Comparison, turns[_IN_TURNS[metric]]), How.in_turns)
+            return MeasuredRatio(from_json(Comparison, turns[_IN_TURNS[metric]]), Protocol.in_turns)
     own, before, after = (samples(one, batch_size, metric) for one in (bench, baseline, again))
     if not own or not before:
         return None
     if after:
-        return Told(compare_between(own, before, after), How.again)
+        return MeasuredRatio(compare_between(own, before, after), Protocol.again)
     estimate = compare(own, before).ratio.estimate
     unknown = Interval(estimate, 0.0, math.inf)
-    return Told(Comparison(unknown, within_noise=True, paired=False), How.apart)
+    return MeasuredRatio(Comparison(unknown, within_noise=True, paired=False), Protocol.apart)
 
 
 def samples(bench: dict[str, Any] | None, batch_size: int, metric: str) -> list[float]:

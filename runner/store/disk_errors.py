@@ -14,7 +14,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
-def trouble(error: Exception, root: Path) -> str | None:
+def explain_disk_error(error: Exception, root: Path) -> str | None:
     """What an error says of the disk below ``root``; ``None`` when it is about something else.
 
     Args:
@@ -46,12 +46,12 @@ def _unwritable(root: Path, reason: str) -> str:
 
 
 @contextlib.contextmanager
-def told(root: Path) -> Iterator[None]:
+def disk_errors_explained(root: Path) -> Iterator[None]:
     """Turn errors of the disk below ``root`` into a ``StageError`` that says so."""
     try:
         yield
     except (OSError, StageError) as error:
-        what = trouble(error, root)
+        what = explain_disk_error(error, root)
         if what is None:
             raise
         raise StageError(what) from error
@@ -71,7 +71,7 @@ def require_writable(root: Path) -> None:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
-        what = trouble(error, root) or _unwritable(root, str(error.strerror).lower())
+        what = explain_disk_error(error, root) or _unwritable(root, str(error.strerror).lower())
         raise UsageError(what) from None
 
 

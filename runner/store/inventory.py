@@ -25,7 +25,7 @@ _AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredResult:
     """A finished result on disk."""
 
     address: Address
@@ -50,11 +50,11 @@ class Inventory:
         self._index = open_index(store.root)
 
     @cached_property
-    def held(self) -> dict[Address, Held]:
+    def held(self) -> dict[Address, StoredResult]:
         """Every result."""
         return {one.address: one for one in self._select("")}
 
-    def find(self, text: str) -> list[Held]:
+    def find(self, text: str) -> list[StoredResult]:
         """Results whose key, or stage and key, begin with ``text``; or all of a stage.
 
         Args:
@@ -128,7 +128,7 @@ class Inventory:
         )
         return [f"{sweep}/{run}" for sweep, run in rows]
 
-    def unneeded(self, without: Iterable[str] = ()) -> list[Held]:
+    def unneeded(self, without: Iterable[str] = ()) -> list[StoredResult]:
         """Results that no record needs, directly or as something it was made from.
 
         Args:
@@ -162,13 +162,13 @@ class Inventory:
             if address not in needed and address.stage not in spared and _is_older(one, newest)
         ]
 
-    def remove_all(self, several: Sequence[Held]) -> Iterator[bool]:
+    def remove_all(self, several: Sequence[StoredResult]) -> Iterator[bool]:
         """``remove`` each of several; whether each is gone, one after the other."""
         # Deleting a file is waiting for the disk: many at once take a fifteenth of the time.
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             yield from pool.map(self.remove, several)
 
-    def remove(self, one: Held) -> bool:
+    def remove(self, one: StoredResult) -> bool:
         """Delete a result, unless another process is making it anew; whether it is gone."""
         address = one.address
         lock = self.store.root / "locks" / f"{address.stage}-{address.key}.lock"
@@ -196,14 +196,14 @@ class Inventory:
         """
         shutil.rmtree(self.store.runs / sweep)
 
-    def _select(self, where: str, *values: object) -> Iterator[Held]:
+    def _select(self, where: str, *values: object) -> Iterator[StoredResult]:
         rows = self._index.execute(
             f"SELECT stage, key, bytes, modified, sealed FROM objects {where} ORDER BY stage, key",
             values,
         )
         for stage, key, size, modified, sealed in rows:
             address = Address(stage, key)
-            yield Held(address, self.store.directory(address), size, modified, bool(sealed))
+            yield StoredResult(address, self.store.directory(address), size, modified, bool(sealed))
 
     def _addresses(self, query: str, *values: object) -> list[Address]:
         return [Address(stage, key) for stage, key in self._index.execute(query, values)]
@@ -216,7 +216,7 @@ def _status(told: str) -> Status:
         return Status.failed
 
 
-def _is_older(one: Held, newest: float) -> bool:
+def _is_older(one: StoredResult, newest: float) -> bool:
     """Whether a result is there and was made before ``newest``; asked of the file itself."""
     try:
         return (one.directory / RESULT_FILE).stat().st_mtime < newest

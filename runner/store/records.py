@@ -5,7 +5,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from runner.config.renamed import present_overrides, present_section
+from runner.config.renamed import present_config, present_overrides
 from runner.errors import StageError
 from runner.store.files import is_altered, write_checked_json
 from runner.store.liveness import is_carried_out
@@ -141,6 +141,8 @@ def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
         if is_altered(written):
             raise StageError(f"{path} was altered after it was written; delete it or move it away")
         content = parsed(written)
+        if isinstance(content, dict) and isinstance(content.get("config"), dict):
+            present_config(content["config"])
         record = from_json(RunRecord, content if shared is None else shared.record(content))
     except FileNotFoundError:
         return None
@@ -148,7 +150,6 @@ def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
         raise StageError(
             f"{path} is no record that this version can read; delete it or move it away"
         ) from error
-    record.config = present_section(record.config, "", None)
     record.overrides = present_overrides(record.overrides, warn=False)
     if record.is_open and (alive := is_carried_out(path)) is not None:
         record.status = Status.running if alive else Status.interrupted

@@ -11,7 +11,7 @@ _WIDEST = 8
 """Bits of the widest integer grid."""
 
 
-def check_knobs(config: Config) -> Iterator[Verdict]:
+def check_method_options(config: Config) -> Iterator[Verdict]:
     """Findings on the method's own fields."""
     method = config.method
     if method.has_zero_points and config.bits.weight.type is not NumberType.int:

@@ -10,7 +10,7 @@ from runner.methods.base import Abilities, bits_fit, group_size_fits
 from runner.validation.calibration import check_calibration
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
-from runner.validation.method_options import check_knobs
+from runner.validation.method_options import check_method_options
 from runner.validation.mixed import check_mixed
 from runner.validation.verdict import Verdict, illegal, warning
 
@@ -61,7 +61,7 @@ def _check_details(config: Config, abilities: Abilities, facts: Facts) -> Iterat
     yield from check_mixed(config, abilities, facts)
     yield from _check_group_size(config, abilities, facts)
     yield from check_calibration(config, facts)
-    yield from check_knobs(config)
+    yield from check_method_options(config)
 
 
 def _check_formats(bits: Bits) -> Iterator[Verdict]:

@@ -21,7 +21,7 @@ from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import STAGE, SensitivityRequest
 from runner.pipeline.worker.job import StageContext
-from runner.pipeline.worker.model_cache import Held
+from runner.pipeline.worker.model_cache import ModelCache
 from runner.util.serialise import to_json
 from tests.integration.conftest import (
     FLOAT32,
@@ -200,7 +200,7 @@ def test_a_killed_sensitivity_goes_on_where_it_ended(
         cache=tmp_path,
         threads=1,
         progress=lambda *_: None,
-        loaded=Held().loaded,
+        loaded=ModelCache().loaded,
     )
     with pytest.raises(KeyboardInterrupt):
         STAGE.run(request, context)

@@ -7,7 +7,7 @@ from typing import Any
 from runner.evaluation.metrics.noise import compare
 from runner.evaluation.quality.evaluated import Circumstances, Evaluated
 from runner.planning.data_points import Case
-from runner.planning.fitted_efficiency import Comparison
+from runner.planning.fitted_efficiency import PredictedCase
 from runner.planning.formats import Format
 from runner.store.records import RunRecord, StageRecord, Status
 from runner.util.serialise import to_json
@@ -158,11 +158,11 @@ def recipe(
     return record(number, label, BASE + own, **changes)
 
 
-def comparison() -> Comparison:
+def comparison() -> PredictedCase:
     """A decode step of 50 ms that was predicted as 40 ms, and as 48 ms once calibrated."""
     case = Case(
         machine="here", engine="hf", device="cpu", held=Format("bf16", 16, "bf16"),
         dtype="float32", model="small", layers=2, recipe="none-bf16", batch=1, context=72,
         streamed_bytes=1e9, operations=1e9, bandwidth_bytes_per_second=2e10, measured_seconds=0.05,
     )  # fmt: skip
-    return Comparison(case, 0.04, 0.048, 7)
+    return PredictedCase(case, 0.04, 0.048, 7)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from runner.errors import UsageError
-from runner.evaluation.quality.answered import Answered, Asked
-from runner.reporting.comparable import scopes
+from runner.evaluation.quality.answered import Answered, TaskScore
+from runner.reporting.comparable import comparable_rows
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.recommend import picks
 from runner.reporting.report import report
@@ -242,7 +242,9 @@ def test_without_perplexity_right_answers_are_the_quality() -> None:
     for found, accuracy in zip(rows, (0.48, 0.71, 0.47), strict=True):
         right = "".join("1" if item / 100 < accuracy else "0" for item in range(100))
         found.task_accuracy = accuracy
-        found.answered = Answered("f", ("0",), {"t": Asked(accuracy, "d", (right,), None, None)})
+        found.answered = Answered(
+            "f", ("0",), {"t": TaskScore(accuracy, "d", (right,), None, None)}
+        )
     mark_best_tradeoffs(rows)
     assert [found.recipe for found in rows if found.best_tradeoff] == ["a", "b"]
     rows[2].perplexity = 3.0
@@ -265,11 +267,11 @@ def test_texts_are_judged_apart() -> None:
     assert not any(found.best_tradeoff for found in rows)
     mark_best_tradeoffs([*easy, *hard])
     assert [found.recipe for found in rows if found.best_tradeoff] == ["a", "b", "c"]
-    assert {name: [r.recipe for r in found] for name, found in scopes(rows).items()} == {
+    assert {name: [r.recipe for r in found] for name, found in comparable_rows(rows).items()} == {
         "small on easy": ["a", "b", "e"],
         "small on hard": ["c", "d", "e"],
     }
-    assert list(scopes(easy)) == ["small"]
+    assert list(comparable_rows(easy)) == ["small"]
 
 
 def test_report_prints_a_table_and_writes_json_and_csv(

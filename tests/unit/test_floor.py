@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runner.reporting.comparable import scopes
+from runner.reporting.comparable import comparable_rows
 from runner.reporting.floor import at_floor, kl_within_floor, ratio_within_floor, within_floor
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.recommend import picks
@@ -67,8 +67,8 @@ def test_the_floor_is_no_recipe_to_take() -> None:
     rows = rows_of([record("a", 0.0038, 1.003)])
     mark_best_tradeoffs(rows)
     assert [row.best_tradeoff for row in rows][1] is False
-    assert rows[1] not in next(iter(scopes(rows).values()))
-    assert picks(scopes(rows)["small"], None).quality is rows[2]
+    assert rows[1] not in next(iter(comparable_rows(rows).values()))
+    assert picks(comparable_rows(rows)["small"], None).quality is rows[2]
 
 
 def test_what_differs_by_less_than_the_floor_is_not_told_apart() -> None:
@@ -93,7 +93,7 @@ def test_float32_has_no_floor() -> None:
 
 def test_rows_of_different_arithmetic_are_never_held_against_each_other() -> None:
     rows = rows_of([record("a", 0.0038, 1.003), record("a", 0.0017, 1.001, "float32")])
-    found = scopes(rows)
+    found = comparable_rows(rows)
     assert list(found) == ["small on bfloat16", "small on float32"]
     assert [row.recipe for row in found["small on float32"]] == ["unquantized", "a"]
     titles = [str(column.header) for column in build_table(rows, 200).columns]
@@ -109,4 +109,4 @@ def test_an_older_record_tells_no_arithmetic() -> None:
         del stage.result["arithmetic"]
     rows: list[Row] = rows_of([old])
     assert {row.arithmetic for row in rows} == {None}
-    assert len(scopes([*rows, *rows_of([record("b", 0.0017, 1.001, "float32")])])) == 2
+    assert len(comparable_rows([*rows, *rows_of([record("b", 0.0017, 1.001, "float32")])])) == 2

@@ -14,7 +14,7 @@ from runner.config.schema.tasks import Items, ItemsMaker
 from runner.config.schema.text import Text, TextKind, TextReader
 from runner.data.task_items.make import make_items
 from runner.data.texts.files import states
-from runner.data.texts.precheck import probe
+from runner.data.texts.precheck import precheck
 from runner.data.texts.readers import read_documents
 from runner.data.texts.source import source_of
 from runner.data.texts.wikipedia import prose
@@ -95,8 +95,8 @@ WAYS: dict[str, tuple[str, Callable[[Path], None]]] = {
 def test_refused_at_once_with_one_sentence_that_names_the_file(way: str, tmp_path: Path) -> None:
     name, make = WAYS[way]
     make(tmp_path / name)
-    for look in (probe, lambda t: read_documents(t, tmp_path)):
-        if way.startswith("a terabyte") and look is probe:
+    for look in (precheck, lambda t: read_documents(t, tmp_path)):
+        if way.startswith("a terabyte") and look is precheck:
             continue  # too large to be looked at before the run
         with pytest.raises(RunnerError) as found:
             look(text(tmp_path / name))
@@ -108,7 +108,7 @@ def test_refused_at_once_with_one_sentence_that_names_the_file(way: str, tmp_pat
     "path", ["/dev/zero", "/dev/null", "~nobody-of-this-name/a", "a" * 5000, "a\0b"]
 )
 def test_paths_that_are_no_files_are_told_by_everybody_who_asks(path: str, tmp_path: Path) -> None:
-    for look in (probe, source_of, lambda t: read_documents(t, tmp_path)):
+    for look in (precheck, source_of, lambda t: read_documents(t, tmp_path)):
         with pytest.raises(UsageError, match="text mine"):
             look(text(path))
 

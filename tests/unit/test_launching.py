@@ -22,7 +22,7 @@ from runner.multirun.launchers.jobs import (
     slurm_states,
     write_jobs,
 )
-from runner.multirun.launchers.task import Task, hidden, shown
+from runner.multirun.launchers.task import RunTask, hidden, shown
 from runner.pipeline.progress import expected_stages
 from runner.pipeline.record import RunIdentity
 from runner.pipeline.retry import at_half_without_memory
@@ -125,16 +125,16 @@ def test_a_task_is_a_command_line_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANT_RUNNER_STORE", str(tmp_path))
-    wrong = Task(["method=gtpq"], "s", 3, tmp_path / "record.json")
+    wrong = RunTask(["method=gtpq"], "s", 3, tmp_path / "record.json")
     with pytest.raises(RuntimeError, match="ended with code 2"):
         wrong()
-    assert Task(["--help"], "s", 3, tmp_path / "record.json")() == 0
+    assert RunTask(["--help"], "s", 3, tmp_path / "record.json")() == 0
 
 
 def test_it_crosses_to_another_process(tmp_path: Path) -> None:
     import pickle
 
-    task = Task(["--help"], "s", 3, tmp_path / "record.json")
+    task = RunTask(["--help"], "s", 3, tmp_path / "record.json")
     code = "import pickle, sys; sys.exit(pickle.load(sys.stdin.buffer)())"
     done = subprocess.run(
         [sys.executable, "-c", code], input=pickle.dumps(task), capture_output=True, check=False

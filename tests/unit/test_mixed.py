@@ -17,7 +17,7 @@ from runner.engines.vllm import VllmEngine
 from runner.errors import StageError
 from runner.evaluation.metrics.soundness import most_ratio, weight_width
 from runner.evaluation.metrics.statistics import Interval
-from runner.methods.mixed_precision.allocate import Matrices, assign, stored_bytes
+from runner.methods.mixed_precision.allocate import Matrices, allocate, stored_bytes
 from runner.methods.mixed_precision.knapsack import choose
 from runner.methods.mixed_precision.layer_groups import units_of
 from runner.methods.mixed_precision.verify import check_widths
@@ -113,7 +113,7 @@ def test_a_large_budget_is_never_exceeded_and_nearly_used_up() -> None:
 def test_bits_go_where_rounding_harms(budget: float) -> None:
     candidates = [2, 3, 4, 8, 16]
     bits = Bits(INT4, BF16, average=budget, candidates=candidates)
-    widths = assign(recipe(bits), found((2, 3, 4, 8)), MATRICES)
+    widths = allocate(recipe(bits), found((2, 3, 4, 8)), MATRICES)
     assert set(widths) == set(SHAPES)
     assert budget - 1 < average(widths) <= budget
     for block in (0, 1):
@@ -130,35 +130,35 @@ def test_bits_go_where_rounding_harms(budget: float) -> None:
 def test_a_budget_in_bytes_counts_everything() -> None:
     budget = 30_000
     bits = Bits(INT4, BF16, bytes=budget, candidates=[2, 3, 4, 8])
-    widths = assign(recipe(bits), found((2, 3, 4, 8)), MATRICES)
+    widths = allocate(recipe(bits), found((2, 3, 4, 8)), MATRICES)
     size = sum(stored_bytes(SHAPES[name], width, "g32", True) for name, width in widths.items())
     assert 0.85 * budget < size + EMBEDDING_BYTES <= budget
     with pytest.raises(StageError, match=r"bits.bytes=9000 is too small.* 4000 of them outside"):
-        assign(recipe(replace(bits, bytes=9000)), found((2, 3, 4, 8)), MATRICES)
+        allocate(recipe(replace(bits, bytes=9000)), found((2, 3, 4, 8)), MATRICES)
 
 
 def test_kept_layers_come_out_of_the_budget() -> None:
     bits = Bits(INT4, BF16, average=4.0, candidates=[2, 3, 4])
     kept = recipe(bits, keep=["0.self_attn.v_proj"], keep_bits=8)
-    widths = assign(kept, found((2, 3, 4)), MATRICES)
+    widths = allocate(kept, found((2, 3, 4)), MATRICES)
     assert {widths[f"model.layers.0.self_attn.{name}_proj"] for name in "qkv"} == {8}
     assert average(widths) <= 4.0
     with pytest.raises(StageError, match=r"and the fewest bits everywhere else make 5\.500"):
-        assign(recipe(bits, keep=["down_proj"]), found((2, 3, 4)), MATRICES)
+        allocate(recipe(bits, keep=["down_proj"]), found((2, 3, 4)), MATRICES)
     with pytest.raises(StageError, match=r"method\.keep names nonsense, but no linear layer"):
-        assign(recipe(bits, keep=["nonsense"]), found((2, 3, 4)), MATRICES)
+        allocate(recipe(bits, keep=["nonsense"]), found((2, 3, 4)), MATRICES)
 
 
 def test_the_most_sensitive_layers_are_kept() -> None:
     bits = Bits(INT4, BF16)
-    widths = assign(recipe(bits, keep_most_sensitive=2), found((4,)), MATRICES)
+    widths = allocate(recipe(bits, keep_most_sensitive=2), found((4,)), MATRICES)
     unquantized = {name for name, width in widths.items() if width == 16}
     assert unquantized == {f"model.layers.1.{n}" for n in (
         "mlp.down_proj", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
     )}  # fmt: skip
     assert {width for name, width in widths.items() if name not in unquantized} == {4}
     without = recipe(bits, keep_most_sensitive=1, ignore=["lm_head", "1.mlp.down_proj"])
-    widths = assign(without, found((4,)), MATRICES)
+    widths = allocate(without, found((4,)), MATRICES)
     assert widths["model.layers.1.mlp.down_proj"] == 16
     assert widths["model.layers.1.self_attn.k_proj"] == 16
     assert widths["model.layers.0.mlp.down_proj"] == 4
@@ -189,7 +189,7 @@ def write(directory: Path, widths: dict[str, int] | None) -> Path:
 
 def test_written_widths_are_read_back(tmp_path: Path) -> None:
     bits = Bits(INT4, BF16, average=3.5, candidates=[2, 3, 4, 16])
-    planned = assign(recipe(bits), found((2, 3, 4)), MATRICES)
+    planned = allocate(recipe(bits), found((2, 3, 4)), MATRICES)
     model, made = write(tmp_path / "model", None), write(tmp_path / "made", planned)
     widths = check_widths(model, made, planned, bits)
     assert widths.average_bits == pytest.approx(average(planned))

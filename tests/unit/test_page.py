@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from runner.reporting.claims.decide import decide_claims
-from runner.reporting.flatten import flat
+from runner.reporting.flatten import flatten
 from runner.reporting.markdown import markdown
 from runner.reporting.page.build import build_page
 from runner.reporting.page.charts import points, tradeoff
@@ -320,4 +320,4 @@ def test_a_large_sweep_is_packed_and_its_runs_open_one_part_at_a_time(
     (run,) = (one for one in opened["runs"] if one["run"] == more[200].run)
     told = dict(zip(opened["keys"], run["config"], strict=True))
     whole = {key: opened["values"][number] for key, number in told.items()}
-    assert {k: v for k, v in whole.items() if v is not None} == flat(more[200].config)
+    assert {k: v for k, v in whole.items() if v is not None} == flatten(more[200].config)

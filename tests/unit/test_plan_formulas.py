@@ -12,7 +12,7 @@ from runner.planning.efficiency import Efficiency, prior
 from runner.planning.formats import find_format
 from runner.planning.model_shape import Shape
 from runner.planning.roofline import (
-    Limits,
+    PeakRates,
     Roofline,
     Step,
     arithmetic_used,
@@ -204,7 +204,7 @@ def test_textbook_numbers_are_the_bound(bits: int, gigabytes: float, seconds: fl
     # The plan's bound of the real model is within 2% in 16 bits; embeddings kept in 16 bits
     # make it longer than the textbook's in 8 and 4.
     fmt = find_format({16: "bf16", 8: "w8a8", 4: "w4a16-g128"}[bits])
-    limits = Limits(2e12, 312e12, "bf16", None)
+    limits = PeakRates(2e12, 312e12, "bf16", None)
     bound = 1e3 * Roofline(Shape(LLAMA_70B), fmt, limits, FULL).bound(1, 1)
     assert bound == pytest.approx(seconds, rel={16: 0.02, 8: 0.02, 4: 0.08}[bits])
 
@@ -237,7 +237,7 @@ def test_a_decode_step_by_hand() -> None:
     shape, fmt = Shape(SMALL), find_format("bf16")
     work = decode_work(shape, fmt, Step(2, 5))
     assert work == ((1152 + 80) * 2, 2 * 160, 2 * (2 * 1232 + 4 * 4 * 2 * 2 * 5))
-    limits = Limits(1000.0, 10000.0, "bf16", None)
+    limits = PeakRates(1000.0, 10000.0, "bf16", None)
     step = Roofline(shape, fmt, limits, Efficiency(0.5, 0.5, 0.0, cache_bandwidth=0.8)).decode(2, 5)
     assert step.memory == pytest.approx(work.weight_bytes / 500 + work.cache_bytes / 800)
     assert step.compute == pytest.approx(work.operations / 5000)
@@ -247,7 +247,7 @@ def test_a_decode_step_by_hand() -> None:
 def test_prefill_by_hand() -> None:
     """2 operations a weight and token, half the square of attention, the head once."""
     shape, fmt = Shape(SMALL), find_format("bf16")
-    step = Roofline(shape, fmt, Limits(1e9, 1000.0, "bf16", None), FULL).prefill(6)
+    step = Roofline(shape, fmt, PeakRates(1e9, 1000.0, "bf16", None), FULL).prefill(6)
     assert step.compute == pytest.approx((2 * 1152 * 6 + 2 * 80 + 4 * 8 * 2 * 36 / 2) / 1000)
 
 

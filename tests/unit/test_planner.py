@@ -18,7 +18,7 @@ from runner.planning.devices import device_names, devices_of, read_device
 from runner.planning.formats import find_format
 from runner.planning.hardware.detect import detect
 from runner.planning.model_shape import Shape
-from runner.planning.option import Option, Verdict
+from runner.planning.option import Feasibility, Option
 from runner.planning.planner import Question, make_plan, options, split_problem
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.recommendation import reasons, recommendation
@@ -79,18 +79,18 @@ def test_the_70b_story(shapes: dict[str, Shape]) -> None:
     recipes = ["bf16", "w8a8", "fp8_e4m3", "w4a16-g128", "nf4-dq"]
     found = ask(shapes["llama31_70b"], recipes, ["a100_80_sxm", "h100_sxm"])
     pair = found["bf16", "a100_80_sxm", 2]
-    assert pair.verdict is Verdict.meets and pair.decode_seconds is not None
+    assert pair.verdict is Feasibility.meets and pair.decode_seconds is not None
     assert pair.decode_seconds.expected > 0.048  # narrowly
-    assert found["bf16", "a100_80_sxm", 1].verdict is Verdict.does_not_fit
+    assert found["bf16", "a100_80_sxm", 1].verdict is Feasibility.does_not_fit
     single = found["w8a8", "a100_80_sxm", 1]
-    assert single.verdict is Verdict.too_slow
+    assert single.verdict is Feasibility.too_slow
     assert single.reason == "too slow by 1.06x; may still pass, measure it"
     assert single.kv_capacity_tokens == pytest.approx(9000, rel=0.05)  # claim C7
     four = found["w4a16-g128", "a100_80_sxm", 1]
-    assert four.verdict is Verdict.meets
+    assert four.verdict is Feasibility.meets
     assert four.kv_capacity_tokens == pytest.approx(110_000, rel=0.01)
     eight = found["fp8_e4m3", "h100_sxm", 1]
-    assert eight.verdict is Verdict.meets
+    assert eight.verdict is Feasibility.meets
     assert eight.kv_capacity_tokens == pytest.approx(9000, rel=0.05)
     # Claim C8: about 73 and 34 GiB for the KV cache.
     assert found["w8a8", "a100_80_sxm", 2].kv_capacity_bytes / GIB == pytest.approx(73, abs=1)
@@ -113,7 +113,7 @@ def test_the_cheapest_that_meets_everything_comes_first(shapes: dict[str, Shape]
         "a100_80_sxm",
         1,
     )
-    serving = [option for option in ranked if option.verdict is Verdict.meets]
+    serving = [option for option in ranked if option.verdict is Feasibility.meets]
     assert ranked[: len(serving)] == serving
     costs = [option.monthly_cost or 0 for option in serving]
     assert costs == sorted(costs)
@@ -135,7 +135,7 @@ def test_without_traffic_one_copy_is_priced_by_the_hour(shapes: dict[str, Shape]
         plan,
     )
     ranked = make_plan(question)
-    serving = [option for option in ranked if option.verdict is Verdict.meets]
+    serving = [option for option in ranked if option.verdict is Feasibility.meets]
     hours = [(option.price_per_hour or 0) * option.tensor_parallel for option in serving]
     assert hours == sorted(hours)
     by_token = min(serving, key=lambda option: option.cost_per_million_tokens or 0)
@@ -179,7 +179,7 @@ def test_the_served_batch_is_the_largest_within_the_objective(shapes: dict[str, 
     option = ask(*args)["w4a16-g128", "a100_80_sxm", 1]
     for batch, meets in ((option.served_batch, True), (option.served_batch + 1, False)):
         there = ask(*args, replace(SERVICE, batch_size=batch))["w4a16-g128", "a100_80_sxm", 1]
-        assert (there.verdict is Verdict.meets) is meets
+        assert (there.verdict is Feasibility.meets) is meets
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_quality_risk_ranks_behind_what_meets_everything(shapes: dict[str, Sha
     )
     ranked = make_plan(question)
     assert [option.recipe for option in ranked] == ["w8a8", "w4a16-g128"]
-    assert ranked[1].verdict is Verdict.quality_risk
+    assert ranked[1].verdict is Feasibility.quality_risk
     assert ranked[1].reason.startswith("quality risk; published: keeps 98.7% and 96.1%")
 
 

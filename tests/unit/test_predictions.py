@@ -19,7 +19,7 @@ from runner.planning.fitted_efficiency import Factors, fit
 from runner.planning.formats import find_format
 from runner.planning.from_store import LocalEngine, measured_quality
 from runner.planning.local import local_device
-from runner.planning.runtime_format import held_as, recipe_format
+from runner.planning.runtime_format import recipe_format, runtime_format
 from runner.reporting.predictions import accuracies, comparisons, write_comparisons
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.serialise import to_json
@@ -194,11 +194,11 @@ def test_errors_are_summed_up_by_engine(
     ],
 )
 def test_what_engines_make_of_a_format(stored: str, engine: str, dtype: str, held: str) -> None:
-    assert held_as(find_format(stored), engine, dtype).label == held
+    assert runtime_format(find_format(stored), engine, dtype).label == held
 
 
 def test_packed_layers_leave_the_head_dense() -> None:
-    assert held_as(find_format("nf4"), "hf", "float32").head_bits == 32
+    assert runtime_format(find_format("nf4"), "hf", "float32").head_bits == 32
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runner.reporting.comparable import scopes
+from runner.reporting.comparable import comparable_rows
 from runner.reporting.markdown import markdown
 from runner.reporting.page.sections.answer import gather
 from runner.reporting.page.subject import Subject
@@ -37,7 +37,7 @@ def about() -> Subject:
 def test_stars_and_picks_are_of_one_text(about: Subject) -> None:
     starred = {(row.recipe, row.text) for row in about.rows if row.best_tradeoff}
     assert starred >= {("a", "hard"), ("b", "hard"), ("a", "easy"), ("b", "easy")}
-    chosen = picks(scopes(about.rows)["small on hard"], 0.10)
+    chosen = picks(comparable_rows(about.rows)["small on hard"], 0.10)
     assert chosen.quality is not None
     assert (chosen.quality.recipe, chosen.quality.text) == ("a", "hard")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from runner.evaluation.quality.answered import Answered, Asked
+from runner.evaluation.quality.answered import Answered, TaskScore
 from runner.evaluation.quality.evaluated import Evaluated
 from runner.multirun.search.objectives import objectives_of
 from runner.multirun.search.show import front_of
@@ -218,7 +218,7 @@ def accurate(name: str, size: int, right: str) -> Row:
     made = Row(name, "m", "hf", "ok", None, name, checkpoint_bytes=size)
     made.task_accuracy = right.count("1") / len(right)
     made.answered = Answered(
-        "f", ("0",), {"t": Asked(made.task_accuracy, "d", (right,), None, None)}
+        "f", ("0",), {"t": TaskScore(made.task_accuracy, "d", (right,), None, None)}
     )
     return made
 

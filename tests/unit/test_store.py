@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runner.store.disk_errors import trouble
+from runner.store.disk_errors import explain_disk_error
 from runner.store.files import sha256_of_file, write_json_atomically
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
 from runner.store.partial_results import Units
@@ -252,6 +252,8 @@ def test_nobody_waits_for_ever_for_unfinished_work(store: Path) -> None:
 def test_only_the_stores_own_files_are_told_as_the_stores(tmp_path: Path) -> None:
     root = tmp_path / "store"
     closed = errno.EACCES, "Permission denied"
-    assert trouble(PermissionError(*closed, str(root / "runs" / "x")), root) is not None
-    assert trouble(PermissionError(*closed, str(tmp_path)), root) is not None, "its parent"
-    assert trouble(PermissionError(*closed, "/opt/mine/bin/python"), root) is None
+    assert explain_disk_error(PermissionError(*closed, str(root / "runs" / "x")), root) is not None
+    assert explain_disk_error(PermissionError(*closed, str(tmp_path)), root) is not None, (
+        "its parent"
+    )
+    assert explain_disk_error(PermissionError(*closed, "/opt/mine/bin/python"), root) is None

@@ -9,7 +9,7 @@ import pytest
 from runner.config.names import last_part
 from runner.config.schema.root import Config
 from runner.methods.recipe import used_recipe
-from runner.reporting.comparable import scopes
+from runner.reporting.comparable import comparable_rows
 from runner.reporting.compare.find import Side
 from runner.reporting.compare.pairs import pair_up
 from runner.reporting.rows import rows_of
@@ -69,7 +69,7 @@ def test_texts_are_told_apart_by_content() -> None:
     rows = rows_of(tell_apart(records))
     texts = [row.text for row in rows if not row.is_baseline]
     assert texts[0] == texts[2] != texts[1] == texts[3]
-    assert len(scopes(rows)) == 2
+    assert len(comparable_rows(rows)) == 2
     # One file that was written anew between two runs.
     records = [
         local(0, "/m", "m", text="t.txt", sha256=digest) for digest in ("1234567890", "abcdefghij")

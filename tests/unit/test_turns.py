@@ -23,7 +23,7 @@ from runner.multirun.search.objectives import measured, objectives_of
 from runner.planning.hardware.detect import Machine
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.speed import shown_slower, shown_speed
-from runner.reporting.timing import FIRST_TOKEN, How, against_unquantized
+from runner.reporting.timing import FIRST_TOKEN, Protocol, against_unquantized
 from runner.store.records import BASELINE_AGAIN
 from tests.unit.judging import Compose, judge
 from tests.unit.records import apart, bench, recipe, stage
@@ -125,7 +125,7 @@ def test_every_batch_size_and_figure_goes_by_one_rule() -> None:
     for size in (1, 4):
         told = against_unquantized(own, baseline, None, size)
         assert told is not None
-        assert (told.how, told.comparison.within_noise) == (How.in_turns, False)
+        assert (told.how, told.comparison.within_noise) == (Protocol.in_turns, False)
         assert told.comparison.ratio.estimate == pytest.approx(1.5)
     latency = against_unquantized(own, baseline, None, 1, FIRST_TOKEN)
     assert latency is not None and latency.comparison.within_noise
@@ -133,11 +133,11 @@ def test_every_batch_size_and_figure_goes_by_one_rule() -> None:
     assert old is not None
     told = against_unquantized(old, baseline, None, 4)
     assert told is not None
-    assert (told.how, told.comparison.within_noise) == (How.apart, True)
+    assert (told.how, told.comparison.within_noise) == (Protocol.apart, True)
     assert told.comparison.ratio.estimate == pytest.approx(1.5)
     again = against_unquantized(old, baseline, bench(40.0, 1), 4)
     assert again is not None
-    assert (again.how, again.comparison.within_noise) == (How.again, False)
+    assert (again.how, again.comparison.within_noise) == (Protocol.again, False)
     moved = against_unquantized(old, baseline, bench(50.0, 1), 4)
     assert moved is not None and moved.comparison.within_noise
     assert against_unquantized(old, None, None, 4) is None

@@ -18,7 +18,7 @@ _PACKED, _UNPACKED = (".gz", ".bz2", ".parquet"), 5
 """About how many times its size a packed file holds."""
 
 
-def probe(text: Text) -> int | None:
+def precheck(text: Text) -> int | None:
     """Bytes of a local text's documents; ``None`` for other texts and for large ones.
 
     Raises:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskScore:
     """One task's share of right answers, by its main metric."""
 
     value: float
@@ -38,7 +38,7 @@ class Answered:
     base: str | None
     """Fingerprint of the unquantized model."""
     draws: tuple[str, ...]
-    tasks: dict[str, Asked]
+    tasks: dict[str, TaskScore]
     """By name and metric."""
     arithmetic: str = ""
     """Type of the forward passes; empty in older records."""
@@ -70,7 +70,7 @@ def answered(record: RunRecord, subject: str = "recipe") -> Answered | None:
         if score is not None:
             change = score.get("change") or {}
             interval = change.get("delta_interval")
-            found[f"{score['metric']}/{task['task']}"] = Asked(
+            found[f"{score['metric']}/{task['task']}"] = TaskScore(
                 value=score["value"],
                 items_sha256=score.get("items_sha256"),
                 outcomes=(score["outcomes"],) if score.get("outcomes") else (),
@@ -93,7 +93,7 @@ def joined_answers(several: Sequence[Answered]) -> Answered | None:
         if len(found) < len(several):
             return None
         outcomes = tuple(row for one in found for row in one.outcomes)
-        tasks[name] = Asked(
+        tasks[name] = TaskScore(
             value=sum(one.value for one in found) / len(found),
             items_sha256=asked.items_sha256,
             outcomes=outcomes if len(outcomes) == len(several) else (),
@@ -146,7 +146,7 @@ def _main(task: dict[str, Any]) -> dict[str, Any] | None:
     return next((s for metric in MAIN for s in scores if s["metric"] == metric), None)
 
 
-def _difference(one: Answered, other: Answered, a: Asked, b: Asked) -> Interval | None:
+def _difference(one: Answered, other: Answered, a: TaskScore, b: TaskScore) -> Interval | None:
     import numpy as np
 
     known = a.items_sha256 is not None and a.items_sha256 == b.items_sha256

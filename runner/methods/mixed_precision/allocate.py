@@ -63,7 +63,7 @@ class Matrices:
     """Of all tensors, unquantized."""
 
 
-def assign(recipe: Recipe, found: Sensitivities, matrices: Matrices) -> dict[str, int]:
+def allocate(recipe: Recipe, found: Sensitivities, matrices: Matrices) -> dict[str, int]:
     """Width of every linear layer in the decoder's blocks; 16 is left as it is.
 
     Raises:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from runner.errors import UsageError
 from runner.multirun.launchers.jobs import collect
-from runner.multirun.run_location import Place
+from runner.multirun.run_location import RunLocation
 from runner.reporting.display.watch import Watch
 from runner.util.shown import tell
 
@@ -136,7 +136,7 @@ def _told(prepared: "list[Prepared]") -> list[JobReturn]:
     return [_returned(None) for _ in prepared]
 
 
-def _returned(place: Place | None) -> JobReturn:
+def _returned(place: RunLocation | None) -> JobReturn:
     returned = JobReturn(status=JobStatus.COMPLETED)
     returned.return_value = place
     return returned

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from runner.config.compose import typed
 from runner.config.schema.root import Config, StageName
-from runner.multirun.launchers.task import NOT_BEGUN, SWEEP_VARIABLE, Task, hidden
-from runner.multirun.run_location import Place
+from runner.multirun.launchers.task import NOT_BEGUN, SWEEP_VARIABLE, RunTask, hidden
+from runner.multirun.run_location import RunLocation
 from runner.pipeline.record import RunIdentity, kept_record, new_record
 from runner.planning.hardware.detect import detect
 from runner.store.records import RunRecord, write_record
@@ -21,9 +21,9 @@ class Prepared:
 
     config: Config
     identity: RunIdentity
-    place: Place
+    place: RunLocation
     record: RunRecord
-    task: Task
+    task: RunTask
     done: bool
     """An earlier start of the sweep has its result."""
 
@@ -63,10 +63,10 @@ def prepare(
     _ = config.launch.max_failures
     runs = Path(config.store.root).expanduser().resolve() / "runs"
     sweep = config.sweep or os.environ[SWEEP_VARIABLE]
-    place = Place(runs, sweep, config.tracker, StageName.report in config.stages)
+    place = RunLocation(runs, sweep, config.tracker, StageName.report in config.stages)
     identity = RunIdentity(place.sweep, number, overrides)
     record = new_record(config, detect(), identity)
     path = runs / place.sweep / record.run / "record.json"
-    task = Task(hidden(arguments), place.sweep, number, path)
+    task = RunTask(hidden(arguments), place.sweep, number, path)
     done = kept_record(runs, record, config) is not None
     return Prepared(config, identity, place, record, task, done)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.errors import UsageError
 from runner.multirun.launchers.base import ClusterLauncher
-from runner.multirun.launchers.task import NOT_BEGUN, Task
+from runner.multirun.launchers.task import NOT_BEGUN, RunTask
 from runner.store.records import Status, close_record, read_record
 from runner.util.secrets.names import is_secret_name
 from runner.util.shown import tell
@@ -132,7 +132,7 @@ def _variables() -> dict[str, str]:
     }
 
 
-def _run(task: Task, directory: str, variables: dict[str, str]) -> int:
+def _run(task: RunTask, directory: str, variables: dict[str, str]) -> int:
     # Not by Ray's runtime_env, whose agent would have to be up before the first task.
     os.environ.update(variables)
     # Configuration of the user's own lies below it.

@@ -24,7 +24,7 @@ RUN_VARIABLE = "QUANT_RUNNER_RUN"
 
 
 @dataclass
-class Task:
+class RunTask:
     """One run of a sweep. Calling it carries the run out and files its record."""
 
     arguments: list[str]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.sensitivity import LayerGranularity, Sensitivity
 from runner.data.models.tensors import matrix_shapes, report_tensors
-from runner.methods.mixed_precision.allocate import UNQUANTIZED, Matrices, assign
+from runner.methods.mixed_precision.allocate import UNQUANTIZED, Matrices, allocate
 from runner.methods.mixed_precision.rounding import Rounding
 from runner.methods.recipe import Recipe
 from runner.pipeline.checkpoint import Subject
@@ -87,4 +87,4 @@ def layer_bits(recipe: Recipe, found: Obtained, model: Subject) -> dict[str, int
         StageError: The budget is too small, or ``method.keep`` names no layer.
     """
     matrices = Matrices(matrix_shapes(model.directory), report_tensors(model.directory).bytes)
-    return assign(recipe, from_json(SensitivityResult, found.result), matrices)
+    return allocate(recipe, from_json(SensitivityResult, found.result), matrices)

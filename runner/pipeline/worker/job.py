@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from runner.engines.instruments.memory import process_memory_bytes, reset_peak_memory
 from runner.errors import RunnerError
 from runner.pipeline.stages import find_stage
-from runner.pipeline.worker.model_cache import Held
+from runner.pipeline.worker.model_cache import ModelCache
 from runner.pipeline.worker.protocol import Job
 from runner.store.files import write_json_atomically
 from runner.util.serialise import from_json, to_json
@@ -42,7 +42,7 @@ class StageContext:
     stage does not close it."""
 
 
-def run_job(job: Job, events: int, held: Held) -> int:
+def run_job(job: Job, events: int, held: ModelCache) -> int:
     """Carry out a job in a process forked for it, or for jobs like it; returns its exit code.
 
     Args:
@@ -70,7 +70,7 @@ def run_job(job: Job, events: int, held: Held) -> int:
     return 0
 
 
-def _run(job: Job, events: int, held: Held) -> None:
+def _run(job: Job, events: int, held: ModelCache) -> None:
     reset_peak_memory()
     if held.imports_memory_bytes is None:
         held.imports_memory_bytes = process_memory_bytes().resident

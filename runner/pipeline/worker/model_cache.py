@@ -14,7 +14,7 @@ Model = TypeVar("Model", bound=_Closable)
 
 
 @dataclass
-class Held:
+class ModelCache:
     """At most one loaded model, and what the process had in memory before its first job."""
 
     model: _Closable | None = None

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runner.pipeline.worker.job import run_job, send
-from runner.pipeline.worker.model_cache import Held
+from runner.pipeline.worker.model_cache import ModelCache
 from runner.pipeline.worker.protocol import Job
 from runner.util.processes import die_with_parent
 
@@ -126,7 +126,7 @@ def _work(job: Job, events: int, jobs: int, done: int) -> int:
     """In a child: one job, and those that need the same model; returns the exit code."""
     die_with_parent()
     os.setpgid(0, 0)
-    held = Held()
+    held = ModelCache()
     code = run_job(job, events, held)
     if job.model is None or code != 0:
         return code

@@ -21,7 +21,7 @@ nothing was repeated."""
 
 
 @dataclass
-class Comparison:
+class Evidence:
     """One pair of runs and what it says of the claim."""
 
     left: str
@@ -41,7 +41,7 @@ class Decision:
 
     claim: Claim
     verdict: str
-    comparisons: list[Comparison]
+    comparisons: list[Evidence]
 
 
 def decide_claims(records: list[RunRecord]) -> list[Decision]:
@@ -81,7 +81,7 @@ def decide(claim: Claim, records: list[RunRecord]) -> Decision:
     return Decision(claim, verdict, found)
 
 
-def _compare(claim: Claim, one: RunRecord, other: RunRecord, where: str) -> Comparison:
+def _compare(claim: Claim, one: RunRecord, other: RunRecord, where: str) -> Evidence:
     baseline = claim.right == UNQUANTIZED
     right = UNQUANTIZED if baseline else other.label
     subject = "baseline" if baseline else "recipe"
@@ -92,10 +92,10 @@ def _compare(claim: Claim, one: RunRecord, other: RunRecord, where: str) -> Comp
             values = (_value(claim.metric, one, "recipe"), _value(claim.metric, other, subject))
             effect = _exact(claim, *values)
     except LookupError as error:
-        return Comparison(
+        return Evidence(
             one.label, right, where, None, None, None, f"{CANNOT_TELL}: {error.args[0]}"
         )
-    return Comparison(one.label, right, where, *values, effect, _judge(claim, effect))
+    return Evidence(one.label, right, where, *values, effect, _judge(claim, effect))
 
 
 def _judge(claim: Claim, effect: Interval) -> str:

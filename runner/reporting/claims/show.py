@@ -1,7 +1,7 @@
 """Claims beside what a sweep says of them, as lines of text."""
 
 from runner.config.schema.claims import Claim, Effect, Metric
-from runner.reporting.claims.decide import Comparison, Decision
+from runner.reporting.claims.decide import Decision, Evidence
 
 
 def claim_lines(decisions: list[Decision]) -> list[str]:
@@ -19,7 +19,7 @@ def claim_lines(decisions: list[Decision]) -> list[str]:
     return lines
 
 
-def comparison_line(claim: Claim, found: Comparison) -> str:
+def comparison_line(claim: Claim, found: Evidence) -> str:
     """The numbers behind one comparison, and what they say."""
     where = f" ({found.where})" if found.where else ""
     sides = f"{found.left} against {found.right}{where}"

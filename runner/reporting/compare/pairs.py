@@ -8,7 +8,7 @@ from runner.reporting.compare.figure import Figure
 from runner.reporting.compare.figures import figures
 from runner.reporting.compare.find import Side
 from runner.reporting.compare.quality import nothing_in_common
-from runner.reporting.flatten import flat
+from runner.reporting.flatten import flatten
 from runner.store.distinct_names import tell_apart
 from runner.store.records import RunRecord
 
@@ -117,4 +117,4 @@ def _described(record: RunRecord) -> dict[str, Any]:
         for name, version in versions.items()
     }
     host = {f"host.{name}": value for name, value in record.host.items()}
-    return flat(record.config) | versions | host
+    return flatten(record.config) | versions | host

@@ -15,7 +15,7 @@ from runner.evaluation.metrics.noise import compare, widened
 from runner.evaluation.metrics.statistics import Interval
 from runner.reporting.compare.drift import Drift, alike, drift_between, find_stage
 from runner.reporting.compare.figure import Figure, once, own_stage
-from runner.reporting.timing import DECODE, FIRST_TOKEN, How, against_unquantized, samples
+from runner.reporting.timing import DECODE, FIRST_TOKEN, Protocol, against_unquantized, samples
 from runner.store.records import BASELINE_AGAIN, RunRecord
 
 SPEEDS = {DECODE: False, FIRST_TOKEN: True}
@@ -63,7 +63,7 @@ def _log_ratio(record: RunRecord, size: int, metric: str) -> tuple[float, float]
         record.stage("bench", subject) for subject in ("recipe", "baseline", BASELINE_AGAIN)
     )
     told = against_unquantized(bench, baseline, again, size, metric) if bench else None
-    if told is None or told.how is How.apart or not math.isfinite(told.comparison.ratio.high):
+    if told is None or told.how is Protocol.apart or not math.isfinite(told.comparison.ratio.high):
         return None
     ratio = told.comparison.ratio
     return math.log(ratio.estimate), math.log(ratio.high / ratio.low) / 2

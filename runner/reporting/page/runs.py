@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.reporting.flatten import flat
+from runner.reporting.flatten import flatten
 from runner.store.records import RunRecord
 
 _LOG_LINES = 40
@@ -63,7 +63,7 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
                 "overrides": record.overrides,
                 "config": [config.get(key, 0) for key in keys],
                 "versions": interned.number(record.versions),
-                "host": interned.number(flat(record.host)),
+                "host": interned.number(flatten(record.host)),
                 "warnings": interned.number(record.warnings),
                 "log": interned.number(record.log_tail[-_LOG_LINES:]),
                 "stages": [interned.number(entry) for entry in stages],
@@ -82,7 +82,7 @@ def _numbered(configs: list[dict[str, Any]], interned: _Interned) -> list[dict[s
         for name, section in config.items():
             place = (name, id(section))
             if place not in known:
-                fields = flat({name: section})
+                fields = flatten({name: section})
                 known[place] = {key: interned.number(value) for key, value in fields.items()}
             numbers |= known[place]
         found.append(numbers)

@@ -6,7 +6,7 @@ from typing import Any
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
-from runner.planning.fitted_efficiency import Comparison
+from runner.planning.fitted_efficiency import PredictedCase
 from runner.reporting.rows import Row
 from runner.reporting.timing import against_unquantized
 from runner.store.records import BASELINE_AGAIN, RunRecord
@@ -37,7 +37,7 @@ class Subject:
     """What it is called; several are listed."""
     records: list[RunRecord]
     rows: list[Row]
-    comparisons: list[Comparison] = field(default_factory=list)
+    comparisons: list[PredictedCase] = field(default_factory=list)
     """Predicted and measured decode times."""
 
     def row_dicts(self) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.config.schema.tracker import AlertOn, Tracker
 from runner.reporting.display import Display
-from runner.reporting.flatten import flat
+from runner.reporting.flatten import flatten
 from runner.reporting.tracking.alerts import alert_of_run, alert_of_sweep
 from runner.reporting.tracking.base import (
     SweepEnd,
@@ -26,7 +26,7 @@ from runner.util.redact import redact
 
 def start(config: Tracker, record: RunRecord, display: Display) -> "TrackioTracker":
     """Open a run, or the same one again when it is started again."""
-    described = flat(record.config) | {
+    described = flatten(record.config) | {
         "sweep": record.sweep,
         "label": record.label,
         "tags": list(config.tags),

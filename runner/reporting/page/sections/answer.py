@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runner.reporting.comparable import scopes
+from runner.reporting.comparable import comparable_rows
 from runner.reporting.notes import alike
 from runner.reporting.page.subject import Subject
 from runner.reporting.recommend import TOLERANCES, USUAL_TOLERANCE, Picks, picks
@@ -25,7 +25,7 @@ def gather(subject: Subject) -> dict[str, Any] | None:
         return None if row is None else {"id": numbers[id(row)], "row": row}
 
     found = []
-    for scope, rows in scopes(subject.rows).items():
+    for scope, rows in comparable_rows(subject.rows).items():
         baselines = [r for r in rows if r.is_baseline]
         by_tolerance = []
         for tolerance in TOLERANCES:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runner.reporting.comparable import scopes
+from runner.reporting.comparable import comparable_rows
 from runner.reporting.page.charts import quality_intervals, speed_by_batch, tradeoff
 from runner.reporting.page.subject import Subject
 
@@ -51,7 +51,7 @@ def gather(subject: Subject) -> dict[str, Any] | None:
             if row.perplexity_protocol
         }
     )
-    several = len(scopes(rows)) > 1
+    several = len(comparable_rows(rows)) > 1
     usual = "perplexity_ratio" if several and "perplexity_ratio" in qualities else None
     return {
         "charts": charts,
