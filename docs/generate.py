@@ -4,7 +4,6 @@ What a field means is told once, below it in ``runner/config/schema`` (or in a m
 module), and what an option is for in the first comment of its YAML file.
 """
 
-import ast
 import inspect
 import sys
 import types
@@ -15,13 +14,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING as UNSET
 
-from runner.cli.help import options
+from runner.config import options
+from runner.config.field_docs import field_docs
 from runner.config.renamed import RENAMED
 from runner.config.schema.root import Config
 from runner.config.schema.text import Text
 from runner.methods import find_method
 from runner.util.extensions import Kind, names
-from runner.util.paths import conf_dir
 
 PATH = Path(__file__).parent / "configuration.md"
 _APART = {Text: "text"}
@@ -67,7 +66,7 @@ their results are reused. Setting a field under both names is an error.
 def generate() -> str:
     """The whole page."""
     hints = get_type_hints(Config)
-    groups = {folder.name for folder in conf_dir().iterdir() if folder.is_dir()} - {"hydra"}
+    groups = {*options.groups(own=False)}
     parts = [_HEAD, "## Settings of the whole\n\n", _doc(Config), "\n\n"]
     plain = [f for f in fields(Config) if not _is_group(hints[f.name]) and f.name not in groups]
     parts.append(_table(Config, "", plain))
@@ -95,7 +94,8 @@ def _group(name: str, type_: Any, groups: set[str]) -> list[str]:
         place = f"{name}.NAME"
     parts = [f"## {name}\n\n", _doc(type_), "\n\n"]
     if name in groups:
-        listed = options(conf_dir() / name)
+        files = options.option_files(name)
+        listed = {option: options.about(path) for option, path in files.items()}
         lines = [f"| `{place}={o}` | {_cell(about)} |\n" for o, about in listed.items()]
         if place.endswith(".NAME"):
             lines = [f"| `{o}` | {_cell(about)} |\n" for o, about in listed.items()]
@@ -138,21 +138,6 @@ def _rows(owner: type, prefix: str, chosen: "list[Field[Any]]") -> list[str]:
             text = _cell(about.get(field.name, ""))
             lines.append(f"| `{prefix}{field.name}` | {_type(type_)} | {shown} | {text} |\n")
     return lines
-
-
-def field_docs(owner: type) -> dict[str, str]:
-    """The docstring below each field of a dataclass and its bases."""
-    found: dict[str, str] = {}
-    for base in reversed(owner.__mro__[:-1]):
-        tree = ast.parse(inspect.getsource(base).lstrip()).body[0]
-        assert isinstance(tree, ast.ClassDef)
-        for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
-            if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
-                continue
-            found.pop(node.target.id, None)
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                found[node.target.id] = inspect.cleandoc(str(after.value.value))
-    return found
 
 
 def _doc(owner: Any) -> str:

@@ -38,7 +38,7 @@ def summarise(place: RunLocation, records: "list[RunRecord]") -> None:
 
 
 def collect_and_report(runs: Path, config: "Config", output: Path | None) -> None:
-    """Make the answer of what has run, as ``stages=[report]`` asks for.
+    """Make the answer of what has run, as ``runner report`` asks for.
 
     Args:
         runs: Folder of all sweeps.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.cli.subcommands import carry_out
+from runner.cli.verbs import carry_out
 from runner.config.schema.environment import Environment
 from runner.environments.manager import EnvironmentManager, State
 from runner.environments.self_test import self_test

@@ -10,10 +10,12 @@ import warnings
 from collections.abc import Iterator
 from typing import NoReturn
 
+from runner.cli.subcommands import read_subcommand
+from runner.config.options import option_files
 from runner.config.output_folder import note
 from runner.config.words import read_words
 from runner.errors import UsageError
-from runner.util.paths import is_folder, option_files
+from runner.util.paths import is_folder
 from runner.util.redact import redact, redact_yaml
 
 
@@ -24,7 +26,7 @@ def read_flags() -> argparse.Namespace:
         UsageError: It has a flag that Hydra does not know, two that exclude each other, or a word
             that can be read in two ways.
     """
-    from hydra._internal.utils import get_args_parser
+    from runner.config.hydra_internals import get_args_parser
 
     parser = get_args_parser()
 
@@ -40,7 +42,7 @@ def read_flags() -> argparse.Namespace:
         for before, one in zip(["", *given], given, strict=False)
     ]
     flags = [one for one, is_flag in pairs if is_flag]
-    words = [one for one, is_flag in pairs if not is_flag]
+    words = read_subcommand([one for one, is_flag in pairs if not is_flag])
     asked = parser.parse_args([*flags, *words])
     _require_one(asked)
     _require_sense(asked, words)

@@ -33,39 +33,55 @@ def main() -> None:
 
 
 def _carry_out(arguments: list[str]) -> int:
+    from runner.cli.subcommands import SUBCOMMANDS
     from runner.util.redact import note
     from runner.util.surroundings import settle
 
     note(arguments)
     settle()
     first = arguments[0] if arguments else ""
-    if first in ("--help", "-h"):
-        return _help(arguments[1:])
-    if {"--help", "-h"}.intersection(arguments) and first not in ("env", "store", "track"):
-        return _help([])
-    if first == "env":
-        from runner.cli.env import execute as execute_env
+    command = SUBCOMMANDS.get(first)
+    if first == "--version":
+        print(f"quant-runner {version()}")
+        return 0
+    if {"--help", "-h"}.intersection(arguments) and (command is None or command.module is None):
+        return _help(arguments)
+    if command is not None and command.module is not None:
+        return command.execute(arguments[1:])
+    if first in ("-sc", "--shell-completion") and "COMP_LINE" in os.environ:
+        from runner.cli.completion import complete_subcommand
 
-        return execute_env(arguments[1:])
-    if first == "store":
-        from runner.cli.store import execute as execute_store
-
-        return execute_store(arguments[1:])
-    if first == "track":
-        from runner.cli.track import execute as execute_track
-
-        return execute_track(arguments[1:])
+        if complete_subcommand():
+            return 0
     from runner.cli.app import execute
 
     return execute()
 
 
+def version() -> str:
+    """The installed version of the package."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("quant-runner")
+    except PackageNotFoundError:
+        return "unknown (the package is not installed)"
+
+
 def _help(arguments: list[str]) -> int:
     from runner.cli.help import help_text
+    from runner.cli.subcommands import SUBCOMMANDS
     from runner.errors import UsageError
 
-    if len(arguments) > 1:
-        raise UsageError(f"--help takes one group: runner --help {arguments[0]}")
+    first, *rest = arguments
+    if (command := SUBCOMMANDS.get(first)) is not None:
+        print(command.help_text(), end="")
+        return 0
+    if first not in ("--help", "-h"):
+        rest = []
+    if len(rest) > 1:
+        raise UsageError(f"--help takes one group: runner --help {rest[0]}")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(help_text(arguments[0] if arguments else None, width), end="")
+    print(help_text(rest[0] if rest else None, width), end="")
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.cli.subcommands import carry_out
+from runner.cli.verbs import carry_out
 from runner.errors import StageError, UsageError
 from runner.store.disk_errors import disk_errors_explained
 from runner.store.inventory import Inventory, StoredResult

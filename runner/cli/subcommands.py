@@ -1,61 +1,209 @@
-"""What ``runner env``, ``runner store`` and ``runner track`` have in common."""
+"""Subcommands: ``runner plan …`` and the like, a word that stands before all overrides.
 
-import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+Those with a ``stage`` compose a configuration as ``runner`` alone does, with the stages set; the
+others have verbs of their own.
+"""
 
-from runner.errors import RunnerError, UsageError, complain, reason
-from runner.util.suggest import unknown
+import importlib
+import re
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from typing import Any
 
-Subject = TypeVar("Subject")
+from runner.errors import UsageError
 
 
-def carry_out(
-    command: str,
-    arguments: Sequence[str],
-    *,
-    usage: str,
-    prepare: Callable[[list[str], list[str]], Subject],
-    verbs: Mapping[str, Callable[[Subject, list[str]], int]],
-    stopped: str,
-    flags: Collection[str] = (),
-) -> int:
-    """Carry out ``runner COMMAND VERB [NAME ...] [FIELD=VALUE ...]``; returns the exit code.
+@dataclass(frozen=True)
+class Subcommand:
+    """A word that may stand first on the command line."""
+
+    name: str
+    about: str
+    """One line for ``runner --help``."""
+    verbs: tuple[str, ...] = ()
+    """What may follow it."""
+    module: str | None = None
+    """Where ``execute(arguments)`` is, which returns the exit code; ``None`` for a stage."""
+    usage: str = ""
+    """Of a stage: how it is called, for ``--help``."""
+    section: tuple[str, str] | None = None
+    """Of a stage: module and dataclass of the section of the configuration that it reads."""
+    names: Callable[[list[str]], list[str]] | None = None
+    """Of a stage: makes overrides of the names that follow the subcommand."""
+
+    def execute(self, arguments: Sequence[str]) -> int:
+        """Carry out one that has verbs; returns the exit code."""
+        assert self.module is not None
+        code: int = importlib.import_module(self.module).execute(arguments)
+        return code
+
+    def help_text(self) -> str:
+        """How a stage's subcommand is called, and the fields of its section."""
+        assert self.section is not None
+        from runner.config.field_docs import field_docs
+
+        module, owner = self.section
+        section = getattr(importlib.import_module(module), owner)
+        about = field_docs(section)
+        lines = [self.usage, "Fields"]
+        for field in fields(section):
+            default = field.default
+            if field.default_factory is not MISSING:
+                default = field.default_factory()
+            lines.append(f"  {self.name}.{field.name}={_shown(default)}")
+            text = about.get(field.name, "").replace("``", "")
+            lines += textwrap.wrap(text, 80, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        return "\n".join([*lines, _EVERYWHERE.format(name=self.name)])
+
+
+def read_subcommand(words: Sequence[str]) -> list[str]:
+    """A command line's overrides without a subcommand: ``plan`` becomes ``stages=[plan]``.
 
     Args:
-        command: ``env``, ``store`` or ``track``.
-        arguments: What follows the command.
-        usage: Printed when nothing or help is asked for.
-        prepare: Makes what the verbs work on out of overrides and names.
-        verbs: What to do with it and the names.
-        stopped: What Ctrl-C leaves behind, in words.
-        flags: What begins with a dash and is passed on among the names.
+        words: The command line without its flags.
+
+    Raises:
+        UsageError: There is no such subcommand, it takes no names, or not so many, or the stages
+            are set twice.
     """
-    if not arguments or {"--help", "-h"}.intersection(arguments):
-        print(usage, end="")
-        return 0
-    verb, *rest = arguments
-    overrides = [argument for argument in rest if "=" in argument]
-    names = [argument for argument in rest if "=" not in argument]
-    try:
-        if verb not in verbs:
-            raise UsageError(unknown(f"runner {command} {verb}", verbs, verb, "verbs"))
-        if wrong := [name for name in names if name.startswith("-") and name not in flags]:
-            raise UsageError(
-                f"runner {command} {verb} takes no {wrong[0]}; runner {command} --help"
-            )
-        if "" in names:
-            raise UsageError(f"runner {command} {verb}: a name is empty")
-        return verbs[verb](prepare(overrides, names), names)
-    except UsageError as error:
-        return complain(error)
-    except RunnerError as error:
-        complain(error)
-        return 1
-    except OSError as error:
-        if (what := reason(error)) is None:
-            raise
-        return complain(what)
-    except KeyboardInterrupt:
-        print(f"runner: stopped; {stopped}", file=sys.stderr)
-        return 130
+    if words:
+        _require_known(words[0])
+    later = [word for word in words[1:] if word in SUBCOMMANDS]
+    if later and words[0] not in SUBCOMMANDS:
+        raise UsageError(f"a subcommand comes first: runner {later[0]} …")
+    chosen = SUBCOMMANDS.get(words[0]) if words else None
+    if chosen is None or chosen.section is None:
+        return [*words]
+    rest = words[1:]
+    names = [word for word in rest if "=" not in word and not word.startswith("~")]
+    overrides = [word for word in rest if word not in names]
+    if twice := [word for word in overrides if word.lstrip("+").startswith("stages=")]:
+        raise UsageError(
+            f"runner {chosen.name} {twice[0]}: {chosen.name} sets the stages itself; leave out "
+            "one of the two"
+        )
+    if names and chosen.names is None:
+        raise UsageError(
+            f"runner {chosen.name} takes overrides only, and {names[0]} is not of the form "
+            f"group=option or group.field=value; see runner {chosen.name} --help"
+        )
+    made = chosen.names(names) if chosen.names is not None else []
+    return [f"stages=[{chosen.name}]", *made, *overrides]
+
+
+def _require_known(word: str) -> None:
+    """See that a first word which can only be a subcommand is one.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if word in SUBCOMMANDS or not re.fullmatch(r"[A-Za-z][\w-]*", word):
+        return
+    from runner.config.errors import hint_for
+    from runner.util.suggest import unknown
+
+    if not hint_for(word):
+        complaint = unknown(f"subcommand {word}", SUBCOMMANDS, word, "subcommands")
+        raise UsageError(f"{complaint}; options are written group=option or group.field=value")
+
+
+def _reported(sweeps: list[str]) -> list[str]:
+    from runner.config.words import quoted
+
+    if len(sweeps) > 1 or any("/" in sweep for sweep in sweeps):
+        return [f"report.sweeps=[{','.join(map(quoted, sweeps))}]"]
+    return [f"sweep={quoted(sweep)}" for sweep in sweeps]
+
+
+def _compared(names: list[str]) -> list[str]:
+    from runner.config.words import quoted
+
+    if len(names) not in (0, 2):
+        raise UsageError(
+            f"runner compare takes two sweeps or runs, not {len(names)}: runner compare A B"
+        )
+    return [f"compare.{side}={quoted(name)}" for side, name in zip("ab", names, strict=False)]
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, list):
+        return f"[{','.join(map(_shown, default))}]"
+    if isinstance(default, Enum):
+        return default.name
+    if default is None:
+        return "null"
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+_INDENT = " " * 6
+_EVERYWHERE = """
+All other options apply as well: runner --help. Show the resolved configuration
+without running anything: runner {name} --cfg job
+"""
+_PLAN = """\
+Usage: runner plan [GROUP=OPTION | GROUP.FIELD=VALUE] ...
+
+Predicts memory, time and cost of recipes for a model on devices, from the
+model's dimensions and a table of devices. Needs no weights and no GPU.
+
+Examples
+  runner plan model=llama31_70b
+  runner plan model=llama31_70b hardware=h100_sxm plan.tokens_per_day=1e7
+  runner plan model=llama31_70b plan=serve_70b plan.rows=30
+
+Groups that matter: model, hardware, engine, plan (runner --help GROUP).
+"""
+_REPORT = """\
+Usage: runner report [SWEEP[/RUN] ...] [GROUP.FIELD=VALUE] ...
+
+Prints the answer of a sweep again, from the store, and writes it as tables, a
+page and figures. The latest sweep by default.
+
+Examples
+  runner report
+  runner report my_sweep
+  runner report first second/3             one answer over several sweeps
+  runner report store.root=/data/store
+"""
+_COMPARE = """\
+Usage: runner compare A B [GROUP.FIELD=VALUE] ...
+
+Compares two sweeps, or two runs (SWEEP/RUN), from the store: settings,
+software, quality and speed, and whether a difference exceeds the noise.
+
+Examples
+  runner compare monday tuesday
+  runner compare monday/3 tuesday/3
+"""
+_SECTION = "runner.config.schema"
+SUBCOMMANDS = {
+    one.name: one
+    for one in (
+        Subcommand(
+            "plan", "predict which recipe to serve on which device",
+            usage=_PLAN, section=(f"{_SECTION}.plan", "Plan"),
+        ),
+        Subcommand(
+            "report", "the answer of a sweep again, as table, page and figures",
+            usage=_REPORT, section=(f"{_SECTION}.report", "Report"), names=_reported,
+        ),
+        Subcommand(
+            "compare", "two sweeps or runs beside each other",
+            usage=_COMPARE, section=(f"{_SECTION}.compare", "Compare"), names=_compared,
+        ),
+        Subcommand(
+            "env", "environments: list, create, check, remove",
+            ("list", "create", "check", "remove"), "runner.cli.env",
+        ),
+        Subcommand(
+            "store", "stored results: list, show, verify, prune",
+            ("list", "show", "verify", "prune"), "runner.cli.store",
+        ),
+        Subcommand(
+            "track", "W&B runs kept offline: list, sync",
+            ("list", "sync"), "runner.cli.track",
+        ),
+    )
+}  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from runner.cli.subcommands import carry_out
+from runner.cli.verbs import carry_out
 from runner.config.schema.tracker import Tracker
 from runner.errors import UsageError
 from runner.reporting.tracking.sync import OfflineRun, offline_runs, send

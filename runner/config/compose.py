@@ -9,7 +9,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from hydra.core import utils as hydra_utils
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
@@ -26,7 +25,9 @@ from runner.config.bounds import faults
 from runner.config.errors import explain
 from runner.config.fields import members, wanted
 from runner.config.files import register_sources
+from runner.config.hydra_internals import replace_saving
 from runner.config.names import register_resolvers
+from runner.config.options import conf_dirs, option_files, sweeps_dirs
 from runner.config.plugin_source import PluginSource
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config
@@ -37,7 +38,7 @@ from runner.config.words import quoted  # noqa: F401  (where callers have always
 from runner.errors import UsageError
 from runner.util.extensions import Kind, find, names
 from runner.util.names import Name, require_name
-from runner.util.paths import conf_dirs, option_files, plugins_dir, sweeps_dir, sweeps_dirs
+from runner.util.paths import plugins_dir, sweeps_dir
 from runner.util.redact import redact_yaml
 from runner.util.surroundings import expanded
 
@@ -61,7 +62,7 @@ def register() -> None:
     """Tell Hydra the schemas, the sweeper and where configuration lies; once a process."""
     OmegaConf.register_new_resolver("runner.folder", output.chosen, use_cache=True, replace=True)
     register_resolvers()
-    hydra_utils._save_config = _save_masked
+    replace_saving(_save_masked)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for name in names(Kind.method, builtin=True):

@@ -4,13 +4,18 @@ import copy
 import itertools
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig
+
+from runner.config.hydra_internals import (
+    ConfigLoaderImpl,
+    ConfigRepository,
+    IConfigRepository,
+    replace_merging,
+)
 
 _MOST_KEPT = 50
 """Merged configurations to keep, of about a megabyte each."""
@@ -64,12 +69,9 @@ class KeptMerges:
 
     def __init__(self, loader: ConfigLoaderImpl) -> None:
         """Put this in the place of the loader's own way."""
-        self._merge = loader._compose_config_from_defaults_list
-        self._load = loader._load_single_config
         self._kept: dict[tuple[Any, ...], DictConfig] = {}
         self._last: tuple[Any, ...] = ()
-        loader._compose_config_from_defaults_list = self.compose  # type: ignore[method-assign]
-        loader._load_single_config = self._load_one  # type: ignore[method-assign]
+        self._merge, self._load = replace_merging(loader, self.compose, self._load_one)
 
     def compose(self, defaults: list[ResultDefault], repo: IConfigRepository) -> DictConfig:
         """The configuration that a defaults list makes."""
@@ -88,12 +90,12 @@ class KeptMerges:
         rest = defaults[len(known) - 1 :]
         if known in self._kept:
             rest = [_Beginning(self._kept[known]), *rest]
-        return self._merge(defaults=rest, repo=repo)
+        return self._merge(rest, repo)
 
     def _load_one(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
         if isinstance(default, _Beginning):
             return ConfigResult("", "", copy.deepcopy(default.merged), {})
-        return self._load(default=default, repo=repo)
+        return self._load(default, repo)
 
 
 class _Beginning(ResultDefault):

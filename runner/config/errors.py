@@ -1,8 +1,7 @@
 """Turns Hydra's and OmegaConf's errors into one line that names the mistake and the choices."""
 
 import re
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from hydra.errors import (
     HydraException,
@@ -14,9 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runner.config.field_errors import explain_field
 from runner.config.fields import is_text, wanted
+from runner.config.options import groups, option_files, own_file, ready_configurations
 from runner.config.words import typed_as
 from runner.errors import UsageError
-from runner.util.paths import conf_dirs, option_files, sweeps_dirs
 from runner.util.suggest import unknown
 from runner.util.yaml_files import line_of
 
@@ -77,7 +76,7 @@ def _no_override(word: str) -> str:
     name = key.lstrip("+~")
     if not sign or not name or not re.fullmatch(r"[\w$/@.:-]+", name):
         shown = word if word.strip() else repr(word)
-        return f"{shown} is not of the form group=option or group.field=value{_option(word)}"
+        return f"{shown} is not of the form group=option or group.field=value{hint_for(word)}"
     group = name.partition("@")[0]
     if not re.fullmatch(r"[\w$/-]+([.@][\w$/-]+)*", name):
         return f"{word}: {name} is no name of a group or field"
@@ -101,14 +100,13 @@ def _no_grammar(value: str) -> str:
     return "the value means nothing to Hydra's grammar"
 
 
-def _option(word: str) -> str:
-    """The group that has such an option, of a word that is one alone."""
+def hint_for(word: str) -> str:
+    """How a word that stands alone is written in full; empty if it is not known."""
     if word == "help":
         return "; did you mean --help?"
-    if word in ("env", "store", "track"):
-        return f"; a verb stands first: runner {word} …"
-    groups = [folder for conf in conf_dirs() for folder in conf.iterdir() if folder.is_dir()]
-    for group in sorted({folder.name for folder in groups} - {"hydra"}):
+    for group in groups():
+        if word == group:
+            return f"; choose an option: {word}=OPTION (runner --help {word})"
         if word in option_files(group):
             place = {"text": "text@eval.text", "task": "+task@tasks.own.NAME"}.get(group, group)
             return f"; did you mean {place}={word}?"
@@ -147,12 +145,12 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
     ):
         if (match := re.match(rf"(?:In '(?P<config>.*?)': )?{pattern}", said, re.DOTALL)) is None:
             continue
-        place = _file_of(match["config"]) if match["config"] else None
+        place = own_file(match["config"]) if match["config"] else None
         if place is not None and tell is _no_group:
             return f"{place}: its override of {match[2]} finds nothing that was chosen before it"
         return (f"{place}: " if place else "") + tell(match[2], arguments)
     match = re.match(r"In '?([^':]*)'?: (.*)", said, re.DOTALL)
-    if match is not None and (file := _file_of(match[1])) is not None:
+    if match is not None and (file := own_file(match[1])) is not None:
         return f"{file}: {_line(match[2])}"
     return _line(said) or type(error).__name__
 
@@ -205,7 +203,7 @@ def _no_group(key: str, arguments: Sequence[str]) -> str:
     given = next((one for one in arguments if one.startswith(f"{key}=")), f"{key}=…")
     group, option = key.partition("@")[0], given.partition("=")[2]
     first, _, folder = group.partition("/")
-    names = {one.name for conf in conf_dirs() for one in conf.iterdir() if one.is_dir()}
+    names = groups()
     if not key:
         message = f"{given}: there is no name before the ="
     elif group in _PLACES:
@@ -219,21 +217,21 @@ def _no_group(key: str, arguments: Sequence[str]) -> str:
     elif group in names:
         message = f"{given}: the configuration has no {group}: its defaults begin with config"
     else:
-        message = unknown(group, names - {"hydra"}, first, "groups")
+        message = unknown(group, names, first, "groups")
     return message
 
 
 def _no_option(error: MissingConfigException) -> str:
     group, _, option = (error.missing_cfg_file or "").rpartition("/")
     parent = re.match(r"In '([^']*)': ", str(error))
-    file = _file_of(parent[1]) if parent is not None else None
+    file = own_file(parent[1]) if parent is not None else None
     before = ""
     if file is not None:
         line = line_of(file, "defaults")
         before = f"{file}, line {line}: " if line else f"{file}: "
     if not group or "Cannot find primary config" in str(error):
         option = error.missing_cfg_file or ""
-        names = ["config", *(name for folder in sweeps_dirs() for name in _names(folder))]
+        names = ["config", *ready_configurations()]
         shown = f"-cn {option}" if file is None else option
         return before + unknown(shown, names, option, "ready configurations")
     if "/" in group and not group.startswith("hydra/"):
@@ -241,8 +239,7 @@ def _no_option(error: MissingConfigException) -> str:
         option = f"{folder}/{option}"
     names = [*(error.options or []), *option_files(group)]
     if not names:
-        known = [one.name for conf in conf_dirs() for one in conf.iterdir() if one.is_dir()]
-        return before + unknown(f"group {group}", {*known} - {"hydra"}, group, "groups")
+        return before + unknown(f"group {group}", groups(), group, "groups")
     return before + unknown(f"{group}={option}", names, option, f"options of {group}")
 
 
@@ -253,26 +250,9 @@ def _origin(
     group, _, option = config.partition("/")
     chosen = [one for one in arguments if re.match(rf"\+?{re.escape(group)}(@[^=]*)?=", one)]
     chosen = [one for one in chosen if one.partition("=")[2] == option]
-    file = _file_of(config)
+    file = own_file(config)
     if file is None:
         return (chosen[0] if chosen else ""), None
     full_key = str(cause.full_key or cause.key or "")
     line = line_of(file, full_key) if full_key else None
     return "", f"{file}, line {line}" if line else str(file)
-
-
-def _file_of(config: str) -> Path | None:
-    """The user's own file of a configuration such as ``model/mine``; none of ours is wrong."""
-    group, _, option = config.partition("/")
-    own = [*conf_dirs()[:-1], *sweeps_dirs()[:-1]]
-    for folder in own:
-        path = (folder / group / option if option else folder / group).with_suffix(".yaml")
-        if path.is_file():
-            return path
-    return None
-
-
-def _names(folder: Path) -> Iterable[str]:
-    found = [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]
-    files = (path for path in found if path.is_file())
-    return [path.relative_to(folder).with_suffix("").as_posix() for path in files]

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource as HydrasSource
-from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.plugins import Plugins
-from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import DictConfig, OmegaConf
 
+from runner.config.hydra_internals import FileConfigSource as HydrasSource
+from runner.config.hydra_internals import header_of, replace_file_source
 from runner.config.renamed import present_section
 from runner.errors import UsageError
 from runner.util.paths import conf_dir, sweeps_dir
@@ -36,7 +36,7 @@ class FileConfigSource(HydrasSource):
             return super().load_config(config_path)
         config = load(path)
         try:
-            header = ConfigSource._get_header_dict(read_text(path)[:512])
+            header = header_of(read_text(path)[:512])
         except ValueError as error:
             raise UsageError(f"{path}: {error}") from None
         _require_package(path, header)
@@ -94,7 +94,7 @@ def register_sources() -> None:
     """Have Hydra read files by these classes."""
     Plugins.instance().register(OwnConfigSource)
     # The registry keeps the first class of a name, which is Hydra's.
-    SourcesRegistry.instance().types[FileConfigSource.scheme()] = FileConfigSource
+    replace_file_source(FileConfigSource)
 
 
 def _present(path: Path, config: DictConfig, package: str | None, config_path: str) -> DictConfig:
@@ -127,14 +127,14 @@ def _require_package(path: Path, header: dict[str, str | None]) -> None:
 
 def _require_defaults(path: Path, config: DictConfig) -> None:
     """See that a defaults list is one."""
-    defaults = config._get_node("defaults")
-    if defaults is None:
+    content: Any = OmegaConf.to_container(config, resolve=False)
+    if "defaults" not in content:
         return
+    entries = content["defaults"]
     line = line_of(path, "defaults")
     place = f"{path}, line {line}" if line else str(path)
-    if not isinstance(defaults, ListConfig) or defaults._is_none() or defaults._is_missing():
+    if not isinstance(entries, list):
         raise UsageError(f"{place}: defaults has to be a list, such as [config, _self_]")
-    entries: list[Any] = OmegaConf.to_container(defaults, resolve=False)  # type: ignore[assignment]
     for entry in entries:
         pair = entry if isinstance(entry, dict) else {"": entry}
         ((key, value),) = pair.items() if len(pair) == 1 else [(None, None)]
@@ -159,11 +159,11 @@ def _shown(entry: Any) -> str:
 
 def _named(config_path: str, config: DictConfig) -> Iterator[str]:
     """Configurations that a file's defaults list names, by the paths of their files."""
-    defaults = config._get_node("defaults")
-    if not isinstance(defaults, ListConfig):
+    content: Any = OmegaConf.to_container(config, resolve=False)
+    entries = content.get("defaults")
+    if not isinstance(entries, list):
         return
     group = config_path.rpartition("/")[0]
-    entries: Any = OmegaConf.to_container(defaults, resolve=False)
     for entry in entries:
         pairs = entry.items() if isinstance(entry, dict) else [("", entry)]
         for key, value in pairs:

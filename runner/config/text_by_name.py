@@ -7,10 +7,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runner.config.errors import explain
 from runner.config.names import register_resolvers
+from runner.config.options import content, option_files
 from runner.config.schema.text import Text, TextKind
 from runner.errors import UsageError
-from runner.util.paths import option_files
-from runner.util.yaml_files import load
 
 
 def resolve_text(stated: Any) -> Text:
@@ -40,7 +39,7 @@ def resolve_text(stated: Any) -> Text:
         )
     layers = []
     if name in options:
-        layers = [load(options[name])]
+        layers = [content("text", name)]
         # Its own name may be read off the file that is laid over it.
         fields = {key: value for key, value in fields.items() if key != "name"}
     register_resolvers()

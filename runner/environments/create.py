@@ -15,12 +15,12 @@ from pathlib import Path
 
 from packaging.specifiers import SpecifierSet
 
+from runner.config.options import file_beside
 from runner.config.schema.environment import Environment
 from runner.environments.ready import installed_versions
 from runner.errors import StageError
 from runner.store.files import sha256_of_json, write_json_atomically
 from runner.util.logs import BoundedLog, shown_lines
-from runner.util.paths import conf_dirs
 from runner.util.redact import redact_bytes
 from runner.util.surroundings import ELSEWHERE, for_children, from_here
 
@@ -141,10 +141,8 @@ def constraints_file(environment: Environment) -> Path | None:
     """
     if environment.constraints is None:
         return None
-    for folder in conf_dirs():
-        path = folder / "environment" / environment.constraints
-        if path.is_file():
-            return path
+    if path := file_beside("environment", environment.constraints):
+        return path
     raise StageError(
         f"environment {environment.name}: there is no conf/environment/{environment.constraints}"
     )

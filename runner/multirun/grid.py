@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
@@ -17,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from runner.config.choices import choices_of, value_of
 from runner.config.compose import judge
 from runner.config.compose_cache import KeptConfigs, KeptMerges
+from runner.config.hydra_internals import BasicLauncher, BasicSweeper
 from runner.config.renamed import present_axes
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import require_lists, require_positive, require_sections

@@ -1,13 +1,8 @@
 """The hardware table, read from its files without composing a configuration."""
 
-import copy
-import functools
-from pathlib import Path
-
-from runner.config.bounds import faults
+from runner.config.options import option_files, read_option
 from runner.config.schema.hardware import LOCAL, Hardware
 from runner.errors import UsageError
-from runner.util.paths import option_files
 
 _GROUP = "hardware"
 
@@ -23,36 +18,12 @@ def read_device(name: str) -> Hardware:
     Raises:
         UsageError: There is none of that name, or its file is not as the schema says.
     """
-    path = option_files(_GROUP).get(name)
-    if path is None:
+    if name not in option_files(_GROUP):
         raise UsageError(
             f"plan.devices: there is no {name}; a device is a file in conf/hardware: "
             + ", ".join(device_names())
         )
-    try:
-        changed = path.stat().st_mtime_ns
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    return copy.deepcopy(_read(path, changed))
-
-
-@functools.lru_cache(maxsize=256)
-def _read(path: Path, changed: int) -> Hardware:
-    """What a file says, as it was when it last ``changed``: a sweep asks for each device a run."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    from runner.util.yaml_files import load
-
-    try:
-        loaded = OmegaConf.merge(OmegaConf.structured(Hardware), load(path))
-        device = OmegaConf.to_object(loaded)
-    except (OmegaConfBaseException, OSError, ValueError) as error:
-        raise UsageError(f"{path}: {' '.join(str(error).splitlines()[:2])}") from None
-    assert isinstance(device, Hardware)
-    if wrong := next(faults(device), None):
-        raise UsageError(f"{path}: {wrong}")
-    return device
+    return read_option(_GROUP, name, Hardware)
 
 
 def devices_of(names: list[str], configured: Hardware) -> list[Hardware]:

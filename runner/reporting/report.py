@@ -107,7 +107,7 @@ def _report(
     if html is not None:
         tell(f"report to open in a browser: {folders[-1] / 'report.html'}")
     elif not page and rows:
-        tell("as a page to open in a browser: runner stages=[report]")
+        tell("as a page to open in a browser: runner report")
     return records
 
 

@@ -41,7 +41,7 @@ def explain_disk_error(error: Exception, root: Path) -> str | None:
 def _unwritable(root: Path, reason: str) -> str:
     return (
         f"the store {root} cannot be written to ({reason}): name another with store.root=PATH "
-        "or QUANT_RUNNER_STORE; reading it still works: stages=[report]"
+        "or QUANT_RUNNER_STORE; reading it still works: runner report"
     )
 
 

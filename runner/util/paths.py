@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from runner.util.extensions import conf_folders
-
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -27,43 +25,12 @@ def sweeps_dir() -> Path:
     return _shipped("sweeps")
 
 
-def conf_dirs() -> list[Path]:
-    """Folders of configuration groups: the working directory's own first, plug-ins', ours last."""
-    *own, shipped = _with_own("conf", conf_dir())
-    return [*own, *conf_folders(), shipped]
-
-
-def sweeps_dirs() -> list[Path]:
-    """Folders of ready sweeps, the working directory's own first."""
-    return _with_own("sweeps", sweeps_dir())
-
-
-def option_files(group: str) -> dict[str, Path]:
-    """The file of every option of a configuration group, as Hydra finds it.
-
-    Sorted; those of folders inside, such as ``zoo/gemma2``, come last.
-    """
-    found = {
-        path.relative_to(folder / group).with_suffix("").as_posix(): path
-        for folder in reversed(conf_dirs())
-        for pattern in ("*.yaml", "*/*.yaml")
-        for path in (folder / group).glob(pattern)
-        if path.is_file()
-    }
-    return dict(sorted(found.items(), key=lambda one: ("/" in one[0], one[0])))
-
-
 def is_folder(path: str) -> bool:
     """Whether there is such a folder; what no file system can hold is none."""
     try:
         return Path(path).is_dir()
     except (OSError, ValueError):
         return False
-
-
-def _with_own(name: str, shipped: Path) -> list[Path]:
-    own = Path.cwd() / name
-    return [own, shipped] if own.is_dir() and own.resolve() != shipped.resolve() else [shipped]
 
 
 def plugins_dir() -> Path:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-import yaml
-
+from runner.config.options import content, option_files
 from runner.config.schema.eval import EvalDtype
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
@@ -26,7 +25,6 @@ from runner.methods.recipe import Recipe, used_recipe, without_rounding_dtype
 from runner.planning.hardware.detect import Machine
 from runner.util.extensions import Kind, find, names
 from runner.util.given import shown
-from runner.util.paths import conf_dir
 from runner.validation.verdict import Severity, Verdict, illegal, warning
 
 _MOST_NAMED = 3
@@ -139,7 +137,7 @@ class Effects:
 
 def _unread(config: Config, device: str) -> Iterator[_Unread]:
     if StageName.compare not in config.stages:
-        yield _Unread("compare", "stages has no compare", lambda: "stages=[compare]")
+        yield _Unread("compare", "stages has no compare", lambda: "runner compare")
     yield from _of("model", config.model.unread(), _models)
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)
@@ -227,22 +225,12 @@ def _models(field: str) -> str | None:
 def _options(group: str, reads: Any) -> list[str]:
     """Options that read a field: first those that are made for setting it, a few at most."""
     found: list[tuple[bool, str]] = []
-    for name, content in _contents(group).items():
-        if "kind" in content and reads(content):
-            found.append(("???" not in content.values(), name))
+    for name in option_files(group):
+        stated = content(group, name)
+        if "kind" in stated and reads(stated):
+            found.append(("???" not in stated.values(), name))
     meant = [name for is_fixed, name in sorted(found) if not is_fixed]
     return (meant or [name for _, name in sorted(found)])[:_MOST_NAMED]
-
-
-@functools.cache
-def _contents(group: str) -> dict[str, dict[str, Any]]:
-    # Asked for once a job of a sweep: our own options are read once a process.
-    folder = conf_dir() / group
-    return {
-        path.relative_to(folder).with_suffix("").as_posix(): yaml.safe_load(path.read_text("utf-8"))
-        or {}
-        for path in sorted(folder.rglob("*.yaml"))
-    }
 
 
 def _tasks(config: Config) -> Iterator[_Unread]:

@@ -32,6 +32,15 @@ BAD = {
     "unknown stage": ("stages=[nonsense]", "expected one of [quantize, eval, tasks, bench, plan,"),
     "no stage": ("stages=[]", "nothing to do"),
     "no assignment": ("gptq", "gptq is not of the form group=option"),
+    "unknown subcommand": ("pln", "there is no subcommand pln; did you mean plan? (subcommands: "),
+    "subcommand that is not first": ("model=tiny plan", "a subcommand comes first: runner plan …"),
+    "name for a plan": (
+        "plan tiny",
+        "runner plan takes overrides only, and tiny is not of the form",
+    ),
+    "one sweep to compare": ("compare a", "takes two sweeps or runs, not 1: runner compare A B"),
+    "stages set twice": ("report stages=[eval]", "report sets the stages itself"),
+    "no sweep to report, by name": ("report never_ran", "no records of sweep never_ran"),
     "unknown flag": ("--colour method=gptq", "unrecognized arguments: --colour; runner --help"),
     "sweep without -m": ("bits=w4a16,w8a16", "add -m"),
     "unknown primary": (
@@ -113,7 +122,7 @@ BAD = {
     "no sweep to report": ("stages=[report] sweep=never_ran", "no records of sweep never_ran"),
     "comparing and more": (
         "stages=[eval,compare] compare.a=x compare.b=y",
-        "compare looks at what has run: ask for stages=[compare] alone",
+        "compare looks at what has run: use runner compare A B",
     ),
     "nothing to report": ("stages=[report]", "no records yet"),
     "too large": ("model=llama31_405b", "llama31_405b needs about"),

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.unit
 CHOICES = {
     "gptq": "gptq is not of the form group=option or group.field=value; did you mean method=gptq?",
     "help": "did you mean --help?",
-    "env": "a verb stands first: runner env",
+    "env": "is not of the form group=option",
     "=gptq": "there is no name before the =",
     "method": "is not of the form group=option",
     "bits..weight=3": "bits..weight is no name of a group or field",

@@ -129,3 +129,9 @@ def test_an_environment_holds_what_its_worker_imports(name: str) -> None:
         if one not in held
     }
     assert missing == set()
+
+
+def test_what_is_not_hydras_public_interface_is_used_in_one_file() -> None:
+    private = re.compile(r"hydra\._internal|OmegaConf\._|\._get_node\(|\._is_(none|missing)\(")
+    users = {path.name for path in PACKAGE.rglob("*.py") if private.search(path.read_text())}
+    assert users == {"hydra_internals.py"}

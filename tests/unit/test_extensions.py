@@ -9,6 +9,7 @@ import pytest
 
 from runner.api import compose_config
 from runner.config.fields import wanted
+from runner.config.options import conf_dirs, option_files
 from runner.config.schema.method import Method
 from runner.engines import engine_names
 from runner.errors import UsageError
@@ -16,7 +17,6 @@ from runner.methods import find_method, method_names
 from runner.pipeline.worker.importable import importable
 from runner.util import extensions
 from runner.util.extensions import Kind, find, loaded, names, places, versions_of
-from runner.util.paths import conf_dirs, option_files
 
 pytestmark = pytest.mark.unit
 

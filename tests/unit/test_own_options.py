@@ -7,10 +7,12 @@ import yaml
 
 from runner.api import compose_config
 from runner.cli.help import help_text
+from runner.config.options import option_files
 from runner.config.text_by_name import resolve_text
 from runner.environments.choose import choose
+from runner.errors import UsageError
 from runner.planning.devices import device_names, devices_of, read_device
-from runner.util.paths import conf_dir, option_files
+from runner.util.paths import conf_dir
 
 pytestmark = pytest.mark.unit
 
@@ -68,6 +70,24 @@ def test_a_device_of_the_users_is_the_same_to_hydra_and_to_plans(own: Path) -> N
     assert read_device("h100_sxm") == composed
     assert devices_of(["h100_sxm"], compose_config([]).hardware) == [composed]
     assert composed.memory_gigabytes == 1234
+
+
+def test_a_device_may_be_made_from_another(own: Path) -> None:
+    (own / "hardware").mkdir()
+    (own / "hardware" / "mine.yaml").write_text(
+        "defaults: [h100_sxm, _self_]\nname: mine\nprice: {dollars_per_hour: 1.25}\n"
+    )
+    composed = compose_config(["hardware=mine"]).hardware
+    assert read_device("mine") == composed
+    assert composed.price.dollars_per_hour == 1.25
+    assert composed.memory_gigabytes == read_device("h100_sxm").memory_gigabytes
+
+
+def test_a_device_may_not_lead_back_to_itself(own: Path) -> None:
+    (own / "hardware").mkdir()
+    (own / "hardware" / "mine.yaml").write_text("defaults: [mine, _self_]\nname: mine\n")
+    with pytest.raises(UsageError, match="lead back to this file"):
+        read_device("mine")
 
 
 def test_a_device_may_be_new(own: Path) -> None:

@@ -42,7 +42,7 @@ IDLE = [
     ("method=bnb_4bit calibration.seed=1", "needs no calibration text", "method=awq"),
     ("bits=auto sensitivity.text.path=x stages=[quantize]", "sensitivity.text is openwebtext",
      "text@sensitivity.text=local"),
-    ("compare.a=x", "stages has no compare", "stages=[compare]"),
+    ("compare.a=x", "stages has no compare", "runner compare"),
     ("tasks.limit=9", "tasks.names is empty", "tasks=packaged"),
     ("tasks=packaged tasks.names=[facts] tasks.own.addition.items.count=9", "addition is not among",
      "tasks.names=[addition]"),

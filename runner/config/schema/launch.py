@@ -13,7 +13,7 @@ class Launch:
     """Settings of a sweep as a whole; they change no run's result."""
 
     detach: bool = False
-    """Return once the jobs are with the scheduler; ``stages=[report] sweep=ID`` collects them."""
+    """Return once the jobs are with the scheduler; ``runner report ID`` collects them."""
     on_failure: str = "continue"
     """``continue``, ``stop``, or ``stop_after_N``: after how many failed runs no more begin."""
 

@@ -101,7 +101,7 @@ class SubmititLauncher(ClusterLauncher):
         write_jobs(sweep, ids)
         main = next(iter(ids.values())).partition("_")[0]
         tell(f"{len(ids)} runs are with Slurm as job {main}", error=True)
-        tell(f"how they are: runner stages=[report] sweep={sweep.name}", error=True)
+        tell(f"their state: runner report {sweep.name}", error=True)
 
         def look() -> dict[str, str]:
             states = slurm_states(ids.values())

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
 
+from runner.config.hydra_internals import BasicLauncher
 from runner.config.schema.root import Config
 
 Job = Sequence[str]

@@ -1,20 +1,16 @@
 """The published device that this machine has."""
 
-from omegaconf import OmegaConf
-
+from runner.config.options import option_files, read_option
 from runner.config.schema.hardware import Hardware
 from runner.planning.hardware.detect import Machine, recognises
-from runner.util.paths import option_files
 
 
 def published_device(machine: Machine) -> Hardware | None:
     """The device of the hardware table that ``machine`` reports; ``None`` when it lists none."""
     if not machine.gpus:
         return None
-    for path in option_files("hardware").values():
-        merged = OmegaConf.merge(OmegaConf.structured(Hardware), OmegaConf.load(path))
-        hardware = OmegaConf.to_object(merged)
-        assert isinstance(hardware, Hardware)
+    for name in option_files("hardware"):
+        hardware = read_option("hardware", name, Hardware)
         if not hardware.is_local and recognises(hardware, machine):
             return hardware
     return None

@@ -1,0 +1,177 @@
+"""Options of configuration groups: where their files lie, and what one says.
+
+The one look-up, for Hydra, the planner, texts, devices and environments alike. An option is a file
+``conf/GROUP/OPTION.yaml``: of the working directory first, then of plug-ins, then of ours.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runner.errors import UsageError
+from runner.util.extensions import conf_folders
+from runner.util.paths import conf_dir, sweeps_dir
+
+INTERNAL_GROUPS = ("hydra",)
+"""Launchers and sweepers: Hydra's own groups."""
+_PATTERNS = ("*.yaml", "*/*.yaml")
+_HEAD_BYTES = 4096
+"""Of a file, to find its first comment in."""
+_MOST_FILES = 1000
+T = TypeVar("T")
+
+
+def conf_dirs() -> list[Path]:
+    """Folders of configuration groups: the working directory's own first, plug-ins', ours last."""
+    *own, shipped = _with_own("conf", conf_dir())
+    return [*own, *conf_folders(), shipped]
+
+
+def sweeps_dirs() -> list[Path]:
+    """Folders of ready sweeps, the working directory's own first."""
+    return _with_own("sweeps", sweeps_dir())
+
+
+def groups(*, own: bool = True) -> list[str]:
+    """Names of all configuration groups, sorted.
+
+    Args:
+        own: With folders of the working directory's ``conf``, which may be another project's.
+    """
+    confs = conf_dirs() if own else [*conf_folders(), conf_dir()]
+    folders = (path for conf in confs for path in conf.iterdir() if path.is_dir())
+    return sorted({path.name for path in folders} - {*INTERNAL_GROUPS})
+
+
+def option_files(group: str) -> dict[str, Path]:
+    """The file of every option of a group, as Hydra finds it.
+
+    Sorted; those of folders inside, such as ``zoo/gemma2``, come last.
+    """
+    return _files([folder / group for folder in conf_dirs()])
+
+
+def ready_configurations() -> dict[str, Path]:
+    """What ``-cn`` takes: the file of every ready sweep, by name, sorted."""
+    return _files(sweeps_dirs())
+
+
+def file_beside(group: str, name: str) -> Path | None:
+    """A file that options of a group refer to, such as an environment's list of versions."""
+    places = (folder / group / name for folder in conf_dirs())
+    return next((path for path in places if path.is_file()), None)
+
+
+def own_file(config: str) -> Path | None:
+    """The file of a configuration such as ``model/mine``, unless it is one of ours."""
+    for folder in (*conf_dirs()[:-1], *sweeps_dirs()[:-1]):
+        path = folder / f"{config.removesuffix('.yaml')}.yaml"
+        if path.is_file():
+            return path
+    return None
+
+
+def about(path: Path) -> str:
+    """The comment that an option's file begins with; empty if it has none.
+
+    Hydra wants its own comments, such as ``# @package``, before it.
+    """
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        lines = file.read(_HEAD_BYTES).decode("utf-8", "replace").splitlines()
+    return next((line[2:] for line in lines if not line.startswith("# @")), "")
+
+
+def content(group: str, option: str) -> dict[str, Any]:
+    """What an option says, with what the options of its own group say that it is made from.
+
+    Raises:
+        UsageError: There is no such option, or its file cannot be read.
+    """
+    from omegaconf import OmegaConf
+
+    merged = OmegaConf.merge(*map(OmegaConf.create, _layers(group, option, ())))
+    plain: Any = OmegaConf.to_container(merged, resolve=False)
+    return {str(key): value for key, value in plain.items()}
+
+
+def read_option(group: str, option: str, schema: type[T]) -> T:
+    """An option as the dataclass of its group, without composing a configuration.
+
+    Raises:
+        UsageError: There is no such option, or its file is not as the schema says.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from runner.config.bounds import faults
+
+    layers = _layers(group, option, ())
+    path = option_files(group)[option]
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), *map(OmegaConf.create, layers))
+        read: Any = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ValueError) as error:
+        raise UsageError(f"{path}: {' '.join(str(error).splitlines()[:2])}") from None
+    assert isinstance(read, schema)
+    if wrong := next(faults(read), None):
+        raise UsageError(f"{path}: {wrong}")
+    return read
+
+
+def _layers(group: str, option: str, above: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Contents to be laid over each other: an option's defaults and its own, in their order."""
+    from runner.util.suggest import unknown
+
+    files = option_files(group)
+    path = files.get(option)
+    if path is None:
+        raise UsageError(unknown(f"{group}={option}", files, option, f"options of {group}"))
+    if option in above:
+        raise UsageError(f"{path}: the defaults lead back to this file: {' > '.join(above)}")
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    own = dict(_loaded(path, changed))
+    defaults = own.pop("defaults", None) or []
+    layers: list[dict[str, Any]] = []
+    for entry in defaults if "_self_" in defaults else [*defaults, "_self_"]:
+        if entry == "_self_":
+            layers.append(own)
+        elif not isinstance(entry, str):
+            raise UsageError(
+                f"{path}: its defaults choose from another group, which takes {group}={option}"
+            )
+        elif not entry.startswith("/"):  # that is a schema
+            layers += _layers(group, entry, (*above, option))
+    return layers
+
+
+@functools.lru_cache(maxsize=_MOST_FILES)
+def _loaded(path: Path, changed: int) -> dict[str, Any]:
+    """A file as it was when it last ``changed``: a sweep asks for the same ones in every run."""
+    from omegaconf import OmegaConf
+
+    from runner.util.yaml_files import load
+
+    loaded: Any = OmegaConf.to_container(load(path), resolve=False)
+    return loaded or {}
+
+
+def _files(folders: Sequence[Path]) -> dict[str, Path]:
+    files = {
+        path.relative_to(folder).with_suffix("").as_posix(): path
+        for folder in reversed(folders)
+        for pattern in _PATTERNS
+        for path in folder.glob(pattern)
+        if path.is_file()
+    }
+    return dict(sorted(files.items(), key=lambda one: ("/" in one[0], one[0])))
+
+
+def _with_own(name: str, shipped: Path) -> list[Path]:
+    own = Path.cwd() / name
+    return [own, shipped] if own.is_dir() and own.resolve() != shipped.resolve() else [shipped]
