@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from runner.errors import UsageError
-from runner.util.extensions import conf_folders
+from runner.util.extensions import conf_folders, options_without_file
 from runner.util.paths import conf_dir, sweeps_dir
 
 INTERNAL_GROUPS = ("hydra",)
@@ -45,11 +45,12 @@ def groups(*, own: bool = True) -> list[str]:
 
 
 def option_files(group: str) -> dict[str, Path]:
-    """The file of every option of a group, as Hydra finds it.
+    """The file of every option of a group, as Hydra finds it; of a plug-in's tracker, its code.
 
     Sorted; those of folders inside, such as ``zoo/gemma2``, come last.
     """
-    return _files([folder / group for folder in conf_dirs()])
+    files = _files([folder / group for folder in conf_dirs()])
+    return _sorted(options_without_file(group) | files)
 
 
 def ready_configurations() -> dict[str, Path]:
@@ -73,7 +74,7 @@ def own_file(config: str) -> Path | None:
 
 
 def about(path: Path) -> str:
-    """The comment that an option's file begins with; empty if it has none.
+    """The comment, or of code the docstring, that an option's file begins with; empty without one.
 
     Hydra wants its own comments, such as ``# @package``, before it.
     """
@@ -81,6 +82,8 @@ def about(path: Path) -> str:
         return ""
     with path.open("rb") as file:
         lines = file.read(_HEAD_BYTES).decode("utf-8", "replace").splitlines()
+    if path.suffix == ".py":
+        return lines[0].strip('"') if lines and lines[0].startswith('"""') else ""
     return next((line[2:] for line in lines if not line.startswith("# @")), "")
 
 
@@ -169,6 +172,10 @@ def _files(folders: Sequence[Path]) -> dict[str, Path]:
         for path in folder.glob(pattern)
         if path.is_file()
     }
+    return _sorted(files)
+
+
+def _sorted(files: dict[str, Path]) -> dict[str, Path]:
     return dict(sorted(files.items(), key=lambda one: ("/" in one[0], one[0])))
 
 

@@ -116,7 +116,7 @@ def test_a_device_of_a_plug_in_is_planned_for_and_all_are_listed(
     planned = called("stages=[plan]", "hardware=h20", "tracker=none", "model=llama31_8b")
     assert "h20" in planned.stdout
     words = called("--help").stdout
-    for name in ("ternary", "uncached", "h20", "fables"):
+    for name in ("ternary", "uncached", "csv_file", "h20", "fables"):
         assert name in words
 
 
@@ -147,7 +147,7 @@ def test_what_an_added_engine_cannot_do_is_refused(
     copied(tmp_path, "engines", "uncached")
     done = command("engine=uncached", "model=tiny", "method=none", "stages=[serving]")
     assert done.returncode == 2
-    assert "serving needs an engine with a server, and engine=uncached has none" in done.stderr
+    assert "serving needs an engine with a server, but engine=uncached has none" in done.stderr
     assert "engine=llama_cpp or engine=vllm" in done.stderr
 
 

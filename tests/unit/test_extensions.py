@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.api import compose_config
+from runner.cli.help import help_text
 from runner.config.fields import wanted
 from runner.config.options import conf_dirs, option_files
 from runner.config.schema.method import Method
@@ -156,11 +157,13 @@ def test_the_working_directorys_plugins_are_found_where_its_conf_is(tmp_path: Pa
 def test_a_tracker_is_an_option_by_being_there(tmp_path: Path) -> None:
     write(
         tmp_path / "plugins" / "trackers" / "lines.py",
+        '"""Prints lines."""\n'
         "from runner.reporting.tracking.base import TrackerImplementation\n"
         "TRACKER = TrackerImplementation(lambda *_: None)\n",
     )
     config = compose_config(["tracker=lines", "store.root=/there"])
     assert (config.tracker.name, config.tracker.directory) == ("lines", "/there/tracking")
+    assert "lines" in option_files("tracker") and "Prints lines." in help_text("tracker")
 
 
 def test_an_option_of_a_plug_in_hides_none_of_ours(installed: Path) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 from runner.errors import UsageError
 from runner.util.extensions.extension import Extension, Kind, package_place
 from runner.util.extensions.places import extensions, installed
+from runner.util.paths import conf_dir
 
 __all__ = [
-    "Extension", "Kind", "conf_folders", "extensions", "find", "loaded", "names", "package_place",
-    "plugin_packages", "versions_of",
+    "Extension", "Kind", "conf_folders", "extensions", "find", "loaded", "names",
+    "options_without_file", "package_place", "plugin_packages", "versions_of",
 ]  # fmt: skip
 
 
@@ -73,6 +74,17 @@ def plugin_packages() -> dict[str, str]:
     }
 
 
+def options_without_file(group: str) -> dict[str, Path]:
+    """Plug-ins that are an option of a group by being there, by name: their code.
+
+    Trackers, which all have the same fields.
+    """
+    if group != Kind.tracker.name:
+        return {}
+    added = (one for one in extensions(Kind.tracker).values() if not one.is_builtin)
+    return {one.name: path for one in added if (path := one.code) is not None}
+
+
 def conf_folders() -> list[Path]:
     """Folders ``conf`` of installed plug-ins' packages: their options, as ours are in ``conf/``.
 
@@ -84,8 +96,6 @@ def conf_folders() -> list[Path]:
 
 @functools.cache
 def _conf_folders() -> tuple[Path, ...]:
-    from runner.util.paths import conf_dir
-
     places = (package_place(name) for name in sorted(plugin_packages()))
     folders = [place / "conf" for place in places if place and (place / "conf").is_dir()]
     shipped = conf_dir()

@@ -70,6 +70,19 @@ class Extension:
             return f"{self.module} of {self.distribution} {self.version}"
         return self.module if self.file is not None else f"{self.module} of the runner"
 
+    @property
+    def code(self) -> Path | None:
+        """The file of its module, found without importing it; ``None`` if there is none."""
+        if self.file is not None:
+            return self.file
+        first, *inner = self.module.split(".")
+        place = package_place(first)
+        if place is None or not place.is_dir():
+            return place
+        below = place.joinpath(*inner)
+        candidates = (below.with_suffix(".py"), below / "__init__.py")
+        return next((path for path in candidates if path.is_file()), None)
+
     def versions(self) -> dict[str, str]:
         """What determines its results, by what brings it; empty for one of ours.
 
