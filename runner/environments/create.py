@@ -156,10 +156,10 @@ def _constraints(environment: Environment) -> list[str]:
 def _uv() -> str:
     """The uv that was installed with the runner, or the one on the path."""
     beside = Path(sysconfig.get_path("scripts")) / "uv"
-    found = str(beside) if beside.exists() else shutil.which("uv")
-    if found is None:
+    uv = str(beside) if beside.exists() else shutil.which("uv")
+    if uv is None:
         raise StageError("environments are made with uv, which is missing: pip install uv")
-    return found
+    return uv
 
 
 def _python(environment: Environment) -> str:

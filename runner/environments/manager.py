@@ -63,8 +63,8 @@ class EnvironmentManager:
             return State.control
         if (self._place(environment) / READY_FILE).exists():
             return State.ready
-        kept = (kept.name for kept in self.kept())
-        return State.outdated if environment.name in kept else State.absent
+        names = (names.name for names in self.kept())
+        return State.outdated if environment.name in names else State.absent
 
     def find(self, environment: Environment) -> ReadyEnvironment | None:
         """The environment if it can be used as it is.
@@ -109,11 +109,11 @@ class EnvironmentManager:
             StageError: It cannot be made.
             UsageError: It names an interpreter that does not run.
         """
-        if found := self.find(environment):
-            return found
+        if ready := self.find(environment):
+            return ready
         with self._locked(environment.name, on_wait):
-            if found := self.find(environment):
-                return found
+            if ready := self.find(environment):
+                return ready
             for leftover in self.root.glob(f".{environment.name}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
             staging = self.root / f".{environment.name}-{uuid.uuid4().hex[:8]}"
@@ -127,13 +127,13 @@ class EnvironmentManager:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
             installed_versions.cache_clear()
-            found = self.find(environment)
-            assert found is not None
+            ready = self.find(environment)
+            assert ready is not None
             say("compiling what it imports")
             # Whether it imports is not judged here: some need a device that is not at hand.
             modules = dict.fromkeys([*environment.preload, *environment.self_test])
-            self_test(found, list(modules), self.root / ".cache")
-        return found
+            self_test(ready, list(modules), self.root / ".cache")
+        return ready
 
     def remove(self, name: str) -> list[Path]:
         """Delete every version of an environment; returns what was deleted."""
@@ -148,12 +148,12 @@ class EnvironmentManager:
 
     def kept(self) -> list[Kept]:
         """All environments on disk, outdated ones included."""
-        found = []
+        environments = []
         for directory in sorted(self.root.glob("[!.]*-*")):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 content = json.loads((directory / READY_FILE).read_text("utf-8"))
-                found.append(Kept(directory, content["name"], content["digest"]))
-        return found
+                environments.append(Kept(directory, content["name"], content["digest"]))
+        return environments
 
     def _place(self, environment: Environment) -> Path:
         return self.root / f"{environment.name}-{_digest(environment)}"

@@ -41,16 +41,16 @@ class Sizes:
     @cached_property
     def _known(self) -> dict[str, dict[str, float]]:
         with contextlib.suppress(OSError, ValueError):
-            kept: dict[str, dict[str, float]] = json.loads(self._file.read_text("utf-8"))
-            return kept
+            known: dict[str, dict[str, float]] = json.loads(self._file.read_text("utf-8"))
+            return known
         return {}
 
     def _walked(self, directory: Path) -> dict[tuple[int, int], int]:
         """Bytes by device and inode."""
         if directory not in self._files:
-            found = self._files[directory] = {}
+            sizes = self._files[directory] = {}
             for folder, _, names in os.walk(directory):
                 for name in names:
                     status = os.lstat(os.path.join(folder, name))  # noqa: PTH118
-                    found[status.st_dev, status.st_ino] = status.st_blocks * 512
+                    sizes[status.st_dev, status.st_ino] = status.st_blocks * 512
         return self._files[directory]

@@ -163,18 +163,18 @@ def _kept(model_directory: Path, dense: Path, ignored: list[str]) -> list[str]:
     if not ignored:
         return []
     names = llama_cpp.tensor_names(dense, ["lm_head", *_modules(model_directory)])
-    kept = []
+    result = []
     for pattern in ignored:
-        found = [
+        tensors = [
             tensor
             for module, tensor in names.items()
             if module == pattern
             or (pattern.startswith("re:") and re.match(pattern.removeprefix("re:"), module))
         ]
-        if not found:
+        if not tensors:
             raise StageError(f"method.ignore: no layer is called {pattern}")
-        kept += found
-    return kept
+        result += tensors
+    return result
 
 
 def _modules(model_directory: Path) -> list[str]:

@@ -44,16 +44,16 @@ def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bo
         if "does not recognize this architecture" in str(error):
             raise _unknown(recipe, model_directory) from error
         return
-    found = matrices_by_holder(model)
-    if not found or any(holder in looked_for for _, holder in found):
+    counts = matrices_by_holder(model)
+    if not counts or any(holder in looked_for for _, holder in counts):
         return
-    held = ", ".join(sorted({name for name, _ in found}))
+    names = ", ".join(sorted({name for name, _ in counts}))
     makers = _makers(
-        recipe, model.config.get_text_config().to_dict(), {holder for _, holder in found}
+        recipe, model.config.get_text_config().to_dict(), {holder for _, holder in counts}
     )
     raise Refused(
         f"method={recipe.method.name} through {recipe.method.backend} would quantize nothing of "
-        f"{type(model).__name__}: its matrices are held by {held}, which the backend does not "
+        f"{type(model).__name__}: its matrices are held by {names}, which the backend does not "
         f"look for; try {makers}"
     )
 
@@ -74,15 +74,15 @@ def matrices_by_holder(model: Any) -> Counter[tuple[str, Holder | None]]:
     import torch
 
     outside = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
-    found: Counter[tuple[str, Holder | None]] = Counter()
+    counts: Counter[tuple[str, Holder | None]] = Counter()
     for module in model.modules():
         if id(module) in outside or isinstance(module, torch.nn.Embedding):
             continue
         for parameter in module.parameters(recurse=False):
             if sum(size > 1 for size in parameter.shape) >= 2:
                 holder = _holder(module, parameter)
-                found[type(module).__name__, holder] += parameter.numel()
-    return found
+                counts[type(module).__name__, holder] += parameter.numel()
+    return counts
 
 
 def _holder(module: Any, parameter: Any) -> Holder | None:
@@ -105,7 +105,7 @@ def _makers(
     """Methods that look for one of these holders, each with its first backend that does."""
     from runner.methods import quantizing_methods
 
-    found = []
+    makers = []
     for name, method in quantizing_methods().items():
         for place, (backend, able) in enumerate(method.backends.items()):
             if backend == but or able.model_refusal(config):
@@ -113,6 +113,6 @@ def _makers(
             if able.holders is None or set(held).intersection(able.holders):
                 same = name == recipe.method.name
                 other = f"method.backend={backend}" if same or place else ""
-                found.append((not same, f"{'' if same else f'method={name}'} {other}".strip()))
+                makers.append((not same, f"{'' if same else f'method={name}'} {other}".strip()))
                 break
-    return " or ".join(text for _, text in sorted(found)) or "none"
+    return " or ".join(text for _, text in sorted(makers)) or "none"

@@ -85,15 +85,15 @@ def evaluated_checkpoints(
         device: ``cpu`` or ``cuda``.
     """
     tokens = longest_sequence(config)
-    found = [
+    checkpoints = [
         CheckpointFacts(
             quantized_as or "float", None, None, None, device, config=text_config, tokens=tokens
         )
     ]
     if not config.makes_checkpoint:
-        return found
+        return checkpoints
     with contextlib.suppress(UsageError):  # legality speaks about an unknown backend
-        made = CheckpointFacts(
+        quantized = CheckpointFacts(
             abilities_of(config.method).checkpoint_format,
             config.bits,
             config.group_size,
@@ -102,8 +102,8 @@ def evaluated_checkpoints(
             config=text_config,
             tokens=tokens,
         )
-        found.append(made)
-    return found
+        checkpoints.append(quantized)
+    return checkpoints
 
 
 def longest_sequence(config: Config) -> int | None:

@@ -90,6 +90,6 @@ def told_dtype(model: Path) -> str | None:
     """Torch dtype name that a model's config.json claims: what libraries go by, right or wrong."""
     config = model_config(model)
     text = config.get("text_config") or {}
-    found = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
-    name = next((str(name) for name in found if name), None)
+    dtypes = (part.get(key) for part in (config, text) for key in ("dtype", "torch_dtype"))
+    name = next((str(name) for name in dtypes if name), None)
     return None if name is None else name.removeprefix("torch.")

@@ -116,15 +116,15 @@ def compare(
         operations_per_second: Measured peak by device.
     """
     fitted: dict[Any, tuple[Factors | None, int]] = {}
-    found = []
+    predicted = []
     for case in cases:
         # Cases of one model and group learn from the same others.
         key = (case.model, case.group)
         if key not in fitted:
             fitted[key] = _elsewhere(case, known)
         rate = operations_per_second.get(case.device)
-        found.append(_compare(case, prior[case.held.label], rate, *fitted[key]))
-    return found
+        predicted.append(_compare(case, prior[case.held.label], rate, *fitted[key]))
+    return predicted
 
 
 def _elsewhere(case: Case, known: Sequence[Case]) -> tuple[Factors | None, int]:

@@ -150,11 +150,11 @@ def find_format(label: str) -> Format:
     """
     if label in _NAMED:
         return _NAMED[label]
-    found = _INTEGER.fullmatch(label)
-    if found is None or (found["group"] and not int(found["group"])):
+    match = _INTEGER.fullmatch(label)
+    if match is None or (match["group"] and not int(match["group"])):
         raise UsageError(_unknown(label))
-    group = int(found["group"]) if found["group"] else None
-    return replace(integer_format(int(found["bits"]), group, bool(found["asym"])), label=label)
+    group = int(match["group"]) if match["group"] else None
+    return replace(integer_format(int(match["bits"]), group, bool(match["asym"])), label=label)
 
 
 def integer_format(bits: int, group: int | None, zero_points: bool) -> Format:

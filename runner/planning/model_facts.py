@@ -26,8 +26,8 @@ class ModelFacts:
     @property
     def text_config(self) -> Mapping[str, Any]:
         """The text part's; of models without a config.json ``model_type`` at most."""
-        found: Mapping[str, Any] = self.hf_config.get("text_config") or self.hf_config
-        return found or {"model_type": self.architecture.family}
+        config: Mapping[str, Any] = self.hf_config.get("text_config") or self.hf_config
+        return config or {"model_type": self.architecture.family}
 
     @property
     def parameters(self) -> int | None:

@@ -34,14 +34,14 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
     objective = plan.max_time_per_output_token_seconds
     if objective is not None and chosen.decode_seconds.high > objective:
         sure = "; the SLO lies within the predicted range, so measure before you buy"
-    found, unsaid = "Best option (predicted)", ""
+    heading, unsaid = "Best option (predicted)", ""
     if plan.tokens_per_day is None and chosen.price_per_hour is not None:
-        found = "Cheapest option per hour for one replica (predicted)"
+        heading = "Cheapest option per hour for one replica (predicted)"
         unsaid = (
             f" $/M tok assumes {chosen.served_batch} sequences are always in flight; set "
             "plan.tokens_per_day for a real cost."
         )
-    return f"{found}: {chosen.recipe} on {where(chosen)}: {'; '.join(parts)}{sure}.{unsaid}"
+    return f"{heading}: {chosen.recipe} on {where(chosen)}: {'; '.join(parts)}{sure}.{unsaid}"
 
 
 def where(option: Option) -> str:

@@ -164,14 +164,14 @@ def read_object(path: Path, most: int = 16 * MB) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
         seen: dict[str, Any] = {}
         for key, value in pairs:
             if key in seen and seen[key] != value:
                 raise ValueError(f"it has {shown(key)!r} twice, with two values")
             seen[key] = value
-    return found
+    return unique
 
 
 def _constant(name: str) -> float:

@@ -49,15 +49,15 @@ def usable(reported: Iterable[str]) -> tuple[str, ...]:
         UsageError: The variable names a set that is not known.
     """
     found = set(RELEVANT.intersection(reported))
-    asked = os.environ.get(VARIABLE, "").replace(",", " ").split()
-    names = {one.lstrip("+-") for one in asked}
+    signed_names = os.environ.get(VARIABLE, "").replace(",", " ").split()
+    names = {one.lstrip("+-") for one in signed_names}
     if unknown := names - RELEVANT:
         raise UsageError(
             f"{VARIABLE} names {', '.join(sorted(unknown))}; "
             f"there are {', '.join(sorted(RELEVANT))}"
         )
-    signed = [one for one in asked if one[0] in "+-"]
-    if len(signed) < len(asked):
+    signed = [one for one in signed_names if one[0] in "+-"]
+    if len(signed) < len(signed_names):
         found = names - {one[1:] for one in signed}
     for one in signed:
         found = found | {one[1:]} if one[0] == "+" else found - {one[1:]}

@@ -78,19 +78,19 @@ class BoundedLog:
 
     def _end(self) -> bytes:
         """The last half, and what was left out before it."""
-        kept = b"".join(self._last)
-        spare = max(0, len(kept) - self._half)
-        self._dropped, kept = self._dropped + spare, kept[spare:]
+        tail = b"".join(self._last)
+        spare = max(0, len(tail) - self._half)
+        self._dropped, tail = self._dropped + spare, tail[spare:]
         if not self._dropped:
-            return redact_bytes(kept)
+            return redact_bytes(tail)
         # What is cut may begin in the midst of a secret.
-        _, newline, after = kept[:_OVERLAP_BYTES].partition(b"\n")
-        begin = len(kept[:_OVERLAP_BYTES]) - len(after) if newline else _OVERLAP_BYTES
+        _, newline, after = tail[:_OVERLAP_BYTES].partition(b"\n")
+        begin = len(tail[:_OVERLAP_BYTES]) - len(after) if newline else _OVERLAP_BYTES
         left_out = (
             f"\n[{self._dropped + begin:,} bytes are left out here: a log keeps its first and its "
             f"last {self._half:,}]\n"
         )
-        return left_out.encode() + redact_bytes(kept[begin:])[-self._half :]
+        return left_out.encode() + redact_bytes(tail[begin:])[-self._half :]
 
     def last_lines(self, most: int) -> list[str]:
         """The last lines that say something; the log is closed first."""

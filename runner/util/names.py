@@ -70,8 +70,8 @@ def path_part(text: str) -> str:
         safe = f"_{safe[1:]}"
     if len(os.fsencode(safe)) > _MOST_BYTES:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        kept = os.fsencode(safe)[: _MOST_BYTES - len(digest) - 1]
-        safe = f"{kept.decode(errors='ignore')}-{digest}"
+        shortened = os.fsencode(safe)[: _MOST_BYTES - len(digest) - 1]
+        safe = f"{shortened.decode(errors='ignore')}-{digest}"
     return safe
 
 
@@ -85,11 +85,11 @@ def _refuse(what: str, name: str, fault: str | None) -> None:
 
 
 def _fault(name: str) -> str | None:
-    found = next((one for one in _SEPARATORS if one in name), "")
+    separator = next((one for one in _SEPARATORS if one in name), "")
     faults = {
         "is empty": not name.strip(),
         "has characters that cannot be printed": not name.isprintable(),
-        f"has a {found}": bool(found),
+        f"has a {separator}": bool(separator),
         f"begins with {name[:1]}": name[:1] in (".", "-"),
         "begins or ends with a blank": name != name.strip(),
         "has characters that this system's file names cannot hold": not _is_storable(name),

@@ -26,11 +26,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def printable(text: object) -> str:
     r"""A text whose control characters are spelled out: ``\x1b`` for the one of colours."""
-    said = str(text)
+    shown = str(text)
     # At once for almost all texts: a dry run of ten thousand runs prints millions of characters.
-    if said.replace("\n", "").replace("\t", "").isprintable():
-        return said
-    return "".join(_spelled(one) if _controls(one) else one for one in said)
+    if shown.replace("\n", "").replace("\t", "").isprintable():
+        return shown
+    return "".join(_spelled(one) if _controls(one) else one for one in shown)
 
 
 def tell(text: object = "", *, error: bool = False, end: str = "\n") -> None:

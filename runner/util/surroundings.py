@@ -61,11 +61,11 @@ def for_children() -> dict[str, str]:
 
 def _installers_variables() -> dict[str, str]:
     """Files and folders that installers are told of, by whole paths: they work elsewhere."""
-    found = {}
+    variables = {}
     for name in ("PIP_FIND_LINKS", "PIP_CONSTRAINT", "UV_CONSTRAINT"):
-        if given := os.environ.get(name, "").split():
-            found[name] = " ".join(from_here(one) for one in given)
-    return found
+        if places := os.environ.get(name, "").split():
+            variables[name] = " ".join(from_here(one) for one in places)
+    return variables
 
 
 def from_here(place: str) -> str:
@@ -76,8 +76,8 @@ def from_here(place: str) -> str:
 def _import_variables() -> dict[str, str]:
     variables = {SAFE_PATH: "1"}
     # An empty entry, such as PYTHONPATH=$UNSET:/mine leaves, stands for the working directory.
-    given = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    entries = [str(Path(entry).absolute()) for entry in given if entry not in ("", os.curdir)]
+    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    entries = [str(Path(entry).absolute()) for entry in folders if entry not in ("", os.curdir)]
     package = Path(__file__).resolve().parents[1]
     # Found beside a script, or by `python -m runner` in a checkout: no child would find it.
     if package.parent not in map(_resolved, [*sys.path[1:], *entries]):

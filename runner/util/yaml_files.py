@@ -64,8 +64,8 @@ def line_of(path: Path, key: str) -> int | None:
         return None
     names = key.split(".")
     for start in range(len(names)):
-        if (found := _find(node, names[start:])) is not None:
-            return found
+        if (line := _find(node, names[start:])) is not None:
+            return line
     return None
 
 

@@ -39,7 +39,7 @@ def _check_arithmetic(config: Config, facts: Facts) -> Iterator[Verdict]:
             "comparable with others of that type only",
             _engines_in_float32(config, facts),
         )
-    asked = config.eval.dtype
+    dtype = config.eval.dtype
     engine = find_engine(config.engine.name)
     timed, measured = config.engine.dtype, facts.arithmetic.dtype
     idle = not {StageName.bench, StageName.serving}.intersection(config.stages)
@@ -50,14 +50,14 @@ def _check_arithmetic(config: Config, facts: Facts) -> Iterator[Verdict]:
             f"quality is measured in {measured}",
             f"eval.dtype={timed.value}",
         )
-    if asked in (EvalDtype.auto, EvalDtype.engine) or engine.traits.own_arithmetic is not None:
+    if dtype in (EvalDtype.auto, EvalDtype.engine) or engine.traits.own_arithmetic is not None:
         return
     for checkpoint in evaluated_checkpoints(
         config, facts.quantized_as, facts.text_config, facts.device
     ):
-        reason = engine.refusal(checkpoint.in_dtype(asked.value))
+        reason = engine.refusal(checkpoint.in_dtype(dtype.value))
         if reason and engine.refusal(checkpoint) is None:
-            yield illegal(f"eval.dtype={asked.value}: {reason}", "eval.dtype=engine")
+            yield illegal(f"eval.dtype={dtype.value}: {reason}", "eval.dtype=engine")
             return
 
 
@@ -118,8 +118,8 @@ def _check_divergence(config: Config, facts: Facts) -> Iterator[Verdict]:
     needed = token_bytes * tokens * eval_.windows
     if needed <= eval_.reference_max_bytes:
         return
-    held = eval_.reference_max_bytes // (token_bytes * tokens)
-    if held == 0:
+    fit = eval_.reference_max_bytes // (token_bytes * tokens)
+    if fit == 0:
         yield illegal(
             f"eval.reference_max_bytes={eval_.reference_max_bytes} is too small for one window of "
             "the unquantized model's distributions",
@@ -127,7 +127,7 @@ def _check_divergence(config: Config, facts: Facts) -> Iterator[Verdict]:
         )
     else:
         yield warning(
-            f"eval.reference_max_bytes={eval_.reference_max_bytes} holds {held} of {eval_.windows} "
+            f"eval.reference_max_bytes={eval_.reference_max_bytes} holds {fit} of {eval_.windows} "
             "windows of the unquantized model's distributions, so divergence is measured on those "
             "only",
             f"eval.reference_max_bytes={needed}",

@@ -53,11 +53,11 @@ def check_mixed(config: Config, abilities: Abilities, facts: Facts) -> Iterator[
 
 def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Findings on the sensitivity stage, asked for or needed by a recipe."""
-    asked = StageName.sensitivity in config.stages
+    requested = StageName.sensitivity in config.stages
     needed = StageName.quantize in config.stages and (
         config.bits.is_auto or config.method.keep_most_sensitive > 0
     )
-    if not asked and not needed:
+    if not requested and not needed:
         return
     section = config.sensitivity
     if facts.quantized_as:
@@ -73,7 +73,7 @@ def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
             f"{context} tokens",
             f"sensitivity.context_length={context}",
         )
-    if asked:
+    if requested:
         yield from _check_grid(config, facts)
 
 

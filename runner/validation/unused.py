@@ -47,13 +47,13 @@ class _Unread:
 
 def settings_of(overrides: Sequence[str]) -> dict[str, str]:
     """Fields that overrides set, and the values; choices of options are no such fields."""
-    found = {}
+    settings = {}
     for override in overrides:
         key, sign, value = override.lstrip("+").partition("=")
         is_field = "." in key and not {"@", "/", "~"}.intersection(key)
         if sign and is_field and not key.startswith("hydra."):
-            found[key] = value
-    return found
+            settings[key] = value
+    return settings
 
 
 def unused(
@@ -69,17 +69,17 @@ def unused(
     from runner.planning.compute import resolve_compute
     from runner.planning.hardware.detect import detect
 
-    found: dict[str, Verdict] = {}
+    findings: dict[str, Verdict] = {}
     settings = settings_of(overrides)
     if not settings:
-        return found
+        return findings
     unread = list(_unread(config, resolve_compute(config.engine, machine or detect()).device))
     for key, value in settings.items():
         one = next((one for one in unread if one.covers(key)), None)
         if one is not None:
             judged = warning if one.harmless else illegal
-            found[key] = judged(f"{key}={shown(value)} has no effect: {one.why}", one.nearest())
-    return found
+            findings[key] = judged(f"{key}={shown(value)} has no effect: {one.why}", one.nearest())
+    return findings
 
 
 def refuse_unused(config: Config, overrides: Sequence[str]) -> list[str]:
@@ -88,10 +88,10 @@ def refuse_unused(config: Config, overrides: Sequence[str]) -> list[str]:
     Raises:
         UsageError: Something is not.
     """
-    found = unused(config, overrides).values()
-    if wrong := [str(verdict) for verdict in found if verdict.severity is Severity.illegal]:
+    findings = unused(config, overrides).values()
+    if wrong := [str(verdict) for verdict in findings if verdict.severity is Severity.illegal]:
         raise UsageError("; ".join(wrong))
-    return [str(verdict) for verdict in found]
+    return [str(verdict) for verdict in findings]
 
 
 class Effects:
@@ -113,11 +113,11 @@ class Effects:
 
         # A sweep's jobs are many, and looking takes a millisecond.
         self._machine = self._machine or detect()
-        found = {} if config is None else unused(config, job, self._machine)
+        unread = {} if config is None else unused(config, job, self._machine)
         # What is only told of is settled by the first job that has it.
-        settled = {key for key, one in found.items() if one.severity is not Severity.illegal}
-        self._read.update(key for key in settings_of(job) if key not in found or key in settled)
-        for key, verdict in found.items():
+        settled = {key for key, one in unread.items() if one.severity is not Severity.illegal}
+        self._read.update(key for key in settings_of(job) if key not in unread or key in settled)
+        for key, verdict in unread.items():
             self._unused.setdefault(key, verdict)
 
     def refuse(self) -> None:
@@ -224,13 +224,13 @@ def _models(field: str) -> str | None:
 
 def _options(group: str, reads: Any) -> list[str]:
     """Options that read a field: first those that are made for setting it, a few at most."""
-    found: list[tuple[bool, str]] = []
+    options: list[tuple[bool, str]] = []
     for name in option_files(group):
         stated = content(group, name)
         if "kind" in stated and reads(stated):
-            found.append(("???" not in stated.values(), name))
-    meant = [name for is_fixed, name in sorted(found) if not is_fixed]
-    return (meant or [name for _, name in sorted(found)])[:_MOST_NAMED]
+            options.append(("???" not in stated.values(), name))
+    meant = [name for is_fixed, name in sorted(options) if not is_fixed]
+    return (meant or [name for _, name in sorted(options)])[:_MOST_NAMED]
 
 
 def _tasks(config: Config) -> Iterator[_Unread]:

@@ -67,8 +67,8 @@ def _absent(directory: Path, shipped: dict[str, Any]) -> str | None:
 def _tokenizer_map(directory: Path) -> str | None:
     """The class that a tokenizer's own configuration says its code has."""
     auto_map = _settings(directory).get("auto_map")
-    found = auto_map.get("AutoTokenizer") if isinstance(auto_map, dict) else auto_map
-    names = found if isinstance(found, list) else [found]
+    tokenizer = auto_map.get("AutoTokenizer") if isinstance(auto_map, dict) else auto_map
+    names = tokenizer if isinstance(tokenizer, list) else [tokenizer]
     return next((str(name) for name in reversed(names) if name), None)
 
 
@@ -94,8 +94,8 @@ def native_types() -> frozenset[str] | None:
     Read off its files: to import it takes seconds.
     """
     text = "".join(map(_auto, _MAPPINGS))
-    found = re.findall(r'"([\w.-]+)"[:,]\s*"(?!AutoConfig")\w+Config"', text)
-    return frozenset(found) or None
+    types = re.findall(r'"([\w.-]+)"[:,]\s*"(?!AutoConfig")\w+Config"', text)
+    return frozenset(types) or None
 
 
 def _auto(name: str) -> str:

@@ -15,8 +15,8 @@ _OF_WEIGHTS = re.compile(
 
 def companions(directory: Path, trust_remote_code: bool) -> set[Path]:
     """Tokenizer files, chat templates, generation and processor settings, code, licence."""
-    found = identifying_files(directory, trust_remote_code) | licences(directory)
-    return {path for path in found if not _OF_WEIGHTS.fullmatch(path.name)}
+    names = identifying_files(directory, trust_remote_code) | licences(directory)
+    return {path for path in names if not _OF_WEIGHTS.fullmatch(path.name)}
 
 
 def copy_companions(source: Path, destination: Path, trust_remote_code: bool) -> None:

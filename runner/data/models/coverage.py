@@ -127,14 +127,14 @@ def _is_left_out(
 
 
 def _parts(layers: list[StoredLayer]) -> dict[str, PartCoverage]:
-    found = {}
+    parts = {}
     for part in dict.fromkeys(sorted(layer.part for layer in layers)):
         own = [layer for layer in layers if layer.part == part]
         total = sum(layer.elements for layer in own)
         quantized = sum(layer.elements for layer in own if layer.is_quantized)
         bits = 8 * sum(layer.bytes for layer in own) / total
-        found[part] = PartCoverage(total, quantized / total, bits)
-    return found
+        parts[part] = PartCoverage(total, quantized / total, bits)
+    return parts
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

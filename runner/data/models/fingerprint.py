@@ -58,16 +58,16 @@ def _digest(path: Path, cache: Path) -> str:
     status = path.stat()
     state = sha256_of_json([str(path), status.st_size, status.st_mtime_ns])
     known = cache / "digests" / f"{state[:20]}.json"
-    if kept := (read_kept(known) or {}).get("sha256"):
-        return str(kept)
+    if cached := (read_kept(known) or {}).get("sha256"):
+        return str(cached)
     megabytes = status.st_size // 1_000_000
     with progress(f"reading {path.name}, MB", megabytes) as seen:
-        told = 0
+        reported_mb = 0
 
         def on_read(done: int) -> None:
-            nonlocal told
-            seen(done // 1_000_000 - told)
-            told = done // 1_000_000
+            nonlocal reported_mb
+            seen(done // 1_000_000 - reported_mb)
+            reported_mb = done // 1_000_000
 
         digest = sha256_of_file(path, on_read)
     write_json_atomically(known, {"path": redact(str(path)), "sha256": digest})

@@ -20,15 +20,15 @@ def write_generated_model(model: Model, destination: Path) -> None:
             the vocabulary cannot hold every byte.
     """
     make = _of_any_family if model.config else _llama
-    made = make(model)
-    config = made.config
+    generated = make(model)
+    config = generated.config
     tokenizer = byte_tokenizer(
         model.tokenizer,
         config.vocab_size,
         getattr(config, "max_position_embeddings", None),
         model.special_tokens,
     )
-    save(made, tokenizer, destination)
+    save(generated, tokenizer, destination)
     if model.tokenizer is ByteTokenizer.sentencepiece:
         write_sentencepiece(config.vocab_size, model.special_tokens, destination)
 
@@ -71,21 +71,21 @@ def _of_any_family(model: Model) -> Any:
     kind = values.pop("model_type", None)
     try:
         config = AutoConfig.for_model(kind, **values)
-        made = AutoModelForCausalLM.from_config(config)
+        instance = AutoModelForCausalLM.from_config(config)
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        message = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
-            f"model {model.name}: transformers makes no language model of model.config: {said}"
+            f"model {model.name}: transformers makes no language model of model.config: {message}"
         ) from error
     generator = torch.Generator().manual_seed(model.seed)
     deviation = float(values.get("initializer_range", _DEVIATION))
     with torch.no_grad():
         # Families differ in what they initialise how, and some ignore ``initializer_range``.
-        for parameter in made.parameters():
+        for parameter in instance.parameters():
             noise = torch.randn(parameter.shape, generator=generator) * deviation
             # Biases and norms keep what is their own, a norm's one among it.
             parameter.copy_(noise if parameter.dim() > 1 else parameter + noise)
-    return made.to(getattr(torch, MADE_DTYPE))
+    return instance.to(getattr(torch, MADE_DTYPE))
 
 
 _DEVIATION = 0.1

@@ -26,7 +26,7 @@ def generation_options(directory: Path) -> dict[str, Any]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         print(f"{directory / FILE} is not used, transformers refuses it: {reason}", flush=True)
         content = json.loads((directory / FILE).read_text("utf-8"))
-        held = content if isinstance(content, dict) else {}
-        ids = {name: held[name] for name in _IDS if isinstance(held.get(name), int | list)}
+        options = content if isinstance(content, dict) else {}
+        ids = {name: options[name] for name in _IDS if isinstance(options.get(name), int | list)}
         return {"generation_config": GenerationConfig(**ids)}
     return {}

@@ -68,23 +68,23 @@ def check_readable(header: GgufHeader) -> None:
             "config.json and safetensors"
         )
     check_values(header)
-    said = header.of_architecture()
-    missing = [name for name in _NEEDED if name not in said]
+    metadata = header.of_architecture()
+    missing = [name for name in _NEEDED if name not in metadata]
     if missing or "token_embd.weight" not in header.tensors:
         raise UsageError(
             f"{path} is no whole model: it lacks "
             f"{architecture + '.' + missing[0] if missing else 'token_embd.weight'}"
         )
     known = _READ.union(_OF_FAMILY.get(architecture, ()))
-    for name, value in said.items():
+    for name, value in metadata.items():
         if name not in known:
             raise _not_read(header, name, value)
     width = _head_dim(header)
     for name in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
-        if said.get(name, width) != width:
-            raise _not_read(header, name, said[name])
-    if said.get("rope.scaling.type", "none") not in ("none", "linear", "yarn"):
-        raise _not_read(header, "rope.scaling.type", said["rope.scaling.type"])
+        if metadata.get(name, width) != width:
+            raise _not_read(header, name, metadata[name])
+    if metadata.get("rope.scaling.type", "none") not in ("none", "linear", "yarn"):
+        raise _not_read(header, "rope.scaling.type", metadata["rope.scaling.type"])
 
 
 def _not_read(header: GgufHeader, name: str, value: Any) -> UsageError:
@@ -97,20 +97,20 @@ def _not_read(header: GgufHeader, name: str, value: Any) -> UsageError:
 
 def architecture_of_gguf(header: GgufHeader) -> Architecture:
     """Dimensions of the model, as its config.json would name them."""
-    said = header.of_architecture()
+    metadata = header.of_architecture()
     tied = "output.weight" not in header.tensors
     weights = (t.shape for name, t in header.tensors.items() if name != "rope_freqs.weight")
-    windowed = said.get("attention.sliding_window") or None
+    windowed = metadata.get("attention.sliding_window") or None
     return Architecture(
         family=_FAMILIES.get(header.architecture, header.architecture),
-        layers=said.get("block_count"),
-        hidden=said.get("embedding_length"),
-        intermediate=said.get("feed_forward_length"),
-        heads=said.get("attention.head_count"),
-        kv_heads=said.get("attention.head_count_kv", said.get("attention.head_count")),
+        layers=metadata.get("block_count"),
+        hidden=metadata.get("embedding_length"),
+        intermediate=metadata.get("feed_forward_length"),
+        heads=metadata.get("attention.head_count"),
+        kv_heads=metadata.get("attention.head_count_kv", metadata.get("attention.head_count")),
         head_dim=_head_dim(header),
         vocab=_vocabulary(header),
-        context=said.get("context_length"),
+        context=metadata.get("context_length"),
         tied_embeddings=tied,
         parameters=sum(math.prod(shape) for shape in weights),
         sliding_window=windowed,
@@ -126,39 +126,39 @@ def settings(header: GgufHeader) -> dict[str, Any]:
     Args:
         header: Of a file that ``check_readable`` accepts.
     """
-    said = header.of_architecture()
-    heads = said["attention.head_count"]
-    found: dict[str, Any] = {
+    metadata = header.of_architecture()
+    heads = metadata["attention.head_count"]
+    config: dict[str, Any] = {
         "model_type": _FAMILIES[header.architecture],
-        "max_position_embeddings": said["context_length"],
-        "num_hidden_layers": said["block_count"],
-        "hidden_size": said["embedding_length"],
-        "intermediate_size": said["feed_forward_length"],
+        "max_position_embeddings": metadata["context_length"],
+        "num_hidden_layers": metadata["block_count"],
+        "hidden_size": metadata["embedding_length"],
+        "intermediate_size": metadata["feed_forward_length"],
         "num_attention_heads": heads,
-        "num_key_value_heads": said.get("attention.head_count_kv", heads),
+        "num_key_value_heads": metadata.get("attention.head_count_kv", heads),
         "head_dim": _head_dim(header),
         "vocab_size": _vocabulary(header),
         # The file has it in float32: 1e-6 is 9.999999974752427e-07 there.
-        "rms_norm_eps": float(f"{said['attention.layer_norm_rms_epsilon']:.7g}"),
-        "rope_theta": said.get("rope.freq_base", _THETA),
+        "rms_norm_eps": float(f"{metadata['attention.layer_norm_rms_epsilon']:.7g}"),
+        "rope_theta": metadata.get("rope.freq_base", _THETA),
         "tie_word_embeddings": "output.weight" not in header.tensors,
     }
     for name, token in (("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
         # What the file leaves out would be the default of the architecture's first model.
-        found[f"{name}_token_id"] = header.special_token(token)
+        config[f"{name}_token_id"] = header.special_token(token)
     for name in ("attn_logit_softcapping", "final_logit_softcapping"):
-        if name in said:
-            found[name] = said[name]
-    if "attention.sliding_window" in said:
-        found["sliding_window"] = said["attention.sliding_window"] or None
+        if name in metadata:
+            config[name] = metadata[name]
+    if "attention.sliding_window" in metadata:
+        config["sliding_window"] = metadata["attention.sliding_window"] or None
     if header.architecture in _LARGEST_GEMMA_LAYERS:
         # As llama.cpp scales: no field of the file has it.
-        largest = said["block_count"] == _LARGEST_GEMMA_LAYERS[header.architecture]
-        whole = said["embedding_length"] // heads
-        found["query_pre_attn_scalar"] = whole if largest else found["head_dim"]
+        largest = metadata["block_count"] == _LARGEST_GEMMA_LAYERS[header.architecture]
+        whole = metadata["embedding_length"] // heads
+        config["query_pre_attn_scalar"] = whole if largest else config["head_dim"]
     if header.architecture == "llama" and "blk.0.attn_q.bias" in header.tensors:
-        found["attention_bias"] = True
-    return found
+        config["attention_bias"] = True
+    return config
 
 
 def rope_parameters(header: GgufHeader, rope: dict[str, Any]) -> dict[str, Any]:
@@ -172,15 +172,15 @@ def rope_parameters(header: GgufHeader, rope: dict[str, Any]) -> dict[str, Any]:
         UsageError: The file's rotary factors follow no rule of transformers.
     """
     rope = dict(rope)
-    said = header.of_architecture()
-    if "sliding_attention" in rope and "rope.freq_base_swa" in said:
-        local = {**rope["sliding_attention"], "rope_theta": said["rope.freq_base_swa"]}
+    metadata = header.of_architecture()
+    if "sliding_attention" in rope and "rope.freq_base_swa" in metadata:
+        local = {**rope["sliding_attention"], "rope_theta": metadata["rope.freq_base_swa"]}
         rope["sliding_attention"] = local
     scaled = dict(rope.get("full_attention", rope))
-    kind, factor = said.get("rope.scaling.type", "none"), said.get("rope.scaling.factor")
+    kind, factor = metadata.get("rope.scaling.type", "none"), metadata.get("rope.scaling.factor")
     if kind != "none" and factor:
         scaled |= {"rope_type": kind, "factor": float(factor)}
-        if original := said.get("rope.scaling.original_context_length"):
+        if original := metadata.get("rope.scaling.original_context_length"):
             scaled["original_max_position_embeddings"] = original
     if "rope_freqs.weight" in header.tensors:
         scaled |= _llama3(header, scaled["rope_theta"])
@@ -220,11 +220,11 @@ def _llama3(header: GgufHeader, theta: float) -> dict[str, Any]:
 
 
 def _head_dim(header: GgufHeader) -> int | None:
-    said = header.of_architecture()
-    heads, hidden = said.get("attention.head_count"), said.get("embedding_length")
+    metadata = header.of_architecture()
+    heads, hidden = metadata.get("attention.head_count"), metadata.get("embedding_length")
     if not isinstance(heads, int) or not hidden:
         return None
-    width: int = said.get("attention.key_length", hidden // heads)
+    width: int = metadata.get("attention.key_length", hidden // heads)
     return width
 
 

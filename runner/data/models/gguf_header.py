@@ -89,8 +89,8 @@ def gguf_dtype(header: GgufHeader, otherwise: str) -> str:
     It is their own where they are all float32 or all float16, and ``otherwise`` for blocks.
     """
     types = {tensor.type for tensor in header.tensors.values() if len(tensor.shape) > 1}
-    kept = _FLOATS.get(types.pop()) if len(types) == 1 else None
-    return kept or otherwise
+    dtype = _FLOATS.get(types.pop()) if len(types) == 1 else None
+    return dtype or otherwise
 
 
 def read_header(path: Path) -> GgufHeader:
@@ -149,12 +149,12 @@ class _Twice(Exception):
 
 
 def _once(pairs: Iterable[tuple[str, _T]]) -> dict[str, _T]:
-    found: dict[str, _T] = {}
+    unique: dict[str, _T] = {}
     for name, value in pairs:
-        if name in found:
+        if name in unique:
             raise _Twice(shown(name))
-        found[name] = value
-    return found
+        unique[name] = value
+    return unique
 
 
 def _tensor(head: "_Head") -> GgufTensor:
@@ -212,8 +212,8 @@ class _Head:
             if depth > _DEEPEST:
                 raise EOFError
             if inner in (_STRING, _ARRAY):
-                held = self.held(count, _STRING_BYTES)
-                return [self.value(inner, depth + 1) for _ in range(held)]
+                size = self.held(count, _STRING_BYTES)
+                return [self.value(inner, depth + 1) for _ in range(size)]
             code = _SCALARS[inner]
             self.held(count, struct.calcsize(code))
             if inner == _BOOL:
@@ -224,8 +224,8 @@ class _Head:
 
     def _bytes(self, size: int) -> bytes:
         self.held(size, 1)
-        found = self._file.read(size)
-        if len(found) != size:
+        content = self._file.read(size)
+        if len(content) != size:
             raise EOFError
         self.at += size
-        return found
+        return content

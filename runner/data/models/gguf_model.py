@@ -70,12 +70,12 @@ def read_gguf_model(header: GgufHeader, dtype: str) -> Any:
     )
 
     check_readable(header)
-    told = settings(header)
-    config = AutoConfig.for_model(**told)
+    hf_config = settings(header)
+    config = AutoConfig.for_model(**hf_config)
     config.rope_parameters = rope_parameters(header, config.rope_parameters)
     wanted = getattr(torch, dtype)
     model = AutoModelForCausalLM.from_config(config, dtype=wanted)
-    processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(told)
+    processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(hf_config)
     # It lists all names anew for each module, which takes seconds.
     listed, gguf.get_tensor_name_map = (
         gguf.get_tensor_name_map,
@@ -108,12 +108,12 @@ def _dequantized(header: GgufHeader, name: str) -> "NDArray[np.float32]":
     count = math.prod(tensor.shape) // block * size
     raw = np.fromfile(header.path, np.uint8, count, offset=tensor.offset)
     try:
-        found: NDArray[np.float32] = dequantize(raw.reshape(*rows, width // block * size), kind)
+        values: NDArray[np.float32] = dequantize(raw.reshape(*rows, width // block * size), kind)
     except NotImplementedError:
         raise StageError(
             f"{header.path.name} holds {name} in {kind.name}, which is not dequantized here"
         ) from None
-    return np.ascontiguousarray(found)
+    return np.ascontiguousarray(values)
 
 
 def _fill(model: Any, tensors: dict[str, Any], header: GgufHeader) -> None:

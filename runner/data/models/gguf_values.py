@@ -35,22 +35,22 @@ def check_values(header: GgufHeader) -> None:
     Raises:
         FileFault: One is not; the first is told.
     """
-    said = header.of_architecture()
+    metadata = header.of_architecture()
     for name in _SIZES:
-        value = said.get(name)
+        value = metadata.get(name)
         if value is not None and not (type(value) is int and 0 < value < _MOST):
             raise _fault(header, f"{header.architecture}.{name}", value, "a size")
     for name in _POSITIVE:
-        value = said.get(name)
+        value = metadata.get(name)
         if value is not None and not (_is_number(value) and 0 <= value < math.inf):
             raise _fault(header, f"{header.architecture}.{name}", value, "a number")
     for name in _TEXTS:
         value = header.fields.get(name)
         if value is not None and not isinstance(value, str):
             raise _fault(header, name, value, "a text")
-    if said.get("block_count", 0) > len(header.tensors):
+    if metadata.get("block_count", 0) > len(header.tensors):
         what = f"as many layers as {len(header.tensors)} tensors can be"
-        raise _fault(header, f"{header.architecture}.block_count", said["block_count"], what)
+        raise _fault(header, f"{header.architecture}.block_count", metadata["block_count"], what)
     _check_tokenizer(header)
 
 

@@ -76,10 +76,10 @@ def cached_file(model: Model, name: str) -> Path | None:
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = try_to_load_from_cache(str(model.hub_id), name, revision=model.revision)
+        path = try_to_load_from_cache(str(model.hub_id), name, revision=model.revision)
     except HFValidationError:
         raise no_hub_name(model) from None
-    return Path(found) if isinstance(found, str) else None
+    return Path(path) if isinstance(path, str) else None
 
 
 def gguf_files(model: Model) -> list[str]:
@@ -100,10 +100,15 @@ def require_revision(model: Model) -> None:
     Raises:
         UsageError: It cannot.
     """
-    said = model.revision
-    if not said or said.startswith(("/", "-")) or ".." in said or not said.isprintable():
+    revision = model.revision
+    if (
+        not revision
+        or revision.startswith(("/", "-"))
+        or ".." in revision
+        or not revision.isprintable()
+    ):
         raise UsageError(
-            f"model.revision={shown(said)} is no branch, tag or commit of a repository"
+            f"model.revision={shown(revision)} is no branch, tag or commit of a repository"
         )
 
 

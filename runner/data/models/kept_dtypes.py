@@ -27,8 +27,8 @@ class KeptDtypes:
         """Of most of the model's numbers."""
         import torch
 
-        found: torch.dtype = getattr(torch, self._usual)
-        return found
+        dtype: torch.dtype = getattr(torch, self._usual)
+        return dtype
 
     def of(self, name: str) -> "torch.dtype | None":
         """Of a tensor of the model's; ``None`` where it has none of that name."""
@@ -56,10 +56,10 @@ class KeptDtypes:
             cast = [
                 name
                 for name, tensor in content.items()
-                if (kept := self.of(name)) is not None
+                if (dtype := self.of(name)) is not None
                 and tensor.dtype.is_floating_point
                 and tensor.dtype.itemsize > 1
-                and tensor.dtype is not kept
+                and tensor.dtype is not dtype
             ]
             for name in cast:
                 with safe_open(originals[name], framework="pt") as tensors:

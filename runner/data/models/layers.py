@@ -85,8 +85,8 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
                 stored = (header.elements, header.bytes, quantized, GGUF)
                 layers.append(StoredLayer(layer, part_of(layer), *stored))
             continue
-        found = _COMPONENT.fullmatch(name) or _BLOCKS.fullmatch(name)
-        layer, part = (found["layer"], found["part"]) if found else (name, "weight")
+        match = _COMPONENT.fullmatch(name) or _BLOCKS.fullmatch(name)
+        layer, part = (match["layer"], match["part"]) if match else (name, "weight")
         groups.setdefault(layer, {})[part] = header
     shapes = _shapes(directory, [layer for layer, own in groups.items() if "weight_shape" in own])
     for layer, own in groups.items():
@@ -94,8 +94,10 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
         if measured is not None:
             elements, quantized = measured
             size = sum(header.bytes for header in own.values())
-            made = StoredLayer(layer, part_of(layer), elements, size, quantized, "safetensors")
-            layers.append(made)
+            stored_layer = StoredLayer(
+                layer, part_of(layer), elements, size, quantized, "safetensors"
+            )
+            layers.append(stored_layer)
     return layers
 
 
@@ -143,10 +145,10 @@ def _shapes(directory: Path, layers: list[str]) -> dict[str, list[int]]:
     from safetensors import safe_open
 
     wanted = {f"{layer}.weight_shape" for layer in layers}
-    found = {}
+    shapes = {}
     for path in weight_files(directory):
         with safe_open(path, framework="np") as tensors:
             for name in wanted.intersection(tensors.keys()):
                 shape = tensors.get_tensor(name).tolist()
-                found[name.removesuffix(".weight_shape")] = [int(size) for size in shape]
-    return found
+                shapes[name.removesuffix(".weight_shape")] = [int(size) for size in shape]
+    return shapes

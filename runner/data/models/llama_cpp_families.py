@@ -28,15 +28,15 @@ def conversion_refusal(config: Mapping[str, Any]) -> str | None:
     if family in NOT_CONVERTED:
         return f"llama.cpp's converter knows no {family} models"
     if interval := _GLOBAL_INTERVAL.get(family):
-        found = [kind == "full_attention" for kind in config.get("layer_types") or ()]
-        if found != _every(interval, found):
+        pattern = [kind == "full_attention" for kind in config.get("layer_types") or ()]
+        if pattern != _every(interval, pattern):
             return (
                 f"llama.cpp takes every {_ordinal(interval)} layer of {family} to see everything "
                 "and the others to have a window, which config.json (layer_types) says otherwise"
             )
     if interval := _NO_ROPE_INTERVAL.get(family):
-        found = [not rope for rope in config.get("no_rope_layers") or ()]
-        if found != _every(interval, found):
+        pattern = [not rope for rope in config.get("no_rope_layers") or ()]
+        if pattern != _every(interval, pattern):
             return (
                 f"llama.cpp takes every {_ordinal(interval)} layer of {family} to have no rotary "
                 "positions, which config.json (no_rope_layers) says otherwise"

@@ -85,17 +85,17 @@ def account(report: Mapping[str, Any], directory: Path) -> None:
     left_over = map(str, report["unexpected_keys"])
     unexpected = sorted(name for name in left_over if not _OF_OTHER_SENSES.search(name))
     mismatched = sorted(_mismatch(entry) for entry in report["mismatched_keys"])
-    found = []
+    problems = []
     if missing:
-        found.append(f"lacks {listed(missing)}")
+        problems.append(f"lacks {listed(missing)}")
     if mismatched:
-        found.append(f"holds {listed(mismatched)}")
+        problems.append(f"holds {listed(mismatched)}")
     if unexpected:
-        found.append(f"holds {listed(unexpected)}, which the model has no place for")
-    found += [str(message) for message in report.get("error_msgs") or []]
-    if found:
+        problems.append(f"holds {listed(unexpected)}, which the model has no place for")
+    problems += [str(message) for message in report.get("error_msgs") or []]
+    if problems:
         raise StageError(
-            f"{directory} {'; '.join(found)}: the weights are not those of the model that "
+            f"{directory} {'; '.join(problems)}: the weights are not those of the model that "
             "config.json describes, or not all of them; fetch or save them again"
         )
 

@@ -58,8 +58,8 @@ def locate(model: Model) -> Path:
         path = fetch(_WANTED + (_CODE if model.trust_remote_code else []))
         if model.allow_pickle and not weight_files(path):
             path = fetch(_PICKLED)
-    if found := _complaint(path, model):
-        raise StageError(f"{model.hub_id} {found}")
+    if problem := _complaint(path, model):
+        raise StageError(f"{model.hub_id} {problem}")
     _check_code(path, model, whole=True)
     return path
 
@@ -134,10 +134,10 @@ def _check_directory(model: Model) -> Path:
     directory = user_path(str(model.path), "model.path")
     if not directory.is_dir():
         raise UsageError(f"model.path={shown(model.path)} is not a directory")
-    found = _complaint(directory, model)
+    problem = _complaint(directory, model)
     # An adapter has no config.json, and is to be called what it is.
-    if not (directory / "config.json").is_file() and "adapter" not in (found or ""):
+    if not (directory / "config.json").is_file() and "adapter" not in (problem or ""):
         raise UsageError(f"model.path={model.path} has no config.json; it is no Hugging Face model")
-    if found:
-        raise UsageError(f"model.path={model.path} {found}")
+    if problem:
+        raise UsageError(f"model.path={model.path} {problem}")
     return directory.resolve()

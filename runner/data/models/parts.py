@@ -31,8 +31,8 @@ def incomplete(headers: Mapping[str, Header]) -> list[str]:
     """Names of tensors without which others of the same quantized weight mean nothing."""
     layers: dict[str, set[str]] = {}
     for name in headers:
-        if found := PARTS.fullmatch(name):
-            layers.setdefault(found["layer"], set()).add(found["part"])
+        if match := PARTS.fullmatch(name):
+            layers.setdefault(match["layer"], set()).add(match["part"])
     for name in headers:
         layer, _, last = name.rpartition(".")
         if last == "weight":

@@ -57,9 +57,9 @@ def _names(file: Path) -> Iterator[str]:
         return
     with open_regular(file) as stream, zipfile.ZipFile(stream) as packed:
         entries = packed.infolist()
-        held = sum(entry.file_size for entry in entries)
-        if held > file.stat().st_size * _PACKED_AT_MOST:
-            what = f"unpacks to {held / MB:.0f} MB, more than it has: torch wrote no such file"
+        total = sum(entry.file_size for entry in entries)
+        if total > file.stat().st_size * _PACKED_AT_MOST:
+            what = f"unpacks to {total / MB:.0f} MB, more than it has: torch wrote no such file"
             raise FileFault(file, what)
         (pickle,) = (e for e in entries if Path(e.filename).name == "data.pkl")
         if pickle.file_size > _MOST_PICKLE_BYTES:

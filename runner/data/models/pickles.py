@@ -101,16 +101,16 @@ def _unpickled(file: Path) -> dict[Any, Any]:
 
 def _reason(error: Exception) -> str:
     """What torch found, without its advice to trust the file."""
-    said = str(error)
-    if found := re.search(r"GLOBAL ([\w.]+)", said):
-        return f"it would call {found[1]}"
-    return shown((said.strip().splitlines() or [type(error).__name__])[0])
+    message = str(error)
+    if match := re.search(r"GLOBAL ([\w.]+)", message):
+        return f"it would call {match[1]}"
+    return shown((message.strip().splitlines() or [type(error).__name__])[0])
 
 
 def _once(content: dict[Any, Any], file: Path, tied: bool) -> "dict[str, torch.Tensor]":
     import torch
 
-    found: dict[str, torch.Tensor] = {}
+    unique: dict[str, torch.Tensor] = {}
     shared = set()
     for name, tensor in content.items():
         plain = isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided
@@ -122,8 +122,8 @@ def _once(content: dict[Any, Any], file: Path, tied: bool) -> "dict[str, torch.T
             continue
         shared.add((*place, tensor.stride()))
         # A tensor of one's own: views of one storage are not stored.
-        found[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
-    return found
+        unique[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
+    return unique
 
 
 def _save(tensors: "dict[str, torch.Tensor]", path: Path) -> None:

@@ -43,30 +43,30 @@ def read_tokenizer(directory: Path, trust_remote_code: bool) -> Any:
             "tokenizer's files, or save them by tokenizer.save_pretrained(directory)"
         )
     file = sentence_piece.sentence_piece_file(directory)
-    found, reason = _automatic(directory, trust_remote_code)
-    if found is not None and _taken_whole(found, directory):
-        return found
+    tokenizer, reason = _automatic(directory, trust_remote_code)
+    if tokenizer is not None and _taken_whole(tokenizer, directory):
+        return tokenizer
     encode = _encoder(directory, file)
-    kind = _kind(directory, found)
+    kind = _kind(directory, tokenizer)
     if file is not None and encode is not None and sentence_piece.keeps_ids(kind):
         built = sentence_piece.build(directory, file)
         difference = _difference(built, encode)
         if difference is None:
             return _begun(built, directory, kind)
         raise StageError(_refusal(directory, difference))
-    if found is None and encode is None:
+    if tokenizer is None and encode is None:
         raise StageError(_refusal(directory, reason))
     if encode is None:
-        return _lossless(found, directory)
-    difference = reason if found is None else _difference(found, encode)
+        return _lossless(tokenizer, directory)
+    difference = reason if tokenizer is None else _difference(tokenizer, encode)
     if difference is not None and file is None:
         from transformers import PreTrainedTokenizerFast
 
-        found = PreTrainedTokenizerFast.from_pretrained(directory)
-        difference = _difference(found, encode)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(directory)
+        difference = _difference(tokenizer, encode)
     if difference is not None:
         raise StageError(_refusal(directory, difference))
-    return found
+    return tokenizer
 
 
 def _automatic(directory: Path, trust_remote_code: bool) -> tuple[Any, str]:
@@ -76,10 +76,10 @@ def _automatic(directory: Path, trust_remote_code: bool) -> tuple[Any, str]:
     try:
         return AutoTokenizer.from_pretrained(directory, trust_remote_code=trust_remote_code), ""
     except Exception as error:  # whatever a file's parser raises
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if said.startswith("Couldn't instantiate"):
-            said = "they do not say how text is split, and no tokenizer_class that would is named"
-        return None, said
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if reason.startswith("Couldn't instantiate"):
+            reason = "they do not say how text is split, and no tokenizer_class that would is named"
+        return None, reason
 
 
 def _taken_whole(found: Any, directory: Path) -> bool:
@@ -146,8 +146,8 @@ def _tokenizers(directory: Path) -> Callable[[str], list[int]]:
     before = spaced and "ByteLevel(add_prefix_space=False" in repr(read.pre_tokenizer)
 
     def encode(text: str) -> list[int]:
-        given = f" {text}" if before and not text.startswith(" ") else text
-        ids: list[int] = read.encode(given, add_special_tokens=False).ids
+        padded = f" {text}" if before and not text.startswith(" ") else text
+        ids: list[int] = read.encode(padded, add_special_tokens=False).ids
         return ids
 
     return encode

@@ -69,11 +69,11 @@ class _Damaged(Exception):
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
         (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise _Damaged(f"its header has {shown(twice)} twice")
-    return found
+    return unique
 
 
 def _require_texts(metadata: Any) -> None:

@@ -79,9 +79,9 @@ def build(directory: Path, file: Path) -> Any:
             shutil.copyfile(path, Path(place) / path.name)
         (Path(place) / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
         _fast(pieces).save(str(Path(place) / "tokenizer.json"))
-        made: Any = PreTrainedTokenizerFast.from_pretrained(place)
-    made.name_or_path = str(directory)
-    return made
+        tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(place)
+    tokenizer.name_or_path = str(directory)
+    return tokenizer
 
 
 def _read(file: Path) -> Any:

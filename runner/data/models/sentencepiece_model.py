@@ -63,10 +63,10 @@ def _model(header: GgufHeader, fields: dict[str, Any]) -> bytes:
     pieces = []
     for row, (token, score, kind) in enumerate(zip(tokens, fields["scores"], kinds, strict=True)):
         # Exactly one piece is the unknown one, or SentencePiece refuses the file.
-        told = CONTROL if kind == UNKNOWN else kind
+        stored_kind = CONTROL if kind == UNKNOWN else kind
         spelled = token.replace(" ", SPACE) if kind == USER_DEFINED else token
         piece = _message(1, spelled.encode()) + _float(2, score)
-        pieces.append(_message(1, piece + _integer(3, UNKNOWN if row == unknown else told)))
+        pieces.append(_message(1, piece + _integer(3, UNKNOWN if row == unknown else stored_kind)))
     trainer = _integer(3, _BPE) + _integer(4, len(tokens)) + _integer(35, 1)
     for number, name in ((40, "unknown"), (41, "bos"), (42, "eos"), (43, "padding")):
         special = header.special_token(name)
@@ -91,8 +91,8 @@ def _integer(number: int, value: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*encoded, value])

@@ -54,7 +54,7 @@ def written_widths(model: Path, checkpoint: Path) -> dict[str, float]:
     stored = tensor_headers(checkpoint)
     widths = {}
     for layer, (outputs, inputs) in matrix_shapes(model).items():
-        found = stored.get(f"{layer}.weight_packed") or stored.get(f"{layer}.weight")
-        if found is not None:
-            widths[layer] = 8 * found.bytes / (outputs * inputs)
+        stored_weight = stored.get(f"{layer}.weight_packed") or stored.get(f"{layer}.weight")
+        if stored_weight is not None:
+            widths[layer] = 8 * stored_weight.bytes / (outputs * inputs)
     return widths

@@ -184,9 +184,9 @@ def _add_template(
     by_default = bos_by_default or _read(header, "pre") in _WHOLE_WORDS
     around = []
     for name, wanted in (("bos", by_default), ("eos", False)):
-        said = _read(header, f"add_{name}_token")
+        flag = _read(header, f"add_{name}_token")
         row = header.special_token(name)
-        put = wanted if said is None else said
+        put = wanted if flag is None else flag
         around.append((tokens[row], row) if put and row is not None else None)
     bos, eos = around
     if bos or eos:

@@ -82,8 +82,10 @@ def _without_files(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     settings = read_object(file)
-    kept = {name: value for name, value in settings.items() if not _names_a_file(name, value)}
-    return None if kept == settings else kept
+    without_files = {
+        name: value for name, value in settings.items() if not _names_a_file(name, value)
+    }
+    return None if without_files == settings else without_files
 
 
 def _names_a_file(name: str, value: Any) -> bool:

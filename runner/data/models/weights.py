@@ -105,8 +105,8 @@ def complaint(
         allow_pickle: Whether pickled weights are read, as data.
     """
     try:
-        if found := fault(directory, trust_remote_code):
-            return found
+        if problem := fault(directory, trust_remote_code):
+            return problem
         weights = weight_files(directory, pickles=allow_pickle)
         for file in filter(os.path.lexists, weights):
             require_own(directory, file)
@@ -199,8 +199,8 @@ def _files(directory: Path, files: list[Path]) -> str | None:
 
 def _layers(directory: Path) -> int:
     config = directory / "config.json"
-    said = read_config(config) if config.is_file() else {}
-    return int((said.get("text_config") or said).get("num_hidden_layers") or 0)
+    content = read_config(config) if config.is_file() else {}
+    return int((content.get("text_config") or content).get("num_hidden_layers") or 0)
 
 
 def _named(directory: Path, pickles: bool) -> str | None:
@@ -216,10 +216,10 @@ def _named(directory: Path, pickles: bool) -> str | None:
 
 
 def _indexed(index: Path, pickles: bool) -> list[Path]:
-    found = read_object(index, _MOST_INDEX_BYTES).get("weight_map")
-    if not isinstance(found, dict) or not found:
+    weight_map = read_object(index, _MOST_INDEX_BYTES).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise ValueError(f"has an {index.name} without a weight_map: fetch it again")
-    names: list[Any] = list(found.values())
+    names: list[Any] = list(weight_map.values())
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"has an {index.name} whose weight_map names no files: fetch it again")
     files = sorted(set(names))

@@ -87,7 +87,7 @@ def _files(items: Items, cache: Path) -> list[Path]:
 
 def _read(path: Path) -> list[Item]:
     """Items as they stand in a file of the user's."""
-    found: list[Item] = []
+    items: list[Item] = []
     for number, line in read_lines(path, None):
         try:
             item = json.loads(line)
@@ -96,9 +96,9 @@ def _read(path: Path) -> list[Item]:
         if fault := _fault(item):
             raise UsageError(f"{path}, line {number}: {fault}")
         require_encodable(json.dumps(item, ensure_ascii=False), f"{path}, line {number},", None)
-        found.append({key: item[key] for key in ("text", "choices", "answer", "target")
+        items.append({key: item[key] for key in ("text", "choices", "answer", "target")
                       if key in item})  # fmt: skip
-    return found
+    return items
 
 
 def _fault(item: Any) -> str | None:

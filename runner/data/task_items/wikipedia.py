@@ -23,7 +23,7 @@ def next_sentences(files: list[Path], choices: int, chosen: random.Random) -> li
     Wrong answers are fourth sentences of paragraphs of other articles.
     """
     (path,) = files
-    found = [
+    paragraphs = [
         (article, sentences)
         for article, text in enumerate(read_wikipedia(path))
         for paragraph in text.split("\n\n")
@@ -33,9 +33,9 @@ def next_sentences(files: list[Path], choices: int, chosen: random.Random) -> li
         <= _LONGEST_SENTENCE_CHARACTERS
     ]
     items = []
-    for article, sentences in found:
+    for article, sentences in paragraphs:
         # A few, drawn at once: going through all of them for every item takes minutes.
-        others = chosen.sample(found, min(len(found), 8 * choices))
+        others = chosen.sample(paragraphs, min(len(paragraphs), 8 * choices))
         wrong = [text[_CONTEXT_SENTENCES] for other, text in others if other != article]
         item = multiple_choice(
             " ".join(sentences[:_CONTEXT_SENTENCES]),

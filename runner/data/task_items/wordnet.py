@@ -97,14 +97,14 @@ def _common(counts: Path) -> set[tuple[str, int, int]]:
 
     A line is such as ``dog%1:05:00:: 1 42``: key of the sense, its number, times it was met.
     """
-    found = set()
+    common = set()
     for line in counts.read_text("utf-8").splitlines():
         key, number, uses = line.split()
         word, _, rest = key.partition("%")
         kind, field, identity, *_ = rest.split(":")
         if kind == "1" and number == "1" and int(uses) >= _LEAST_USES:
-            found.add((word, int(field), int(identity)))
-    return found
+            common.add((word, int(field), int(identity)))
+    return common
 
 
 def _plain(gloss: str) -> str:
@@ -120,12 +120,12 @@ def _name(synsets: dict[str, _Synset], offset: str) -> str:
 
 def _all_above(synsets: dict[str, _Synset], offsets: tuple[str, ...]) -> set[str]:
     """Every word for what is a kind above, however far."""
-    found: set[str] = set()
+    above: set[str] = set()
     left = list(offsets)
     seen = set(left)
     while left:
         synset = synsets[left.pop()]
-        found.update(word.replace("_", " ") for word in synset.words)
+        above.update(word.replace("_", " ") for word in synset.words)
         left += [offset for offset in synset.kinds if offset not in seen]
         seen.update(synset.kinds)
-    return found
+    return above

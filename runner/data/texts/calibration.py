@@ -117,8 +117,8 @@ class _Cutter:
         """Windows of a text, and how many were drawn and left out."""
         self._left_out = 0
         per_sample = self._calibration.cut is Cut.per_sample
-        found = (self._per_sample if per_sample else self._concatenated)(name, documents, count)
-        return found, self._left_out
+        windows = (self._per_sample if per_sample else self._concatenated)(name, documents, count)
+        return windows, self._left_out
 
     def _concatenated(self, name: str, documents: list[Placed], count: int) -> list[list[int]]:
         """Disjoint windows of full length, drawn from all of the joined text."""
@@ -138,19 +138,19 @@ class _Cutter:
                 available,
             )
         order = self.chosen.sample(range(available), count)
-        kept = self._new(ids, length, order, count)
-        if len(kept) < count:
+        windows = self._new(ids, length, order, count)
+        if len(windows) < count:
             others = sorted(set(range(available)) - set(order))
             self.chosen.shuffle(others)
-            kept += self._new(ids, length, others, count - len(kept))
-        if len(kept) < count:
+            windows += self._new(ids, length, others, count - len(windows))
+        if len(windows) < count:
             raise _too_short(
-                f"gives {len(kept)} different windows of {length} tokens{self._without()}, "
+                f"gives {len(windows)} different windows of {length} tokens{self._without()}, "
                 f"calibration asks for {count}",
                 name,
-                len(kept),
+                len(windows),
             )
-        return kept
+        return windows
 
     def _new(self, ids: list[int], length: int, order: list[int], most: int) -> list[list[int]]:
         windows = (
@@ -164,20 +164,20 @@ class _Cutter:
         least = length if least is None else least
         order = list(range(len(documents)))
         self.chosen.shuffle(order)
-        kept: list[list[int]] = []
+        windows: list[list[int]] = []
         for index in order:
             window = self._ids(documents[index])[self._calibration.skip_tokens :][:length]
             window = with_bos(window, self._bos) if window else window
             if len(window) >= least and self._counts(window):
-                kept.append(window)
-            if len(kept) == count:
-                return kept
+                windows.append(window)
+            if len(windows) == count:
+                return windows
         raise _too_short(
-            f"has {len(kept)} documents of at least {least} tokens{self._without()}, calibration "
-            f"asks for {count}; lower calibration.minimum_length, or set "
+            f"has {len(windows)} documents of at least {least} tokens{self._without()}, "
+            f"calibration asks for {count}; lower calibration.minimum_length, or set "
             "calibration.cut=concatenated",
             name,
-            len(kept),
+            len(windows),
         )
 
     def _ids(self, placed: Placed) -> list[int]:

@@ -51,12 +51,14 @@ def write_conversation(tokenizer: Any, messages: list[Message], place: str) -> s
         ) from None
     # Whatever an expression of a template may raise: a type, a key, a division.
     except Exception as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         roles = ", ".join(message["role"] for message in messages[:6])
         roles += ", …" if len(messages) > 6 else ""
         # raise_exception() of templates raises the base class itself; jinja2 raises its own kinds.
         refuses = type(error) is TemplateError
-        what = f"refuses it: {said}" if refuses else f"fails on it: {type(error).__name__}: {said}"
+        what = (
+            f"refuses it: {reason}" if refuses else f"fails on it: {type(error).__name__}: {reason}"
+        )
         raise StageError(
             f"the conversation at {place} (roles: {roles or 'none'}) does not fit the model's chat "
             f"template, which {what}; change or drop the conversation, or {_WITHOUT}"

@@ -47,16 +47,16 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         with memoryview(buffer) as view:
-            found = self._stream.read1(len(view))
-            view[: len(found)] = found
-        self._read += len(found)
+            content = self._stream.read1(len(view))
+            view[: len(content)] = content
+        self._read += len(content)
         if self._read > self._most:
             raise FileFault(
                 self._path,
                 f"unpacks to more than {self._most / MB:.0f} MB, {_MOST_TIMES} times its size: if "
                 "that is what it should hold, unpack it and name the unpacked file",
             )
-        return len(found)
+        return len(content)
 
     def close(self) -> None:
         self._packed.close()
@@ -146,12 +146,12 @@ def require_encodable(text: str, place: str, errors: TextErrors | None) -> str:
     Raises:
         UsageError: It has a half without the other, and ``errors`` is strict.
     """
-    found = _SURROGATE.search(text)
-    if found is None:
+    match = _SURROGATE.search(text)
+    if match is None:
         return text
     if errors is not TextErrors.replace:
         raise UsageError(
-            f"{place} has a lone surrogate (\\u{ord(found[0]):04x}), which is no character; mend "
+            f"{place} has a lone surrogate (\\u{ord(match[0]):04x}), which is no character; mend "
             f"it{_otherwise(errors)}"
         )
     return _SURROGATE.sub(_REPLACED, text)

@@ -33,16 +33,16 @@ def local_files(path: Path) -> list[Path]:
         if not require_regular(path).st_size:
             raise FileFault(path, "is empty")
         return [path]
-    found: list[Path] = []
+    files: list[Path] = []
     for folder, inner, names in os.walk(path):
         inner.sort()
-        found += [Path(folder, name) for name in names]
-        if len(found) > _MOST_FILES:
+        files += [Path(folder, name) for name in names]
+        if len(files) > _MOST_FILES:
             raise UsageError(
                 f"{shown(path)} holds more than {_MOST_FILES} files: name a folder further down, "
                 "or one file"
             )
-    return sorted(found)
+    return sorted(files)
 
 
 def states(path: Path) -> list[tuple[str, int, int]]:
@@ -51,12 +51,12 @@ def states(path: Path) -> list[tuple[str, int, int]]:
     Raises:
         UsageError: As ``local_files``.
     """
-    found = []
+    states = []
     for file in local_files(path):
         if file.is_file():
             status = file.stat()
-            found.append((str(file), status.st_size, status.st_mtime_ns))
-    return found
+            states.append((str(file), status.st_size, status.st_mtime_ns))
+    return states
 
 
 def text_states(name: str, path: str | None) -> list[tuple[str, int, int]]:

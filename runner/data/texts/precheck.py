@@ -26,15 +26,15 @@ def precheck(text: Text) -> int | None:
     """
     if text.kind is not TextKind.file or not text.path:
         return None
-    found = text_states(text.name, text.path)
-    files = [Path(name) for name, _, _ in found]
+    states = text_states(text.name, text.path)
+    files = [Path(name) for name, _, _ in states]
     # A control process that was installed alone has no pyarrow; the worker that reads has.
     tables = any(reader_of(text, file) is TextReader.parquet for file in files)
     lacking = tables and not importlib.util.find_spec("pyarrow")
-    sizes = (size * (_UNPACKED if name.endswith(_PACKED) else 1) for name, size, _ in found)
+    sizes = (size * (_UNPACKED if name.endswith(_PACKED) else 1) for name, size, _ in states)
     if lacking or sum(sizes) > _MOST_BYTES:
         return None
-    changed = tuple(changed for _, _, changed in found)
+    changed = tuple(changed for _, _, changed in states)
     return _document_bytes(json.dumps(to_json(text), sort_keys=True), changed)
 
 

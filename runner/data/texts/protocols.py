@@ -89,22 +89,24 @@ def protocol_text(protocol: PerplexityProtocol, excerpt: Excerpt) -> ProtocolTex
     documents = read_documents_file(excerpt.text_directory)
     bos = None
     if protocol is PerplexityProtocol.lm_eval:
-        found = _rolling(tokenizer, documents, excerpt)
+        cut_text = _rolling(tokenizer, documents, excerpt)
     else:
-        asked = excerpt.bos if protocol.takes_bos else Bos.auto
-        bos = begin_of_windows(tokenizer, excerpt.tokenizer_directory, asked)
+        bos_rule = excerpt.bos if protocol.takes_bos else Bos.auto
+        bos = begin_of_windows(tokenizer, excerpt.tokenizer_directory, bos_rule)
         cut = _spread if protocol is PerplexityProtocol.spread else _leading
-        found = cut(protocol, tokenizer, documents, excerpt, bos)
+        cut_text = cut(protocol, tokenizer, documents, excerpt, bos)
     vocabulary = Vocabulary(tokenizer, excerpt.tokenizer_directory)
     vocabulary.require([] if bos is None else [bos], "every window")
-    vocabulary.require((token for window in found.windows for token in window.tokens), "the text")
-    several = len(set(found.sample.window_documents)) > 1
-    found.sample.bos = bos is not None
-    found.sample.tokens_sha256 = digest(found.windows)
-    found.sample.documents = len(set(found.sample.window_documents))
-    found.sample.documents_available = len(documents)
-    found.sample.clusters = DOCUMENTS if several else WINDOWS
-    return found
+    vocabulary.require(
+        (token for window in cut_text.windows for token in window.tokens), "the text"
+    )
+    several = len(set(cut_text.sample.window_documents)) > 1
+    cut_text.sample.bos = bos is not None
+    cut_text.sample.tokens_sha256 = digest(cut_text.windows)
+    cut_text.sample.documents = len(set(cut_text.sample.window_documents))
+    cut_text.sample.documents_available = len(documents)
+    cut_text.sample.clusters = DOCUMENTS if several else WINDOWS
+    return cut_text
 
 
 def begin_of_windows(tokenizer: Any, directory: Path, bos: Bos) -> int | None:
@@ -145,11 +147,11 @@ def _spread(
     """After a BOS every token of the text is scored, else all but the first."""
     begin = [] if bos is None else [bos]
     length = excerpt.length - len(begin)
-    found = spread_windows(tokenizer, documents, length, excerpt.count)
-    sample = Sample(SPREAD, window_documents=found.documents, left_out=found.left_out)
+    windows = spread_windows(tokenizer, documents, length, excerpt.count)
+    sample = Sample(SPREAD, window_documents=windows.documents, left_out=windows.left_out)
     return ProtocolText(
         protocol_name(protocol, excerpt.length, bos is not None),
-        [Window([*begin, *window], excerpt.length - 1) for window in found.windows],
+        [Window([*begin, *window], excerpt.length - 1) for window in windows.windows],
         sample,
     )
 

@@ -98,10 +98,10 @@ def _files(text: Text, cache: Path) -> list[Path]:
         return hub_files(text)
     path = text_path(text.name, text.path)
     try:
-        found = local_files(path)
+        files = local_files(path)
     except FileFault as error:
         raise UsageError(f"text {text.name}: {error}") from None
-    return _of_folder(found, text) if path.is_dir() else found
+    return _of_folder(files, text) if path.is_dir() else files
 
 
 def _of_folder(found: list[Path], text: Text) -> list[Path]:
@@ -164,5 +164,7 @@ def _docstrings(source: str) -> str:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented))
-    return "\n\n".join(filter(None, found))
+    docstrings = (
+        ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, documented)
+    )
+    return "\n\n".join(filter(None, docstrings))

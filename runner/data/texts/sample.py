@@ -34,8 +34,8 @@ class Sample:
         Args:
             windows: So many of the first ones; by default all.
         """
-        told = self.window_documents[:windows]
-        return told if self.clusters == DOCUMENTS and len(set(told)) > 1 else None
+        documents = self.window_documents[:windows]
+        return documents if self.clusters == DOCUMENTS and len(set(documents)) > 1 else None
 
 
 def describe(sample: Sample, icc: float | None, effective_windows: float | None) -> str | None:
@@ -57,18 +57,20 @@ def describe(sample: Sample, icc: float | None, effective_windows: float | None)
         if sample.sampling == SPREAD
         else f"from the start of the text, in {documents} of {sample.documents_available} documents"
     )
-    said = f"{count} windows {where}"
+    described = f"{count} windows {where}"
     if documents == 1:
-        return f"{said}; intervals describe that document only and treat windows as independent"
+        return (
+            f"{described}; intervals describe that document only and treat windows as independent"
+        )
     if documents == count:
-        said += ", one per document"
+        described += ", one per document"
     else:
-        said += ", which intervals treat as clusters"
+        described += ", which intervals treat as clusters"
         if icc is not None and effective_windows is not None:
-            said += (
+            described += (
                 f" (intraclass correlation {icc:.2f}: worth {effective_windows:.1f} independent "
                 "windows)"
             )
     if sample.left_out:
-        said += f"; {sample.left_out} skipped, with almost no distinct tokens"
-    return said
+        described += f"; {sample.left_out} skipped, with almost no distinct tokens"
+    return described

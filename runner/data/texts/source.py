@@ -19,8 +19,8 @@ def source_of(text: Text) -> str:
     column is read counts: prompts and answers of one file are two texts.
     """
     if text.kind is TextKind.file and text.path:
-        found = text_states(text.name, text.path)
-        real = tuple((os.path.realpath(file), size, changed) for file, size, changed in found)
+        states = text_states(text.name, text.path)
+        real = tuple((os.path.realpath(file), size, changed) for file, size, changed in states)
         return f"{_digest(real)} {text.field}"
     # Of the standard library two readers take different parts.
     place = (text.kind, text.package, text.version, text.member, text.hub_id, text.revision)

@@ -60,7 +60,7 @@ def spread_windows(tokenizer: Any, documents: list[str], length: int, count: int
     cutter = _Cutter(tokenizer, documents, length, wide)
     wanted = evenly(len(places), count)
     spare = sorted(set(range(len(places))) - set(wanted))
-    found: dict[int, list[int]] = {}
+    windows: dict[int, list[int]] = {}
     for number, first in enumerate(wanted):
         tried = first
         while (window := cutter.cut(places[tried], number)) is None:
@@ -68,10 +68,10 @@ def spread_windows(tokenizer: Any, documents: list[str], length: int, count: int
                 return _cut_tight(tokenizer, documents, length, count)
             tried = min(spare, key=lambda other: (abs(other - first), other))
             spare.remove(tried)
-        found[tried] = window
-    order = sorted(found)
+        windows[tried] = window
+    order = sorted(windows)
     return Spread(
-        [found[place] for place in order],
+        [windows[place] for place in order],
         [places[place].first for place in order],
         cutter.left_out,
     )

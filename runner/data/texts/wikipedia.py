@@ -84,7 +84,7 @@ def _without(opening: re.Pattern[str], text: str, put: str) -> str:
 
     By a pattern of both each tag that is never closed would be looked for to the text's end.
     """
-    kept: list[str] = []
+    pieces: list[str] = []
     at = 0
     ends: dict[str, list[tuple[int, int]]] = {}
     for found in opening.finditer(text):
@@ -100,9 +100,9 @@ def _without(opening: re.Pattern[str], text: str, put: str) -> str:
             if row == len(ends[name]):
                 continue
             end = ends[name][row][1]
-        kept += (text[at : found.start()], put)
+        pieces += (text[at : found.start()], put)
         at = end
-    return "".join([*kept, text[at:]])
+    return "".join([*pieces, text[at:]])
 
 
 def _until_stable(

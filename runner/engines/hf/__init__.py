@@ -122,11 +122,11 @@ class HfModel:
         with torch.inference_mode():
             states, head = self._states(window)
             states = states[-scored:]
-        kept = None if self._stored_head is None else states.float().cpu().numpy()
+        final_states = None if self._stored_head is None else states.float().cpu().numpy()
         return FullDistributions(
             vocabulary=self.model.get_output_embeddings().weight.shape[0],
             chunks=_log_softmax_chunks(states, head),
-            states=kept,
+            states=final_states,
             head=self._stored_head,
         )
 
@@ -228,8 +228,8 @@ def _log_softmax_chunks(states: "torch.Tensor", head: Any) -> Iterator["NDArray[
 
     for part in torch.split(states, ROWS_AT_ONCE):
         with torch.inference_mode():
-            found = torch.log_softmax(head(part).float(), dim=-1).cpu().numpy()
-        yield found
+            log_probabilities = torch.log_softmax(head(part).float(), dim=-1).cpu().numpy()
+        yield log_probabilities
 
 
 def _cache_bytes(cache: Any) -> int:

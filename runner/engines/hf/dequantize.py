@@ -113,8 +113,8 @@ def unpack(words: "torch.Tensor", bits: int) -> "torch.Tensor":
     if 32 % bits:
         following = (word + 1).clamp(max=words.shape[0] - 1)
         values |= stream[following] << (32 - shift)
-    found: torch.Tensor = values & (2**bits - 1)
-    return found
+    unpacked: torch.Tensor = values & (2**bits - 1)
+    return unpacked
 
 
 def _gptq(

@@ -28,16 +28,16 @@ _DEPTH = 3
 
 def footprint_of(model: Any, kv_cache_bytes_per_token: int, device: str) -> Footprint:
     """The footprint of a loaded causal language model, from one decode step of it."""
-    held = _held(model)
-    read = _read_by_a_step(model, held, device)
+    tensors = _held(model)
+    read = _read_by_a_step(model, tensors, device)
     share = routed_share(model.config.get_text_config())
     by_dtype: dict[str, int] = {}
-    for tensor in held.values():
+    for tensor in tensors.values():
         name = str(tensor.dtype).removeprefix("torch.")
         by_dtype[name] = by_dtype.get(name, 0) + tensor.nbytes
     routed, streamed = 0, 0
-    kinds = {_kind(name) for name in held if read[name]}
-    for name, tensor in held.items():
+    kinds = {_kind(name) for name in tensors if read[name]}
+    for name, tensor in tensors.items():
         if share is not None and _ROUTED.search(name):
             routed += tensor.nbytes if _kind(name) in kinds else 0
         else:
@@ -68,11 +68,11 @@ def _kind(name: str) -> str:
 
 def _held(model: Any) -> "dict[str, torch.Tensor]":
     """All tensors of a model by name, shared ones once."""
-    found: dict[tuple[int, int], tuple[str, torch.Tensor]] = {}
+    tensors: dict[tuple[int, int], tuple[str, torch.Tensor]] = {}
     for name, tensor in _tensors(model):
         if tensor.nbytes:
-            found.setdefault((tensor.data_ptr(), tensor.nbytes), (name, tensor))
-    return dict(found.values())
+            tensors.setdefault((tensor.data_ptr(), tensor.nbytes), (name, tensor))
+    return dict(tensors.values())
 
 
 def _tensors(model: Any) -> "Iterator[tuple[str, torch.Tensor]]":
@@ -108,7 +108,7 @@ def _read_by_a_step(model: Any, held: "dict[str, torch.Tensor]", device: str) ->
         watch = _watch()
         with watch:
             model(input_ids=token, past_key_values=past, use_cache=True)
-    found = {}
+    read = {}
     for name, tensor in held.items():
         start = tensor.data_ptr()
         spans = [
@@ -117,8 +117,8 @@ def _read_by_a_step(model: Any, held: "dict[str, torch.Tensor]", device: str) ->
             if low < start + tensor.nbytes and high > start
         ]
         looked_up = sum(size for at, size in watch.looked_up if start <= at < start + tensor.nbytes)
-        found[name] = min(tensor.nbytes, _covered(spans) + looked_up)
-    return found
+        read[name] = min(tensor.nbytes, _covered(spans) + looked_up)
+    return read
 
 
 def _covered(spans: Iterable[tuple[int, int]]) -> int:
@@ -148,11 +148,11 @@ def _watch() -> Any:
             result = func(*args, **kwargs)
             if _is_view(func):
                 return result
-            given = [leaf for leaf in tree_leaves((args, kwargs)) if torch.is_tensor(leaf)]
+            inputs = [leaf for leaf in tree_leaves((args, kwargs)) if torch.is_tensor(leaf)]
             if func.overloadpacket.__name__ in _LOOKS_UP and torch.is_tensor(result):
-                self.looked_up.append((given[0].data_ptr(), result.nbytes))
-                given = given[1:]
-            for tensor in given:
+                self.looked_up.append((inputs[0].data_ptr(), result.nbytes))
+                inputs = inputs[1:]
+            for tensor in inputs:
                 if tensor.numel() and tensor.layout is torch.strided:
                     last = sum(
                         (n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True)

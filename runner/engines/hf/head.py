@@ -129,6 +129,6 @@ def _read(checkpoint: Path, name: str) -> "torch.Tensor | None":
             continue
         with safe_open(file, framework="pt") as tensors:
             if name in tensors.keys():  # noqa: SIM118 - not a mapping
-                found: torch.Tensor = tensors.get_tensor(name)
-                return found
+                weight: torch.Tensor = tensors.get_tensor(name)
+                return weight
     return None

@@ -36,10 +36,10 @@ def read_checkpoint(spec: LoadSpec) -> Any:
         return dense.to(spec.device).eval()
     if spec.checkpoint_format == "gguf":
         (file,) = spec.checkpoint.glob("*.gguf")
-        if (said := spec.checkpoint / MODEL_CONFIG).exists():
+        if (config := spec.checkpoint / MODEL_CONFIG).exists():
             # From the file alone transformers makes up what it does not say: scaled rotary
             # positions, soft caps, windows.
-            options["config"] = AutoConfig.from_pretrained(said)
+            options["config"] = AutoConfig.from_pretrained(config)
         model = load_model(spec.checkpoint, gguf_file=file.name, dtype=dtype, **options)
         return model.to(spec.device).eval()
     if spec.checkpoint_format == "compressed-tensors":

@@ -32,15 +32,17 @@ class EnergyMeter:
 
     def read(self) -> dict[str, float]:
         """Every counter that answers, in joules."""
-        found = {}
+        counters = {}
         for zone in self._zones:
             with contextlib.suppress(OSError, ValueError):
                 name = (zone / "name").read_text("ascii").strip()
-                found[name] = int((zone / "energy_uj").read_text("ascii")) * 1e-6
+                counters[name] = int((zone / "energy_uj").read_text("ascii")) * 1e-6
         for index, (library, handle) in enumerate(self._gpus):
             with contextlib.suppress(Exception):  # GPUs before Volta have no such counter
-                found[f"gpu-{index}"] = library.nvmlDeviceGetTotalEnergyConsumption(handle) * 1e-3
-        return found
+                counters[f"gpu-{index}"] = (
+                    library.nvmlDeviceGetTotalEnergyConsumption(handle) * 1e-3
+                )
+        return counters
 
     def between(self, before: dict[str, float], after: dict[str, float]) -> Energy | None:
         """What was used between two readings; a counter that wrapped around is continued."""
@@ -77,17 +79,17 @@ def _gpu_handles() -> list[tuple[Any, Any]]:
 @contextlib.contextmanager
 def metered(meter: EnergyMeter) -> Iterator[list[Energy | None]]:
     """Meter the block; the list holds what it used once it has ended."""
-    found: list[Energy | None] = []
+    readings: list[Energy | None] = []
     before = meter.read()
-    yield found
-    found.append(meter.between(before, meter.read()))
+    yield readings
+    readings.append(meter.between(before, meter.read()))
 
 
 def total(parts: Iterable[Energy | None]) -> Energy | None:
     """Of stretches with pauses between them; ``None`` unless all of them were metered."""
-    found = list(parts)
-    metered_parts = [part for part in found if part is not None]
-    if not found or len(metered_parts) < len(found):
+    energies = list(parts)
+    metered_parts = [part for part in energies if part is not None]
+    if not energies or len(metered_parts) < len(energies):
         return None
     devices = dict.fromkeys(name for part in metered_parts for name in part.by_device)
     return Energy(

@@ -148,10 +148,10 @@ def _number(path: Path) -> int | None:
 
 
 def _inactive_file(folder: Path) -> int:
-    found = 0
+    inactive = 0
     with contextlib.suppress(OSError, ValueError):
         for line in (folder / "memory.stat").read_text("ascii").splitlines():
             # Version 1 tells its children's apart.
             if line.startswith(("inactive_file ", "total_inactive_file ")):
-                found = max(found, int(line.split()[1]))
-    return found
+                inactive = max(inactive, int(line.split()[1]))
+    return inactive

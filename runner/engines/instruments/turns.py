@@ -44,10 +44,10 @@ class Stopwatch:
 
     def alone(self, model: LoadedModel, batch_size: int) -> Repetitions:
         """One repetition after the other."""
-        found = Repetitions()
+        repetitions = Repetitions()
         for _ in range(self.bench.repetitions):
-            self._measure(model, batch_size, found, f"generating, batch {batch_size}")
-        return found
+            self._measure(model, batch_size, repetitions, f"generating, batch {batch_size}")
+        return repetitions
 
     def in_turns(
         self, one: LoadedModel, other: LoadedModel, batch_size: int
@@ -57,12 +57,12 @@ class Stopwatch:
         What drifts slowly is in both of a pair, and what a model leaves in the caches meets either
         as often: A B, B A, A B, …
         """
-        found = (Repetitions(), Repetitions())
-        pair = [*zip((one, other), found, strict=True)]
+        repetitions = (Repetitions(), Repetitions())
+        pair = [*zip((one, other), repetitions, strict=True)]
         for repetition in range(self.bench.repetitions):
             for model, of_model in pair if repetition % 2 == 0 else reversed(pair):
                 self._measure(model, batch_size, of_model, f"in turns, batch {batch_size}")
-        return found
+        return repetitions
 
     def _measure(self, model: LoadedModel, batch_size: int, found: Repetitions, what: str) -> None:
         with metered(self.meter) as energy:

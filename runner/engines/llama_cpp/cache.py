@@ -10,8 +10,8 @@ def kv_cache_bytes_per_token(reader: Any) -> int:
     """Bytes of keys and values that a token adds to a float16 cache, over all layers."""
 
     def value(name: str, default: Any = None) -> Any:
-        found = reader.fields.get(f"{architecture}.{name}")
-        return default if found is None else found.contents()
+        field = reader.fields.get(f"{architecture}.{name}")
+        return default if field is None else field.contents()
 
     architecture = reader.fields["general.architecture"].contents()
     heads = value("attention.head_count")

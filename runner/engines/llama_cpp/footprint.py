@@ -41,7 +41,7 @@ def gguf_footprint(reader: Any, total: int) -> Footprint:
 def _routed_share(reader: Any) -> float | None:
     architecture = reader.fields["general.architecture"].contents()
     counts = [
-        None if (found := reader.fields.get(f"{architecture}.{name}")) is None else found.contents()
+        None if (field := reader.fields.get(f"{architecture}.{name}")) is None else field.contents()
         for name in ("expert_used_count", "expert_count")
     ]
     return counts[0] / counts[1] if counts[0] and counts[1] else None

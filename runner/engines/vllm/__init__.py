@@ -193,8 +193,8 @@ class VllmModel:
     def measured_kv_cache_bytes_per_token(self) -> float | None:
         """Bytes set aside on all devices, over the tokens they have room for."""
         cache = self._llm.llm_engine.vllm_config.cache_config
-        held = sum(self._llm.collective_rpc(vllm_weights.kv_cache_bytes))
-        return float(held / (cache.num_gpu_blocks * cache.block_size))
+        total = sum(self._llm.collective_rpc(vllm_weights.kv_cache_bytes))
+        return float(total / (cache.num_gpu_blocks * cache.block_size))
 
     def device_memory_peak_bytes(self) -> int | None:
         """What torch allocated at most on the GPU; ``None`` when other processes did it."""
@@ -233,8 +233,8 @@ class VllmModel:
     def _kv_cache_bytes_per_token(self) -> int:
         config = self._llm.llm_engine.vllm_config
         model = config.model_config
-        kept = str(config.cache_config.cache_dtype)
-        width = 1 if kept.startswith("fp8") else model.dtype.itemsize
+        dtype = str(config.cache_config.cache_dtype)
+        width = 1 if dtype.startswith("fp8") else model.dtype.itemsize
         layers = model.hf_text_config.num_hidden_layers
         return int(2 * layers * model.get_total_num_kv_heads() * model.get_head_size() * width)
 

@@ -119,9 +119,9 @@ def _labels(checkpoint: CheckpointFacts) -> list[str]:
     bits, method = checkpoint.bits, checkpoint.method
     assert bits is not None
     widths = bits.candidates if bits.is_auto else [bits.weight.num_bits]
-    kept = method.keep_bits if method is not None and method.keeps_layers else None
-    of_others = [width for width in [*widths, *([kept] if kept else [])] if width < 16]
-    if not bits.is_auto and not kept:
+    keep_bits = method.keep_bits if method is not None and method.keeps_layers else None
+    of_others = [width for width in [*widths, *([keep_bits] if keep_bits else [])] if width < 16]
+    if not bits.is_auto and not keep_bits:
         return [bits.label]
     return [bits.of_width(width).label for width in of_others]
 

@@ -44,9 +44,9 @@ def tensor_sizes(model: Any) -> tuple[dict[str, int], int, int]:
         sizes[name] = sizes.get(name, 0) + nbytes
     # An output embedding's class is derived from the input embedding's.
     embeddings = [m for m in model.modules() if type(m).__name__ == "VocabParallelEmbedding"]
-    held = [(name, tensor.nbytes) for name, tensor in model.named_parameters()]
-    held += [(name, nbytes) for name, (_, nbytes) in gone.items()]
-    routed = sum(nbytes for name, nbytes in held if ".experts." in name)
+    named = [(name, tensor.nbytes) for name, tensor in model.named_parameters()]
+    named += [(name, nbytes) for name, (_, nbytes) in gone.items()]
+    routed = sum(nbytes for name, nbytes in named if ".experts." in name)
     return sizes, sum(module.weight.nbytes for module in embeddings), routed
 
 

@@ -71,12 +71,12 @@ def load_tasks(manager: Any, names: Sequence[str], needs_hub: bool) -> dict[str,
                 loaded[name] = manager.load([name])
             # Whatever a data set's host or a task's own code raises.
             except Exception as error:
-                said = " ".join(str(error).split())[:300]
+                why = " ".join(str(error).split())[:300]
                 raise StageError(
-                    f"task {name} cannot be loaded ({type(error).__name__}: {said})"
+                    f"task {name} cannot be loaded ({type(error).__name__}: {why})"
                     if reachable or not needs_hub
                     else f"task {name} needs data from the hub ({_endpoint()}), which does not "
-                    f"answer, and it is not on this machine yet ({type(error).__name__}: {said}): "
+                    f"answer, and it is not on this machine yet ({type(error).__name__}: {why}): "
                     "tasks=packaged needs no hub; a mirror goes into HF_ENDPOINT"
                 ) from None
     return loaded
@@ -123,15 +123,15 @@ def evaluate(
         elif own is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=other)
-    found: dict[str, Any] | None = evaluator.evaluate(
+    results: dict[str, Any] | None = evaluator.evaluate(
         lm=model,
         task_dict=loaded,
         limit=limit,
         apply_chat_template=apply_chat_template,
         fewshot_as_multiturn=apply_chat_template,
     )
-    assert found is not None
-    return found
+    assert results is not None
+    return results
 
 
 @contextlib.contextmanager

@@ -105,7 +105,7 @@ def top_divergence(base: "NDArray[Any]", own: "NDArray[Any]") -> "NDArray[np.flo
     """
     import numpy as np
 
-    found = np.empty((len(FIELDS), len(base)), np.float32)
+    statistics = np.empty((len(FIELDS), len(base)), np.float32)
     for i, (ours, theirs) in enumerate(zip(base, own, strict=True)):
         p, q = (dict(row.tolist()) for row in (ours, theirs))
         pairs = [(p[token], q[token]) for token in p.keys() & q.keys()]
@@ -113,12 +113,12 @@ def top_divergence(base: "NDArray[Any]", own: "NDArray[Any]") -> "NDArray[np.flo
             math.log(max(1e-9, 1 - sum(map(math.exp, side)))) for side in zip(*pairs, strict=True)
         ]
         pairs.append((rest[0], rest[1]))
-        found[:, i] = (
+        statistics[:, i] = (
             sum(math.exp(a) * (a - b) for a, b in pairs),
             sum(math.exp(b) * (b - a) for a, b in pairs),
             ours["token"][0] == theirs["token"][0],
         )
-    return found
+    return statistics
 
 
 def summarise_divergence(
@@ -198,9 +198,9 @@ def _distribution(
     import numpy as np
 
     values = np.concatenate(windows).astype(np.float64)
-    found = {
+    distribution = {
         f"p{q:g}": float(v)
         for q, v in zip(_QUANTILES, np.percentile(values, _QUANTILES), strict=True)
     }
     ends = {"min": float(values.min()), "max": float(values.max())}
-    return TokenDistribution(**vars(_mean(windows, clusters)), quantiles={**found, **ends})
+    return TokenDistribution(**vars(_mean(windows, clusters)), quantiles={**distribution, **ends})

@@ -12,13 +12,13 @@ def experts_below(layers: Mapping[str, list[int]], minimum: int) -> list[str]:
         layers: Tokens of each expert, by the name of the layer's experts.
         minimum: Tokens an expert has to have seen.
     """
-    found = [
+    starved = [
         (tokens, place, f"{name}.{expert} ({tokens})")
         for place, (name, counts) in enumerate(layers.items())
         for expert, tokens in enumerate(counts)
         if tokens < minimum
     ]
-    return [text for _, _, text in sorted(found, key=lambda entry: entry[:2])]
+    return [text for _, _, text in sorted(starved, key=lambda entry: entry[:2])]
 
 
 def describe_starved(layers: Mapping[str, list[int]], minimum: int) -> str | None:

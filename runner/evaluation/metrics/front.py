@@ -21,17 +21,17 @@ def unbeaten(
             beat the other; should noise make a ring of them, the first of it is taken.
         beats: Whether the first beats the second.
     """
-    found: list[T] = []
+    front: list[T] = []
     for _, equal in groupby(sorted(items, key=order), key=order):
-        left = [item for item in equal if not any(beats(one, item) for one in found)]
+        left = [item for item in equal if not any(beats(one, item) for one in front)]
         while left:
             free = [
                 item
                 for item in left
                 if not any(beats(one, item) for one in left if one is not item)
             ] or left[:1]
-            found += free
+            front += free
             left = [
                 item for item in left if not any(item is one or beats(one, item) for one in free)
             ]
-    return found
+    return front

@@ -43,5 +43,5 @@ def overlap(evaluated: list[str], seen: list[str], words: int) -> Overlap:
 
 
 def _ngrams(text: str, words: int) -> Iterator[tuple[str, ...]]:
-    found = _WORD.findall(text.lower())
-    return (tuple(found[i : i + words]) for i in range(len(found) - words + 1))
+    tokens = _WORD.findall(text.lower())
+    return (tuple(tokens[i : i + words]) for i in range(len(tokens) - words + 1))

@@ -196,8 +196,8 @@ class Reference:
         with torch.inference_mode():
             # The very product, of the same shape, that the engine made its logits by.
             logits = product(torch.tensor(rows).to(self._head.device), self._head)
-            found: NDArray[np.float32] = torch.log_softmax(logits, dim=-1).cpu().numpy()
-            return found
+            logarithms: NDArray[np.float32] = torch.log_softmax(logits, dim=-1).cpu().numpy()
+            return logarithms
 
 
 def right_losses(
@@ -227,10 +227,10 @@ def decode(rows: "NDArray[np.uint16]") -> "NDArray[np.float32]":
     import numpy as np
 
     header = np.ascontiguousarray(rows[:, :_HEADER]).view(np.float32)
-    found: NDArray[np.float32] = rows[:, _HEADER:].astype(np.float32)
-    found *= header[:, 1:]
-    found += header[:, :1]
-    return found
+    decoded: NDArray[np.float32] = rows[:, _HEADER:].astype(np.float32)
+    decoded *= header[:, 1:]
+    decoded += header[:, :1]
+    return decoded
 
 
 def _with_targets(

@@ -86,26 +86,26 @@ def broken_layers(
     if _is_coarse(width, group_size):
         return []
     least = _LEAST_COSINE.get(width, _LEAST_COSINE_ABOVE)
-    found = []
+    broken = []
     for name, expected in dense.items():
-        given: Any = own.get(name)
-        if given is None:
+        response: Any = own.get(name)
+        if response is None:
             continue
-        if given.shape != expected.shape:
-            found.append(f"{name} (transposed, or another shape)")
+        if response.shape != expected.shape:
+            broken.append(f"{name} (transposed, or another shape)")
             continue
-        norms = float(np.linalg.norm(expected)), float(np.linalg.norm(given))
+        norms = float(np.linalg.norm(expected)), float(np.linalg.norm(response))
         if not min(norms):
             if max(norms):
-                found.append(f"{name} (zero in one of the two)")
+                broken.append(f"{name} (zero in one of the two)")
             continue
-        cosine = float(expected @ given) / (norms[0] * norms[1])
+        cosine = float(expected @ response) / (norms[0] * norms[1])
         scale = norms[1] / norms[0] * cosine
         if not cosine >= least:
-            found.append(f"{name} (cosine {cosine:.2f})")
+            broken.append(f"{name} (cosine {cosine:.2f})")
         elif not 1 / _MOST_SCALE <= scale <= _MOST_SCALE:
-            found.append(f"{name} (scaled by {scale:.2f})")
-    return found
+            broken.append(f"{name} (scaled by {scale:.2f})")
+    return broken
 
 
 def _is_coarse(width: int, group_size: GroupSize) -> bool:

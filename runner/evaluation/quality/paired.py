@@ -54,15 +54,15 @@ def why_not(
 
 def log_ratio(one: Evaluated, other: Evaluated) -> Interval:
     """Logarithm of ``one``'s perplexity over ``other``'s, both on the same tokens."""
-    found = _difference(one, other, one.loss_sums, other.loss_sums, one.sizes)
+    difference = _difference(one, other, one.loss_sums, other.loss_sums, one.sizes)
     scale = one.scale
-    return Interval(scale * found.estimate, scale * found.low, scale * found.high)
+    return Interval(scale * difference.estimate, scale * difference.low, scale * difference.high)
 
 
 def ratio(one: Evaluated, other: Evaluated) -> Interval:
     """``one``'s perplexity over ``other``'s."""
-    found = log_ratio(one, other)
-    return Interval(*(exponential(x) for x in (found.estimate, found.low, found.high)))
+    log = log_ratio(one, other)
+    return Interval(*(exponential(x) for x in (log.estimate, log.low, log.high)))
 
 
 def delta(one: Evaluated, other: Evaluated) -> Interval:

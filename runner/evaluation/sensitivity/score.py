@@ -114,10 +114,10 @@ class Scorer:
         return torch.stack(parts).logsumexp(0)
 
     def _target_logits(self, states: "torch.Tensor") -> "torch.Tensor":
-        found: torch.Tensor = (states.double() * self._weight[self._targets].double()).sum(-1)
+        logits: torch.Tensor = (states.double() * self._weight[self._targets].double()).sum(-1)
         if self._bias is not None:
-            found = found + self._bias[self._targets].double()
-        return found
+            logits = logits + self._bias[self._targets].double()
+        return logits
 
     def _means(self, values: "torch.Tensor") -> list[float]:
         means: list[float] = values.reshape(self._windows, -1).mean(-1).tolist()

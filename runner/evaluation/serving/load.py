@@ -77,8 +77,8 @@ def apply_load(target: Target, load: Serving, scratch: Path) -> list[Level]:
                      "--disable-console"], log)  # fmt: skip
         if code or not report.exists():
             raise StageError(f"guidellm ended with code {code}: {tail(log)}")
-        found = json.loads(report.read_text("utf-8"))["benchmarks"]
-        for value, benchmark in zip(values, found, strict=True):
+        benchmarks = json.loads(report.read_text("utf-8"))["benchmarks"]
+        for value, benchmark in zip(values, benchmarks, strict=True):
             concurrency = int(value) if kind == "concurrent" else None
             rate = None if kind == "concurrent" else float(value)
             levels.append(read_level(benchmark, concurrency, rate, load.slo))
@@ -135,7 +135,7 @@ def read_level(
     whole = [r["request_latency"] for r in good]
     start = min(r["request_start_time"] for r in good)
     seconds = max(r["request_end_time"] for r in good) - start
-    kept = [_keeps(objective, *times) for times in zip(first, rest, whole, strict=True)]
+    met = [_keeps(objective, *times) for times in zip(first, rest, whole, strict=True)]
     has_objective = any(value is not None for value in vars(objective).values())
     return Level(
         concurrency=concurrency,
@@ -150,8 +150,8 @@ def read_level(
         request_latency_seconds=summarise(whole),
         requests_per_second=len(good) / seconds,
         output_tokens_per_second=sum(r["output_tokens"] or 0 for r in good) / seconds,
-        attainment=sum(kept) / (len(good) + len(bad)) if has_objective else None,
-        goodput_requests_per_second=sum(kept) / seconds if has_objective else None,
+        attainment=sum(met) / (len(good) + len(bad)) if has_objective else None,
+        goodput_requests_per_second=sum(met) / seconds if has_objective else None,
     )
 
 

@@ -101,8 +101,8 @@ def _without(ignored: set[Any]) -> Iterator[None]:
     find_layers = _base.find_layers
 
     def find_others(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        found = find_layers(*args, **kwargs)
-        return {name: layer for name, layer in found.items() if layer not in ignored}
+        layers = find_layers(*args, **kwargs)
+        return {name: layer for name, layer in layers.items() if layer not in ignored}
 
     _base.find_layers = find_others
     try:
@@ -117,8 +117,8 @@ def _progress(progress: Progress) -> Iterator[None]:
 
     class Counter(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if found := re.match(r"Start quantizing layer (\d+)/(\d+)", record.getMessage()):
-                progress(int(found[1]) - 1, int(found[2]), "calibrating and rounding blocks")
+            if match := re.match(r"Start quantizing layer (\d+)/(\d+)", record.getMessage()):
+                progress(int(match[1]) - 1, int(match[2]), "calibrating and rounding blocks")
 
     logger = logging.getLogger("auto_gptq.modeling._base")
     counter = Counter()

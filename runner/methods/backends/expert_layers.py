@@ -63,12 +63,12 @@ def rename_experts(checkpoint: Path, names: dict[str, str]) -> dict[str, str]:
         return {}
     from safetensors import safe_open
 
-    found = re.compile(r"(\.experts\.\d+\.)(" + "|".join(names) + r")\.")
+    expert_name = re.compile(r"(\.experts\.\d+\.)(" + "|".join(names) + r")\.")
     renamed: dict[str, str] = {}
     for path in checkpoint.glob("*.safetensors"):
         with safe_open(path, framework="np") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a mapping
-                renamed[name] = found.sub(lambda m: f"{m[1]}{names[m[2]]}.", name)
+                renamed[name] = expert_name.sub(lambda m: f"{m[1]}{names[m[2]]}.", name)
     index = checkpoint / "model.safetensors.index.json"
     if index.exists():
         content = json.loads(index.read_text("utf-8"))
@@ -95,8 +95,8 @@ def stored_names(model: Any) -> dict[str, str]:
             continue
         own = ("gate_proj", "up_proj") if fused == "gate_up_proj" else (fused,)
         if len(own) == len(leaves):
-            found = zip(own, leaves, strict=True)
-            names |= {name: leaf[1] for name, leaf in found if leaf is not None}
+            pairs = zip(own, leaves, strict=True)
+            names |= {name: leaf[1] for name, leaf in pairs if leaf is not None}
     return names if {"up_proj", "down_proj"} <= names.keys() else {}
 
 

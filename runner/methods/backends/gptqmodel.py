@@ -83,8 +83,8 @@ def quantize_gptq(
 def _require_readable_experts(job: QuantizeJob) -> None:
     """Refuse fused experts that its checkpoints call otherwise than transformers reads them."""
     model = skeleton(job.model_directory, job.trust_remote_code)
-    held = matrices_by_holder(model)
-    kinds = sorted(name for name, holder in held if holder is Holder.experts)
+    counts = matrices_by_holder(model)
+    kinds = sorted(name for name, holder in counts if holder is Holder.experts)
     names = stored_names(model)
     if kinds and (not names or any(own != stored for own, stored in names.items())):
         other = "method.backend=llm_compressor, or method=gguf" if names else "method=gguf"

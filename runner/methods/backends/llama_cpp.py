@@ -232,12 +232,12 @@ def quantize_file(
         entry.name, entry.data, entry.size = name.encode(), data, values.size
     if matrix:
         parameters.imatrix = vectors
-    kept = [tensor for tensor in read_gguf(source).tensors if tensor.name in (keep or [])]
-    overrides = (llama_cpp.llama_model_tensor_override * (len(kept) + 1))()
-    for override, tensor in zip(overrides, kept, strict=False):
+    kept_tensors = [tensor for tensor in read_gguf(source).tensors if tensor.name in (keep or [])]
+    overrides = (llama_cpp.llama_model_tensor_override * (len(kept_tensors) + 1))()
+    for override, tensor in zip(overrides, kept_tensors, strict=False):
         override.pattern = f"^{re.escape(tensor.name)}$".encode()
         override.type = int(tensor.tensor_type)
-    if kept:
+    if kept_tensors:
         parameters.tt_overrides = overrides
     problems: list[str] = []
 
@@ -245,8 +245,8 @@ def quantize_file(
         if level in (WARNING, ERROR):
             print(line, flush=True)
             problems.append(line)
-        elif progress and (found := re.match(r"\[\s*(\d+)/\s*(\d+)\]", line)):
-            progress(int(found[1]) - 1, int(found[2]), "rounding tensors")
+        elif progress and (match := re.match(r"\[\s*(\d+)/\s*(\d+)\]", line)):
+            progress(int(match[1]) - 1, int(match[2]), "rounding tensors")
 
     listen(follow)
     code = llama_cpp.llama_model_quantize(
@@ -254,8 +254,8 @@ def quantize_file(
     )
     listen(print_warnings)
     if code != 0:
-        said = _reason(problems).rpartition("failed to quantize: ")[2] or f"it returned {code}"
-        raise StageError(f"llama.cpp cannot quantize to {quant_type}: {said}")
+        reason = _reason(problems).rpartition("failed to quantize: ")[2] or f"it returned {code}"
+        raise StageError(f"llama.cpp cannot quantize to {quant_type}: {reason}")
     types = Counter(found.tensor_type.name for found in read_gguf(destination).tensors)
     print(f"{quant_type}: " + ", ".join(f"{n} tensors {kind}" for kind, n in types.most_common()))
 

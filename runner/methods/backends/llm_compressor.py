@@ -195,9 +195,9 @@ def _progress_from_log(model: Any, ignored: list[str], progress: Progress) -> It
 
     def count(message: str) -> None:
         nonlocal done
-        if found := re.match(r"Quantizing (\d+) module", message):
+        if match := re.match(r"Quantizing (\d+) module", message):
             progress(done, total, "calibrating and rounding layers")
-            done += int(found.group(1))
+            done += int(match.group(1))
 
     handler = logger.add(count, level="INFO", format="{message}")
     try:
@@ -229,9 +229,9 @@ def store_as_came(
         for name, tensor in content.items():
             if not tensor.dtype.is_floating_point or tensor.dtype.itemsize == 1:
                 continue
-            kept = dtypes.of(name)
-            if kept is not None:
-                content[name] = tensor.to(kept)
+            dtype = dtypes.of(name)
+            if dtype is not None:
+                content[name] = tensor.to(dtype)
             # A global scale holds the range that a narrower type's scales do not have.
             elif tensor.dtype.itemsize == 4 and not name.endswith("global_scale"):
                 content[name] = tensor.to(dtypes.usual)

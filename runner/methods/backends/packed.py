@@ -55,15 +55,15 @@ def ignored_layers(model: Any, patterns: list[str]) -> list[str]:
     ignored: set[str] = set()
     for pattern in patterns:
         expression = pattern.removeprefix("re:") if pattern.startswith("re:") else None
-        found = {
+        layers = {
             name
             for name in names
             if name == pattern or (expression is not None and re.match(expression, name))
         }
         # The default names the head of most architectures; some call theirs otherwise.
-        if not found and pattern != "lm_head":
+        if not layers and pattern != "lm_head":
             raise StageError(f"method.ignore: no layer is called {pattern}")
-        ignored |= found
+        ignored |= layers
     heads = {name for name, module in names.items() if module is head}
     if heads - ignored and "lm_head" not in patterns:
         raise StageError(

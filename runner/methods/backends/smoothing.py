@@ -43,12 +43,12 @@ def smoothquant_modifier(**options: Any) -> Any:
                     LayerMap(["re:.*gate_proj$", "re:.*up_proj$"], f"re:.*{_BEFORE_MLP}$"),
                 ]
             try:
-                found = super()._resolve_mappings(model)
+                mappings = super()._resolve_mappings(model)
             except (RuntimeError, ValueError) as error:
                 raise _refusal("SmoothQuant", model, error.__cause__ or error) from error
-            if not found:
+            if not mappings:
                 raise _refusal("SmoothQuant", model, "no layer's input would be scaled")
-            return found
+            return mappings
 
     return _named(Modifier, SmoothQuantModifier)(**options)
 

@@ -68,13 +68,13 @@ def _means(pattern: str, layer: str) -> bool:
 
 
 def _unit_for(name: str, grain: LayerGranularity) -> Unit:
-    found = _BLOCK.search(name)
-    block = int(found.group(1)) if found else None
+    match = _BLOCK.search(name)
+    block = int(match.group(1)) if match else None
     last = _last(name)
     if grain is LayerGranularity.kind:
         return Unit(last, last, None)
-    if grain is LayerGranularity.block and found:
-        return Unit(name[: found.end() - 1], "block", block)
+    if grain is LayerGranularity.block and match:
+        return Unit(name[: match.end() - 1], "block", block)
     if grain is LayerGranularity.fused:
         stem = name.removesuffix(last)
         for kind, members in FUSED.items():

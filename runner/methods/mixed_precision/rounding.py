@@ -78,8 +78,8 @@ def all_rounded(
     try:
         for module, original in zip(modules, originals, strict=True):
             assert isinstance(original, torch.nn.Parameter)
-            found = rounded(original.data, rounding, scale_dtype).to(original.dtype)
-            module.weight = torch.nn.Parameter(found, requires_grad=False)
+            weight = rounded(original.data, rounding, scale_dtype).to(original.dtype)
+            module.weight = torch.nn.Parameter(weight, requires_grad=False)
         yield
     finally:
         for module, original in zip(modules, originals, strict=True):

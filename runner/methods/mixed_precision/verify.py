@@ -33,11 +33,11 @@ def check_widths(model: Path, checkpoint: Path, planned: dict[str, int], bits: B
     total = weights = 0.0
     for layer, plan in planned.items():
         size = shapes[layer][0] * shapes[layer][1]
-        found = written.get(layer, 0.0)
-        width = min(found, UNQUANTIZED)
+        written_width = written.get(layer, 0.0)
+        width = min(written_width, UNQUANTIZED)
         if abs(width - plan) > 0.5:
             raise StageError(
-                f"{layer} was written with {found:.2f} bits a weight, {plan} were asked for"
+                f"{layer} was written with {written_width:.2f} bits a weight, {plan} were asked for"
             )
         total += size * width
         weights += size

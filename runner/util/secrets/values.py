@@ -52,8 +52,8 @@ def known() -> Forms:
 
 def known_values() -> list[str]:
     """The secrets themselves, the longest first."""
-    found = {*_noted, *_of_environment(os.environ.items())}
-    return sorted(found, key=len, reverse=True)
+    values = {*_noted, *_of_environment(os.environ.items())}
+    return sorted(values, key=len, reverse=True)
 
 
 @functools.lru_cache(maxsize=8)
