@@ -31,7 +31,7 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
     from runner.pipeline.record import RunIdentity
     from runner.pipeline.result import RunResult
     from runner.pipeline.run import illegalities, run_experiment
-    from runner.pipeline.session import open_session
+    from runner.reporting.observed import open_session
     from runner.validation.unused import refuse_unused
 
     config = compose_config(overrides, config_name)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from runner.config.schema.root import Config
     from runner.multirun.dry_run.show import DryRun
     from runner.pipeline.record import RunIdentity
-    from runner.pipeline.session import Session
     from runner.planning.hardware.detect import Machine
+    from runner.reporting.observed import ObservedSession
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Invocation:
         """A job has been composed; before that every error is the user's."""
         self.complaints: dict[str, int] = {}
         """What was wrong with the request or the store, and the exit code for it."""
-        self.session: Session | None = None
+        self.session: ObservedSession | None = None
         self.dry_run: DryRun | None = None
         self.made: Path | None = None
         """Hydra's folder."""
@@ -71,7 +71,7 @@ class Invocation:
         from runner.multirun.grid import GridSweeper
         from runner.pipeline.record import RunIdentity
         from runner.pipeline.run import illegalities, run_experiment
-        from runner.pipeline.session import open_session
+        from runner.reporting.observed import open_session
 
         self.started = True
         hydra_config = HydraConfig.get()
@@ -116,7 +116,7 @@ class Invocation:
             number = int(hydra_config.job.num) if self.multirun else 0
         sweep = config.sweep or self.default_sweep
         if self.multirun and own_number() is None and os.getpid() == self.process:
-            self.session.display.open_sweep(sweep, GridSweeper.jobs)
+            self.session.terminal.open_sweep(sweep, GridSweeper.jobs)
         if self.place is None:
             require_writable(root)
         asked = StageName.report in config.stages
@@ -174,8 +174,8 @@ class Invocation:
         from runner.multirun.grid import GridSweeper
         from runner.pipeline.record import done_record
         from runner.pipeline.run import keep
-        from runner.pipeline.session import open_session
         from runner.planning.hardware.detect import detect
+        from runner.reporting.observed import open_session
 
         if config.launch.detach or config.launch.max_failures is not None:
             return False
@@ -188,7 +188,7 @@ class Invocation:
         self.output = None if self.made is None else for_copies(self.made)
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config)
-        self.session.display.open_sweep(identity.sweep, GridSweeper.jobs)
+        self.session.terminal.open_sweep(identity.sweep, GridSweeper.jobs)
         if self.place is None:
             require_writable(root)
         asked = StageName.report in config.stages

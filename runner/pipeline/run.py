@@ -11,6 +11,7 @@ from runner.methods.recipe import used_recipe
 from runner.pipeline.checkpoint import Subject
 from runner.pipeline.facts import gather_facts
 from runner.pipeline.inputs import Inputs
+from runner.pipeline.observers import RunTracker
 from runner.pipeline.progress import expected_stages
 from runner.pipeline.record import RunIdentity, kept_record, new_record
 from runner.pipeline.session import Obtained, Session
@@ -23,8 +24,6 @@ from runner.pipeline.steps.sensitivity import needed_sensitivity, sensitivity
 from runner.pipeline.steps.tasks import ask, prepare
 from runner.pipeline.worker.failed import WorkerFailed
 from runner.planning.compute import DTYPE_BITS
-from runner.reporting.tracking import start_tracker
-from runner.reporting.tracking.base import RunTracker
 from runner.store.liveness import carried_out
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.redact import redact
@@ -77,7 +76,7 @@ def _carry_out(
 ) -> RunRecord:
     write_record(session.store.runs, record)
     start = time.monotonic()
-    tracker = start_tracker(config.tracker, record, session.display)
+    tracker = session.start_tracker(config.tracker, record)
     session.listener = tracker.log_progress
     try:
         _decide_and_work(config, session, identity, record, tracker)

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.schema.environment import Environment
-from runner.config.schema.root import Config, Verify
+from runner.config.schema.root import Verify
 from runner.environments.manager import EnvironmentManager
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import NotThere, StageError
+from runner.pipeline.compared import Compared
+from runner.pipeline.observers import Display, StageDisplay, StartTracker
 from runner.pipeline.stages import WITHOUT_MODEL
 from runner.pipeline.worker.pool import WorkerPool, kept_workers
 from runner.pipeline.worker.protocol import Job
 from runner.planning.hardware.detect import Machine, detect
-from runner.reporting.display import Display, StageDisplay
-from runner.reporting.display.compared import Compared
 from runner.store.disk_errors import disk_errors_explained
 from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.store.provenance import write_seal
@@ -88,21 +88,16 @@ class Work:
     kept; else what it finds becomes a field of the result, named as its stage."""
 
 
-def open_session(config: Config, *, live: bool = True) -> "Session":
-    """The session of a configuration's store and environments; see ``Display`` for ``live``."""
-    root = Path(config.store.root).expanduser().resolve()
-    session = Session(root, Path(config.store.environments).expanduser().resolve(), live=live)
-    session.store.clear_leftovers()
-    return session
-
-
 class Session:
     """Obtains stage results: from the store, or by having a worker make them."""
 
-    def __init__(self, root: Path, environments: Path, *, live: bool = True) -> None:
+    def __init__(
+        self, root: Path, environments: Path, display: Display, start_tracker: StartTracker
+    ) -> None:
         """Use the store below ``root``, and virtual environments below ``environments``."""
         self.store = ObjectStore(root)
-        self.display = Display(live)
+        self.display = display
+        self.start_tracker = start_tracker
         self.logs = root / "logs"
         self.machine: Machine = detect()
         self._pool = kept_workers() or WorkerPool()

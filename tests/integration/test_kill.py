@@ -16,7 +16,7 @@ from runner.api import compose_config
 from runner.config.compose import quoted
 from runner.pipeline.record import RunIdentity
 from runner.pipeline.run import run_experiment
-from runner.pipeline.session import open_session
+from runner.reporting.observed import open_session
 from runner.store.records import Status
 from tests.integration.conftest import TINY, Called, records
 

@@ -13,8 +13,9 @@ from runner.errors import RunnerError
 from runner.pipeline.inputs import Inputs
 from runner.pipeline.progress import expected_stages
 from runner.pipeline.run import go_through_stages
-from runner.pipeline.session import Obtained, Session, Work
+from runner.pipeline.session import Obtained, Work
 from runner.pipeline.stages import find_stage
+from runner.reporting.observed import ObservedSession
 from runner.store.objects import Address
 
 _STAND_INS: dict[str, dict[str, Any]] = {
@@ -38,7 +39,7 @@ class Seen:
     """Why the walk ended early; then more may be missing."""
 
 
-class PeekSession(Session):
+class PeekSession(ObservedSession):
     """A session that finds results and makes none. One serves all runs of a sweep."""
 
     def __init__(self, root: Path, environments: Path) -> None:

@@ -7,8 +7,9 @@ docs/extending.md. A tracker that breaks costs its log, never the run.
 from typing import TypeVar
 
 from runner.config.schema.tracker import Tracker
+from runner.pipeline.observers import RunTracker
 from runner.reporting.display import Display
-from runner.reporting.tracking.base import RunTracker, SweepEnd, TrackerImplementation
+from runner.reporting.tracking.base import SweepEnd, TrackerImplementation
 from runner.store.records import RunRecord, StageRecord
 from runner.util.extensions import Kind, find, names
 from runner.util.redact import redact

@@ -4,30 +4,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.tracker import Tracker
 from runner.evaluation.metrics.divergence import Divergence, TokenDistribution, TokenMean
 from runner.evaluation.metrics.perplexity import metric_name
+from runner.pipeline.observers import RunTracker
 from runner.reporting.rows import Row
 from runner.store.records import RunRecord, StageRecord
 from runner.util.serialise import from_json
 
 if TYPE_CHECKING:
     from runner.reporting.display import Display
-
-
-class RunTracker(Protocol):
-    """Follows one run."""
-
-    def log_stage(self, stage: StageRecord) -> None:
-        """A stage has a result."""
-
-    def log_progress(self, title: str, done: int, total: int, what: str) -> None:
-        """A stage is so far; called often. See ``runner.reporting.tracking.progress``."""
-
-    def finish(self, record: RunRecord) -> None:
-        """The run is over; called exactly once, however it ended."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import contextlib
 from types import TracebackType
 
-from runner.reporting.display.display import Display, StageDisplay
+from runner.pipeline.observers import Display, StageDisplay
 
 _MEGABYTE = 1_000_000
 _LONG_BYTES = 500 * _MEGABYTE
