@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runner.config.compose import quoted
+from runner.store.files import write_checked_json
 from tests.integration.conftest import Called, elsewhere, records
 
 pytestmark = pytest.mark.integration
@@ -143,3 +144,30 @@ def test_a_sweep_runs_in_a_folder_with_blanks_and_accents(
     assert done.returncode == 0, done.stderr
     assert [r["status"] for r in records(store, f"accents_{launcher}")] == ["ok", "ok"]
     assert list(place.glob("multirun/*/*"))
+
+
+def test_a_sweep_under_old_names_is_the_same_sweep_under_the_new_ones(
+    command: Callable[..., Called], store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sweeps").mkdir()
+    grid = "{mode: MULTIRUN, sweeper: {grids: {mine: {sensitivity.grain: 'linear,block'}}}}"
+    own = f"defaults: [config, _self_]\nplan: {{least_recovery_percent: 95}}\nhydra: {grid}\n"
+    (tmp_path / "sweeps" / "older.yaml").write_text(own)
+    words = ("-cn", "older", *QUICK, "stages=[quantize]", "method=rtn", "sweep=older")
+    done = command(*words, "plan.largest_batch=8")
+    assert done.returncode == 0, done.stderr
+    warned = [line for line in done.stderr.splitlines() if "has been renamed to" in line]
+    assert len(warned) == 3, done.stderr
+    places = sorted((store / "runs" / "older").glob("*/record.json"))
+    asked = [json.loads(one.read_text())["config"]["sensitivity"] for one in places]
+    assert [one["granularity"] for one in asked] == ["linear", "block"]
+    # As an earlier version left them: under the old names.
+    for place in places:
+        record = json.loads(place.read_text())
+        section = record["config"]["sensitivity"]
+        section["grain"] = section.pop("granularity")
+        write_checked_json(place, {k: v for k, v in record.items() if k != "sha256"})
+    states = [one.stat().st_mtime_ns for one in places]
+    again = command(*words, "plan.max_batch_size=8")
+    assert again.returncode == 0, again.stderr
+    assert [one.stat().st_mtime_ns for one in places] == states, "nothing was done again"
