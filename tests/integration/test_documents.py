@@ -130,6 +130,10 @@ def test_a_documented_command_works_as_written(
         assert importlib.util.find_spec(arguments[arguments.index("-m") + 1])
     elif program == "runner":
         arguments = [replaced(argument) for argument in arguments]
+        if arguments and arguments[0] in ("report", "compare"):
+            arguments[1:] = [
+                re.sub(r"^(?!latest$)[\w-]+(?![\w=.-])", "shown", a) for a in arguments[1:]
+            ]
         monkeypatch.setattr(sys, "argv", ["runner", *arguments])
         try_out(arguments, command.text in REFUSED, capsys)
 
@@ -152,9 +156,9 @@ def try_out(arguments: list[str], refused: bool, capsys: pytest.CaptureFixture[s
         else:
             assert exit_code() in (0, 1, 2)
             assert "there is no runner" not in capsys.readouterr().err
-    elif first == "--help":
+    elif {"--help", "--version"}.intersection(arguments):
         assert exit_code() == 0
-    elif any(f"stages=[{stage}]" in arguments for stage in ("plan", "report", "compare")):
+    elif first in ("plan", "report", "compare"):
         sys.argv.append("tracker=none")
         code = execute()
         assert code == 0, capsys.readouterr().err
