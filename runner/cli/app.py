@@ -64,9 +64,9 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
     # Before a sweep's launcher makes a job of a run, the task is asked whether it needs one.
     setattr(job, "spare", invocation.spare)  # noqa: B010
     try:
-        asked = read_flags()
+        flags = read_flags()
         # What Hydra shows of a configuration is shown, and kept in logs, without its credentials.
-        with shown_configuration() if asked.cfg else contextlib.nullcontext(), told_warnings():
+        with shown_configuration() if flags.cfg else contextlib.nullcontext(), told_warnings():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except SystemExit as stop:
         if stop.code:

@@ -57,9 +57,16 @@ class Differences:
         """Of evaluations that say the same."""
         if id(own) not in self._number_of:
             where = own.circumstances
-            said = (own.metric, own.losses, own.draws, where.base, where.tokens, where.arithmetic)
+            identity = (
+                own.metric,
+                own.losses,
+                own.draws,
+                where.base,
+                where.tokens,
+                where.arithmetic,
+            )
             more = (where.text[0], repr(where.text[1]), where.reference, where.window_tokens)
-            number = self._numbers.setdefault((said, more), len(self._numbers))
+            number = self._numbers.setdefault((identity, more), len(self._numbers))
             self._number_of[id(own)] = number
         return self._number_of[id(own)]
 
@@ -67,5 +74,5 @@ class Differences:
 def _accuracy(row: Row, other: Row) -> bool:
     if row.answered is None or other.answered is None:
         return False
-    found = accuracy_difference(row.answered, other.answered)
-    return found is not None and found.shown and found.interval.estimate < 0
+    difference = accuracy_difference(row.answered, other.answered)
+    return difference is not None and difference.shown and difference.interval.estimate < 0

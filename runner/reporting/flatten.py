@@ -10,12 +10,12 @@ UNTELLING = frozenset(
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Fields under dotted names; lists as they are, ``None`` and untelling ones left out."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name, value in content.items():
         if not prefix and name in UNTELLING:
             continue
         if isinstance(value, dict):
-            found |= flatten(value, f"{prefix}{name}.")
+            result |= flatten(value, f"{prefix}{name}.")
         elif value is not None:
-            found[f"{prefix}{name}"] = value
-    return found
+            result[f"{prefix}{name}"] = value
+    return result

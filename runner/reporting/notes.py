@@ -41,43 +41,43 @@ def _sampling(rows: list[Row]) -> list[str]:
         if row.sample is not None and not row.is_floor:
             where = (row.text or "", row.perplexity_protocol or "", row.sample.tokens_sha256)
             samples.setdefault(where, []).append(row)
-    found = []
+    notes = []
     for (text, protocol, _), own in samples.items():
         compared = [row for row in own if not row.is_baseline] or own
         least = min(compared, key=lambda row: row.effective_windows or float("inf"))
         assert least.sample is not None
-        said = describe(least.sample, least.icc, least.effective_windows)
-        if said is not None:
+        described = describe(least.sample, least.icc, least.effective_windows)
+        if described is not None:
             of = f"{protocol} of {text}: " if len(samples) > 1 else ""
-            found.append(f"{of}{said}.")
-    return found
+            notes.append(f"{of}{described}.")
+    return notes
 
 
 def _draws(rows: list[Row]) -> list[str]:
-    found = []
+    notes = []
     several = [row for row in rows if (row.seeds or 0) > 1]
     single = [row for row in rows if row.seeds == 1 and row.perplexity is not None]
     if several:
         counts = " or ".join(str(count) for count in sorted({row.seeds or 0 for row in several}))
-        found.append(
+        notes.append(
             f"{alike(several)}: {counts} calibration seeds; intervals cover both the seeds and "
             "the evaluated text (crossed random effects), sizes and speeds are means."
         )
     if single:
-        found.append(
+        notes.append(
             f"{alike(single)}: one calibration seed; the interval covers the evaluated text, not "
             "other seeds (set calibration.seed=0,1,2,3 to include them)."
         )
-    return found
+    return notes
 
 
 def _floor(rows: list[Row]) -> list[str]:
     floors = [row for row in rows if row.is_floor and row.kl_divergence is not None]
-    found = [
+    notes = [
         f"{row.recipe}: the arithmetic alone, without any recipe: KL divergence "
         f"{row.kl_divergence:.4f}; smaller differences cannot be resolved."
         for row in floors
     ]
     if any(at_floor(row) for row in rows):
-        found.append("≤ the KL divergence may come from the arithmetic alone.")
-    return found
+        notes.append("≤ the KL divergence may come from the arithmetic alone.")
+    return notes

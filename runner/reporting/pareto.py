@@ -82,7 +82,7 @@ def _beats(differences: Differences, one: _Point, other: _Point) -> bool:
 
 
 def _slower(one: _Point, other: _Point) -> bool:
-    told = None
+    is_slower = None
     if one.row.engine == other.row.engine:
-        told = ratio_is_lower(one.log_ratio, other.log_ratio)
-    return one.seconds > other.seconds if told is None else told
+        is_slower = ratio_is_lower(one.log_ratio, other.log_ratio)
+    return one.seconds > other.seconds if is_slower is None else is_slower

@@ -50,10 +50,10 @@ def several_sweeps(runs: Path, wanted: Sequence[str]) -> Selection:
     Raises:
         UsageError: One of them is not there.
     """
-    found: dict[str, RunRecord] = {}
+    records: dict[str, RunRecord] = {}
     for name in wanted:
         for record in find_side(runs, name).records:
             called = f"{record.sweep}/{record.run}"
-            found[called] = replace(record, run=called)
-    name = ", ".join(dict.fromkeys(record.sweep for record in found.values()))
-    return Selection(name, tell_apart(list(found.values())), None)
+            records[called] = replace(record, run=called)
+    name = ", ".join(dict.fromkeys(record.sweep for record in records.values()))
+    return Selection(name, tell_apart(list(records.values())), None)

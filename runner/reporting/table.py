@@ -71,9 +71,9 @@ def _columns(rows: list[Row]) -> list[_Column]:
     protocol = protocols[0] if len(protocols) == 1 else None
     batch = next((row.batch_size for row in rows if row.batch_size), None)
     arithmetics = {row.arithmetic for row in rows if row.perplexity is not None}
-    told = f"\n{arithmetics.pop() or ''}".rstrip() if len(arithmetics) == 1 else ""
+    arithmetic = f"\n{arithmetics.pop() or ''}".rstrip() if len(arithmetics) == 1 else ""
     tasks = next((row.tasks for row in rows if row.tasks), None)
-    found = [
+    columns = [
         _Column("star", "", ["★" if row.best_tradeoff else "" for row in rows], True),
         _Column("recipe", "recipe", [row.recipe for row in rows], True),
         _Column("seeds", "seeds", [str(row.seeds or _ABSENT) for row in rows]),
@@ -95,7 +95,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         ),
         _Column(
             "perplexity",
-            f"perplexity\n{protocol or ''}{told}",
+            f"perplexity\n{protocol or ''}{arithmetic}",
             [
                 _number(r.perplexity, "{:.4g}" if (r.perplexity or 0) >= 1e4 else "{:.3f}")
                 for r in rows
@@ -131,7 +131,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         unsaid.add("tasks")
     if batch is None:
         unsaid |= {"speed", "memory"}
-    return [column for column in found if column.key not in unsaid]
+    return [column for column in columns if column.key not in unsaid]
 
 
 def footnotes(rows: list[Row]) -> list[str]:
@@ -139,8 +139,8 @@ def footnotes(rows: list[Row]) -> list[str]:
     notes = []
     if any(row.best_tradeoff for row in rows):
         notes.append(STAR)
-    if said := evaluated_on(rows):
-        notes.append(said)
+    if evaluated := evaluated_on(rows):
+        notes.append(evaluated)
     notes += quality_notes(rows)
     if any("_top_" in (row.kl_divergence_metric or "") for row in rows):
         notes.append(

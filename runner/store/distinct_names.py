@@ -59,8 +59,8 @@ def _names(called: list[_Called]) -> list[str]:
         by_name.setdefault(one.name, {})[one.identity] = one
     names: dict[tuple[str, str], str] = {}
     for name, alike in by_name.items():
-        told = [name] if len(alike) == 1 else _told(name, list(alike.values()))
-        names |= {(name, identity): one for identity, one in zip(alike, told, strict=True)}
+        distinct = [name] if len(alike) == 1 else _told(name, list(alike.values()))
+        names |= {(name, identity): one for identity, one in zip(alike, distinct, strict=True)}
     return [names[one.name, one.identity] for one in called]
 
 

@@ -57,37 +57,37 @@ def open_index(root: Path) -> sqlite3.Connection:
     Args:
         root: The store's.
     """
-    kept = root / "cache" / INDEX_FILE
+    path = root / "cache" / INDEX_FILE
     try:
-        return _brought_up_to_date(root, kept)
+        return _brought_up_to_date(root, path)
     except (sqlite3.Error, MemoryError):  # broken; sqlite takes an empty one for want of memory
         with contextlib.suppress(OSError):
-            kept.unlink(missing_ok=True)
-    return _brought_up_to_date(root, kept)
+            path.unlink(missing_ok=True)
+    return _brought_up_to_date(root, path)
 
 
 def _brought_up_to_date(root: Path, kept: Path) -> sqlite3.Connection:
-    found = _opened(kept)
-    known = {} if found is None else _known_objects(found)
-    filed = {} if found is None else _known_records(found)
+    opened = _opened(kept)
+    known = {} if opened is None else _known_objects(opened)
+    filed = {} if opened is None else _known_records(opened)
     objects = {(one.stage, one.key): one for one in _objects(root)}
     records = dict(_records(root / "runs"))
     fresh = [one for one in objects.values() if known.get((one.stage, one.key)) != one.inode]
     changed = [place for place, state in records.items() if filed.get(place) != state]
     gone = [place for place in known if place not in objects]
     dropped = [place for place in filed if place not in records]
-    if found is not None and not (fresh or changed or gone or dropped):
-        return found
-    made = found or sqlite3.connect(":memory:", isolation_level=None)
-    if found is None:
-        made.executescript(_SCHEMA)
-    made.execute("BEGIN")
-    _forget(made, gone, dropped)
-    _add_objects(made, root, fresh)
-    _add_records(made, root / "runs", {place: records[place] for place in changed})
-    made.execute("COMMIT")
-    _keep(made, kept)
-    return made
+    if opened is not None and not (fresh or changed or gone or dropped):
+        return opened
+    index = opened or sqlite3.connect(":memory:", isolation_level=None)
+    if opened is None:
+        index.executescript(_SCHEMA)
+    index.execute("BEGIN")
+    _forget(index, gone, dropped)
+    _add_objects(index, root, fresh)
+    _add_records(index, root / "runs", {place: records[place] for place in changed})
+    index.execute("COMMIT")
+    _keep(index, kept)
+    return index
 
 
 def _opened(kept: Path) -> sqlite3.Connection | None:
@@ -96,13 +96,13 @@ def _opened(kept: Path) -> sqlite3.Connection | None:
     except OSError:
         return None
     # In memory, of a few tens of megabytes: what others replace meanwhile does not matter.
-    found = sqlite3.connect(":memory:", isolation_level=None)
-    found.deserialize(content)
-    sound = found.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-    if not sound or found.execute("PRAGMA user_version").fetchone() != (_VERSION,):
-        found.close()
+    index = sqlite3.connect(":memory:", isolation_level=None)
+    index.deserialize(content)
+    sound = index.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    if not sound or index.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+        index.close()
         return None
-    return found
+    return index
 
 
 def _keep(made: sqlite3.Connection, kept: Path) -> None:

@@ -38,13 +38,13 @@ class Journal:
 
     @cached_property
     def _digests(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+        digests: dict[str, str] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in (self._folder / _FILE).read_text("utf-8", "replace").splitlines():
                 with contextlib.suppress(ValueError, TypeError):
                     name, sha256 = json.loads(line)
-                    found[name] = sha256
-        return found
+                    digests[name] = sha256
+        return digests
 
 
 def checked_line(content: str) -> str:

@@ -44,5 +44,5 @@ class Lineage:
             return
         if (read_kept(self._file) or {}).get("fingerprint") == self._fingerprint:
             return
-        made = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json_atomically(self._file, {"fingerprint": self._fingerprint, "made": made})
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json_atomically(self._file, {"fingerprint": self._fingerprint, "made": now})

@@ -49,27 +49,27 @@ class Units:
 
         path = self._directory / f"{name}.npy"
         if self._journal.is_sound(path.name):
-            kept: NDArray[Any] = np.load(path, allow_pickle=False)
-            return kept
-        made = compute()
-        write_array(path, made, self._journal)
-        return made
+            stored: NDArray[Any] = np.load(path, allow_pickle=False)
+            return stored
+        computed = compute()
+        write_array(path, computed, self._journal)
+        return computed
 
     def value(self, name: str, compute: Callable[[], Any]) -> Any:
         """The JSON value kept under ``name``; computed and kept when there is none."""
         path = self._directory / f"{name}.json"
         if self._journal.is_sound(path.name):
             return json.loads(path.read_text("utf-8"))
-        made = compute()
+        computed = compute()
         beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            beside.write_text(json.dumps(made), "utf-8")
+            beside.write_text(json.dumps(computed), "utf-8")
             self._journal.note(path.name, sha256_of_file(beside))
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
-        return made
+        return computed
 
     def __contains__(self, name: str) -> bool:
         """Whether something whole is kept under ``name``."""

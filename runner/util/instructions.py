@@ -48,7 +48,7 @@ def usable(reported: Iterable[str]) -> tuple[str, ...]:
     Raises:
         UsageError: The variable names a set that is not known.
     """
-    found = set(RELEVANT.intersection(reported))
+    available = set(RELEVANT.intersection(reported))
     signed_names = os.environ.get(VARIABLE, "").replace(",", " ").split()
     names = {one.lstrip("+-") for one in signed_names}
     if unknown := names - RELEVANT:
@@ -58,10 +58,10 @@ def usable(reported: Iterable[str]) -> tuple[str, ...]:
         )
     signed = [one for one in signed_names if one[0] in "+-"]
     if len(signed) < len(signed_names):
-        found = names - {one[1:] for one in signed}
+        available = names - {one[1:] for one in signed}
     for one in signed:
-        found = found | {one[1:]} if one[0] == "+" else found - {one[1:]}
-    return tuple(sorted(found))
+        available = available | {one[1:]} if one[0] == "+" else available - {one[1:]}
+    return tuple(sorted(available))
 
 
 def kernel_limits(instruction_sets: Iterable[str]) -> dict[str, str]:

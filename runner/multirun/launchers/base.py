@@ -109,8 +109,8 @@ class ClusterLauncher(Launcher):
         assert self.hydra_context is not None
         assert self.config is not None
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        given = OmegaConf.to_container(composed.hydra.overrides.task, resolve=False)
-        assert isinstance(given, list)
+        overrides_given = OmegaConf.to_container(composed.hydra.overrides.task, resolve=False)
+        assert isinstance(overrides_given, list)
         name = self.config.hydra.job.config_name
         directory = Path(str(self.config.hydra.sweep.dir)).absolute() / str(number)
         arguments = [
@@ -122,7 +122,7 @@ class ClusterLauncher(Launcher):
         ]
         with open_dict(composed):
             composed.pop("hydra")
-        return prepare(composed, given, number, arguments)
+        return prepare(composed, overrides_given, number, arguments)
 
 
 def _told(prepared: "list[Prepared]") -> list[JobReturn]:

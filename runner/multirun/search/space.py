@@ -20,11 +20,11 @@ class Space:
 
     def point(self, index: int) -> Point:
         """The point of a number below the space's size."""
-        found = {}
+        point = {}
         for name, choices in self.axes.items():
             index, place = divmod(index, len(choices))
-            found[name] = choices[place]
-        return found
+            point[name] = choices[place]
+        return point
 
     def identity(self, point: Point) -> tuple[str, ...]:
         """What tells points apart."""

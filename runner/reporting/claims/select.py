@@ -77,16 +77,16 @@ def value_of(record: RunRecord, key: str) -> Any:
     """What a run's configuration has under a dotted key; an option's name for a group."""
     if key == "label":
         return record.label
-    found: Any = record.config
+    value: Any = record.config
     for part in key.split("."):
-        if not isinstance(found, dict) or part not in found:
+        if not isinstance(value, dict) or part not in value:
             return None
-        found = found[part]
+        value = value[part]
     if key == "bits":
-        return from_json(Bits, found).label
+        return from_json(Bits, value).label
     if key == "group_size":
-        return from_json(GroupSize, found).label
-    return found.get("name") if isinstance(found, dict) else found
+        return from_json(GroupSize, value).label
+    return value.get("name") if isinstance(value, dict) else value
 
 
 def _told(record: RunRecord) -> set[str]:

@@ -46,15 +46,15 @@ def pair_up(a: Side, b: Side, *, allow_different_dtypes: bool = False) -> list[P
         return [_pair(a.records[0], b.records[0], allow_different_dtypes)]
     # What one side calls alike it must not mix up; both sides' may lie in different places.
     of_a, of_b = tell_apart(a.records), tell_apart(b.records)
-    told = [
+    names = [
         name
         for name in _TOLD_WHERE_SEVERAL
         if any(len({name(record) for record in side}) > 1 for side in (of_a, of_b))
     ]
-    left = {_identity(record, told): record for record in of_b}
+    left = {_identity(record, names): record for record in of_b}
     pairs = []
     for record in of_a:
-        partner = left.pop(_identity(record, told), None)
+        partner = left.pop(_identity(record, names), None)
         pairs.append(_pair(record, partner, allow_different_dtypes))
     return pairs + [_pair(None, record, allow_different_dtypes) for record in left.values()]
 

@@ -63,7 +63,7 @@ def columns_of(rows: list[Row]) -> list[dict[str, Any]]:
         for name in present
         if name not in known | _NOT_FIGURES and not name.endswith(("_low", "_high", "_sd"))
     )
-    found: list[dict[str, Any]] = to_json(
+    columns: list[dict[str, Any]] = to_json(
         [*(column for column in COLUMNS if column.key in present), *others]
     )
-    return found
+    return columns

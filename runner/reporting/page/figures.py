@@ -94,8 +94,8 @@ def _for_paper(spec: Spec, values: list[dict[str, Any]]) -> Spec:
     spec["data"] = {"values": values}
     for axis in ("x", "y"):
         encoding = spec["encoding"][axis]
-        found = [value[encoding["field"]] for value in values if value.get(encoding["field"])]
-        if encoding.get("scale", {}).get("type") == "linear" and wants_log_scale(found):
+        numbers = [value[encoding["field"]] for value in values if value.get(encoding["field"])]
+        if encoding.get("scale", {}).get("type") == "linear" and wants_log_scale(numbers):
             encoding["scale"] |= {"type": "log", "nice": False}
     front = next((layer for layer in spec["layer"] if layer.get("name") == "front"), None)
     if front is not None:

@@ -10,12 +10,12 @@ def chart_script(cache: Path) -> str:
     """JavaScript that defines ``vegaEmbed``; put together once for each version, then kept."""
     import vl_convert
 
-    kept = cache / "report" / f"vl-convert-{version('vl-convert-python')}.js"
-    if not kept.is_file():
+    cached = cache / "report" / f"vl-convert-{version('vl-convert-python')}.js"
+    if not cached.is_file():
         script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
         script = script.replace("</script", "<\\/script")  # it stands inside a script element
         try:
-            write_text_atomically(kept, script)
+            write_text_atomically(cached, script)
         except OSError:  # a store that is only read from
             return script
-    return kept.read_text("utf-8")
+    return cached.read_text("utf-8")

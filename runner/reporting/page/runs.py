@@ -76,7 +76,7 @@ def _numbered(configs: list[dict[str, Any]], interned: _Interned) -> list[dict[s
     """Each configuration's fields, and the numbers of their values."""
     # Records share sections that are equal: those are looked through once.
     known: dict[tuple[str, int], dict[str, int]] = {}
-    found = []
+    numbered = []
     for config in configs:
         numbers: dict[str, int] = {}
         for name, section in config.items():
@@ -85,8 +85,8 @@ def _numbered(configs: list[dict[str, Any]], interned: _Interned) -> list[dict[s
                 fields = flatten({name: section})
                 known[place] = {key: interned.number(value) for key, value in fields.items()}
             numbers |= known[place]
-        found.append(numbers)
-    return found
+        numbered.append(numbers)
+    return numbered
 
 
 def _small(resources: dict[str, Any]) -> dict[str, Any]:

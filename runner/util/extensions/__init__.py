@@ -50,13 +50,13 @@ def loaded(kind: Kind) -> dict[str, Any]:
 
     For what looks at all to suggest one: whoever asked for another is not stopped.
     """
-    found = {}
+    result = {}
     for name, one in extensions(kind).items():
         try:
-            found[name] = one.load()
+            result[name] = one.load()
         except UsageError as error:
             _warn(str(error))
-    return found
+    return result
 
 
 def versions_of(kind: Kind, name: str) -> dict[str, str]:

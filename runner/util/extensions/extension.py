@@ -103,9 +103,9 @@ class Extension:
         """
         try:
             module = _imported(self)
-            found: Any = module
+            target: Any = module
             for part in self.attribute.split("."):
-                found = getattr(found, part)
+                target = getattr(target, part)
         except RunnerError:
             raise
         except Exception as error:
@@ -115,7 +115,7 @@ class Extension:
                 f"{self.kind.name} {self.name} ({self.origin}) cannot be loaded: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        return found
+        return target
 
 
 def package_place(name: str) -> Path | None:

@@ -27,12 +27,12 @@ def extensions(kind: Kind) -> dict[str, Extension]:
 @functools.cache
 def installed(kind: Kind) -> tuple[Extension, ...]:
     """Those that entry points of installed distributions name."""
-    found = []
+    extensions = []
     for point in _entry_points():
         if point.group == kind.group:
             distribution = point.dist
             _require_name(point.name, f"{distribution.name}, entry point of {kind.group}")
-            found.append(
+            extensions.append(
                 Extension(
                     kind,
                     point.name,
@@ -42,21 +42,21 @@ def installed(kind: Kind) -> tuple[Extension, ...]:
                     version=distribution.version,
                 )
             )
-    return tuple(found)
+    return tuple(extensions)
 
 
 @functools.lru_cache(maxsize=64)
 def _every(kind: Kind, folder: Path, state: int | None) -> dict[str, Extension]:
-    found: dict[str, Extension] = {}
+    extensions: dict[str, Extension] = {}
     own = _in_folder(kind, folder) if state is not None else ()
     for one in (*_ours(kind), *installed(kind), *own):
-        if (other := found.get(one.name)) is not None:
+        if (other := extensions.get(one.name)) is not None:
             raise UsageError(
                 f"two {kind.plural} are called {one.name}: {other.origin} and {one.origin}; "
                 "rename or remove one"
             )
-        found[one.name] = one
-    return dict(sorted(found.items()))
+        extensions[one.name] = one
+    return dict(sorted(extensions.items()))
 
 
 @functools.cache
@@ -89,9 +89,9 @@ def _entry_points() -> tuple[Any, ...]:
 def _that_set(attribute: str, folder: Path) -> dict[str, Path]:
     """Modules and packages of a folder that set an attribute; what lies beside may help them."""
     sets = re.compile(rb"^%s\s*[:=]" % attribute.encode(), re.MULTILINE)
-    found = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
-    found |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
-    return {name: path for name, path in sorted(found.items()) if sets.search(path.read_bytes())}
+    modules = {path.stem: path for path in folder.glob("*.py") if path.stem != "__init__"}
+    modules |= {path.parent.name: path for path in folder.glob("*/__init__.py")}
+    return {name: path for name, path in sorted(modules.items()) if sets.search(path.read_bytes())}
 
 
 def _require_name(name: str, place: object) -> None:

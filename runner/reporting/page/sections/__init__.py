@@ -28,10 +28,10 @@ class Section:
 
 def sections_of(subject: Subject) -> list[Section]:
     """The sections that this sweep has data for."""
-    found = []
+    sections = []
     for name in NAMES:
         module = importlib.import_module(f"{__name__}.{name}")
         content = module.gather(subject)
         if content is not None:
-            found.append(Section(name, module.TITLE, content))
-    return found
+            sections.append(Section(name, module.TITLE, content))
+    return sections
