@@ -31,17 +31,18 @@ def measure(engines: list[str] | None = None) -> str:
 
 def _line(engine: str) -> str:
     from runner.api import compose_config
-    from runner.pipeline.inputs import Inputs
+    from runner.pipeline.context import RunContext
     from runner.pipeline.session import open_session
-    from runner.pipeline.steps.checkpoint import checkpoint
+    from runner.pipeline.stages.quantize import STAGE
     from runner.util.serialise import to_json
 
     config = compose_config([*_SETTINGS[engine], f"engine={engine}", "tracker=none"])
     session = open_session(config)
     try:
-        inputs = Inputs(config, session, "benchmark")
-        subject, _ = checkpoint(inputs, inputs.model(), None)
-        request = to_json(inputs.load(subject, config.engine))
+        run = RunContext(config, session, "benchmark")
+        STAGE.carry_out(run)
+        inputs = run.inputs
+        request = to_json(inputs.load(run.checkpoint, config.engine))
         threads = inputs.compute.threads
         python = inputs.environment(engine).python
     finally:

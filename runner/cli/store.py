@@ -80,6 +80,7 @@ def _sentence(error: OSError, root: Path) -> str:
 
 def _asked(overrides: list[str], names: list[str]) -> _Asked:
     from runner.api import compose_config
+    from runner.pipeline.stages import retention_of
 
     root = Path(compose_config(overrides).store.root).expanduser().resolve()
     if not root.is_dir():
@@ -88,7 +89,7 @@ def _asked(overrides: list[str], names: list[str]) -> _Asked:
         )
     store = ObjectStore(root)
     try:
-        return _Asked(store, Inventory(store))
+        return _Asked(store, Inventory(store, retention_of))
     except OSError as error:
         raise StageError(_sentence(error, root)) from error
 

@@ -45,6 +45,8 @@ class Bounds:
     """A name that may be longer than a folder's: it ends in a digest then."""
     why: str | None = None
     """What is wrong below ``least``, in place of the comparison."""
+    choices: Callable[[], tuple[str, ...]] | None = None
+    """What a text, or each of a list, has to be one of: names that plug-ins may add to."""
 
 
 def bounded(
@@ -58,6 +60,7 @@ def bounded(
     prose: bool = False,
     shortened: bool = False,
     why: str | None = None,
+    choices: Callable[[], tuple[str, ...]] | None = None,
 ) -> Any:
     """A dataclass's field with bounds of its own; see ``Bounds``.
 
@@ -71,11 +74,18 @@ def bounded(
         prose: A text that names nothing.
         shortened: A name that ends in a digest where it is longer than a folder's.
         why: What is wrong with less than ``least``.
+        choices: Gives the names that it takes.
     """
-    metadata = {_KEY: Bounds(least, most, above, filled, prose, shortened, why)}
+    metadata = {_KEY: Bounds(least, most, above, filled, prose, shortened, why, choices)}
     if factory is not None:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def choices_of(owner: "Field[Any]") -> tuple[str, ...]:
+    """The names that a field, or each entry of its list, takes; empty where it takes any."""
+    bounds: Bounds = owner.metadata.get(_KEY, Bounds())
+    return bounds.choices() if bounds.choices is not None else ()
 
 
 def faults(value: Any, prefix: str = "") -> Iterator[str]:
@@ -181,6 +191,8 @@ def _number(value: float, bounds: Bounds) -> tuple[str, float | None] | None:
 
 def _text(value: str, bounds: Bounds) -> str | None:
     """What is wrong with a text."""
+    if bounds.choices is not None and value not in ("???", *(known := bounds.choices())):
+        return f"is unknown: expected one of [{', '.join(known)}]"
     if bounds.filled and not value.strip():
         return f"is empty{': ' + bounds.why if bounds.why else ''}"
     if not value.isprintable() and (fault := _characters(value, bounds)) is not None:

@@ -214,7 +214,7 @@ def _require_sound(section: Any, prefix: str) -> None:
         if isinstance(content, str) and content == MISSING:
             raise _no_value(f"{prefix}{name}")
         if isinstance(content, list) and members(key := f"{prefix}{name}"):
-            if any(not isinstance(one, Enum) for one in content):
+            if any(not isinstance(one, Enum | str) for one in content):
                 raise UsageError(f"{key} has to be {wanted(key)}")
         elif is_dataclass(content):
             _require_sound(content, f"{prefix}{name}.")

@@ -4,11 +4,12 @@ import functools
 import types
 import typing
 from collections.abc import Iterator
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from runner.config.bounds import choices_of
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import GridSettings, SearchSettings
 from runner.util.extensions import Kind, loaded
@@ -48,6 +49,8 @@ def wanted(key: str) -> str | None:
 
 def members(key: str) -> list[str]:
     """The words that a field takes, or each member of its list, where they are few."""
+    if choices := _choices(key):
+        return [*choices]
     for kind in kinds_at(key):
         inside = typing.get_args(kind)[0] if typing.get_origin(kind) is list else kind
         if isinstance(inside, type) and issubclass(inside, Enum):
@@ -62,6 +65,9 @@ def _wanted(key: str, name: str, kind: Any) -> str | None:
         return f"one of {', '.join(kind.__members__)}"
     if typing.get_origin(kind) is list:
         (inside,) = typing.get_args(kind)
+        if choices := _choices(key):
+            example = "quantize" if "quantize" in choices else choices[0]
+            return f"a list, such as {key}=[{example}], each one of {', '.join(choices)}"
         member = _wanted(key, name, inside)
         return f"a list, such as {key}=[{_example(inside)}]" + (
             f", each {member}" if member is not None and "such as" not in member else ""
@@ -69,6 +75,11 @@ def _wanted(key: str, name: str, kind: Any) -> str | None:
     if typing.get_origin(kind) is dict or is_dataclass(kind):
         return f"a section: set its fields, such as {key}.{_first_field(kind)}=…"
     return None
+
+
+def _choices(key: str) -> tuple[str, ...]:
+    """Names that a field of the root takes, where plug-ins may add to them."""
+    return next((choices_of(one) for one in fields(Config) if one.name == key), ())
 
 
 def _example(kind: Any) -> str:

@@ -15,8 +15,9 @@ from runner.errors import UsageError
 from runner.evaluation.lm_eval.environment import harness_need, package_folders
 from runner.evaluation.lm_eval.names import harness_tasks, task_names
 from runner.methods.recipe import used_recipe
+from runner.pipeline.stages import asks_engine, loads_model
+from runner.pipeline.stages.sensitivity import needed_sensitivity
 from runner.pipeline.staleness import stale_calibration
-from runner.pipeline.steps.sensitivity import needed_sensitivity
 from runner.planning.arithmetic import (
     FLOAT32,
     Arithmetic,
@@ -58,10 +59,13 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         # Read without a recipe too.
         named.discard("method.rounding_dtype")
     chosen = (name.split(".")[0] for name in named)
+    works = loads_model(config)
     return Facts(
         architecture=model.architecture,
         parameters=model.parameters,
         quantized_as=model.quantized_as,
+        loads_model=works,
+        asks_engine=asks_engine(config),
         machine=machine,
         device=compute.device,
         chosen=frozenset(chosen),
@@ -74,7 +78,9 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
             setting for setting, bits in widest.items() if bits == DTYPE_BITS[FLOAT32]
         ),
         text_config=model.text_config,
-        code_refusal=code_refusal(config.model) if model.hf_config and _works(config) else None,
+        code_refusal=code_refusal(config.model)
+        if model.hf_config and loads_model(config)
+        else None,
         stale_calibration=stale_calibration(config) if model.quantized_as else None,
     )
 
@@ -99,11 +105,6 @@ def _texts_read(config: Config) -> list[Text]:
     if StageName.sensitivity in config.stages or (quantizes and needed_sensitivity(config)):
         texts.append(config.sensitivity.text)
     return texts
-
-
-def _works(config: Config) -> bool:
-    """Whether anything but plans is made."""
-    return any(stage.loads_model for stage in config.stages)
 
 
 def _widest(config: Config, compute: Compute, arithmetic: Arithmetic) -> dict[str, float]:

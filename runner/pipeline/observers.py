@@ -35,8 +35,8 @@ class Display(Protocol):
     def end_run(self, record: RunRecord, *, kept: bool = False) -> None:
         """The run is over, or was done before."""
 
-    def stage(self, title: str) -> AbstractContextManager[StageDisplay]:
-        """Within the block a stage is worked on."""
+    def stage(self, title: str, *, is_step: bool = False) -> AbstractContextManager[StageDisplay]:
+        """Within the block a stage is worked on; a run is made up of those that are steps."""
 
     def close(self) -> None:
         """Nothing more will be said."""

@@ -1,19 +1,22 @@
 """The typed result of a run, for notebooks and tests."""
 
 from dataclasses import dataclass
-from typing import TypeVar
 
+from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.bench import BenchResult
+from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.pipeline.stages.eval import EvalResult
+from runner.pipeline.stages.plan import STAGE as PLAN
+from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.pipeline.stages.quantize import QuantizeResult
+from runner.pipeline.stages.sensitivity import STAGE as SENSITIVITY
 from runner.pipeline.stages.sensitivity import SensitivityResult
+from runner.pipeline.stages.serving import STAGE as SERVING
 from runner.pipeline.stages.serving import ServingResult
+from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.pipeline.stages.tasks import TasksResult
 from runner.planning.result import PlanResult
-from runner.store.records import RunRecord, Status
-from runner.util.serialise import from_json
-
-T = TypeVar("T")
+from runner.store.records import BASELINE, RECIPE, RunRecord, Status
 
 
 @dataclass(frozen=True)
@@ -48,26 +51,21 @@ class RunResult:
     @classmethod
     def of(cls, record: RunRecord) -> "RunResult":
         """Read the typed results out of a record."""
-
-        def read(kind: type[T], stage: str, subject: str) -> T | None:
-            content = record.stage(stage, subject)
-            return None if content is None else from_json(kind, content)
-
-        baseline_eval = read(EvalResult, "eval", "baseline")
-        baseline_tasks = read(TasksResult, "tasks", "baseline")
-        baseline_bench = read(BenchResult, "bench", "baseline")
-        baseline_serving = read(ServingResult, "serving", "baseline")
+        baseline_eval = record.result(EVAL, BASELINE)
+        baseline_tasks = record.result(TASKS, BASELINE)
+        baseline_bench = record.result(BENCH, BASELINE)
+        baseline_serving = record.result(SERVING, BASELINE)
         return cls(
             record=record,
-            quantize=read(QuantizeResult, "quantize", "recipe"),
-            eval=read(EvalResult, "eval", "recipe") or baseline_eval,
-            tasks=read(TasksResult, "tasks", "recipe") or baseline_tasks,
-            bench=read(BenchResult, "bench", "recipe") or baseline_bench,
-            sensitivity=read(SensitivityResult, "sensitivity", "baseline"),
-            serving=read(ServingResult, "serving", "recipe") or baseline_serving,
+            quantize=record.result(QUANTIZE, RECIPE),
+            eval=record.result(EVAL, RECIPE) or baseline_eval,
+            tasks=record.result(TASKS, RECIPE) or baseline_tasks,
+            bench=record.result(BENCH, RECIPE) or baseline_bench,
+            sensitivity=record.result(SENSITIVITY, BASELINE),
+            serving=record.result(SERVING, RECIPE) or baseline_serving,
             baseline_eval=baseline_eval,
             baseline_tasks=baseline_tasks,
             baseline_bench=baseline_bench,
-            plan=read(PlanResult, "plan", "recipe"),
+            plan=record.result(PLAN, RECIPE),
             baseline_serving=baseline_serving,
         )

@@ -6,7 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from runner.config.schema.environment import Environment
 from runner.config.schema.root import Verify
 from runner.environments.manager import EnvironmentManager
 from runner.environments.ready import ReadyEnvironment
-from runner.errors import NotThere, StageError
+from runner.errors import StageError
 from runner.pipeline.compared import Compared
 from runner.pipeline.observers import Display, StageDisplay, StartTracker
-from runner.pipeline.stages import WITHOUT_MODEL
+from runner.pipeline.stage_job import Result, StageJob, StageResult, WorkerTask
+from runner.pipeline.stages import stage_names
 from runner.pipeline.worker.pool import WorkerPool, kept_workers
 from runner.pipeline.worker.protocol import Job
 from runner.planning.hardware.detect import Machine, detect
@@ -26,66 +27,6 @@ from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.store.provenance import write_seal
 from runner.util.redact import redact
 from runner.util.serialise import to_json
-
-
-@dataclass(frozen=True)
-class Obtained:
-    """A finished result, made now or found in the store."""
-
-    title: str
-    address: Address
-    directory: Path
-    content: dict[str, Any] | None
-    """What it says; ``None`` in a dry run, where it is not there yet."""
-    resources: dict[str, Any]
-    environment: str
-    versions: dict[str, str]
-    """Of the packages that determine it."""
-    reused: bool
-    seconds: float
-
-    @property
-    def result(self) -> dict[str, Any]:
-        """What it says.
-
-        Raises:
-            NotThere: In a dry run, where nobody has made it yet.
-        """
-        if self.content is None:
-            raise NotThere(f"what follows depends on {self.title}, which is not there yet")
-        return self.content
-
-    @property
-    def said(self) -> dict[str, Any]:
-        """What it says so far: nothing where a dry run found nothing."""
-        return self.content or {}
-
-
-@dataclass(frozen=True)
-class Task:
-    """A stage to carry out and where."""
-
-    stage: str
-    request: Any
-    """The stage's request dataclass."""
-    environment: ReadyEnvironment
-    threads: int
-    model: str | None = None
-    """Names the model it computes with, for the next task with the same one."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """A task, and all that its result depends on."""
-
-    title: str
-    task: Task
-    determinants: dict[str, Any]
-    """JSON values that determine the result, besides the stage and its schema's version."""
-    force: bool = False
-    inspection: Callable[[Path], Task] | None = None
-    """Given where the finished files lie, a task that looks at them. If it fails nothing is
-    kept; else what it finds becomes a field of the result, named as its stage."""
 
 
 class Session:
@@ -148,19 +89,14 @@ class Session:
         self.display.line(f"  {title}: made in {time.monotonic() - start:.1f} s", detail=True)
         return ready
 
-    def obtain(self, work: Work) -> Obtained:
+    def obtain(self, work: StageJob[Result]) -> StageResult[Result]:
         """The result of ``work``.
 
         Raises:
             WorkerFailed: The stage did not finish; nothing of it is left in the store.
             StageError: The store's disk is full or cannot be written to.
         """
-        from runner.pipeline.stages import find_stage
-
-        stage = find_stage(work.task.stage)
-        address = Address.of(
-            stage.name, {"schema_version": stage.schema_version, **work.determinants}
-        )
+        address = work.address
         if not work.force and (found := self._found(address, work)):
             return found
 
@@ -184,7 +120,7 @@ class Session:
                 return self._reused(address, work)
             return self._make(address, work)
 
-    def _found(self, address: Address, work: Work) -> Obtained | None:
+    def _found(self, address: Address, work: StageJob[Result]) -> StageResult[Result] | None:
         """What is there and need not be compared with its digests now."""
         if self.verify is Verify.always or not self.store.is_as_checked(address):
             return None
@@ -193,7 +129,7 @@ class Session:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def _is_sound(self, address: Address, work: Work) -> bool:
+    def _is_sound(self, address: Address, work: StageJob[Any]) -> bool:
         """Whether a result is there and is what its digests say; one that is not is set aside.
 
         Raises:
@@ -216,15 +152,16 @@ class Session:
         self.warn(f"{what}: it lies in {place} now and is made anew")
         return False
 
-    def _reused(self, address: Address, work: Work) -> Obtained:
+    def _reused(self, address: Address, work: StageJob[Result]) -> StageResult[Result]:
         content = self.store.read(address)
         assert content is not None
         # Texts and baselines are asked for again and again; once is enough to say so.
         if address not in self._mentioned:
             self.display.line(f"  {work.title}: reused", detail=True)
         self._mentioned.add(address)
-        return Obtained(
+        return StageResult(
             title=work.title,
+            stage=work.task.stage,
             address=address,
             directory=self.store.directory(address),
             content=content["result"],
@@ -235,24 +172,25 @@ class Session:
             seconds=0.0,
         )
 
-    def _make(self, address: Address, work: Work) -> Obtained:
+    def _make(self, address: Address, work: StageJob[Result]) -> StageResult[Result]:
         start = time.monotonic()
         if work.force:
             shutil.rmtree(self.store.partial(address), ignore_errors=True)
-        with self.store.writing(address) as directory, self.display.stage(work.title) as shown:
+        with self.store.writing(address) as directory, self._shown(work) as shown:
             self._carry_out(work.task, address, directory / RESULT_FILE, shown)
             if work.inspection is not None:
                 task = work.inspection(directory)
-                self._carry_out(task, address, directory / f"{task.stage}.json", shown)
-                add_finding(directory, task.stage)
+                self._carry_out(task, address, directory / f"{task.stage.name}.json", shown)
+                add_finding(directory, task.stage.name)
             write_seal(directory, redact(work.determinants))
         seconds = time.monotonic() - start
         self._mentioned.add(address)
         self.display.line(f"  {work.title}: done in {seconds:.1f} s", detail=True)
         content = self.store.read(address)
         assert content is not None
-        return Obtained(
+        return StageResult(
             title=work.title,
+            stage=work.task.stage,
             address=address,
             directory=self.store.directory(address),
             content=content["result"],
@@ -263,11 +201,17 @@ class Session:
             seconds=seconds,
         )
 
-    def _carry_out(self, task: Task, address: Address, result: Path, shown: StageDisplay) -> None:
+    def _shown(self, work: StageJob[Any]) -> AbstractContextManager[StageDisplay]:
+        is_step = work.task.stage.name in stage_names()
+        return self.display.stage(work.title, is_step=is_step)
+
+    def _carry_out(
+        self, task: WorkerTask[Any], address: Address, result: Path, shown: StageDisplay
+    ) -> None:
         self.logs.mkdir(parents=True, exist_ok=True)
         log = self.logs / f"{address.stage}-{address.key}-{uuid.uuid4().hex[:6]}.log"
         job = Job(
-            stage=task.stage,
+            stage=task.stage.name,
             request=to_json(task.request),
             output=str(result.parent),
             result_file=result.name,
@@ -277,7 +221,7 @@ class Session:
             directory=str(Path.cwd()),
             threads=task.threads,
             model=task.model,
-            beside=task.stage in WITHOUT_MODEL,
+            beside=task.stage.runs_beside,
         )
 
         def on_event(event: dict[str, Any]) -> None:

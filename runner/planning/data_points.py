@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.schema.model import Architecture
-from runner.engines.base import Footprint
+from runner.config.schema.root import StageName
 from runner.errors import StageError, UsageError
+from runner.evaluation.metrics.speed import BatchResult
+from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.pipeline.stages.bench import BenchResult
 from runner.planning.formats import Format
 from runner.planning.model_shape import Shape
 from runner.planning.roofline import Step, decode_work
 from runner.planning.runtime_format import kv_number_bytes, runtime_format_of
 from runner.store.distinct_names import tell_apart
-from runner.store.records import RunRecord, read_records
+from runner.store.records import BASELINE, RECIPE, RunRecord, read_records
 from runner.store.shared import Shared, without_collection
 from runner.util.progress import progress
 from runner.util.serialise import from_json
@@ -64,71 +67,60 @@ def machine_key(host: dict[str, Any], device: str) -> str:
 
 def cases_of(record: RunRecord) -> Iterator[Case]:
     """Every batch size that a run benched; nothing where its dimensions are unknown."""
-    if not any(stage.stage == "bench" for stage in record.stages):
+    if not any(stage.stage == BENCH.name for stage in record.stages):
         return
     try:
         shape = Shape(from_json(Architecture, record.config["model"]["architecture"]))
     except (UsageError, KeyError):
         return
-    for subject in ("baseline", "recipe"):
-        bench = record.stage("bench", subject)
-        quantized = subject == "recipe" and record.stage("quantize", "recipe") is not None
-        if bench is None:
-            continue
-        # A result of another version of the runner may lack what a case needs.
-        with contextlib.suppress(KeyError, TypeError):
+    for subject in (BASELINE, RECIPE):
+        bench = record.result(BENCH, subject)
+        quantized = subject == RECIPE and record.entry(StageName.quantize, RECIPE) is not None
+        if bench is not None:
             yield from _benched(record, bench, shape, quantized)
 
 
 def _benched(
-    record: RunRecord, bench: dict[str, Any], shape: Shape, quantized: bool
+    record: RunRecord, bench: BenchResult, shape: Shape, quantized: bool
 ) -> Iterator[Case]:
-    held = runtime_format_of(record.engine, bench["dtype"], record.config, quantized)
+    # The configuration of another version of the runner may lack what a case needs.
+    held = None
+    with contextlib.suppress(KeyError, TypeError):
+        held = runtime_format_of(record.engine, bench.dtype, record.config, quantized)
     if held is None:
         return
-    context = round(bench["prompt_tokens"] + bench["new_tokens"] / 2)
-    number_bytes = kv_number_bytes(record.engine, bench["dtype"])
-    for batch in bench["batches"]:
-        size = batch["batch_size"]
-        work = decode_work(shape, held, Step(size, context, number_bytes))
-        latency = batch["inter_token_latency_seconds"]
+    context = round(bench.prompt_tokens + bench.new_tokens / 2)
+    number_bytes = kv_number_bytes(record.engine, bench.dtype)
+    for batch in bench.batches:
+        work = decode_work(shape, held, Step(batch.batch_size, context, number_bytes))
+        latency = batch.inter_token_latency_seconds
         yield Case(
-            machine=machine_key(record.host, bench["device"]),
+            machine=machine_key(record.host, bench.device),
             engine=record.engine,
-            device=bench["device"],
+            device=bench.device,
             held=held,
-            dtype=bench["dtype"],
+            dtype=bench.dtype,
             model=record.model,
             layers=shape.layers,
             recipe=record.label if quantized else "unquantized",
-            batch=size,
+            batch=batch.batch_size,
             context=context,
             streamed_bytes=work.streamed_bytes,
             operations=work.operations,
-            bandwidth_bytes_per_second=_bandwidth(bench, batch, latency["mean"]),
-            measured_seconds=latency["p50"],
+            bandwidth_bytes_per_second=_bandwidth(bench, batch),
+            measured_seconds=latency.p50,
         )
 
 
-def _bandwidth(bench: dict[str, Any], batch: dict[str, Any], seconds: float) -> float | None:
+def _bandwidth(bench: BenchResult, batch: BatchResult) -> float | None:
     """The bandwidth that the run's utilization was told against."""
-    utilization: float | None = batch["memory_bandwidth_utilization"]
-    if not utilization:
+    if not batch.memory_bandwidth_utilization:
         return None
-    footprint = bench["footprint"]
-    context = bench["prompt_tokens"] + bench["new_tokens"] / 2
-    cache = batch["batch_size"] * context * footprint["kv_cache_bytes_per_token"]
-    held = Footprint(
-        weight_bytes=0,
-        streamed_bytes_per_step=footprint["streamed_bytes_per_step"],
-        kv_cache_bytes_per_token=0,
-        weight_bytes_by_dtype={},
-        # Records of older versions count all experts as read.
-        routed_bytes=footprint.get("routed_bytes", 0),
-        routed_share=footprint.get("routed_share", 1.0),
-    )
-    read = held.streamed_bytes(batch["batch_size"]) + float(cache)
-    return read / seconds / utilization
+    context = bench.prompt_tokens + bench.new_tokens / 2
+    cache = batch.batch_size * context * bench.footprint.kv_cache_bytes_per_token
+    read = bench.footprint.streamed_bytes(batch.batch_size) + cache
+    seconds = batch.inter_token_latency_seconds.mean
+    return read / seconds / batch.memory_bandwidth_utilization
 
 
 def stored_cases(records: Iterable[RunRecord]) -> list[Case]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.config.schema.hardware import LOCAL, Hardware
+from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.planning.data_points import Case
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.fitted_efficiency import fit
@@ -67,18 +68,18 @@ def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, Meas
     found: dict[str, tuple[bool, float]] = {}
     best: dict[str, MeasuredQuality] = {}
     for record in records:
-        evaluation = record.stage("eval", "recipe")
-        if record.model != model or not evaluation or not evaluation.get("change"):
+        evaluation = record.result(EVAL)
+        if record.model != model or evaluation is None or evaluation.change is None:
             continue
         fmt = recipe_format(record.config)
         if fmt is None:
             continue
-        ratio = evaluation["change"]["ratio"]
-        arithmetic = evaluation.get("arithmetic") or "an arithmetic that is not told"
-        rank = (arithmetic != "float32", float(ratio["estimate"]))
+        ratio = evaluation.change.ratio
+        arithmetic = evaluation.arithmetic or "an arithmetic that is not told"
+        rank = (arithmetic != "float32", ratio.estimate)
         if fmt.label in found and rank >= found[fmt.label]:
             continue
         found[fmt.label] = rank
         name = record.label if not rank[0] else f"{record.label}, in {arithmetic}"
-        best[fmt.label] = MeasuredQuality(name, ratio["estimate"], ratio["low"], ratio["high"])
+        best[fmt.label] = MeasuredQuality(name, ratio.estimate, ratio.low, ratio.high)
     return best

@@ -14,6 +14,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
+from runner.config.schema.root import StageName
 from runner.evaluation.quality.answered import accuracy_difference, answered, joined_answers
 from runner.evaluation.quality.evaluated import Evaluated, first_evaluation, joined, seed_of
 from runner.evaluation.quality.paired import delta, divergence, ratio, why_not
@@ -80,7 +81,7 @@ def together(rows: list[Row], draws: Draws) -> Row:
 
 def _identity(record: RunRecord) -> tuple[str, ...] | None:
     """What runs of one recipe have in common; ``None`` for a run that stands for itself."""
-    if record.status is not Status.ok or record.stage("quantize") is None:
+    if record.status is not Status.ok or record.entry(StageName.quantize) is None:
         return None
     told = flatten(record.config)
     if told.pop(_SEED, None) is None:
@@ -115,7 +116,9 @@ def _draws(group: list[RunRecord]) -> list[Draws]:
 
 
 def _key(record: RunRecord) -> str:
-    return next(s.key for s in record.stages if (s.stage, s.subject) == ("quantize", "recipe"))
+    return next(
+        s.key for s in record.stages if (s.stage, s.subject) == (StageName.quantize, "recipe")
+    )
 
 
 def _add_quality(row: Row, rows: list[Row], records: list[RunRecord]) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.pipeline.stages.plan import STAGE as PLAN
 from runner.planning.option import Feasibility, Option, Range
 from runner.planning.recommendation import reasons, where
 from runner.planning.result import PlanResult
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord
-from runner.util.serialise import from_json, to_json
+from runner.util.serialise import to_json
 from runner.util.shown import csv_rows
 
 if TYPE_CHECKING:
@@ -29,14 +30,13 @@ _SHORT = {
 def plans_of(records: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, PlanResult]]:
     """The plans among a sweep's runs."""
     for record in records:
-        content = record.stage("plan")
-        if content is not None:
-            yield record, from_json(PlanResult, content)
+        if (plan := record.result(PLAN)) is not None:
+            yield record, plan
 
 
 def is_plan_only(record: RunRecord) -> bool:
     """Whether a run did nothing but plan, so that it has no row of measurements."""
-    return bool(record.stages) and all(entry.stage == "plan" for entry in record.stages)
+    return bool(record.stages) and all(entry.stage == PLAN.name for entry in record.stages)
 
 
 def write_plans(records: Sequence[RunRecord], folders: Sequence[Path]) -> None:

@@ -1,6 +1,6 @@
 """A row of the answer: what a recipe came to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runner.data.texts.sample import Sample
 from runner.evaluation.quality.answered import Answered
@@ -93,6 +93,8 @@ class Row:
     recipe draws nothing."""
     runs: str | None = None
     """All of a row's runs where there are several, with spaces between."""
+    further: dict[str, float] = field(default_factory=dict)
+    """Headline figures of plug-ins' stages, by name."""
     best_tradeoff: bool = False
     """Not beaten in size, quality and speed by another row; see ``runner.reporting.pareto``."""
 

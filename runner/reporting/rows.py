@@ -3,17 +3,24 @@
 import math
 from typing import Any
 
-from runner.data.models.coverage import Coverage, describe_shortfall
-from runner.data.texts.sample import Sample
-from runner.evaluation.metrics.divergence import Divergence
+from runner.data.models.coverage import describe_shortfall
 from runner.evaluation.metrics.expert_tokens import describe_starved
 from runner.evaluation.quality.answered import accuracy_difference, answered
 from runner.evaluation.quality.evaluated import first_evaluation
+from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.pipeline.stages.bench import BenchResult
+from runner.pipeline.stages.eval import STAGE as EVAL
+from runner.pipeline.stages.eval import EvalResult
+from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
+from runner.pipeline.stages.jobs.overlap import STAGE as OVERLAP
+from runner.pipeline.stages.quantize import STAGE as QUANTIZE
+from runner.pipeline.stages.quantize import QuantizeResult
+from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.reporting.draws import by_recipe, together
+from runner.reporting.further import further_metrics
 from runner.reporting.row import Row
 from runner.reporting.timing import against_unquantized
-from runner.store.records import BASELINE_AGAIN, RunRecord, Status
-from runner.util.serialise import from_json
+from runner.store.records import BASELINE, BASELINE_AGAIN, RECIPE, RunRecord, Status
 
 __all__ = ["Row", "evaluated_on", "rows_of"]
 
@@ -54,26 +61,26 @@ def _stands_for_itself(record: RunRecord) -> bool:
 
 
 def _is_baseline_run(record: RunRecord) -> bool:
-    return all(entry.subject == "baseline" for entry in record.stages)
+    return all(entry.subject == BASELINE for entry in record.stages)
 
 
 def _baseline_row(record: RunRecord) -> Row | None:
-    if not any(entry.subject == "baseline" for entry in record.stages):
+    if not any(entry.subject == BASELINE for entry in record.stages):
         return None
     row = Row("unquantized", record.model, record.engine, Status.ok.value, None, None)
     row.is_baseline = True
     row.bits_per_weight = record.unquantized_bits
     if _is_baseline_run(record):
         row.run = record.run
-    _add_numbers(row, record, "baseline")
+    _add_numbers(row, record, BASELINE)
     return row
 
 
 def _floor_rows(record: RunRecord) -> list[Row]:
-    floor = record.stage("floor", "baseline")
+    floor = record.result(FLOOR, BASELINE)
     if floor is None:
         return []
-    name = f"{floor['arithmetic']} against float32"
+    name = f"{floor.arithmetic} against float32"
     row = Row(name, record.model, record.engine, Status.ok.value, None, None, record.sweep)
     row.is_floor = True
     row.text = record.config.get("eval", {}).get("text", {}).get("name")
@@ -85,7 +92,7 @@ def _recipe_row(record: RunRecord) -> Row:
     row = Row(
         record.label, record.model, record.engine, record.status.value, record.reason, record.run
     )
-    _add_numbers(row, record, "recipe")
+    _add_numbers(row, record, RECIPE)
     return row
 
 
@@ -97,36 +104,36 @@ def _fill(row: Row, other: Row) -> None:
 
 def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     row.sweep = record.sweep
-    quantize, eval_, tasks, bench = (
-        record.stage(s, subject) for s in ("quantize", "eval", "tasks", "bench")
-    )
-    if quantize is not None:
-        row.bits_per_weight = quantize["bits_per_weight"]
-        row.bits_per_parameter = quantize.get("bits_per_parameter")
-        row.seeds = 1 if quantize.get("calibration_tokens") else None
-        _add_coverage(row, quantize, record.config.get("calibration") or {})
-        row.checkpoint_bytes = quantize["checkpoint_bytes"]
-    if eval_ is not None:
+    if (made := record.result(QUANTIZE, subject)) is not None:
+        row.bits_per_weight = made.bits_per_weight
+        row.bits_per_parameter = made.bits_per_parameter
+        row.seeds = 1 if made.calibration_tokens else None
+        row.quantized_share = made.coverage.quantized_share
+        row.caveat = _caveat(made, record.config.get("calibration") or {})
+        row.checkpoint_bytes = made.checkpoint_bytes
+    if (evaluation := record.result(EVAL, subject)) is not None:
         row.text = record.config.get("eval", {}).get("text", {}).get("name")
         row.evaluated = first_evaluation(record, subject)
-        _add_quality(row, eval_)
-        _add_floor(row, record.stage("floor", "baseline"))
-    if tasks is not None and tasks["overall"] is not None:
+        _add_quality(row, evaluation)
+        _add_floor(row, record.result(FLOOR, BASELINE))
+    tasks = record.result(TASKS, subject)
+    if tasks is not None and tasks.overall is not None:
         _add_answers(row, record, subject)
-        row.tasks = tasks["overall"]["tasks"]
-        row.task_accuracy = tasks["overall"]["mean"]
-        row.task_recovery_percent = tasks["overall"]["recovery_percent"]
-    if (overlap := record.stage("overlap", subject)) is not None:
-        row.calibration_overlap = overlap["overlaps"][0]["share"]
-    if bench is not None:
-        own = subject == "baseline"
-        against = [None if own else record.stage("bench", s) for s in ("baseline", BASELINE_AGAIN)]
+        row.tasks = tasks.overall.tasks
+        row.task_accuracy = tasks.overall.mean
+        row.task_recovery_percent = tasks.overall.recovery_percent
+    if (found := record.result(OVERLAP, subject)) is not None:
+        row.calibration_overlap = found.overlaps[0].share
+    if (bench := record.result(BENCH, subject)) is not None:
+        own = subject == BASELINE
+        against = [None if own else record.result(BENCH, s) for s in (BASELINE, BASELINE_AGAIN)]
         _add_speed(row, bench, *against)
-        row.checkpoint_bytes = bench["checkpoint_bytes"]
+        row.checkpoint_bytes = bench.checkpoint_bytes
+    row.further = further_metrics(record, subject)
 
 
 def _add_answers(row: Row, record: RunRecord, subject: str) -> None:
-    row.answered, base = answered(record, subject), answered(record, "baseline")
+    row.answered, base = answered(record, subject), answered(record, BASELINE)
     if row.answered is None or base is None:
         return
     row.task_accuracy_baseline = base.value
@@ -137,68 +144,58 @@ def _add_answers(row: Row, record: RunRecord, subject: str) -> None:
         row.task_accuracy_delta_high = found.interval.high
 
 
-def _add_coverage(row: Row, quantize: dict[str, Any], calibration: dict[str, Any]) -> None:
-    """What was written; a checkpoint of an older version tells nothing of it."""
-    caveats = []
-    if (content := quantize.get("coverage")) is not None:
-        coverage = from_json(Coverage, content)
-        row.quantized_share = coverage.quantized_share
-        caveats.append(describe_shortfall(coverage))
-    if tokens := quantize.get("expert_tokens"):
-        caveats.append(describe_starved(tokens, calibration.get("min_tokens_per_expert", 0)))
-    row.caveat = "; ".join(caveat for caveat in caveats if caveat) or None
+def _caveat(made: QuantizeResult, calibration: dict[str, Any]) -> str | None:
+    """What of the checkpoint is less than the recipe promises."""
+    caveats = [describe_shortfall(made.coverage)]
+    if made.expert_tokens:
+        least = calibration.get("min_tokens_per_expert", 0)
+        caveats.append(describe_starved(made.expert_tokens, least))
+    return "; ".join(caveat for caveat in caveats if caveat) or None
 
 
-def _add_floor(row: Row, floor: dict[str, Any] | None) -> None:
-    if floor is None or floor.get("arithmetic") != row.arithmetic:
+def _add_floor(row: Row, floor: EvalResult | None) -> None:
+    if floor is None or floor.arithmetic != row.arithmetic:
         return
-    if (divergence := floor.get("divergence")) is not None:
-        row.floor_kl_divergence = divergence["kl_divergence"]["mean"]["estimate"]
-    if (change := floor.get("change")) is not None:
-        row.floor_log_ratio = max(abs(math.log(change["ratio"][end])) for end in ("low", "high"))
+    if floor.divergence is not None:
+        row.floor_kl_divergence = floor.divergence.kl_divergence.mean.estimate
+    if floor.change is not None:
+        ratio = floor.change.ratio
+        row.floor_log_ratio = max(abs(math.log(end)) for end in (ratio.low, ratio.high))
 
 
-def _add_quality(row: Row, eval_: dict[str, Any]) -> None:
-    row.arithmetic = eval_.get("arithmetic") or None
-    row.perplexity_protocol = eval_["perplexity"]["protocol"]
-    row.perplexity = eval_["perplexity"]["value"]
-    row.icc = eval_["perplexity"].get("icc")
-    row.effective_windows = eval_["perplexity"].get("effective_windows")
-    if (sample := eval_["perplexity"].get("sample")) is not None:
-        row.sample = from_json(Sample, sample)
-    if (divergence := eval_.get("divergence")) is not None:
-        kl = divergence["kl_divergence"]["mean"]
-        row.kl_divergence = kl["estimate"]
-        row.kl_divergence_low, row.kl_divergence_high = kl.get("low"), kl.get("high")
-        row.kl_divergence_metric = from_json(Divergence, divergence).metric("kl_divergence")
-        row.top_1_agreement = divergence["top_1_agreement"]["mean"]["estimate"]
-    change = eval_["change"]
-    if change is None:
-        return
-    row.perplexity_delta = change["delta"]["estimate"]
-    row.perplexity_delta_low = change["delta"]["low"]
-    row.perplexity_delta_high = change["delta"]["high"]
-    row.perplexity_ratio = change["ratio"]["estimate"]
-    row.perplexity_ratio_low = change["ratio"]["low"]
-    row.perplexity_ratio_high = change["ratio"]["high"]
+def _add_quality(row: Row, found: EvalResult) -> None:
+    row.arithmetic = found.arithmetic or None
+    row.perplexity_protocol = found.perplexity.protocol
+    row.perplexity = found.perplexity.value
+    row.icc = found.perplexity.icc
+    row.effective_windows = found.perplexity.effective_windows
+    row.sample = found.perplexity.sample
+    if (divergence := found.divergence) is not None:
+        kl = divergence.kl_divergence.mean
+        row.kl_divergence = kl.estimate
+        row.kl_divergence_low, row.kl_divergence_high = kl.low, kl.high
+        row.kl_divergence_metric = divergence.metric("kl_divergence")
+        row.top_1_agreement = divergence.top_1_agreement.mean.estimate
+    if (change := found.change) is not None:
+        row.perplexity_delta = change.delta.estimate
+        row.perplexity_delta_low, row.perplexity_delta_high = change.delta.low, change.delta.high
+        row.perplexity_ratio = change.ratio.estimate
+        row.perplexity_ratio_low, row.perplexity_ratio_high = change.ratio.low, change.ratio.high
 
 
 def _add_speed(
-    row: Row,
-    bench: dict[str, Any],
-    baseline: dict[str, Any] | None,
-    again: dict[str, Any] | None,
+    row: Row, bench: BenchResult, baseline: BenchResult | None, again: BenchResult | None
 ) -> None:
-    first = bench["batches"][0]
-    row.batch_size = first["batch_size"]
-    row.decode_tokens_per_second = first["decode_tokens_per_second"]["mean"]
-    row.decode_tokens_per_second_sd = first["decode_tokens_per_second"]["sd"]
-    row.time_to_first_token_seconds = first["time_to_first_token_seconds"]["mean"]
-    row.memory_bandwidth_utilization = first["memory_bandwidth_utilization"]
-    row.peak_memory_bytes = bench["device_peak_memory_bytes"] or bench["peak_memory_bytes"]
+    first = bench.batches[0]
+    row.batch_size = first.batch_size
+    row.decode_tokens_per_second = first.decode_tokens_per_second.mean
+    row.decode_tokens_per_second_sd = first.decode_tokens_per_second.sd
+    row.time_to_first_token_seconds = first.time_to_first_token_seconds.mean
+    row.memory_bandwidth_utilization = first.memory_bandwidth_utilization
+    row.peak_memory_bytes = bench.device_peak_memory_bytes or bench.peak_memory_bytes
     if row.is_baseline:
         row.decode_ratio = 1.0
-    elif told := against_unquantized(bench, baseline, again, first["batch_size"]):
+    elif told := against_unquantized(bench, baseline, again, first.batch_size):
         ratio = told.comparison.ratio
         row.decode_ratio = ratio.estimate
         if math.isfinite(ratio.high):
@@ -206,5 +203,5 @@ def _add_speed(
         row.decode_within_noise = told.comparison.within_noise
         row.decode_compared = told.how.value
     elif baseline is not None:
-        base: float = baseline["batches"][0]["decode_tokens_per_second"]["mean"]
+        base = baseline.batches[0].decode_tokens_per_second.mean
         row.decode_ratio = row.decode_tokens_per_second / base if base else None

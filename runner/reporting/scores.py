@@ -1,11 +1,12 @@
 """Tasks by recipe: the scores of every run that answered any, ready to be shown."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from runner.evaluation.quality.evaluated import seed_of
+from runner.pipeline.stages.tasks import STAGE as TASKS
+from runner.pipeline.stages.tasks import TasksResult
 from runner.reporting.rows import Row
-from runner.store.records import RunRecord
+from runner.store.records import BASELINE, RunRecord
 
 
 @dataclass
@@ -39,13 +40,13 @@ def score_lines(records: list[RunRecord], rows: list[Row]) -> list[Line]:
     for number, row in enumerate(rows):
         if row.is_baseline:
             sources = [r for r in records if (r.model, r.engine) == (row.model, row.engine)]
-            found = [f for r in sources if (f := r.stage("tasks", "baseline")) is not None]
+            found = [f for r in sources if (f := r.result(TASKS, BASELINE)) is not None]
             lines += [Line(number, row.recipe, row.engine, _cells(one)) for one in found[:1]]
             continue
         several = (row.seeds or 1) > 1
         for run in (row.runs or "").split() if several else [row.run or ""]:
             record = by_run.get(run)
-            if record is not None and (own := record.stage("tasks")):
+            if record is not None and (own := record.result(TASKS)):
                 name = f"{row.recipe}, seed {seed_of(record)}" if several else row.recipe
                 lines.append(Line(number, name, row.engine, _cells(own)))
     return lines
@@ -56,19 +57,17 @@ def names_of(lines: list[Line]) -> list[str]:
     return list(dict.fromkeys(name for line in lines for name in line.cells))
 
 
-def _cells(tasks: dict[str, Any]) -> dict[str, Cell]:
+def _cells(tasks: TasksResult) -> dict[str, Cell]:
     cells = {}
-    for task in tasks["tasks"]:
-        for score in task["scores"]:
-            metric = score["metric"]
-            if score["filter"] != "none":
-                metric = f"{metric}_{score['filter']}"
-            change = score["change"] or {}
-            cells[f"{metric}/{task['task']}"] = Cell(
-                value=score["value"],
-                standard_error=score["standard_error"],
-                delta=change.get("delta"),
-                recovery_percent=change.get("recovery_percent"),
-                p_value=(change.get("mcnemar") or {}).get("p_value"),
+    for task in tasks.tasks:
+        for score in task.scores:
+            change = score.change
+            tested = None if change is None else change.mcnemar
+            cells[f"{score.name}/{task.task}"] = Cell(
+                value=score.value,
+                standard_error=score.standard_error,
+                delta=None if change is None else change.delta,
+                recovery_percent=None if change is None else change.recovery_percent,
+                p_value=None if tested is None else tested.p_value,
             )
     return cells

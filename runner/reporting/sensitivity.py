@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.pipeline.stages.sensitivity import STAGE as SENSITIVITY
 from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
 from runner.reporting.heat_map import draw_heat_map
 from runner.store.files import (
@@ -12,7 +13,7 @@ from runner.store.files import (
 )
 from runner.store.records import RunRecord
 from runner.util.names import path_part
-from runner.util.serialise import from_json, to_json
+from runner.util.serialise import to_json
 from runner.util.shown import csv_rows
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ def show_sensitivities(records: list[RunRecord], folders: list[Path], console: "
     shown: dict[str, str] = {}
     for record in records:
         for entry in record.stages:
-            if entry.stage != "sensitivity" or entry.key in shown:
+            if entry.stage != SENSITIVITY.name or entry.key in shown:
                 continue
-            found = from_json(SensitivityResult, entry.result)
+            if (found := record.read(entry, SENSITIVITY)) is None:
+                continue
             name = f"sensitivity-{path_part(record.model)}-{found.grain.value}"
             if name in shown.values():
                 name += f"-{entry.key[:6]}"

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Iterator
 
+from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.reporting.rows import Row
 from runner.reporting.timing import FIRST_TOKEN, against_unquantized, samples
-from runner.store.records import BASELINE_AGAIN, RunRecord
+from runner.store.records import BASELINE, BASELINE_AGAIN, RECIPE, RunRecord
 
 
 def shown_speed(rows: list[Row]) -> Callable[[Row], float | None]:
@@ -62,7 +63,7 @@ def _led(rows: list[Row]) -> Iterator[tuple[Row, float]]:
 def shown_first_token(record: RunRecord, row: Row) -> float | None:
     """Time to the first token of a run's row, as ``shown_speed`` has its decode speed."""
     bench, baseline, again = (
-        record.stage("bench", subject) for subject in ("recipe", "baseline", BASELINE_AGAIN)
+        record.result(BENCH, subject) for subject in (RECIPE, BASELINE, BASELINE_AGAIN)
     )
     own, size = row.time_to_first_token_seconds, row.batch_size
     if bench is None or size is None:

@@ -12,17 +12,25 @@ such pairs "differ". So a ratio's interval knows how it was measured:
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from runner.evaluation.metrics.noise import Comparison, compare, compare_between
-from runner.evaluation.metrics.statistics import Interval
-from runner.util.serialise import from_json
+from runner.evaluation.metrics.speed import BatchResult, InTurns
+from runner.evaluation.metrics.statistics import Interval, Summary
+from runner.pipeline.stages.bench import BenchResult
 
 DECODE = "decode_tokens_per_second"
 FIRST_TOKEN = "time_to_first_token_seconds"
-_IN_TURNS = {DECODE: "decode", FIRST_TOKEN: "time_to_first_token"}
+_IN_TURNS: dict[str, Callable[[InTurns], Comparison]] = {
+    DECODE: lambda turns: turns.decode,
+    FIRST_TOKEN: lambda turns: turns.time_to_first_token,
+}
+_SUMMARIES: dict[str, Callable[[BatchResult], Summary]] = {
+    DECODE: lambda batch: batch.decode_tokens_per_second,
+    FIRST_TOKEN: lambda batch: batch.time_to_first_token_seconds,
+}
 
 
 class Protocol(Enum):
@@ -42,9 +50,9 @@ class MeasuredRatio:
 
 
 def against_unquantized(
-    bench: dict[str, Any],
-    baseline: dict[str, Any] | None,
-    again: dict[str, Any] | None,
+    bench: BenchResult,
+    baseline: BenchResult | None,
+    again: BenchResult | None,
     batch_size: int,
     metric: str = DECODE,
 ) -> MeasuredRatio | None:
@@ -60,9 +68,9 @@ def against_unquantized(
     Returns:
         ``None`` where there is nothing to compare with, or no repetitions were kept.
     """
-    for turns in bench.get("in_turns") or []:
-        if turns["batch_size"] == batch_size and metric in _IN_TURNS:
-            return MeasuredRatio(from_json(Comparison, turns[_IN_TURNS[metric]]), Protocol.in_turns)
+    for turns in bench.in_turns:
+        if turns.batch_size == batch_size and metric in _IN_TURNS:
+            return MeasuredRatio(_IN_TURNS[metric](turns), Protocol.in_turns)
     own, before, after = (samples(one, batch_size, metric) for one in (bench, baseline, again))
     if not own or not before:
         return None
@@ -73,10 +81,15 @@ def against_unquantized(
     return MeasuredRatio(Comparison(unknown, within_noise=True, paired=False), Protocol.apart)
 
 
-def samples(bench: dict[str, Any] | None, batch_size: int, metric: str) -> list[float]:
+def summary_of(batch: BatchResult, metric: str) -> Summary:
+    """A speed of one batch size, by its name."""
+    return _SUMMARIES[metric](batch)
+
+
+def samples(bench: BenchResult | None, batch_size: int, metric: str) -> list[float]:
     """A figure's positive samples at one batch size; empty where there are none."""
-    for batch in (bench or {}).get("batches", []):
-        if batch["batch_size"] == batch_size:
-            found: list[float] = batch[metric].get("samples") or []
+    for batch in bench.batches if bench is not None else ():
+        if batch.batch_size == batch_size:
+            found = summary_of(batch, metric).samples
             return found if found and min(found) > 0 else []
     return []

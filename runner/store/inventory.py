@@ -5,9 +5,10 @@ import fcntl
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 
@@ -15,13 +16,21 @@ from runner.store.index import UNREADABLE, open_index
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
 from runner.store.records import Status, read_record
 
-ALWAYS_KEPT = frozenset({"model", "hardware"})
-"""Stages whose results others use without naming their keys."""
-_SHARED_INPUTS = frozenset({"text", "gguf"})
 _YOUNG_SECONDS = 3600.0
 """Results younger than this may belong to a run that has not recorded them yet."""
 
 _AT_ONCE = 16
+
+
+class Retention(Enum):
+    """Which results ``runner store prune`` spares though no record names their keys."""
+
+    needed = "needed"
+    """Those that a needed result was made from."""
+    shared_input = "shared_input"
+    """Those, and all of them while it is not known what an old needed result was made from."""
+    always = "always"
+    """All: other results use them without naming their keys."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +49,15 @@ class StoredResult:
 class Inventory:
     """A store's results and the records that use them, as they were when it was made."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, retention_of: Callable[[str], Retention]) -> None:
         """Look at what is new since somebody last looked.
 
         Args:
             store: Which.
+            retention_of: Which results of a stage are spared, by the stage's name.
         """
         self.store = store
+        self._retention_of = retention_of
         self._index = open_index(store.root)
 
     @cached_property
@@ -154,12 +165,14 @@ class Inventory:
                 waiting.extend(sources.get(address, ()))
         # What an unsealed result was made from is not known.
         unknown = any(not self.held[address].is_sealed for address in needed)
-        spared = ALWAYS_KEPT | (_SHARED_INPUTS if unknown else frozenset())
+        spared = {Retention.always, *([Retention.shared_input] if unknown else [])}
         newest = time.time() - _YOUNG_SECONDS
         return [
             one
             for address, one in self.held.items()
-            if address not in needed and address.stage not in spared and _is_older(one, newest)
+            if address not in needed
+            and self._retention_of(address.stage) not in spared
+            and _is_older(one, newest)
         ]
 
     def remove_all(self, several: Sequence[StoredResult]) -> Iterator[bool]:

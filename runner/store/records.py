@@ -1,9 +1,11 @@
 """What became of each run: one JSON file a run, written when it starts and when it ends."""
 
+import functools
+import sys
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from runner.config.renamed import present_config, present_overrides
 from runner.errors import StageError
@@ -14,7 +16,13 @@ from runner.util.progress import progress
 from runner.util.redact import redact
 from runner.util.serialise import from_json, to_json
 
+ResultT = TypeVar("ResultT")
+Result_co = TypeVar("Result_co", covariant=True)
 SCHEMA_VERSION = 2
+RECIPE = "recipe"
+"""Whose results are those of the checkpoint that a run makes, or of a model that came quantized."""
+BASELINE = "baseline"
+"""The unquantized model's."""
 BASELINE_AGAIN = "baseline_again"
 """The unquantized model measured once more, after a recipe that it could not take turns with."""
 OPEN = "still running, or its process vanished"
@@ -46,6 +54,32 @@ class Status(Enum):
 
 
 @dataclass
+class Resources:
+    """What a stage took; ``None`` where nobody knows."""
+
+    seconds: float | None = None
+    peak_memory_bytes: float | None = None
+
+
+class Kind(Protocol[Result_co]):
+    """What knows a stage's results: its declaration, a ``pipeline.stages.base.Stage``.
+
+    The store lies below the stages, and needs this much of them.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name under which its results are filed."""
+
+    def read(self, content: dict[str, Any], version: int | None = None) -> Result_co:
+        """The result that JSON holds.
+
+        Raises:
+            StageError: It is of another version, or none.
+        """
+
+
+@dataclass
 class StageRecord:
     """One stage of a run: which result it got and how."""
 
@@ -60,6 +94,32 @@ class StageRecord:
     versions: dict[str, str]
     """Of the packages that determine its result."""
     result: dict[str, Any]
+    """JSON form of what the stage returned, and its ``resources``; read it with ``read``."""
+    schema_version: int | None = None
+    """Of ``result``; ``None`` in records of versions before 0.2."""
+
+    def __post_init__(self) -> None:
+        """Nothing has been read of it yet."""
+        self._read: Any = None
+
+    def read(self, kind: Kind[ResultT]) -> ResultT:
+        """The result that the stage returned.
+
+        Args:
+            kind: The stage's declaration.
+
+        Raises:
+            StageError: It was written by a version whose results cannot be read.
+        """
+        if self._read is None:
+            self._read = kind.read(self.result, self.schema_version)
+        found: ResultT = self._read
+        return found
+
+    @property
+    def resources(self) -> Resources:
+        """What it took."""
+        return from_json(Resources, self.result.get("resources") or {})
 
 
 @dataclass
@@ -104,12 +164,39 @@ class RunRecord:
         """Place of the run in its sweep."""
         return int(self.run.partition("-")[0])
 
-    def stage(self, name: str, subject: str = "recipe") -> dict[str, Any] | None:
-        """Result of a stage of this run, or ``None`` when it has none."""
+    def entry(self, name: str, subject: str = RECIPE) -> StageRecord | None:
+        """A stage of this run, or ``None`` when it did not go through it."""
         for entry in self.stages:
             if entry.stage == name and entry.subject == subject:
-                return entry.result
+                return entry
         return None
+
+    def result(self, kind: Kind[ResultT], subject: str = RECIPE) -> ResultT | None:
+        """What a stage of this run returned, or ``None`` when it did not go through it.
+
+        A result of a version that cannot be read is warned of, and counts as none.
+
+        Args:
+            kind: The stage's declaration.
+            subject: Whose result: the recipe's, or the unquantized model's.
+        """
+        entry = self.entry(kind.name, subject)
+        return None if entry is None else self.read(entry, kind)
+
+    def read(self, entry: StageRecord, kind: Kind[ResultT]) -> ResultT | None:
+        """As ``result``, of one of ``stages``."""
+        try:
+            return entry.read(kind)
+        except StageError as error:
+            if str(error) not in self.warnings:
+                self.warnings = [*self.warnings, str(error)]  # others may share the list
+            _warn(str(error))
+            return None
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    print(f"runner: warning: {text}", file=sys.stderr)
 
 
 def write_record(runs: Path, record: RunRecord) -> Path:

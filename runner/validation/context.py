@@ -26,6 +26,10 @@ class Facts:
     """Names of the harness's tasks; ``None`` when none is asked for, or nothing is installed."""
     load_bytes_per_parameter: float
     """What a parameter occupies while the unquantized model is loaded, at most."""
+    loads_model: bool = True
+    """Whether a stage of the run needs the model's weights."""
+    asks_engine: bool = True
+    """Whether a stage of the run has the engine load what it looks at."""
     load_narrower: tuple[str, ...] = ()
     """Settings that would make that less, all of them together."""
     parameters: int | None = None

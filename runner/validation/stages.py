@@ -60,7 +60,7 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Whether the engine can load what the run looks at."""
-    if not any(stage.asks_engine for stage in config.stages):
+    if not facts.asks_engine:
         return
     engine = find_engine(config.engine.name)
     if config.makes_checkpoint:
@@ -159,7 +159,7 @@ def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
     parameters = facts.parameters
-    if parameters is None or not any(stage.loads_model for stage in config.stages):
+    if parameters is None or not facts.loads_model:
         return
     needed = parameters * facts.load_bytes_per_parameter
     if not config.makes_checkpoint:

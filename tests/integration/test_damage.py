@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from runner.config.schema.engine import Engine
 from runner.engines.loading import LoadRequest
 from runner.errors import StageError
-from runner.pipeline.stages.check import STAGE, CheckRequest, CheckResult
+from runner.pipeline.stages.jobs.check import STAGE, CheckRequest, CheckResult
 from runner.pipeline.worker.job import StageContext
 from runner.util.serialise import to_json
 from tests.integration.conftest import TINY, base_model, here, records

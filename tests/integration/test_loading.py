@@ -21,7 +21,7 @@ from transformers import (
 
 from runner.config.compose import quoted
 from runner.errors import StageError
-from runner.pipeline.stages.weights import STAGE, WeightsRequest
+from runner.pipeline.stages.jobs.weights import STAGE, WeightsRequest
 from tests.integration.conftest import Called, keys, records
 
 pytestmark = pytest.mark.integration

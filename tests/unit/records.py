@@ -1,15 +1,22 @@
 """Records as runs leave them, made up where a test needs their numbers to be round."""
 
 import copy
+import dataclasses
 import math
+import types
+import typing
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from runner.evaluation.metrics.noise import compare
+from runner.evaluation.metrics.perplexity import Perplexity
 from runner.evaluation.quality.evaluated import Circumstances, Evaluated
+from runner.pipeline.stages import find_stage, stage_names
 from runner.planning.data_points import Case
 from runner.planning.fitted_efficiency import PredictedCase
 from runner.planning.formats import Format
-from runner.store.records import RunRecord, StageRecord, Status
+from runner.store.records import RECIPE, RunRecord, StageRecord, Status
 from runner.util.serialise import to_json
 
 CONFIG = {
@@ -24,6 +31,48 @@ CONFIG = {
     "eval": {"text": {"name": "wikipedia"}},
     "hardware": {"name": "local"},
 }  # fmt: skip
+
+
+def whole(name: str, partial: dict[str, Any]) -> dict[str, Any]:
+    """JSON form of a stage's result: what a test says of it, and nothing of note for the rest."""
+    if name not in (*stage_names(), "floor", "overlap"):
+        return partial
+    content: dict[str, Any] = completed(find_stage(name).result, partial)
+    return content
+
+
+def completed(kind: Any, partial: Any) -> Any:
+    """As ``whole``, of any dataclass."""
+    if isinstance(partial, dict) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        required = {
+            one.name: _nothing(hints[one.name])
+            for one in dataclasses.fields(kind)
+            if one.default is one.default_factory is dataclasses.MISSING
+        }
+        if kind is Perplexity:
+            count = len(partial.get("window_losses", ()))
+            required |= {"windows": count, "tokens_scored": count}
+        given = {key: completed(hints.get(key), value) for key, value in partial.items()}
+        return required | given
+    inside = typing.get_args(kind)
+    if isinstance(partial, list) and inside:
+        return [completed(inside[0], one) for one in partial]
+    if isinstance(partial, dict) and typing.get_origin(kind) is types.UnionType:
+        return completed(next(one for one in inside if one is not type(None)), partial)
+    return partial
+
+
+def _nothing(kind: Any) -> Any:
+    """The least that a field of a type may hold."""
+    if type(None) in typing.get_args(kind):
+        return None
+    origin = typing.get_origin(kind) or kind
+    if dataclasses.is_dataclass(origin):
+        return completed(origin, {})
+    if issubclass(origin, Enum):
+        return next(iter(origin)).value
+    return "" if issubclass(origin, Path) else origin()
 
 
 def summary(mean: float, spread: float = 0.02) -> dict[str, Any]:
@@ -103,13 +152,26 @@ def turns(speed: float, dense: float) -> list[dict[str, Any]]:
 def apart(record: RunRecord) -> RunRecord:
     """The record as older versions left it: recipe and unquantized model measured separately."""
     record = copy.deepcopy(record)
-    (record.stage("bench") or {}).pop("in_turns", None)
+    content_of(record, "bench")["in_turns"] = []
     return record
+
+
+def content_of(record: RunRecord, name: str, subject: str = RECIPE) -> dict[str, Any]:
+    """JSON form of a stage's result, to be changed before anybody reads it."""
+    entry = record.entry(name, subject)
+    assert entry is not None
+    return unread(entry).result
+
+
+def unread(entry: StageRecord) -> StageRecord:
+    """The stage, to be changed though somebody has read it."""
+    entry.__post_init__()
+    return entry
 
 
 def stage(name: str, subject: str, result: dict[str, Any]) -> StageRecord:
     versions = {"torch": "2.13.0"}
-    result = {**result, "resources": {"seconds": 1.0, "peak_memory_bytes": 10**9}}
+    result = {**whole(name, result), "resources": {"seconds": 1.0, "peak_memory_bytes": 10**9}}
     return StageRecord(name, subject, "0123abcd", False, 1.0, "default", versions, result)
 
 

@@ -17,7 +17,7 @@ from runner.reporting.report import report
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.table import footnotes
 from runner.store.records import RunRecord, StageRecord, Status, write_record
-from tests.unit.records import measured
+from tests.unit.records import measured, whole
 
 pytestmark = pytest.mark.unit
 
@@ -81,7 +81,8 @@ def record(number: int, label: str, stages: list[tuple[str, str, dict[str, Any]]
         overrides=[],
         config={},
         stages=[
-            StageRecord(s, subject, "key", False, 1.0, "default", {}, r) for s, subject, r in stages
+            StageRecord(s, subject, "key", False, 1.0, "default", {}, whole(s, r))
+            for s, subject, r in stages
         ],
     )
 

@@ -18,6 +18,7 @@ from runner.reporting.claims.show import claim_lines
 from runner.reporting.report import report
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.serialise import to_json
+from tests.unit.records import content_of, unread, whole
 
 pytestmark = pytest.mark.unit
 
@@ -64,7 +65,11 @@ class Sweep:
             "checkpoint_bytes": 1,
             "resources": {"seconds": seconds},
         }
-        stages.append(StageRecord("quantize", "recipe", "q", False, 1.0, "default", {}, found))
+        stages.append(
+            StageRecord(
+                "quantize", "recipe", "q", False, 1.0, "default", {}, whole("quantize", found)
+            )
+        )
         label = f"{config['method']['name']}-w{bits}a16-g{group}"
         record = RunRecord(
             sweep="s", run=f"{number:03d}-{label}", label=label, model="small", engine="hf",
@@ -82,7 +87,7 @@ class Sweep:
             "perplexity": to_json(perplexity(losses(worse), f"gptq_{TOKENS + 1}")),
             "change": to_json(change),
         }
-        return StageRecord("eval", subject, key, False, 1.0, "default", {}, found)
+        return StageRecord("eval", subject, key, False, 1.0, "default", {}, whole("eval", found))
 
     def decide(self, left: str, right: str, **fields: Any) -> Decision:
         claim = Claim(id="C0", sentence="a claim", left=left, right=right, **fields)
@@ -196,7 +201,7 @@ def test_what_cannot_be_compared_says_why(sweep: Sweep) -> None:
     other = sweep.ran("method=awq text@eval.text=bible", 0.1, text="bible")
     (found,) = sweep.decide("method=awq", "method=gptq", at_most=0.0).comparisons
     assert found.verdict == f"{CANNOT_TELL}: the texts evaluated differ"
-    evaluation = other.stage("eval")
+    evaluation = content_of(other, "eval")
     assert evaluation is not None
     evaluation["perplexity"]["unit"] = "word"
     evaluation["perplexity"]["window_tokens"] = []
@@ -236,7 +241,7 @@ def test_documents_are_what_is_independent(sweep: Sweep) -> None:
         for entry in record.stages:
             if entry.stage == "eval":
                 documents = [window // 2 for window in range(WINDOWS)]
-                entry.result["perplexity"]["sample"] |= {
+                unread(entry).result["perplexity"]["sample"] |= {
                     "clusters": "documents", "window_documents": documents,
                 }  # fmt: skip
     effect = sweep.decide(*sides).comparisons[0].effect
@@ -264,6 +269,6 @@ def test_other_weights_or_tokens_behind_a_name_are_not_compared(sweep: Sweep) ->
     for record, digest in ((one, "11111111"), (other, "22222222")):
         for entry in record.stages:
             if entry.stage == "eval":
-                entry.result["perplexity"]["sample"]["tokens_sha256"] = digest
+                unread(entry).result["perplexity"]["sample"]["tokens_sha256"] = digest
     (found,) = sweep.decide(*sides).comparisons
     assert found.verdict == f"{CANNOT_TELL}: the tokens evaluated differ (11111111 and 22222222)"

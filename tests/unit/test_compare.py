@@ -13,7 +13,7 @@ from runner.reporting.compare.find import Side, find_side
 from runner.reporting.compare.pairs import pair_up
 from runner.reporting.compare.show import show
 from runner.store.records import RunRecord, write_record
-from tests.unit.records import CONFIG, apart, recipe
+from tests.unit.records import CONFIG, apart, content_of, recipe
 
 pytestmark = pytest.mark.unit
 
@@ -75,7 +75,7 @@ def drifted(run: RunRecord, factor: float) -> RunRecord:
     """A run during which the machine was slower by a factor, for every model alike."""
     run = copy.deepcopy(run)
     for subject in ("baseline", "recipe"):
-        for batch in (run.stage("bench", subject) or {})["batches"]:
+        for batch in content_of(run, "bench", subject)["batches"]:
             for name, change in (
                 ("decode_tokens_per_second", 1 / factor),
                 ("time_to_first_token_seconds", factor),
@@ -158,7 +158,7 @@ def test_what_took_turns_is_compared_by_its_ratio_to_the_unquantized_model(
 def test_what_was_measured_once_is_unknown() -> None:
     a, b = (recipe(n, "a", 21.0 + n, 60.0, 90_000_000) for n in (0, 1))
     for entry in (a, b):
-        found = entry.stage("eval")
+        found = content_of(entry, "eval")
         assert found is not None
         found["perplexity"]["window_losses"] = [3.0]
     assert by_name(a, b)["perplexity/gptq_512"].verdict == "unknown"
@@ -169,7 +169,7 @@ def test_other_texts_and_protocols_are_not_paired() -> None:
     other_text = CONFIG | {"eval": {"text": {"name": "bible"}}}
     b = recipe(1, "b", 25.0, 60.0, 90_000_000, config=other_text)
     assert by_name(a, b)["perplexity/gptq_512"].ratio is None
-    found = b.stage("eval")
+    found = content_of(b, "eval")
     assert found is not None
     found["perplexity"]["protocol"] = "gptq_2048"
     assert not [name for name in by_name(a, b) if name.startswith("perplexity")]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from runner.data.texts.sample import DOCUMENTS, SPREAD, Sample
+from runner.evaluation.metrics.divergence import Divergence
 from runner.evaluation.metrics.perplexity import perplexity, perplexity_change
 from runner.reporting.compare.figure import NOT_PAIRED, Figure
 from runner.reporting.compare.figures import figures
@@ -16,7 +17,7 @@ from runner.reporting.compare.pairs import pair_up
 from runner.reporting.compare.show import show
 from runner.store.records import RunRecord
 from runner.util.serialise import to_json
-from tests.unit.records import CONFIG, record, stage
+from tests.unit.records import CONFIG, completed, content_of, record, stage
 
 pytestmark = pytest.mark.unit
 
@@ -77,7 +78,7 @@ def test_the_ratio_is_the_records_own_and_has_its_name() -> None:
 
 
 def test_a_run_against_the_unquantized_model_has_the_interval_of_its_record() -> None:
-    recorded = run(0.2).stage("eval")
+    recorded = content_of(run(0.2), "eval")
     assert recorded is not None
     dense = run(0.2)
     dense.stages = dense.stages[:1]
@@ -159,7 +160,7 @@ def test_older_records_are_paired_where_the_unquantized_model_shows_the_same() -
     # Against one of this version too; not where the unquantized model scored otherwise.
     assert found_in(a, run(0.3))[name].ratio is not None
     other = copy.deepcopy(b)
-    other.stages[0].result["perplexity"]["window_losses"][2] += 0.01
+    content_of(other, "eval", "baseline")["perplexity"]["window_losses"][2] += 0.01
     assert found_in(a, other)[name].verdict == NOT_PAIRED
     alone = copy.deepcopy(b)
     del alone.stages[0]
@@ -182,14 +183,17 @@ def test_nothing_in_common_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def with_divergence(made: RunRecord, per_window: list[float], agreement: float) -> RunRecord:
-    entry = made.stage("eval")
+    entry = content_of(made, "eval")
     assert entry is not None
-    entry["divergence"] = {
-        "protocol": "spread_512",
-        "window_kl_divergence": per_window,
-        "window_top_1_agreement": [agreement + shift / 100 for shift in (1, -1, 1, -1, 1, -1)],
-        "top_1_agreement": {"mean": {"estimate": agreement}},
-    }
+    entry["divergence"] = completed(
+        Divergence,
+        {
+            "protocol": "spread_512",
+            "window_kl_divergence": per_window,
+            "window_top_1_agreement": [agreement + shift / 100 for shift in (1, -1, 1, -1, 1, -1)],
+            "top_1_agreement": {"mean": {"estimate": agreement}},
+        },
+    )
     return made
 
 
@@ -209,7 +213,7 @@ def test_divergences_from_one_reference_are_paired() -> None:
     assert (agreement.a, agreement.verdict) == (0.95, "worse")
     assert agreement.difference is not None
     assert agreement.difference.estimate == pytest.approx(-0.04)
-    b.stages[0].result["perplexity"]["window_losses"][0] += 0.1
+    content_of(b, "eval", "baseline")["perplexity"]["window_losses"][0] += 0.1
     figure = found_in(a, b)["kl_divergence/spread_512"]
     assert (figure.verdict, figure.difference) == (NOT_PAIRED, None)
 
@@ -217,7 +221,7 @@ def test_divergences_from_one_reference_are_paired() -> None:
 def asked(made: RunRecord, right: str, items: str = "i") -> RunRecord:
     score = {"metric": "acc", "filter": "none", "value": right.count("1") / len(right),
              "change": None, "outcomes": right, "items_sha256": items}  # fmt: skip
-    tasks = [{"task": name, "scores": [score]} for name in ("facts", "sums")]
+    tasks = [{"task": name, "scores": [score], "asked_for": True} for name in ("facts", "sums")]
     made.stages.append(stage("tasks", "recipe", {"tasks": tasks, "overall": None}))
     return made
 
@@ -241,7 +245,7 @@ def test_right_answers_are_compared_item_by_item() -> None:
 def test_right_answers_of_other_arithmetic_are_not_mixed_unasked() -> None:
     a, b = asked(run(0.1), "10" * 100), asked(run(0.1), "10" * 100)
     for one, arithmetic in ((a, "float32"), (b, "bfloat16")):
-        tasks = one.stage("tasks")
+        tasks = content_of(one, "tasks")
         assert tasks is not None
         tasks["arithmetic"] = arithmetic
     figure = found_in(a, b)["acc/facts"]
@@ -261,7 +265,10 @@ def test_older_answers_are_compared_by_what_their_intervals_allow() -> None:
         }
         score = {"metric": "acc", "filter": "none", "value": 0.5 + delta, "change": change}
         made = run(0.1)
-        tasks = {"tasks": [{"task": "facts", "scores": [score]}], "overall": None}
+        tasks = {
+            "tasks": [{"task": "facts", "scores": [score], "asked_for": True}],
+            "overall": None,
+        }
         made.stages.append(stage("tasks", "recipe", tasks))
         runs.append(made)
     figure = found_in(*runs)["acc/facts"]

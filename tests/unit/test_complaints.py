@@ -37,7 +37,7 @@ VALUES = {
     "force=true": "force=true has to be a list, such as force=[quantize]",
     "stages=eval": "stages=eval has to be a list, such as stages=[quantize]",
     "stages=[eval": "stages=[eval has to be a list",
-    "stages=[evil]": "expected one of [quantize, eval, ",
+    "stages=[evil]": "expected one of [bench, compare, eval, ",
     "stages=[[eval]]": "stages has to be a list",
     "~stages": "stages has no value",
     "eval.windows=null": "eval.windows=null has to be a whole number",

@@ -306,7 +306,7 @@ def test_the_evaluation_text_is_chosen_like_any_option(composed: Compose) -> Non
         ("eval.windows=lots", "eval.windows=lots has to be a whole number"),
         ("method.sym=perhaps", "method.sym=perhaps has to be true or false"),
         ("engine.device=gpu", "expected one of [auto, cpu, cuda]"),
-        ("stages=[nonsense]", "expected one of [quantize, eval, "),
+        ("stages=[nonsense]", "expected one of [bench, compare, eval, "),
         ("eval.text=bible", "text@eval.text=OPTION"),
         ("+method.fooo=1", "there is no method.fooo"),
         ("+foo=1", "there is no foo"),

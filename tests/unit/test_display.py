@@ -59,7 +59,7 @@ def test_a_run_is_as_far_as_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     text.update(1, 2, "reading")
     run.stages.append(text)
     assert run.fraction == 0, "no stage of its own"
-    run.stages = [StageState("eval x")]
+    run.stages = [StageState("eval x", is_step=True)]
     run.done = 1
     run.stages[0].update(0, 10, "windows")
     run.stages[0].update(5, 10, "windows")

@@ -12,7 +12,7 @@ from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.rows import Row, rows_of
 from runner.store.records import RunRecord, Status
-from tests.unit.records import CONFIG, bench, record, stage, turns
+from tests.unit.records import CONFIG, bench, content_of, record, stage, turns
 from tests.unit.test_page import answered
 
 pytestmark = pytest.mark.unit
@@ -147,7 +147,7 @@ def test_other_differences_keep_runs_apart() -> None:
     # One seed twice is no second draw, and other tokens are no second measurement.
     assert len(rows_of([run(0, 0.3), run(0, 0.3)])) == 3
     other = run(1, 0.3)
-    found = other.stage("eval")
+    found = content_of(other, "eval")
     assert found is not None
     found["perplexity"]["sample"]["tokens_sha256"] = "ee"
     assert len(rows_of([run(0, 0.3), other])) == 3

@@ -9,7 +9,8 @@ from runner.config.schema.root import Config
 from runner.errors import NotThere
 from runner.multirun.dry_run.show import DryRun
 from runner.pipeline.record import RunIdentity
-from runner.pipeline.session import Obtained
+from runner.pipeline.stage_job import StageResult
+from runner.pipeline.stages.sensitivity import STAGE
 from runner.store.objects import Address
 
 pytestmark = pytest.mark.unit
@@ -38,7 +39,9 @@ def test_what_is_missing_is_told(needs: list[str], composed: Callable[..., Confi
 
 
 def test_a_result_that_is_not_there_is_never_read() -> None:
-    absent = Obtained("sensitivity", Address("s", "k"), Path(), None, {}, "e", {}, False, 0.0)
-    assert absent.said == {}
+    absent = StageResult(
+        "sensitivity", STAGE, Address("s", "k"), Path(), None, {}, "e", {}, False, 0.0
+    )
+    assert absent.known is None
     with pytest.raises(NotThere, match="depends on sensitivity, which is not there yet"):
         _ = absent.result

@@ -11,13 +11,14 @@ from runner.reporting.recommend import picks
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.table import build_table
 from runner.store.records import RunRecord, StageRecord, Status
-from tests.unit.records import CONFIG, interval
+from tests.unit.records import CONFIG, interval, whole
 
 pytestmark = pytest.mark.unit
 
 
 def quality(arithmetic: str, perplexity: float, kl: float | None, ratio: float) -> dict[str, Any]:
     divergence = kl and {
+        "protocol": "spread_512",
         "kl_divergence": {"mean": interval(kl, 0.0001)},
         "top_1_agreement": {"mean": interval(0.98, 0.01)},
     }
@@ -30,17 +31,6 @@ def quality(arithmetic: str, perplexity: float, kl: float | None, ratio: float) 
     }
 
 
-@pytest.fixture(autouse=True)
-def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Divergences of these records are but what is read of them."""
-    monkeypatch.setattr("runner.reporting.rows.from_json", lambda *_: _Named())
-
-
-class _Named:
-    def metric(self, name: str) -> str:
-        return f"{name}/spread_512"
-
-
 def record(label: str, kl: float, ratio: float, arithmetic: str = "bfloat16") -> RunRecord:
     results = [
         ("eval", "baseline", quality(arithmetic, 20.0, None, 1.0)),
@@ -48,7 +38,9 @@ def record(label: str, kl: float, ratio: float, arithmetic: str = "bfloat16") ->
     ]
     if arithmetic != "float32":
         results.append(("floor", "baseline", quality(arithmetic, 20.0, 0.0011, 1.0005)))
-    stages = [StageRecord(s, who, "default", {}, s, False, 1.0, r) for s, who, r in results]
+    stages = [
+        StageRecord(s, who, "default", {}, s, False, 1.0, whole(s, r)) for s, who, r in results
+    ]
     return RunRecord(
         "sweep", label, label, "small", "hf", Status.ok, None, "2026-11-27T00:00:00", 1.0, [],
         CONFIG, stages=stages,

@@ -31,7 +31,7 @@ from runner.multirun.dry_run.session import PeekSession
 from runner.multirun.dry_run.show import DryRun
 from runner.pipeline.facts import gather_facts
 from runner.pipeline.record import RunIdentity
-from runner.pipeline.steps.plan import make_result
+from runner.pipeline.stages.plan import make_result
 from runner.planning.hardware.detect import detect
 from runner.util.paths import conf_dir
 from runner.validation.unused import refuse_unused

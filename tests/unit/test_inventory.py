@@ -9,6 +9,7 @@ import pytest
 
 from runner.cli.store import execute
 from runner.config.compose import quoted
+from runner.pipeline.stages import retention_of
 from runner.store.files import write_json_atomically
 from runner.store.inventory import Inventory
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
@@ -65,10 +66,10 @@ def kept(store: ObjectStore) -> dict[str, Address]:
 
 
 def test_what_a_kept_run_needs_is_kept(store: ObjectStore, kept: dict[str, Address]) -> None:
-    assert Inventory(store).unneeded() == []
-    without = Inventory(store).unneeded(without=["old"])
+    assert Inventory(store, retention_of).unneeded() == []
+    without = Inventory(store, retention_of).unneeded(without=["old"])
     assert [one.address for one in without] == [kept["other"]]
-    both = {one.address for one in Inventory(store).unneeded(without=["old", "good"])}
+    both = {one.address for one in Inventory(store, retention_of).unneeded(without=["old", "good"])}
     assert both == set(kept.values()) - {kept["model"]}
 
 
@@ -76,16 +77,16 @@ def test_what_is_young_or_of_unknown_origin_is_spared(
     store: ObjectStore, kept: dict[str, Address]
 ) -> None:
     os.utime(store.directory(kept["other"]) / RESULT_FILE)
-    assert Inventory(store).unneeded(without=["old"]) == []
+    assert Inventory(store, retention_of).unneeded(without=["old"]) == []
     unsealed = put(store, "eval", {"subject": "unsealed"}, sealed=False)
     lonely = put(store, "text", {"text": "lonely"})
-    assert [one.address for one in Inventory(store).unneeded()] == [unsealed, lonely]
+    assert [one.address for one in Inventory(store, retention_of).unneeded()] == [unsealed, lonely]
     record(store, "new", unsealed)
-    assert Inventory(store).unneeded() == [], "it may have been made from that text"
+    assert Inventory(store, retention_of).unneeded() == [], "it may have been made from that text"
 
 
 def test_dependencies_are_told_both_ways(store: ObjectStore, kept: dict[str, Address]) -> None:
-    inventory = Inventory(store)
+    inventory = Inventory(store, retention_of)
     assert inventory.made_from(kept["scored"]) == [kept["made"]]
     assert inventory.used_by(kept["text"]) == [kept["made"]]
     assert inventory.runs_of(kept["scored"]) == ["good/000-l"]

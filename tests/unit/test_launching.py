@@ -30,6 +30,7 @@ from runner.pipeline.worker.failed import WorkerFailed
 from runner.pipeline.worker.pool import is_out_of_memory
 from runner.planning.hardware.detect import detect
 from runner.store.records import RunRecord, StageRecord, Status, read_record, write_record
+from tests.unit.records import whole
 
 pytestmark = pytest.mark.unit
 
@@ -170,7 +171,9 @@ def test_the_most_similar_run_says_what_a_stage_costs() -> None:
         made = record(f"000-{label}", Status.ok)
         made.model, made.engine, made.label = "tiny", "hf", label
         made.config = {"method": {"name": method}}
-        result = {"resources": {"peak_memory_bytes": 5e8}, "checkpoint_bytes": 1e6}
+        result = {"resources": {"peak_memory_bytes": 5e8}} | whole(
+            "quantize", {"checkpoint_bytes": 1_000_000}
+        )
         made.stages = [
             StageRecord("quantize", "recipe", "k", False, seconds, "default", {}, result),
             StageRecord("quantize", "recipe", "k", True, 0.0, "default", {}, result),
@@ -222,7 +225,7 @@ def test_a_stage_without_memory_is_tried_once_more_at_half_its_batch() -> None:
 def test_a_configuration_tells_its_stages_before_they_are_done() -> None:
     def told(*overrides: str) -> list[tuple[str, str]]:
         config = compose_config(["model=tiny", "group_size=g32", *overrides])
-        return [(stage.value, subject) for stage, subject in expected_stages(config)]
+        return expected_stages(config)
 
     recipe = "rtn-w4a16-g32"
     assert told("method=rtn", "stages=[plan,quantize,eval,report]") == [

@@ -25,7 +25,7 @@ from runner.reporting.report import report
 from runner.reporting.rows import rows_of
 from runner.reporting.table import build_table
 from runner.store.records import RunRecord, Status, write_record
-from tests.unit.records import BASE, recipe, record, stage
+from tests.unit.records import BASE, content_of, recipe, record, stage
 
 pytestmark = pytest.mark.unit
 
@@ -108,7 +108,7 @@ def test_nothing_is_fetched(cache: Path) -> None:
 
 def test_numbers_without_a_json_form_become_null(cache: Path) -> None:
     odd = recipe(4, "odd", 21.0, 60.0, 90_000_000)
-    change = odd.stage("eval")
+    change = content_of(odd, "eval")
     assert change is not None
     change["change"]["delta"] |= {"low": float("-inf"), "high": float("inf")}
     html = build_page(subject(odd), cache)

@@ -23,6 +23,7 @@ from runner.planning.runtime_format import recipe_format, runtime_format
 from runner.reporting.predictions import accuracies, comparisons, write_comparisons
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.serialise import to_json
+from tests.unit.records import whole
 
 pytestmark = pytest.mark.unit
 
@@ -60,11 +61,20 @@ def record(model: str, result: dict[str, Any], overrides: tuple[str, ...] = ()) 
     quantized = config.method.name != "none"
     stages = [
         StageRecord(
-            "bench", "recipe" if quantized else "baseline", "key", False, 1.0, "", {}, result
+            "bench",
+            "recipe" if quantized else "baseline",
+            "key",
+            False,
+            1.0,
+            "",
+            {},
+            whole("bench", result),
         )
     ]
     if quantized:
-        stages.append(StageRecord("quantize", "recipe", "made", False, 1.0, "", {}, {}))
+        stages.append(
+            StageRecord("quantize", "recipe", "made", False, 1.0, "", {}, whole("quantize", {}))
+        )
     return RunRecord(
         sweep="s", run=f"000-{model}", label="x", model=model, engine=config.engine.name,
         status=Status.ok, reason=None, started="2026-01-01T00:00:00+00:00", seconds=1.0,
@@ -239,8 +249,10 @@ def test_the_machine_at_hand_is_a_device_once_measured(
 def test_quality_in_the_store_is_found_by_format() -> None:
     run = record("smollm2_135m", bench([1.0, 1.0]), ("method=gptq",))
     ratio = {"estimate": 1.2, "low": 1.1, "high": 1.3}
-    evaluation = {"change": {"ratio": ratio}}
-    run.stages.append(StageRecord("eval", "recipe", "k", False, 1.0, "", {}, evaluation))
+    evaluation = {"change": {"ratio": ratio}, "arithmetic": "float32"}
+    run.stages.append(
+        StageRecord("eval", "recipe", "k", False, 1.0, "", {}, whole("eval", evaluation))
+    )
     assert measured_quality([run], "smollm2_135m")["w4a16-g64"].ratio == 1.2
     assert measured_quality([run], "another") == {}
 

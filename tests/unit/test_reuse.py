@@ -13,6 +13,7 @@ from runner.config.schema.model import Model, ModelKind
 from runner.data.packages import fetch_joined
 from runner.errors import StageError
 from runner.evaluation.metrics.reference import ReferenceWriter
+from runner.pipeline.stages import retention_of
 from runner.store.checked_files import read_kept
 from runner.store.index import INDEX_FILE
 from runner.store.inventory import Inventory
@@ -217,7 +218,7 @@ def test_a_record_that_was_altered_is_not_read(store: ObjectStore, made: Address
     rewrite(path, lambda content: content.replace(b'"seconds": 1.0', b'"seconds": 2.0'))
     with pytest.raises(StageError, match="was altered after it was written"):
         read_record(path)
-    assert Inventory(store).unreadable_records() == [path]
+    assert Inventory(store, retention_of).unreadable_records() == [path]
     path.write_text(json.dumps({**json.loads(path.read_text()), "label": "by hand"}))
     found = read_record(path)
     assert found is not None
@@ -226,14 +227,14 @@ def test_a_record_that_was_altered_is_not_read(store: ObjectStore, made: Address
 
 def test_the_index_follows_the_folders(store: ObjectStore, made: Address) -> None:
     record(store, "s", made)
-    assert list(Inventory(store).held) == [made]
+    assert list(Inventory(store, retention_of).held) == [made]
     evaluated = put(store, "eval", {"checkpoint": made.key})
-    assert Inventory(store).used_by(made) == [evaluated]
+    assert Inventory(store, retention_of).used_by(made) == [evaluated]
     record(store, "t", evaluated)
-    assert Inventory(store).runs_of(evaluated) == ["t/000-l"]
+    assert Inventory(store, retention_of).runs_of(evaluated) == ["t/000-l"]
     store.set_aside(evaluated)
-    assert list(Inventory(store).held) == [made]
-    assert Inventory(store).used_by(made) == []
+    assert list(Inventory(store, retention_of).held) == [made]
+    assert Inventory(store, retention_of).used_by(made) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"SQLite format 3\0 and no more", None])
@@ -241,19 +242,19 @@ def test_a_broken_index_is_made_anew(
     content: bytes | None, store: ObjectStore, made: Address
 ) -> None:
     record(store, "s", made)
-    Inventory(store)
+    Inventory(store, retention_of)
     index = store.cache / INDEX_FILE
     whole = index.read_bytes()
     index.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    assert Inventory(store).runs_of(made) == ["s/000-l"]
+    assert Inventory(store, retention_of).runs_of(made) == ["s/000-l"]
     index.unlink()
     index.mkdir()  # nobody can write there
-    assert Inventory(store).runs_of(made) == ["s/000-l"]
+    assert Inventory(store, retention_of).runs_of(made) == ["s/000-l"]
 
 
 def test_a_looked_at_store_is_read_once(store: ObjectStore, made: Address) -> None:
     record(store, "s", made)
-    Inventory(store)
+    Inventory(store, retention_of)
     # What was read before is not read again, however broken it is by now.
     (store.directory(made) / SEAL_FILE).write_text("{")
-    assert Inventory(store).held[made].is_sealed
+    assert Inventory(store, retention_of).held[made].is_sealed

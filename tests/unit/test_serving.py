@@ -27,6 +27,7 @@ from runner.store.records import StageRecord, write_record
 from runner.util.serialise import to_json
 from runner.validation.check import check
 from runner.validation.verdict import Severity
+from tests.unit.records import whole
 from tests.unit.test_answer import record
 
 pytestmark = pytest.mark.unit
@@ -168,7 +169,14 @@ def test_levels_stand_in_the_answer(tmp_path: Path, capsys: pytest.CaptureFixtur
         read_level(content, None, 0.5, ServiceLevelObjective()),
     ]
     served = StageRecord(
-        "serving", "recipe", "key", False, 1.0, "guidellm", {}, {"levels": to_json(levels)}
+        "serving",
+        "recipe",
+        "key",
+        False,
+        1.0,
+        "guidellm",
+        {},
+        whole("serving", {"levels": to_json(levels)}),
     )
     write_record(tmp_path, record(0, "gguf-Q8_0", []))
     entry = record(1, "gguf-Q4_0", [])

@@ -14,7 +14,7 @@ from runner.reporting.report import report
 from runner.reporting.rows import rows_of
 from runner.reporting.select import several_sweeps
 from runner.store.records import write_record
-from tests.unit.records import CONFIG, bench, recipe
+from tests.unit.records import CONFIG, bench, recipe, whole
 
 pytestmark = pytest.mark.unit
 
@@ -93,7 +93,7 @@ def test_the_page_tells_equal_recipes_apart(runs: Path) -> None:
 def test_an_unquantized_model_shows_the_speeds_of_its_own_sweep(runs: Path) -> None:
     other = recipe(0, "a", 21.0, 60.0, 90_000_000, sweep="third")
     other.stages = [entry for entry in copy.deepcopy(other.stages) if entry.stage == "bench"]
-    other.stages[0].result |= bench(20.0, 270_000_000)
+    other.stages[0].result |= whole("bench", bench(20.0, 270_000_000))
     write_record(runs, other)
     records = several_sweeps(runs, ["first", "third"]).records
     rows = Subject("both", records, rows_of(records)).row_dicts()

@@ -14,7 +14,7 @@ from runner.evaluation.metrics.soundness import (
     most_ratio,
     weight_width,
 )
-from runner.pipeline.stages.check import mean_divergence
+from runner.pipeline.stages.jobs.check import mean_divergence
 
 pytestmark = pytest.mark.unit
 

@@ -24,6 +24,7 @@ from runner.store.records import (
     read_records,
     write_record,
 )
+from tests.unit.records import content_of
 
 pytestmark = pytest.mark.unit
 
@@ -199,8 +200,8 @@ def test_records_come_back_equal_and_in_order(tmp_path: Path) -> None:
         write_record(tmp_path, entry)
     assert read_records(tmp_path, "s") == written[::-1]
     assert read_records(tmp_path, "t") == []
-    assert written[1].stage("eval", "baseline") == {"perplexity": {"value": 12.5}}
-    assert written[1].stage("eval") is None
+    assert content_of(written[1], "eval", "baseline") == {"perplexity": {"value": 12.5}}
+    assert written[1].entry("eval") is None
 
 
 def test_a_record_is_plain_json_and_rewritten_as_the_run_goes_on(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from runner.reporting.rows import rows_of
 from runner.reporting.table import build_table
 from runner.reporting.tracking.base import stage_metrics
 from runner.store.records import RunRecord, StageRecord, Status
+from tests.unit.records import whole
 
 pytestmark = pytest.mark.unit
 
@@ -20,11 +21,11 @@ def tasks(value: float, change: dict[str, Any] | None, recovery: float | None) -
         "higher_is_better": True, "change": change,
     }  # fmt: skip
     strict = {**score, "metric": "exact_match", "filter": "strict", "change": None}
-    return {
+    found = {
         "tasks": [{"task": "facts", "scores": [score]}, {"task": "sums", "scores": [strict]}],
         "overall": {"tasks": 2, "mean": value, "recovery_percent": recovery},
-        "resources": {"seconds": 3.0, "peak_memory_bytes": 5},
     }
+    return whole("tasks", found) | {"resources": {"seconds": 3.0, "peak_memory_bytes": 5}}
 
 
 CHANGE = {

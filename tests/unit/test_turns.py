@@ -20,13 +20,14 @@ from runner.engines.loading import LoadRequest
 from runner.evaluation.metrics.noise import compare, compare_between
 from runner.multirun.launchers.estimate import Experience
 from runner.multirun.search.objectives import measured, objectives_of
+from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.planning.hardware.detect import Machine
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.speed import shown_slower, shown_speed
 from runner.reporting.timing import FIRST_TOKEN, Protocol, against_unquantized
 from runner.store.records import BASELINE_AGAIN
 from tests.unit.judging import Compose, judge
-from tests.unit.records import apart, bench, recipe, stage
+from tests.unit.records import apart, bench, content_of, recipe, stage, whole
 from tests.unit.test_hardware import write
 
 pytestmark = pytest.mark.unit
@@ -120,7 +121,7 @@ def test_separate_draws_of_one_thing_are_told_apart_as_rarely_as_promised() -> N
 
 def test_every_batch_size_and_figure_goes_by_one_rule() -> None:
     made = recipe(0, "a", 21.0, 60.0, 1)
-    own, baseline = made.stage("bench"), made.stage("bench", "baseline")
+    own, baseline = made.result(BENCH), made.result(BENCH, "baseline")
     assert own is not None
     for size in (1, 4):
         told = against_unquantized(own, baseline, None, size)
@@ -129,16 +130,16 @@ def test_every_batch_size_and_figure_goes_by_one_rule() -> None:
         assert told.comparison.ratio.estimate == pytest.approx(1.5)
     latency = against_unquantized(own, baseline, None, 1, FIRST_TOKEN)
     assert latency is not None and latency.comparison.within_noise
-    old = apart(made).stage("bench")
+    old = apart(made).result(BENCH)
     assert old is not None
     told = against_unquantized(old, baseline, None, 4)
     assert told is not None
     assert (told.how, told.comparison.within_noise) == (Protocol.apart, True)
     assert told.comparison.ratio.estimate == pytest.approx(1.5)
-    again = against_unquantized(old, baseline, bench(40.0, 1), 4)
+    again = against_unquantized(old, baseline, BENCH.read(whole("bench", bench(40.0, 1))), 4)
     assert again is not None
     assert (again.how, again.comparison.within_noise) == (Protocol.again, False)
-    moved = against_unquantized(old, baseline, bench(50.0, 1), 4)
+    moved = against_unquantized(old, baseline, BENCH.read(whole("bench", bench(50.0, 1))), 4)
     assert moved is not None and moved.comparison.within_noise
     assert against_unquantized(old, None, None, 4) is None
 
@@ -164,7 +165,7 @@ def test_a_search_goes_by_what_was_shown() -> None:
     made = recipe(0, "a", 21.0, 60.0, 1)
     assert measured(made, names) == pytest.approx([60.0, 0.2])
     # The recipe's own repetitions fell into a slow minute, and so did the model's beside them.
-    slow: dict[str, Any] = made.stage("bench") or {}
+    slow: dict[str, Any] = content_of(made, "bench") or {}
     slow["batches"][0]["decode_tokens_per_second"]["mean"] = 20.0
     assert measured(made, names) == pytest.approx([60.0, 0.2])
     assert measured(apart(made), names) == pytest.approx([40.0, 0.2])

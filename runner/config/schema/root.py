@@ -1,7 +1,7 @@
 """The one configuration: everything a person can say to the runner."""
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Optional
 
 from omegaconf import MISSING
@@ -26,10 +26,14 @@ from runner.config.schema.sensitivity import Sensitivity
 from runner.config.schema.serving import Serving
 from runner.config.schema.tasks import Tasks
 from runner.config.schema.tracker import Tracker
+from runner.util.extensions import Kind, names
 
 
-class StageName(Enum):
-    """A step a user can ask for."""
+class StageName(StrEnum):
+    """The stages that rules of validation and of a run speak about, by name.
+
+    No list of all there are: see ``runner.pipeline.stages.stage_names``.
+    """
 
     quantize = "quantize"
     eval = "eval"
@@ -41,16 +45,9 @@ class StageName(Enum):
     report = "report"
     compare = "compare"
 
-    # What a stage needs is told by those that do without, so that a new one needs it all.
-    @property
-    def loads_model(self) -> bool:
-        """Whether it computes with the model's weights."""
-        return self not in (StageName.plan, StageName.report, StageName.compare)
 
-    @property
-    def asks_engine(self) -> bool:
-        """Whether it has the engine load what the run looks at."""
-        return self.loads_model and self not in (StageName.quantize, StageName.sensitivity)
+def _stages() -> tuple[str, ...]:
+    return tuple(names(Kind.stage))
 
 
 class Verify(Enum):
@@ -104,9 +101,9 @@ class Config:
     compare: Compare = field(default_factory=Compare)
     report: Report = field(default_factory=Report)
 
-    stages: list[StageName] = MISSING
+    stages: list[str] = bounded(MISSING, choices=_stages)
     """Stages to go through, in any order."""
-    force: list[StageName] = field(default_factory=list)
+    force: list[str] = bounded(factory=list, choices=_stages)
     """Stages to redo although the store has their result."""
     claims: list[Claim] = field(default_factory=list)
     """Sentences that a sweep's answer decides."""

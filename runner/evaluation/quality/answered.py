@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from runner.evaluation.lm_eval.scores import MAIN
 from runner.evaluation.metrics.crossed import crossed_interval
 from runner.evaluation.metrics.paired import mcnemar
 from runner.evaluation.metrics.statistics import Interval
 from runner.evaluation.quality.evaluated import seed_of
-from runner.store.records import RunRecord
+from runner.pipeline.stages.tasks import STAGE as TASKS
+from runner.store.records import BASELINE, RunRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,26 +61,25 @@ class AccuracyDifference:
 
 def answered(record: RunRecord, subject: str = "recipe") -> Answered | None:
     """What a run's tasks say; ``None`` where none has a share of right answers."""
-    result = record.stage("tasks", subject)
+    result = record.result(TASKS, subject)
     # Against itself the unquantized model has lost nothing, and that is sure.
-    itself = subject == "baseline"
+    itself = subject == BASELINE
     found = {}
-    for task in (result or {}).get("tasks", []):
-        score = _main(task) if task.get("asked_for", True) else None
-        if score is not None:
-            change = score.get("change") or {}
-            interval = change.get("delta_interval")
-            found[f"{score['metric']}/{task['task']}"] = TaskScore(
-                value=score["value"],
-                items_sha256=score.get("items_sha256"),
-                outcomes=(score["outcomes"],) if score.get("outcomes") else (),
-                baseline=score["value"] if itself else change.get("baseline"),
-                half=0.0 if itself else interval and (interval["high"] - interval["low"]) / 2,
+    for task in result.tasks if result is not None else ():
+        if (score := task.main) is not None and task.asked_for:
+            change = score.change
+            interval = None if change is None else change.delta_interval
+            half = None if interval is None else (interval.high - interval.low) / 2
+            found[f"{score.metric}/{task.task}"] = TaskScore(
+                value=score.value,
+                items_sha256=score.items_sha256,
+                outcomes=(score.outcomes,) if score.outcomes else (),
+                baseline=score.value if itself else change.baseline if change else None,
+                half=0.0 if itself else half,
             )
-    if not found:
+    if result is None or not found:
         return None
-    arithmetic = (result or {}).get("arithmetic") or ""
-    return Answered(record.model_fingerprint, (seed_of(record),), found, arithmetic)
+    return Answered(record.model_fingerprint, (seed_of(record),), found, result.arithmetic)
 
 
 def joined_answers(several: Sequence[Answered]) -> Answered | None:
@@ -139,11 +138,6 @@ def accuracy_difference(
             shown and mcnemar([1] * lost + [0] * gained, [0] * lost + [1] * gained).p_value < 0.05
         )
     return AccuracyDifference(interval, shown)
-
-
-def _main(task: dict[str, Any]) -> dict[str, Any] | None:
-    scores: list[dict[str, Any]] = task["scores"]
-    return next((s for metric in MAIN for s in scores if s["metric"] == metric), None)
 
 
 def _difference(one: Answered, other: Answered, a: TaskScore, b: TaskScore) -> Interval | None:

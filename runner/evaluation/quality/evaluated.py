@@ -7,9 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from runner.data.texts.sample import DOCUMENTS, Sample
-from runner.evaluation.metrics.perplexity import metric_name
-from runner.store.records import RunRecord, StageRecord
-from runner.util.serialise import from_json
+from runner.evaluation.metrics.divergence import Divergence
+from runner.evaluation.metrics.perplexity import Perplexity
+from runner.pipeline.stages.eval import STAGE as EVAL
+from runner.pipeline.stages.eval import EvalResult
+from runner.store.records import BASELINE, RECIPE, RunRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,32 +106,32 @@ class Evaluated:
         return found
 
 
-def evaluations(record: RunRecord, subject: str = "recipe") -> list[Evaluated]:
+def evaluations(record: RunRecord, subject: str = RECIPE) -> list[Evaluated]:
     """Every perplexity of a run's subject, the first protocol's first; none where it has no eval.
 
     Those whose windows cannot be told (older records of protocols with windows of different
     length) are left out.
     """
-    entry = _entry(record, subject)
-    if entry is None:
+    result, dense = record.result(EVAL, subject), record.result(EVAL, BASELINE)
+    if result is None:
         return []
-    dense = _entry(record, "baseline")
+    references = _perplexities(dense) if dense is not None else []
     found = []
-    for place, content in enumerate(_contents(entry.result)):
-        divergence = (entry.result.get("divergence") if place == 0 else None) or {}
-        reference = _contents(dense.result)[place : place + 1] if dense is not None else []
-        one = _evaluated(record, entry.result, content, divergence, reference)
+    for place, perplexity in enumerate(_perplexities(result)):
+        divergence = result.divergence if place == 0 else None
+        reference = references[place].window_losses if place < len(references) else []
+        one = _evaluated(record, result.arithmetic, perplexity, divergence, reference)
         if one is not None:
             found.append(one)
     return found
 
 
-def first_evaluation(record: RunRecord, subject: str = "recipe") -> Evaluated | None:
+def first_evaluation(record: RunRecord, subject: str = RECIPE) -> Evaluated | None:
     """By the first protocol: what rows show."""
-    entry = _entry(record, subject)
-    if entry is None:
+    result = record.result(EVAL, subject)
+    if result is None:
         return None
-    wanted = _metric(entry.result["perplexity"])
+    wanted = result.perplexity.metric
     return next((one for one in evaluations(record, subject) if one.metric == wanted), None)
 
 
@@ -172,58 +174,45 @@ def seed_of(record: RunRecord) -> str:
     return str(record.config.get("calibration", {}).get("seed"))
 
 
-def _entry(record: RunRecord, subject: str) -> StageRecord | None:
-    for entry in record.stages:
-        if (entry.stage, entry.subject) == ("eval", subject):
-            return entry
-    return None
-
-
-def _contents(result: dict[str, Any]) -> list[dict[str, Any]]:
-    further = [one["perplexity"] for one in result.get("further") or []]
-    return [result["perplexity"], *further]
-
-
-def _metric(content: dict[str, Any]) -> str:
-    return metric_name(content["protocol"], content.get("unit", "token"))
+def _perplexities(result: EvalResult) -> list[Perplexity]:
+    return [result.perplexity, *(one.perplexity for one in result.further)]
 
 
 def _evaluated(
     record: RunRecord,
-    result: dict[str, Any],
-    content: dict[str, Any],
-    divergence: dict[str, Any],
-    reference: list[dict[str, Any]],
+    arithmetic: str,
+    perplexity: Perplexity,
+    divergence: Divergence | None,
+    reference: list[float],
 ) -> Evaluated | None:
-    losses = content.get("window_losses") or []
-    sizes = _window_tokens(content, len(losses))
-    value = float(content["value"])
+    losses, value, sample = perplexity.window_losses, perplexity.value, perplexity.sample
+    sizes = _window_tokens(perplexity)
     if not losses or sizes is None or value <= 0:
         return None
-    sample = from_json(Sample, content.get("sample") or {})
     mean = sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
     # Older records do not tell the units: the value does.
-    units = content.get("units_scored") or _units(mean, sum(sizes), value)
-    text = record.config.get("eval", {}).get("text")
-    k = divergence.get("top_k")
-    name = "kl_divergence" if k is None else f"kl_divergence_top_{k}"
+    units = perplexity.units_scored or _units(mean, sum(sizes), value)
+    by_window = [] if divergence is None else divergence.window_kl_divergence
+    agreements = [] if divergence is None else divergence.window_top_1_agreement
     return Evaluated(
-        metric=_metric(content),
+        metric=perplexity.metric,
         value=value,
         circumstances=Circumstances(
             base=record.model_fingerprint,
             model=record.model,
-            text=(record.text_sha256, text),
-            arithmetic=result.get("arithmetic") or "",
+            text=(record.text_sha256, record.config.get("eval", {}).get("text")),
+            arithmetic=arithmetic,
             tokens=sample.tokens_sha256,
-            reference=tuple(reference[0].get("window_losses") or ()) if reference else (),
+            reference=tuple(reference),
             window_tokens=tuple(sizes),
         ),
         draws=(seed_of(record),),
         losses=(tuple(losses),),
-        divergences=(tuple(shown),) if (shown := divergence.get("window_kl_divergence")) else (),
-        agreements=(tuple(same),) if (same := divergence.get("window_top_1_agreement")) else (),
-        divergence_metric=f"{name}/{divergence.get('protocol')}",
+        divergences=(tuple(by_window),) if by_window else (),
+        agreements=(tuple(agreements),) if agreements else (),
+        divergence_metric="kl_divergence/None"
+        if divergence is None
+        else divergence.metric("kl_divergence"),
         clusters=_clusters(sample, len(losses)),
         units=float(units),
     )
@@ -234,18 +223,15 @@ def _units(mean: float, tokens: int, value: float) -> float:
     return tokens * mean / logarithm if logarithm else float(tokens)
 
 
-def _window_tokens(content: dict[str, Any], windows: int) -> list[int] | None:
+def _window_tokens(found: Perplexity) -> list[int] | None:
     """Scored tokens of each window; older records tell them only where all are equal."""
-    told: list[int] = content.get("window_tokens") or []
-    if told:
-        return told if len(told) == windows else None
-    if not windows or content.get("unit", "token") != "token":
+    windows = len(found.window_losses)
+    if found.window_tokens:
+        return found.window_tokens if len(found.window_tokens) == windows else None
+    if not windows or found.unit != "token":
         return None
-    scored = content.get("tokens_scored")
-    if scored is None:
-        return [1] * windows
-    each, rest = divmod(scored, windows)
-    return None if rest else [each] * windows
+    each, rest = divmod(found.tokens_scored, windows)
+    return None if rest or not each else [each] * windows
 
 
 def _clusters(sample: Sample, windows: int) -> tuple[int, ...]:

@@ -7,24 +7,16 @@ from typing import Any
 
 from runner.config.schema.environment import Environment
 from runner.config.schema.model import ModelKind
-from runner.config.schema.root import Config, StageName, Verify
+from runner.config.schema.root import Config, Verify
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import RunnerError
-from runner.pipeline.inputs import Inputs
+from runner.pipeline.context import RunContext
 from runner.pipeline.progress import expected_stages
 from runner.pipeline.run import go_through_stages
-from runner.pipeline.session import Obtained, Work
-from runner.pipeline.stages import find_stage
+from runner.pipeline.stage_job import Result, StageJob, StageResult
+from runner.pipeline.stages import find_stage, loads_model
 from runner.reporting.observed import ObservedSession
 from runner.store.objects import Address
-
-_STAND_INS: dict[str, dict[str, Any]] = {
-    "overlap": {"overlaps": [{"share": 0.0}, {"share": 0.0}]},
-    "windows": {"sha256": None},
-    "items": {"sha256": None},
-    "hardware": {"bandwidth_bytes_per_second": None, "peak_teraflops": {}},
-}
-"""What stands for a result that is not there, so that the walk can go on."""
 
 
 @dataclass
@@ -53,21 +45,19 @@ class PeekSession(ObservedSession):
     def look(self, config: Config, sweep: str) -> Seen:
         """Go through one run's stages."""
         self.seen = Seen()
-        if not any(stage.loads_model for stage in config.stages):
+        if not loads_model(config):
             return self.seen
         if config.model.kind is ModelKind.hub:
             for stage, subject in expected_stages(config):
-                if stage is not StageName.plan:
-                    _add(self.seen.missing, (stage.value, f"{stage.value} {subject}"))
+                if find_stage(stage).loads_model:
+                    _add(self.seen.missing, (stage, f"{stage} {subject}"))
             self.seen.unknown = (
                 "what of it the store has, as a model of the hub is not fetched for this"
             )
             return self.seen
         warnings: list[str] = []
         try:
-            inputs = Inputs(config, self, sweep, warnings)
-            inputs.only_looks = True
-            go_through_stages(config, inputs, inputs.model(), lambda *_: None)
+            go_through_stages(RunContext(config, self, sweep, warnings, only_looks=True))
         except RunnerError as error:
             self.seen.unknown = str(error)
         except Exception as error:  # a run files it as its failure and goes on to the next
@@ -92,12 +82,9 @@ class PeekSession(ObservedSession):
             raise RunnerError(f"environment {environment.name} has to be built first")
         return ready
 
-    def obtain(self, work: Work) -> Obtained:
+    def obtain(self, work: StageJob[Result]) -> StageResult[Result]:
         """The result if it is there, else a stand-in for it."""
-        stage = find_stage(work.task.stage)
-        address = Address.of(
-            stage.name, {"schema_version": stage.schema_version, **work.determinants}
-        )
+        address, stage = work.address, work.task.stage
         if address not in self._contents:
             self._contents[address] = self._sound(address)
         content = None if work.force else self._contents[address]
@@ -111,9 +98,10 @@ class PeekSession(ObservedSession):
         else:
             _add(self.seen.missing, entry)
             self._to_be_made.add(address)
-        found = content or {"result": _STAND_INS.get(stage.name), "resources": {}}
-        return Obtained(
+        found = content or {"result": None, "resources": {}}
+        return StageResult(
             title=work.title,
+            stage=stage,
             address=address,
             directory=self.store.directory(address),
             content=found["result"],

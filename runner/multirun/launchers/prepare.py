@@ -11,6 +11,7 @@ from runner.config.schema.root import Config, StageName
 from runner.multirun.launchers.task import NOT_BEGUN, SWEEP_VARIABLE, RunTask, hidden
 from runner.multirun.run_location import RunLocation
 from runner.pipeline.record import RunIdentity, kept_record, new_record
+from runner.pipeline.stages import loads_model
 from runner.planning.hardware.detect import detect
 from runner.store.records import RunRecord, write_record
 
@@ -35,7 +36,7 @@ class Prepared:
     @property
     def is_light(self) -> bool:
         """Whether it computes nothing worth a device: it plans."""
-        return not any(stage.loads_model for stage in self.config.stages)
+        return not loads_model(self.config)
 
     def open_record(self) -> None:
         """File the record, so that a run whose job never begins is known too."""

@@ -2,14 +2,23 @@
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runner.config.schema.serving import Serving
 from runner.data.models.weights import weight_file_bytes
-from runner.engines.server import ServerCommand, serve
+from runner.engines.server import Requests, ServerCommand, serve
 from runner.evaluation.serving.load import Level, Target, apply_load
-from runner.pipeline.worker.job import StageContext
+from runner.pipeline.stages.base import Cost, Stage, StageContext
+
+if TYPE_CHECKING:
+    from runner.config.schema.root import Config
+    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.context import Expected, RunContext
+    from runner.pipeline.stage_job import StageResult
+
+LOAD_GENERATOR = "guidellm"
 
 
 @dataclass
@@ -42,13 +51,15 @@ class ServingResult:
     levels: list[Level]
 
 
-class ServingStage:
+class ServingStage(Stage[ServingRequest, ServingResult]):
     """Measures a server."""
 
     name = "serving"
     schema_version = 1
     request = ServingRequest
     result = ServingResult
+    measures = True
+    follows = ("bench", "quantize")
 
     def run(self, request: ServingRequest, context: StageContext) -> ServingResult:
         """Start the server, send requests, stop it."""
@@ -81,6 +92,101 @@ class ServingStage:
             server_peak_memory_bytes=peak,
             levels=levels,
         )
+
+    def carry_out(self, run: "RunContext") -> None:
+        """The recipe's server; the unquantized model's before, where ``bench.baseline``."""
+        for whose, checkpoint in run.checkpoints(baseline=run.config.bench.baseline):
+            run.keep(self.name, whose, self.obtain(run, checkpoint))
+
+    def obtain(self, run: "RunContext", checkpoint: "Subject") -> "StageResult[ServingResult]":
+        """A checkpoint's server: measured once a sweep, or taken from the store if asked for."""
+        from runner.config.renamed import names_of_keys
+        from runner.engines import find_engine
+        from runner.engines.loading import specification
+        from runner.pipeline.inputs import engine_determinants, engine_versions
+        from runner.planning.compute import model_config
+        from runner.util.serialise import to_json
+
+        inputs, model, subject = run.inputs, run.model, checkpoint
+        load, settings = inputs.config.serving, inputs.config.engine
+        subject = inputs.presented(subject)
+        engine = find_engine(settings.name)
+        own = inputs.environment(settings.name, settings.environment)
+        generator = inputs.environment(LOAD_GENERATOR)
+        asked = inputs.load(subject, settings)
+        config = {} if inputs.only_looks else model_config(model.directory)
+        end: int | list[int] | None = config.get("eos_token_id")
+        command = engine.server(
+            specification(asked, inputs.compute.threads),
+            Requests(
+                model.directory,
+                [] if end is None else end if isinstance(end, list) else [end],
+                load.prompt_tokens + load.new_tokens,
+            ),
+        )
+        assert command is not None  # legality has refused engines without a server
+        request = ServingRequest(
+            engine=settings.name,
+            checkpoint=subject.directory,
+            tokenizer_directory=model.directory,
+            python=own.python,
+            variables=own.variables,
+            command=command,
+            load=replace(load, reuse=False),
+        )
+        determinants = {
+            "subject": subject.identity,
+            "tokenizer": model.identity,
+            **engine_determinants(asked),
+            "load": names_of_keys("serving", to_json(request.load)),
+            "threads": inputs.compute.threads,
+            "machine": inputs.session.machine.to_dict(),
+            "versions": {
+                **engine_versions(own, settings.name),
+                **generator.versions((LOAD_GENERATOR,)),
+            },
+        }
+        return inputs.obtain(
+            self, request, generator,
+            title=f"serving {subject.label}", determinants=determinants, reuse=load.reuse,
+        )  # fmt: skip
+
+    def expects(self, run: "Expected") -> list[tuple[str, str]]:
+        """Of what speed is measured of."""
+        return [(self.name, label) for label in run.timed]
+
+    def metrics(self, result: ServingResult) -> dict[str, float | None]:
+        """Start-up, memory, and what requests met at every level of load."""
+        metrics: dict[str, float | None] = {
+            "serving/startup_seconds": result.startup_seconds,
+            "serving/server_peak_memory_bytes": result.server_peak_memory_bytes,
+        }
+        for level in result.levels:
+            stem = f"serving/concurrency_{level.concurrency}"
+            if level.concurrency is None:
+                stem = f"serving/arrival_rate_{level.arrival_rate:g}"
+            for name in (
+                "requests_per_second",
+                "output_tokens_per_second",
+                "attainment",
+                "goodput_requests_per_second",
+                "failed",
+            ):
+                metrics[f"{stem}/{name}"] = getattr(level, name)
+            for name in (
+                "time_to_first_token_seconds",
+                "time_per_output_token_seconds",
+                "request_latency_seconds",
+            ):
+                for statistic in ("mean", "p50", "p90", "p99"):
+                    metrics[f"{stem}/{name}/{statistic}"] = getattr(getattr(level, name), statistic)
+        return metrics
+
+    def cost(self, config: "Config", on_gpu: bool) -> Cost:
+        """All requests of all levels."""
+        load = config.serving
+        levels = len(load.concurrencies) + len(load.arrival_rates)
+        return Cost(tokens=1.0 * levels * load.requests * (load.prompt_tokens + load.new_tokens))
 
 
 STAGE = ServingStage()

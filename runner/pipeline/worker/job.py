@@ -5,41 +5,19 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runner.engines.instruments.memory import process_memory_bytes, reset_peak_memory
 from runner.errors import RunnerError
 from runner.pipeline.stages import find_stage
+from runner.pipeline.stages.base import StageContext
 from runner.pipeline.worker.model_cache import ModelCache
 from runner.pipeline.worker.protocol import Job
 from runner.store.files import write_json_atomically
 from runner.util.serialise import from_json, to_json
 
-if TYPE_CHECKING:
-    from runner.engines.base import LoadedModel
-
 _PROGRESS_INTERVAL_SECONDS = 0.1
-
-
-@dataclass
-class StageContext:
-    """What a stage may use besides its request."""
-
-    output: Path
-    """Directory to write files into; it becomes the finished result."""
-    partial: Path
-    """Directory for finished units of long work. An attempt that is killed leaves it to the next
-    attempt at the same result; deleted once the result exists (``runner.store.partial_results``).
-    """
-    cache: Path
-    threads: int
-    progress: Callable[[int, int, str], None]
-    loaded: Callable[[Callable[[], "LoadedModel"]], "LoadedModel"]
-    """Loads a model by the function it is given, unless an earlier job of this process has. The
-    stage does not close it."""
 
 
 def run_job(job: Job, events: int, held: ModelCache) -> int:

@@ -8,6 +8,8 @@ from runner.config.schema.claims import Claim, Effect, Metric
 from runner.evaluation.metrics.statistics import Interval
 from runner.evaluation.quality.evaluated import Evaluated, first_evaluation
 from runner.evaluation.quality.paired import delta, ratio, why_not
+from runner.pipeline.stages.eval import STAGE as EVAL
+from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.claims.select import UNQUANTIZED, pairs
 from runner.store.records import RunRecord
 from runner.util.serialise import from_json
@@ -125,7 +127,7 @@ def _perplexities(
 
 
 def _evaluation(record: RunRecord, subject: str) -> Evaluated:
-    if record.stage("eval", subject) is None:
+    if record.result(EVAL, subject) is None:
         raise LookupError(f"{record.run} has no eval of the {subject}")
     found = first_evaluation(record, subject)
     if found is None:
@@ -150,9 +152,9 @@ def _value(metric: Metric, record: RunRecord, subject: str) -> float:
         if record.unquantized_bits is None:
             raise LookupError("the unquantized model's bits are not known")
         return record.unquantized_bits
-    result: dict[str, Any] | None = record.stage("quantize", subject)
-    if result is None:
+    entry, result = record.entry(QUANTIZE.name, subject), record.result(QUANTIZE, subject)
+    if entry is None or result is None:
         raise LookupError(f"{record.run} quantized nothing")
     if metric is Metric.quantize_seconds:
-        return float(result["resources"]["seconds"])
-    return float(result[metric.value])
+        return entry.resources.seconds or 0.0
+    return float(getattr(result, metric.value))

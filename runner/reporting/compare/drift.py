@@ -8,7 +8,9 @@ differ, the machine did (its clock, its neighbours), and may have done so to the
 from dataclasses import dataclass
 from typing import Any
 
-from runner.store.records import RunRecord, StageRecord
+from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.reporting.timing import summary_of
+from runner.store.records import BASELINE, RunRecord, StageRecord
 
 
 @dataclass(frozen=True)
@@ -31,36 +33,32 @@ def drift_between(a: RunRecord, b: RunRecord, metrics: tuple[str, ...]) -> Drift
     do), and where more than time lies between: another engine, other settings, versions of
     packages or lengths, another machine.
     """
-    one, other = (find_stage(record, "bench", "baseline") for record in (a, b))
+    one, other = (record.entry(BENCH.name, BASELINE) for record in (a, b))
     if one is None or other is None or not alike(a, b, one, other):
         return Drift({})
-    batches = one.result.get("batches", [])
-    if batches == other.result.get("batches", []):
+    mine, its = a.read(one, BENCH), b.read(other, BENCH)
+    if mine is None or its is None or mine.batches == its.batches:
         return Drift({})
-    opposite = {batch["batch_size"]: batch for batch in other.result.get("batches", [])}
+    opposite = {batch.batch_size: batch for batch in its.batches}
     return Drift(
         {
-            (size, metric): (batch[metric]["mean"], opposite[size][metric]["mean"])
-            for batch in batches
-            if (size := batch["batch_size"]) in opposite
+            (size, metric): (
+                summary_of(batch, metric).mean,
+                summary_of(opposite[size], metric).mean,
+            )
+            for batch in mine.batches
+            if (size := batch.batch_size) in opposite
             for metric in metrics
         }
     )
-
-
-def find_stage(record: RunRecord, stage: str, subject: str) -> StageRecord | None:
-    """What a run's record has of a stage on one of its subjects."""
-    for entry in record.stages:
-        if (entry.stage, entry.subject) == (stage, subject):
-            return entry
-    return None
 
 
 def alike(a: RunRecord, b: RunRecord, one: StageRecord, other: StageRecord) -> bool:
     """Whether two runs' measurements were made under the same circumstances but for the time."""
 
     def circumstances(record: RunRecord, entry: StageRecord) -> tuple[Any, ...]:
-        lengths = [entry.result.get(name) for name in ("prompt_tokens", "new_tokens")]
+        bench = record.read(entry, BENCH)
+        lengths = None if bench is None else (bench.prompt_tokens, bench.new_tokens)
         engine = (record.engine, record.config.get("engine"), entry.environment, entry.versions)
         return record.model, record.host, lengths, engine
 

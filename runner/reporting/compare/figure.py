@@ -1,10 +1,9 @@
 """One figure of two runs, with a word on whether its difference is more than noise."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from runner.evaluation.metrics.statistics import Interval
-from runner.store.records import RunRecord
+from runner.store.records import BASELINE, Kind, ResultT, RunRecord
 
 NOT_PAIRED = "not paired"
 
@@ -49,6 +48,6 @@ def once(name: str, a: float, b: float, lower_is_better: bool = True) -> Figure:
     return Figure(name, a, b, lower_is_better, None, "equal" if a == b else "unknown")
 
 
-def own_stage(record: RunRecord, name: str) -> dict[str, Any] | None:
+def own_result(record: RunRecord, kind: Kind[ResultT]) -> ResultT | None:
     """A stage's result on what the run is about: its recipe, or the unquantized model."""
-    return record.stage(name) or record.stage(name, "baseline")
+    return record.result(kind) or record.result(kind, BASELINE)

@@ -2,38 +2,40 @@
 
 from collections.abc import Iterator
 
-from runner.reporting.compare.figure import Figure, once, own_stage
+from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.pipeline.stages.quantize import STAGE as QUANTIZE
+from runner.reporting.compare.figure import Figure, once, own_result
 from runner.reporting.compare.quality import answers, quality
 from runner.reporting.compare.speed import speeds
-from runner.store.records import RunRecord
+from runner.reporting.further import further_metrics
+from runner.store.records import BASELINE, RECIPE, RunRecord
 
 
 def figures(
     a: RunRecord, b: RunRecord, *, allow_different_dtypes: bool = False
 ) -> Iterator[Figure]:
     """Every figure that both runs have by the same protocol."""
-    for stage, name, low in (
-        ("quantize", "bits_per_weight", True),
-        ("bench", "checkpoint_bytes", True),
-    ):
-        pair = _both(a, b, stage, name)
-        if pair is not None:
-            yield _exact(name, *pair, low)
+    one, other = (own_result(record, QUANTIZE) for record in (a, b))
+    if one is not None and other is not None:
+        yield _exact("bits_per_weight", one.bits_per_weight, other.bits_per_weight)
+    mine, its = (own_result(record, BENCH) for record in (a, b))
+    if mine is not None and its is not None:
+        yield _exact("checkpoint_bytes", mine.checkpoint_bytes, its.checkpoint_bytes)
     yield from quality(a, b, allow_different_dtypes=allow_different_dtypes)
     yield from answers(a, b, allow_different_dtypes=allow_different_dtypes)
     yield from speeds(a, b)
-    pair = _both(a, b, "bench", "peak_memory_bytes")
-    if pair is not None:
-        yield once("peak_memory_bytes", *pair)
+    if mine is not None and its is not None:
+        yield once("peak_memory_bytes", mine.peak_memory_bytes, its.peak_memory_bytes)
+    yield from _further(a, b)
 
 
-def _both(a: RunRecord, b: RunRecord, stage: str, name: str) -> tuple[float, float] | None:
-    one, other = (own_stage(record, stage) or {} for record in (a, b))
-    if one.get(name) is None or other.get(name) is None:
-        return None
-    return float(one[name]), float(other[name])
+def _further(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
+    """Headline figures of plug-ins' stages, whose noise is not known."""
+    one, other = (further_metrics(r, RECIPE) or further_metrics(r, BASELINE) for r in (a, b))
+    for name in sorted(one.keys() & other.keys()):
+        yield once(name, one[name], other[name])
 
 
-def _exact(name: str, a: float, b: float, low: bool) -> Figure:
-    verdict = "equal" if a == b else "better" if (b < a) is low else "worse"
-    return Figure(name, a, b, low, None, verdict)
+def _exact(name: str, a: float, b: float) -> Figure:
+    verdict = "equal" if a == b else "better" if b < a else "worse"
+    return Figure(name, a, b, True, None, verdict)

@@ -14,8 +14,10 @@ from runner.evaluation.quality.paired import (
     same_reference,
     why_not,
 )
+from runner.pipeline.stages.eval import STAGE as EVAL
+from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
 from runner.reporting.compare.figure import NOT_PAIRED, Figure, judged
-from runner.store.records import RunRecord
+from runner.store.records import BASELINE, RunRecord
 
 
 def quality(
@@ -138,13 +140,14 @@ def _within_floor(figure: Figure, a: RunRecord, b: RunRecord) -> Figure:
     """What differs by no more than arithmetic makes by itself is noise."""
     if figure.verdict not in ("better", "worse"):
         return figure
-    floors = [floor for r in (a, b) if (floor := r.stage("floor", "baseline")) is not None]
+    floors = [floor for r in (a, b) if (floor := r.result(FLOOR, BASELINE)) is not None]
     least = 0.0
     for floor in floors:
-        if figure.ratio is not None and (change := floor.get("change")):
-            least = max(least, *(abs(math.log(change["ratio"][end])) for end in ("low", "high")))
-        elif figure.difference is not None and (found := floor.get("divergence")):
-            least = max(least, found["kl_divergence"]["mean"]["estimate"])
+        if figure.ratio is not None and (change := floor.change) is not None:
+            ends = (change.ratio.low, change.ratio.high)
+            least = max(least, *(abs(math.log(end)) for end in ends))
+        elif figure.difference is not None and (found := floor.divergence) is not None:
+            least = max(least, found.kl_divergence.mean.estimate)
     difference = abs(figure.difference.estimate) if figure.difference is not None else 0.0
     if figure.ratio is not None:
         difference = abs(math.log(figure.ratio.estimate))
@@ -152,5 +155,7 @@ def _within_floor(figure: Figure, a: RunRecord, b: RunRecord) -> Figure:
 
 
 def _top_1(record: RunRecord) -> float | None:
-    found = (record.stage("eval") or {}).get("divergence")
-    return None if found is None else float(found["top_1_agreement"]["mean"]["estimate"])
+    evaluated = record.result(EVAL)
+    if evaluated is None or evaluated.divergence is None:
+        return None
+    return evaluated.divergence.top_1_agreement.mean.estimate

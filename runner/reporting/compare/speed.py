@@ -9,14 +9,22 @@ intervals grow by that much. Where neither is there, the verdict is ``unknown``.
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from runner.evaluation.metrics.noise import compare, widened
 from runner.evaluation.metrics.statistics import Interval
-from runner.reporting.compare.drift import Drift, alike, drift_between, find_stage
-from runner.reporting.compare.figure import Figure, once, own_stage
-from runner.reporting.timing import DECODE, FIRST_TOKEN, Protocol, against_unquantized, samples
-from runner.store.records import BASELINE_AGAIN, RunRecord
+from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.pipeline.stages.bench import BenchResult
+from runner.reporting.compare.drift import Drift, alike, drift_between
+from runner.reporting.compare.figure import Figure, once, own_result
+from runner.reporting.timing import (
+    DECODE,
+    FIRST_TOKEN,
+    Protocol,
+    against_unquantized,
+    samples,
+    summary_of,
+)
+from runner.store.records import BASELINE, BASELINE_AGAIN, RECIPE, RunRecord
 
 SPEEDS = {DECODE: False, FIRST_TOKEN: True}
 """Figures of a batch, and whether less is better."""
@@ -24,17 +32,19 @@ SPEEDS = {DECODE: False, FIRST_TOKEN: True}
 
 def speeds(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
     """Each batch size that both runs measured with the same lengths."""
-    one, other = (own_stage(record, "bench") or {} for record in (a, b))
-    if any(one.get(k) != other.get(k) for k in ("prompt_tokens", "new_tokens")):
+    one, other = (own_result(record, BENCH) for record in (a, b))
+    if one is None or other is None:
         return
-    opposite = {batch["batch_size"]: batch for batch in other.get("batches", [])}
+    if (one.prompt_tokens, one.new_tokens) != (other.prompt_tokens, other.new_tokens):
+        return
+    opposite = {batch.batch_size: batch for batch in other.batches}
     drift = drift_between(a, b, tuple(SPEEDS))
-    for batch in one.get("batches", []):
-        size = batch["batch_size"]
+    for batch in one.batches:
+        size = batch.batch_size
         if size not in opposite:
             continue
         for metric in SPEEDS:
-            means = (batch[metric]["mean"], opposite[size][metric]["mean"])
+            means = (summary_of(batch, metric).mean, summary_of(opposite[size], metric).mean)
             found = _by_ratios(a, b, size, metric, means)
             yield found or _by_drift((one, other), drift, size, metric, means)
 
@@ -46,7 +56,7 @@ def _by_ratios(
 
     ``None`` where one of them is not told, or the runs differ in more than the recipe.
     """
-    entries = [find_stage(record, "bench", "recipe") for record in (a, b)]
+    entries = [record.entry(BENCH.name) for record in (a, b)]
     if entries[0] is None or entries[1] is None or not alike(a, b, entries[0], entries[1]):
         return None
     logs = [_log_ratio(record, size, metric) for record in (a, b)]
@@ -60,7 +70,7 @@ def _by_ratios(
 def _log_ratio(record: RunRecord, size: int, metric: str) -> tuple[float, float] | None:
     """Logarithm of a recipe's ratio to the unquantized model, and half of its interval."""
     bench, baseline, again = (
-        record.stage("bench", subject) for subject in ("recipe", "baseline", BASELINE_AGAIN)
+        record.result(BENCH, subject) for subject in (RECIPE, BASELINE, BASELINE_AGAIN)
     )
     told = against_unquantized(bench, baseline, again, size, metric) if bench else None
     if told is None or told.how is Protocol.apart or not math.isfinite(told.comparison.ratio.high):
@@ -70,7 +80,7 @@ def _log_ratio(record: RunRecord, size: int, metric: str) -> tuple[float, float]
 
 
 def _by_drift(
-    benches: tuple[dict[str, Any], dict[str, Any]],
+    benches: tuple[BenchResult, BenchResult],
     drift: Drift,
     size: int,
     metric: str,

@@ -150,9 +150,14 @@ class Display:
         return self._sweep.lines[record.number]
 
     @contextlib.contextmanager
-    def stage(self, title: str) -> Iterator[StageDisplay]:
-        """Show a stage while it runs."""
-        state = StageState(title)
+    def stage(self, title: str, *, is_step: bool = False) -> Iterator[StageDisplay]:
+        """Show a stage while it runs.
+
+        Args:
+            title: What to call it.
+            is_step: Whether the run is made up of such; texts, tokens and the like are quick.
+        """
+        state = StageState(title, is_step)
         run, alone = self._screen.run, self._screen.run is None
         if run is None:
             # Nothing but this: an environment that is made on request.

@@ -10,8 +10,6 @@ from runner.store.records import RunRecord, Status
 WAITING, RUNNING = "waiting", "running"
 _NO_WORK_SECONDS = 1.0
 """A run that is over sooner was skipped, or kept as it was: it says nothing of others."""
-STEP_STAGES = ("plan", "sensitivity", "quantize", "eval", "tasks", "bench", "serving")
-"""Stages that make up a run; what they need besides (texts, tokens) is quick."""
 
 
 @dataclass
@@ -19,6 +17,8 @@ class StageState:
     """A stage that is being carried out."""
 
     title: str
+    is_step: bool = False
+    """Whether the run is made up of such; what those need besides (texts, tokens) is quick."""
     began: float = field(default_factory=time.monotonic)
     what: str = ""
     done: int = 0
@@ -83,8 +83,7 @@ class RunState:
     def fraction(self) -> float:
         """Share of its stages that is done, each taken as long as any other."""
         outer = self.stages[0] if self.stages else None
-        counts = outer is not None and outer.title.split()[0] in STEP_STAGES
-        part = outer.fraction if outer is not None and counts else 0.0
+        part = outer.fraction if outer is not None and outer.is_step else 0.0
         return min(1.0, (self.done + part) / max(self.steps, self.done, 1))
 
     def seconds_left(self) -> float | None:

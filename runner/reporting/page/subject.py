@@ -6,10 +6,12 @@ from typing import Any
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
+from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.planning.fitted_efficiency import PredictedCase
 from runner.reporting.rows import Row
 from runner.reporting.timing import against_unquantized
-from runner.store.records import BASELINE_AGAIN, RunRecord
+from runner.store.records import BASELINE, BASELINE_AGAIN, RunRecord
 from runner.util.serialise import from_json, to_json
 
 GROUPS = {
@@ -76,7 +78,8 @@ def groups_of(record: RunRecord, is_baseline: bool) -> dict[str, str]:
     hardware = config.get("hardware", {}).get("name", "local")
     gpus = record.host.get("gpus") or []
     here = (gpus[0].get("name") if gpus else record.host.get("cpu_name")) or "local"
-    calibration = (record.stage("quantize") or {}).get("calibration_tokens")
+    quantized = record.result(QUANTIZE)
+    calibration = quantized is not None and quantized.calibration_tokens
     return {
         "method": str(method.get("name", "?")),
         "backend": str(method.get("backend", "?")),
@@ -116,17 +119,19 @@ def _batches(record: RunRecord, subject: str) -> list[dict[str, Any]]:
     A recipe's have the ratio to the unquantized model's, its 95% interval (``None`` where nothing
     was repeated), and whether that holds 1.
     """
-    bench = record.stage("bench", subject) or {}
-    baseline, again = (record.stage("bench", other) for other in ("baseline", BASELINE_AGAIN))
+    bench = record.result(BENCH, subject)
+    if bench is None:
+        return []
+    baseline, again = (record.result(BENCH, other) for other in (BASELINE, BASELINE_AGAIN))
     found = []
-    for batch in bench.get("batches", []):
+    for batch in bench.batches:
         content: dict[str, Any] = {
-            "batch": batch["batch_size"],
-            "speed": batch["decode_tokens_per_second"]["mean"],
-            "sd": batch["decode_tokens_per_second"]["sd"],
+            "batch": batch.batch_size,
+            "speed": batch.decode_tokens_per_second.mean,
+            "sd": batch.decode_tokens_per_second.sd,
         }
         if subject == "recipe" and (
-            told := against_unquantized(bench, baseline, again, batch["batch_size"])
+            told := against_unquantized(bench, baseline, again, batch.batch_size)
         ):
             ratio = told.comparison.ratio
             bounds = [ratio.low, ratio.high] if math.isfinite(ratio.high) else None

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.schema.tracker import Checkpoints, Tracker, TrackerMode
+from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.pipeline.stages.sensitivity import STAGE as SENSITIVITY
+from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.reporting.display import Display
 from runner.reporting.rows import Row
 from runner.reporting.tracking.alerts import Alert, alert_of_run, alert_of_sweep
@@ -191,13 +194,14 @@ class WandbTracker:
         metrics[f"{stage.stage}/reused"] = stage.reused
         metrics |= stage_words(stage)
         prefix = "" if stage.subject == "recipe" else f"{stage.subject}/"
-        if stage.stage == "bench":
-            metrics[f"{prefix}bench/samples"] = _table(samples_table(stage.result))
-        if stage.stage == "tasks":
-            metrics[f"{prefix}tasks/scores"] = _table(tasks_table(stage.result))
-        if stage.stage == "sensitivity":
-            name = f"sensitivity/{stage.result['grain']}"
-            metrics[name] = _table(sensitivity_table(stage.result))
+        if stage.stage == BENCH.name:
+            metrics[f"{prefix}bench/samples"] = _table(samples_table(stage.read(BENCH)))
+        if stage.stage == TASKS.name:
+            metrics[f"{prefix}tasks/scores"] = _table(tasks_table(stage.read(TASKS)))
+        if stage.stage == SENSITIVITY.name:
+            measured = stage.read(SENSITIVITY)
+            name = f"sensitivity/{measured.grain.value}"
+            metrics[name] = _table(sensitivity_table(measured))
         self._run.log(metrics, step=self._step)
 
     def log_progress(self, title: str, done: int, total: int, what: str) -> None:

@@ -3,9 +3,11 @@
 import re
 from typing import Any
 
+from runner.pipeline.stages.sensitivity import STAGE as SENSITIVITY
+from runner.pipeline.stages.sensitivity import SensitivityResult
 from runner.reporting.page.section_charts import sensitivity_map
 from runner.reporting.page.subject import Subject
-from runner.store.records import RunRecord
+from runner.store.records import BASELINE, RunRecord
 
 TITLE = "Sensitivity of layers"
 
@@ -18,34 +20,34 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     maps: dict[tuple[str, str], dict[str, Any]] = {}
     for record in subject.records:
         result = _result(record)
-        if result is not None and result.get("rows"):
-            maps[record.model, str(result.get("protocol"))] = _map(record.model, result)
+        if result is not None and result.rows:
+            maps[record.model, result.protocol] = _map(record.model, result)
     return {"maps": list(maps.values()), "spec": sensitivity_map()} if maps else None
 
 
-def _result(record: RunRecord) -> dict[str, Any] | None:
-    return record.stage("sensitivity") or record.stage("sensitivity", "baseline")
+def _result(record: RunRecord) -> SensitivityResult | None:
+    return record.result(SENSITIVITY) or record.result(SENSITIVITY, BASELINE)
 
 
-def _map(model: str, result: dict[str, Any]) -> dict[str, Any]:
-    cells = []
-    for row in result["rows"]:
-        layer, part = place_of(row["unit"])
-        divergence = row["kl_divergence"]
+def _map(model: str, result: SensitivityResult) -> dict[str, Any]:
+    cells: list[dict[str, Any]] = []
+    for row in result.rows:
+        layer, part = place_of(row.unit)
+        divergence = row.kl_divergence
         cells.append(
             {
-                "unit": row["unit"],
+                "unit": row.unit,
                 "layer": layer,
                 "part": part,
-                "rounding": row["rounding"],
-                "kl": divergence["estimate"],
-                "low": divergence["low"],
-                "high": divergence["high"],
-                "perplexity": row["perplexity"],
+                "rounding": row.rounding,
+                "kl": divergence.estimate,
+                "low": divergence.low,
+                "high": divergence.high,
+                "perplexity": row.perplexity,
             }
         )
     worst = sorted(cells, key=lambda cell: cell["kl"], reverse=True)[:_WORST]
-    return {"model": model, "protocol": result.get("protocol"), "cells": cells, "worst": worst}
+    return {"model": model, "protocol": result.protocol, "cells": cells, "worst": worst}
 
 
 def place_of(unit: str) -> tuple[int | None, str]:

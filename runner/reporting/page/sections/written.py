@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from runner.data.models.coverage import Coverage
+from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.page.subject import Subject
-from runner.util.serialise import from_json
 
 TITLE = "What was quantized"
 _ORDER = ("attention", "mlp", "experts", "other", "router", "convolution", "head", "embedding")
@@ -17,14 +16,14 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     rows = {(row.sweep, row.run): (number, row) for number, row in enumerate(subject.rows)}
     lines: list[dict[str, Any]] = []
     for record in subject.records:
-        content = (record.stage("quantize", "recipe") or {}).get("coverage")
+        made = record.result(QUANTIZE)
         place = rows.get((record.sweep, record.run))
-        if content is None or place is None:
+        if made is None or not made.coverage.parts or place is None:
             continue
         number, row = place
         parts = {
             name: {"share": part.quantized_share, "bits": part.bits_per_parameter}
-            for name, part in from_json(Coverage, content).parts.items()
+            for name, part in made.coverage.parts.items()
         }
         lines.append({"id": number, "recipe": row.recipe, "parts": parts, "caveat": row.caveat})
     if not lines:

@@ -1,0 +1,67 @@
+"""What speeds are held against: limits of the device, the model's arithmetic and its format."""
+
+from runner.config.schema.hardware import Hardware
+from runner.engines import find_engine
+from runner.evaluation.metrics.flops import ForwardWork, forward_work
+from runner.evaluation.metrics.speed import Limits
+from runner.pipeline.checkpoint import Subject
+from runner.pipeline.context import RunContext
+from runner.pipeline.facts import gather_facts
+from runner.pipeline.inputs import Inputs
+from runner.pipeline.stages.jobs.hardware import STAGE as HARDWARE
+from runner.planning.hardware.table import published_device
+
+_FORMATS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def limits(inputs: Inputs) -> list[Limits]:
+    """The measured limits, and the published ones where the table lists the device."""
+    found = HARDWARE.of_machine(inputs).known
+    measured = Limits("measured", None)
+    if found is not None:
+        measured = Limits("measured", found.bandwidth_bytes_per_second, found.peak_teraflops)
+    listed: Hardware | None = inputs.config.hardware
+    if listed is None or listed.is_local:
+        on_gpu = inputs.compute.device == "cuda"
+        listed = published_device(inputs.session.machine) if on_gpu else None
+    if listed is None:
+        return [measured]
+    gigabytes = listed.memory_bandwidth_gigabytes_per_second
+    bandwidth = None if gigabytes is None else gigabytes * 1e9
+    return [measured, Limits(listed.name, bandwidth, dict(listed.peak_teraflops))]
+
+
+def model_work(run: RunContext) -> ForwardWork | None:
+    """Operations of the model's forward pass; ``None`` when its dimensions are not known."""
+    facts = run.facts or gather_facts(run.config, run.session.machine, [])
+    shape = facts.architecture
+    return forward_work(
+        layers=shape.layers,
+        hidden=shape.hidden,
+        intermediate=shape.intermediate,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        vocab=shape.vocab,
+        parameters=shape.parameters,
+        tied_embeddings=shape.tied_embeddings,
+    )
+
+
+def arithmetic(inputs: Inputs, subject: Subject, dense: bool) -> str:
+    """Format in which an engine multiplies: that of activations, whatever weights are kept in.
+
+    Args:
+        inputs: The configuration at hand.
+        subject: What is measured, as the engine is given it.
+        dense: Whether it is the unquantized model.
+    """
+    traits = find_engine(inputs.config.engine.name).traits
+    if (own := traits.products) is not None:
+        on_cpu = inputs.compute.device == "cpu"
+        return own.quantized if not dense else own.dense_on_cpu if on_cpu else own.dense_on_gpu
+    bits, narrow = inputs.config.bits, subject.format in traits.narrow_formats
+    if not dense and narrow and bits.quantizes_activations:
+        return "fp8" if bits.activation.type.value == "float" else "int8"
+    dtype = inputs.compute.dtype_for(subject.dtype)
+    return _FORMATS.get(dtype, dtype)

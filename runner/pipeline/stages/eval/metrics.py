@@ -1,0 +1,47 @@
+"""Figures of an evaluation under names that carry unit and protocol."""
+
+import math
+from typing import TYPE_CHECKING
+
+from runner.evaluation.metrics.divergence import Divergence, TokenDistribution, TokenMean
+from runner.evaluation.metrics.perplexity import metric_name
+
+if TYPE_CHECKING:
+    from runner.pipeline.stages.eval import EvalResult
+
+
+def metrics_of(result: "EvalResult") -> dict[str, float | None]:
+    """Perplexity by every protocol and unit, its change, and divergences."""
+    metrics: dict[str, float | None] = {}
+    first = (result.perplexity, result.change)
+    for found, change in (first, *((one.perplexity, one.change) for one in result.further)):
+        stem, _, protocol = metric_name(found.protocol, found.unit).partition("/")
+        metrics[f"{stem}/{protocol}"] = found.value
+        if found.unit == "byte":
+            metrics[f"bits_per_byte/{protocol}"] = math.log2(found.value)
+        if change is not None:
+            for name, interval in (("ratio", change.ratio), ("delta", change.delta)):
+                metrics[f"{stem}_{name}/{protocol}"] = interval.estimate
+                metrics[f"{stem}_{name}_low/{protocol}"] = interval.low
+                metrics[f"{stem}_{name}_high/{protocol}"] = interval.high
+    if result.divergence is not None:
+        metrics |= _of_divergence(result.divergence)
+    return metrics
+
+
+def _of_divergence(found: Divergence) -> dict[str, float | None]:
+    metrics: dict[str, float | None] = {}
+    for name in ("kl_divergence", "reverse_kl_divergence", "probability_change"):
+        tokens: TokenDistribution = getattr(found, name)
+        metrics[found.metric(f"{name}_mean")] = tokens.mean.estimate
+        metrics[found.metric(f"{name}_standard_error")] = tokens.standard_error
+        for quantile, value in tokens.quantiles.items():
+            metrics[found.metric(f"{name}_{quantile}")] = value
+    change = found.probability_change
+    metrics[found.metric("probability_change_rms")] = change.root_mean_square
+    for name in ("top_1_agreement", "log_perplexity_ratio"):
+        mean: TokenMean = getattr(found, name)
+        metrics[f"{name}/{found.protocol}"] = mean.mean.estimate
+        metrics[f"{name}_standard_error/{found.protocol}"] = mean.standard_error
+    metrics[f"log_probability_correlation/{found.protocol}"] = found.log_probability_correlation
+    return metrics

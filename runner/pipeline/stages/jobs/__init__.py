@@ -1,0 +1,1 @@
+"""What stages have done first, by workers: texts, windows, items, conversions, checks."""

@@ -1,0 +1,86 @@
+"""Stage ``gguf``: an unquantized model as a GGUF file, for engines that read nothing else."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.data.models.tensors import TensorReport, report_tensors
+from runner.pipeline.stages.base import Cost, Stage, StageContext
+from runner.store.inventory import Retention
+
+if TYPE_CHECKING:
+    from runner.config.schema.root import Config
+    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.inputs import Inputs
+
+DIRECTORY = "gguf"
+FILE = "model.gguf"
+
+
+@dataclass
+class GgufRequest:
+    """A model in Hugging Face layout."""
+
+    model_directory: Path
+    dtype: str
+    """Torch dtype name that matrices are stored in."""
+
+
+@dataclass
+class GgufResult:
+    """The file lies in ``gguf/`` beside the result."""
+
+    tensors: TensorReport
+
+
+_OUTTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
+
+
+class GgufStage(Stage[GgufRequest, GgufResult]):
+    """Converts models."""
+
+    name = "gguf"
+    schema_version = 1
+    request = GgufRequest
+    result = GgufResult
+    retention = Retention.shared_input
+
+    def convert(self, inputs: "Inputs", subject: "Subject", dtype: str) -> "Subject":
+        """An unquantized model as a GGUF file whose matrices are stored in ``dtype``."""
+        from runner.methods.backends import llama_cpp
+
+        environment = inputs.environment(llama_cpp.NAME)
+        versions = environment.versions(("llama-cpp-python", "gguf", "transformers"))
+        made = inputs.obtain(
+            self, GgufRequest(subject.directory, dtype), environment,
+            title=f"GGUF of {subject.label}",
+            determinants={**subject.identity, "dtype": dtype, "versions": versions},
+        )  # fmt: skip
+        return replace(
+            subject,
+            directory=made.directory / DIRECTORY,
+            format="gguf",
+            identity={"gguf": made.address.key},
+        )
+
+    def cost(self, config: "Config", on_gpu: bool) -> Cost:
+        """Nothing is computed."""
+        return Cost(tokens=0.0)
+
+    def run(self, request: GgufRequest, context: StageContext) -> GgufResult:
+        """Fetch llama.cpp's converter, convert."""
+        from runner.methods.backends.llama_cpp import convert, converter
+
+        directory: Path = context.output / DIRECTORY
+        directory.mkdir()
+        context.progress(0, 1, "converting to GGUF")
+        convert(
+            request.model_directory,
+            directory / FILE,
+            _OUTTYPES[request.dtype],
+            converter(context.cache),
+        )
+        return GgufResult(tensors=report_tensors(directory))
+
+
+STAGE = GgufStage()

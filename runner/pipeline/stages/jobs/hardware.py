@@ -1,0 +1,59 @@
+"""Stage ``hardware``: measure the machine at hand."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.pipeline.stages.base import TRANSFORMERS, Cost, Stage, StageContext
+from runner.planning.hardware.measure import Measurement, measure
+from runner.store.inventory import Retention
+
+if TYPE_CHECKING:
+    from runner.config.schema.root import Config
+    from runner.pipeline.inputs import Inputs
+    from runner.pipeline.stage_job import StageResult
+
+
+@dataclass
+class HardwareRequest:
+    """What to measure."""
+
+    device: str
+    last_level_cache_bytes: int | None
+
+
+class HardwareStage(Stage[HardwareRequest, Measurement]):
+    """Measures bandwidth and arithmetic rates."""
+
+    name = "hardware"
+    schema_version = 1
+    request = HardwareRequest
+    result = Measurement
+    retention = Retention.always
+
+    def of_machine(self, inputs: "Inputs") -> "StageResult[Measurement]":
+        """This machine's limits: measured once, then kept with the store."""
+        machine = inputs.session.machine
+        environment = inputs.environment(TRANSFORMERS)
+        determinants = {
+            "machine": machine.to_dict(),
+            "device": inputs.compute.device,
+            "threads": inputs.compute.threads,
+            "versions": environment.versions(("torch",)),
+        }
+        request = HardwareRequest(inputs.compute.device, machine.last_level_cache_bytes)
+        return inputs.obtain(
+            self, request, environment, title="hardware local", determinants=determinants
+        )
+
+    def cost(self, config: "Config", on_gpu: bool) -> Cost:
+        """Every format and size once."""
+        return Cost(seconds=30.0)
+
+    def run(self, request: HardwareRequest, context: StageContext) -> Measurement:
+        """Run the measurement on this process's threads."""
+        return measure(
+            context.threads, request.last_level_cache_bytes, request.device, context.progress
+        )
+
+
+STAGE = HardwareStage()

@@ -1,0 +1,125 @@
+"""Stage ``model``: make a model from a package or a generator, in Hugging Face layout."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.config.schema.model import Model, ModelKind
+from runner.config.schema.root import StageName
+from runner.data.models.directory import MADE_DTYPE
+from runner.data.models.fingerprint import fingerprint
+from runner.data.models.gguf_config import check_readable
+from runner.data.models.gguf_header import gguf_dtype, read_header
+from runner.data.models.gguf_source import gguf_file
+from runner.data.models.locate import locate, pickled
+from runner.data.models.materialise import materialise
+from runner.data.models.tensors import TensorReport, report_tensors
+from runner.data.models.view import only_read
+from runner.data.models.weights import stored_dtype
+from runner.pipeline.checkpoint import Subject
+from runner.pipeline.stages.base import TRANSFORMERS, Cost, Stage, StageContext
+from runner.pipeline.stages.jobs.weights import STAGE as WEIGHTS
+from runner.planning.compute import model_config, told_dtype
+from runner.store.inventory import Retention
+
+if TYPE_CHECKING:
+    from runner.config.schema.root import Config
+    from runner.pipeline.inputs import Inputs
+
+DIRECTORY = "model"
+
+
+@dataclass
+class ModelRequest:
+    """Which model to make."""
+
+    model: Model
+
+
+@dataclass
+class ModelResult:
+    """The model lies in ``model/`` beside the result."""
+
+    tensors: TensorReport
+
+
+class ModelStage(Stage[ModelRequest, ModelResult]):
+    """Makes models that are not files yet."""
+
+    name = "model"
+    schema_version = 1
+    request = ModelRequest
+    result = ModelResult
+    retention = Retention.always
+
+    def run(self, request: ModelRequest, context: StageContext) -> ModelResult:
+        """Fetch or generate, convert, save."""
+        directory: Path = context.output / DIRECTORY
+        directory.mkdir()
+        context.progress(0, 1, "fetching and converting the model")
+        materialise(request.model, directory, context.cache)
+        context.progress(1, 1, "fetching and converting the model")
+        return ModelResult(tensors=report_tensors(directory))
+
+    def cost(self, config: "Config", on_gpu: bool) -> Cost:
+        """All weights are written in 16 bits."""
+        return Cost(tokens=0.0, converted_bits=16.0, stored_bits=16.0)
+
+
+STAGE = ModelStage()
+
+
+def locate_model(inputs: "Inputs") -> Subject:
+    """The unquantized model (or whatever ``model`` names), on this machine's disk."""
+    model = inputs.config.model
+    identity = {"model": fingerprint(model, inputs.session.store.cache)}
+    label = "unquantized" if StageName.quantize in inputs.config.stages else model.name
+    source = gguf_file(model)
+    made_of, dtype = model, MADE_DTYPE
+    found = None
+    if source is None and model.kind in (ModelKind.local, ModelKind.hub):
+        found = locate(model)
+        if not pickled(found, model):
+            return _of_directory(inputs, _seen(inputs, found), identity, label)
+        made_of = replace(model, name=found.name, kind=ModelKind.local, path=str(found))
+    if source is not None:
+        # Wherever it lies, and whatever it is called: what is made of it is the same.
+        made_of = Model(name=source.stem, kind=ModelKind.local, path=str(source))
+        header = read_header(source)
+        check_readable(header)
+        dtype = gguf_dtype(header, MADE_DTYPE)
+    environment = inputs.environment(TRANSFORMERS)
+    versions = environment.versions(("torch", "transformers", "tokenizers", "gguf"))
+    made = inputs.obtain(
+        STAGE, ModelRequest(made_of), environment,
+        title=f"model {model.name}", determinants={**identity, "versions": versions},
+    )  # fmt: skip
+    directory = made.directory / DIRECTORY
+    if found is not None and directory.is_dir():
+        return _of_directory(inputs, directory, identity, label)
+    return Subject(directory, "float", identity, label, dtype)
+
+
+def _seen(inputs: "Inputs", directory: Path) -> Path:
+    """What libraries are to see of a directory."""
+    if inputs.only_looks:
+        return directory
+    trusted = inputs.config.model.trust_remote_code
+    return only_read(directory, inputs.session.store.cache, trust_remote_code=trusted)
+
+
+def _of_directory(
+    inputs: "Inputs", directory: Path, identity: dict[str, Any], label: str
+) -> Subject:
+    """The model of a directory in Hugging Face layout, every tensor accounted for."""
+    dtype = stored_dtype(directory)
+    told = told_dtype(directory) == dtype
+    subject = Subject(directory, _format(directory), identity, label, dtype, told)
+    WEIGHTS.account(inputs, subject)
+    return subject
+
+
+def _format(directory: Path) -> str:
+    quantization = model_config(directory).get("quantization_config") or {}
+    name: str = quantization.get("quant_method") or "float"
+    return name

@@ -1,0 +1,163 @@
+"""Stage ``plan``: predictions and a decision, made in the control process: no weights, no torch."""
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from runner.config.schema.hardware import LOCAL
+from runner.config.schema.model import Architecture, Model
+from runner.config.schema.root import Config
+from runner.errors import UsageError
+from runner.pipeline.stage_job import StageResult
+from runner.pipeline.stages.base import Cost, Place, Stage
+from runner.planning.compute import resolve_compute
+from runner.planning.data_points import all_records, machine_key, stored_cases
+from runner.planning.devices import devices_of
+from runner.planning.formats import find_format
+from runner.planning.from_store import LocalEngine, measured_quality
+from runner.planning.local import local_device
+from runner.planning.model_shape import Shape
+from runner.planning.option import Feasibility
+from runner.planning.planner import Question, make_plan
+from runner.planning.recommendation import recommendation
+from runner.planning.result import PlanResult
+from runner.store.distinct_names import is_same_model
+from runner.store.objects import Address
+from runner.store.records import RECIPE, RunRecord
+from runner.util.serialise import to_json
+from runner.validation.common_mistakes import mistakes_of_plan
+
+if TYPE_CHECKING:
+    from runner.pipeline.context import Expected, RunContext
+    from runner.pipeline.session import Session
+
+
+@dataclass
+class PlanRequest:
+    """Nothing: what a plan is made from is the configuration and the store."""
+
+
+class PlanStage(Stage[PlanRequest, PlanResult]):
+    """Predicts."""
+
+    name = "plan"
+    schema_version = 1
+    request = PlanRequest
+    result = PlanResult
+    place = Place.control
+    loads_model = False
+    asks_engine = False
+    follows = ()
+
+    def carry_out(self, run: "RunContext") -> None:
+        """Predict every combination that the configuration names, and decide.
+
+        Raises:
+            UsageError: Something that the plan names is unknown.
+        """
+        from runner.pipeline.facts import gather_facts
+
+        start, session = time.monotonic(), run.session
+        facts = run.facts or gather_facts(run.config, session.machine, [])
+        result = make_result(run.config, facts.architecture, session)
+        seconds = time.monotonic() - start
+        content = to_json(result)
+        address = Address.of(self.name, {"schema_version": self.schema_version, "result": content})
+        session.display.line(f"  plan {result.model}: {len(result.options)} options predicted")
+        made = StageResult(
+            title=f"plan {result.model}",
+            stage=self,
+            address=address,
+            directory=session.store.directory(address),
+            content=content,
+            # It is over before a peak could be told apart from the control process's own.
+            resources={"seconds": seconds, "peak_memory_bytes": None},
+            environment="control",
+            versions={"python": sys.version.split()[0]},
+            reused=False,
+            seconds=seconds,
+        )
+        run.keep(self.name, RECIPE, made)
+
+    def expects(self, run: "Expected") -> list[tuple[str, str]]:
+        """One."""
+        return [(self.name, label) for label in run.own]
+
+    def metrics(self, result: PlanResult) -> dict[str, float | None]:
+        """The predicted best option's figures; ``None`` where nothing serves."""
+        first = result.options[0] if result.options else None
+        best = first if first is not None and first.verdict is Feasibility.meets else None
+        metrics: dict[str, float | None] = {"plan/options": len(result.options)}
+        if best is not None:
+            decode, cost = best.decode_seconds, best.cost_per_million_tokens
+            metrics["plan/best/predicted_decode_seconds"] = decode.expected if decode else None
+            metrics["plan/best/predicted_cost_per_million_tokens"] = cost
+            metrics["plan/best/predicted_monthly_cost"] = best.monthly_cost
+            metrics["plan/best/devices"] = best.devices_needed
+        return metrics
+
+    def cost(self, config: Config, on_gpu: bool) -> Cost:
+        """Arithmetic."""
+        return Cost(seconds=1.0)
+
+
+STAGE = PlanStage()
+
+
+def make_result(config: Config, architecture: Architecture, session: "Session") -> PlanResult:
+    """The plan itself.
+
+    Raises:
+        UsageError: Something that the plan names is unknown, or ``local`` was never measured.
+    """
+    plan, shape = config.plan, Shape(architecture)
+    formats = tuple(find_format(label) for label in plan.recipes)
+    devices = devices_of(plan.devices, config.hardware)
+    compute = resolve_compute(config.engine, session.machine)
+    if any(device.name == LOCAL for device in devices):
+        local = local_device(session.machine, compute.device, session.store.root)
+        if local is None:
+            raise UsageError(
+                "plan.devices: local has not been measured yet; runner stages=[bench] method=none "
+                "measures it, or name devices of the table"
+            )
+        devices = [local if device.name == LOCAL else device for device in devices]
+    records = all_records(session.store.runs)
+    here = LocalEngine(
+        machine=machine_key(session.machine.to_dict(), compute.device),
+        engine=config.engine.name,
+        device=compute.device,
+        dtype=compute.dtype,
+        layers=shape.layers,
+        cases=stored_cases(records),
+    )
+    question = Question(
+        shape=shape,
+        formats=formats,
+        devices=tuple(devices),
+        plan=plan,
+        efficiency=here.efficiency,
+        held=here.held,
+        measured=measured_quality(_of_model(records, config.model), config.model.name),
+    )
+    options = make_plan(question)
+    return PlanResult(
+        model=config.model.name,
+        parameters=shape.parameters,
+        active_parameters=shape.active_parameters,
+        context_length=plan.context_length,
+        prompt_tokens=plan.prompt_tokens,
+        batch=plan.batch_size,
+        latency_seconds=plan.max_time_per_output_token_seconds,
+        tokens_per_day=plan.tokens_per_day,
+        recommendation=recommendation(options, plan, {d.name: d for d in devices}),
+        notes=[str(verdict) for verdict in mistakes_of_plan(shape, formats, devices, plan)],
+        options=options,
+    )
+
+
+def _of_model(records: list[RunRecord], model: Model) -> list[RunRecord]:
+    """Records of these very weights, whatever they were called."""
+    same = (r for r in records if is_same_model(r.config.get("model", {}), to_json(model)))
+    return [replace(record, model=model.name) for record in same]

@@ -1,0 +1,163 @@
+"""What a recipe's checkpoint needs first, and what its result depends on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.data.models.coverage import describe_shortfall
+from runner.engines import reader_of
+from runner.methods.base import abilities_of
+from runner.methods.recipe import Recipe, used_recipe
+from runner.pipeline.checkpoint import Subject
+from runner.pipeline.stages.jobs.check import STAGE as CHECK
+from runner.pipeline.stages.jobs.check import CheckRequest, CheckResult
+from runner.pipeline.stages.jobs.experts import expert_tokens
+from runner.pipeline.stages.jobs.overlap import STAGE as OVERLAP
+from runner.pipeline.stages.jobs.overlap import find_overlap, overlap_verdicts
+from runner.pipeline.stages.jobs.windows import INDECISIVE, WindowsResult, calibration_windows
+from runner.pipeline.stages.quantize import DIRECTORY, STAGE, QuantizeRequest, QuantizeResult
+from runner.pipeline.stages.sensitivity import SensitivityResult
+from runner.pipeline.stages.sensitivity.layers import layer_bits
+from runner.store.lineage import Lineage
+from runner.store.objects import RESULT_FILE
+from runner.store.records import RECIPE
+from runner.util.extensions import Kind, versions_of
+from runner.util.serialise import to_json
+
+if TYPE_CHECKING:
+    from runner.pipeline.context import RunContext
+    from runner.pipeline.inputs import Inputs
+    from runner.pipeline.stage_job import StageResult, WorkerTask
+
+_FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+
+
+def make_checkpoint(
+    run: "RunContext", sensitivities: "StageResult[SensitivityResult] | None"
+) -> None:
+    """The recipe's checkpoint, looked at before it counts; nothing where there is nothing to do.
+
+    Args:
+        run: Whose recipe.
+        sensitivities: Of the model's layers, for recipes that choose by them.
+    """
+    inputs, model = run.inputs, run.model
+    recipe = used_recipe(inputs.config)
+    if sensitivities is not None and sensitivities.known is not None:
+        recipe.layer_bits = layer_bits(recipe, sensitivities.known, model)
+    if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model.dtype:
+        return
+    abilities = abilities_of(recipe.method)
+    environment = inputs.environment(recipe.method.backend, recipe.method.environment)
+    windows = calibration_windows(inputs, model, recipe.calibration)
+    tokens = expert_tokens(inputs, model, recipe.calibration, windows)
+    compute_dtype = inputs.rounding_dtype(model)
+    request = QuantizeRequest(
+        model_directory=model.directory,
+        recipe=to_json(recipe),
+        windows_directory=windows.directory if windows else None,
+        device=inputs.compute.device,
+        compute_dtype=compute_dtype,
+        trust_remote_code=inputs.config.model.trust_remote_code,
+        versions={
+            **environment.versions(abilities.packages),
+            **versions_of(Kind.method, recipe.method.name),
+        },
+        expert_tokens=tokens,
+    )
+    determinants = {
+        **model.identity,
+        "versions": request.versions,
+        "shims": list(environment.patches),
+        "recipe": decisive(request.recipe),
+        "calibration_windows": windows.result.sha256 if windows else None,
+        "device": request.device,
+        "compute_dtype": request.compute_dtype,
+    }
+    inspector = _inspector(inputs, model, recipe, abilities.checkpoint_format)
+    lineage = Lineage(inputs.session.store.root, inputs.config.model, determinants)
+    if previous := lineage.made_from_other_weights():
+        inputs.warn(
+            f"stale: base weights of {inputs.config.model.name} changed since {previous}; the "
+            f"checkpoint of {recipe.label} made then is not reused"
+        )
+    made = inputs.obtain(
+        STAGE, request, environment,
+        title=f"quantize {recipe.label}", determinants=determinants, inspection=inspector,
+    )  # fmt: skip
+    if not inputs.only_looks:
+        lineage.note()
+    if made.known is not None:
+        _report(inputs, recipe, made.known)
+    identity = {"checkpoint": made.address.key}
+    directory = made.directory / DIRECTORY
+    dtype = _FLOAT_LABELS[recipe.bits.label] if recipe.is_identity else model.dtype
+    run.keep(STAGE.name, RECIPE, made)
+    run.hand_on(Subject(directory, abilities.checkpoint_format, identity, recipe.label, dtype))
+    if run.asks_for("eval") and windows is not None:
+        _look_for_overlap(run, windows)
+
+
+def _look_for_overlap(run: "RunContext", windows: "StageResult[WindowsResult]") -> None:
+    """Whether the recipe is evaluated on what it was calibrated on."""
+    found = find_overlap(run.inputs, run.model, windows)
+    run.keep(OVERLAP.name, RECIPE, found)
+    for verdict in overlap_verdicts(found.result, run.config.eval.text.name):
+        run.inputs.warn(str(verdict))
+
+
+def decisive(recipe: dict[str, Any]) -> dict[str, Any]:
+    """JSON form of a recipe without what changes no weight."""
+    if recipe["calibration"] is None:
+        return recipe
+    kept = {k: v for k, v in recipe["calibration"].items() if k not in INDECISIVE}
+    return {**recipe, "calibration": kept}
+
+
+def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
+    """Say where layers differ in width, and what stayed dense."""
+    if (widths := result.widths) is not None:
+        counts = ", ".join(f"{count} of {width} bits" for width, count in widths.layers.items())
+        asked = "" if recipe.bits.average is None else f" ({recipe.bits.average:g} asked for)"
+        inputs.session.display.line(
+            f"  {widths.average_bits:.3f} bits a weight on average{asked}, "
+            f"{result.bits_per_weight:.3f} with scales; layers: {counts}"
+        )
+    if (shortfall := describe_shortfall(result.coverage)) is not None:
+        inputs.warn(f"{recipe.label}: {shortfall}")
+
+
+def _inspector(
+    inputs: "Inputs", model: "Subject", recipe: Recipe, checkpoint_format: str
+) -> "Callable[[Path], WorkerTask[CheckResult]]":
+    """Reloads a fresh checkpoint in the engine that reads its format best."""
+    engine = reader_of(checkpoint_format)
+    environment = inputs.environment(engine.name)
+    text = inputs.text(inputs.config.eval.text)
+
+    def inspect(directory: Path) -> "WorkerTask[CheckResult]":
+        place = directory / DIRECTORY
+        request = CheckRequest(
+            subject=inputs.load(
+                Subject(place, checkpoint_format, {}, "", model.dtype),
+                engine,
+                inputs.rounding_dtype(model),
+            ),
+            model_directory=model.directory,
+            text_directory=text.directory,
+            bits=to_json(recipe.bits),
+            group_size=to_json(recipe.group_size),
+            stored_bits=_coarsest(directory),
+            compares_layers=abilities_of(recipe.method).keeps_scales,
+        )
+        return inputs.task(CHECK, request, environment)
+
+    return inspect
+
+
+def _coarsest(directory: Path) -> float | None:
+    """Stored bits a parameter of the narrowest part that was quantized."""
+    content = json.loads((directory / RESULT_FILE).read_text("utf-8"))
+    parts = STAGE.read(content["result"]).coverage.parts.values()
+    return min((part.bits_per_parameter for part in parts if part.quantized_share), default=None)

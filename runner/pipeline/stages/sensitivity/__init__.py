@@ -1,0 +1,165 @@
+"""Stage ``sensitivity``: what rounding each layer alone costs, on a fixed text."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.config.schema.root import Config
+from runner.config.schema.sensitivity import LayerGranularity, Sensitivity
+from runner.data.texts.sample import Sample
+from runner.evaluation.metrics.statistics import Interval
+from runner.methods.mixed_precision.layer_groups import Unit
+from runner.methods.mixed_precision.rounding import Rounding
+from runner.pipeline.stages.base import TRANSFORMERS, Stage, StageContext
+from runner.store.records import BASELINE
+
+if TYPE_CHECKING:
+    from runner.pipeline.context import Expected, RunContext
+    from runner.pipeline.stage_job import StageResult
+
+_PACKAGES = ("torch", "transformers", "compressed-tensors")
+
+
+@dataclass
+class SensitivityRequest:
+    """An unquantized model, what to round at a time and how, and the text to score."""
+
+    model_directory: Path
+    text_directory: Path
+    grain: LayerGranularity
+    roundings: list[Rounding]
+    context_length: int
+    windows: int
+    device: str
+    compute_dtype: str
+    """Torch dtype name of forward passes."""
+    scale_dtype: str
+    """Torch dtype name that checkpoints store scales in: the model's own."""
+    trust_remote_code: bool
+
+
+@dataclass
+class SensitivityRow:
+    """One unit rounded alone, all else unquantized.
+
+    Intervals are at 95%, with the windows' documents as the independent units.
+    """
+
+    unit: str
+    rounding: str
+    """Named as recipes are: ``w4a16-g64``."""
+    num_bits: int
+    kl_divergence: Interval
+    """Of the next-token distribution from the unquantized model's, in nats a token."""
+    perplexity: float
+    perplexity_delta: Interval
+
+
+@dataclass
+class SensitivityResult:
+    """A row for every unit and rounding."""
+
+    protocol: str
+    """``spread_second_half_<context length>``, or ``spread_bos_…``: windows of protocol spread,
+    of each its second half is scored."""
+    grain: LayerGranularity
+    tokens_scored: int
+    perplexity: float
+    """Of the unquantized model."""
+    units: list[Unit]
+    rows: list[SensitivityRow] = field(default_factory=list)
+    sample: Sample = field(default_factory=Sample)
+
+
+class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
+    """Measures layers' sensitivities."""
+
+    name = "sensitivity"
+    schema_version = 2
+    request = SensitivityRequest
+    result = SensitivityResult
+    asks_engine = False
+    follows = ()
+
+    def run(self, request: SensitivityRequest, context: StageContext) -> SensitivityResult:
+        """Load, take the model apart, score each unit under each rounding."""
+        from runner.pipeline.stages.sensitivity.measure import measure
+
+        return measure(request, context)
+
+    def carry_out(self, run: "RunContext") -> None:
+        """The model's, as the configuration's section says."""
+        run.keep(self.name, BASELINE, self.of_model(run, run.config.sensitivity))
+
+    def of_model(self, run: "RunContext", wanted: Sensitivity) -> "StageResult[SensitivityResult]":
+        """Sensitivities of the model's layers, from the store where they were measured before."""
+        inputs, model = run.inputs, run.model
+        text = inputs.text(wanted.text)
+        environment = inputs.environment(TRANSFORMERS)
+        request = SensitivityRequest(
+            model_directory=model.directory,
+            text_directory=text.directory,
+            grain=wanted.granularity,
+            roundings=[
+                Rounding(bits, group_size, wanted.sym)
+                for bits in sorted(set(wanted.bits))
+                for group_size in wanted.group_sizes
+            ],
+            context_length=wanted.context_length,
+            windows=wanted.windows,
+            device=inputs.compute.device,
+            compute_dtype=inputs.rounding_dtype(model),
+            scale_dtype=model.dtype,
+            trust_remote_code=inputs.config.model.trust_remote_code,
+        )
+        determinants = {
+            **model.identity,
+            "text": text.address.key,
+            "grain": wanted.granularity.value,
+            "roundings": [rounding.label for rounding in request.roundings],
+            "context_length": wanted.context_length,
+            "windows": wanted.windows,
+            "device": request.device,
+            "compute_dtype": request.compute_dtype,
+            "versions": environment.versions(_PACKAGES),
+        }
+        title = f"sensitivity by {wanted.granularity.value}"
+        return inputs.obtain(self, request, environment, title=title, determinants=determinants)
+
+    def expects(self, run: "Expected") -> list[tuple[str, str]]:
+        """Of the unquantized model alone."""
+        return [(self.name, label) for label in run.model]
+
+    def metrics(self, result: SensitivityResult) -> dict[str, float | None]:
+        """The unquantized model's perplexity, and how many rows there are."""
+        return {
+            f"sensitivity/perplexity/{result.protocol}": result.perplexity,
+            "sensitivity/rows": len(result.rows),
+        }
+
+
+STAGE = SensitivityStage()
+
+
+def needed_sensitivity(config: Config) -> Sensitivity | None:
+    """What a recipe must know of layers' sensitivities before it is carried out, if anything.
+
+    They are those of rounding to nearest, whatever the method: measuring its own for every layer
+    would take as many calibrations.
+    """
+    from runner.methods.mixed_precision.allocate import UNQUANTIZED
+
+    bits = config.bits
+    if bits.is_auto:
+        widths = [width for width in bits.candidates if width < UNQUANTIZED]
+    elif config.method.keep_most_sensitive:
+        widths = [bits.weight.num_bits]
+    else:
+        return None
+    return replace(
+        config.sensitivity,
+        granularity=LayerGranularity.fused,
+        bits=widths,
+        group_sizes=[config.group_size.label],
+        sym=getattr(config.method, "sym", True),
+    )

@@ -1,0 +1,124 @@
+"""Rounds each layer alone and scores a fixed text."""
+
+import functools
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from runner.config.schema.eval import PerplexityProtocol
+from runner.data.models.load import load_model
+from runner.data.texts.protocols import Excerpt, protocol_text
+from runner.engines.overflow import not_finite
+from runner.errors import StageError
+from runner.evaluation.metrics.perplexity import perplexity_change
+from runner.evaluation.metrics.statistics import cluster_interval
+from runner.evaluation.sensitivity.score import Score
+from runner.methods.mixed_precision.layer_groups import Unit
+from runner.methods.mixed_precision.rounding import Rounding
+from runner.pipeline.stages.base import StageContext
+from runner.pipeline.stages.sensitivity import SensitivityRequest, SensitivityResult, SensitivityRow
+from runner.store.partial_results import Units
+
+if TYPE_CHECKING:
+    from runner.evaluation.sensitivity.probe import Probe
+
+
+def measure(request: SensitivityRequest, context: StageContext) -> SensitivityResult:
+    """Load, take the model apart, score each unit under each rounding."""
+    import numpy as np
+    import torch
+
+    from runner.evaluation.sensitivity.probe import Probe
+
+    excerpt = Excerpt(
+        request.text_directory,
+        request.model_directory,
+        request.context_length,
+        request.windows,
+        request.trust_remote_code,
+    )
+    text = protocol_text(PerplexityProtocol.spread, excerpt)
+    windows = [window.tokens for window in text.windows]
+    context.progress(0, 1, "loading the model")
+    model = _load(request)
+    _require_numbers(request, model, windows[0])
+    probe = Probe(model, windows, request.grain, getattr(torch, request.scale_dtype))
+    kept = Units(context.partial)
+    pairs = [(unit, rounding) for unit in probe.units for rounding in request.roundings]
+    scores: list[Score] = []
+    for number, (unit, rounding) in enumerate(pairs):
+        context.progress(number, len(pairs), "rounding one layer at a time")
+        compute = functools.partial(_score, probe, unit, rounding)
+        scores.append(Score(**kept.value(f"{number}", compute)))
+    reference = np.array(probe.reference_loss)
+    return SensitivityResult(
+        protocol=f"{text.name.rpartition('_')[0]}_second_half_{request.context_length}",
+        grain=request.grain,
+        tokens_scored=request.windows * ((request.context_length - 1) // 2),
+        perplexity=math.exp(reference.mean()),
+        units=probe.units,
+        rows=[
+            _row(*pair, score, probe.reference_loss, text.sample.independent())
+            for pair, score in zip(pairs, scores, strict=True)
+        ],
+        sample=text.sample,
+    )
+
+
+def _load(request: SensitivityRequest) -> Any:
+    import torch
+
+    return (
+        load_model(
+            request.model_directory,
+            dtype=getattr(torch, request.compute_dtype),
+            trust_remote_code=request.trust_remote_code,
+        )
+        .to(request.device)
+        .eval()
+    )
+
+
+def _require_numbers(request: SensitivityRequest, model: Any, window: list[int]) -> None:
+    """See that the model gives numbers before it is taken apart, which compares them."""
+    import torch
+
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor([window], device=model.device)).logits
+    if logits.isnan().any():
+        what = "the unquantized model gives logits"
+        setting = "method.rounding_dtype"
+        raise not_finite(request.model_directory, request.compute_dtype, what, setting)
+
+
+def _score(probe: "Probe", unit: Unit, rounding: Rounding) -> dict[str, list[float]]:
+    score = probe.score(unit, rounding)
+    if not all(map(math.isfinite, score.loss + score.kl_divergence)):
+        raise StageError(
+            f"{unit.name} rounded as {rounding.label} gives losses that are not finite: compute in "
+            "a wider type (method.rounding_dtype=float32)"
+        )
+    return asdict(score)
+
+
+def _row(
+    unit: Unit,
+    rounding: Rounding,
+    score: Score,
+    reference: list[float],
+    clusters: list[int] | None,
+) -> SensitivityRow:
+    import numpy as np
+
+    # A window's mean stands for its tokens, of which each has as many.
+    losses = np.array(score.loss, np.float32)[:, None]
+    change = perplexity_change(losses, np.array(reference, np.float32)[:, None], clusters=clusters)
+    divergence = np.array(score.kl_divergence)
+    return SensitivityRow(
+        unit=unit.name,
+        rounding=rounding.label,
+        num_bits=rounding.num_bits,
+        kl_divergence=cluster_interval(divergence, np.ones(len(divergence)), clusters),
+        perplexity=float(change.baseline + change.delta.estimate),
+        perplexity_delta=change.delta,
+    )

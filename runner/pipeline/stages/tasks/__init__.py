@@ -1,0 +1,140 @@
+"""Stage ``tasks``: lm-evaluation-harness asks a checkpoint, each item beside the baseline."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.engines.loading import LoadRequest
+from runner.evaluation.lm_eval.scores import Overall, TaskScores
+from runner.pipeline.stages.base import Cost, Stage, StageContext
+from runner.store.records import BASELINE, RECIPE
+
+if TYPE_CHECKING:
+    from runner.config.schema.root import Config
+    from runner.pipeline.context import Expected, RunContext
+
+_USUAL_ITEMS = 1000
+_TOKENS_OF_AN_ITEM = 400
+"""Four answers of a hundred tokens, question included."""
+SAMPLES_FILE = "samples.jsonl"
+TASKS_DIRECTORY = "tasks"
+"""Task files of our own, as they were asked: ``lm_eval --include_path`` reads them too."""
+
+
+@dataclass
+class OwnTask:
+    """A task of our own whose items have been made."""
+
+    harness: dict[str, Any]
+    items_directory: Path
+
+
+@dataclass
+class TasksRequest:
+    """A checkpoint, what it is to be asked, and the baseline to compare with."""
+
+    load: LoadRequest
+    tokenizer_directory: Path
+    """The unquantized model's: every recipe is asked the same tokens."""
+    names: list[str]
+    own: dict[str, OwnTask]
+    include: list[Path]
+    num_fewshot: dict[str, int | None]
+    """By name; ``None`` for what the task itself says."""
+    limit: float | None
+    apply_chat_template: bool
+    batch_size: int
+    seed: int | None
+    baseline_directory: Path | None
+    """Result of the unquantized model's tasks; ``None`` for that one itself."""
+
+
+@dataclass
+class TasksResult:
+    """Scores. Every item's answer lies in ``samples.jsonl`` beside it."""
+
+    tasks: list[TaskScores]
+    """What was named and all that it consists of, in the order of asking."""
+    overall: Overall | None
+    requests_resumed: int
+    """Answers that an attempt which was killed had found."""
+    seconds: float
+    """Asking, without loading."""
+    leading_bos: bool | None = None
+    """Whether every prompt began with the tokenizer's BOS; ``None`` in results that do not say."""
+    arithmetic: str = ""
+    """As ``EvalResult.arithmetic``."""
+
+
+class TasksStage(Stage[TasksRequest, TasksResult]):
+    """Asks tasks."""
+
+    name = "tasks"
+    schema_version = 2
+    request = TasksRequest
+    result = TasksResult
+    follows = ("eval", "quantize")
+
+    def run(self, request: TasksRequest, context: StageContext) -> TasksResult:
+        """Load, ask task by task, compare."""
+        from runner.pipeline.stages.tasks.ask import ask
+
+        return ask(request, context)
+
+    def prepare(self, run: "RunContext") -> None:
+        """See that the tasks exist and their data can be had."""
+        from runner.pipeline.stages.tasks.order import prepare
+
+        if run.config.tasks.names:
+            prepare(run.inputs)
+
+    def carry_out(self, run: "RunContext") -> None:
+        """The unquantized model's answers, then the recipe's."""
+        from runner.pipeline.stages.tasks.order import answers_of, prepare
+
+        if not run.config.tasks.names:
+            return
+        inputs, model, questions = run.inputs, run.model, prepare(run.inputs)
+        baseline = None
+        if run.has_baseline:
+            baseline = answers_of(inputs, questions, model, model, None)
+            run.keep(self.name, BASELINE, baseline)
+        if baseline is None or run.quantized_here:
+            own = answers_of(inputs, questions, run.checkpoint, model, baseline)
+            run.keep(self.name, RECIPE, own)
+
+    def expects(self, run: "Expected") -> list[tuple[str, str]]:
+        """Nothing where no task is named."""
+        return super().expects(run) if run.config.tasks.names else []
+
+    def metrics(self, result: TasksResult) -> dict[str, float | None]:
+        """Every score with its error, what changed against the baseline, and the means."""
+        metrics: dict[str, float | None] = {}
+        for task in result.tasks:
+            for score in task.scores:
+                name = score.metric if score.filter == "none" else f"{score.metric}_{score.filter}"
+                found = {"": score.value, "_stderr": score.standard_error}
+                if (change := score.change) is not None:
+                    found["_delta"] = change.delta
+                    found["_recovery_percent"] = change.recovery_percent
+                    found["_answers_changed"] = change.answers_changed
+                    if change.mcnemar is not None:
+                        found["_mcnemar_p"] = change.mcnemar.p_value
+                metrics |= {f"{name}{end}/{task.task}": value for end, value in found.items()}
+        if result.overall is not None:
+            metrics["tasks/mean_accuracy"] = result.overall.mean
+            metrics["tasks/recovery_percent"] = result.overall.recovery_percent
+        return metrics
+
+    def words(self, result: TasksResult) -> dict[str, str]:
+        """The arithmetic, which figures of other runs have to share."""
+        return {"arithmetic": result.arithmetic}
+
+    def cost(self, config: "Config", on_gpu: bool) -> Cost:
+        """Every answer of every item is read."""
+        limit = config.tasks.limit
+        items = limit if limit is not None and limit > 1 else _USUAL_ITEMS * (limit or 1.0)
+        return Cost(tokens=items * len(config.tasks.names) * _TOKENS_OF_AN_ITEM)
+
+
+STAGE = TasksStage()

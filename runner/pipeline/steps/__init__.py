@@ -1,1 +1,0 @@
-"""What each stage needs and what its result depends on: one module a stage."""
