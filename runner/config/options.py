@@ -4,8 +4,10 @@ The one look-up, for Hydra, the planner, texts, devices and environments alike. 
 ``conf/GROUP/OPTION.yaml``: of the working directory first, then of plug-ins, then of ours.
 """
 
+import copy
 import functools
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,7 +97,7 @@ def content(group: str, option: str) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
 
-    merged = OmegaConf.merge(*map(OmegaConf.create, _layers(group, option, ())))
+    merged = OmegaConf.merge(*map(OmegaConf.create, _layers(group, option, option_files(group))))
     plain: Any = OmegaConf.to_container(merged, resolve=False)
     return {str(key): value for key, value in plain.items()}
 
@@ -106,29 +108,38 @@ def read_option(group: str, option: str, schema: type[T]) -> T:
     Raises:
         UsageError: There is no such option, or its file is not as the schema says.
     """
+    files = option_files(group)
+    stated = json.dumps(_layers(group, option, files), default=str)
+    owner: Any = schema
+    read = copy.deepcopy(_read(files[option], stated, owner))
+    assert isinstance(read, schema)
+    return read
+
+
+@functools.lru_cache(maxsize=_MOST_FILES)
+def _read(path: Path, stated: str, schema: Any) -> Any:
+    """The object that layers make, for a sweep asks for each device in every run."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from runner.config.bounds import faults
 
-    layers = _layers(group, option, ())
-    path = option_files(group)[option]
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), *map(OmegaConf.create, layers))
-        read: Any = OmegaConf.to_object(merged)
+        merged = OmegaConf.merge(OmegaConf.structured(schema), *json.loads(stated))
+        read = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, ValueError) as error:
         raise UsageError(f"{path}: {' '.join(str(error).splitlines()[:2])}") from None
-    assert isinstance(read, schema)
     if wrong := next(faults(read), None):
         raise UsageError(f"{path}: {wrong}")
     return read
 
 
-def _layers(group: str, option: str, above: tuple[str, ...]) -> list[dict[str, Any]]:
+def _layers(
+    group: str, option: str, files: Mapping[str, Path], above: tuple[str, ...] = ()
+) -> list[dict[str, Any]]:
     """Contents to be laid over each other: an option's defaults and its own, in their order."""
     from runner.util.suggest import unknown
 
-    files = option_files(group)
     path = files.get(option)
     if path is None:
         raise UsageError(unknown(f"{group}={option}", files, option, f"options of {group}"))
@@ -149,7 +160,7 @@ def _layers(group: str, option: str, above: tuple[str, ...]) -> list[dict[str, A
                 f"{path}: its defaults choose from another group, which takes {group}={option}"
             )
         elif not entry.startswith("/"):  # that is a schema
-            layers += _layers(group, entry, (*above, option))
+            layers += _layers(group, entry, files, (*above, option))
     return layers
 
 
