@@ -28,27 +28,27 @@ _APART = {Text: "text"}
 _HEAD = """\
 # Configuration
 
-Made from the schema by `python -m docs.generate`; a test holds it against the code.
+Generated from the schema by `python -m docs.generate`; a test compares it with the code.
 
-`GROUP=OPTION` chooses a file of `conf/GROUP`, `GROUP.FIELD=VALUE` sets one field, and what comes
-later on the command line wins. `runner --cfg job` prints everything resolved, `runner --help GROUP`
-describes a group's options. A default of `…` is set by the option chosen.
+`GROUP=OPTION` selects a file of `conf/GROUP`, `GROUP.FIELD=VALUE` sets one field; later arguments
+take precedence. `runner --cfg job` prints the resolved configuration, `runner --help GROUP`
+describes a group's options. A default of `…` is set by the selected option.
 
-**Values.** Where a field is text, its value is what the shell passes as one word, whatever is in
-it: `"model.path=/data/modèle (1), a=b"`. Three words mean more than they are: `null`, a value in
-quotes of its own (`"sweep='null'"` is the text), and `${…}`, which stands for what is found
-elsewhere (`\\${` is the text). Every other field, and every field of a sweep (`-m`), has [Hydra's
-grammar](https://hydra.cc/docs/advanced/override_grammar/basic/): commas part choices, `[A,B]` is
-a list. A word that can be read in two ways is refused, with the words to type for each.
+**Values.** For a field of type text, the value is the whole shell word, whatever it contains:
+`"model.path=/data/modèle (1), a=b"`. Three values are special: `null`, a value in
+quotes of its own (`"sweep='null'"` is the text null), and `${…}`, which refers to another value
+(`\\${` is the text). All other fields, and every field of a sweep (`-m`), use [Hydra's
+grammar](https://hydra.cc/docs/advanced/override_grammar/basic/): commas separate choices,
+`[A,B]` is a list. An ambiguous word is refused, and the message shows how to write each meaning.
 
-**Refusals.** A wrong request takes one line on standard error, which names the word, or the file
-and the line, and what it should have been; it leaves no folder behind. Exit codes: 0 every run is
-ok or skipped, 1 a run failed or something went wrong on the way, 2 the request is wrong, 130
-after Ctrl-C. A fault of the runner's own takes one line too, and tells where its traceback is;
+**Errors.** A wrong request prints one line on standard error, which names the word, or the file
+and the line, and what it should be; it leaves no folder behind. Exit codes: 0 if every run is
+ok or skipped, 1 if a run failed or another error occurred, 2 if the request is wrong, 130
+after Ctrl-C. An internal error prints one line too, with the location of its traceback;
 `HYDRA_FULL_ERROR=1` shows tracebacks.
 
-**Files of your own** (`conf/`, `sweeps/`, `--config-dir`) hold one YAML mapping each, in UTF-8,
-of at most 256 kB, with plain values: no tags, no key twice, no alias within what it refers to,
+**Your own files** (`conf/`, `sweeps/`, `--config-dir`) contain one YAML mapping each, in UTF-8,
+of at most 256 kB, with plain values: no tags, no duplicate keys, no alias within what it refers to,
 and no defaults list that leads back to its file.
 
 """
@@ -67,7 +67,7 @@ def generate() -> str:
     """The whole page."""
     hints = get_type_hints(Config)
     groups = {*options.groups(own=False)}
-    parts = [_HEAD, "## Settings of the whole\n\n", _doc(Config), "\n\n"]
+    parts = [_HEAD, "## General settings\n\n", _doc(Config), "\n\n"]
     plain = [f for f in fields(Config) if not _is_group(hints[f.name]) and f.name not in groups]
     parts.append(_table(Config, "", plain))
     for field in fields(Config):

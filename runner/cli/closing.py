@@ -54,11 +54,11 @@ def collect_and_report(runs: Path, config: "Config", output: Path | None) -> Non
 
     several = config.report.sweeps
     if several and config.sweep:
-        raise UsageError("name the sweeps in report.sweeps alone, or one in sweep")
+        raise UsageError("use either report.sweeps for several sweeps or sweep for one, not both")
     sweep = None if several else config.sweep or latest_sweep(runs)
     going_on = collect_slurm(runs / sweep) if sweep else {}
     report(runs, sweep, output, page=True, figures=True, several=several)
     for run, state in sorted(going_on.items()):
         tell(f"{run}: {state.lower()}")
     if going_on:
-        tell(f"{len(going_on)} of the sweep's runs are not over")
+        tell(f"{len(going_on)} of the sweep's runs have not finished")

@@ -31,7 +31,7 @@ _SHOWN = (
 def execute(arguments: Sequence[str]) -> int:
     """Carry out ``runner env ARGUMENTS``; returns the exit code."""
     verbs = {"list": _list, "create": _create, "check": _check, "remove": _remove}
-    stopped = "nothing half made is left"
+    stopped = "no incomplete environment is left"
     return carry_out(
         "env", arguments, usage=USAGE, prepare=_Environments, verbs=verbs, stopped=stopped
     )
@@ -84,8 +84,8 @@ def _list(environments: _Environments, names: list[str]) -> int:
     total = sizes.of([entry.directory for entry in kept])
     apart = sum(sizes.of([entry.directory]) for entry in kept)
     tell(
-        f"{len(kept)} on disk in {manager.root}: {total / 1e6:.0f} MB; files they share, such as "
-        f"torch, are stored once (apart they would take {apart / 1e6:.0f} MB)"
+        f"{len(kept)} on disk in {manager.root}: {total / 1e6:.0f} MB; shared files, such as "
+        f"torch, are stored once (separately they would take {apart / 1e6:.0f} MB)"
     )
     return 0
 
@@ -102,10 +102,10 @@ def _create(environments: _Environments, names: list[str]) -> int:
         with display.stage(f"environment {name}") as shown:
             environments.manager.obtain(
                 environment,
-                lambda: display.line("another process is making it; waiting"),
+                lambda: display.line("another process is creating it; waiting"),
                 lambda text: shown.update(0, 1, text),
             )
-        display.line(f"environment {name}: made")
+        display.line(f"environment {name}: created")
     return 0
 
 
@@ -138,6 +138,6 @@ def _remove(environments: _Environments, names: list[str]) -> int:
     for name in names:
         removed = environments.manager.remove(name)
         absent = environments.manager.state(environments.known[name]) is State.absent
-        tell(f"{name}: {'removed' if removed else 'nothing of it on disk'}"
-              f"{'' if absent else ' (it uses another interpreter)'}")  # fmt: skip
+        tell(f"{name}: {'removed' if removed else 'not on disk'}"
+             f"{'' if absent else ' (it uses another interpreter)'}")  # fmt: skip
     return 0

@@ -39,7 +39,7 @@ def fault(error: BaseException, root: Path | None = None) -> str:
         said = f"{said[:_MOST_CHARACTERS]}…"
     kept = _keep(error, root)
     where = f"the traceback is in {kept}" if kept else f"{FULL_ERROR}=1 shows the traceback"
-    return f"a fault of the runner's own: {kind}{': ' if said else ''}{said}; {where}"
+    return f"internal error: {kind}{': ' if said else ''}{said}; {where}"
 
 
 def _keep(error: BaseException, root: Path | None) -> Path | None:

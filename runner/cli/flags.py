@@ -31,7 +31,7 @@ def read_flags() -> argparse.Namespace:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise UsageError(f"{message}; runner --help tells what there is")
+        raise UsageError(f"{message}; see runner --help")
 
     parser.error = refuse  # type: ignore[method-assign]
     # Neither this parser nor Hydra's own takes flags between overrides.
@@ -66,7 +66,7 @@ def _require_one(asked: argparse.Namespace) -> None:
         if getattr(asked, name) not in (None, False)
     ]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)}: one of them at a time")
+        raise UsageError(f"{' and '.join(given)}: use one of them at a time")
 
 
 def _require_sense(asked: argparse.Namespace, words: list[str]) -> None:
@@ -75,11 +75,13 @@ def _require_sense(asked: argparse.Namespace, words: list[str]) -> None:
         lone = "--resolve" if asked.resolve else "--package"
         raise UsageError(f"{lone} belongs to --cfg: runner --cfg job {lone} …")
     if asked.config_path is not None:
-        raise UsageError("--config-path would hide our own configuration: --config-dir adds yours")
+        raise UsageError(
+            "--config-path would hide the built-in configuration; use --config-dir to add yours"
+        )
     if asked.package is not None and not re.fullmatch(r"\w[\w.\-\[\]]*", asked.package):
-        raise UsageError(f"--package {asked.package!r} is no name, such as eval.text")
+        raise UsageError(f"--package {asked.package!r} is not a package name such as eval.text")
     if asked.config_dir is not None and not (asked.config_dir and is_folder(asked.config_dir)):
-        raise UsageError(f"--config-dir {asked.config_dir} is no directory")
+        raise UsageError(f"--config-dir {asked.config_dir} is not a directory")
     group, _, option = (asked.config_name or "").removesuffix(".yaml").rpartition("/")
     if group and option in option_files(group):
         raise UsageError(f"-cn {asked.config_name} is an option: {group}={option}")
@@ -88,7 +90,7 @@ def _require_sense(asked: argparse.Namespace, words: list[str]) -> None:
     if asked.shell_completion and not asks:
         raise UsageError("-sc takes install=SHELL or uninstall=SHELL, for bash, fish or zsh")
     if asked.experimental_rerun is not None:
-        raise UsageError("--experimental-rerun is not supported: give the command again")
+        raise UsageError("--experimental-rerun is not supported; repeat the command")
 
 
 @contextlib.contextmanager
@@ -106,7 +108,7 @@ def shown_configuration() -> Iterator[None]:
         said = re.fullmatch(r"package '(.*)' not found in config\n", err.getvalue())
         if said is None:
             raise
-        raise UsageError(f"--package {said[1]}: the configuration has no such part") from None
+        raise UsageError(f"--package {said[1]}: the configuration has no such section") from None
     finally:
         print(redact_yaml(out.getvalue()), end="")
         if "not found in config" not in err.getvalue():

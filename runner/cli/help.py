@@ -1,4 +1,4 @@
-"""``runner --help``: what can be said, read from the configuration folders without Hydra."""
+"""``runner --help``: groups and options, read from the configuration folders without Hydra."""
 
 import textwrap
 
@@ -22,28 +22,28 @@ Examples
   runner                                       the default experiment
   runner method=rtn bits=w3a16 group_size=g32  another recipe
   runner -m method=none,rtn bits=w8a16,w4a16   a sweep over combinations
-  runner -cn first_look                        a ready sweep out of sweeps/
+  runner -cn first_look                        a ready-made sweep from sweeps/
   runner stages=[eval,bench] model=local model.path=/models/mine
-  runner plan model=llama31_70b                predict what to serve it on
-  runner report                                the last answer, from the store
-  runner --cfg job                             what would be run, resolved
-  runner --help GROUP                          the options of a group, described
+  runner plan model=llama31_70b                predict hardware and cost
+  runner report                                the report of the latest sweep
+  runner --cfg job                             print the resolved configuration
+  runner --help GROUP                          describe the options of a group
   eval "$(runner -sc install=bash)"            tab completion
 
-Config groups: choose with GROUP=OPTION
+Config groups (select with GROUP=OPTION)
 """
 _FOOTER = """\
-Single fields: GROUP.FIELD=VALUE, such as method.sym=false,
-bench.batch_sizes=[1,4,16] or store.root=/data/store. All: runner --cfg job.
+Set single fields with GROUP.FIELD=VALUE, such as method.sym=false,
+bench.batch_sizes=[1,4,16] or store.root=/data/store. List: runner --cfg job.
 Other settings
-  stages=[quantize,eval,bench]    steps to go through; also tasks, sensitivity,
+  stages=[quantize,eval,bench]    stages to run; also tasks, sensitivity,
                                   serving
-  force=[quantize]                steps to redo although their result is there
-  sweep=NAME                      what results are filed under; again: resumes
-  dry_run=true                    what each run would be, without doing it
-  hydra/launcher=submitit_slurm   where a sweep runs: basic, joblib,
+  force=[quantize]                stages to recompute
+  sweep=NAME                      name of the sweep; repeat it to resume
+  dry_run=true                    print the planned runs without executing them
+  hydra/launcher=submitit_slurm   where runs execute: basic, joblib,
                                   submitit_local, submitit_slurm
-  launch.on_failure=stop_after_3  after failed runs: continue, stop
+  launch.on_failure=stop_after_3  on failed runs: continue, stop, stop_after_N
 Hydra's own flags: runner --hydra-help; version: runner --version
 """
 _WIDTH = 80

@@ -93,7 +93,7 @@ class Invocation:
             collect_and_report(root / "runs", config, self.output)
             return None
         if config.report.sweeps:
-            raise UsageError("report.sweeps looks at what has run: use runner report SWEEP ...")
+            raise UsageError("report.sweeps reads finished runs: use runner report SWEEP ...")
         if StageName.compare in config.stages:
             from runner.reporting.compare import compare
 

@@ -47,7 +47,7 @@ _Verb = Callable[[_Asked, list[str]], int]
 def execute(arguments: Sequence[str]) -> int:
     """Carry out ``runner store ARGUMENTS``; returns the exit code."""
     verbs = {"list": _list, "show": _show, "verify": _verify, "prune": _prune}
-    stopped = "what was deleted is gone, the rest is whole"
+    stopped = "deleted results are gone, all others are intact"
     return carry_out(
         "store",
         arguments,
@@ -84,9 +84,7 @@ def _asked(overrides: list[str], names: list[str]) -> _Asked:
 
     root = Path(compose_config(overrides).store.root).expanduser().resolve()
     if not root.is_dir():
-        raise UsageError(
-            f"there is no store in {root}: name one with store.root=PATH or QUANT_RUNNER_STORE"
-        )
+        raise UsageError(f"there is no store in {root}; set store.root=PATH or QUANT_RUNNER_STORE")
     store = ObjectStore(root)
     try:
         return _Asked(store, Inventory(store, retention_of))
@@ -96,7 +94,9 @@ def _asked(overrides: list[str], names: list[str]) -> _Asked:
 
 def _list(asked: _Asked, names: list[str]) -> int:
     if names:
-        raise UsageError("runner store list takes no names; one result: runner store show KEY")
+        raise UsageError(
+            "runner store list takes no names; to show one result: runner store show KEY"
+        )
     inventory = asked.inventory
     sizes = inventory.sizes()
     tell(f"{asked.store.root}: {_megabytes(size for _, _, size, _ in sizes)} MB of results")
@@ -116,17 +116,17 @@ def _list(asked: _Asked, names: list[str]) -> int:
 
 def _show(asked: _Asked, names: list[str]) -> int:
     if len(names) != 1 or names[0] == _YES:
-        raise UsageError("name one result by its key: runner store show KEY")
+        raise UsageError("runner store show needs one key: runner store show KEY")
     inventory = asked.inventory
     found = inventory.find(names[0])
     if not found:
-        raise UsageError(f"the store has no result {names[0]}: runner store list")
+        raise UsageError(f"the store has no result {names[0]}; see runner store list")
     for one in found:
         address = one.address
         tell(f"{address}  {_megabytes([one.size_bytes])} MB, {_age(one.modified)}")
         tell(f"  {one.directory}")
         if not one.is_sealed:
-            tell("  no readable seal: what it was made from is not known")
+            tell("  no readable provenance: its inputs are unknown")
         for title, lines in (
             ("made from", inventory.made_from(address)),
             ("used by", inventory.used_by(address)),
@@ -139,12 +139,12 @@ def _show(asked: _Asked, names: list[str]) -> int:
 
 def _verify(asked: _Asked, names: list[str]) -> int:
     if _YES in names:
-        raise UsageError("runner store verify deletes nothing: drop --yes")
+        raise UsageError("runner store verify deletes nothing; omit --yes")
     chosen: dict[str, StoredResult] = {}
     for name in names or [""]:
         found = asked.inventory.find(name)
         if names and not found:
-            raise UsageError(f"the store has no result {name}: runner store list")
+            raise UsageError(f"the store has no result {name}; see runner store list")
         chosen |= {str(one.address): one for one in found}
     unsealed = bad = 0
     total = sum(one.size_bytes for one in chosen.values())
@@ -158,7 +158,7 @@ def _verify(asked: _Asked, names: list[str]) -> int:
                     tell(f"{one.address}: {fault}")
     tell(f"{len(chosen) - bad - unsealed} sound, {bad} damaged, {unsealed} without digests")
     if bad:
-        tell("the next run that needs a damaged result sets it aside and makes it anew")
+        tell("the next run that needs a damaged result sets it aside and recomputes it")
     return 1 if bad else 0
 
 
@@ -188,7 +188,7 @@ def _prune(asked: _Asked, names: list[str]) -> int:
     names = list(dict.fromkeys(Name.shortened(name) for name in names if name != _YES))
     if unknown := [name for name in names if name not in inventory.sweeps]:
         known = ", ".join(inventory.sweeps) or "none"
-        raise UsageError(f"there is no sweep {', '.join(unknown)}; there are {known}")
+        raise UsageError(f"there is no sweep {', '.join(unknown)}; known sweeps: {known}")
     for name in names:
         runs = inventory.sweeps[name].items()
         if at_it := [run for run, status in runs if status is Status.running]:
@@ -229,7 +229,8 @@ def _require_records(inventory: Inventory) -> None:
     if found := inventory.unreadable_records():
         more = f" (and {len(found) - 1} more)" if found[1:] else ""
         raise StageError(
-            f"{found[0]}{more} is no record that this version can read; delete it or move it away"
+            f"{found[0]}{more} is not a record that this version can read; delete it or move it "
+            "away"
         )
 
 

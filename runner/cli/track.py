@@ -23,7 +23,7 @@ WANDB_BASE_URL.
 def execute(arguments: Sequence[str]) -> int:
     """Carry out ``runner track ARGUMENTS``; returns the exit code."""
     verbs = {"list": _list, "sync": _sync}
-    stopped = "what was not sent is still here"
+    stopped = "runs that were not uploaded are still here"
     return carry_out("track", arguments, usage=USAGE, prepare=_Kept, verbs=verbs, stopped=stopped)
 
 
@@ -70,10 +70,12 @@ def _list(kept: _Kept, sweeps: list[str]) -> int:
 def _sync(kept: _Kept, sweeps: list[str]) -> int:
     waiting = [run for run in kept.runs if not run.is_sent]
     if not waiting:
-        tell(f"nothing to send: {len(kept.runs)} runs in {kept.directory / 'wandb'}, all sent")
+        tell(
+            f"nothing to upload: {len(kept.runs)} runs in {kept.directory / 'wandb'}, all uploaded"
+        )
         return 0
     sent = send(waiting, kept.directory)
     for run in waiting:
         tell(f"{'sent' if run in sent else 'not sent':<8}  {kept.name(run)}")
-    tell(f"{len(sent)} of {len(waiting)} runs sent")
+    tell(f"{len(sent)} of {len(waiting)} runs uploaded")
     return 0 if len(sent) == len(waiting) else 1

@@ -100,7 +100,7 @@ def faults(value: Any, prefix: str = "") -> Iterator[str]:
         key, content = f"{prefix}{one.name}", vars(value).get(one.name)
         if strangers := _strangers(content, entries):
             kind = "list" if isinstance(content, list) else "mapping"
-            yield f"{key} has to be a {kind}, each a {_called(entries)}, not {_shown(strangers[0])}"
+            yield f"{key} must be a {kind}, each a {_called(entries)}, not {_shown(strangers[0])}"
         else:
             yield from _faults(key, content, bounds, one)
 
@@ -162,9 +162,9 @@ def _faults(key: str, value: Any, bounds: Bounds, owner: "Field[Any] | None") ->
 
 def _list(key: str, value: list[Any], bounds: Bounds) -> Iterator[str]:
     if bounds.filled and not value:
-        yield f"{key}=[] is empty: it needs one entry at least"
+        yield f"{key}=[] is empty; it needs at least one entry"
     if len(value) > _LONGEST_LIST:
-        yield f"{key} has {len(value)} entries; {_LONGEST_LIST} are the most"
+        yield f"{key} has {len(value)} entries; at most {_LONGEST_LIST} are allowed"
         return
     for place, one in enumerate(value):
         if is_dataclass(one) and not isinstance(one, type):
@@ -177,7 +177,7 @@ def _list(key: str, value: list[Any], bounds: Bounds) -> Iterator[str]:
 def _number(value: float, bounds: Bounds) -> tuple[str, float | None] | None:
     """What is wrong with a number, and the nearest that is right."""
     if isinstance(value, float) and not math.isfinite(value):
-        return "is no finite number", None
+        return "is not a finite number", None
     if value < bounds.least or (bounds.above and value == bounds.least):
         than = (
             f"is not above {bounds.least:g}" if bounds.above else f"is less than {bounds.least:g}"
@@ -199,11 +199,11 @@ def _text(value: str, bounds: Bounds) -> str | None:
         return fault
     longest = _LONGEST_TEXT if bounds.prose else _LONGEST_NAME
     if len(value) > longest:
-        return f"is too long: it has {len(value)} characters, {longest} are the most"
+        return f"is too long: it has {len(value)} characters, at most {longest} are allowed"
     is_short = bounds.prose or bounds.shortened or len(value) * 4 <= _LONGEST_PART
     parts = () if is_short else value.encode().split(b"/")
     if max(map(len, parts), default=0) > _LONGEST_PART:
-        return f"has a part of more than {_LONGEST_PART} bytes, which no file system holds"
+        return f"has a part of more than {_LONGEST_PART} bytes, which no file system supports"
     return None
 
 
@@ -211,11 +211,11 @@ def _characters(value: str, bounds: Bounds) -> str | None:
     """What is wrong with a text that cannot be printed as it is."""
     kinds = {unicodedata.category(one) for one in value if one not in _BLANKS}
     if "Cs" in kinds:
-        return "has bytes that are no text in UTF-8"
+        return "is not valid UTF-8"
     if "Cc" in kinds:
-        return "has characters that control a terminal"
+        return "contains control characters"
     if not bounds.prose and len(value.splitlines()) > 1:
-        return "is of several lines"
+        return "has several lines"
     return None
 
 

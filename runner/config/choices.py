@@ -27,7 +27,9 @@ def choices_of(key: str, value: Any) -> str:
     if not isinstance(value, list):
         return _unquoted(value)
     if not value:
-        raise UsageError(f"{key}=[] in a grid of the sweep has no choice; for the empty list: [[]]")
+        raise UsageError(
+            f"{key}=[] in a grid of the sweep has no choices; for an empty list write [[]]"
+        )
     return ",".join(map(written, value))
 
 

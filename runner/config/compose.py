@@ -113,9 +113,7 @@ def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"the configuration cannot be read: {error}") from None
     if not isinstance(result, Config):
-        raise UsageError(
-            "this is no configuration of a run: its defaults have to begin with config"
-        )
+        raise UsageError("this is not a run configuration: its defaults must begin with config")
     if wrong := [*itertools.islice(faults(result), _MOST_FAULTS)]:
         raise UsageError("; ".join(wrong))
     result.store.root = expanded(result.store.root)
@@ -131,7 +129,7 @@ def typed(config: DictConfig, overrides: Sequence[str] = ()) -> Config:
             raise UsageError(wrong[0])
     _require_sound(result, "")
     if unknown := list(_unknown_keys(result, "")):
-        raise UsageError(f"there is no {', '.join(unknown)}; drop what was added with +")
+        raise UsageError(f"there is no {', '.join(unknown)}; remove the settings added with +")
     return result
 
 
@@ -215,7 +213,7 @@ def _require_sound(section: Any, prefix: str) -> None:
             raise _no_value(f"{prefix}{name}")
         if isinstance(content, list) and members(key := f"{prefix}{name}"):
             if any(not isinstance(one, Enum | str) for one in content):
-                raise UsageError(f"{key} has to be {wanted(key)}")
+                raise UsageError(f"{key} must be {wanted(key)}")
         elif is_dataclass(content):
             _require_sound(content, f"{prefix}{name}.")
 

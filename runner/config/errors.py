@@ -79,12 +79,12 @@ def _no_override(word: str) -> str:
         return f"{shown} is not of the form group=option or group.field=value{hint_for(word)}"
     group = name.partition("@")[0]
     if not re.fullmatch(r"[\w$/-]+([.@][\w$/-]+)*", name):
-        return f"{word}: {name} is no name of a group or field"
+        return f"{word}: {name} is not the name of a group or field"
     if (has_to_be := wanted(name)) is not None and not is_text(name):
-        return f"{word} has to be {has_to_be}"
+        return f"{word} must be {has_to_be}"
     if options := option_files(group):
         return unknown(word, options, value, f"options of {group}")
-    return f"{word}: {_no_grammar(value)}; if it is one text, type {typed_as(key, value)}"
+    return f"{word}: {_no_grammar(value)}; if it is one string, write {typed_as(key, value)}"
 
 
 def _no_grammar(value: str) -> str:
@@ -94,10 +94,10 @@ def _no_grammar(value: str) -> str:
     if value.count("'") % 2 or value.count('"') % 2:
         return "a quote is not closed"
     if "${" in value:
-        return "a ${ that refers to nothing"
+        return "a ${ without a reference"
     if value.endswith(",") or value.startswith(",") or ",," in value:
-        return "between two commas a value is missing"
-    return "the value means nothing to Hydra's grammar"
+        return "a value is missing between two commas"
+    return "Hydra's grammar cannot parse the value"
 
 
 def hint_for(word: str) -> str:
@@ -147,7 +147,7 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
             continue
         place = own_file(match["config"]) if match["config"] else None
         if place is not None and tell is _no_group:
-            return f"{place}: its override of {match[2]} finds nothing that was chosen before it"
+            return f"{place}: its override of {match[2]} has no earlier choice to override"
         return (f"{place}: " if place else "") + tell(match[2], arguments)
     match = re.match(r"In '?([^':]*)'?: (.*)", said, re.DOTALL)
     if match is not None and (file := own_file(match[1])) is not None:
@@ -162,7 +162,7 @@ def _line(text: str) -> str:
 
 
 def _sweep(word: str, arguments: Sequence[str]) -> str:
-    return f"{word} is a sweep over several values: add -m; for a list write KEY=[A,B]"
+    return f"{word} has several values: add -m for a sweep, or write KEY=[A,B] for a list"
 
 
 def _no_name(kind: str, arguments: Sequence[str]) -> str:
@@ -170,7 +170,7 @@ def _no_name(kind: str, arguments: Sequence[str]) -> str:
 
 
 def _no_plugin(target: str, arguments: Sequence[str]) -> str:
-    return f"{target} is no launcher or sweeper: _target_ names one of package hydra_plugins"
+    return f"{target} is not a launcher or sweeper: _target_ must name one of package hydra_plugins"
 
 
 def _no_choice(key: str, arguments: Sequence[str]) -> str:
@@ -190,12 +190,12 @@ def _chosen_already(key: str, arguments: Sequence[str]) -> str:
     given = [one for one in arguments if one.startswith(f"+{key}=")]
     if given:
         return f"{given[0]}: {key} has an option already: {given[0].lstrip('+')} chooses another"
-    return f"{key} is chosen twice: in a defaults list write override /{key}: OPTION"
+    return f"{key} is chosen twice; in a defaults list write override /{key}: OPTION"
 
 
 def _no_deletion(key: str, arguments: Sequence[str]) -> str:
     given = next((one for one in arguments if one.lstrip("~").startswith(key) and key), f"~{key}")
-    return f"{given}: there is no {key or 'name'} to leave out"
+    return f"{given}: there is no {key or 'name'} to remove"
 
 
 def _no_group(key: str, arguments: Sequence[str]) -> str:

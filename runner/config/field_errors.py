@@ -42,11 +42,11 @@ def explain_field(
         return before + _no_reference(cause, given, key, arguments)
     what = str(cause.msg or cause).partition("\n")[0]
     if "does not support deletion" in what:
-        return f"{given}: a field is not left out, it is given another value"
+        return f"{given}: a field cannot be removed; set it to another value"
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return before + _no_field(cause, given)
     if isinstance(cause, ConfigTypeError) and given.startswith("~"):
-        return f"{given}: there is nothing of it to leave out"
+        return f"{given}: there is nothing to remove"
     shown = given or (f"{key}" if key else "")
     return before + _no_value(shown, key, given.partition("=")[2], what)
 
@@ -68,7 +68,7 @@ def _no_value(shown: str, key: str, value: str, what: str) -> str:
     has_to_be = wanted(key)
     parent = key.rpartition(".")[0]
     if has_to_be is None and wanted(parent) is not None:
-        return f"{shown}: {parent} has no fields, it has to be {wanted(parent)}"
+        return f"{shown}: {parent} has no fields; it must be {wanted(parent)}"
     if has_to_be is None:
         return f"{shown}: {what[:1].lower()}{what[1:]}" if shown else what
     if known := members(key):
@@ -76,10 +76,10 @@ def _no_value(shown: str, key: str, value: str, what: str) -> str:
         guess = nearest(bad, known)
         meant = f"; did you mean {guess}?" if guess is not None else ""
         if has_to_be.startswith("a list") and not value.startswith("["):
-            return f"{shown} has to be {has_to_be}"
+            return f"{shown} must be {has_to_be}"
         what_is = "[]" if bad == "" else bad
         return f"{shown}: {what_is!r} is not known, expected one of [{listed}]{meant}"
-    return f"{shown} has to be {has_to_be}"
+    return f"{shown} must be {has_to_be}"
 
 
 def _no_field(error: OmegaConfBaseException, given: str) -> str:
@@ -93,7 +93,7 @@ def _no_field(error: OmegaConfBaseException, given: str) -> str:
         # Within a list of sections OmegaConf does not tell where.
         return f"{given}: {unknown(key, names, key, f'fields in {inside}')}"
     if parent and isinstance(node, DictConfig) and _is_open(node) and not nearest(key, names):
-        return f"there is no {full_key} yet: add it by +{full_key}"
+        return f"there is no {full_key} yet; add it with +{full_key}"
     return unknown(full_key, names, key, f"fields of {parent}" if parent else "groups and fields")
 
 

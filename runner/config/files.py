@@ -122,7 +122,7 @@ def _is_ours(path: Path) -> bool:
 def _require_package(path: Path, header: dict[str, str | None]) -> None:
     package = header.get("package")
     if package is not None and ("${" in package or any(not one for one in package.split("."))):
-        raise UsageError(f"{path}: # @package {package} names no package, such as _global_")
+        raise UsageError(f"{path}: # @package {package} is not a package such as _global_")
 
 
 def _require_defaults(path: Path, config: DictConfig) -> None:
@@ -134,17 +134,17 @@ def _require_defaults(path: Path, config: DictConfig) -> None:
     line = line_of(path, "defaults")
     place = f"{path}, line {line}" if line else str(path)
     if not isinstance(entries, list):
-        raise UsageError(f"{place}: defaults has to be a list, such as [config, _self_]")
+        raise UsageError(f"{place}: defaults must be a list, such as [config, _self_]")
     for entry in entries:
         pair = entry if isinstance(entry, dict) else {"": entry}
         ((key, value),) = pair.items() if len(pair) == 1 else [(None, None)]
         is_option = isinstance(value, str) or (isinstance(entry, dict) and _is_choice(value))
         if not isinstance(key, str) or not is_option:
             raise UsageError(
-                f"{place}: {_shown(entry)} in defaults is neither a name nor one GROUP: OPTION"
+                f"{place}: {_shown(entry)} in defaults is neither a name nor GROUP: OPTION"
             )
     if entries.count("_self_") > 1:
-        raise UsageError(f"{place}: _self_ stands in defaults twice")
+        raise UsageError(f"{place}: _self_ appears twice in defaults")
 
 
 def _is_choice(value: Any) -> bool:

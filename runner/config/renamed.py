@@ -174,8 +174,8 @@ def _warn(old: str, new: str, place: str) -> None:
     os.environ[_WARNED] = " ".join([*known, old])
     until = next(one.until for one in RENAMED if _key(one).match(old))
     tell(
-        f"  warning: {place}{': ' if place else ''}{old} has been renamed to {new}; "
-        f"the old name stops working in version {until}",
+        f"  warning: {place}{': ' if place else ''}{old} was renamed to {new}; the old name will "
+        f"be removed in version {until}",
         error=True,
     )
 
@@ -225,4 +225,4 @@ def _field_of(word: str) -> str:
 
 
 def _both(old: str, new: str) -> str:
-    return f"{old} and {new} are the same field, which was renamed: leave out {old}"
+    return f"{old} and {new} are the same field (renamed); remove {old}"

@@ -89,7 +89,7 @@ def _read(word: str, sweep: bool) -> str:
     if text:
         several = ",".join(quoted(part) for part in _parts(value))
         raise UsageError(
-            f"{key}={value} may be one value or several: type {typed_as(key, value)} for one, "
+            f"{key}={value} is ambiguous: write {typed_as(key, value)} for one, "
             f"{shell_word(f'{key}={several}')} for several"
         )
     return f"{plus}{key}={_list(value)}" if is_text_list(key) else word
@@ -98,7 +98,7 @@ def _read(word: str, sweep: bool) -> str:
 def _require_size(key: str, value: str, text: bool) -> None:
     """See that reading a value ends: Hydra reads by recursion, and Python some digits alone."""
     if not text and re.search(rf"\d{{{_MOST_DIGITS}}}", value):
-        raise UsageError(f"{key}=… is a number of more than {_MOST_DIGITS} digits")
+        raise UsageError(f"{key}=… has a number of more than {_MOST_DIGITS} digits")
     if value.count("${") > _MOST_DEPTH:
         raise UsageError(f"{key}=… has more than {_MOST_DEPTH} references ${{…}}")
     depth = 0

@@ -28,11 +28,11 @@ class Awq(Method):
     backend: str = "llm_compressor"
     """``llm_compressor``, or the archived ``autoawq``."""
     zero_point: bool = True
-    """A grid with a zero point; otherwise one symmetric around zero."""
+    """Use a grid with a zero point, instead of one symmetric around zero."""
     version: Version = Version.GEMM
     """Layout of the checkpoint that autoawq writes."""
     duo_scaling: bool = True
-    """Weigh the scales with the weights' magnitudes too."""
+    """Take the magnitudes of weights into account for the scales too."""
     clip: bool = False
     """Search a range narrower than the weights' own (autoawq; ten times the time)."""
 

@@ -21,7 +21,7 @@ class Bnb4bit(Method):
 
     backend: str = "bitsandbytes"
     double_quant: bool = False
-    """Quantize the scales too: 0.37 bits a weight fewer (``bnb_4bit_use_double_quant``)."""
+    """Quantize the scales too: saves 0.37 bits per weight (``bnb_4bit_use_double_quant``)."""
     compute_dtype: Dtype = Dtype.bfloat16
     """Arithmetic of matrix products stated in the checkpoint (``bnb_4bit_compute_dtype``)."""
 

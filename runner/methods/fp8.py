@@ -16,7 +16,7 @@ class Fp8(Method):
     backend: str = "llm_compressor"
     activation_scales: ActivationScales = ActivationScales.dynamic
     kv_cache: bool = False
-    """Store keys and values as E4M3 too, with one scale a layer found on calibration text."""
+    """Store keys and values as E4M3 too, with one scale per layer from calibration text."""
 
 
 class Fp8Method:

@@ -57,9 +57,9 @@ class Gguf(Method):
     ignore: list[str] = field(default_factory=list)
     """llama.cpp's types have more bits for the output embedding; it need not be left out."""
     quant_type: Optional[QuantType] = None  # noqa: UP045 - OmegaConf reads Optional[...]
-    """By default the medium one of ``bits``: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q3_K_M, Q2_K."""
+    """By default the medium type of ``bits``: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q3_K_M, Q2_K."""
     imatrix: bool = False
-    """Weigh rounding errors by the mean squares of inputs, found on calibration text."""
+    """Weigh rounding errors by the mean squares of inputs, measured on calibration text."""
 
     def rounds(self, bits: Bits) -> bool:
         """Two of the types are floats of 16 bits."""

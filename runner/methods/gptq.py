@@ -19,18 +19,18 @@ class Gptq(Method):
     backend: str = "llm_compressor"
     """``llm_compressor``, ``gptqmodel``, or the archived ``auto_gptq``."""
     sym: bool = True
-    """A grid symmetric around zero; otherwise one with a zero point."""
+    """Use a grid symmetric around zero, instead of one with a zero point."""
     desc_act: bool = True
-    """Take columns in the order of decreasing activation. Groups' scales are fixed before
-    (static groups), so that inference needs no reordering and costs nothing more."""
+    """Quantize columns in the order of decreasing activation. Scales of groups are fixed before
+    (static groups), so inference needs no reordering and has no extra cost."""
     damp_percent: float = bounded(0.01, above=True, most=0.999)
     """Added to the Hessian's diagonal, as a fraction of its mean."""
     block_size: int = bounded(128, least=1)
     """Columns updated together."""
     true_sequential: bool | None = None
-    """Quantize a block's layers one after the other, each on what the rounded ones before it
-    give. ``None`` is the backend's way: llm_compressor takes a whole block at once, the others
-    do not."""
+    """Quantize the layers of a block one after the other, each on the outputs of the rounded ones
+    before it. ``None`` is the backend's default: llm_compressor quantizes a whole block at once,
+    the others do not."""
     activation_scales: ActivationScales = ActivationScales.dynamic
 
     @property

@@ -25,7 +25,7 @@ class Rtn(Method):
 
     backend: str = "llm_compressor"
     sym: bool = True
-    """A grid symmetric around zero; otherwise one with a zero point."""
+    """Use a grid symmetric around zero, instead of one with a zero point."""
     observer: Observer = Observer.minmax
     activation_scales: ActivationScales = ActivationScales.dynamic
 

@@ -28,7 +28,7 @@ class SmoothQuant(Method):
 
     backend: str = "llm_compressor"
     strength: float = bounded(0.8, most=1)
-    """Share of an outlier that goes into the weights: alpha in the paper, between 0 and 1."""
+    """Share of an outlier that moves into the weights: alpha in the paper, between 0 and 1."""
     rounding: RoundingMethod = RoundingMethod.rtn
     activation_scales: ActivationScales = ActivationScales.dynamic
 

@@ -104,7 +104,7 @@ class _Kind:
         needed = sum(len(wanted) for _, wanted in missing if len(wanted) <= _FEW)
         if len(self._parts) + needed + _SAMPLES > len(jobs):
             raise _NotApart
-        with progress("composing what the runs are made of", needed) as composed:
+        with progress("composing the runs", needed) as composed:
             for places, wanted in missing:
                 self._parts[tuple(places)] = self._changes(places, wanted, composed)
 

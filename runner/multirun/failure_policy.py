@@ -28,7 +28,7 @@ def should_run(config: Config, session: Session, identity: RunIdentity) -> bool:
         return True
     record.status = Status.cancelled
     who = ", ".join(failed[:3])
-    record.reason = f"not begun: launch.on_failure={config.launch.on_failure}, and {who} failed"
+    record.reason = f"not started: launch.on_failure={config.launch.on_failure}, and {who} failed"
     record.seconds = 0.0
     write_record(session.store.runs, record)
     session.display.line(f"{record.run}  cancelled: {record.reason}", style="yellow")

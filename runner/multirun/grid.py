@@ -151,7 +151,7 @@ class GridSweeper(BasicSweeper):
         others = [job for job in self.jobs if tuple(job) not in known]
         combinations = self._combinations = Combinations([*batch, *others], whole)
         judged: set[str] = set()
-        with progress("looking at what the runs are made of", len(self.jobs)) as seen:
+        with progress("composing the runs", len(self.jobs)) as seen:
             for job in batch:
                 clear = job and judged.issuperset(job) and not self._effects.unclear(job)
                 if not clear or not combinations.knows(job):
@@ -206,7 +206,7 @@ class GridSweeper(BasicSweeper):
                 if not any(_matches(job, one) for one in excluded):
                     jobs.setdefault(frozenset(job), job)
         if not jobs:
-            raise HydraException("hydra.sweeper.exclude leaves out every combination")
+            raise HydraException("hydra.sweeper.exclude excludes every combination")
         self.jobs[:] = by_checkpoint(list(jobs.values()))
         return list(self.split_overrides_to_chunks(self.jobs, max_batch_size))
 

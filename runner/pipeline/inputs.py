@@ -102,14 +102,13 @@ class Inputs:
         found = self.compute.rounding_dtype(asked, model.dtype, parameters)
         if asked is Dtype.float16 and model.dtype != found:
             raise Refused(
-                f"method.rounding_dtype=float16: the model's numbers are {model.dtype}, whose "
-                "range and that of their scales float16 does not hold; try "
-                "method.rounding_dtype=float32"
+                f"method.rounding_dtype=float16: the model's weights are {model.dtype}, whose "
+                "range and scales exceed float16; try method.rounding_dtype=float32"
             )
         if asked is Dtype.auto and found != FLOAT32:
             self.warn(
-                f"weights are rounded in {found}: this GPU has no room for the model in float32, "
-                "in which another machine would make another checkpoint"
+                f"weights are rounded in {found}: this GPU has too little memory for float32, in "
+                "which another machine would make a different checkpoint"
             )
         return found
 

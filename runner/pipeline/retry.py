@@ -31,5 +31,5 @@ def at_half_without_memory(
         half = batch_size // 2
         if not error.out_of_memory or half < 1:
             raise
-        warn(f"{what} ran out of memory at a batch size of {batch_size}: once more at {half}")
+        warn(f"{what} ran out of memory at a batch size of {batch_size}: retrying at {half}")
         return attempt(half)

@@ -78,7 +78,7 @@ class Session:
 
     def _make_environment(self, environment: Environment) -> ReadyEnvironment:
         title = f"environment {environment.name}"
-        waiting = f"  {title}: another process is making it; waiting"
+        waiting = f"  {title}: another process is creating it; waiting"
         start = time.monotonic()
         with self.display.stage(title) as shown:
             ready = self._manager.obtain(
@@ -101,7 +101,7 @@ class Session:
             return found
 
         def on_wait() -> None:
-            self.display.line(f"  {work.title}: another process is making it; waiting")
+            self.display.line(f"  {work.title}: another process is creating it; waiting")
             # Whoever makes it may need the memory.
             self._pool.release()
 
@@ -149,7 +149,7 @@ class Session:
                 f"{what} and cannot be set aside ({os.strerror(error.errno or 0).lower()}): "
                 f"delete {self.store.directory(address)}"
             ) from error
-        self.warn(f"{what}: it lies in {place} now and is made anew")
+        self.warn(f"{what}: it was moved to {place} and will be recomputed")
         return False
 
     def _reused(self, address: Address, work: StageJob[Result]) -> StageResult[Result]:

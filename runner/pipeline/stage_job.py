@@ -48,7 +48,7 @@ class StageResult(Generic[Result]):
             NotThere: In a dry run, where nobody has made it yet.
         """
         if (known := self.known) is None:
-            raise NotThere(f"what follows depends on {self.title}, which is not there yet")
+            raise NotThere(f"later stages need {self.title}, which does not exist yet")
         return known
 
 

@@ -38,6 +38,7 @@ def _judge(record: RunRecord, base: dict[str, Any]) -> str | None:
         return None
     changed = datetime.fromtimestamp(written, UTC).isoformat(timespec="minutes")
     return (
-        f"{record.label} was calibrated on {base['path']} in run {record.sweep}/{record.run}; that "
-        f"model's weights were written anew at {changed}, so the checkpoint is of an older model"
+        f"{record.label} was calibrated on {base['path']} in run {record.sweep}/{record.run}; the "
+        f"weights of that model changed at {changed}, so the checkpoint belongs to an older "
+        "version of it"
     )

@@ -45,7 +45,7 @@ def _telling(measured: list[Measured]) -> list[int]:
 
 def _measured(row: Row) -> Measured:
     protocol = (row.perplexity_protocol or "").removeprefix("perplexity/")
-    arithmetic = row.arithmetic or "an arithmetic that is not told"
+    arithmetic = row.arithmetic or "unknown arithmetic"
     if row.evaluated is None:
         return row.text or "", protocol, arithmetic, "", "", ""
     where = row.evaluated.circumstances
@@ -54,6 +54,6 @@ def _measured(row: Row) -> Measured:
         protocol,
         arithmetic,
         f"{len(where.window_tokens)} windows",
-        f"tokens {where.tokens[:8] or 'that are not told'}",
-        f"weights {(where.base or 'that are not told').rpartition(':')[2][:17]}",
+        f"tokens {where.tokens[:8] or 'unknown'}",
+        f"weights {(where.base or 'unknown').rpartition(':')[2][:17]}",
     )

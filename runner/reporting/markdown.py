@@ -76,7 +76,9 @@ def _picks(rows: list[Row], where: str) -> list[str]:
     chosen = picks(rows, USUAL_TOLERANCE)
     lines = []
     if chosen.quality:
-        others = f", the smallest of those not told apart: {_plain(alike(chosen.alike))}"
+        others = (
+            f", the smallest without a significant difference to: {_plain(alike(chosen.alike))}"
+        )
         lines.append(
             f"- best for quality: {_named(chosen.quality)}{others if chosen.alike else ''}"
         )
@@ -89,16 +91,15 @@ def _picks(rows: list[Row], where: str) -> list[str]:
     if not lines:
         return []
     measured = any(row.perplexity is not None for row in rows)
-    may = "perplexity", "may grow by"
+    may = "an increase of perplexity"
     if not measured and any(row.task_accuracy is not None for row in rows):
-        may = "right answers", "may become fewer by"
+        may = "a loss of accuracy"
     head = " ".join(
         [
-            "Where",
-            may[0],
+            "Tolerating",
+            may,
             *_plain(where).split(),
-            may[1],
-            f"{USUAL_TOLERANCE:.0%}, interval and all:",
+            f"of at most {USUAL_TOLERANCE:.0%} (its whole 95% interval):",
         ]
     )
     return [head, "", *lines, ""]

@@ -100,19 +100,21 @@ def print_comparisons(found: Sequence[PredictedCase], console: "Console", in_ful
     for accuracy in accuracies(found):
         if accuracy.uncalibrated is None and accuracy.calibrated is None:
             continue
-        rough = "no bandwidth was measured to predict decode times from"
+        rough = "no bandwidth measured, so decode times cannot be predicted"
         if accuracy.uncalibrated is not None:
             rough = (
-                "decode times predicted from published efficiency are off by "
-                f"{100 * accuracy.uncalibrated:.0f}% (median of {accuracy.cases} cases)"
+                f"median error {100 * accuracy.uncalibrated:.0f}% from published efficiency "
+                f"({accuracy.cases} cases)"
             )
-        fitted = "not calibrated: that takes runs of other models"
+        fitted = "uncalibrated (needs runs of other models; see docs/plan.md)"
         if accuracy.calibrated is not None:
             fitted = (
-                f"by {100 * accuracy.calibrated:.0f}% when calibrated on other models here "
+                f"{100 * accuracy.calibrated:.0f}% calibrated on other models here "
                 f"({accuracy.calibrated_cases} cases)"
             )
-        console.print(f"{accuracy.engine}: {rough}, {fitted}", soft_wrap=True)
+        console.print(
+            f"{accuracy.engine}, predicted decode time: {rough}, {fitted}", soft_wrap=True
+        )
 
 
 def _table(found: Sequence[PredictedCase]) -> "Table":

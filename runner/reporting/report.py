@@ -105,9 +105,9 @@ def _report(
         console.print(f"{files}: {where}", soft_wrap=True)
     show_sensitivities(records, folders, console)
     if html is not None:
-        tell(f"report to open in a browser: {folders[-1] / 'report.html'}")
+        tell(f"report (open in a browser): {folders[-1] / 'report.html'}")
     elif not page and rows:
-        tell("as a page to open in a browser: runner report")
+        tell("for a page to open in a browser: runner report")
     return records
 
 

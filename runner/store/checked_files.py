@@ -39,7 +39,10 @@ def set_file_aside(path: Path) -> None:
         aside = path.with_name(f"{path.name}.damaged-{count}")
     with contextlib.suppress(OSError):  # a store that is only read from
         path.rename(aside)
-        tell(f"  warning: {path} is damaged: it is {aside.name} now and is made anew", error=True)
+        tell(
+            f"  warning: {path} is damaged: it was renamed to {aside.name} and will be recomputed",
+            error=True,
+        )
 
 
 def is_as_fetched(path: Path, sha256: str) -> bool:

@@ -28,9 +28,9 @@ def explain_disk_error(error: Exception, root: Path) -> str | None:
     said = "\n".join([str(error), *getattr(error, "log_tail", [])])
     if number in _FULL or any(os.strerror(code) in said for code in _FULL):
         return (
-            f"no room to write in the store {root}{_room(root)}: delete something (runner store "
-            "prune) or name another (store.root=PATH) and give the same command again; what is "
-            "finished is kept"
+            f"no room to write in the store {root}{_room(root)}: free space (runner store prune) "
+            "or use another store (store.root=PATH), then repeat the command; finished results "
+            "are kept"
         )
     if number in _CLOSED or os.strerror(errno.EROFS) in said:
         reason = os.strerror(number or errno.EROFS).lower()

@@ -113,7 +113,7 @@ class ObjectStore:
             if content is None:
                 return [f"{RESULT_FILE} is missing"]
             if not isinstance(content, dict) or not isinstance(content.get("result"), dict):
-                return [f"{RESULT_FILE} holds no result"]
+                return [f"{RESULT_FILE} contains no result"]
         return found
 
     def set_aside(self, address: Address) -> Path:

@@ -99,7 +99,7 @@ def read_seal(directory: Path) -> Seal | None:
         return None
     seal = Seal(**content)
     if not all(isinstance(one, dict) for one in (seal.determinants, seal.files, seal.states)):
-        raise TypeError(f"{SEAL_FILE} is no seal")
+        raise TypeError(f"{SEAL_FILE} is not valid")
     return seal
 
 

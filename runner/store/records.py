@@ -25,7 +25,7 @@ BASELINE = "baseline"
 """The unquantized model's."""
 BASELINE_AGAIN = "baseline_again"
 """The unquantized model measured once more, after a recipe that it could not take turns with."""
-OPEN = "still running, or its process vanished"
+OPEN = "still running, or its process died"
 """Why a run is interrupted, in its record from its start to its end."""
 
 
@@ -235,12 +235,12 @@ def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
         return None
     except ValueError as error:
         raise StageError(
-            f"{path} is no record that this version can read; delete it or move it away"
+            f"{path} is not a record that this version can read; delete it or move it away"
         ) from error
     record.overrides = present_overrides(record.overrides, warn=False)
     if record.is_open and (alive := is_carried_out(path)) is not None:
         record.status = Status.running if alive else Status.interrupted
-        record.reason = "a process is at it" if alive else "its process vanished"
+        record.reason = "still running" if alive else "interrupted: the process died"
     return record
 
 

@@ -28,7 +28,7 @@ BAD = {
     "field of another method": ("method.threshold=5", "there is no method.threshold (fields of"),
     "added field": ("+method.speed=9", "there is no method.speed"),
     "number for an option": ("bits=4", "there is no bits=4 (options of bits: auto, bf16,"),
-    "word for a number": ("eval.windows=lots", "eval.windows=lots has to be a whole number"),
+    "word for a number": ("eval.windows=lots", "eval.windows=lots must be a whole number"),
     "unknown stage": ("stages=[nonsense]", "expected one of [bench, compare, eval,"),
     "no stage": ("stages=[]", "nothing to do"),
     "no assignment": ("gptq", "gptq is not of the form group=option"),
@@ -122,7 +122,7 @@ BAD = {
     "no sweep to report": ("stages=[report] sweep=never_ran", "no records of sweep never_ran"),
     "comparing and more": (
         "stages=[eval,compare] compare.a=x compare.b=y",
-        "compare looks at what has run: use runner compare A B",
+        "compare reads finished runs: use runner compare A B",
     ),
     "nothing to report": ("stages=[report]", "no records yet"),
     "too large": ("model=llama31_405b", "llama31_405b needs about"),
@@ -151,17 +151,17 @@ BAD = {
     "no store": ("store.root=", "store.root is empty"),
     "reference": ("model=local 'model.path=/a/${nope}'", r"type 'model.path=/a/\${nope}'"),
     # B6 and B4: flags, sweeps, sweepers, launchers.
-    "list": ("force=true", "force=true has to be a list, such as force=[quantize]"),
+    "list": ("force=true", "force=true must be a list, such as force=[quantize]"),
     "two flags": ("--cfg job -m", "--multirun and --cfg: one of them at a time"),
     "flag alone": ("--resolve model=tiny", "--resolve belongs to --cfg"),
-    "no such part": ("--cfg job -p nope", "--package nope: the configuration has no such part"),
+    "no such part": ("--cfg job -p nope", "--package nope: the configuration has no such section"),
     "hidden configuration": ("-cp /tmp", "--config-dir adds yours"),
     "option for a configuration": ("-cn model/tiny", "-cn model/tiny is an option: model=tiny"),
     "search path": ("hydra.searchpath=[file:///not/there]", "/not/there is no folder"),
     "policy": ("launch.on_failure=never", "expected continue, stop or stop_after_N"),
     "search without runs": (
         "-m hydra/sweeper=search hydra.sweeper.runs=-1 bits=w4a16,w8a16",
-        "hydra.sweeper.runs=-1 has to be 1 or more",
+        "hydra.sweeper.runs=-1 must be 1 or more",
     ),
     "search of no field": (
         "-m hydra/sweeper=search +nope=1,2 model=tiny",

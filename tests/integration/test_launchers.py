@@ -189,13 +189,13 @@ def test_a_detached_sweep_is_collected_later(
     collected = cluster.call("stages=[report]", "sweep=detached")
     assert collected.returncode == 0, collected.stderr
     assert "001-as-is: running" in collected.stdout
-    assert "2 of the sweep's runs are not over" in collected.stdout
+    assert "2 of the sweep's runs have not finished" in collected.stdout
     (log,) = (store / "launch" / "detached").glob("*_0_0_log.err")
     main = log.name.partition("_")[0]
     cluster.slurm("scancel", main)
     until(lambda: set(states(cluster, main).values()) == {"CANCELLED"}, "the end")
     over = cluster.call("stages=[report]", "sweep=detached")
-    assert "not over" not in over.stdout
+    assert "not finished" not in over.stdout
     assert [r["status"] for r in records(store, "detached")] == ["cancelled", "cancelled"]
 
 

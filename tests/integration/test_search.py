@@ -47,4 +47,4 @@ def test_a_search_goes_on_and_runs_nothing_twice_nor_what_is_illegal(
 
     other = command(*search, "bits=bf16,fp16")
     assert other.returncode == 2
-    assert "sweep sought searches another space" in other.stderr
+    assert "sweep sought has another search space" in other.stderr

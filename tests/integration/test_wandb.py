@@ -105,7 +105,7 @@ def test_no_network_means_offline_not_stuck(
         WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "W&B is out of reach" in done.stderr
+    assert "W&B is unreachable" in done.stderr
     assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 1
 
 

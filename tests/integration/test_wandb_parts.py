@@ -193,7 +193,7 @@ def test_what_the_server_refuses_stays(
         assert execute(["sync", directory, f"store.root={quoted(tmp_path)}"]) == 1
         server.shutdown()
     said = capsys.readouterr()
-    assert "0 of 4 runs sent" in said.out
+    assert "0 of 4 runs uploaded" in said.out
     assert "401" in said.err, "why, in W&B's words"
 
 

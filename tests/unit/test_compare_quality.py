@@ -177,7 +177,7 @@ def test_nothing_in_common_is_said(capsys: pytest.CaptureFixture[str]) -> None:
         Side("a", [run(0.1, ("gptq_512",))], True), Side("b", [run(0.1, ("spread_512",))], True),
     )  # fmt: skip
     show(*sides, pair_up(*sides))
-    assert "perplexity/gptq_512 in a and perplexity/spread_512 in b do not compare" in (
+    assert "perplexity/gptq_512 in a and perplexity/spread_512 in b are not comparable" in (
         capsys.readouterr().out
     )
 

@@ -17,7 +17,7 @@ CHOICES = {
     "env": "is not of the form group=option",
     "=gptq": "there is no name before the =",
     "method": "is not of the form group=option",
-    "bits..weight=3": "bits..weight is no name of a group or field",
+    "bits..weight=3": "bits..weight is not the name of a group or field",
     "method=GPTQ": "did you mean gptq?",
     "method=gptq.yaml": None,
     "model=é": "there is no model=é",
@@ -29,21 +29,21 @@ CHOICES = {
     "task=facts": "+task@tasks.own.NAME",
     "hydra/nope=x": "there is no hydra/nope",
     "hydra/launcher=nope": "there is no hydra/launcher=nope",
-    "~nothing": "~nothing: there is no nothing to leave out",
-    "~eval.windows": "a field is not left out, it is given another value",
-    "bits=range(1,3)": "is a sweep over several values: add -m",
+    "~nothing": "~nothing: there is no nothing to remove",
+    "~eval.windows": "a field cannot be removed; set it to another value",
+    "bits=range(1,3)": "has several values: add -m for a sweep",
 }
 VALUES = {
-    "force=true": "force=true has to be a list, such as force=[quantize]",
-    "stages=eval": "stages=eval has to be a list, such as stages=[quantize]",
-    "stages=[eval": "stages=[eval has to be a list",
+    "force=true": "force=true must be a list, such as force=[quantize]",
+    "stages=eval": "stages=eval must be a list, such as stages=[quantize]",
+    "stages=[eval": "stages=[eval must be a list",
     "stages=[evil]": "expected one of [bench, compare, eval, ",
-    "stages=[[eval]]": "stages has to be a list",
+    "stages=[[eval]]": "stages must be a list",
     "~stages": "stages has no value",
-    "eval.windows=null": "eval.windows=null has to be a whole number",
-    "eval.windows=int(abc)": "has to be a whole number",
+    "eval.windows=null": "eval.windows=null must be a whole number",
+    "eval.windows=int(abc)": "must be a whole number",
     "engine.device=gpu": "'gpu' is not known, expected one of [auto, cpu, cuda]",
-    "store=foo": "store=foo has to be a section: set its fields, such as store.root=…",
+    "store=foo": "store=foo must be a section: set its fields, such as store.root=…",
     "bits.weight.num_bits.x=3": "bits.weight.num_bits has no fields",
     "sweep=${nope}": "'nope' not found, so ${nope} refers to nothing; if it is text, type "
     r"'sweep=\${nope}'",
@@ -100,7 +100,7 @@ def test_a_fault_of_ours_takes_one_line(
     said = capsys.readouterr().err
     (kept,) = (tmp_path / "logs").iterdir()
     assert said.count("\n") == 1
-    assert said.startswith("runner: a fault of the runner's own: KeyError: ")
+    assert said.startswith("runner: internal error: KeyError: ")
     assert str(kept) in said
     assert "Traceback" not in said
     assert "Traceback" in kept.read_text()

@@ -43,5 +43,5 @@ def test_a_result_that_is_not_there_is_never_read() -> None:
         "sensitivity", STAGE, Address("s", "k"), Path(), None, {}, "e", {}, False, 0.0
     )
     assert absent.known is None
-    with pytest.raises(NotThere, match="depends on sensitivity, which is not there yet"):
+    with pytest.raises(NotThere, match="need sensitivity, which does not exist yet"):
         _ = absent.result

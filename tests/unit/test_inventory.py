@@ -134,7 +134,7 @@ def test_the_command_line(
     assert store.directory(kept["made"]).exists()
     (store.directory(kept["made"]) / "checkpoint" / "weights").unlink()
     assert "checkpoint/weights is missing" in said("verify", code=1)
-    assert "there is no sweep nope; there are good" in said("prune", "nope", code=2)
+    assert "there is no sweep nope; known sweeps: good" in said("prune", "nope", code=2)
     assert "the store has no result zzz" in said("show", "zzz", code=2)
     assert "there is no runner store drop (verbs: list," in said("drop", code=2)
 
@@ -147,6 +147,6 @@ def test_a_record_of_another_version_is_told_in_one_line(
     assert execute(["list", f"store.root={quoted(store.root)}"]) == 1
     said = capsys.readouterr().err
     assert (
-        said
-        == f"runner: {path} is no record that this version can read; delete it or move it away\n"
+        said == f"runner: {path} is not a record that this version can read; delete it or move it "
+        "away\n"
     )

@@ -36,7 +36,7 @@ def test_a_run_whose_process_lives_is_running(place: Path) -> None:
     assert status(place) is Status.interrupted
     record = read_record(place)
     assert record is not None
-    assert record.reason == "its process vanished"
+    assert record.reason == "interrupted: the process died"
 
 
 def test_other_runs_are_not_running(place: Path, store: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_run_that_is_over_or_waits_is_not_looked_at(store: Path) -> None:
 
 def test_a_scheduler_that_knows_better_closes_it(place: Path) -> None:
     with carried_out(place):
-        close_record(place, Status.timeout, "its time limit was over")
+        close_record(place, Status.timeout, "it exceeded its time limit")
         assert status(place) is Status.timeout
 
 

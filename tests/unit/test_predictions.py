@@ -271,7 +271,7 @@ def test_a_checkpoint_older_than_its_models_weights_is_named(store: Path, tmp_pa
     assert stale_calibration(config) is None
     os.utime(weights)
     said = stale_calibration(config)
-    assert said is not None and "the checkpoint is of an older model" in said
+    assert said is not None and "the checkpoint belongs to an older version" in said
 
 
 def test_factors_add_up() -> None:

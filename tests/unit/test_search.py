@@ -83,7 +83,7 @@ def test_the_sampler_learns_what_is_infeasible() -> None:
 
 
 def test_what_makes_no_sense_is_said() -> None:
-    with pytest.raises(UsageError, match="has no loss; there are perplexity"):
+    with pytest.raises(UsageError, match="has no loss; choose from perplexity"):
         objectives_of(["perplexity", "loss"])
     with pytest.raises(UsageError, match="sampler=grid: there are tpe, nsga2, random"):
         Study(SPACE, OBJECTIVES, "grid", 0)
@@ -96,10 +96,10 @@ def test_choices_are_found_again_and_only_by_the_same_search(tmp_path: Path) -> 
     again = State.read(tmp_path, SPACE.axes, ["checkpoint_bytes"])
     assert again.chosen == state.chosen
     assert again.runs == 1
-    with pytest.raises(UsageError, match="searches another space"):
+    with pytest.raises(UsageError, match="has another search space"):
         State.read(tmp_path, {"bits": ["w4a16", "w8a16"]}, ["perplexity"])
     other = tmp_path / "other"
     (other / "000-rtn").mkdir(parents=True)
     (other / "000-rtn" / "record.json").write_text("{}")
-    with pytest.raises(UsageError, match="sweep other is no search"):
+    with pytest.raises(UsageError, match="sweep other is not a search"):
         State.read(other, SPACE.axes, ["perplexity"])

@@ -200,8 +200,9 @@ def test_the_page_names_what_the_best_is_not_told_from() -> None:
     assert content is not None
     best = content["scopes"][0]["picks"][2]["quality"]
     assert best["row"] is rows[1]
-    assert best["about"] == "smallest of those not told apart: c"
-    assert "**b** on hf, the smallest of those not told apart: c" in markdown(rows, [], [])
+    assert best["about"] == "smallest without a significant difference to: c"
+    said = markdown(rows, [], [])
+    assert "**b** on hf, the smallest without a significant difference to: c" in said
 
 
 def test_a_tolerance_is_kept_by_the_whole_interval() -> None:

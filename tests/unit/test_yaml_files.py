@@ -92,8 +92,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ({"model/mine": "name: a\n\tkind: b"}, "line 2: a tab"),
         ({"model/mine": "name: a\nnope: 1"}, "line 2: there is no model.nope"),
-        ({"model/mine": "kind: hub\nname: [a]"}, "line 2: model.name has to be a text"),
-        ({"model/mine": "defaults: tiny"}, "line 1: defaults has to be a list"),
+        ({"model/mine": "kind: hub\nname: [a]"}, "line 2: model.name must be a text"),
+        ({"model/mine": "defaults: tiny"}, "line 1: defaults must be a list"),
         ({"model/mine": "x: 1\ndefaults: [{a: b, c: d}]"}, "line 2: {a: b, c: d} in defaults"),
         ({"model/mine": "defaults: [nope]"}, "line 1: there is no model=nope"),
         ({"model/mine": "defaults: [/bits: w4a61]"}, "there is no bits=w4a61; did you mean w4a16?"),
@@ -102,7 +102,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             {"model/mine": "defaults: [other]", "model/other": "defaults: [/model: mine]"},
             "model/mine > model/other > model/mine",
         ),
-        ({"model/mine": "# @package a..b\nname: a"}, "# @package a..b names no package"),
+        ({"model/mine": "# @package a..b\nname: a"}, "# @package a..b is not a package"),
         ({"model/mine": "# @package\nname: a"}, "Expected header format"),
     ],
 )

@@ -29,17 +29,18 @@ class Bench:
     new_tokens: int = bounded(16, least=2, why="one token has no inter-token latency")
     batch_sizes: list[int] = bounded(factory=_batch_sizes, least=1, most=10**6, filled=True)
     repetitions: int = bounded(4, least=1, most=10**6)
-    """Measured ones, of each of the two that take turns: an even number begins with either as
-    often. Intervals of fewer are wide: Student's t has one degree of freedom less."""
+    """Measured repetitions of each of the two alternating models; with an even number, each begins
+    equally often. Fewer repetitions give wide intervals: Student's t has one degree of freedom less
+    than there are repetitions."""
     warmups: int = bounded(1, most=10**6)
     """Unmeasured repetitions before the measured ones, for every batch size."""
     baseline: bool = True
-    """Measure the unquantized model too, once a sweep."""
+    """Measure the unquantized model too, once per sweep."""
     interleave: Interleave = Interleave.auto
-    """Take a recipe's repetitions in turns with the unquantized model's (A B B A …), so that the
-    machine's drift is in both and their ratio is told pair by pair. ``auto`` does so where both fit
-    into memory and the engine can hold two models in a process; elsewhere it measures the
-    unquantized model once more after the recipe, and intervals grow by what changed. ``never``
-    measures separately, and then no difference is told."""
+    """Alternate a recipe's repetitions with the unquantized model's (A B B A …), so that drift of
+    the machine cancels out of their ratio. ``auto`` does so if both fit into memory and the engine
+    can hold two models in one process; otherwise it measures the unquantized model again after the
+    recipe, and its change widens the intervals. ``never`` measures separately, and then no
+    difference is significant."""
     reuse: bool = False
-    """Take an earlier measurement from the store instead of measuring afresh."""
+    """Reuse an earlier measurement from the store instead of measuring again."""

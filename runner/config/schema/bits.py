@@ -26,7 +26,7 @@ class NumberFormat:
     type: NumberType = MISSING
     num_bits: int = bounded(MISSING, least=1, most=64)
     exponent_bits: Optional[int] = bounded(None, least=1, most=64)
-    """Told for 8-bit floats: 4 is E4M3, 5 is E5M2 (arXiv 2209.05433)."""
+    """For 8-bit floats: 4 is E4M3, 5 is E5M2 (arXiv 2209.05433)."""
 
 
 def _candidates() -> list[int]:
@@ -48,11 +48,11 @@ class Bits:
     weight: NumberFormat = field(default_factory=NumberFormat)
     activation: NumberFormat = field(default_factory=_float16)
     average: Optional[float] = bounded(None, above=True, most=64)
-    """Budget: bits a weight on average over the quantized layers, scales not counted."""
+    """Budget: average bits per weight of the quantized layers, without scales."""
     bytes: Optional[int] = bounded(None, least=1, most=BYTES)
-    """Budget: size of the checkpoint's tensors, everything counted."""
+    """Budget: total size of the checkpoint's tensors, in bytes."""
     candidates: list[int] = bounded(factory=_candidates, least=1, most=64, filled=True)
-    """Widths to choose from; 16 leaves a layer as it is."""
+    """Widths to choose from; 16 leaves a layer unquantized."""
 
     @property
     def is_auto(self) -> bool:

@@ -43,24 +43,24 @@ class Calibration:
     samples: int = 0
     """Number of windows."""
     sequence_length: int = 0
-    """Tokens in a window; at most, when windows are cut per sample."""
+    """Tokens in a window (the maximum if windows are cut per sample)."""
     cut: Cut = Cut.concatenated
     minimum_length: Optional[int] = bounded(None, least=2)
-    """Documents of fewer tokens are left out (per_sample); by default ``sequence_length``."""
+    """Skip documents with fewer tokens (per_sample); by default ``sequence_length``."""
     apply_chat_template: bool = False
-    """Write conversations as the model's chat template does."""
+    """Format conversations with the model's chat template."""
     skip_documents: int = 0
-    """Documents at the start of every text that stay unseen, since an evaluation reads them
+    """Number of documents to skip at the start of every text, because an evaluation reads them
     (``eval.text.documents``)."""
     skip_tokens: int = 0
-    """Tokens at the start of every text that stay unseen, since an evaluation reads them by a
+    """Number of tokens to skip at the start of every text, because an evaluation reads them with a
     protocol that begins there (gptq, llama_cpp, lm_eval)."""
     seed: int = bounded(0, most=SEED)
-    """Seed of the choice and the order of windows."""
+    """Seed for choosing and ordering windows."""
     min_tokens_per_expert: int = 64
-    """Fewer tokens than this at an expert of a mixture are a warning."""
+    """Warn if an expert of a mixture gets fewer tokens than this."""
     allow_unseen_experts: bool = False
-    """Quantize a mixture although some expert sees no token at all."""
+    """Quantize a mixture even if some expert gets no token at all."""
 
     @property
     def tokens(self) -> int:

@@ -13,4 +13,4 @@ class Compare:
     a: Optional[str] = bounded(None, shortened=True)
     b: Optional[str] = bounded(None, shortened=True)
     allow_different_dtypes: bool = False
-    """Compare quality of different arithmetic too (``eval.dtype``), to see what it does."""
+    """Compare quality across different arithmetic too (``eval.dtype``), to see its effect."""

@@ -28,18 +28,18 @@ class Dtype(Enum):
 
 @dataclass
 class Engine:
-    """Fields every engine has. An engine's own settings live beside its code in runner.engines."""
+    """Fields of every engine. An engine's own settings are beside its code in runner.engines."""
 
     name: str = MISSING
     environment: Optional[str] = None
     """Name of the environment it runs in; by default the first that provides it."""
     device: Device = Device.auto
     dtype: Dtype = Dtype.auto
-    """Arithmetic of what is timed (bench, serving). ``auto``: the checkpoint's own on a GPU and on
-    a CPU with bfloat16 instructions, else float32. Quality has ``eval.dtype``, and weights are
-    rounded in ``method.rounding_dtype``."""
+    """Arithmetic of bench and serving. ``auto``: the checkpoint's own type on a GPU and on a CPU
+    with bfloat16 instructions, otherwise float32. Evaluation uses ``eval.dtype``, rounding uses
+    ``method.rounding_dtype``."""
     threads: Optional[int] = bounded(None, least=1, most=10**4)
-    """CPU threads; every usable core by default."""
+    """CPU threads; all usable cores by default."""
 
     def unread(self, device: str) -> dict[str, str]:
         """Fields that have no effect on a device (``cpu`` or ``cuda``), each with the reason."""

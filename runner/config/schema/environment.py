@@ -14,7 +14,7 @@ def _any_python() -> str:
 
 @dataclass
 class Environment:
-    """A virtual environment: what it provides and what is installed in it."""
+    """A virtual environment: its packages and the backends and engines that it provides."""
 
     name: str = MISSING
     provides: list[str] = field(default_factory=list)
@@ -25,25 +25,25 @@ class Environment:
     python: Optional[str] = None
     """Path of an interpreter of your own to use instead; nothing is then installed."""
     adopts_control: bool = False
-    """Use the interpreter of the control process when it meets all requirements."""
+    """Use the interpreter of the control process if it meets all requirements."""
     python_version: str = field(default_factory=_any_python)
     """Interpreters that its packages support, as a version specifier (PEP 440)."""
 
     requirements: list[str] = field(default_factory=list)
-    """What is installed, pinned (PEP 508)."""
+    """Packages to install, pinned (PEP 508)."""
     constraints: Optional[str] = None
-    """File in ``conf/environment`` with the versions of everything else."""
+    """File in ``conf/environment`` that pins all other packages."""
     excludes: list[str] = field(default_factory=list)
-    """Dependencies of those that are left out."""
+    """Dependencies of the requirements that are not installed."""
     torch_backend: Optional[str] = None
-    """Which build of torch to ask uv for, where no local wheel is at hand: ``cpu``, ``auto``."""
+    """Build of torch that uv installs if there is no local wheel: ``cpu``, ``auto``."""
     builds: list[str] = field(default_factory=list)
-    """Requirements that come as source and take long to build: built once a machine, and kept
-    for environments to come."""
+    """Source requirements that take long to build: built once per machine, and kept for later
+    environments."""
     build_tools: dict[str, str] = field(default_factory=dict)
-    """Executables that building needs, and the Debian package each comes in."""
+    """Executables needed for building, with the Debian package of each."""
     build_variables: dict[str, str] = bounded(factory=dict, prose=True)
-    """Environment variables while it is built."""
+    """Environment variables during the build."""
 
     variables: dict[str, str] = bounded(factory=dict, prose=True)
     """Environment variables of processes that run in it."""

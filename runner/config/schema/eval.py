@@ -66,28 +66,28 @@ class Eval:
     protocols: list[PerplexityProtocol] = bounded(
         factory=lambda: [PerplexityProtocol.spread], filled=True
     )
-    """The first is the headline, and the one whose tokens divergence is measured on."""
+    """Perplexity protocols. The first is the headline, and divergence is measured on its tokens."""
     bos: Bos = Bos.auto
-    """Whether each window of protocols spread and gptq begins with BOS; the metric's name says so
+    """Whether windows of protocols spread and gptq begin with BOS; the metric's name shows it
     (``perplexity/spread_bos_512``)."""
     context_length: int = bounded(512, least=2, why="one token has none before it")
     """Tokens in a window; part of the metric's name."""
     windows: int = bounded(16, least=2, why="one gives no interval")
-    """Windows that are read; protocol lm_eval reads as many tokens as they hold."""
+    """Number of windows; protocol lm_eval reads as many tokens as they contain."""
     divergence: bool = True
     """Compare whole distributions with the unquantized model's: KL divergence, top-1 agreement,
-    change of the right token's probability."""
+    change of the actual token's probability."""
     reference_max_bytes: int = bounded(1_000_000_000, most=BYTES)
-    """Most that the unquantized model's distributions may occupy in the store; where it does
-    not suffice for all windows, the first that fit are compared."""
+    """Maximum size of the unquantized model's distributions in the store; if it is too small for
+    all windows, the first that fit are compared."""
     dtype: EvalDtype = EvalDtype.auto
-    """Arithmetic of ``eval`` and ``tasks``; figures of different arithmetic do not compare.
-    ``engine`` is what is timed."""
+    """Arithmetic of ``eval`` and ``tasks``; figures of different arithmetic are not comparable.
+    ``engine`` is the type of bench and serving."""
     floor: bool = True
-    """Where it is not float32: measure what the type alone does to the unquantized model, below
-    which no recipes are told apart."""
+    """If the arithmetic is not float32: measure the effect of the type alone on the unquantized
+    model; smaller differences between recipes do not count."""
     top_k: int = bounded(20, least=1)
-    """Most likely tokens that are compared where an engine gives no more (vllm)."""
+    """Number of most likely tokens to compare if an engine returns no more (vllm)."""
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect, each with the reason."""

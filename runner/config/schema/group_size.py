@@ -25,7 +25,7 @@ class GroupSize:
 
     granularity: Granularity = MISSING
     size: Optional[int] = bounded(None, least=1)
-    """Consecutive input weights that share a scale; told for ``granularity: group`` only."""
+    """Consecutive input weights that share a scale; for ``granularity: group`` only."""
 
     @classmethod
     def named(cls, name: str) -> "GroupSize | None":

@@ -34,21 +34,21 @@ class Hardware:
 
     name: str = MISSING
     kind: str = MISSING
-    """``local`` is the machine at hand, measured; else cuda, rocm, gaudi or tpu."""
+    """``local`` is this machine, measured; otherwise cuda, rocm, gaudi or tpu."""
     match: Optional[str] = None
     """Part of the name the driver reports, by which the device is recognised."""
     architecture: Optional[str] = None
     compute_capability: Optional[str] = None
     memory_gigabytes: Optional[float] = bounded(None, above=True)
     visible_memory_gibibytes: Optional[float] = bounded(None, above=True)
-    """What programs are shown of the memory (``torch.cuda.get_device_properties``). Devices sold
-    with 80 GB show 79 GiB, which is 85e9 bytes; those with error correction in ordinary memory
-    show an eighth less than they are sold with."""
+    """Memory that programs see (``torch.cuda.get_device_properties``). Devices sold with 80 GB show
+    79 GiB, which is 85e9 bytes; those with error correction in ordinary memory show an eighth less
+    than their nominal size."""
     memory_bandwidth_gigabytes_per_second: Optional[float] = bounded(None, above=True)
     peak_teraflops: dict[str, float] = bounded(factory=dict, above=True)
     """Dense matrix peak by format (fp32, tf32, fp16, bf16, fp8, int8, int4, fp4)."""
     native_formats: list[str] = field(default_factory=list)
-    """Formats with matrix units of their own."""
+    """Formats with dedicated matrix units."""
     interconnect: Interconnect = field(default_factory=Interconnect)
     power_watts: Optional[float] = bounded(None, above=True)
     price: Price = field(default_factory=Price)

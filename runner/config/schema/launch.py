@@ -10,12 +10,12 @@ _STOP_AFTER = re.compile(r"stop_after_([1-9]\d*)")
 
 @dataclass
 class Launch:
-    """Settings of a sweep as a whole; they change no run's result."""
+    """Settings of a whole sweep; they do not affect results."""
 
     detach: bool = False
-    """Return once the jobs are with the scheduler; ``runner report ID`` collects them."""
+    """Return as soon as the jobs are submitted; ``runner report ID`` collects their results."""
     on_failure: str = "continue"
-    """``continue``, ``stop``, or ``stop_after_N``: after how many failed runs no more begin."""
+    """``continue``, ``stop``, or ``stop_after_N``: after how many failed runs to start no more."""
 
     @property
     def max_failures(self) -> int | None:

@@ -19,28 +19,28 @@ def _lm_head() -> list[str]:
 
 @dataclass
 class Method:
-    """Fields every method has."""
+    """Fields of every method."""
 
     name: str = MISSING
     backend: str = MISSING
-    """Library that carries the method out; it runs in the environment that provides it."""
+    """Library that implements the method; it runs in an environment that provides it."""
     environment: Optional[str] = None
     """Name of that environment; by default the first that provides the backend."""
     ignore: list[str] = bounded(factory=_lm_head, prose=True)
-    """Linear layers left unquantized: names, or ``re:`` and a regular expression."""
+    """Linear layers to leave unquantized: names, or ``re:`` and a regular expression."""
     rounding_dtype: Dtype = Dtype.auto
-    """Arithmetic in which weights are rounded, calibration text goes through the model, and
-    sensitivities are measured. ``auto``: float32; on a GPU without the memory for it the model's
-    own. Part of the recipe: another type makes another checkpoint."""
+    """Arithmetic for rounding weights, for forward passes of calibration text, and for
+    sensitivities. ``auto``: float32; on a GPU without the memory for it, the model's own type. Part
+    of the recipe: another type makes another checkpoint."""
 
     keep: list[str] = bounded(factory=list, prose=True)
-    """Layers kept at a higher precision: names, their last parts, or ``re:`` and an expression.
+    """Layers to keep at a higher precision: names, suffixes, or ``re:`` and a regular expression.
     Layers that engines fuse with one of them (q/k/v, gate/up) are kept as well."""
     keep_bits: Optional[int] = bounded(None, least=1, most=64)
-    """Width of kept layers; by default they are not quantized."""
+    """Bits of kept layers; by default they are not quantized."""
     keep_most_sensitive: int = 0
-    """Keep so many layers more: those that stage ``sensitivity`` finds to suffer most from the
-    recipe's rounding. Fused layers count as one."""
+    """Number of additional layers to keep: those with the highest sensitivity to the recipe's
+    rounding, by stage ``sensitivity``. Fused layers count as one."""
 
     @property
     def keeps_layers(self) -> bool:

@@ -71,24 +71,25 @@ class Architecture:
     """Routed experts of a mixture-of-experts layer; ``None`` in a dense model."""
     experts_per_token: Optional[int] = None
     shared_experts: Optional[int] = None
-    """Experts that every token goes through besides its routed ones."""
+    """Experts that every token uses in addition to its routed ones."""
     expert_intermediate: Optional[int] = None
     """Inner width of one expert; ``intermediate`` is that of dense layers."""
     dense_layers: Optional[int] = None
-    """First layers of a mixture of experts that are dense."""
+    """Number of first layers of a mixture of experts that are dense."""
 
     kv_lora_rank: Optional[int] = None
     """Width of the compressed keys and values of multi-head latent attention (MLA)."""
     q_lora_rank: Optional[int] = None
     rope_head_dim: Optional[int] = None
-    """Part of an MLA head that carries the position, cached once for all heads."""
+    """Width of the part of an MLA head that encodes the position; cached once for all heads."""
     value_head_dim: Optional[int] = None
-    """Width of an MLA head's values; its keys have ``head_dim`` besides the position's part."""
+    """Width of an MLA head's values; its keys have ``head_dim`` in addition to the position
+    part."""
 
     sliding_window: Optional[int] = None
-    """Tokens that a windowed layer looks back; ``None`` where every layer sees all."""
+    """Window of windowed layers, in tokens; ``None`` if every layer sees the whole context."""
     global_layer_interval: Optional[int] = None
-    """Every so many layers one sees the whole context; ``None`` if all layers are windowed."""
+    """One layer in this many sees the whole context; ``None`` if all layers are windowed."""
 
     @property
     def has_gate(self) -> bool:
@@ -109,7 +110,7 @@ class Part:
 
 @dataclass
 class Model:
-    """A model: one of the four kinds, with the fields that kind reads."""
+    """A model of one of four kinds, with the fields of that kind."""
 
     name: str = MISSING
     kind: ModelKind = MISSING
@@ -122,33 +123,33 @@ class Model:
     path: Optional[str] = None
     """Directory in Hugging Face layout, or a GGUF file or a directory with one (kind local)."""
     file: Optional[str] = None
-    """GGUF file to take from a repository or a directory (kinds hub and local)."""
+    """GGUF file to use from a repository or a directory (kinds hub and local)."""
     package: Optional[str] = None
     """Distribution name on the package index (kind package)."""
     version: Optional[str] = None
     member: Optional[str] = None
     """Path of the GGUF file inside the package's wheel (kind package)."""
     members: list[Part] = field(default_factory=list)
-    """Instead of ``package``, ``version`` and ``member``: the file's parts in order, where
-    several distributions hold it (kind package)."""
+    """Instead of ``package``, ``version`` and ``member``: the parts of the file in order, if
+    several distributions contain it (kind package)."""
     sha256: Optional[str] = None
     """Checksum of the whole GGUF file (kind package)."""
     seed: int = bounded(0, most=SEED)
     """Seed of the random weights (kind generated)."""
     config: dict[str, Any] = bounded(factory=dict, least=-BYTES, most=BYTES, prose=True)
-    """Values of the ``config.json`` to make, ``model_type`` among them; without any, a Llama of
+    """Values of the generated ``config.json``, including ``model_type``; if empty, a Llama with
     ``architecture`` (kind generated)."""
     tokenizer: ByteTokenizer = ByteTokenizer.byte_fallback
-    """How bytes are named (kind generated)."""
+    """How the tokenizer represents bytes (kind generated)."""
     special_tokens: list[str] = field(default_factory=list)
-    """Special tokens besides those of begin and end: llama.cpp asks for some families' own (kind
+    """Special tokens in addition to BOS and EOS: llama.cpp requires some families' own (kind
     generated)."""
     trust_remote_code: bool = False
-    """Run Python shipped with the model. Off unless you vouch for it."""
+    """Run Python code shipped with the model. Enable it only for models that you trust."""
 
     allow_pickle: bool = False
-    """Take pickled weights (``pytorch_model.bin``) where there is no safetensors: they are read as
-    data alone (``weights_only``) and stored as safetensors first (kinds hub and local)."""
+    """Accept pickled weights (``pytorch_model.bin``) if there is no safetensors file: they are read
+    as data only (``weights_only``) and stored as safetensors first (kinds hub and local)."""
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect on this model, each with the reason."""

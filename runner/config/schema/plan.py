@@ -16,36 +16,37 @@ def _degrees() -> list[int]:
 
 @dataclass
 class Plan:
-    """Recipes x devices x tensor-parallel degrees, and the service they are judged by."""
+    """Recipes x devices x tensor-parallel degrees, with the load and SLO to meet."""
 
     recipes: list[str] = bounded(factory=_recipes, filled=True)
     """Number formats: bf16, w8a8, fp8_e4m3, w4a16-g128, w4a16-g64-asym, nf4, q4_k_m …"""
     devices: list[str] = field(default_factory=list)
-    """Options of ``hardware``; ``all`` is every one. Empty: the configured ``hardware``, or all
-    that have a price when that is ``local``."""
+    """Options of ``hardware``; ``all`` selects every one. If empty, the configured ``hardware``, or
+    all with a price if that is ``local``."""
     tensor_parallel: list[int] = bounded(factory=_degrees, least=1, most=10**4, filled=True)
-    """Numbers of devices that share one copy of the model."""
+    """Numbers of devices that share one replica of the model."""
     context_length: int = bounded(2048, least=2)
-    """Tokens of a sequence at its end, prompt included: what its KV cache must hold."""
+    """Final length of a sequence in tokens, including the prompt, which its KV cache must hold."""
     prompt_tokens: int = bounded(1024, least=1)
     batch_size: int = bounded(1, least=1)
     """Sequences decoded at once, for the times in the table."""
     max_batch_size: int = bounded(256, least=1)
-    """Sequences that the engine takes at once, however many fit."""
+    """Maximum number of sequences that the engine decodes at once, even if more fit."""
     kv_cache_bits: int = bounded(16, least=4, most=64)
     memory_utilization: float = bounded(0.9, above=True, most=1)
-    """Part of a device's visible memory that the engine may fill."""
+    """Share of a device's visible memory that the engine may use."""
     prefill_chunk_tokens: int = bounded(8192, least=1)
-    """Tokens of prompts in one step; their activations need memory."""
+    """Prompt tokens in one step; their activations need memory."""
     max_time_per_output_token_seconds: Optional[float] = bounded(None, above=True)
     """Longest acceptable time per output token."""
     tokens_per_day: Optional[float] = bounded(None, least=1, most=BYTES)
-    """Generated tokens to be served; ``None`` plans one copy of the model."""
+    """Generated tokens to serve; ``None`` plans one replica of the model."""
     peak_factor: float = bounded(3.0, least=1)
-    """Traffic of the busiest time over the day's mean."""
+    """Ratio of peak traffic to the day's mean."""
     min_recovery_percent: float = bounded(97.0, most=100)
-    """Accuracy kept, in percent of the unquantized model's, below which there is a quality risk."""
+    """Recovery (accuracy in percent of the unquantized model's) below which a recipe is a quality
+    risk."""
     rows: int = bounded(12, least=1)
-    """Rows of the table; plan.json and plan.csv have all."""
+    """Rows of the table; plan.json and plan.csv contain all."""
     show_measured: bool = False
-    """Print predicted beside measured times of each benched run, not their summary alone."""
+    """Print predicted and measured times of every benchmarked run, not only a summary."""

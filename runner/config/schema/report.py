@@ -7,7 +7,8 @@ from runner.config.bounds import bounded
 
 @dataclass
 class Report:
-    """One answer over several sweeps; ``sweep=ID`` asks for one alone."""
+    """One report over several sweeps; for a single one use ``sweep=ID``."""
 
     sweeps: list[str] = bounded(factory=list, shortened=True)
-    """``SWEEP`` or ``SWEEP/RUN``; a beginning is enough where it is unique, ``latest`` is known."""
+    """``SWEEP`` or ``SWEEP/RUN``; an unambiguous prefix is enough, and ``latest`` is the newest
+    sweep."""

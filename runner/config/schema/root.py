@@ -1,4 +1,4 @@
-"""The one configuration: everything a person can say to the runner."""
+"""The root of the configuration."""
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
@@ -69,16 +69,16 @@ class Store:
         MISSING, filled=True, why="name a folder with store.root=PATH or QUANT_RUNNER_STORE"
     )
     environments: str = bounded(MISSING, filled=True, why="name a folder")
-    """Where virtual environments are made; may be shared by many stores."""
+    """Folder of virtual environments; several stores may share it."""
     verify: Verify = Verify.auto
-    """When a result is compared with its digests before it is reused: ``auto`` does so once a day,
-    and where the size or time of a file has changed; ``always`` does so every time. A damaged one
-    is set aside in the store's folder ``damaged``, named in a warning, and made anew."""
+    """When to compare a result with its digests before reusing it: ``auto`` does so once a day, and
+    if the size or time of a file has changed; ``always`` does so every time. A damaged result is
+    moved to the store's folder ``damaged``, named in a warning, and recomputed."""
 
 
 @dataclass
 class Config:
-    """Root of the configuration tree; every config group is one field."""
+    """Root of the configuration; every config group is one field."""
 
     model: Model = field(default_factory=Model)
     method: Method = field(default_factory=Method)
@@ -102,15 +102,15 @@ class Config:
     report: Report = field(default_factory=Report)
 
     stages: list[str] = bounded(MISSING, choices=_stages)
-    """Stages to go through, in any order."""
+    """Stages to run, in any order."""
     force: list[str] = bounded(factory=list, choices=_stages)
-    """Stages to redo although the store has their result."""
+    """Stages to recompute even if the store has their result."""
     claims: list[Claim] = field(default_factory=list)
-    """Sentences that a sweep's answer decides."""
+    """Claims to test against the sweep's results."""
     dry_run: bool = False
-    """Tell what each run would be, and do nothing."""
+    """Print the planned runs without executing them."""
     sweep: Optional[str] = bounded(None, shortened=True)
-    """Id under which records are filed; made from the date and time by default."""
+    """Name under which records are stored; the date and time by default."""
 
     @property
     def makes_checkpoint(self) -> bool:

@@ -30,7 +30,7 @@ def _group_sizes() -> list[str]:
 
 @dataclass
 class Sensitivity:
-    """Each unit is rounded alone, by every recipe of the grid, and the text is scored."""
+    """Rounds each unit alone, with every rounding of the grid, and scores the text."""
 
     text: Text = field(default_factory=Text)
     granularity: LayerGranularity = LayerGranularity.linear
@@ -39,8 +39,8 @@ class Sensitivity:
     group_sizes: list[str] = bounded(factory=_group_sizes, filled=True)
     """Names of group sizes: ``g64``, ``per_channel`` or ``per_tensor``."""
     sym: bool = True
-    """Grids symmetric around zero; otherwise with a zero point."""
+    """Use grids symmetric around zero, instead of grids with a zero point."""
     context_length: int = bounded(256, least=2, why="one token has none before it")
     """Tokens in a window."""
     windows: int = bounded(4, least=2, why="one gives no interval")
-    """Windows that are read, spread evenly over the text's documents."""
+    """Number of windows, spread evenly over the text's documents."""

@@ -11,11 +11,11 @@ class ServiceLevelObjective:
     """What a request must keep to count as good; fields left out do not matter."""
 
     time_to_first_token_seconds: Optional[float] = bounded(None, above=True)
-    """The server's queue included."""
+    """Includes the time in the server's queue."""
     time_per_output_token_seconds: Optional[float] = bounded(None, above=True)
     """Mean over the tokens after the first."""
     request_latency_seconds: Optional[float] = bounded(None, above=True)
-    """From sending it to its last token."""
+    """From sending the request to its last token."""
 
 
 def _concurrencies() -> list[int]:
@@ -24,20 +24,20 @@ def _concurrencies() -> list[int]:
 
 @dataclass
 class Serving:
-    """Requests of fixed lengths, at set numbers at once or at set rates of arrival."""
+    """Requests of fixed lengths, at fixed concurrencies or arrival rates."""
 
     prompt_tokens: int = bounded(64, least=1)
-    """Of every request, synthetic text."""
+    """Prompt tokens of every request (synthetic text)."""
     new_tokens: int = bounded(16, least=2, why="one token has no inter-token latency")
-    """Of every answer: nothing ends it earlier."""
+    """Output tokens of every request; nothing ends it earlier."""
     concurrencies: list[int] = bounded(factory=_concurrencies, least=1, most=10**5)
-    """Each a level: so many requests at any time, the next sent when one ends."""
+    """One level per entry: this many requests in flight, the next one sent when one ends."""
     arrival_rates: list[float] = bounded(factory=list, above=True, most=10**5)
-    """Each a level: requests per second on average, at random (Poisson) moments."""
+    """One level per entry: requests per second on average, at random (Poisson) times."""
     requests: int = bounded(16, least=1)
-    """Of every level."""
+    """Requests per level."""
     slo: ServiceLevelObjective = field(default_factory=ServiceLevelObjective)
     startup_timeout_seconds: float = bounded(300.0, above=True)
-    """How long the server may take until it answers."""
+    """Time limit for the server to start answering."""
     reuse: bool = False
-    """Take an earlier measurement from the store instead of measuring afresh."""
+    """Reuse an earlier measurement from the store instead of measuring again."""

@@ -47,7 +47,7 @@ def require_positive(**settings: int | None) -> None:
     """
     for name, value in settings.items():
         if value is not None and value < 1:
-            raise UsageError(f"hydra.sweeper.{name}={value} has to be 1 or more")
+            raise UsageError(f"hydra.sweeper.{name}={value} must be 1 or more")
 
 
 def require_sections(**settings: Any) -> None:
@@ -59,7 +59,7 @@ def require_sections(**settings: Any) -> None:
     for name, value in settings.items():
         if not isinstance(value, Mapping | None):
             raise UsageError(
-                f"hydra.sweeper.{name}={value} has to be a section: a group or field, and its "
+                f"hydra.sweeper.{name}={value} must be a section: a group or field, and its "
                 "choices, such as {bits: [w4a16, w8a16]}"
             )
 
@@ -72,7 +72,7 @@ def require_lists(**settings: Any) -> None:
     """
     for name, value in settings.items():
         if not isinstance(value, Sequence | None) or isinstance(value, str):
-            raise UsageError(f"hydra.sweeper.{name}={value} has to be a list of sections")
+            raise UsageError(f"hydra.sweeper.{name}={value} must be a list of sections")
         require_sections(**{f"{name}[{number}]": one for number, one in enumerate(value or [])})
 
 

@@ -47,15 +47,15 @@ class Items:
     members: list[str] = field(default_factory=list)
     """Files of the package: one, or several of a source archive."""
     sha256: Optional[str] = None
-    """Checksum of the member; of the whole source archive where there are several members."""
+    """Checksum of the member, or of the whole source archive if there are several members."""
     path: Optional[str] = None
-    """A file of your own instead of a package's."""
+    """Your own file, instead of a package."""
     count: int = bounded(1000, least=1)
-    """Items at most, in a seeded order."""
+    """Maximum number of items, in a seeded order."""
     examples: int = 16
-    """Further items that are kept apart for prompts with examples (``num_fewshot``)."""
+    """Additional items reserved as few-shot examples (``num_fewshot``)."""
     choices: int = bounded(4, least=2, most=26)
-    """Answers to choose from, the right one included."""
+    """Number of choices, including the right one."""
     seed: int = bounded(0, most=SEED)
     licence: Optional[str] = bounded(None, prose=True)
 
@@ -74,36 +74,37 @@ class Items:
 
 @dataclass
 class Task:
-    """A task of our own: items, and how lm-evaluation-harness asks for them."""
+    """A task: its items, and how lm-evaluation-harness prompts for them."""
 
     name: str = MISSING
     description: str = bounded("", prose=True)
     items: Items = field(default_factory=Items)
     harness: dict[str, Any] = bounded(factory=dict, least=-BYTES, most=BYTES, prose=True)
-    """Keys of a task file of lm-evaluation-harness but for the name and the data set."""
+    """Keys of an lm-evaluation-harness task file, except the name and the data set."""
 
 
 @dataclass
 class Tasks:
-    """Which tasks a checkpoint is scored on, and how they are asked."""
+    """The tasks that a checkpoint is scored on, and how they are run."""
 
     name: str = MISSING
     names: list[str] = field(default_factory=list)
     """Tasks, groups or tags of lm-evaluation-harness, of ``own`` or of ``include``."""
     num_fewshot: Optional[int] = None
-    """Examples in a prompt, where a task does not say ``num_fewshot: 0`` itself; by default
-    what each task says."""
+    """Few-shot examples in a prompt, except for tasks that set ``num_fewshot: 0``; by default each
+    task's own number."""
     fewshot: dict[str, int] = field(default_factory=dict)
-    """The same for single tasks, by name."""
+    """Few-shot examples of single tasks, by name."""
     limit: Optional[float] = bounded(None, above=True)
-    """Items of each task: that many from its start, or that share of them when below 1."""
+    """Items of each task: this many from its start, or this share of them if below 1."""
     apply_chat_template: bool = False
-    """Put prompts into the tokenizer's chat template."""
+    """Wrap prompts in the tokenizer's chat template."""
     batch_size: int = bounded(8, least=1, most=10**6)
     """Requests computed together; changes results in their last digits."""
     seed: Optional[int] = bounded(None, most=SEED)
-    """What ``lm_eval --seed`` is given: of the choice of examples above all. By default its own."""
+    """Value of ``lm_eval --seed``, which mainly chooses the few-shot examples. By default the
+    harness's own."""
     include: list[str] = field(default_factory=list)
-    """Folders with task files of your own, as ``lm_eval --include_path``."""
+    """Folders with your own task files, as ``lm_eval --include_path``."""
     own: dict[str, Task] = field(default_factory=dict)
     """Tasks on data from packages, by name."""

@@ -103,7 +103,7 @@ class Text:
     conversation: bool = False
     """``field`` holds a list of messages, each with ``role`` and ``content``."""
     documents: Optional[int] = bounded(None, least=1)
-    """Only so many from the start, of texts that are larger than anybody needs."""
+    """Number of documents to use from the start of very large texts."""
     package: Optional[str] = None
     version: Optional[str] = None
     member: Optional[str] = None

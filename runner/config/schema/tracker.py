@@ -38,7 +38,7 @@ class AlertOn(Enum):
 
 @dataclass
 class Tracker:
-    """A tracker and how a run presents itself there."""
+    """A tracker, and how runs are labelled there."""
 
     name: str = MISSING
     mode: TrackerMode = TrackerMode.offline
@@ -50,11 +50,11 @@ class Tracker:
     tags: list[str] = field(default_factory=list)
     notes: Optional[str] = bounded(None, prose=True)
     directory: str = bounded(MISSING, filled=True, why="name a folder")
-    """Where offline runs are kept until they are synced."""
+    """Folder of offline runs until they are uploaded."""
     checkpoints: Checkpoints = Checkpoints.reference
     alerts: list[AlertOn] = field(default_factory=lambda: [AlertOn.sweep_failed])
-    """What a message is sent about, by mail or Slack as set in W&B; ``[]`` is never."""
+    """Events that send an alert, by mail or Slack as set in W&B; ``[]`` disables alerts."""
     connect_timeout_seconds: float = bounded(20.0, above=True, most=10**6)
-    """After this long without an answer an online run is kept offline instead."""
+    """Time without an answer after which an online run is kept offline instead."""
     system_interval_seconds: float = bounded(5.0, above=True, most=10**6)
-    """How often memory and load of the runner and its workers are looked at."""
+    """How often memory and load of the runner and its workers are sampled."""

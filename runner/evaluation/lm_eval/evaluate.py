@@ -102,7 +102,7 @@ def evaluate(
         loaded: The task with its data, see ``load_tasks``.
         num_fewshot: Examples in a prompt; a task that says 0 itself keeps to that.
         limit: Items of each task, or a share of them when below 1.
-        apply_chat_template: Put prompts into the tokenizer's chat template.
+        apply_chat_template: Wrap prompts in the tokenizer's chat template.
         seed: As ``lm_eval --seed``.
     """
     import random

@@ -49,7 +49,7 @@ def quantize_awq(
         job: What to quantize.
         zero_point: A grid with a zero point, the only one AutoAWQ can pack.
         version: ``GEMM`` or ``GEMV``, how integers are packed.
-        duo_scaling: Weigh the scales with the weights' magnitudes too.
+        duo_scaling: Take the magnitudes of weights into account for the scales too.
         clip: Search a range narrower than the weights' own.
 
     Raises:

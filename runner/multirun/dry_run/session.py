@@ -52,7 +52,7 @@ class PeekSession(ObservedSession):
                 if find_stage(stage).loads_model:
                     _add(self.seen.missing, (stage, f"{stage} {subject}"))
             self.seen.unknown = (
-                "what of it the store has, as a model of the hub is not fetched for this"
+                "whether the store has results, because a dry run downloads no model from the hub"
             )
             return self.seen
         warnings: list[str] = []
@@ -79,7 +79,7 @@ class PeekSession(ObservedSession):
             self._looked_for[key] = (environment, self._manager.find(environment))
         _, ready = self._looked_for[key]
         if ready is None:
-            raise RunnerError(f"environment {environment.name} has to be built first")
+            raise RunnerError(f"environment {environment.name} must be built first")
         return ready
 
     def obtain(self, work: StageJob[Result]) -> StageResult[Result]:

@@ -85,7 +85,7 @@ class DryRun:
         if seen.shared:
             lines.append(f"  made by an earlier run: {titles(seen.shared)}")
         if seen.missing:
-            cost = estimate if known else "its cost is not known without the model's dimensions"
+            cost = estimate if known else "cost unknown without the model's dimensions"
             lines.append(f"  to do: {titles(seen.missing)}: {cost}")
         if seen.unknown:
             lines.append(f"  later stages not checked: {seen.unknown}")

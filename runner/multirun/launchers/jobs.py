@@ -88,7 +88,7 @@ def collect(sweep: Path, states: dict[str, str]) -> dict[str, str]:
             status = _STATUS.get(state, Status.interrupted)
             reason = f"its job ended as {state}"
             if state == UNKNOWN:
-                reason = "the scheduler no longer knows its job"
+                reason = "the scheduler no longer lists its job"
             close_record(sweep / run / "record.json", status, reason)
     return {run: state for run, state in states.items() if state not in _ENDED}
 

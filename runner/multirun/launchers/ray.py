@@ -74,10 +74,10 @@ class RayLauncher(ClusterLauncher):
             UsageError: There is no such cluster, or Ray does not start here.
         """
         ray: Any = importlib.import_module("ray")
-        why = "there was no Ray to hand it to"
+        why = "Ray was not available"
         try:
             self._connect(ray)
-            why = "the process that started the sweep ended before it"
+            why = "the process that started the sweep ended first"
             self._warn_of_want(ray)
             # A run that failed is a result, and the next start finds what is finished of it.
             remote = ray.remote(

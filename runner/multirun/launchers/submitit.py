@@ -100,7 +100,7 @@ class SubmititLauncher(ClusterLauncher):
         ids = {one.run: str(job.job_id) for one, job in zip(prepared, jobs, strict=True)}
         write_jobs(sweep, ids)
         main = next(iter(ids.values())).partition("_")[0]
-        tell(f"{len(ids)} runs are with Slurm as job {main}", error=True)
+        tell(f"{len(ids)} runs submitted to Slurm as job {main}", error=True)
         tell(f"their state: runner report {sweep.name}", error=True)
 
         def look() -> dict[str, str]:

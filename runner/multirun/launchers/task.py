@@ -15,7 +15,7 @@ from runner.util.surroundings import SAFE_PATH
 
 SWEEP_VARIABLE = "QUANT_RUNNER_SWEEP"
 """The sweep that a process's runs belong to, unless its configuration names one."""
-NOT_BEGUN = "handed to the cluster; not begun"
+NOT_BEGUN = "submitted to the cluster; not started"
 """What the record of a run says until its job begins."""
 _HIDDEN = "QUANT_RUNNER_ARGUMENT_"
 _REFERENCE = "@variable:"
@@ -52,7 +52,7 @@ class RunTask:
             # What submitit raises in the midst of a job whose time is over. A job that is put
             # back into the queue leaves by SystemExit, and its record open.
             if type(stop).__name__ == "UncompletedJobError":
-                close_record(self.record, Status.timeout, "its time limit was over")
+                close_record(self.record, Status.timeout, "it exceeded its time limit")
             raise
         if code != 0:
             raise RuntimeError(f"the run ended with code {code}")
@@ -92,8 +92,8 @@ def shown(arguments: Sequence[str]) -> list[str]:
         name = argument.removeprefix(_REFERENCE)
         if name != argument and name not in os.environ:
             raise StageError(
-                f"an override with a secret was handed over in the variable {name}, which has not "
-                "arrived: have the scheduler export the submitter's environment"
+                f"an override with a secret was passed in the variable {name}, which did not "
+                "arrive; let the scheduler export the submitter's environment"
             )
         result.append(argument if name == argument else os.environ[name])
     return result
@@ -109,5 +109,7 @@ def own_number() -> int | None:
     if number is None:
         return None
     if not (number.isascii() and number.isdecimal()):
-        raise UsageError(f"{RUN_VARIABLE}={number} is no number: launchers set it, unset it here")
+        raise UsageError(
+            f"{RUN_VARIABLE}={number} is not a number; launchers set it, so unset it here"
+        )
     return int(number)

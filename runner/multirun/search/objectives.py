@@ -39,7 +39,7 @@ def objectives_of(names: Sequence[str]) -> list[Objective]:
     unknown = [name for name in names if name not in _MAXIMIZED]
     if unknown or not names:
         raise UsageError(
-            f"hydra.sweeper.objectives has no {', '.join(unknown) or 'entry'}; there are "
+            f"hydra.sweeper.objectives has no {', '.join(unknown) or 'entry'}; choose from "
             f"{', '.join(_MAXIMIZED)}"
         )
     return [Objective(name, _MAXIMIZED[name]) for name in names]
@@ -69,6 +69,6 @@ def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] 
     if missing := [name for name, value in values.items() if value is None]:
         raise UsageError(
             f"{record.run} has no {', '.join(missing)}: add the stage that measures it to stages, "
-            "or drop it from hydra.sweeper.objectives"
+            "or remove it from hydra.sweeper.objectives"
         )
     return [float(value) for value in values.values()]

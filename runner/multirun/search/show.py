@@ -129,7 +129,7 @@ def show_front(
     names = ", ".join(one.name for one in objectives)
     tell(
         f"search: {state.runs} runs, {illegal} illegal points and {repeated} repeated ones not "
-        f"run; {len(front)} are best in {names}:"
+        f"run; {len(front)} are Pareto-optimal in {names}:"
     )
     for one in front:
         values = ", ".join(f"{name} {value:.6g}" for name, value in one["values"].items())

@@ -53,7 +53,7 @@ class State:
         except FileNotFoundError:
             if any(sweep.glob("*/record.json")):
                 raise UsageError(
-                    f"sweep {sweep.name} is no search: choose another sweep=NAME"
+                    f"sweep {sweep.name} is not a search; choose another sweep=NAME"
                 ) from None
             return cls(axes, objectives)
         except ValueError:
@@ -64,8 +64,8 @@ class State:
         state.axes = present_axes(state.axes, STATE_FILE)
         if state.axes != axes:
             raise UsageError(
-                f"sweep {sweep.name} searches another space ({', '.join(state.axes)}): choose "
-                "another sweep=NAME, or its hydra.sweeper.space"
+                f"sweep {sweep.name} has another search space ({', '.join(state.axes)}); choose "
+                "another sweep=NAME, or the same hydra.sweeper.space"
             )
         state.objectives = objectives
         return state

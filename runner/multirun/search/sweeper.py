@@ -102,7 +102,7 @@ class SearchSweeper(Sweeper):
             )
             return []
         if base.launch.detach:
-            raise UsageError("a search waits for its runs: drop launch.detach=true")
+            raise UsageError("a search waits for its runs; remove launch.detach=true")
         folder = (
             Path(base.store.root).expanduser().resolve()
             / "runs"
@@ -148,7 +148,7 @@ class SearchSweeper(Sweeper):
                 fixed.append(f"{key}={choices[0]}")
         if not axes:
             raise UsageError(
-                "hydra.sweeper.space is empty: name groups or fields and their choices"
+                "hydra.sweeper.space is empty; list groups or fields with their choices"
             )
         return fixed, Space(axes)
 
@@ -212,7 +212,7 @@ class SearchSweeper(Sweeper):
         given = overrides[-1].partition("=")[0]
         key = given.lstrip("+")
         if given != key and "@" not in key and not kinds_at(key):
-            raise UsageError(f"there is no {key}; drop what was added with +")
+            raise UsageError(f"there is no {key}; remove the settings added with +")
         try:
             loader.load_sweep_config(self.config, overrides)
         except COMPOSITION_ERRORS as error:

@@ -119,8 +119,8 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
         local = local_device(session.machine, compute.device, session.store.root)
         if local is None:
             raise UsageError(
-                "plan.devices: local has not been measured yet; runner stages=[bench] method=none "
-                "measures it, or name devices of the table"
+                "plan.devices: local has not been measured yet; run runner stages=[bench] "
+                "method=none, or name devices of the table"
             )
         devices = [local if device.name == LOCAL else device for device in devices]
     records = all_records(session.store.runs)

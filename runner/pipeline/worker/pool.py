@@ -278,7 +278,7 @@ def _cause(event: Event) -> str:
 
 
 def _describe_signal(number: int) -> str:
-    return _SIGNALS.get(signal.Signals(number), f"ended by {signal.Signals(number).name}")
+    return _SIGNALS.get(signal.Signals(number), f"killed by {signal.Signals(number).name}")
 
 
 def _kill_group(pid: int, *ways: Callable[[int, int], None]) -> None:

@@ -128,10 +128,10 @@ def _perplexities(
 
 def _evaluation(record: RunRecord, subject: str) -> Evaluated:
     if record.result(EVAL, subject) is None:
-        raise LookupError(f"{record.run} has no eval of the {subject}")
+        raise LookupError(f"{record.run} has no eval result of the {subject}")
     found = first_evaluation(record, subject)
     if found is None:
-        raise LookupError(f"{record.run} does not tell its windows' lengths: force=[eval]")
+        raise LookupError(f"{record.run} lacks the lengths of its windows; use force=[eval]")
     return found
 
 

@@ -21,7 +21,7 @@ def compare(runs: Path, config: Config, output: Path | None) -> None:
         UsageError: A side is not named or not there, or other stages are asked for too.
     """
     if config.stages != [StageName.compare]:
-        raise UsageError("compare looks at what has run: use runner compare A B")
+        raise UsageError("compare reads finished runs: use runner compare A B")
     if config.compare.a is None or config.compare.b is None:
         raise UsageError(
             "compare needs two sides: compare.a=SWEEP compare.b=SWEEP, or SWEEP/RUN for one run"

@@ -50,7 +50,7 @@ def _only(wanted: str, names: list[str], what: str) -> str:
         return found[0]
     shown = _some(found or names)
     called = wanted if wanted.isprintable() else ascii(wanted)
-    problem = f"{len(found)} are called {called}…" if found else f"there is no {what} {called}"
+    problem = f"{len(found)} match {called}…" if found else f"no {what} matches {called}"
     raise UsageError(f"{problem}; {'choose one of' if found else 'there are'}: {shown}")
 
 

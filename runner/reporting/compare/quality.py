@@ -58,7 +58,7 @@ def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
     sides = [[found.metric for found in _own(record)] for record in (a, b)]
     if not all(sides) or set(sides[0]) & set(sides[1]):
         return None
-    return f"quality: {', '.join(sides[0])} in a and {', '.join(sides[1])} in b do not compare"
+    return f"quality: {', '.join(sides[0])} in a and {', '.join(sides[1])} in b are not comparable"
 
 
 def _why_not(one: Evaluated, other: Evaluated, allow_different_dtypes: bool) -> str | None:
@@ -66,7 +66,7 @@ def _why_not(one: Evaluated, other: Evaluated, allow_different_dtypes: bool) -> 
     reason = why_not(one, other, allow_different_dtypes=allow_different_dtypes)
     if reason is None or why_not(one, other, allow_different_dtypes=True):
         return reason
-    return f"{reason}; compare.allow_different_dtypes=true compares them all the same"
+    return f"{reason}; compare.allow_different_dtypes=true compares them anyway"
 
 
 def _only(whole: Answered, names: list[str]) -> Answered:
@@ -76,7 +76,7 @@ def _only(whole: Answered, names: list[str]) -> Answered:
 def _accuracy(name: str, a: Answered, b: Answered, allow_different_dtypes: bool) -> Figure:
     found = accuracy_difference(b, a, allow_different_dtypes=allow_different_dtypes)
     if found is None:
-        reason = "the items asked, or the unquantized models, are not shown to be the same"
+        reason = "the items or the unquantized models may differ"
         if a.arithmetic and b.arithmetic and a.arithmetic != b.arithmetic:
             reason = f"computed in {a.arithmetic} and in {b.arithmetic}"
         return Figure(name, a.value, b.value, False, None, NOT_PAIRED, reason=reason)

@@ -15,10 +15,10 @@ def predicted_by_measured() -> Spec:
             "x": {
                 "field": "measured",
                 "type": "quantitative",
-                "title": "measured ms a step",
+                "title": "measured ms per step",
                 "scale": scale,
             },
-            "y": {"type": "quantitative", "title": "predicted ms a step", "scale": scale},
+            "y": {"type": "quantitative", "title": "predicted ms per step", "scale": scale},
         },
         "layer": [
             {
@@ -60,13 +60,13 @@ def sensitivity_map() -> Spec:
                 "color": {
                     "field": "kl",
                     "type": "quantitative",
-                    "title": "KL divergence, nats a token",
+                    "title": "KL divergence, nats per token",
                     "scale": {"type": "log", "scheme": "viridis"},
                 },
                 "tooltip": [
                     {"field": "unit"},
                     {"field": "rounding"},
-                    {"field": "kl", "title": "KL, nats a token", "format": ".3~g"},
+                    {"field": "kl", "title": "KL, nats per token", "format": ".3~g"},
                     {"field": "low", "title": "95% from", "format": ".3~g"},
                     {"field": "high", "title": "to", "format": ".3~g"},
                     {"field": "perplexity", "format": ".4~g"},

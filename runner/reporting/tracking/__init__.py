@@ -104,7 +104,7 @@ class _Guarded:
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
         self._display.line(
-            f"  warning: tracking stopped ({type(error).__name__}: {error}); results are in the "
-            "store all the same",
+            f"  warning: tracking stopped ({type(error).__name__}: {error}); results are still in "
+            "the store",
             style="yellow",
         )

@@ -38,6 +38,6 @@ def alert_of_sweep(wanted: Sequence[AlertOn], end: SweepEnd) -> Alert | None:
         return Alert(title, redact(reasons), is_error=True)
     if not failed and AlertOn.sweep_ended in wanted:
         best = ", ".join(row.recipe for row in end.rows if row.best_tradeoff)
-        text = f"Best trade-offs: {best or 'none'}"
+        text = f"Pareto-optimal: {best or 'none'}"
         return Alert(f"sweep {redact(end.sweep)} is over", text, is_error=False)
     return None

@@ -91,8 +91,7 @@ def _require_credentials(host: str) -> None:
         return
     if get_netrc_auth(host) is None:
         raise UsageError(
-            f"no credentials for {host}: set WANDB_API_KEY, or `wandb login`; "
-            "the runs stay where they are"
+            f"no credentials for {host}: set WANDB_API_KEY, or `wandb login`; the runs are kept"
         )
 
 
@@ -104,5 +103,5 @@ def _require_answer(host: str) -> None:
         requests.get(host, timeout=_ANSWER_SECONDS)
     except requests.RequestException as error:
         raise RunnerError(
-            f"{host} does not answer ({type(error).__name__}); the runs stay where they are"
+            f"{host} does not answer ({type(error).__name__}); the runs are kept"
         ) from error

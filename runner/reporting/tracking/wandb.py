@@ -168,8 +168,8 @@ def _open(tracker: Tracker, display: Display, **described: Any) -> Any:
             return begin("online")
         except Exception as error:
             display.line(
-                f"  warning: W&B is out of reach ({type(error).__name__}); the run is kept "
-                "offline, send it later with `runner track sync`",
+                f"  warning: W&B is unreachable ({type(error).__name__}); the run is kept offline, "
+                "upload it later with `runner track sync`",
                 style="yellow",
             )
             # Its service still holds the run's id for the attempt that failed.

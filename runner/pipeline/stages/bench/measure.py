@@ -139,7 +139,10 @@ def _beside(
             raise
         # It was loaded alone before: what fails here is having both.
         told = (str(error).splitlines() or [""])[0]
-        return None, f"it could not be loaded beside the recipe: {type(error).__name__}: {told}"
+        return None, (
+            f"the unquantized model could not be loaded beside the recipe: {type(error).__name__}: "
+            f"{told}"
+        )
 
 
 def _memory(

@@ -118,15 +118,16 @@ class CheckStage(Stage[CheckRequest, CheckResult]):
         ):
             more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
             raise StageError(
-                "the checkpoint is broken: reloaded, these layers are not the model's, rounded: "
+                "the checkpoint is broken: reloaded, these layers do not match the model's: "
                 f"{', '.join(broken[:5])}{more}"
             )
         divergence = mean_divergence(dense.log_probabilities, found.log_probabilities)
         limit = most_kl_divergence(width, bits, group_size)
         if divergence is not None and math.isfinite(limit) and not divergence <= limit:
             raise StageError(
-                f"the checkpoint is broken: reloaded, its KL divergence from the unquantized model "
-                f"is {divergence:.3g} nats a token; {width}-bit weights stay under {limit:g}"
+                "the checkpoint is broken: reloaded, its KL divergence from the unquantized model "
+                f"is {divergence:.3g} nats per token; {width}-bit weights should stay below "
+                f"{limit:g}"
             )
         return CheckResult(
             perplexity=perplexities[0],

@@ -181,14 +181,14 @@ def expert_tokens(
     found, layers = counted.result, counted.result.layers
     if found.uncounted or not layers:
         inputs.warn(
-            "calibration tokens of experts could not be counted: they are not called with the "
-            f"experts chosen ({', '.join(found.uncounted[:3]) or 'none was found'})"
+            "calibration tokens per expert could not be counted, because experts are not called "
+            f"with the routing ({', '.join(found.uncounted[:3]) or 'none was found'})"
         )
     if (unseen := experts_below(layers, 1)) and not calibration.allow_unseen_experts:
         more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
         raise Refused(
-            f"experts that none of the {found.tokens} calibration tokens reaches would be "
-            f"rounded blindly: {', '.join(unseen[:3])}{more}; try more or other "
+            f"experts that none of the {found.tokens} calibration tokens is routed to would be "
+            f"rounded without calibration: {', '.join(unseen[:3])}{more}; try more or different "
             f"calibration text (calibration.samples={2 * calibration.samples}), or "
             "calibration.allow_unseen_experts=true"
         )

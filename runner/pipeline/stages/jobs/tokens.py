@@ -94,19 +94,19 @@ def _tell(inputs: "Inputs", found: TokensResult, model: "Subject") -> None:
     """What is odd about the windows."""
     for name, count in found.left_out.items():
         if count:
-            inputs.mention(f"{name}: {count} windows passed over that have {LEFT_OUT}")
+            inputs.mention(f"{name}: {count} windows skipped, with {LEFT_OUT}")
     for name, count in found.degenerate.items():
         if count:
             inputs.warn(
                 f"{name}: {count} of {found.windows[name]} windows have {LEFT_OUT}; they are "
-                "scored all the same, as was published; protocol spread passes them over"
+                "scored because the published protocol does; protocol spread skips them"
             )
     eval_ = inputs.config.eval
     without = eval_.bos is Bos.never and any(p.takes_bos for p in eval_.protocols)
     if without and needs_bos(model.directory):
         inputs.warn(
-            f"{inputs.config.model.name} is of a family that is lost without a BOS before a text, "
-            "and eval.bos=never scores windows without: set eval.bos=auto"
+            f"{inputs.config.model.name} belongs to a family that fails without a BOS, and "
+            "eval.bos=never scores windows without it; set eval.bos=auto"
         )
 
 

@@ -79,7 +79,7 @@ class WeightsStage(Stage[WeightsRequest, WeightsResult]):
             StageError: Tensors are missing, left over or of another shape, or transformers does
                 not know the architecture.
         """
-        context.progress(0, 1, "accounting for every tensor")
+        context.progress(0, 1, "checking every tensor")
         headers = tensor_headers(request.directory)
         known = request.format != "gguf" and all(h.dtype in _TORCH for h in headers.values())
         return WeightsResult(len(headers), _check(request, headers) if known else False)

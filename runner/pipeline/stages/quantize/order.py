@@ -119,9 +119,9 @@ def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
     """Say where layers differ in width, and what stayed dense."""
     if (widths := result.widths) is not None:
         counts = ", ".join(f"{count} of {width} bits" for width, count in widths.layers.items())
-        asked = "" if recipe.bits.average is None else f" ({recipe.bits.average:g} asked for)"
+        asked = "" if recipe.bits.average is None else f" ({recipe.bits.average:g} requested)"
         inputs.session.display.line(
-            f"  {widths.average_bits:.3f} bits a weight on average{asked}, "
+            f"  {widths.average_bits:.3f} bits per weight on average{asked}, "
             f"{result.bits_per_weight:.3f} with scales; layers: {counts}"
         )
     if (shortfall := describe_shortfall(result.coverage)) is not None:

@@ -58,15 +58,15 @@ def gather(subject: Subject) -> dict[str, Any] | None:
         return None
     measured = any(row.perplexity is not None for row in subject.rows)
     answered = any(row.task_accuracy is not None for row in subject.rows)
-    loss = "Perplexity may grow" if measured or not answered else "Right answers may become fewer"
+    loss = "Maximum perplexity increase" if measured or not answered else "Maximum loss of accuracy"
     return {"scopes": found, "usual": _first_useful(found), "loss": loss}
 
 
 def _best(shown: dict[str, Any] | None, chosen: Picks) -> dict[str, Any] | None:
     """The best for quality, with how it stands among those that it is not told apart from."""
-    about = "least loss of the quantized ones"
+    about = "lowest loss among quantized recipes"
     if chosen.alike:
-        about = f"smallest of those not told apart: {alike(chosen.alike)}"
+        about = f"smallest without a significant difference to: {alike(chosen.alike)}"
     return None if shown is None else {**shown, "about": about}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from runner.reporting.page.subject import Subject
 from runner.store.records import Status
 
-TITLE = "Without a result"
+TITLE = "Failed and skipped runs"
 
 
 def gather(subject: Subject) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ _QUALITIES = {
     "perplexity": "perplexity",
     "perplexity_ratio": "perplexity, times unquantized",
     "perplexity_delta": "change of perplexity",
-    "kl_divergence": "KL divergence, nats a token",
+    "kl_divergence": "KL divergence, nats per token",
 }
 
 

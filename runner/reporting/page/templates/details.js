@@ -30,12 +30,12 @@ report.details = {
       element("button", { type: "button", "aria-label": "Close", onclick: close }, "✕"));
     const body = element("div", { class: "body" });
     body.append(element("p", { class: "chips" }, element("span", { class: `chip ${row.status}` }, row.status),
-      row.best_tradeoff ? element("span", { class: "chip" }, "★ best trade-off") : null,
+      row.best_tradeoff ? element("span", { class: "chip" }, "★ Pareto-optimal") : null,
       run && run.seconds !== null ? element("span", { class: "chip" }, `${report.number(run.seconds, 1)} s`) : null,
       run ? element("span", { class: "chip" }, run.started) : null));
     if (row.reason) body.append(element("pre", {}, row.reason));
     if (row.runs) {
-      body.append(element("p", { class: "runs" }, row.seeds > 1 ? `${row.seeds} seeds; results are of all, what follows is of one: ` : "one checkpoint, whatever the seed: ",
+      body.append(element("p", { class: "runs" }, row.seeds > 1 ? `${row.seeds} seeds; results are over all of them, the details below are of one: ` : "one checkpoint for all seeds: ",
         ...row.runs.split(" ").map((other) => element("button", { type: "button", "aria-pressed": String(other === name), onclick: () => this.open(row, other) }, other))));
     }
     this.part(body, "Results", this.figures(row));
