@@ -70,6 +70,29 @@ def test_other_layers_are_named(own: np.ndarray, said: str, width: int) -> None:
     assert said in found
 
 
+def test_every_layer_is_looked_at() -> None:
+    """One that is missing, of another shape or zero does not end the search."""
+    dense = dict.fromkeys(("absent", "other", "zero", "broken"), ROW)
+    dense["both"] = 0 * ROW
+    own = {"other": ROW[:32], "zero": 0 * ROW, "both": 0 * ROW, "broken": -ROW}
+    found = broken_layers(dense, own, 4, GROUP)
+    assert [each.split(" ")[0] for each in found] == ["other", "zero", "broken"]
+
+
+def test_a_scale_is_of_the_part_that_points_the_same_way() -> None:
+    """A product 1.35 times as long at a cosine of 0.9 is 1.21 times the model's, not 1.5."""
+    aside = np.roll(ROW, 1) - (np.roll(ROW, 1) @ ROW) / (ROW @ ROW) * ROW
+    aside *= np.linalg.norm(ROW) / np.linalg.norm(aside)
+    own = 1.35 * (0.9 * ROW + math.sqrt(1 - 0.9**2) * aside)
+    assert broken_layers({"a": ROW}, {"a": own}, 4, GROUP) == []
+
+
+def test_a_recipe_of_several_widths_is_judged_by_the_narrowest() -> None:
+    mixed = Bits(NumberFormat(NumberType.int, 8), average=5.0, candidates=[8, 4, 6])
+    assert mixed.is_auto
+    assert weight_width(mixed, None) == 4
+
+
 def test_very_few_bits_are_not_judged_by_layer() -> None:
     assert broken_layers({"a": ROW}, {"a": -ROW}, 2, GROUP) == []
 

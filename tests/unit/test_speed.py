@@ -86,6 +86,28 @@ def test_dimensions_of_llama_31_8b(parameters: int | None) -> None:
     assert work.decode_flops(1, 8192) - work.decode_flops(1, 0) == pytest.approx(4.295e9, rel=0.001)
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_tied_embedding_is_counted_once(tied: bool) -> None:
+    work = forward_work(
+        layers=2, hidden=8, intermediate=None, heads=2, kv_heads=None, head_dim=4,
+        vocab=100, parameters=3000, tied_embeddings=tied,
+    )  # fmt: skip
+    assert work is not None
+    assert work.body_parameters == 3000 - 800 * (1 if tied else 2)
+    assert work.head_parameters == 800
+
+
+@pytest.mark.parametrize("unknown", ["layers", "hidden", "heads", "head_dim", "vocab", "kv_heads"])
+def test_without_one_dimension_nothing_is_counted(unknown: str) -> None:
+    known = {"layers": 2, "hidden": 8, "intermediate": 16, "heads": 2, "kv_heads": 1}
+    known |= {"head_dim": 4, "vocab": 100}
+    work = forward_work(**known, parameters=None, tied_embeddings=True)
+    assert work is not None
+    assert work.body_parameters == 2 * (2 * 8 * 3 * 4 + 3 * 8 * 16)
+    without = {**known, unknown: None}
+    assert forward_work(**without, parameters=None, tied_embeddings=True) is None
+
+
 def test_unknown_dimensions_are_absent() -> None:
     nothing = dict.fromkeys(
         ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "parameters")

@@ -250,6 +250,50 @@ def test_nobody_waits_for_ever_for_unfinished_work(store: Path) -> None:
     assert not path.exists()
 
 
+def test_only_work_that_nobody_does_and_nobody_needs_is_cleared(store: Path) -> None:
+    objects = ObjectStore(store)
+    day = 24 * 3600
+    done, young, old = (Address.of("eval", {"model": name}) for name in ("done", "young", "old"))
+    busy, dead = (store / "staging" / f"{each.stage}-{each.key}-1" for each in (ADDRESS, done))
+    for folder in (busy, dead, *(objects.partial(each) for each in (done, young, old))):
+        (folder / "deep").mkdir(parents=True)
+    objects.directory(done).mkdir(parents=True)
+    for address, age in ((done, 0), (young, 29 * day), (old, 31 * day)):
+        os.utime(objects.partial(address), (time.time() - age,) * 2)
+    with objects.locked(ADDRESS, lambda: None):
+        ObjectStore(store).clear_leftovers()
+    assert (busy.exists(), dead.exists()) == (True, False)
+    kept = [objects.partial(each).exists() for each in (done, young, old)]
+    assert kept == [False, True, False], "finished, or nobody came for a month"
+    assert objects.directory(done).exists()
+    objects.clear_leftovers()
+    assert not busy.exists()
+
+
+def test_a_damaged_result_is_set_aside_under_a_number_of_its_own(store: Path) -> None:
+    objects = ObjectStore(store)
+    for number in (1, 2, 3):
+        with objects.writing(ADDRESS) as work:
+            finish(work, number)
+        place = objects.set_aside(ADDRESS)
+        assert place == store / "damaged" / f"{ADDRESS.stage}-{ADDRESS.key}-{number}"
+        assert json.loads((place / RESULT_FILE).read_text()) == {"value": number}
+        assert not objects.holds(ADDRESS)
+        assert objects.read(ADDRESS) is None
+
+
+def test_a_full_or_closed_disk_is_told_with_what_to_do(tmp_path: Path) -> None:
+    full = explain_disk_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), tmp_path) or ""
+    assert full.startswith(f"no room to write in the store {tmp_path} (")
+    assert "runner store prune" in full
+    closed = explain_disk_error(OSError(errno.EROFS, os.strerror(errno.EROFS)), tmp_path) or ""
+    assert f"{tmp_path} cannot be written to (read-only file system)" in closed
+    assert "store.root=PATH" in closed
+    quoted = explain_disk_error(RuntimeError(f"torch: {os.strerror(errno.ENOSPC)}"), tmp_path)
+    assert quoted == full, "as libraries quote it"
+    assert explain_disk_error(OSError(errno.ENOENT, "No such file"), tmp_path) is None
+
+
 def test_only_the_stores_own_files_are_told_as_the_stores(tmp_path: Path) -> None:
     root = tmp_path / "store"
     closed = errno.EACCES, "Permission denied"
