@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Subject:
+class Checkpoint:
     """A checkpoint to look at, and what identifies its content."""
 
     directory: Path

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from runner.config.schema.root import Config
-from runner.pipeline.checkpoint import Subject
+from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.inputs import Inputs
 from runner.pipeline.stage_job import StageResult
 from runner.pipeline.stages.jobs.model import locate_model
@@ -52,19 +52,19 @@ class RunContext:
         self.keep = keep
         self.inputs = Inputs(config, session, sweep, warnings)
         self.inputs.only_looks = only_looks
-        self._made: Subject | None = None
+        self._made: Checkpoint | None = None
 
     @cached_property
-    def model(self) -> Subject:
+    def model(self) -> Checkpoint:
         """The unquantized model, or whatever ``model`` names, on this machine's disk."""
         return locate_model(self.inputs)
 
     @property
-    def checkpoint(self) -> Subject:
+    def checkpoint(self) -> Checkpoint:
         """What the run is about: the recipe's checkpoint, or the model where none is made."""
         return self._made or self.model
 
-    def hand_on(self, made: Subject) -> None:
+    def hand_on(self, made: Checkpoint) -> None:
         """Have the stages that follow look at a checkpoint that was just made."""
         self._made = None if made is self.model else made
 
@@ -83,7 +83,7 @@ class RunContext:
         """Under which name results of ``checkpoint`` are filed."""
         return RECIPE if self.quantized_here or not self.has_baseline else BASELINE
 
-    def checkpoints(self, *, baseline: bool = True) -> list[tuple[str, Subject]]:
+    def checkpoints(self, *, baseline: bool = True) -> list[tuple[str, Checkpoint]]:
         """The unquantized model and what was made of it, each with whose results are filed under.
 
         Args:

@@ -14,7 +14,7 @@ from runner.engines.loading import LoadRequest
 from runner.environments.choose import choose
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import Refused
-from runner.pipeline.checkpoint import Subject
+from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.stage_job import StageJob, StageResult, WorkerTask
 from runner.pipeline.stages.jobs.gguf import STAGE as GGUF
 from runner.pipeline.stages.jobs.text import STAGE as TEXT
@@ -91,7 +91,7 @@ class Inputs:
             )
         return self._arithmetic
 
-    def rounding_dtype(self, model: Subject) -> str:
+    def rounding_dtype(self, model: Checkpoint) -> str:
         """Torch dtype name in which the recipe computes and rounds, and sensitivities are measured.
 
         Raises:
@@ -112,7 +112,7 @@ class Inputs:
             )
         return found
 
-    def presented(self, subject: Subject, *, for_quality: bool = False) -> Subject:
+    def for_engine(self, subject: Checkpoint, *, for_quality: bool = False) -> Checkpoint:
         """The subject in a format that the engine takes: a dense model may need another.
 
         Args:
@@ -138,7 +138,7 @@ class Inputs:
     def _holds_float32(self) -> bool:
         return self.compute.holds_float32(model_facts(self.config.model).parameters)
 
-    def load(self, subject: Subject, engine: Engine, dtype: str | None = None) -> LoadRequest:
+    def load(self, subject: Checkpoint, engine: Engine, dtype: str | None = None) -> LoadRequest:
         """How a stage asks for the subject in an engine.
 
         Args:
@@ -172,7 +172,7 @@ class Inputs:
         title: str,
         determinants: dict[str, Any],
         reuse: bool = True,
-        shared: Subject | None = None,
+        shared: Checkpoint | None = None,
         inspection: Callable[[Path], WorkerTask[Any]] | None = None,
     ) -> StageResult[Result]:
         """A stage's result: from the store, or made now by a worker.
@@ -201,7 +201,7 @@ class Inputs:
         stage: "Stage[Request, Result]",
         request: Request,
         environment: ReadyEnvironment,
-        shared: Subject | None = None,
+        shared: Checkpoint | None = None,
     ) -> WorkerTask[Result]:
         """A stage's work in an environment, with this configuration's threads.
 

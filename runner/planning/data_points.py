@@ -24,7 +24,7 @@ from runner.util.serialise import from_json
 
 
 @dataclass(frozen=True)
-class Case:
+class DataPoint:
     """One batch size of one benched checkpoint: what was measured, and what it had to do."""
 
     machine: str
@@ -65,7 +65,7 @@ def machine_key(host: dict[str, Any], device: str) -> str:
     return f"{host.get('cpu_name')}, {host.get('usable_cores')} cores"
 
 
-def cases_of(record: RunRecord) -> Iterator[Case]:
+def cases_of(record: RunRecord) -> Iterator[DataPoint]:
     """Every batch size that a run benched; nothing where its dimensions are unknown."""
     if not any(stage.stage == BENCH.name for stage in record.stages):
         return
@@ -82,7 +82,7 @@ def cases_of(record: RunRecord) -> Iterator[Case]:
 
 def _benched(
     record: RunRecord, bench: BenchResult, shape: Shape, quantized: bool
-) -> Iterator[Case]:
+) -> Iterator[DataPoint]:
     # The configuration of another version of the runner may lack what a case needs.
     held = None
     with contextlib.suppress(KeyError, TypeError):
@@ -94,7 +94,7 @@ def _benched(
     for batch in bench.batches:
         work = decode_work(shape, held, Step(batch.batch_size, context, number_bytes))
         latency = batch.inter_token_latency_seconds
-        yield Case(
+        yield DataPoint(
             machine=machine_key(record.host, bench.device),
             engine=record.engine,
             device=bench.device,
@@ -123,9 +123,9 @@ def _bandwidth(bench: BenchResult, batch: BatchResult) -> float | None:
     return read / seconds / batch.memory_bandwidth_utilization
 
 
-def stored_cases(records: Iterable[RunRecord]) -> list[Case]:
+def stored_cases(records: Iterable[RunRecord]) -> list[DataPoint]:
     """The cases of all records, each measurement once."""
-    found: dict[tuple[Any, ...], Case] = {}
+    found: dict[tuple[Any, ...], DataPoint] = {}
     for record in records:
         for case in cases_of(record):
             # A result that was reused stands in several records.

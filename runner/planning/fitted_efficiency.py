@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from runner.planning.data_points import Case
+from runner.planning.data_points import DataPoint
 from runner.planning.efficiency import Efficiency
 
 _LEAST_CASES = 3
@@ -38,7 +38,7 @@ class Factors:
         )
 
 
-def fit(cases: Sequence[Case]) -> Factors | None:
+def fit(cases: Sequence[DataPoint]) -> Factors | None:
     """Factors with the least squared relative error; ``None`` where they cannot be told apart.
 
     That takes three cases of two models: one model alone does not tell its bytes from its
@@ -82,7 +82,7 @@ def fit(cases: Sequence[Case]) -> Factors | None:
 class PredictedCase:
     """One case beside its predictions, in seconds."""
 
-    case: Case
+    case: DataPoint
     uncalibrated: float | None
     calibrated: float | None
     """By factors that were fitted without this model's cases: to the same engine and format, or
@@ -102,8 +102,8 @@ class PredictedCase:
 
 
 def compare(
-    cases: Iterable[Case],
-    known: Sequence[Case],
+    cases: Iterable[DataPoint],
+    known: Sequence[DataPoint],
     prior: Mapping[str, Efficiency],
     operations_per_second: Mapping[str, float],
 ) -> list[PredictedCase]:
@@ -127,7 +127,7 @@ def compare(
     return predicted
 
 
-def _elsewhere(case: Case, known: Sequence[Case]) -> tuple[Factors | None, int]:
+def _elsewhere(case: DataPoint, known: Sequence[DataPoint]) -> tuple[Factors | None, int]:
     """What other models' cases teach about one, and how many did."""
     elsewhere = [other for other in known if other.model != case.model]
     others = [other for other in elsewhere if other.group == case.group]
@@ -140,7 +140,7 @@ def _elsewhere(case: Case, known: Sequence[Case]) -> tuple[Factors | None, int]:
 
 
 def _compare(
-    case: Case,
+    case: DataPoint,
     prior: Efficiency,
     operations_per_second: float | None,
     factors: Factors | None,
@@ -160,9 +160,9 @@ def _compare(
     )
 
 
-def _predicted(factors: Factors, case: Case) -> float:
+def _predicted(factors: Factors, case: DataPoint) -> float:
     return factors.seconds(case.streamed_bytes, case.operations, case.layers)
 
 
-def _error(predicted: float | None, case: Case) -> float | None:
+def _error(predicted: float | None, case: DataPoint) -> float | None:
     return None if predicted is None else predicted / case.measured_seconds - 1

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from runner.config.schema.hardware import LOCAL, Hardware
 from runner.pipeline.stages.eval import STAGE as EVAL
-from runner.planning.data_points import Case
+from runner.planning.data_points import DataPoint
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.fitted_efficiency import fit
 from runner.planning.formats import Format
@@ -27,7 +27,7 @@ class LocalEngine:
     dtype: str
     layers: int
     """Of the model that is planned: overhead goes by layers."""
-    cases: Sequence[Case]
+    cases: Sequence[DataPoint]
 
     def held(self, fmt: Format, device: Hardware) -> Format:
         """How the engine holds a format here; elsewhere kernels compute with it as stored."""

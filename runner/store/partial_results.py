@@ -30,7 +30,7 @@ def write_array(path: Path, array: "NDArray[Any]", journal: Journal) -> None:
         beside.unlink(missing_ok=True)
 
 
-class Units:
+class PartialResults:
     """Arrays and JSON values by name below a directory, usually ``StageContext.partial``.
 
     What is there is whole: each is written beside its place and renamed into it, and one that is

@@ -13,7 +13,7 @@ from runner.evaluation.metrics.noise import compare
 from runner.evaluation.metrics.perplexity import Perplexity
 from runner.evaluation.quality.evaluated import Circumstances, Evaluated
 from runner.pipeline.stages import find_stage, stage_names
-from runner.planning.data_points import Case
+from runner.planning.data_points import DataPoint
 from runner.planning.fitted_efficiency import PredictedCase
 from runner.planning.formats import Format
 from runner.store.records import RECIPE, RunRecord, StageRecord, Status
@@ -222,7 +222,7 @@ def recipe(
 
 def comparison() -> PredictedCase:
     """A decode step of 50 ms that was predicted as 40 ms, and as 48 ms once calibrated."""
-    case = Case(
+    case = DataPoint(
         machine="here", engine="hf", device="cpu", held=Format("bf16", 16, "bf16"),
         dtype="float32", model="small", layers=2, recipe="none-bf16", batch=1, context=72,
         streamed_bytes=1e9, operations=1e9, bandwidth_bytes_per_second=2e10, measured_seconds=0.05,

@@ -14,7 +14,7 @@ from runner.config.compose import quoted
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.root import Config
 from runner.pipeline.staleness import stale_calibration
-from runner.planning.data_points import Case, cases_of, stored_cases
+from runner.planning.data_points import DataPoint, cases_of, stored_cases
 from runner.planning.fitted_efficiency import Factors, fit
 from runner.planning.formats import find_format
 from runner.planning.from_store import LocalEngine, measured_quality
@@ -82,7 +82,7 @@ def record(model: str, result: dict[str, Any], overrides: tuple[str, ...] = ()) 
     )  # fmt: skip
 
 
-def law(case: Case) -> float:
+def law(case: DataPoint) -> float:
     """A machine of 10 GB/s and 50 GFLOP/s, 0.1 ms a layer."""
     return case.streamed_bytes / 10e9 + case.operations / 50e9 + 1e-4 * case.layers
 

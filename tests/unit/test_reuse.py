@@ -20,7 +20,7 @@ from runner.store.inventory import Inventory
 from runner.store.journal import checked_line, content_of
 from runner.store.lineage import Lineage
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
-from runner.store.partial_results import Units
+from runner.store.partial_results import PartialResults
 from runner.store.provenance import CHECK_FILE, SEAL_FILE
 from runner.store.records import read_record
 from tests.unit.test_inventory import put, record
@@ -131,16 +131,16 @@ def test_what_others_leave_there_is_no_damage(name: str, store: ObjectStore, mad
 def test_units_that_are_not_whole_are_computed_again(
     damage: Callable[[bytes], bytes], tmp_path: Path
 ) -> None:
-    units = Units(tmp_path)
+    units = PartialResults(tmp_path)
     units.array("a", lambda: np.arange(3))
     units.value("b", lambda: {"n": 1})
     for name in ("a.npy", "b.json"):
         rewrite(tmp_path / name, damage, keep_time=True)
-    again = Units(tmp_path)
+    again = PartialResults(tmp_path)
     assert "a" not in again
     assert again.array("a", lambda: np.arange(4)).tolist() == [0, 1, 2, 3]
     assert again.value("b", lambda: {"n": 2}) == {"n": 2}
-    assert Units(tmp_path).value("b", lambda: {"n": 3}) == {"n": 2}
+    assert PartialResults(tmp_path).value("b", lambda: {"n": 3}) == {"n": 2}
 
 
 def test_a_reference_window_that_is_not_whole_is_computed_again(tmp_path: Path) -> None:

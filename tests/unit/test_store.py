@@ -15,7 +15,7 @@ import pytest
 from runner.store.disk_errors import explain_disk_error
 from runner.store.files import sha256_of_file, write_json_atomically
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
-from runner.store.partial_results import Units
+from runner.store.partial_results import PartialResults
 from runner.store.records import (
     RunRecord,
     StageRecord,
@@ -223,13 +223,13 @@ def test_the_latest_sweep_is_the_one_written_last(tmp_path: Path) -> None:
 def test_what_a_killed_attempt_finished_is_kept_for_the_next(store: Path) -> None:
     objects = ObjectStore(store)
     with pytest.raises(RuntimeError), objects.writing(ADDRESS):
-        assert Units(objects.partial(ADDRESS)).value("a", lambda: {"n": 1}) == {"n": 1}
-        array = Units(objects.partial(ADDRESS)).array("b", lambda: np.arange(3))
+        assert PartialResults(objects.partial(ADDRESS)).value("a", lambda: {"n": 1}) == {"n": 1}
+        array = PartialResults(objects.partial(ADDRESS)).array("b", lambda: np.arange(3))
         assert array.tolist() == [0, 1, 2]
         raise RuntimeError
     objects.clear_leftovers()
     with objects.writing(ADDRESS) as work:
-        units = Units(objects.partial(ADDRESS))
+        units = PartialResults(objects.partial(ADDRESS))
         assert units.value("a", pytest.fail) == {"n": 1}
         assert units.array("b", pytest.fail).tolist() == [0, 1, 2]
         assert ("a" in units, "b" in units, "c" in units) == (True, True, False)
@@ -240,7 +240,7 @@ def test_what_a_killed_attempt_finished_is_kept_for_the_next(store: Path) -> Non
 def test_nobody_waits_for_ever_for_unfinished_work(store: Path) -> None:
     objects = ObjectStore(store)
     path = objects.partial(ADDRESS)
-    Units(path).value("a", lambda: 1)
+    PartialResults(path).value("a", lambda: 1)
     long_ago = time.time() - 40 * 24 * 3600
     os.utime(path, (long_ago, long_ago))
     with objects.locked(ADDRESS, lambda: None):

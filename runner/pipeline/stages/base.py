@@ -17,7 +17,7 @@ from runner.util.serialise import from_json
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
     from runner.engines.base import LoadedModel
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.context import Expected, RunContext
     from runner.pipeline.stage_job import StageResult
     from runner.validation.context import Facts
@@ -128,7 +128,7 @@ class Stage(Generic[Request, Result]):
         for whose, checkpoint in run.checkpoints():
             run.keep(self.name, whose, self.obtain(run, checkpoint))
 
-    def obtain(self, run: "RunContext", checkpoint: "Subject") -> "StageResult[Result]":
+    def obtain(self, run: "RunContext", checkpoint: "Checkpoint") -> "StageResult[Result]":
         """The stage's result for one checkpoint, from the store or a worker."""
         raise NotImplementedError(f"stage {self.name} says not how its request is made")
 

@@ -14,7 +14,7 @@ from runner.pipeline.stages.base import Cost, Stage, StageContext
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.context import Expected, RunContext
     from runner.pipeline.stage_job import StageResult
 
@@ -98,7 +98,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
         for whose, checkpoint in run.checkpoints(baseline=run.config.bench.baseline):
             run.keep(self.name, whose, self.obtain(run, checkpoint))
 
-    def obtain(self, run: "RunContext", checkpoint: "Subject") -> "StageResult[ServingResult]":
+    def obtain(self, run: "RunContext", checkpoint: "Checkpoint") -> "StageResult[ServingResult]":
         """A checkpoint's server: measured once a sweep, or taken from the store if asked for."""
         from runner.config.renamed import names_of_keys
         from runner.engines import find_engine
@@ -109,7 +109,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
 
         inputs, model, subject = run.inputs, run.model, checkpoint
         load, settings = inputs.config.serving, inputs.config.engine
-        subject = inputs.presented(subject)
+        subject = inputs.for_engine(subject)
         engine = find_engine(settings.name)
         own = inputs.environment(settings.name, settings.environment)
         generator = inputs.environment(LOAD_GENERATOR)

@@ -18,7 +18,7 @@ from runner.store.records import BASELINE, BASELINE_AGAIN
 from runner.util.serialise import to_json
 
 if TYPE_CHECKING:
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.context import Expected, RunContext
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
@@ -105,8 +105,8 @@ class BenchStage(Stage[BenchRequest, BenchResult]):
     def time(
         self,
         run: "RunContext",
-        checkpoint: "Subject",
-        model: "Subject | None",
+        checkpoint: "Checkpoint",
+        model: "Checkpoint | None",
         after: "StageResult[BenchResult] | None" = None,
     ) -> "StageResult[BenchResult]":
         """Speed of a checkpoint: measured once a sweep, or taken from the store if asked for.
@@ -124,7 +124,7 @@ class BenchStage(Stage[BenchRequest, BenchResult]):
 
         inputs, bench, engine = run.inputs, run.config.bench, run.config.engine
         dense = checkpoint.format == "float"
-        checkpoint = inputs.presented(checkpoint)
+        checkpoint = inputs.for_engine(checkpoint)
         environment = inputs.environment(engine.name, engine.environment)
         load = inputs.load(checkpoint, engine)
         against, why_not = _opponent(inputs, model)
@@ -204,7 +204,9 @@ def _takes_turns(config: Config) -> bool:
     return asked and config.makes_checkpoint and traits_of(config.engine.name).several_models
 
 
-def _opponent(inputs: "Inputs", model: "Subject | None") -> "tuple[Subject | None, str | None]":
+def _opponent(
+    inputs: "Inputs", model: "Checkpoint | None"
+) -> "tuple[Checkpoint | None, str | None]":
     """The model to take turns with, as the engine wants it; or why there is none."""
     bench, engine = inputs.config.bench, inputs.config.engine
     if model is None:
@@ -215,7 +217,7 @@ def _opponent(inputs: "Inputs", model: "Subject | None") -> "tuple[Subject | Non
         return None, "bench.baseline=false"
     if not find_engine(engine.name).traits.several_models:
         return None, f"engine={engine.name} cannot hold two models in a process"
-    return inputs.presented(model), None
+    return inputs.for_engine(model), None
 
 
 STAGE = BenchStage()

@@ -4,7 +4,7 @@ from runner.config.schema.hardware import Hardware
 from runner.engines import find_engine
 from runner.evaluation.metrics.flops import ForwardWork, forward_work
 from runner.evaluation.metrics.speed import Limits
-from runner.pipeline.checkpoint import Subject
+from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.context import RunContext
 from runner.pipeline.facts import gather_facts
 from runner.pipeline.inputs import Inputs
@@ -48,7 +48,7 @@ def model_work(run: RunContext) -> ForwardWork | None:
     )
 
 
-def arithmetic(inputs: Inputs, subject: Subject, dense: bool) -> str:
+def arithmetic(inputs: Inputs, subject: Checkpoint, dense: bool) -> str:
     """Format in which an engine multiplies: that of activations, whatever weights are kept in.
 
     Args:

@@ -16,7 +16,7 @@ from runner.store.records import BASELINE, RECIPE
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.context import RunContext
     from runner.pipeline.stage_job import StageResult
 
@@ -115,7 +115,7 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
     def evaluate(
         self,
         run: "RunContext",
-        checkpoint: "Subject",
+        checkpoint: "Checkpoint",
         baseline: "StageResult[EvalResult] | None",
         dtype: str | None = None,
     ) -> "StageResult[EvalResult]":
@@ -131,7 +131,7 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
         from runner.pipeline.stages.jobs.tokens import cut_determinants, excerpt_of
 
         inputs, eval_, engine = run.inputs, run.config.eval, run.config.engine
-        checkpoint = inputs.presented(checkpoint, for_quality=True)
+        checkpoint = inputs.for_engine(checkpoint, for_quality=True)
         text = inputs.text(eval_.text)
         environment = inputs.environment(engine.name, engine.environment)
         load = inputs.load(checkpoint, engine, dtype or inputs.arithmetic.dtype)

@@ -19,7 +19,7 @@ from runner.evaluation.metrics.reference import DIRECTORY as REFERENCE_DIRECTORY
 from runner.evaluation.metrics.reference import Reference, ReferenceWriter
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.eval import EvalRequest, EvalResult, FurtherPerplexity
-from runner.store.partial_results import Units
+from runner.store.partial_results import PartialResults
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,7 @@ class _Scorer:
             )
         self._load = request.load
         self._top_k = request.top_k
-        self._units = Units(context.partial)
+        self._units = PartialResults(context.partial)
         self._progress = context.progress
         self._total = total
         self._done = 0

@@ -20,7 +20,7 @@ from runner.pipeline.stages.jobs.windows import WindowsResult, load_windows
 from runner.planning.compute import model_config
 
 if TYPE_CHECKING:
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
 
@@ -147,7 +147,7 @@ STAGE = ExpertsStage()
 
 def expert_tokens(
     inputs: "Inputs",
-    model: "Subject",
+    model: "Checkpoint",
     calibration: Calibration | None,
     windows: "StageResult[WindowsResult] | None",
 ) -> dict[str, list[int]] | None:

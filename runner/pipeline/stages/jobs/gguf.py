@@ -10,7 +10,7 @@ from runner.store.inventory import Retention
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
 
 DIRECTORY = "gguf"
@@ -45,7 +45,7 @@ class GgufStage(Stage[GgufRequest, GgufResult]):
     result = GgufResult
     retention = Retention.shared_input
 
-    def convert(self, inputs: "Inputs", subject: "Subject", dtype: str) -> "Subject":
+    def convert(self, inputs: "Inputs", subject: "Checkpoint", dtype: str) -> "Checkpoint":
         """An unquantized model as a GGUF file whose matrices are stored in ``dtype``."""
         from runner.methods.backends import llama_cpp
 

@@ -16,7 +16,7 @@ from runner.data.models.materialise import materialise
 from runner.data.models.tensors import TensorReport, report_tensors
 from runner.data.models.view import only_read
 from runner.data.models.weights import stored_dtype
-from runner.pipeline.checkpoint import Subject
+from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.stages.base import TRANSFORMERS, Cost, Stage, StageContext
 from runner.pipeline.stages.jobs.weights import STAGE as WEIGHTS
 from runner.planning.compute import model_config, told_dtype
@@ -69,7 +69,7 @@ class ModelStage(Stage[ModelRequest, ModelResult]):
 STAGE = ModelStage()
 
 
-def locate_model(inputs: "Inputs") -> Subject:
+def locate_model(inputs: "Inputs") -> Checkpoint:
     """The unquantized model (or whatever ``model`` names), on this machine's disk."""
     model = inputs.config.model
     identity = {"model": fingerprint(model, inputs.session.store.cache)}
@@ -97,7 +97,7 @@ def locate_model(inputs: "Inputs") -> Subject:
     directory = made.directory / DIRECTORY
     if found is not None and directory.is_dir():
         return _of_directory(inputs, directory, identity, label)
-    return Subject(directory, "float", identity, label, dtype)
+    return Checkpoint(directory, "float", identity, label, dtype)
 
 
 def _seen(inputs: "Inputs", directory: Path) -> Path:
@@ -110,11 +110,11 @@ def _seen(inputs: "Inputs", directory: Path) -> Path:
 
 def _of_directory(
     inputs: "Inputs", directory: Path, identity: dict[str, Any], label: str
-) -> Subject:
+) -> Checkpoint:
     """The model of a directory in Hugging Face layout, every tensor accounted for."""
     dtype = stored_dtype(directory)
     told = told_dtype(directory) == dtype
-    subject = Subject(directory, _format(directory), identity, label, dtype, told)
+    subject = Checkpoint(directory, _format(directory), identity, label, dtype, told)
     WEIGHTS.account(inputs, subject)
     return subject
 

@@ -15,7 +15,7 @@ from runner.validation.verdict import Verdict, warning
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
 
@@ -84,7 +84,7 @@ STAGE = OverlapStage()
 
 
 def find_overlap(
-    inputs: "Inputs", model: "Subject", windows: "StageResult[WindowsResult]"
+    inputs: "Inputs", model: "Checkpoint", windows: "StageResult[WindowsResult]"
 ) -> "StageResult[OverlapResult]":
     """How much of the evaluated windows of text occurs in the calibration windows."""
     eval_ = inputs.config.eval

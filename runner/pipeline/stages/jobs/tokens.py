@@ -12,7 +12,7 @@ from runner.pipeline.stages.jobs.text import TextResult
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
 
@@ -69,7 +69,7 @@ class TokensStage(Stage[TokensRequest, TokensResult]):
 STAGE = TokensStage()
 
 
-def require_tokens(inputs: "Inputs", model: "Subject") -> None:
+def require_tokens(inputs: "Inputs", model: "Checkpoint") -> None:
     """See that the evaluation text suffices, before anything heavy is done, and tell of it.
 
     Raises:
@@ -90,7 +90,7 @@ def require_tokens(inputs: "Inputs", model: "Subject") -> None:
     _tell(inputs, cut.known or TokensResult({}, {}), model)
 
 
-def _tell(inputs: "Inputs", found: TokensResult, model: "Subject") -> None:
+def _tell(inputs: "Inputs", found: TokensResult, model: "Checkpoint") -> None:
     """What is odd about the windows."""
     for name, count in found.left_out.items():
         if count:
@@ -120,7 +120,7 @@ def cut_determinants(eval_: Eval) -> dict[str, Any]:
     }
 
 
-def excerpt_of(inputs: "Inputs", model: "Subject", text: "StageResult[TextResult]") -> Excerpt:
+def excerpt_of(inputs: "Inputs", model: "Checkpoint", text: "StageResult[TextResult]") -> Excerpt:
     """What of a text is evaluated, in the unquantized model's tokens."""
     return Excerpt(
         text_directory=text.directory,

@@ -16,7 +16,7 @@ from runner.errors import StageError
 from runner.pipeline.stages.base import TRANSFORMERS, Stage, StageContext
 
 if TYPE_CHECKING:
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
 
 _TORCH = {
@@ -58,7 +58,7 @@ class WeightsStage(Stage[WeightsRequest, WeightsResult]):
     result = WeightsResult
     runs_beside = True
 
-    def account(self, inputs: "Inputs", subject: "Subject") -> None:
+    def account(self, inputs: "Inputs", subject: "Checkpoint") -> None:
         """See that the model's files hold its tensors, before anything is read or made.
 
         Raises:

@@ -19,7 +19,7 @@ from runner.util.serialise import from_json, to_json
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
 
@@ -104,7 +104,7 @@ def load_windows(directory: Path) -> tuple[list[list[int]], list[Part]]:
 
 
 def calibration_windows(
-    inputs: "Inputs", model: "Subject", calibration: Calibration | None
+    inputs: "Inputs", model: "Checkpoint", calibration: Calibration | None
 ) -> "StageResult[WindowsResult] | None":
     """The windows a recipe looks at; ``None`` when it looks at none."""
     if calibration is None or not calibration.parts:

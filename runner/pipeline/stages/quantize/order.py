@@ -9,7 +9,7 @@ from runner.data.models.coverage import describe_shortfall
 from runner.engines import reader_of
 from runner.methods.base import abilities_of
 from runner.methods.recipe import Recipe, used_recipe
-from runner.pipeline.checkpoint import Subject
+from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.stages.jobs.check import STAGE as CHECK
 from runner.pipeline.stages.jobs.check import CheckRequest, CheckResult
 from runner.pipeline.stages.jobs.experts import expert_tokens
@@ -94,7 +94,7 @@ def make_checkpoint(
     directory = made.directory / DIRECTORY
     dtype = _FLOAT_LABELS[recipe.bits.label] if recipe.is_identity else model.dtype
     run.keep(STAGE.name, RECIPE, made)
-    run.hand_on(Subject(directory, abilities.checkpoint_format, identity, recipe.label, dtype))
+    run.hand_on(Checkpoint(directory, abilities.checkpoint_format, identity, recipe.label, dtype))
     if run.asks_for("eval") and windows is not None:
         _look_for_overlap(run, windows)
 
@@ -129,7 +129,7 @@ def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
 
 
 def _inspector(
-    inputs: "Inputs", model: "Subject", recipe: Recipe, checkpoint_format: str
+    inputs: "Inputs", model: "Checkpoint", recipe: Recipe, checkpoint_format: str
 ) -> "Callable[[Path], WorkerTask[CheckResult]]":
     """Reloads a fresh checkpoint in the engine that reads its format best."""
     engine = reader_of(checkpoint_format)
@@ -140,7 +140,7 @@ def _inspector(
         place = directory / DIRECTORY
         request = CheckRequest(
             subject=inputs.load(
-                Subject(place, checkpoint_format, {}, "", model.dtype),
+                Checkpoint(place, checkpoint_format, {}, "", model.dtype),
                 engine,
                 inputs.rounding_dtype(model),
             ),

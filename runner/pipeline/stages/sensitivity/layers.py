@@ -8,10 +8,10 @@ from runner.methods.recipe import Recipe
 from runner.pipeline.stages.sensitivity import SensitivityResult
 
 if TYPE_CHECKING:
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
 
 
-def layer_bits(recipe: Recipe, found: SensitivityResult, model: "Subject") -> dict[str, int]:
+def layer_bits(recipe: Recipe, found: SensitivityResult, model: "Checkpoint") -> dict[str, int]:
     """Widths of the recipe's layers, from sensitivities.
 
     Raises:

@@ -17,7 +17,7 @@ from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.rounding import Rounding
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.sensitivity import SensitivityRequest, SensitivityResult, SensitivityRow
-from runner.store.partial_results import Units
+from runner.store.partial_results import PartialResults
 
 if TYPE_CHECKING:
     from runner.evaluation.sensitivity.probe import Probe
@@ -43,7 +43,7 @@ def measure(request: SensitivityRequest, context: StageContext) -> SensitivityRe
     model = _load(request)
     _require_numbers(request, model, windows[0])
     probe = Probe(model, windows, request.grain, getattr(torch, request.scale_dtype))
-    kept = Units(context.partial)
+    kept = PartialResults(context.partial)
     pairs = [(unit, rounding) for unit in probe.units for rounding in request.roundings]
     scores: list[Score] = []
     for number, (unit, rounding) in enumerate(pairs):

@@ -18,7 +18,7 @@ from runner.pipeline.stages.tasks import STAGE, OwnTask, TasksRequest, TasksResu
 from runner.util.serialise import to_json
 
 if TYPE_CHECKING:
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
 
@@ -71,15 +71,15 @@ def prepare(inputs: "Inputs") -> Questions:
 def answers_of(
     inputs: "Inputs",
     questions: Questions,
-    subject: "Subject",
-    model: "Subject",
+    subject: "Checkpoint",
+    model: "Checkpoint",
     baseline: "StageResult[TasksResult] | None",
 ) -> "StageResult[TasksResult]":
     """Scores of a subject, against the baseline's where there is one.
 
     If memory runs out they are asked once more at half the batch size.
     """
-    presented = inputs.presented(subject, for_quality=True)
+    presented = inputs.for_engine(subject, for_quality=True)
     return at_half_without_memory(
         f"tasks {subject.label}",
         inputs.config.tasks.batch_size,
@@ -91,8 +91,8 @@ def answers_of(
 def _ask(
     inputs: "Inputs",
     questions: Questions,
-    subject: "Subject",
-    model: "Subject",
+    subject: "Checkpoint",
+    model: "Checkpoint",
     baseline: "StageResult[TasksResult] | None",
     *,
     batch_size: int,
