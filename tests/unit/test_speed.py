@@ -128,7 +128,9 @@ def test_turns_are_paired() -> None:
     assert found.decode.ratio.estimate == pytest.approx(0.5)
     assert not found.decode.within_noise
     assert found.time_to_first_token.within_noise
+    assert found.batch_size == 4
     assert found.decode_tokens_per_second.samples[0] == pytest.approx(20.0)
+    assert found.baseline_decode_tokens_per_second.samples[0] == pytest.approx(40.0)
 
 
 def test_energy_of_a_package_that_wrapped_around(tmp_path: Path) -> None:
