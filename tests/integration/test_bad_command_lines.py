@@ -74,7 +74,7 @@ BAD = {
     ),
     "short calibration": (
         "calibration=local calibration.text.path=short.txt",
-        "has 22 bytes, so fewer than the 4096 tokens that calibration asks for (16 windows of 256)",
+        "has 22 bytes, fewer than the 4096 tokens that calibration needs (16 windows of 256)",
     ),
     "encoding": (
         "calibration=local calibration.text.path=latin1.txt",
@@ -131,7 +131,7 @@ BAD = {
         "method=rtn bits=w8a8 method.activation_scales=static calibration=none",
         "needs calibration text for static activation scales",
     ),
-    "recipe that is not made": ("stages=[eval] method=gptq", "stages leaves out quantize"),
+    "recipe that is not made": ("stages=[eval] method=gptq", "stages has no quantize, so method"),
     "tracker": (
         "tracker=mlflow",
         "there is no tracker=mlflow (options of tracker: none, trackio, wandb)",
