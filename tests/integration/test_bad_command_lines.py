@@ -143,7 +143,7 @@ BAD = {
     ),
     "path that may be two": (
         "-m model=local 'model.path=modèle,b'",
-        "may be one value or several: type \"model.path='modèle,b'\" for one, "
+        "is ambiguous: write \"model.path='modèle,b'\" for one, "
         "\"model.path='modèle','b'\" for several",
     ),
     "no path": ("model=local model.path=", "model.path has no value"),
@@ -155,7 +155,7 @@ BAD = {
     "two flags": ("--cfg job -m", "--multirun and --cfg: one of them at a time"),
     "flag alone": ("--resolve model=tiny", "--resolve belongs to --cfg"),
     "no such part": ("--cfg job -p nope", "--package nope: the configuration has no such section"),
-    "hidden configuration": ("-cp /tmp", "--config-dir adds yours"),
+    "hidden configuration": ("-cp /tmp", "use --config-dir to add yours"),
     "option for a configuration": ("-cn model/tiny", "-cn model/tiny is an option: model=tiny"),
     "search path": ("hydra.searchpath=[file:///not/there]", "/not/there is no folder"),
     "policy": ("launch.on_failure=never", "expected continue, stop or stop_after_N"),
@@ -194,8 +194,8 @@ BAD = {
         "stages=[plan] model=tiny plan.devices=[open]",
         "open.yaml, line 1: a [ that is not closed",
     ),
-    "no configuration": ("-cn bare", "its defaults have to begin with config"),
-    "plugin": ("-m hydra/launcher=mine model=tiny", "os.system is no launcher or sweeper"),
+    "no configuration": ("-cn bare", "its defaults must begin with config"),
+    "plugin": ("-m hydra/launcher=mine model=tiny", "os.system is not a launcher or sweeper"),
 }
 OWN = {
     "tab": ("conf/model/tab", "name: a\n\tkind: b\n"),
@@ -312,5 +312,5 @@ def test_a_record_of_another_version_is_told_in_one_line(tmp_path: Path) -> None
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    said = f"runner: {record} is no record that this version can read"
+    said = f"runner: {record} is not a record that this version can read"
     assert done.stderr.startswith(said) and len(done.stderr.splitlines()) == 1, done.stderr

@@ -138,7 +138,7 @@ def test_windows_of_a_model_with_a_bos_begin_with_it_and_are_named_so(
     published = ("eval.protocols=[gptq,llama_cpp]", "eval.bos=never", "sweep=never")
     done = command("model=zoo/gemma3", *QUICK, *published)
     assert done.returncode == 0, done.stderr
-    assert "is of a family that is lost without a BOS" in done.stderr
+    assert "belongs to a family that fails without a BOS" in done.stderr
     without = evaluation(store, "never")
     assert (without["perplexity"]["protocol"], without["perplexity"]["sample"]["bos"]) == (
         "gptq_128", False,

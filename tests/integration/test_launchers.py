@@ -125,7 +125,7 @@ def fates(cluster: Cluster, store: Path) -> Iterator[subprocess.Popen[str]]:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         for task in range(3):
-            until(lambda: log_says(store, "fates", task, "another process is making it"), "a wait")  # noqa: B023
+            until(lambda: log_says(store, "fates", task, "process is creating it"), "a wait")  # noqa: B023
         (log,) = (store / "launch" / "fates").glob("*_0_0_log.err")
         main = log.name.partition("_")[0]
         (raw,) = cluster.slurm("squeue", "-h", "-j", f"{main}_0", "-o", "%A").split()
@@ -185,7 +185,7 @@ def test_a_detached_sweep_is_collected_later(
     submitted = cluster.call(*arguments)
     assert submitted.returncode == 0, submitted.stderr
     assert submitted.stdout == "", "there is no answer yet"
-    until(lambda: log_says(store, "detached", 1, "another process is making it"), "a wait")
+    until(lambda: log_says(store, "detached", 1, "another process is creating it"), "a wait")
     collected = cluster.call("stages=[report]", "sweep=detached")
     assert collected.returncode == 0, collected.stderr
     assert "001-as-is: running" in collected.stdout

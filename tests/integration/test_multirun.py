@@ -156,7 +156,7 @@ def test_a_sweep_under_old_names_is_the_same_sweep_under_the_new_ones(
     words = ("-cn", "older", *QUICK, "stages=[quantize]", "method=rtn", "sweep=older")
     done = command(*words, "plan.largest_batch=8")
     assert done.returncode == 0, done.stderr
-    warned = [line for line in done.stderr.splitlines() if "has been renamed to" in line]
+    warned = [line for line in done.stderr.splitlines() if "was renamed to" in line]
     assert len(warned) == 3, done.stderr
     places = sorted((store / "runs" / "older").glob("*/record.json"))
     asked = [json.loads(one.read_text())["config"]["sensitivity"] for one in places]

@@ -31,8 +31,8 @@ def test_benched_runs_calibrate_predictions_and_plans(
     done = command("-m", *SIZES, *asked, "tracker=none", "sweep=sizes", "plan.show_measured=true")
     assert done.returncode == 0, done.stderr
     assert "predicted and measured decode time" in done.stdout
-    assert "hf: decode times predicted from published efficiency are off by" in done.stdout
-    assert "% (median of 6 cases), by" in done.stdout
+    assert "hf, predicted decode time: median error" in done.stdout
+    assert "% from published efficiency (6 cases)," in done.stdout
     assert "calibrated on other models here (6 cases)" in done.stdout
     with (store / "runs" / "sizes" / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))

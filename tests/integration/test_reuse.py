@@ -121,7 +121,7 @@ def test_a_run_whose_record_was_altered_is_done_again(
     ("words", "code", "said"),
     [
         (("list", "mine"), 2, "takes no names"),
-        (("show",), 2, "name one result by its key"),
+        (("show",), 2, "runner store show needs one key"),
         (("show", ""), 2, "a name is empty"),
         (("show", "../../x"), 2, "the store has no result ../../x"),
         (("show", "%"), 2, "the store has no result %"),

@@ -225,7 +225,7 @@ def test_layers_get_widths_of_their_own(
             f"method.rounding_dtype={arithmetic}",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert "bits a weight on average" in done.stderr
+        assert "bits per weight on average" in done.stderr
     made = [records(store, f"mixed{number}_{arithmetic}")[0] for number in range(len(RECIPES))]
     type_named = f",rounding_dtype={arithmetic}"
     assert [record["label"].replace(type_named, "") for record in made] == list(RECIPES)

@@ -206,7 +206,7 @@ def test_what_cannot_be_compared_says_why(sweep: Sweep) -> None:
     evaluation["perplexity"]["unit"] = "word"
     evaluation["perplexity"]["window_tokens"] = []
     (found,) = sweep.decide("method=awq", "unquantized", at_most=9.0).comparisons
-    assert "does not tell its windows' lengths" in found.verdict
+    assert "lacks the lengths of its windows" in found.verdict
     other.stages = [entry for entry in other.stages if entry.subject == "baseline"]
     (found,) = sweep.decide("method=awq", "unquantized", at_most=9.0).comparisons
     assert "has no eval of the recipe" in found.verdict

@@ -216,7 +216,7 @@ def attempts(needed: int, error: WorkerFailed) -> tuple[list[int], list[str], in
 def test_a_stage_without_memory_is_tried_once_more_at_half_its_batch() -> None:
     full = WorkerFailed("killed", [], out_of_memory=True)
     assert attempts(8, full) == ([8], [], 8)
-    warning = "tasks x ran out of memory at a batch size of 8: once more at 4"
+    warning = "tasks x ran out of memory at a batch size of 8: retrying at 4"
     assert attempts(4, full) == ([8, 4], [warning], 4)
     assert attempts(2, full) == ([8, 4], [warning], None), "once, and then its status is oom"
     assert attempts(4, WorkerFailed("a fault", [])) == ([8], [], None)
@@ -256,8 +256,8 @@ def test_a_dry_run_says_what_it_can_of_a_model_that_is_not_here(tmp_path: Path) 
         overrides = [*model, *asked]
         said = dry_run.describe(compose_config(overrides), RunIdentity("s", number, overrides))
         todo = "to do: quantize rtn-w8a16-g64, eval unquantized, eval rtn-w8a16-g64: "
-        assert todo + ("roughly" if number == 0 else "its cost is not known") in said
-        assert "is not fetched for this" in said
+        assert todo + ("roughly" if number == 0 else "cost unknown") in said
+        assert "downloads no model from the hub" in said
     assert (dry_run.summary() or "").endswith("without 1 of unknown cost")
     assert not list(tmp_path.iterdir()), "nothing is made"
 

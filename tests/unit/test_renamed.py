@@ -64,7 +64,7 @@ def test_an_override_by_an_old_name_sets_the_new_one_with_one_warning(
         assert compose_config(words).plan.max_batch_size == 7
     _ = present_overrides(words)
     (told,) = capsys.readouterr().err.splitlines()
-    assert f"{OLD} has been renamed to {NEW}" in told
+    assert f"{OLD} was renamed to {NEW}" in told
 
 
 def test_every_form_of_an_override_is_known() -> None:
@@ -108,7 +108,7 @@ def test_files_of_the_users_own_may_have_old_names(
     assert (plan.batch_size, plan.rows) == (5, 8)
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2, "each name once"
-    assert f"mine.yaml, line 2: {OLD} has been renamed to {NEW}" in told[0]
+    assert f"mine.yaml, line 2: {OLD} was renamed to {NEW}" in told[0]
 
 
 def test_a_launcher_of_the_users_own_may_have_an_old_name(own: Path) -> None:
