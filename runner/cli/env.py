@@ -71,8 +71,8 @@ def _list(environments: _Environments, names: list[str]) -> int:
         if directories:
             size = f"{sizes.of(directories) / 1e6:.0f}"
         if ready := manager.find(environment):
-            found = ready.versions(_SHOWN)
-            shown = " ".join(f"{p} {found[p]}" for p in _SHOWN if found[p] != "absent")
+            versions = ready.versions(_SHOWN)
+            shown = " ".join(f"{p} {versions[p]}" for p in _SHOWN if versions[p] != "absent")
         table.add_row(
             name, state.value, " ".join(environment.accelerators),
             " ".join(environment.provides), size, shown,

@@ -34,12 +34,12 @@ def fault(error: BaseException, root: Path | None = None) -> str:
         root: The store's, if one is in use: the traceback is kept among its logs.
     """
     kind = type(error).__name__
-    said = " ".join(str(redact(str(error))).split())
-    if len(said) > _MOST_CHARACTERS:
-        said = f"{said[:_MOST_CHARACTERS]}…"
-    kept = _keep(error, root)
-    where = f"the traceback is in {kept}" if kept else f"{FULL_ERROR}=1 shows the traceback"
-    return f"internal error: {kind}{': ' if said else ''}{said}; {where}"
+    message = " ".join(str(redact(str(error))).split())
+    if len(message) > _MOST_CHARACTERS:
+        message = f"{message[:_MOST_CHARACTERS]}…"
+    path = _keep(error, root)
+    where = f"the traceback is in {path}" if path else f"{FULL_ERROR}=1 shows the traceback"
+    return f"internal error: {kind}{': ' if message else ''}{message}; {where}"
 
 
 def _keep(error: BaseException, root: Path | None) -> Path | None:

@@ -43,11 +43,11 @@ def read_flags() -> argparse.Namespace:
     ]
     flags = [one for one, is_flag in pairs if is_flag]
     words = read_subcommand([one for one, is_flag in pairs if not is_flag])
-    asked = parser.parse_args([*flags, *words])
-    _require_one(asked)
-    _require_sense(asked, words)
-    if not asked.shell_completion:
-        sweep = asked.multirun or "hydra.mode=MULTIRUN" in words
+    flags_read = parser.parse_args([*flags, *words])
+    _require_one(flags_read)
+    _require_sense(flags_read, words)
+    if not flags_read.shell_completion:
+        sweep = flags_read.multirun or "hydra.mode=MULTIRUN" in words
         words = read_words(words, sweep=sweep)
     note("outputs")
     note("multirun")
@@ -60,13 +60,13 @@ def read_flags() -> argparse.Namespace:
 
 def _require_one(asked: argparse.Namespace) -> None:
     """See that one thing is asked for, with what belongs to it."""
-    given = [
+    flags = [
         f"--{name.replace('_', '-')}"
         for name in ("run", "multirun", "cfg", "info", "shell_completion", "hydra_help")
         if getattr(asked, name) not in (None, False)
     ]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)}: use one of them at a time")
+    if len(flags) > 1:
+        raise UsageError(f"{' and '.join(flags)}: use one of them at a time")
 
 
 def _require_sense(asked: argparse.Namespace, words: list[str]) -> None:
@@ -105,10 +105,10 @@ def shown_configuration() -> Iterator[None]:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             yield
     except SystemExit:
-        said = re.fullmatch(r"package '(.*)' not found in config\n", err.getvalue())
-        if said is None:
+        match = re.fullmatch(r"package '(.*)' not found in config\n", err.getvalue())
+        if match is None:
             raise
-        raise UsageError(f"--package {said[1]}: the configuration has no such section") from None
+        raise UsageError(f"--package {match[1]}: the configuration has no such section") from None
     finally:
         print(redact_yaml(out.getvalue()), end="")
         if "not found in config" not in err.getvalue():

@@ -119,8 +119,8 @@ class Invocation:
             self.session.terminal.open_sweep(sweep, GridSweeper.jobs)
         if self.place is None:
             require_writable(root)
-        asked = StageName.report in config.stages
-        self.place = RunLocation(self.session.store.runs, sweep, config.tracker, asked)
+        wants_report = StageName.report in config.stages
+        self.place = RunLocation(self.session.store.runs, sweep, config.tracker, wants_report)
         identity = RunIdentity(sweep, number, overrides)
         if should_run(config, self.session, identity):
             run_experiment(config, self.session, identity)
@@ -163,11 +163,11 @@ class Invocation:
 
         self.started = True
         self.dry_run = self.dry_run or DryRun()
-        told = self.dry_run.describe(config, identity)
+        described = self.dry_run.describe(config, identity)
         # As the run itself would be: in a sweep it is told, and the rest is looked at.
         if not self.multirun and self.dry_run.refused is not None:
             raise UsageError(self.dry_run.refused)
-        tell(told)
+        tell(described)
 
     def _keep(self, config: "Config", identity: "RunIdentity") -> bool:
         from runner.config.schema.root import StageName
@@ -181,8 +181,8 @@ class Invocation:
             return False
         root = Path(config.store.root).expanduser().resolve()
         self.machine = self.machine or detect()
-        found = done_record(root / "runs", config, self.machine, identity)
-        if found is None:
+        record = done_record(root / "runs", config, self.machine, identity)
+        if record is None:
             return False
         self.started, self.root, self.made = True, root, GridSweeper.folder
         self.output = None if self.made is None else for_copies(self.made)
@@ -191,9 +191,9 @@ class Invocation:
         self.session.terminal.open_sweep(identity.sweep, GridSweeper.jobs)
         if self.place is None:
             require_writable(root)
-        asked = StageName.report in config.stages
-        self.place = RunLocation(root / "runs", identity.sweep, config.tracker, asked)
-        keep(found, config, self.session)
+        wants_report = StageName.report in config.stages
+        self.place = RunLocation(root / "runs", identity.sweep, config.tracker, wants_report)
+        keep(record, config, self.session)
         return True
 
     def tell(self, error: Exception) -> Refusal | None:

@@ -118,10 +118,10 @@ def _show(asked: _Asked, names: list[str]) -> int:
     if len(names) != 1 or names[0] == _YES:
         raise UsageError("runner store show needs one key: runner store show KEY")
     inventory = asked.inventory
-    found = inventory.find(names[0])
-    if not found:
+    results = inventory.find(names[0])
+    if not results:
         raise UsageError(f"the store has no result {names[0]}; see runner store list")
-    for one in found:
+    for one in results:
         address = one.address
         tell(f"{address}  {_megabytes([one.size_bytes])} MB, {_age(one.modified)}")
         tell(f"  {one.directory}")
@@ -142,10 +142,10 @@ def _verify(asked: _Asked, names: list[str]) -> int:
         raise UsageError("runner store verify deletes nothing; omit --yes")
     chosen: dict[str, StoredResult] = {}
     for name in names or [""]:
-        found = asked.inventory.find(name)
-        if names and not found:
+        results = asked.inventory.find(name)
+        if names and not results:
             raise UsageError(f"the store has no result {name}; see runner store list")
-        chosen |= {str(one.address): one for one in found}
+        chosen |= {str(one.address): one for one in results}
     unsealed = bad = 0
     total = sum(one.size_bytes for one in chosen.values())
     with progress("comparing with digests, kB", total // 1000) as seen:
@@ -226,10 +226,10 @@ def _require_records(inventory: Inventory) -> None:
     Raises:
         StageError: One cannot.
     """
-    if found := inventory.unreadable_records():
-        more = f" (and {len(found) - 1} more)" if found[1:] else ""
+    if damaged := inventory.unreadable_records():
+        more = f" (and {len(damaged) - 1} more)" if damaged[1:] else ""
         raise StageError(
-            f"{found[0]}{more} is not a record that this version can read; delete it or move it "
+            f"{damaged[0]}{more} is not a record that this version can read; delete it or move it "
             "away"
         )
 

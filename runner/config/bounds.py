@@ -123,10 +123,10 @@ def _strangers(content: Any, entries: type | None) -> list[Any]:
     """Entries of another type: OmegaConf lets lists within lists pass."""
     if entries is None:
         return []
-    held = content if isinstance(content, list) else []
-    held = [*content.values()] if isinstance(content, dict) else held
+    entries_held = content if isinstance(content, list) else []
+    entries_held = [*content.values()] if isinstance(content, dict) else entries_held
     wanted = (int, float) if entries is float else entries
-    return [one for one in held if not isinstance(one, wanted)]
+    return [one for one in entries_held if not isinstance(one, wanted)]
 
 
 def _called(entries: type | None) -> str:

@@ -44,24 +44,24 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
         error: One of ``COMPOSITION_ERRORS``.
         arguments: The overrides that were given, for errors that do not name theirs.
     """
-    said = str(error)
+    text = str(error)
     under = error.__cause__ or error.__context__
     cause = error if isinstance(error, OmegaConfBaseException) else under
     if isinstance(error, InstantiationException) and isinstance(under, UsageError):
         message = str(under)
     elif isinstance(error, UserWarning):
-        path = said.partition("path=")[2].removesuffix(" is not available.")
+        path = text.partition("path=")[2].removesuffix(" is not available.")
         message = f"hydra.searchpath: {path} is no folder (file:///PATH)"
     elif isinstance(error, MissingConfigException):
         message = _no_option(error)
     elif isinstance(error, OverrideParseException):
         message = _no_override(str(error.override))
     elif not isinstance(cause, OmegaConfBaseException):
-        message = _no_sense(error, said, arguments)
-    elif merged := re.match(r"In '(?P<config>[^']*)': \w+ raised while composing config", said):
+        message = _no_sense(error, text, arguments)
+    elif merged := re.match(r"In '(?P<config>[^']*)': \w+ raised while composing config", text):
         message = explain_field(cause, *_origin(merged["config"], cause, arguments), arguments)
     else:
-        override = said.partition("Error merging override ")[2]
+        override = text.partition("Error merging override ")[2]
         message = explain_field(cause, override, None, arguments)
     return re.sub(rf"\S{{{_LONGEST_WORD},}}", _shortened, message)
 
@@ -157,8 +157,8 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
 
 def _line(text: str) -> str:
     """A message of several lines in one, without the addresses of Hydra's pages."""
-    kept = [one for one in text.splitlines() if "https://" not in one and "http://" not in one]
-    return " ".join(" ".join(kept or text.splitlines()).split())
+    lines = [one for one in text.splitlines() if "https://" not in one and "http://" not in one]
+    return " ".join(" ".join(lines or text.splitlines()).split())
 
 
 def _sweep(word: str, arguments: Sequence[str]) -> str:
@@ -187,35 +187,35 @@ def _added_twice(word: str, arguments: Sequence[str]) -> str:
 
 
 def _chosen_already(key: str, arguments: Sequence[str]) -> str:
-    given = [one for one in arguments if one.startswith(f"+{key}=")]
-    if given:
-        return f"{given[0]}: {key} has an option already: {given[0].lstrip('+')} chooses another"
+    words = [one for one in arguments if one.startswith(f"+{key}=")]
+    if words:
+        return f"{words[0]}: {key} has an option already: {words[0].lstrip('+')} chooses another"
     return f"{key} is chosen twice; in a defaults list write override /{key}: OPTION"
 
 
 def _no_deletion(key: str, arguments: Sequence[str]) -> str:
-    given = next((one for one in arguments if one.lstrip("~").startswith(key) and key), f"~{key}")
-    return f"{given}: there is no {key or 'name'} to remove"
+    word = next((one for one in arguments if one.lstrip("~").startswith(key) and key), f"~{key}")
+    return f"{word}: there is no {key or 'name'} to remove"
 
 
 def _no_group(key: str, arguments: Sequence[str]) -> str:
     """An option of something that is no group, or none that is chosen in that way."""
-    given = next((one for one in arguments if one.startswith(f"{key}=")), f"{key}=…")
-    group, option = key.partition("@")[0], given.partition("=")[2]
+    word = next((one for one in arguments if one.startswith(f"{key}=")), f"{key}=…")
+    group, option = key.partition("@")[0], word.partition("=")[2]
     first, _, folder = group.partition("/")
     names = groups()
     if not key:
-        message = f"{given}: there is no name before the ="
+        message = f"{word}: there is no name before the ="
     elif group in _PLACES:
-        message = f"{given}: an option of {group} is chosen for a place: {_PLACES[group]}"
+        message = f"{word}: an option of {group} is chosen for a place: {_PLACES[group]}"
     elif "@" in key and option_files(group):
-        message = f"{given}: {group} has one place: {group}={option}"
+        message = f"{word}: {group} has one place: {group}={option}"
     elif folder and f"{folder}/{option}" in option_files(first):
-        message = f"{given}: that is {first}={folder}/{option}"
+        message = f"{word}: that is {first}={folder}/{option}"
     elif group.startswith("hydra/"):
         message = unknown(group, _HYDRAS_GROUPS, group, "groups of Hydra")
     elif group in names:
-        message = f"{given}: the configuration has no {group}: its defaults begin with config"
+        message = f"{word}: the configuration has no {group}: its defaults begin with config"
     else:
         message = unknown(group, names, first, "groups")
     return message

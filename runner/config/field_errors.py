@@ -109,14 +109,14 @@ def _no_reference(
     words = [one for one in arguments if "${" in one]
     word = as_typed(given or (words[0] if len(words) == 1 else ""))
     what = str(cause.msg or cause).partition("\n")[0]
-    if (found := re.search(r"Environment variable '(.*?)' not found", what)) is not None:
-        why = f"the environment variable {found[1]} is not set"
-    elif (found := re.search(r"Interpolation key '(.*?)' not found", what)) is not None:
-        why = f"'{found[1]}' not found, so ${{{found[1]}}} refers to nothing"
+    if (match := re.search(r"Environment variable '(.*?)' not found", what)) is not None:
+        why = f"the environment variable {match[1]} is not set"
+    elif (match := re.search(r"Interpolation key '(.*?)' not found", what)) is not None:
+        why = f"'{match[1]}' not found, so ${{{match[1]}}} refers to nothing"
     elif "ecursive" in what:
         why = "it refers to itself"
-    elif (found := re.search(r"Unsupported interpolation type (.*)", what)) is not None:
-        why = f"there is no ${{{found[1]}:…}}"
+    elif (match := re.search(r"Unsupported interpolation type (.*)", what)) is not None:
+        why = f"there is no ${{{match[1]}:…}}"
     else:
         why = f"a ${{…}} that cannot be resolved ({' '.join(what.split())})"
     if "=" not in word:

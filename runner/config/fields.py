@@ -120,13 +120,13 @@ def _known_hints(key: str) -> tuple[Any, ...]:
     if first == "hydra":
         from hydra.conf import HydraConf
 
-        found: list[Any] = [HydraConf]
+        hints: list[Any] = [HydraConf]
         segments = rest.split(".") if rest else []
         if segments[:1] == ["sweeper"]:
-            found, segments = [GridSettings, SearchSettings], segments[1:]
+            hints, segments = [GridSettings, SearchSettings], segments[1:]
     else:
-        found, segments = [Config], key.split(".")
-    return _walked(found, segments)
+        hints, segments = [Config], key.split(".")
+    return _walked(hints, segments)
 
 
 def _walked(found: list[Any], segments: list[str]) -> tuple[Any, ...]:

@@ -69,11 +69,11 @@ def present_overrides(overrides: Sequence[str], *, warn: bool = True) -> list[st
     if not any(one.old in word for word in overrides for one in RENAMED):
         return list(overrides)
     result = [_present_override(word, warn) for word in overrides]
-    given = {_field_of(word) for word in overrides}
+    fields = {_field_of(word) for word in overrides}
     for word, present in zip(overrides, result, strict=True):
         old, new = _field_of(word), _field_of(present)
         if warn and old != new:
-            if new in given:
+            if new in fields:
                 raise UsageError(_both(old, new))
             _warn(old, new, "")
     return result

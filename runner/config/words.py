@@ -111,8 +111,8 @@ def _require_size(key: str, value: str, text: bool) -> None:
 def _stands_for_itself(value: str) -> bool:
     """Whether Hydra takes a value for the text that it is, or for what it says in its grammar."""
     plain = _PLAIN.fullmatch(value) is not None and value.lower() not in _MEANS_MORE
-    given = _QUOTED.fullmatch(value) is not None or _is_reference(value)
-    return plain or given or value in ("", "null")
+    is_quoted = _QUOTED.fullmatch(value) is not None or _is_reference(value)
+    return plain or is_quoted or value in ("", "null")
 
 
 def _list(value: str) -> str:

@@ -55,8 +55,8 @@ class Combinations:
             UsageError: It does not compose, or makes no sense.
         """
         kind = self._kinds.get(_keys(job))
-        found = kind.config(job) if kind is not None else None
-        return self._compose(list(job)) if found is None else found
+        config = kind.config(job) if kind is not None else None
+        return self._compose(list(job)) if config is None else config
 
     def knows(self, job: Job) -> bool:
         """Whether a job's configuration takes no composing."""
@@ -111,16 +111,16 @@ class _Kind:
     def _changes(
         self, places: list[int], wanted: list[tuple[str, ...]], composed: Callable[[], None]
     ) -> dict[tuple[str, ...], Changes]:
-        found: dict[tuple[str, ...], Changes] = {}
+        changes: dict[tuple[str, ...], Changes] = {}
         if len(places) == 1 and len(wanted) > _FEW:
-            found = self._numbers(places[0], [one[0] for one in wanted])
-            if not found and 2 * len(wanted) > self._jobs:
+            changes = self._numbers(places[0], [one[0] for one in wanted])
+            if not changes and 2 * len(wanted) > self._jobs:
                 raise _NotApart
         for overrides in wanted:
-            if overrides not in found:
-                found[overrides] = self._changed(places, overrides)
+            if overrides not in changes:
+                changes[overrides] = self._changed(places, overrides)
                 composed()
-        return found
+        return changes
 
     def _numbers(self, place: int, overrides: list[str]) -> dict[tuple[str, ...], Changes]:
         """Changes of many numbers of one field: that of the least and the largest tell all."""
@@ -154,10 +154,10 @@ class _Kind:
             job[place] = override
         if job == self._first:
             return {}
-        found = self._whole(job)
-        if found is None:
+        config = self._whole(job)
+        if config is None:
             raise _NotApart
-        return dict(_differences(self._base, found, ()))
+        return dict(_differences(self._base, config, ()))
 
     def _conflict(self) -> tuple[list[int], list[int]] | None:
         """Two sets of keys of which one changes what the other does, or a part of it."""
@@ -186,15 +186,15 @@ def _kind(keys: Path, jobs: list[Job], compose: Compose) -> _Kind | None:
     if len(jobs) <= _FEW or len(set(keys)) < len(keys):
         return None
     try:
-        found = _Kind(keys, jobs, compose)
+        kind = _Kind(keys, jobs, compose)
         for job in random.Random(0).sample(jobs, _SAMPLES):
-            whole, put_together = compose(list(job)), found.config(job)
+            whole, put_together = compose(list(job)), kind.config(job)
             if whole is None or any(_differences(whole, put_together, ())):
                 return None
     except (_NotApart, UsageError):
         # What is wrong is told of the job that has it.
         return None
-    return found
+    return kind
 
 
 def _keys(job: Job) -> Path:
@@ -219,20 +219,20 @@ def _at(section: Any, path: Path) -> Any:
 
 def _patched(base: Config, changes: Sequence[tuple[Path, Any]]) -> Config:
     """A copy with some fields changed; sections without changes are the base's own."""
-    made: Config = _copied(base)
-    copies: dict[Path, Any] = {(): made}
+    patched: Config = _copied(base)
+    copies: dict[Path, Any] = {(): patched}
     for path, value in changes:
-        section: Any = made
+        section: Any = patched
         for depth, name in enumerate(path[:-1], 1):
             place = path[:depth]
             if place not in copies:
                 copies[place] = vars(section)[name] = _copied(vars(section)[name])
             section = copies[place]
         vars(section)[path[-1]] = value
-    return made
+    return patched
 
 
 def _copied(section: Any) -> Any:
-    made = object.__new__(type(section))
-    vars(made).update(vars(section))
-    return made
+    copied = object.__new__(type(section))
+    vars(copied).update(vars(section))
+    return copied

@@ -167,8 +167,8 @@ class GridSweeper(BasicSweeper):
             return
 
         def once(master: DictConfig, overrides: list[str]) -> DictConfig:
-            found = kept.pop(tuple(overrides), None)
-            return compose(loader, master, overrides) if found is None else found
+            composed = kept.pop(tuple(overrides), None)
+            return compose(loader, master, overrides) if composed is None else composed
 
         loader.load_sweep_config = once
 
@@ -185,7 +185,7 @@ class GridSweeper(BasicSweeper):
         """
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        given = {override.get_key_element() for override in overrides}
+        keys = {override.get_key_element() for override in overrides}
         grids = [
             *(
                 {key: choices_of(key, value) for key, value in g.items()}
@@ -200,7 +200,7 @@ class GridSweeper(BasicSweeper):
         jobs: dict[frozenset[str], list[str]] = {}
         for grid in grids or [{}]:
             own: list[Any] = parser.parse_overrides(
-                [f"{key}={value}" for key, value in grid.items() if key not in given]
+                [f"{key}={value}" for key, value in grid.items() if key not in keys]
             )
             for job in BasicSweeper.split_arguments(own + overrides, None)[0]:
                 if not any(_matches(job, one) for one in excluded):

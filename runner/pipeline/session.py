@@ -97,8 +97,8 @@ class Session:
             StageError: The store's disk is full or cannot be written to.
         """
         address = work.address
-        if not work.force and (found := self._found(address, work)):
-            return found
+        if not work.force and (stored := self._found(address, work)):
+            return stored
 
         def on_wait() -> None:
             self.display.line(f"  {work.title}: another process is creating it; waiting")
@@ -114,8 +114,8 @@ class Session:
                     return self._reused(address, work)
                 raise
             # Whoever held the lock may just have made or checked it.
-            if not work.force and (found := self._found(address, work)):
-                return found
+            if not work.force and (stored := self._found(address, work)):
+                return stored
             if not work.force and self._is_sound(address, work):
                 return self._reused(address, work)
             return self._make(address, work)

@@ -84,21 +84,21 @@ def _benched(
     record: RunRecord, bench: BenchResult, shape: Shape, quantized: bool
 ) -> Iterator[DataPoint]:
     # The configuration of another version of the runner may lack what a case needs.
-    held = None
+    fmt = None
     with contextlib.suppress(KeyError, TypeError):
-        held = runtime_format_of(record.engine, bench.dtype, record.config, quantized)
-    if held is None:
+        fmt = runtime_format_of(record.engine, bench.dtype, record.config, quantized)
+    if fmt is None:
         return
     context = round(bench.prompt_tokens + bench.new_tokens / 2)
     number_bytes = kv_number_bytes(record.engine, bench.dtype)
     for batch in bench.batches:
-        work = decode_work(shape, held, Step(batch.batch_size, context, number_bytes))
+        work = decode_work(shape, fmt, Step(batch.batch_size, context, number_bytes))
         latency = batch.inter_token_latency_seconds
         yield DataPoint(
             machine=machine_key(record.host, bench.device),
             engine=record.engine,
             device=bench.device,
-            held=held,
+            held=fmt,
             dtype=bench.dtype,
             model=record.model,
             layers=shape.layers,
@@ -125,13 +125,13 @@ def _bandwidth(bench: BenchResult, batch: BatchResult) -> float | None:
 
 def stored_cases(records: Iterable[RunRecord]) -> list[DataPoint]:
     """The cases of all records, each measurement once."""
-    found: dict[tuple[Any, ...], DataPoint] = {}
+    points: dict[tuple[Any, ...], DataPoint] = {}
     for record in records:
         for case in cases_of(record):
             # A result that was reused stands in several records.
             identity = (case.group, case.model, case.recipe, case.batch, case.context)
-            found[(*identity, case.measured_seconds)] = case
-    return list(found.values())
+            points[(*identity, case.measured_seconds)] = case
+    return list(points.values())
 
 
 def all_records(runs: Path, known: Mapping[str, list[RunRecord]] | None = None) -> list[RunRecord]:
@@ -143,12 +143,12 @@ def all_records(runs: Path, known: Mapping[str, list[RunRecord]] | None = None) 
     """
     known, shared = known or {}, Shared()
     sweeps = sorted(path.name for path in runs.glob("*") if path.is_dir())
-    found: list[RunRecord] = []
+    records: list[RunRecord] = []
     with without_collection(), progress("reading the store's sweeps", len(sweeps)) as seen:
         for sweep in sweeps:
-            found += known[sweep] if sweep in known else _readable(runs, sweep, shared)
+            records += known[sweep] if sweep in known else _readable(runs, sweep, shared)
             seen()
-        return tell_apart(found)
+        return tell_apart(records)
 
 
 def _readable(runs: Path, sweep: str, shared: Shared) -> list[RunRecord]:

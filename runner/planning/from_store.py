@@ -65,7 +65,7 @@ def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, Meas
 
     What was computed in float32 comes before what was not, which also tells the arithmetic.
     """
-    found: dict[str, tuple[bool, float]] = {}
+    qualities: dict[str, tuple[bool, float]] = {}
     best: dict[str, MeasuredQuality] = {}
     for record in records:
         evaluation = record.result(EVAL)
@@ -77,9 +77,9 @@ def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, Meas
         ratio = evaluation.change.ratio
         arithmetic = evaluation.arithmetic or "an arithmetic that is not told"
         rank = (arithmetic != "float32", ratio.estimate)
-        if fmt.label in found and rank >= found[fmt.label]:
+        if fmt.label in qualities and rank >= qualities[fmt.label]:
             continue
-        found[fmt.label] = rank
+        qualities[fmt.label] = rank
         name = record.label if not rank[0] else f"{record.label}, in {arithmetic}"
         best[fmt.label] = MeasuredQuality(name, ratio.estimate, ratio.low, ratio.high)
     return best

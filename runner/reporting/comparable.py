@@ -20,25 +20,25 @@ def comparable_rows(rows: list[Row]) -> dict[str, list[Row]]:
     alike. The floor's own rows belong to none. Rows without quality belong to every scope of their
     model: size and speed compare whatever the text.
     """
-    found: dict[str, list[Row]] = {}
+    comparable: dict[str, list[Row]] = {}
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model and not row.is_floor]
         measured = list(dict.fromkeys(_measured(r) for r in of_model if r.perplexity is not None))
         parts = _telling(measured)
         for scope in measured or [()]:
             named = ", ".join(scope[part] for part in parts)
-            found[f"{model} on {named}" if named else model] = [
+            comparable[f"{model} on {named}" if named else model] = [
                 row for row in of_model if row.perplexity is None or _measured(row) == scope
             ]
-    return found
+    return comparable
 
 
 def _telling(measured: list[Measured]) -> list[int]:
     """Numbers of the parts that set scopes apart."""
     parts: list[int] = []
     for part, values in enumerate(zip(*measured, strict=True)):
-        told = len({tuple(scope[one] for one in parts) for scope in measured})
-        if len(set(values)) > 1 and (part < _ALWAYS_NAMED or told < len(measured)):
+        distinct = len({tuple(scope[one] for one in parts) for scope in measured})
+        if len(set(values)) > 1 and (part < _ALWAYS_NAMED or distinct < len(measured)):
             parts.append(part)
     return parts
 

@@ -28,8 +28,8 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
         for scope, comparable in comparable_rows(of_model).items():
             parts += _picks(comparable, scope.removeprefix(model))
         parts += [*_table(of_model), ""]
-        if said := evaluated_on(of_model):
-            parts += [_plain(said), ""]
+        if evaluated := evaluated_on(of_model):
+            parts += [_plain(evaluated), ""]
         parts += [f"- {_plain(note)}" for note in quality_notes(of_model)]
         parts += _scores([line for line in lines if rows[line.row].model == model])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
@@ -57,19 +57,19 @@ def _score(cell: Cell | None) -> str:
     if cell is None:
         return ""
     error = "" if cell.standard_error is None else f" ± {cell.standard_error:.3f}"
-    kept = "" if cell.recovery_percent is None else f" ({cell.recovery_percent:.1f}%)"
-    return f"{cell.value:.3f}{error}{kept}"
+    recovery = "" if cell.recovery_percent is None else f" ({cell.recovery_percent:.1f}%)"
+    return f"{cell.value:.3f}{error}{recovery}"
 
 
 def _claims(decisions: list[Decision]) -> list[str]:
     if not decisions:
         return []
-    found = []
+    lines = []
     for decision in decisions:
         claim = decision.claim
-        found.append(f"- **{decision.verdict}**: {_plain(claim.id)}, {_plain(claim.sentence)}")
-        found += [f"  - {_plain(comparison_line(claim, c))}" for c in decision.comparisons]
-    return ["## Claims", "", *found, ""]
+        lines.append(f"- **{decision.verdict}**: {_plain(claim.id)}, {_plain(claim.sentence)}")
+        lines += [f"  - {_plain(comparison_line(claim, c))}" for c in decision.comparisons]
+    return ["## Claims", "", *lines, ""]
 
 
 def _picks(rows: list[Row], where: str) -> list[str]:

@@ -32,20 +32,20 @@ def show_sensitivities(records: list[RunRecord], folders: list[Path], console: "
         for entry in record.stages:
             if entry.stage != SENSITIVITY.name or entry.key in shown:
                 continue
-            if (found := record.read(entry, SENSITIVITY)) is None:
+            if (result := record.read(entry, SENSITIVITY)) is None:
                 continue
-            name = f"sensitivity-{path_part(record.model)}-{found.grain.value}"
+            name = f"sensitivity-{path_part(record.model)}-{result.grain.value}"
             if name in shown.values():
                 name += f"-{entry.key[:6]}"
             shown[entry.key] = name
-            drawn = draw_heat_map(found) if folders else b""
+            drawn = draw_heat_map(result) if folders else b""
             for folder in folders:
-                _write(found, drawn, folder, name)
+                _write(result, drawn, folder, name)
             console.print(f"\nsensitivity of {record.model}", style="bold")
-            console.print(ranked_table(found))
-            for note in notes(found):
+            console.print(ranked_table(result))
+            for note in notes(result):
                 console.print(note, soft_wrap=True)
-            more = max(0, len(found.rows) - _SHOWN)
+            more = max(0, len(result.rows) - _SHOWN)
             console.print(
                 f"{f'{more} more rows and t' if more else 'T'}he heat map: "
                 f"{folders[-1]}/{name}.csv, .json, .png",
@@ -117,7 +117,7 @@ def _write(found: SensitivityResult, drawn: bytes, folder: Path, name: str) -> N
         unit = units[row.unit]
         intervals = (row.kl_divergence, row.perplexity_delta)
         numbers = [x for i in intervals for x in (i.estimate, i.low, i.high)]
-        told = [unit.name, unit.kind, unit.block, unit.weights, row.rounding]
-        rows.append([*told, *numbers, row.perplexity])
+        cells = [unit.name, unit.kind, unit.block, unit.weights, row.rounding]
+        rows.append([*cells, *numbers, row.perplexity])
     write_text_atomically(folder / f"{name}.csv", csv_rows(rows))
     write_bytes_atomically(folder / f"{name}.png", drawn)

@@ -22,9 +22,9 @@ def shown_speed(rows: list[Row]) -> Callable[[Row], float | None]:
     dense = {row.engine: row.decode_tokens_per_second for row in rows if row.is_baseline}
     counted: dict[int, float] = {}
     for engine, base in dense.items():
-        told = [row for row in rows if row.engine == engine and _is_told(row)]
-        above = [row for row in told if (row.decode_ratio or 0.0) > 1]
-        for group in (above, [row for row in told if not (row.decode_ratio or 0.0) > 1]):
+        comparable = [row for row in rows if row.engine == engine and _is_told(row)]
+        above = [row for row in comparable if (row.decode_ratio or 0.0) > 1]
+        for group in (above, [row for row in comparable if not (row.decode_ratio or 0.0) > 1]):
             for row, ratio in _led(group):
                 counted[id(row)] = (base or 0.0) * ratio
 
@@ -52,8 +52,12 @@ def _led(rows: list[Row]) -> Iterator[tuple[Row, float]]:
         slower = []
         for row, mine in left[1:]:
             # By the ratios themselves where they have no intervals.
-            told = ratio_is_lower(mine, its)
-            if (row.decode_ratio or 0.0) < (leader.decode_ratio or 0.0) if told is None else told:
+            is_lower = ratio_is_lower(mine, its)
+            if (
+                (row.decode_ratio or 0.0) < (leader.decode_ratio or 0.0)
+                if is_lower is None
+                else is_lower
+            ):
                 slower.append((row, mine))
             else:
                 yield row, leader.decode_ratio or 0.0
@@ -68,12 +72,12 @@ def shown_first_token(record: RunRecord, row: Row) -> float | None:
     own, size = row.time_to_first_token_seconds, row.batch_size
     if bench is None or size is None:
         return own
-    told = against_unquantized(bench, baseline, again, size, FIRST_TOKEN)
+    measured = against_unquantized(bench, baseline, again, size, FIRST_TOKEN)
     dense = samples(baseline, size, FIRST_TOKEN)
-    if told is None or not dense:
+    if measured is None or not dense:
         return own
     base = sum(dense) / len(dense)
-    return base if told.comparison.within_noise else base * told.comparison.ratio.estimate
+    return base if measured.comparison.within_noise else base * measured.comparison.ratio.estimate
 
 
 def shown_slower(one: Row, other: Row) -> bool | None:

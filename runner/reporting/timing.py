@@ -90,6 +90,6 @@ def samples(bench: BenchResult | None, batch_size: int, metric: str) -> list[flo
     """A figure's positive samples at one batch size; empty where there are none."""
     for batch in bench.batches if bench is not None else ():
         if batch.batch_size == batch_size:
-            found = summary_of(batch, metric).samples
-            return found if found and min(found) > 0 else []
+            values = summary_of(batch, metric).samples
+            return values if values and min(values) > 0 else []
     return []

@@ -25,14 +25,14 @@ def explain_disk_error(error: Exception, root: Path) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     if number in _CLOSED and not _may_lie_below(root, error):
         return None  # of an interpreter, or a model's file
-    said = "\n".join([str(error), *getattr(error, "log_tail", [])])
-    if number in _FULL or any(os.strerror(code) in said for code in _FULL):
+    text = "\n".join([str(error), *getattr(error, "log_tail", [])])
+    if number in _FULL or any(os.strerror(code) in text for code in _FULL):
         return (
             f"no room to write in the store {root}{_room(root)}: free space (runner store prune) "
             "or use another store (store.root=PATH), then repeat the command; finished results "
             "are kept"
         )
-    if number in _CLOSED or os.strerror(errno.EROFS) in said:
+    if number in _CLOSED or os.strerror(errno.EROFS) in text:
         reason = os.strerror(number or errno.EROFS).lower()
         return _unwritable(root, reason)
     return None

@@ -97,7 +97,7 @@ class Inventory:
     @cached_property
     def sweeps(self) -> dict[str, dict[str, Status]]:
         """Runs of every sweep and how they ended."""
-        found: dict[str, dict[str, Status]] = {
+        statuses: dict[str, dict[str, Status]] = {
             path.name: {} for path in sorted(self.store.runs.glob("*")) if path.is_dir()
         }
         rows = self._index.execute(
@@ -110,8 +110,8 @@ class Inventory:
                 # Whether a process is at it is not the record's to tell.
                 record = read_record(self.store.runs / sweep / run / "record.json")
                 status = record.status if record is not None else status
-            found.setdefault(sweep, {})[run] = status
-        return found
+            statuses.setdefault(sweep, {})[run] = status
+        return statuses
 
     def made_from(self, address: Address) -> list[Address]:
         """Results that this one was made from, as far as its seal names them."""

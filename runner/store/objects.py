@@ -104,8 +104,8 @@ class ObjectStore:
             told: Is told how many bytes of how many were compared.
         """
         self._checks.pop(address, None)
-        found = faults(self.directory(address), told)
-        if not found:
+        problems = faults(self.directory(address), told)
+        if not problems:
             try:
                 content = self.read(address)
             except (OSError, ValueError, RecursionError):
@@ -114,7 +114,7 @@ class ObjectStore:
                 return [f"{RESULT_FILE} is missing"]
             if not isinstance(content, dict) or not isinstance(content.get("result"), dict):
                 return [f"{RESULT_FILE} contains no result"]
-        return found
+        return problems
 
     def set_aside(self, address: Address) -> Path:
         """Move a damaged result to where nothing reads it; returns that folder.

@@ -63,9 +63,9 @@ class Check:
         """The last one of a result; ``None`` where there was none, or it cannot be read."""
         for name in (CHECK_FILE, SEAL_FILE):
             try:
-                told = _parsed(directory / name)["states"]
-                found = {path: (state[0], state[1]) for path, state in told.items()}
-                return cls(directory / name, found)
+                recorded = _parsed(directory / name)["states"]
+                states = {path: (state[0], state[1]) for path, state in recorded.items()}
+                return cls(directory / name, states)
             except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
                 continue
         return None
@@ -115,9 +115,9 @@ def faults(directory: Path, told: Told = lambda done, total: None) -> list[str]:
     if seal is None:
         return []
     before = states(directory)
-    found = [f"{name} is missing" for name in seal.files if name not in before]
+    problems = [f"{name} is missing" for name in seal.files if name not in before]
     added = sorted(name for name in before.keys() - seal.files if not _is_harmless(name))
-    found += [f"{name} was added" for name in added]
+    problems += [f"{name} was added" for name in added]
     total = sum(before[name][0] for name in seal.files if name in before)
     done = 0
 
@@ -131,14 +131,14 @@ def faults(directory: Path, told: Told = lambda done, total: None) -> list[str]:
         try:
             # A file of another size needs no reading.
             if size != before[name][0] or sha256_of_file(directory / name, compared) != digest:
-                found.append(f"{name} has changed")
+                problems.append(f"{name} has changed")
         except OSError as error:
-            found.append(f"{name} cannot be read ({os.strerror(error.errno or 0).lower()})")
+            problems.append(f"{name} cannot be read ({os.strerror(error.errno or 0).lower()})")
         done += before[name][0]
         told(done, total)
-    if not found:
+    if not problems:
         _note(directory, before)
-    return found
+    return problems
 
 
 def states(directory: Path) -> dict[str, State]:

@@ -261,13 +261,13 @@ def read_records(runs: Path, sweep: str, shared: Shared | None = None) -> list[R
         shared: Parts of other sweeps' records; equal parts of records become one object.
     """
     paths, shared = sorted((runs / sweep).glob("*/record.json")), shared or Shared()
-    found = []
+    records = []
     with without_collection(), progress(f"reading records of {sweep}", len(paths)) as seen:
         for path in paths:
             if (record := read_record(path, shared)) is not None:
-                found.append(record)
+                records.append(record)
             seen()
-    return found
+    return records
 
 
 def latest_sweep(runs: Path) -> str | None:

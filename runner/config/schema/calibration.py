@@ -76,12 +76,12 @@ class Calibration:
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect, each with the reason."""
-        found = {}
+        unread = {}
         if self.sources:
-            found["text"] = "is a mix, of which sources are the texts"
+            unread["text"] = "is a mix, of which sources are the texts"
         if self.cut is Cut.concatenated:
-            found["minimum_length"] = "joins documents, whatever their length (cut=concatenated)"
-        return found
+            unread["minimum_length"] = "joins documents, whatever their length (cut=concatenated)"
+        return unread
 
     @property
     def texts_label(self) -> str:

@@ -91,11 +91,11 @@ class Eval:
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect, each with the reason."""
-        found = {}
+        unread = {}
         if not any(protocol.takes_bos for protocol in self.protocols):
             named = ", ".join(protocol.value for protocol in self.protocols)
-            found["bos"] = f"protocols ({named}) have their own rule for BOS"
+            unread["bos"] = f"protocols ({named}) have their own rule for BOS"
         if not self.divergence:
             fields = ("reference_max_bytes", "top_k")
-            found |= dict.fromkeys(fields, "compares no distributions (divergence=false)")
-        return found
+            unread |= dict.fromkeys(fields, "compares no distributions (divergence=false)")
+        return unread

@@ -30,8 +30,8 @@ class GroupSize:
     @classmethod
     def named(cls, name: str) -> "GroupSize | None":
         """The group size of a name that a user lists; ``None`` where it is no such name."""
-        if found := re.fullmatch(r"g([1-9]\d*)", name):
-            return cls(Granularity.group, int(found[1]))
+        if match := re.fullmatch(r"g([1-9]\d*)", name):
+            return cls(Granularity.group, int(match[1]))
         wholes = {f"per_{one.value}": one for one in (Granularity.tensor, Granularity.channel)}
         return cls(wholes[name]) if name in wholes else None
 

@@ -28,8 +28,8 @@ class Launch:
             return None
         if self.on_failure == "stop":
             return 1
-        if found := _STOP_AFTER.fullmatch(self.on_failure):
-            return int(found[1])
+        if match := _STOP_AFTER.fullmatch(self.on_failure):
+            return int(match[1])
         raise UsageError(
             f"launch.on_failure={self.on_failure}: expected continue, stop or stop_after_N, "
             "such as stop_after_3"

@@ -216,18 +216,18 @@ _FOUR_TIMES = ("gpt2", "gpt_bigcode", "gptj", "gpt_neo", "falcon", "bloom", "mpt
 
 def _by_usual_names(text: dict[str, Any]) -> dict[str, Any]:
     """The content with the names that most families use, and what an old family implies."""
-    found = dict(text)
+    usual = dict(text)
     for name, others in _OTHER_NAMES.items():
-        said = (text[other] for other in (name, *others) if text.get(other) is not None)
-        if (value := next(said, None)) is not None:
-            found[name] = value
-    kind, hidden = found.get("model_type"), found.get("hidden_size")
-    if kind in _FOUR_TIMES and hidden and found.get("intermediate_size") is None:
-        found["intermediate_size"] = 4 * hidden
+        values = (text[other] for other in (name, *others) if text.get(other) is not None)
+        if (value := next(values, None)) is not None:
+            usual[name] = value
+    kind, hidden = usual.get("model_type"), usual.get("hidden_size")
+    if kind in _FOUR_TIMES and hidden and usual.get("intermediate_size") is None:
+        usual["intermediate_size"] = 4 * hidden
     # Falcon's one head of keys and values, unless it is of the later architecture.
     if text.get("multi_query") and not text.get("new_decoder_architecture"):
-        found["num_key_value_heads"] = 1
-    return found
+        usual["num_key_value_heads"] = 1
+    return usual
 
 
 _EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")

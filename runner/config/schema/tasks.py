@@ -62,14 +62,14 @@ class Items:
     def unread(self) -> dict[str, str]:
         """Fields that have no effect, each with the reason."""
         others = frozenset().union(*(maker.fields for maker in ItemsMaker)) - self.maker.fields
-        found = {
+        unread = {
             field: f"are made by {self.maker.value}, which does not read {field}"
             for field in sorted(others)
         }
         if self.path is not None:
             for field in ("package", "version", "members", "sha256"):
-                found[field] = f"are made of the file {self.path}"
-        return found
+                unread[field] = f"are made of the file {self.path}"
+        return unread
 
 
 @dataclass

@@ -122,13 +122,15 @@ class Text:
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect on this text, each with the reason."""
-        found = {}
+        unread = {}
         for field in sorted(frozenset().union(*_PLACE.values()) - self.kind.fields):
-            found[field] = f"is {self.name}, of kind {self.kind.value}, which does not read {field}"
+            unread[field] = (
+                f"is {self.name}, of kind {self.kind.value}, which does not read {field}"
+            )
         reader = self.reader
         if reader is TextReader.auto and self.kind is TextKind.file and self.path:
             path = os.path.expanduser(self.path)  # noqa: PTH111 - neither raises, whatever it says
             reader = reader if os.path.isdir(path) else TextReader.of_name(Path(path))  # noqa: PTH112
         for field in sorted(_READING - reader.fields):
-            found[field] = f"is read by reader {reader.value}, which does not read {field}"
-        return found
+            unread[field] = f"is read by reader {reader.value}, which does not read {field}"
+        return unread

@@ -64,22 +64,22 @@ def answered(record: RunRecord, subject: str = "recipe") -> Answered | None:
     result = record.result(TASKS, subject)
     # Against itself the unquantized model has lost nothing, and that is sure.
     itself = subject == BASELINE
-    found = {}
+    tasks = {}
     for task in result.tasks if result is not None else ():
         if (score := task.main) is not None and task.asked_for:
             change = score.change
             interval = None if change is None else change.delta_interval
             half = None if interval is None else (interval.high - interval.low) / 2
-            found[f"{score.metric}/{task.task}"] = TaskScore(
+            tasks[f"{score.metric}/{task.task}"] = TaskScore(
                 value=score.value,
                 items_sha256=score.items_sha256,
                 outcomes=(score.outcomes,) if score.outcomes else (),
                 baseline=score.value if itself else change.baseline if change else None,
                 half=0.0 if itself else half,
             )
-    if result is None or not found:
+    if result is None or not tasks:
         return None
-    return Answered(record.model_fingerprint, (seed_of(record),), found, result.arithmetic)
+    return Answered(record.model_fingerprint, (seed_of(record),), tasks, result.arithmetic)
 
 
 def joined_answers(several: Sequence[Answered]) -> Answered | None:
@@ -88,12 +88,14 @@ def joined_answers(several: Sequence[Answered]) -> Answered | None:
     tasks = {}
     for name, asked in first.tasks.items():
         all_ = [one.tasks.get(name) for one in several]
-        found = [one for one in all_ if one is not None and one.items_sha256 == asked.items_sha256]
-        if len(found) < len(several):
+        same_items = [
+            one for one in all_ if one is not None and one.items_sha256 == asked.items_sha256
+        ]
+        if len(same_items) < len(several):
             return None
-        outcomes = tuple(row for one in found for row in one.outcomes)
+        outcomes = tuple(row for one in same_items for row in one.outcomes)
         tasks[name] = TaskScore(
-            value=sum(one.value for one in found) / len(found),
+            value=sum(one.value for one in same_items) / len(same_items),
             items_sha256=asked.items_sha256,
             outcomes=outcomes if len(outcomes) == len(several) else (),
             baseline=asked.baseline,
@@ -119,11 +121,11 @@ def accuracy_difference(
     estimate, squares, lost, gained, exact = 0.0, 0.0, 0, 0, True
     for name, asked in one.tasks.items():
         opposite = other.tasks[name]
-        found = _difference(one, other, asked, opposite)
-        if found is None:
+        difference = _difference(one, other, asked, opposite)
+        if difference is None:
             return None
-        estimate += found.estimate
-        squares += ((found.high - found.low) / 2) ** 2
+        estimate += difference.estimate
+        squares += ((difference.high - difference.low) / 2) ** 2
         if len(asked.outcomes) == len(opposite.outcomes) == 1:
             test = mcnemar(*(list(map(int, x.outcomes[0])) for x in (opposite, asked)))
             lost, gained = lost + test.lost, gained + test.gained

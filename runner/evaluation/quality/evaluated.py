@@ -101,9 +101,9 @@ class Evaluated:
 
         windows = len(rows[0])
         sizes = np.asarray(self.circumstances.window_tokens[:windows], np.float64)
-        found = np.zeros((len(rows), max(self.clusters[:windows]) + 1))
-        np.add.at(found.T, np.asarray(self.clusters[:windows]), (np.asarray(rows) * sizes).T)
-        return found
+        sums = np.zeros((len(rows), max(self.clusters[:windows]) + 1))
+        np.add.at(sums.T, np.asarray(self.clusters[:windows]), (np.asarray(rows) * sizes).T)
+        return sums
 
 
 def evaluations(record: RunRecord, subject: str = RECIPE) -> list[Evaluated]:
@@ -116,14 +116,14 @@ def evaluations(record: RunRecord, subject: str = RECIPE) -> list[Evaluated]:
     if result is None:
         return []
     references = _perplexities(dense) if dense is not None else []
-    found = []
+    evaluations = []
     for place, perplexity in enumerate(_perplexities(result)):
         divergence = result.divergence if place == 0 else None
         reference = references[place].window_losses if place < len(references) else []
         one = _evaluated(record, result.arithmetic, perplexity, divergence, reference)
         if one is not None:
-            found.append(one)
-    return found
+            evaluations.append(one)
+    return evaluations
 
 
 def first_evaluation(record: RunRecord, subject: str = RECIPE) -> Evaluated | None:
@@ -236,8 +236,8 @@ def _window_tokens(found: Perplexity) -> list[int] | None:
 
 def _clusters(sample: Sample, windows: int) -> tuple[int, ...]:
     """Documents, numbered from 0 as they appear; else windows."""
-    told = sample.window_documents
-    if sample.clusters != DOCUMENTS or len(told) != windows:
+    documents = sample.window_documents
+    if sample.clusters != DOCUMENTS or len(documents) != windows:
         return tuple(range(windows))
     numbers: dict[int, int] = {}
-    return tuple(numbers.setdefault(document, len(numbers)) for document in told)
+    return tuple(numbers.setdefault(document, len(numbers)) for document in documents)

@@ -63,8 +63,8 @@ class PeekSession(ObservedSession):
         except Exception as error:  # a run files it as its failure and goes on to the next
             # A later stage reads files that an earlier one has yet to write.
             waits = self.seen.missing or self.seen.shared
-            found = f"{type(error).__name__}: {error}"
-            self.seen.unknown = "they need a result that is not there yet" if waits else found
+            problem = f"{type(error).__name__}: {error}"
+            self.seen.unknown = "they need a result that is not there yet" if waits else problem
         return self.seen
 
     def environment(self, environment: Environment) -> ReadyEnvironment:

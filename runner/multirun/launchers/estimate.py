@@ -62,11 +62,11 @@ class Experience:
             for stage in record.stages:
                 if stage.reused:
                     continue
-                found = Estimate(
+                estimate = Estimate(
                     stage.seconds, stage.resources.peak_memory_bytes or 0, _written(stage)
                 )
                 for key in _ladder(stage.stage, record.model, record.engine, method, record.label):
-                    self._known.setdefault(key, []).append(found)
+                    self._known.setdefault(key, []).append(estimate)
 
     def estimate(self, stage: str, config: Config, machine: Machine, parameters: int) -> Estimate:
         """Of one stage.

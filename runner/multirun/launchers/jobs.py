@@ -53,11 +53,11 @@ def slurm_states(jobs: Iterable[str]) -> dict[str, str]:
     """
     wanted = set(jobs)
     mains = ",".join(sorted({job.partition("_")[0] for job in wanted}))
-    found, answered = _table(["squeue", "-h", "-r", "-t", "all", "-j", mains, "-o", "%i|%T"])
-    if wanted - found.keys():
+    states, answered = _table(["squeue", "-h", "-r", "-t", "all", "-j", mains, "-o", "%i|%T"])
+    if wanted - states.keys():
         older, _ = _table(["sacct", "-X", "-n", "-P", "-j", mains, "-o", "JobID,State"])
-        found = {**older, **found}
-    return {job: found.get(job, UNKNOWN if answered else NO_ANSWER) for job in wanted}
+        states = {**older, **states}
+    return {job: states.get(job, UNKNOWN if answered else NO_ANSWER) for job in wanted}
 
 
 def _table(command: list[str]) -> tuple[dict[str, str], bool]:

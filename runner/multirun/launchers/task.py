@@ -70,11 +70,11 @@ def hidden(arguments: Sequence[str]) -> list[str]:
 
     Launchers file what they hand over; the processes that they start have our variables.
     """
-    given = {value: name for name, value in os.environ.items() if name.startswith(_HIDDEN)}
+    hidden_values = {value: name for name, value in os.environ.items() if name.startswith(_HIDDEN)}
     result = []
     for argument in arguments:
         if redact(argument) != argument:
-            name = given.setdefault(argument, f"{_HIDDEN}{len(given) + 1}")
+            name = hidden_values.setdefault(argument, f"{_HIDDEN}{len(hidden_values) + 1}")
             os.environ[name] = argument
             argument = f"{_REFERENCE}{name}"  # noqa: PLW2901
         result.append(argument)

@@ -68,13 +68,13 @@ def asks_engine(config: "Config") -> bool:
 
 def in_order(names: Iterable[str]) -> "list[Stage[Any, Any]]":
     """Stages in the order in which a run goes through them: each after those it follows."""
-    asked = {name: find_stage(name) for name in sorted(set(names))}
+    stages = {name: find_stage(name) for name in sorted(set(names))}
     ordered: list[Stage[Any, Any]] = []
-    while asked:
-        ready = [s for s in asked.values() if not _before(s.name, {*asked} - {s.name})]
+    while stages:
+        ready = [s for s in stages.values() if not _before(s.name, {*stages} - {s.name})]
         # Of a circle the first goes first: what is asked for is carried out.
-        first = min(ready or asked.values(), key=lambda s: (s.place.value, s.name))
-        ordered.append(asked.pop(first.name))
+        first = min(ready or stages.values(), key=lambda s: (s.place.value, s.name))
+        ordered.append(stages.pop(first.name))
     return ordered
 
 

@@ -147,10 +147,10 @@ class Stage(Generic[Request, Result]):
         """
         if not is_dataclass(result):
             return {}
-        found = {one.name: getattr(result, one.name) for one in fields(result)}
+        metrics = {one.name: getattr(result, one.name) for one in fields(result)}
         return {
             f"{self.name}/{name}": value
-            for name, value in found.items()
+            for name, value in metrics.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
 

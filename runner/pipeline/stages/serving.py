@@ -78,8 +78,8 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
         ):
             startup = time.perf_counter() - start
             context.progress(1, 2, "sending requests")
-            asked = request.command
-            target = Target(server.url, asked.model, asked.body, request.tokenizer_directory)
+            command = request.command
+            target = Target(server.url, command.model, command.body, request.tokenizer_directory)
             levels = apply_load(target, load, Path(scratch))
             peak = server.peak_memory_bytes()
         context.progress(2, 2, "sending requests")
@@ -113,11 +113,11 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
         engine = find_engine(settings.name)
         own = inputs.environment(settings.name, settings.environment)
         generator = inputs.environment(LOAD_GENERATOR)
-        asked = inputs.load(subject, settings)
+        load_request = inputs.load(subject, settings)
         config = {} if inputs.only_looks else model_config(model.directory)
         end: int | list[int] | None = config.get("eos_token_id")
         command = engine.server(
-            specification(asked, inputs.compute.threads),
+            specification(load_request, inputs.compute.threads),
             Requests(
                 model.directory,
                 [] if end is None else end if isinstance(end, list) else [end],
@@ -137,7 +137,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
         determinants = {
             "subject": subject.identity,
             "tokenizer": model.identity,
-            **engine_determinants(asked),
+            **engine_determinants(load_request),
             "load": names_of_keys("serving", to_json(request.load)),
             "threads": inputs.compute.threads,
             "machine": inputs.session.machine.to_dict(),

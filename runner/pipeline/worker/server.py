@@ -126,17 +126,17 @@ def _work(job: Job, events: int, jobs: int, done: int) -> int:
     """In a child: one job, and those that need the same model; returns the exit code."""
     die_with_parent()
     os.setpgid(0, 0)
-    held = ModelCache()
-    code = run_job(job, events, held)
+    cache = ModelCache()
+    code = run_job(job, events, cache)
     if job.model is None or code != 0:
         return code
     os.write(done, _DONE)
     for line in _lines(jobs):
-        code = run_job(Job(**json.loads(line)), events, held)
+        code = run_job(Job(**json.loads(line)), events, cache)
         if code != 0:
             return code
         os.write(done, _DONE)
-    held.close()
+    cache.close()
     return 0
 
 

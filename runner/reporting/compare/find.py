@@ -45,13 +45,13 @@ def _only(wanted: str, names: list[str], what: str) -> str:
         raise UsageError(f"the name of a sweep is empty; there are {_some(names)}")
     if wanted in names:
         return wanted
-    found = sorted(name for name in names if name.startswith(wanted))
-    if len(found) == 1:
-        return found[0]
-    shown = _some(found or names)
+    matches = sorted(name for name in names if name.startswith(wanted))
+    if len(matches) == 1:
+        return matches[0]
+    shown = _some(matches or names)
     called = wanted if wanted.isprintable() else ascii(wanted)
-    problem = f"{len(found)} match {called}…" if found else f"no {what} matches {called}"
-    raise UsageError(f"{problem}; {'choose one of' if found else 'there are'}: {shown}")
+    problem = f"{len(matches)} match {called}…" if matches else f"no {what} matches {called}"
+    raise UsageError(f"{problem}; {'choose one of' if matches else 'there are'}: {shown}")
 
 
 def _some(names: list[str]) -> str:

@@ -45,8 +45,8 @@ def speeds(a: RunRecord, b: RunRecord) -> Iterator[Figure]:
             continue
         for metric in SPEEDS:
             means = (summary_of(batch, metric).mean, summary_of(opposite[size], metric).mean)
-            found = _by_ratios(a, b, size, metric, means)
-            yield found or _by_drift((one, other), drift, size, metric, means)
+            ratios = _by_ratios(a, b, size, metric, means)
+            yield ratios or _by_drift((one, other), drift, size, metric, means)
 
 
 def _by_ratios(
@@ -72,10 +72,14 @@ def _log_ratio(record: RunRecord, size: int, metric: str) -> tuple[float, float]
     bench, baseline, again = (
         record.result(BENCH, subject) for subject in (RECIPE, BASELINE, BASELINE_AGAIN)
     )
-    told = against_unquantized(bench, baseline, again, size, metric) if bench else None
-    if told is None or told.how is Protocol.apart or not math.isfinite(told.comparison.ratio.high):
+    measured = against_unquantized(bench, baseline, again, size, metric) if bench else None
+    if (
+        measured is None
+        or measured.how is Protocol.apart
+        or not math.isfinite(measured.comparison.ratio.high)
+    ):
         return None
-    ratio = told.comparison.ratio
+    ratio = measured.comparison.ratio
     return math.log(ratio.estimate), math.log(ratio.high / ratio.low) / 2
 
 
@@ -90,10 +94,10 @@ def _by_drift(
     series = [samples(bench, size, metric) for bench in benches]
     if moved is None or not all(series):
         return once(_name(metric, size), *means, SPEEDS[metric])
-    found = widened(compare(series[1], series[0]), moved)
-    if not math.isfinite(found.ratio.high):
+    drifted = widened(compare(series[1], series[0]), moved)
+    if not math.isfinite(drifted.ratio.high):
         return once(_name(metric, size), *means, SPEEDS[metric])
-    return _judged(metric, size, means, found.ratio, moved)
+    return _judged(metric, size, means, drifted.ratio, moved)
 
 
 def _judged(

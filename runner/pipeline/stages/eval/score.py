@@ -128,11 +128,11 @@ class _Scorer:
         writer = self.writer if compare else None
         reference = self.reference if compare else None
         if writer is not None and not writer.full:
-            found = self.model.distributions(window.tokens, window.scored, self._top_k)
-            return writer.keep(number, found, targets)[None]
+            distributions = self.model.distributions(window.tokens, window.scored, self._top_k)
+            return writer.keep(number, distributions, targets)[None]
         if reference is not None and number < reference.windows:
-            found = self.model.distributions(window.tokens, window.scored, self._top_k)
-            return reference.compare(number, found, targets)
+            distributions = self.model.distributions(window.tokens, window.scored, self._top_k)
+            return reference.compare(number, distributions, targets)
         return self.model.token_losses(window.tokens)[None, -window.scored :]
 
 

@@ -51,16 +51,16 @@ class GgufStage(Stage[GgufRequest, GgufResult]):
 
         environment = inputs.environment(llama_cpp.NAME)
         versions = environment.versions(("llama-cpp-python", "gguf", "transformers"))
-        made = inputs.obtain(
+        converted = inputs.obtain(
             self, GgufRequest(subject.directory, dtype), environment,
             title=f"GGUF of {subject.label}",
             determinants={**subject.identity, "dtype": dtype, "versions": versions},
         )  # fmt: skip
         return replace(
             subject,
-            directory=made.directory / DIRECTORY,
+            directory=converted.directory / DIRECTORY,
             format="gguf",
-            identity={"gguf": made.address.key},
+            identity={"gguf": converted.address.key},
         )
 
     def cost(self, config: "Config", on_gpu: bool) -> Cost:

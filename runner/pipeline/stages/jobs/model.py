@@ -76,12 +76,12 @@ def locate_model(inputs: "Inputs") -> Checkpoint:
     label = "unquantized" if StageName.quantize in inputs.config.stages else model.name
     source = gguf_file(model)
     made_of, dtype = model, MADE_DTYPE
-    found = None
+    located = None
     if source is None and model.kind in (ModelKind.local, ModelKind.hub):
-        found = locate(model)
-        if not pickled(found, model):
-            return _of_directory(inputs, _seen(inputs, found), identity, label)
-        made_of = replace(model, name=found.name, kind=ModelKind.local, path=str(found))
+        located = locate(model)
+        if not pickled(located, model):
+            return _of_directory(inputs, _seen(inputs, located), identity, label)
+        made_of = replace(model, name=located.name, kind=ModelKind.local, path=str(located))
     if source is not None:
         # Wherever it lies, and whatever it is called: what is made of it is the same.
         made_of = Model(name=source.stem, kind=ModelKind.local, path=str(source))
@@ -95,7 +95,7 @@ def locate_model(inputs: "Inputs") -> Checkpoint:
         title=f"model {model.name}", determinants={**identity, "versions": versions},
     )  # fmt: skip
     directory = made.directory / DIRECTORY
-    if found is not None and directory.is_dir():
+    if located is not None and directory.is_dir():
         return _of_directory(inputs, directory, identity, label)
     return Checkpoint(directory, "float", identity, label, dtype)
 
@@ -113,8 +113,8 @@ def _of_directory(
 ) -> Checkpoint:
     """The model of a directory in Hugging Face layout, every tensor accounted for."""
     dtype = stored_dtype(directory)
-    told = told_dtype(directory) == dtype
-    subject = Checkpoint(directory, _format(directory), identity, label, dtype, told)
+    states_dtype = told_dtype(directory) == dtype
+    subject = Checkpoint(directory, _format(directory), identity, label, dtype, states_dtype)
     WEIGHTS.account(inputs, subject)
     return subject
 

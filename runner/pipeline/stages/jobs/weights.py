@@ -124,7 +124,7 @@ def _check(request: WeightsRequest, headers: dict[str, Header]) -> bool:
 
 def _made_dense(tensors: dict[str, Any], dense: dict[str, Any]) -> bool:
     """Put one matrix in place of all parts of each quantized weight, if every one has a place."""
-    layers = {found["layer"] for name in [*tensors] if (found := PARTS.fullmatch(name))}
+    layers = {match["layer"] for name in [*tensors] if (match := PARTS.fullmatch(name))}
     for name in [*tensors]:
         if PARTS.fullmatch(name):
             del tensors[name]

@@ -135,8 +135,8 @@ def calibration_windows(
 def _tell_left_out(inputs: "Inputs", part: Part) -> None:
     """Say how many windows of a text were passed over; a text of much junk is a warning."""
     drawn = part.windows + part.left_out
-    said = f"{part.left_out} of {drawn} windows of text {part.text} skipped: {LEFT_OUT}"
+    message = f"{part.left_out} of {drawn} windows of text {part.text} skipped: {LEFT_OUT}"
     if part.left_out > max(1, _MUCH_LEFT_OUT * drawn):  # one may be chance
-        inputs.warn(f"{said}; check that this is the intended text")
+        inputs.warn(f"{message}; check that this is the intended text")
     elif part.left_out:
-        inputs.mention(said)
+        inputs.mention(message)

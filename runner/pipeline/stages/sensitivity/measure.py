@@ -43,13 +43,13 @@ def measure(request: SensitivityRequest, context: StageContext) -> SensitivityRe
     model = _load(request)
     _require_numbers(request, model, windows[0])
     probe = Probe(model, windows, request.grain, getattr(torch, request.scale_dtype))
-    kept = PartialResults(context.partial)
+    partial = PartialResults(context.partial)
     pairs = [(unit, rounding) for unit in probe.units for rounding in request.roundings]
     scores: list[Score] = []
     for number, (unit, rounding) in enumerate(pairs):
         context.progress(number, len(pairs), "rounding one layer at a time")
         compute = functools.partial(_score, probe, unit, rounding)
-        scores.append(Score(**kept.value(f"{number}", compute)))
+        scores.append(Score(**partial.value(f"{number}", compute)))
     reference = np.array(probe.reference_loss)
     return SensitivityResult(
         protocol=f"{text.name.rpartition('_')[0]}_second_half_{request.context_length}",

@@ -113,14 +113,14 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
         for task in result.tasks:
             for score in task.scores:
                 name = score.metric if score.filter == "none" else f"{score.metric}_{score.filter}"
-                found = {"": score.value, "_stderr": score.standard_error}
+                values = {"": score.value, "_stderr": score.standard_error}
                 if (change := score.change) is not None:
-                    found["_delta"] = change.delta
-                    found["_recovery_percent"] = change.recovery_percent
-                    found["_answers_changed"] = change.answers_changed
+                    values["_delta"] = change.delta
+                    values["_recovery_percent"] = change.recovery_percent
+                    values["_answers_changed"] = change.answers_changed
                     if change.mcnemar is not None:
-                        found["_mcnemar_p"] = change.mcnemar.p_value
-                metrics |= {f"{name}{end}/{task.task}": value for end, value in found.items()}
+                        values["_mcnemar_p"] = change.mcnemar.p_value
+                metrics |= {f"{name}{end}/{task.task}": value for end, value in values.items()}
         if result.overall is not None:
             metrics["tasks/mean_accuracy"] = result.overall.mean
             metrics["tasks/recovery_percent"] = result.overall.recovery_percent

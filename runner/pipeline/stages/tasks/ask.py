@@ -53,7 +53,7 @@ def ask(request: TasksRequest, context: StageContext) -> TasksResult:
             resumed += answers.found
             keep_answers(model, answers)
             loaded = load_tasks(manager, [name], needs_hub=name not in request.own)
-            found = evaluate(
+            results = evaluate(
                 model,
                 loaded[name],
                 num_fewshot=request.num_fewshot[name],
@@ -62,18 +62,18 @@ def ask(request: TasksRequest, context: StageContext) -> TasksResult:
                 seed=request.seed,
             )
             answers.close()
-            samples = _samples(found)
+            samples = _samples(results)
             for sample in (sample for of_task in samples.values() for sample in of_task):
                 stream.write(json.dumps(sample, default=_plain) + "\n")
             scores += [
                 scores_of(
                     task,
-                    found,
+                    results,
                     asked_for=task == name,
-                    samples=_below(task, found, samples),
-                    before=before.of(task, found),
+                    samples=_below(task, results, samples),
+                    before=before.of(task, results),
                 )
-                for task in found["results"]
+                for task in results["results"]
             ]
     return TasksResult(
         tasks=scores,
@@ -110,11 +110,11 @@ class _Baseline:
 
 def _samples(found: dict[str, Any]) -> dict[str, list[Sample]]:
     """What is kept of each item, by task, as it reads back from JSON."""
-    kept = {
+    samples = {
         task: list(samples_of(task, str(found["configs"][task].get("output_type")), logged))
         for task, logged in found["samples"].items()
     }
-    again: dict[str, list[Sample]] = json.loads(json.dumps(kept, default=_plain))
+    again: dict[str, list[Sample]] = json.loads(json.dumps(samples, default=_plain))
     return again
 
 

@@ -59,12 +59,12 @@ def prepare(inputs: "Inputs") -> Questions:
             "items": to_json(items),
             "file": None if items.path is None else file_state(Path(items.path).expanduser()),
         }
-        made = inputs.obtain(
+        items_result = inputs.obtain(
             ITEMS, ItemsRequest(name, items), inputs.environment(TRANSFORMERS),
             title=f"items of {name}", determinants=determinants,
         )  # fmt: skip
-        own[name] = OwnTask(tasks.own[name].harness, made.directory)
-        digests[name] = made.result.sha256
+        own[name] = OwnTask(tasks.own[name].harness, items_result.directory)
+        digests[name] = items_result.result.sha256
     return Questions(own, digests)
 
 

@@ -24,7 +24,7 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     def shown(row: Row | None) -> dict[str, Any] | None:
         return None if row is None else {"id": numbers[id(row)], "row": row}
 
-    found = []
+    scopes = []
     for scope, rows in comparable_rows(subject.rows).items():
         baselines = [r for r in rows if r.is_baseline]
         by_tolerance = []
@@ -39,7 +39,7 @@ def gather(subject: Subject) -> dict[str, Any] | None:
                 }
             )
         if any(r.perplexity or r.decode_tokens_per_second for r in subject.rows):
-            found.append(
+            scopes.append(
                 {
                     "scope": scope,
                     "baseline_bytes": next(
@@ -54,12 +54,12 @@ def gather(subject: Subject) -> dict[str, Any] | None:
                     "stars": sum(r.best_tradeoff for r in rows),
                 }
             )
-    if not found:
+    if not scopes:
         return None
     measured = any(row.perplexity is not None for row in subject.rows)
     answered = any(row.task_accuracy is not None for row in subject.rows)
     loss = "Maximum perplexity increase" if measured or not answered else "Maximum loss of accuracy"
-    return {"scopes": found, "usual": _first_useful(found), "loss": loss}
+    return {"scopes": scopes, "usual": _first_useful(scopes), "loss": loss}
 
 
 def _best(shown: dict[str, Any] | None, chosen: Picks) -> dict[str, Any] | None:

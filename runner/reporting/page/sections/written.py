@@ -16,14 +16,14 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     rows = {(row.sweep, row.run): (number, row) for number, row in enumerate(subject.rows)}
     lines: list[dict[str, Any]] = []
     for record in subject.records:
-        made = record.result(QUANTIZE)
+        checkpoint = record.result(QUANTIZE)
         place = rows.get((record.sweep, record.run))
-        if made is None or not made.coverage.parts or place is None:
+        if checkpoint is None or not checkpoint.coverage.parts or place is None:
             continue
         number, row = place
         parts = {
             name: {"share": part.quantized_share, "bits": part.bits_per_parameter}
-            for name, part in made.coverage.parts.items()
+            for name, part in checkpoint.coverage.parts.items()
         }
         lines.append({"id": number, "recipe": row.recipe, "parts": parts, "caveat": row.caveat})
     if not lines:
