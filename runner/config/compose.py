@@ -28,6 +28,7 @@ from runner.config.files import register_sources
 from runner.config.hydra_internals import replace_saving
 from runner.config.names import register_resolvers
 from runner.config.options import conf_dirs, option_files, sweeps_dirs
+from runner.config.plugin_sections import root_type
 from runner.config.plugin_source import PluginSource
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config
@@ -50,6 +51,7 @@ class _SearchPath(SearchPathPlugin):
     """Finds ready sweeps, and configuration of the user's own in the working directory."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        ConfigStore.instance().store(name="schema", node=root_type())
         search_path.append("runner-sweeps", f"file://{sweeps_dir()}")
         for *own, _ in (conf_dirs(), sweeps_dirs()):
             for folder in own:
@@ -64,7 +66,6 @@ def register() -> None:
     register_resolvers()
     replace_saving(_save_masked)
     store = ConfigStore.instance()
-    store.store(name="schema", node=Config)
     for name in names(Kind.method, builtin=True):
         store.store(group="schema/method", name=name, node=find(Kind.method, name).load().config)
     for name in names(Kind.engine, builtin=True):

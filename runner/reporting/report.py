@@ -6,7 +6,6 @@ As JSON, CSV and Markdown, as a page (HTML) and as figures.
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.plan import is_plan_only, print_plans, write_plans
 from runner.reporting.predictions import comparisons, print_comparisons, write_comparisons
+from runner.reporting.row import figure_names
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.select import Selection, one_sweep, several_sweeps
 from runner.reporting.sensitivity import show_sensitivities
@@ -115,7 +115,11 @@ def _write(
     subject: Subject, decisions: list[Decision], html: str | None, folders: list[Path]
 ) -> None:
     rows = subject.rows
-    answer = {"sweep": subject.sweep, "rows": to_json(rows), "claims": to_json(decisions)}
+    answer = {
+        "sweep": subject.sweep,
+        "rows": [row.content() for row in rows],
+        "claims": to_json(decisions),
+    }
     content = {
         "answer.json": json.dumps(answer, indent=2) + "\n",
         "answer.csv": _csv(rows),
@@ -136,8 +140,9 @@ def _draw(subject: Subject, folders: list[Path]) -> None:
 
 
 def _csv(rows: list[Row]) -> str:
-    names = [field.name for field in fields(Row)]
-    return csv_rows([names, *([row[name] for name in names] for row in to_json(rows))])
+    names = figure_names(rows)
+    contents = (row.content() for row in rows)
+    return csv_rows([names, *([one.get(name) for name in names] for one in contents)])
 
 
 def _console() -> "Console":

@@ -1,10 +1,12 @@
 """A row of the answer: what a recipe came to."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
+from typing import Any
 
 from runner.data.texts.sample import Sample
 from runner.evaluation.quality.answered import Answered
 from runner.evaluation.quality.evaluated import Evaluated
+from runner.util.serialise import to_json
 
 
 @dataclass
@@ -93,8 +95,6 @@ class Row:
     recipe draws nothing."""
     runs: str | None = None
     """All of a row's runs where there are several, with spaces between."""
-    further: dict[str, float] = field(default_factory=dict)
-    """Headline figures of plug-ins' stages, by name."""
     best_tradeoff: bool = False
     """Not beaten in size, quality and speed by another row; see ``runner.reporting.pareto``."""
 
@@ -103,3 +103,16 @@ class Row:
         self.evaluated: Evaluated | None = None
         self.answered: Answered | None = None
         self.sample: Sample | None = None
+        self.further: dict[str, float] = {}
+        """Headline figures of plug-ins' stages, by name: columns where a row has them."""
+
+    def content(self) -> dict[str, Any]:
+        """Its figures as JSON values, by name."""
+        own: dict[str, Any] = to_json(self)
+        return own | self.further
+
+
+def figure_names(rows: list[Row]) -> list[str]:
+    """Names of the figures that rows have, in order: fields, then those of plug-ins' stages."""
+    further = sorted({name for row in rows for name in row.further})
+    return [*(one.name for one in fields(Row)), *further]

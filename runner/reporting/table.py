@@ -106,6 +106,14 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column("top_1", "same\ntop-1", [_number(r.top_1_agreement, "{:.1f}%", 100) for r in rows]),
         _Column("tasks", f"accuracy\n{tasks} tasks", [_accuracy(row) for row in rows]),
         _Column("speed", f"decode tok/s\nbatch {batch or _ABSENT}", [_speed(row) for row in rows]),
+        *(
+            _Column(
+                name,
+                name.replace("/", "\n"),
+                [_number(r.further.get(name), "{:.4g}") for r in rows],
+            )
+            for name in sorted({name for row in rows for name in row.further})
+        ),
         _Column(
             "memory",
             "peak mem.\nMB",

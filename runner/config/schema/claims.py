@@ -1,16 +1,17 @@
 """Claims that a sweep's results decide."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Optional
 
 from omegaconf import MISSING
 
 from runner.config.bounds import BYTES, bounded
+from runner.util.extensions import Kind, extensions
 
 
-class Metric(Enum):
-    """What two runs are compared by."""
+class Metric(StrEnum):
+    """What two runs are compared by, besides the headline figures of plug-ins' stages."""
 
     perplexity = "perplexity"
     """With a 95% interval, paired on the losses of the same tokens."""
@@ -29,6 +30,11 @@ class Effect(Enum):
     """Left over right."""
 
 
+def _metrics() -> tuple[str, ...]:
+    stages = (one.load() for one in extensions(Kind.stage).values() if not one.is_builtin)
+    return (*Metric, *(name for stage in stages for name in stage.headline))
+
+
 @dataclass
 class Claim:
     """A sentence about two sides of a sweep, and the size of the effect that it asserts.
@@ -39,7 +45,8 @@ class Claim:
 
     id: str = MISSING
     sentence: str = bounded(MISSING, prose=True)
-    metric: Metric = Metric.perplexity
+    metric: str = bounded(Metric.perplexity.value, choices=_metrics)
+    """``perplexity``, ``bits_per_weight``, ``quantize_seconds``, or a plug-in stage's figure."""
     left: str = bounded(MISSING, prose=True)
     """Runs, by what they were told or had by default: ``method=rtn group_size=g32``."""
     right: str = bounded(MISSING, prose=True)

@@ -11,6 +11,7 @@ from runner.evaluation.quality.paired import delta, ratio, why_not
 from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.claims.select import UNQUANTIZED, pairs
+from runner.reporting.further import further_metrics
 from runner.store.records import RunRecord
 from runner.util.serialise import from_json
 
@@ -88,7 +89,7 @@ def _compare(claim: Claim, one: RunRecord, other: RunRecord, where: str) -> Evid
     right = UNQUANTIZED if baseline else other.label
     subject = "baseline" if baseline else "recipe"
     try:
-        if claim.metric is Metric.perplexity:
+        if claim.metric == Metric.perplexity:
             values, effect = _perplexities(claim, one, other, subject)
         else:
             values = (_value(claim.metric, one, "recipe"), _value(claim.metric, other, subject))
@@ -140,21 +141,26 @@ def _exact(claim: Claim, left: float, right: float) -> Interval:
         low = high = ratio = left / right
     else:
         low = high = ratio = left - right
-    if claim.metric is Metric.quantize_seconds:
+    if claim.metric == Metric.quantize_seconds:
         if claim.effect is Effect.difference:
             raise LookupError("timings are compared by ratio")
         low, high = ratio / _TIMING_FACTOR, ratio * _TIMING_FACTOR
     return Interval(ratio, low, high)
 
 
-def _value(metric: Metric, record: RunRecord, subject: str) -> float:
-    if metric is Metric.bits_per_weight and subject == "baseline":
+def _value(metric: str, record: RunRecord, subject: str) -> float:
+    if metric == Metric.bits_per_weight and subject == "baseline":
         if record.unquantized_bits is None:
             raise LookupError("the unquantized model's bits are not known")
         return record.unquantized_bits
+    if metric not in {*Metric}:
+        further = further_metrics(record, subject)
+        if metric not in further:
+            raise LookupError(f"{record.run} has no {metric} of the {subject}")
+        return further[metric]
     entry, result = record.entry(QUANTIZE.name, subject), record.result(QUANTIZE, subject)
     if entry is None or result is None:
         raise LookupError(f"{record.run} quantized nothing")
-    if metric is Metric.quantize_seconds:
+    if metric == Metric.quantize_seconds:
         return entry.resources.seconds or 0.0
-    return float(getattr(result, metric.value))
+    return float(getattr(result, metric))

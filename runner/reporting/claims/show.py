@@ -28,9 +28,9 @@ def comparison_line(claim: Claim, found: Evidence) -> str:
     sign = "-" if claim.effect is Effect.difference else "/"
     form = "{:+.3f}" if claim.effect is Effect.difference else "{:.3f}"
     effect = form.format(found.effect.estimate)
-    if claim.metric is not Metric.bits_per_weight:
+    if claim.metric != Metric.bits_per_weight:
         effect += f" [{form.format(found.effect.low)}, {form.format(found.effect.high)}]"
-    unit = claim.metric.value.replace("_", " ")
+    unit = claim.metric.replace("_", " ")
     return (
         f"{sides}: {unit} {found.left_value:.3f} {sign} {found.right_value:.3f} = {effect}; "
         f"claimed {_range(claim)}: {found.verdict}"

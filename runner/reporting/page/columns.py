@@ -55,7 +55,7 @@ def columns_of(rows: list[Row]) -> list[dict[str, Any]]:
     present = {
         name: value
         for row in rows
-        for name, value in vars(row).items()
+        for name, value in (vars(row) | row.further).items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     others = (

@@ -12,7 +12,7 @@ from runner.planning.fitted_efficiency import PredictedCase
 from runner.reporting.rows import Row
 from runner.reporting.timing import against_unquantized
 from runner.store.records import BASELINE, BASELINE_AGAIN, RunRecord
-from runner.util.serialise import from_json, to_json
+from runner.util.serialise import from_json
 
 GROUPS = {
     "model": "Model",
@@ -54,7 +54,7 @@ class Subject:
         for number, row in enumerate(self.rows):
             origin = (row.sweep or "", row.model, row.engine)
             record = by_run.get(row.run or "") or baselines.get(origin)
-            content: dict[str, Any] = to_json(row)
+            content: dict[str, Any] = row.content()
             content["id"] = number
             content["arithmetic"] = row.arithmetic or "not told"
             if record is not None:

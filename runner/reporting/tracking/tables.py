@@ -1,14 +1,12 @@
 """Rows for a tracker's tables: runs, a benchmark's samples, tasks, layers' sensitivities."""
 
-from dataclasses import fields
 from typing import Any
 
 from runner.evaluation.metrics.statistics import Summary
 from runner.pipeline.stages.bench import BenchResult
 from runner.pipeline.stages.sensitivity import SensitivityResult
 from runner.pipeline.stages.tasks import TasksResult
-from runner.reporting.rows import Row
-from runner.util.serialise import to_json
+from runner.reporting.row import Row, figure_names
 
 Cells = tuple[list[str], list[list[Any]]]
 """Names of columns and the rows below them."""
@@ -16,9 +14,9 @@ Cells = tuple[list[str], list[list[Any]]]
 
 def runs_table(rows: list[Row]) -> Cells:
     """One line a row of the answer."""
-    names = [field.name for field in fields(Row)]
-    contents = [to_json(row) for row in rows]
-    return names, [[content[name] for name in names] for content in contents]
+    names = figure_names(rows)
+    contents = [row.content() for row in rows]
+    return names, [[content.get(name) for name in names] for content in contents]
 
 
 def samples_table(bench: BenchResult) -> Cells:
