@@ -58,7 +58,10 @@ class Resources:
     """What a stage took; ``None`` where nobody knows."""
 
     seconds: float | None = None
+    imports_memory_bytes: float | None = None
     peak_memory_bytes: float | None = None
+    threads: int | None = None
+    model_was_loaded: bool | None = None
 
 
 class Kind(Protocol[Result_co]):

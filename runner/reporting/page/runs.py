@@ -47,7 +47,7 @@ def runs_content(records: list[RunRecord]) -> dict[str, Any]:
                 "seconds": entry.seconds,
                 "environment": entry.environment,
                 "versions": interned.number(entry.versions),
-                "resources": _small(entry.result.get("resources", {})),
+                "resources": _small(vars(entry.resources)),
             }
             for entry in record.stages
         ]

@@ -10,7 +10,7 @@ from runner.pipeline.stages.base import TRANSFORMERS, Cost, Stage, StageContext
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
-    from runner.pipeline.checkpoint import Subject
+    from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.context import RunContext
     from runner.pipeline.stage_job import StageResult
 
@@ -83,7 +83,7 @@ class HistogramStage(Stage[HistogramRequest, HistogramResult]):
             kurtosis=float((shifted**4).mean() / (shifted**2).mean() ** 2),
         )
 
-    def obtain(self, run: "RunContext", checkpoint: "Subject") -> "StageResult[HistogramResult]":
+    def obtain(self, run: "RunContext", checkpoint: "Checkpoint") -> "StageResult[HistogramResult]":
         """In the control process: what the result of one checkpoint depends on."""
         wanted = run.section(Histogram)
         environment = run.inputs.environment(TRANSFORMERS)
