@@ -40,7 +40,7 @@ def not_finite(checkpoint: Path, dtype: str, what: str, setting: str) -> StageEr
     if not narrow:
         kind = "" if is_gguf else f", computed in {_computed(checkpoint, dtype)}"
         return StageError(f"the checkpoint is broken: {what} that are not finite{kind}")
-    cause = f"{beyond} holds larger ones" if beyond else "some on the way are larger"
+    cause = f"{beyond} contains larger values" if beyond else "some on the way are larger"
     return StageError(
         f"{what} that are not finite: numbers of float16 end at {_LARGEST}, and {cause}; compute "
         f"in a type of wider range: {setting}=bfloat16 or {setting}=float32"

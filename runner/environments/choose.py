@@ -17,8 +17,8 @@ def choose(
     if named is not None:
         if named not in environments:
             raise UsageError(
-                f"{need} is to run in environment {named}, which is not there; "
-                f"there are {', '.join(environments)}"
+                f"{need} needs environment {named}, which does not exist; environments: "
+                f"{', '.join(environments)}"
             )
         return environments[named]
     providers = [e for e in environments.values() if need in e.provides]

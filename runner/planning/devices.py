@@ -20,7 +20,7 @@ def read_device(name: str) -> Hardware:
     """
     if name not in option_files(_GROUP):
         raise UsageError(
-            f"plan.devices: there is no {name}; a device is a file in conf/hardware: "
+            f"plan.devices: there is no {name}; devices are files in conf/hardware: "
             + ", ".join(device_names())
         )
     return read_option(_GROUP, name, Hardware)

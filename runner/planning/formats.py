@@ -175,9 +175,9 @@ def _unknown(label: str) -> str:
     known = ", ".join(_NAMED)
     if re.fullmatch(r"w4a4\S*|int4", label):
         return (
-            f"plan.recipes: {label} asks for 4-bit integer products, which no engine here runs and "
-            "which Hopper and Blackwell only emulate; try w4a16-g128 (4-bit "
-            "weights, products in 16 bits)"
+            f"plan.recipes: {label} needs 4-bit integer products, which no engine here supports "
+            "and Hopper and Blackwell only emulate; try w4a16-g128 (4-bit weights, products in 16 "
+            "bits)"
         )
     return (
         f"plan.recipes: there is no {label}; it is one of {known}, or like w4a16-g128, "

@@ -75,7 +75,7 @@ def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, Meas
         if fmt is None:
             continue
         ratio = evaluation.change.ratio
-        arithmetic = evaluation.arithmetic or "an arithmetic that is not told"
+        arithmetic = evaluation.arithmetic or "unknown arithmetic"
         rank = (arithmetic != "float32", ratio.estimate)
         if fmt.label in qualities and rank >= qualities[fmt.label]:
             continue

@@ -30,7 +30,7 @@ _WHY = {
     errno.EPERM: "cannot be read: permission denied",
     errno.ELOOP: "is a link that leads back to itself",
     errno.ENAMETOOLONG: "has a longer name than a file can have",
-    errno.ENOTDIR: "lies in what is no directory",
+    errno.ENOTDIR: "is not below a directory",
 }
 
 
@@ -176,7 +176,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> float:
     if name == "NaN":
-        raise ValueError("it holds NaN, which is no number")
+        raise ValueError("it contains NaN, which is not a number")
     return float(name)  # some models' limits are infinite
 
 
@@ -202,7 +202,7 @@ def _require(status: os.stat_result, path: Path) -> None:
 def _raise(path: Path, error: OSError | ValueError) -> NoReturn:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOENT:
-        what = "is a link to what is not there" if os.path.islink(path) else "is not there"  # noqa: PTH114
+        what = "is a broken link" if os.path.islink(path) else "is not there"  # noqa: PTH114
     elif number in _WHY:
         what = _WHY[number]
     elif number is None:

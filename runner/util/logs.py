@@ -87,8 +87,8 @@ class BoundedLog:
         _, newline, after = tail[:_OVERLAP_BYTES].partition(b"\n")
         begin = len(tail[:_OVERLAP_BYTES]) - len(after) if newline else _OVERLAP_BYTES
         left_out = (
-            f"\n[{self._dropped + begin:,} bytes are left out here: a log keeps its first and its "
-            f"last {self._half:,}]\n"
+            f"\n[{self._dropped + begin:,} bytes omitted: a log keeps its first and its last "
+            f"{self._half:,}]\n"
         )
         return left_out.encode() + redact_bytes(tail[begin:])[-self._half :]
 
@@ -193,7 +193,7 @@ def shorten(path: Path, limit: int = LIMIT_BYTES) -> None:
         size = path.stat().st_size
         stream.seek(max(len(first), size - limit // 4))
         last = stream.read()
-    left_out = f"\n[{size - len(first) - len(last):,} bytes are left out here]\n"
+    left_out = f"\n[{size - len(first) - len(last):,} bytes omitted]\n"
     path.write_bytes(first + left_out.encode() + last)
 
 

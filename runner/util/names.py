@@ -92,7 +92,7 @@ def _fault(name: str) -> str | None:
         f"has a {separator}": bool(separator),
         f"begins with {name[:1]}": name[:1] in (".", "-"),
         "begins or ends with a blank": name != name.strip(),
-        "has characters that this system's file names cannot hold": not _is_storable(name),
+        "has characters that are not allowed in file names on this system": not _is_storable(name),
         "has accents that are characters of their own (Unicode's form NFD)": name
         != unicodedata.normalize("NFC", name),
     }

@@ -216,7 +216,7 @@ def _reworded(error: yaml.MarkedYAMLError, text: str) -> tuple[int | None, str]:
         (
             "mapping values are not allowed" in problem,
             line,
-            "a second ': ' in one line, or a line that is indented too far: put text in quotes",
+            "a second ': ' in one line, or a line that is indented too far: quote the text",
         ),
         ("cannot start any token" in problem, line, "a text that begins so needs quotes"),
         ("block mapping" in context, line, f"the indentation, or a missing ': ' ({problem})"),

@@ -246,6 +246,6 @@ def test_a_text_that_is_too_short_ends_the_run_before_it_quantizes(
     done = command(*arguments, "eval.windows=5000", "bits=w8a16", f"sweep={sweep}")
     assert done.returncode == 1
     assert "enough for" in done.stderr
-    assert "lower the number of windows or their length" in done.stderr
+    assert "reduce the number of windows or their length" in done.stderr
     (record,) = records(store, sweep)
     assert (record["status"], record["stages"]) == ("failed", [])

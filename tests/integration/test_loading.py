@@ -246,7 +246,7 @@ def test_float16_that_overflows_is_named_by_its_setting(
     )
     assert done.returncode == 1
     (record,) = records(store, "narrow")
-    assert f"{DOWN} holds larger ones" in record["reason"]
+    assert f"{DOWN} contains larger values" in record["reason"]
     assert "eval.dtype=bfloat16" in record["reason"]
     assert "broken" not in record["reason"]
 

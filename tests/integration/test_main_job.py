@@ -149,4 +149,4 @@ def test_a_sweep_goes_on_past_what_cannot_be(
     assert failing.returncode == 1
     statuses = [(r["status"], r["reason"] or "") for r in records(store, "failing")]
     assert [status for status, _ in statuses] == ["ok", "failed"]
-    assert "lower the number of windows" in statuses[1][1]
+    assert "reduce the number of windows" in statuses[1][1]

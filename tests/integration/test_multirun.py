@@ -84,7 +84,7 @@ def test_a_failing_run_fails_alone(
     # What needs one checkpoint comes one after the other.
     assert [record["status"] for record in found] == 2 * ["failed", "ok", "ok"]
     for record in found[::3]:
-        assert "but 100000 are asked for: lower the number of windows" in record["reason"]
+        assert "but 100000 are asked for: reduce the number of windows" in record["reason"]
         # Told before anything is quantized.
         assert record["stages"] == []
         # The reason says all: no lines of ours about where in the code it was found.

@@ -116,7 +116,7 @@ ILLEGAL = [
     ("method=rtn bits=w3a16 engine=vllm", "not of w3a16", "engine=hf"),
     ("method=none engine=vllm engine.quantization=fp8", "on GPUs only", "quantization=null"),
     ("method=none engine=vllm engine.tensor_parallel_size=2", "1 device", "parallel_size=1"),
-    ("engine.environment=mine", "which is not there", "engine.environment=null"),
+    ("engine.environment=mine", "which does not exist", "engine.environment=null"),
     ("method=awq bits=auto", "gives all layers one width, but auto3.5 needs", "method=rtn"),
     (
         "method.backend=auto_gptq method.keep=[down_proj]",

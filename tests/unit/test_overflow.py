@@ -22,7 +22,7 @@ def test_a_weight_that_float16_cannot_hold_is_named_with_the_setting(
     stored: torch.dtype, tmp_path: Path
 ) -> None:
     found = said(tmp_path, torch.tensor([1.0, -7e4]).to(stored), "float16")
-    assert "down_proj.weight holds larger ones" in found
+    assert "down_proj.weight contains larger values" in found
     assert "eval.dtype=bfloat16 or eval.dtype=float32" in found
     assert "broken" not in found
 

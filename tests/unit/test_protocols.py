@@ -130,7 +130,7 @@ def test_lm_eval_takes_eos_where_there_is_no_bos(tmp_path: Path, letters: Simple
 def test_a_text_that_is_too_short_is_said_to_be(
     protocol: PerplexityProtocol, tmp_path: Path, letters: SimpleNamespace
 ) -> None:
-    with pytest.raises(StageError, match=r"the text has 5 tokens.*lower the number of windows"):
+    with pytest.raises(StageError, match=r"the text has 5 tokens.*reduce the number of windows"):
         protocol_text(protocol, excerpt(tmp_path, ["abcde"], 4, 2))
 
 

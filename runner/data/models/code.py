@@ -56,7 +56,7 @@ def _absent(directory: Path, shipped: dict[str, Any]) -> str | None:
         file = rest.partition(".")[0] + ".py"
         if where:
             return (
-                f"names code of {where} ({reference}), which could change unseen: put {file} "
+                f"names code of {where} ({reference}), which could change unnoticed: put {file} "
                 f"beside config.json and leave {where}-- out of auto_map"
             )
         if not (directory / file).is_file():

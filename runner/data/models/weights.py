@@ -173,7 +173,10 @@ def _files(directory: Path, files: list[Path]) -> str | None:
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         by = INDEX if _named(directory, True) is None else "config.json (transformers_weights)"
-        return f"lacks {_listed(missing)} of {len(files)} files that {by} names: fetch what is left"
+        return (
+            f"lacks {_listed(missing)} of {len(files)} files that {by} names: download the missing "
+            "files"
+        )
     place: dict[str, str] = {}
     stored: dict[str, Header] = {}
     for file in filter(is_pickle, files):

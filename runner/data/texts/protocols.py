@@ -245,8 +245,8 @@ def _rolling(tokenizer: Any, documents: list[str], excerpt: Excerpt) -> Protocol
                 degenerate=sum(is_degenerate(window.tokens) for window in windows),
             )
     raise StageError(
-        f"the text has {wanted - left} tokens, fewer than the {excerpt.count} x "
-        f"{excerpt.length} asked for: lower the number of windows or their length"
+        f"the text has {wanted - left} tokens, fewer than the {excerpt.count} x {excerpt.length} "
+        "asked for: reduce the number of windows or their length"
     )
 
 

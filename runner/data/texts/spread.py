@@ -231,7 +231,7 @@ def _cut_tight(tokenizer: Any, documents: list[str], length: int, count: int) ->
     if len(good) < count:
         raise StageError(
             f"of the text's {there} windows of {length} tokens {there - len(good)} have {LEFT_OUT} "
-            f"and are left out, but {count} are asked for: lower the number of windows"
+            f"and are left out, but {count} are asked for: reduce the number of windows"
         )
     chosen = [good[number] for number in evenly(len(good), count)]
     return Spread(
@@ -256,6 +256,6 @@ def require_enough(tokens: int, length: int, count: int) -> None:
     """
     if tokens // length < count:
         raise StageError(
-            f"the text has {tokens} tokens, enough for {tokens // length} windows of {length}, "
-            f"but {count} are asked for: lower the number of windows or their length"
+            f"the text has {tokens} tokens, enough for {tokens // length} windows of {length}, but "
+            f"{count} are asked for: reduce the number of windows or their length"
         )

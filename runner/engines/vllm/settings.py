@@ -47,7 +47,7 @@ class Vllm(Engine):
         if device == "cpu":
             why = "runs on the CPU, where kv_cache_bytes is what it sets aside"
         elif self.kv_cache_bytes is not None:
-            why = "is told kv_cache_bytes, which is what it then sets aside"
+            why = "is told kv_cache_bytes, which sets the memory to reserve"
         else:
             return {}
         return {"gpu_memory_utilization": why}

@@ -125,7 +125,7 @@ class ReferenceWriter:
         elif number == 0:
             raise StageError(
                 f"eval.reference_max_bytes={self._max_bytes} does not hold one window of the "
-                f"unquantized model's distributions ({size} bytes): raise it, or say "
+                f"unquantized model's distributions ({size} bytes): raise it, or set "
                 "eval.divergence=false"
             )
         return np.concatenate(losses)
