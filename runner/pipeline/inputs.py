@@ -189,7 +189,8 @@ class Inputs:
             inspection: See ``StageJob.inspection``.
         """
         if stage.name in names(Kind.stage) and (own := versions_of(Kind.stage, stage.name)):
-            determinants = {**determinants, "stage": own}
+            versions = {**determinants.get("versions", {}), **own}
+            determinants = {**determinants, "versions": versions}
         if not reuse:
             determinants = {**determinants, "measured_in": self.sweep}
         task = self.task(stage, request, environment, shared)
@@ -215,7 +216,9 @@ class Inputs:
         model = None
         if shared is not None:
             loading: Any = request
-            loaded = [shared.identity, to_json(loading.load), self.compute.threads]
+            # What a plug-in loaded before it was edited is not used again.
+            plugin = versions_of(Kind.engine, loading.load.engine["name"])
+            loaded = [shared.identity, to_json(loading.load), self.compute.threads, plugin]
             model = sha256_of_json(loaded)
         return WorkerTask(stage, request, environment, self.compute.threads, model)
 
