@@ -188,9 +188,9 @@ def test_it_is_shown(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("wanted", "complaint"),
     [
-        ("third", "there is no sweep third; there are: first, second"),
-        ("first/00", "2 are called 00…; choose one of: 000-gptq"),
-        ("first/7", "there is no run of sweep first 7; there are: 000-gptq"),
+        ("third", "no sweep matches third; there are: first, second"),
+        ("first/00", "2 match 00…; choose one of: 000-gptq"),
+        ("first/7", "no run of sweep first matches 7; there are: 000-gptq"),
     ],
 )
 def test_a_wrong_name_says_what_there_is(runs: Path, wanted: str, complaint: str) -> None:
