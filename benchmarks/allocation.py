@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from runner import run
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.methods.mixed_precision.layer_groups import Unit
+
+G64 = GroupSize(Granularity.group, 64)
 
 _AVERAGE_BITS = 3.5
 _WIDTHS = (3, 4, 5, 6)
@@ -81,7 +84,11 @@ class _Subject:
 
         from runner.methods.mixed_precision.rounding import Rounding, rounded
 
-        return rounded(self.original[layer], Rounding(bits, "g64", False), torch.bfloat16).float()
+        return rounded(
+            self.original[layer],
+            Rounding(bits, G64, False),
+            torch.bfloat16,
+        ).float()
 
     def divergence(self, widths: dict[str, int]) -> float:
         """Mean over tokens, in nats; ``widths`` by the units' names."""

@@ -136,8 +136,7 @@ def _stages(
     from runner.pipeline.worker.job import StageContext
 
     (model,) = store.glob("objects/model/*/model")
-    settings = to_json(Engine(name="hf"))
-    load = LoadRequest(model, "float", settings, "cpu", "float32", trust_remote_code=False)
+    load = LoadRequest(model, "float", Engine(name="hf"), "cpu", "float32", trust_remote_code=False)
     given = record.config["bench"]
     bench = Bench(
         prompt_tokens=given["prompt_tokens"],

@@ -5,14 +5,12 @@ docs/extending.md.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from runner.config.schema.engine import Engine
 from runner.engines.base import EngineImplementation
 from runner.engines.traits import Traits
 from runner.errors import UsageError
 from runner.util.extensions import Kind, find, loaded, names
-from runner.util.serialise import from_json
 
 
 def engine_names() -> list[str]:
@@ -55,13 +53,3 @@ def reader_of(checkpoint_format: str) -> Engine:
     if not names:
         raise UsageError(f"no engine says that it reads {checkpoint_format} checkpoints best")
     return find_engine(names[0]).config(name=names[0])
-
-
-def settings_from_json(content: dict[str, Any]) -> Engine:
-    """An engine's settings as its own dataclass.
-
-    Raises:
-        UsageError: There is no such engine.
-        ValueError: A field is missing or has the wrong type.
-    """
-    return from_json(find_engine(content["name"]).config, content)

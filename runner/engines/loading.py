@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from runner.engines import find_engine, settings_from_json
+from runner.config.schema.engine import Engine
+from runner.engines import find_engine
 from runner.engines.base import LoadedModel, LoadSpec
+from runner.util.by_name import ByName
+from runner.util.extensions import Kind
 
 
 @dataclass
@@ -14,8 +17,8 @@ class LoadRequest:
 
     checkpoint: Path
     checkpoint_format: str
-    engine: dict[str, Any]
-    """JSON form of the engine's settings."""
+    engine: Annotated[Engine, ByName(Kind.engine)]
+    """The engine's own settings."""
     device: str
     dtype: str
     trust_remote_code: bool
@@ -24,7 +27,7 @@ class LoadRequest:
 
 
 def specification(request: LoadRequest, threads: int) -> LoadSpec:
-    """The request with the engine's settings as their own dataclass."""
+    """The request, with CPU threads."""
     return LoadSpec(
         checkpoint=request.checkpoint,
         checkpoint_format=request.checkpoint_format,
@@ -32,7 +35,7 @@ def specification(request: LoadRequest, threads: int) -> LoadSpec:
         dtype=request.dtype,
         trust_remote_code=request.trust_remote_code,
         threads=threads,
-        settings=settings_from_json(request.engine),
+        settings=request.engine,
         wide_logits=request.wide_logits,
     )
 

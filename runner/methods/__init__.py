@@ -4,7 +4,14 @@ A module that sets ``METHOD`` (see ``base``) is one. How to add one, here or out
 docs/extending.md.
 """
 
-from runner.methods.base import QuantizationMethod
+from dataclasses import replace
+
+from runner.config.schema.engine import Dtype
+from runner.config.schema.method import Method
+from runner.config.schema.root import Config
+from runner.errors import UsageError
+from runner.methods.base import Abilities, QuantizationMethod
+from runner.methods.recipe import Recipe
 from runner.util.extensions import Kind, find, loaded, names
 
 
@@ -32,3 +39,41 @@ def find_method(name: str) -> QuantizationMethod:
     """
     method: QuantizationMethod = find(Kind.method, name).load()
     return method
+
+
+def abilities_of(method: Method) -> Abilities:
+    """What a configured method can do through the backend it names.
+
+    Raises:
+        UsageError: There is no such method, or it has no such backend.
+    """
+    backends = find_method(method.name).backends
+    if method.backend not in backends:
+        raise UsageError(
+            f"method={method.name} has no backend {method.backend}; try "
+            + " or ".join(f"method.backend={name}" for name in backends)
+        )
+    return backends[method.backend]
+
+
+def used_recipe(config: Config) -> Recipe:
+    """The recipe of a configuration, with the calibration that its method really uses."""
+    recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
+    recipe.calibration = find_method(config.method.name).calibration_for(recipe)
+    if without_rounding_dtype(recipe):
+        # What changes nothing makes no other recipe.
+        recipe.method = replace(recipe.method, rounding_dtype=Dtype.auto)
+    return recipe
+
+
+def without_rounding_dtype(recipe: Recipe) -> str | None:
+    """Why ``method.rounding_dtype`` has no effect on a recipe; ``None`` where it has one."""
+    method = recipe.method
+    if not method.rounds(recipe.bits):
+        return "rounds no weights"
+    abilities = find_method(method.name).backends.get(method.backend)
+    if abilities is None or abilities.rounds_in is None or recipe.calibration is not None:
+        return None
+    if recipe.bits.is_auto or method.keep_most_sensitive:
+        return None
+    return f"is carried out by {method.backend}, which rounds in {abilities.rounds_in} and no other"

@@ -10,7 +10,6 @@ from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.method import Method
-from runner.errors import UsageError
 from runner.methods.recipe import Recipe
 
 ModelConfig = Mapping[str, Any]
@@ -123,23 +122,6 @@ class QuantizationMethod(Protocol):
 
         Runs in the environment that provides the backend, and imports its libraries itself.
         """
-
-
-def abilities_of(method: Method) -> Abilities:
-    """What a configured method can do through the backend it names.
-
-    Raises:
-        UsageError: There is no such method, or it has no such backend.
-    """
-    from runner.methods import find_method
-
-    backends = find_method(method.name).backends
-    if method.backend not in backends:
-        raise UsageError(
-            f"method={method.name} has no backend {method.backend}; try "
-            + " or ".join(f"method.backend={name}" for name in backends)
-        )
-    return backends[method.backend]
 
 
 def group_size_fits(abilities: Abilities, group_size: GroupSize) -> bool:

@@ -33,7 +33,7 @@ def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bo
     Raises:
         Refused: No matrix is held by a class that the backend looks for.
     """
-    from runner.methods.base import abilities_of
+    from runner.methods import abilities_of
 
     looked_for = abilities_of(recipe.method).holders
     if looked_for is None:

@@ -14,7 +14,7 @@ from runner.environments.manager import EnvironmentManager
 from runner.errors import UsageError
 from runner.evaluation.lm_eval.environment import harness_need, package_folders
 from runner.evaluation.lm_eval.names import harness_tasks, task_names
-from runner.methods.recipe import used_recipe
+from runner.methods import used_recipe
 from runner.pipeline.stages import asks_engine, loads_model
 from runner.pipeline.stages.sensitivity import needed_sensitivity
 from runner.pipeline.staleness import stale_calibration

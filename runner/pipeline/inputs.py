@@ -150,7 +150,7 @@ class Inputs:
         return LoadRequest(
             checkpoint=subject.directory,
             checkpoint_format=subject.format,
-            engine=to_json(engine),
+            engine=engine,
             device=self.compute.device,
             # Libraries go by config.json, which may claim another type than the tensors have.
             dtype=subject.dtype if wanted == AUTO and not subject.told_right else wanted,
@@ -237,7 +237,7 @@ def engine_versions(environment: ReadyEnvironment, name: str, *others: str) -> d
 
 def engine_determinants(load: LoadRequest) -> dict[str, Any]:
     """What of an engine and its arithmetic determines a result."""
-    settings = {key: value for key, value in load.engine.items() if key not in _RESOLVED}
+    settings = {key: value for key, value in to_json(load.engine).items() if key not in _RESOLVED}
     return {"engine": settings, "device": load.device, "dtype": load.dtype}
 
 

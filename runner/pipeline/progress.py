@@ -1,7 +1,7 @@
 """What a run has to do, before it is begun."""
 
 from runner.config.schema.root import Config, StageName
-from runner.methods.recipe import used_recipe
+from runner.methods import used_recipe
 from runner.pipeline.context import Expected
 from runner.pipeline.stages import in_order
 

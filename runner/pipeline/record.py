@@ -11,7 +11,7 @@ from typing import Any
 from runner.config.schema.root import Config, StageName
 from runner.environments.ready import installed_versions
 from runner.errors import StageError
-from runner.methods.recipe import used_recipe
+from runner.methods import used_recipe
 from runner.planning.hardware.detect import Machine
 from runner.store.checked_files import set_file_aside
 from runner.store.records import OPEN, RunRecord, Status, read_record

@@ -7,7 +7,7 @@ from typing import Any
 from runner.config.schema.root import Config, StageName
 from runner.errors import Refused, RunnerError
 from runner.pipeline.context import RunContext
-from runner.pipeline.facts import gather_facts
+from runner.pipeline.judge import judge
 from runner.pipeline.observers import RunTracker
 from runner.pipeline.progress import expected_stages
 from runner.pipeline.record import RunIdentity, kept_record, new_record
@@ -20,9 +20,6 @@ from runner.planning.compute import DTYPE_BITS
 from runner.store.liveness import carried_out
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.redact import redact
-from runner.validation.check import check
-from runner.validation.context import Facts
-from runner.validation.verdict import Severity, Verdict
 
 
 def illegalities(config: Config, session: Session, overrides: list[str]) -> list[str]:
@@ -31,15 +28,7 @@ def illegalities(config: Config, session: Session, overrides: list[str]) -> list
     Raises:
         UsageError: A local model's directory is not one.
     """
-    facts = gather_facts(config, session.machine, overrides)
-    found = _verdicts(config, facts)
-    return [str(verdict) for verdict in found if verdict.severity is Severity.illegal]
-
-
-def _verdicts(config: Config, facts: Facts) -> list[Verdict]:
-    """What validation says, and what each stage says for itself."""
-    own = (verdict for s in in_order(config.stages) for verdict in s.check(config, facts))
-    return [*check(config, facts), *own]
+    return judge(config, session.machine, overrides).reasons
 
 
 def run_experiment(config: Config, session: Session, identity: RunIdentity) -> RunRecord:
@@ -106,12 +95,10 @@ def _carry_out(
 def _decide_and_work(
     config: Config, session: Session, identity: RunIdentity, record: RunRecord, tracker: RunTracker
 ) -> None:
-    facts = gather_facts(config, session.machine, identity.overrides)
-    verdicts = _verdicts(config, facts)
-    record.warnings = [str(v) for v in verdicts if v.severity is Severity.warning]
-    reasons = [str(v) for v in verdicts if v.severity is Severity.illegal]
-    if reasons:
-        record.status, record.reason = Status.skipped, "; ".join(reasons)
+    judged = judge(config, session.machine, identity.overrides)
+    facts, record.warnings = judged.facts, judged.warnings
+    if judged.reasons:
+        record.status, record.reason = Status.skipped, "; ".join(judged.reasons)
         return
     for warning in record.warnings:
         session.display.line(f"  warning: {warning}", style="yellow")

@@ -11,7 +11,7 @@ from runner.config.schema.root import Config, StageName
 from runner.engines import find_engine
 from runner.engines.base import CheckpointFacts
 from runner.errors import UsageError
-from runner.methods.base import abilities_of
+from runner.methods import abilities_of
 from runner.planning.compute import Compute
 
 FLOAT32 = Dtype.float32.value

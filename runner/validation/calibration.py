@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from runner.config.schema.calibration import Calibration, Cut, windows_of_parts
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.text import Text
-from runner.methods.base import abilities_of
-from runner.methods.recipe import used_recipe
+from runner.methods import abilities_of, used_recipe
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
 from runner.validation.verdict import Verdict, illegal, warning

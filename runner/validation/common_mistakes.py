@@ -10,7 +10,8 @@ from runner.config.schema.plan import Plan
 from runner.config.schema.root import Config, StageName
 from runner.engines import find_engine
 from runner.errors import UsageError
-from runner.methods.base import Abilities, abilities_of
+from runner.methods import abilities_of
+from runner.methods.base import Abilities
 from runner.planning.devices import device_names, read_device
 from runner.planning.formats import Format
 from runner.planning.hardware.detect import recognises

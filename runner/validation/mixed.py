@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from runner.config.schema.bits import NumberType
+from runner.config.schema.group_size import GroupSize
 from runner.config.schema.root import Config, StageName
 from runner.methods.base import Abilities
-from runner.methods.mixed_precision.rounding import group_of
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
 from runner.validation.verdict import Verdict, illegal, warning
@@ -116,8 +116,9 @@ def _check_grid(config: Config, facts: Facts) -> Iterator[Verdict]:
     fitting = [g for g in _USUAL_GROUPS if not any(width % g for width in inputs.values())]
     nearest = f"sensitivity.group_sizes=[{f'g{fitting[0]}' if fitting else 'per_channel'}]"
     for label in section.group_sizes:
-        size = group_of(label)
-        if not size and label not in ("per_channel", "per_tensor"):
+        group_size = GroupSize.named(label)
+        size = group_size.size if group_size is not None else None
+        if group_size is None:
             yield illegal(
                 f"sensitivity.group_sizes has {label}; use per_tensor, per_channel or groups such "
                 "as g64",

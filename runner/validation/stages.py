@@ -12,8 +12,7 @@ from runner.engines import all_engines, find_engine
 from runner.engines.base import CheckpointFacts, EngineImplementation
 from runner.environments.choose import choose
 from runner.errors import UsageError
-from runner.methods import find_method
-from runner.methods.base import abilities_of
+from runner.methods import abilities_of, find_method
 from runner.planning.arithmetic import evaluated_checkpoints
 from runner.planning.hardware.detect import recognises
 from runner.validation.context import Facts

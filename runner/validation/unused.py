@@ -19,9 +19,9 @@ from runner.config.schema.text import Text, TextKind, TextReader
 from runner.config.schema.tracker import Tracker
 from runner.engines import find_engine
 from runner.errors import UsageError
-from runner.methods import all_methods
+from runner.methods import all_methods, used_recipe, without_rounding_dtype
 from runner.methods.base import QuantizationMethod
-from runner.methods.recipe import Recipe, used_recipe, without_rounding_dtype
+from runner.methods.recipe import Recipe
 from runner.planning.hardware.detect import Machine
 from runner.util.extensions import Kind, find, names
 from runner.util.given import shown

@@ -9,12 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from runner.config.schema.bits import Bits
 from runner.config.schema.engine import Engine
+from runner.config.schema.group_size import GroupSize
 from runner.engines.loading import LoadRequest
 from runner.errors import StageError
 from runner.pipeline.stages.jobs.check import STAGE, CheckRequest, CheckResult
 from runner.pipeline.worker.job import StageContext
-from runner.util.serialise import to_json
+from runner.util.serialise import from_json
 from tests.integration.conftest import TINY, base_model, here, records
 
 pytestmark = pytest.mark.integration
@@ -71,12 +73,12 @@ def check(store: Path, record: dict[str, Any], checkpoint: Path, place: Path) ->
     texts = (store / "objects" / "text").glob("*/documents.jsonl")
     request = CheckRequest(
         subject=LoadRequest(
-            checkpoint, "compressed-tensors", to_json(Engine(name="hf")), "cpu", "float32", False
+            checkpoint, "compressed-tensors", Engine(name="hf"), "cpu", "float32", False
         ),
         model_directory=base_model(store, record),
         text_directory=max(texts, key=lambda path: path.stat().st_size).parent,
-        bits=record["config"]["bits"],
-        group_size=record["config"]["group_size"],
+        bits=from_json(Bits, record["config"]["bits"]),
+        group_size=from_json(GroupSize, record["config"]["group_size"]),
     )
     context = StageContext(place, place, place, 1, lambda *_: None, lambda load: load())
     return STAGE.run(request, context)

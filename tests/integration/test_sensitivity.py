@@ -13,6 +13,7 @@ from safetensors import safe_open
 from benchmarks.sensitivity import naive_scores
 from runner.config.compose import quoted
 from runner.config.schema.eval import PerplexityProtocol
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.data.texts.protocols import Excerpt, protocol_text
 from runner.evaluation.sensitivity.probe import Probe
@@ -33,6 +34,8 @@ from tests.integration.conftest import (
     records,
 )
 from tests.integration.test_wandb import read_back
+
+G32 = GroupSize(Granularity.group, 32)
 
 pytestmark = pytest.mark.integration
 
@@ -103,7 +106,7 @@ def check_against_the_plain_loop(
     excerpt = Excerpt(text_directory(store, prose), directory, TOKENS, WINDOWS, False)
     text = protocol_text(PerplexityProtocol.spread, excerpt)
     windows = [window.tokens for window in text.windows]
-    rounding = Rounding(3, "g32", True)
+    rounding = Rounding(3, G32, True)
     # All of a small model; of another as many as take seconds.
     units = result["units"][:: max(1, load(directory).num_parameters() // 30_000_000)]
     plain = naive_scores(
@@ -182,7 +185,7 @@ def test_a_killed_sensitivity_goes_on_where_it_ended(
     model = base_model(store, records(store, sweep)[0])
     request = SensitivityRequest(
         model, text_directory(store, prose), LayerGranularity.fused,
-        [Rounding(3, "g32", True)], TOKENS, WINDOWS, "cpu", arithmetic, "bfloat16", False,
+        [Rounding(3, G32, True)], TOKENS, WINDOWS, "cpu", arithmetic, "bfloat16", False,
     )  # fmt: skip
     scored: list[str] = []
     score = Probe.score
@@ -298,7 +301,7 @@ def test_the_grid_is_the_one_that_rtn_writes(
         names = [name for name in model if name.endswith("_proj.weight")]
         assert len(names) == 14
         for name in names:
-            expected = rounded(model[name], Rounding(3, "g32", sym), torch.bfloat16)
+            expected = rounded(model[name], Rounding(3, G32, sym), torch.bfloat16)
             assert torch.equal(written[name], expected), name
 
 

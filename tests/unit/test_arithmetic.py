@@ -15,7 +15,7 @@ from runner.config.schema.root import Config
 from runner.engines.hf import HfModel
 from runner.engines.hf.head import product, widen_head
 from runner.evaluation.metrics.reference import Reference, ReferenceWriter
-from runner.methods.recipe import used_recipe
+from runner.methods import used_recipe
 from runner.pipeline.facts import gather_facts
 from runner.planning.arithmetic import (
     Arithmetic,

@@ -24,7 +24,7 @@ from runner.data.texts.readers import read_documents
 from runner.data.texts.windows import bos_determinant
 from runner.errors import StageError, UsageError
 from runner.evaluation.metrics.overlap import overlap
-from runner.methods.recipe import used_recipe
+from runner.methods import used_recipe
 from runner.store.lineage import Lineage
 
 pytestmark = pytest.mark.unit

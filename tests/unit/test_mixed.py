@@ -25,11 +25,13 @@ from runner.methods.recipe import Recipe
 from runner.methods.rtn import Rtn
 from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
 
+G32 = GroupSize(Granularity.group, 32)
+G64 = GroupSize(Granularity.group, 64)
+
 pytestmark = pytest.mark.unit
 
 BF16 = NumberFormat(NumberType.bfloat, 16)
 INT4 = NumberFormat(NumberType.int, 4)
-G32 = GroupSize(Granularity.group, 32)
 SHAPES = {
     f"model.layers.{block}.{name}": shape
     for block in (0, 1)
@@ -131,7 +133,7 @@ def test_a_budget_in_bytes_counts_everything() -> None:
     budget = 30_000
     bits = Bits(INT4, BF16, bytes=budget, candidates=[2, 3, 4, 8])
     widths = allocate(recipe(bits), found((2, 3, 4, 8)), MATRICES)
-    size = sum(stored_bytes(SHAPES[name], width, "g32", True) for name, width in widths.items())
+    size = sum(stored_bytes(SHAPES[name], width, G32, True) for name, width in widths.items())
     assert 0.85 * budget < size + EMBEDDING_BYTES <= budget
     with pytest.raises(StageError, match=r"bits.bytes=9000 is too small.* 4000 of them outside"):
         allocate(recipe(replace(bits, bytes=9000)), found((2, 3, 4, 8)), MATRICES)
@@ -208,9 +210,7 @@ def test_written_widths_are_read_back(tmp_path: Path) -> None:
 def test_vllm_takes_the_widths_it_has_kernels_for() -> None:
     def refusal(candidates: list[int]) -> str | None:
         bits = Bits(INT4, BF16, average=5, candidates=candidates)
-        facts = CheckpointFacts(
-            "compressed-tensors", bits, GroupSize(Granularity.group, 64), Rtn("rtn"), "cuda"
-        )
+        facts = CheckpointFacts("compressed-tensors", bits, G64, Rtn("rtn"), "cuda")
         return VllmEngine().refusal(facts)
 
     assert refusal([4, 8, 16]) is None

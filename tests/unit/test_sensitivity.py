@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.sensitivity import naive_scores
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Interval
@@ -14,6 +15,10 @@ from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
 from runner.reporting.heat_map import draw_heat_map
 from runner.reporting.sensitivity import notes, ranked
+
+G16 = GroupSize(Granularity.group, 16)
+G64 = GroupSize(Granularity.group, 64)
+PER_CHANNEL = GroupSize(Granularity.channel)
 
 pytestmark = pytest.mark.unit
 
@@ -28,7 +33,10 @@ SUFFIXES = (
 )
 LAYERS = [f"model.layers.{block}.{suffix}" for block in (0, 1) for suffix in SUFFIXES]
 ENDS = {"model.embed_tokens": 50, "lm_head": 60}
-ROUNDINGS = [Rounding(3, "g16", True), Rounding(4, "per_channel", False)]
+ROUNDINGS = [
+    Rounding(3, G16, True),
+    Rounding(4, PER_CHANNEL, False),
+]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +167,7 @@ def test_groups_that_do_not_divide_are_refused() -> None:
     import torch
 
     with pytest.raises(StageError, match="groups of 64 do not divide a layer's 96 inputs"):
-        rounded(torch.zeros(4, 96), Rounding(4, "g64", True), torch.bfloat16)
+        rounded(torch.zeros(4, 96), Rounding(4, G64, True), torch.bfloat16)
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from runner.config.schema.engine import Engine
 from runner.config.schema.eval import PerplexityProtocol
 from runner.config.schema.root import Config
 from runner.data.texts.protocols import Excerpt
 from runner.engines.loading import LoadRequest
 from runner.methods.base import ActivationScales
 from runner.methods.gptq import Gptq
-from runner.methods.recipe import Recipe, recipe_from_json
+from runner.methods.recipe import Recipe
 from runner.pipeline.stages.eval import EvalRequest
 from runner.util.serialise import from_json, to_json
 
@@ -24,7 +25,7 @@ def test_a_request_with_paths_and_none() -> None:
         load=LoadRequest(
             checkpoint=Path("/a"),
             checkpoint_format="gptq",
-            engine={"name": "hf"},
+            engine=Engine(name="hf"),
             device="cpu",
             dtype="auto",
             trust_remote_code=False,
@@ -42,7 +43,7 @@ def test_a_request_with_paths_and_none() -> None:
 def test_a_recipe_keeps_its_methods_own_knobs(composed: Callable[..., Config]) -> None:
     config = composed("method.desc_act=true", "method.activation_scales=static")
     recipe = Recipe(config.method, config.bits, config.group_size, config.calibration)
-    back = recipe_from_json(json.loads(json.dumps(to_json(recipe))))
+    back = from_json(Recipe, json.loads(json.dumps(to_json(recipe))))
     assert back == recipe
     assert isinstance(back.method, Gptq)
     assert back.method.desc_act

@@ -8,7 +8,7 @@ import pytest
 
 from runner.config.names import last_part
 from runner.config.schema.root import Config
-from runner.methods.recipe import used_recipe
+from runner.methods import used_recipe
 from runner.reporting.comparable import comparable_rows
 from runner.reporting.compare.find import Side
 from runner.reporting.compare.pairs import pair_up

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from runner.config.schema.bench import Bench
+from runner.config.schema.engine import Engine
 from runner.engines.base import GenerationTiming, LoadedModel
 from runner.engines.instruments import turns as engine_turns
 from runner.engines.instruments.energy import Energy, EnergyMeter, total
@@ -70,7 +71,9 @@ def float_model(folder: Path, elements: int) -> LoadRequest:
     text = json.dumps(header).encode()
     content = struct.pack("<Q", len(text)) + text + bytes(2 * elements)
     (folder / "model.safetensors").write_bytes(content)
-    return LoadRequest(folder, "float", {"name": "hf"}, "cpu", "float32", trust_remote_code=False)
+    return LoadRequest(
+        folder, "float", Engine(name="hf"), "cpu", "float32", trust_remote_code=False
+    )
 
 
 def test_both_must_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

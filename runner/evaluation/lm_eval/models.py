@@ -44,7 +44,7 @@ def open_model(request: LoadRequest, tokenizer: Path, batch_size: int, context: 
         batch_size: Requests computed together.
         context: The stage's: CPU threads, and whether the model has been loaded.
     """
-    if find_engine(request.engine["name"]).traits.harness_model is HarnessModel.vllm:
+    if find_engine(request.engine.name).traits.harness_model is HarnessModel.vllm:
         return _vllm(request, tokenizer, batch_size, context.threads)
     from lm_eval.models.huggingface import HFLM
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from runner.config.schema.group_size import GroupSize
 from runner.errors import StageError
 from runner.methods.mixed_precision.knapsack import cheapest, choose
 from runner.methods.mixed_precision.layer_groups import Unit, matching, with_fused
-from runner.methods.mixed_precision.rounding import group_of
 from runner.methods.recipe import Recipe
 
 UNQUANTIZED = 16
@@ -107,7 +107,7 @@ def kept_layers(recipe: Recipe, layers: list[str]) -> set[str]:
     return with_fused(matching(recipe.method.keep, layers), layers)
 
 
-def stored_bytes(shape: tuple[int, int], num_bits: int, group_size: str, sym: bool) -> int:
+def stored_bytes(shape: tuple[int, int], num_bits: int, group_size: GroupSize, sym: bool) -> int:
     """Size of a layer in the packed layout of compressed-tensors: words of 32 bits a row.
 
     Scales have 16 bits; zero points are packed along the outputs; 16 bytes tell the shape.
@@ -115,7 +115,7 @@ def stored_bytes(shape: tuple[int, int], num_bits: int, group_size: str, sym: bo
     outputs, inputs = shape
     if num_bits >= UNQUANTIZED:
         return 2 * outputs * inputs
-    size = group_of(group_size) or inputs
+    size = group_size.size or inputs
     groups = -(-inputs // size)
     packed = outputs * 4 * -(-inputs * num_bits // 32)
     zero_points = 0 if sym else groups * 4 * -(-outputs * num_bits // 32)
@@ -132,12 +132,12 @@ def _within_budget(
     matrices: Matrices,
 ) -> dict[str, int]:
     bits = recipe.bits
-    sym = getattr(recipe.method, "sym", True)
+    sym = not recipe.method.has_zero_points
     shapes = matrices.shapes
 
     def cost(layer: str, width: int) -> int:
         if bits.bytes is not None:
-            return stored_bytes(shapes[layer], width, recipe.group_size.label, sym)
+            return stored_bytes(shapes[layer], width, recipe.group_size, sym)
         return shapes[layer][0] * shapes[layer][1] * width
 
     if bits.bytes is not None:

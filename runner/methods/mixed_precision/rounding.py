@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.errors import StageError
 
 if TYPE_CHECKING:
@@ -16,19 +17,13 @@ class Rounding:
     """An integer grid: its width, what shares a scale, and whether it has a zero point."""
 
     num_bits: int
-    group_size: str
-    """``g64``, ``per_channel`` or ``per_tensor``."""
+    group_size: GroupSize
     sym: bool
 
     @property
     def label(self) -> str:
         """Named as recipes are: ``w4a16-g64``."""
-        return f"w{self.num_bits}a16-{self.group_size}{'' if self.sym else ',sym=false'}"
-
-
-def group_of(label: str) -> int | None:
-    """Consecutive inputs that share a scale in group size ``g64``; ``None`` for other labels."""
-    return int(label[1:]) if label[:1] == "g" and label[1:].isdigit() else None
+        return f"w{self.num_bits}a16-{self.group_size.label}{'' if self.sym else ',sym=false'}"
 
 
 def rounded(weight: "torch.Tensor", rounding: Rounding, scale_dtype: "torch.dtype") -> Any:
@@ -45,13 +40,13 @@ def rounded(weight: "torch.Tensor", rounding: Rounding, scale_dtype: "torch.dtyp
     from compressed_tensors.quantization import QuantizationArgs, fake_quantize
     from compressed_tensors.quantization.utils import calculate_qparams
 
-    size = group_of(rounding.group_size)
+    size = rounding.group_size.size
     if size is not None and weight.shape[-1] % size:
         raise StageError(f"groups of {size} do not divide a layer's {weight.shape[-1]} inputs")
     arguments = QuantizationArgs(
         num_bits=rounding.num_bits,
         type="int",
-        strategy="group" if size else rounding.group_size.removeprefix("per_"),
+        strategy=rounding.group_size.granularity.value,
         group_size=size,
         symmetric=rounding.sym,
         scale_dtype=scale_dtype,
@@ -59,7 +54,7 @@ def rounded(weight: "torch.Tensor", rounding: Rounding, scale_dtype: "torch.dtyp
     if size:
         groups = weight.reshape(weight.shape[0], -1, size)
         low, high = groups.amin(-1), groups.amax(-1)
-    elif rounding.group_size == "per_channel":
+    elif rounding.group_size.granularity is Granularity.channel:
         low, high = weight.amin(-1, keepdim=True), weight.amax(-1, keepdim=True)
     else:
         low, high = weight.amin(), weight.amax()

@@ -6,12 +6,10 @@ from runner.config.schema.root import Config
 from runner.errors import UsageError
 from runner.multirun.dry_run.session import PeekSession, titles
 from runner.multirun.launchers.estimate import Estimate, Experience
-from runner.pipeline.facts import gather_facts
+from runner.pipeline.judge import judge
 from runner.pipeline.record import RunIdentity, done_record, run_name, used_recipe_label
 from runner.planning.data_points import all_records
 from runner.planning.hardware.detect import detect
-from runner.validation.check import check
-from runner.validation.verdict import Severity
 
 
 class DryRun:
@@ -40,19 +38,17 @@ class DryRun:
         head = f"{run}  {config.model.name} on {config.engine.name}: "
         self.refused = None
         try:
-            facts = gather_facts(config, self._machine, identity.overrides)
-            verdicts = check(config, facts)
+            judged = judge(config, self._machine, identity.overrides)
         except UsageError as error:
             self.refused = str(error)
             return f"{head}wrong: {error}"
-        illegal = [str(v) for v in verdicts if v.severity is Severity.illegal]
-        warnings = [f"  warning: {v}" for v in verdicts if v.severity is Severity.warning]
-        if illegal:
-            self.refused = "; ".join(illegal)
+        warnings = [f"  warning: {warning}" for warning in judged.warnings]
+        if judged.reasons:
+            self.refused = "; ".join(judged.reasons)
             return "\n".join([f"{head}would be skipped: {self.refused}", *warnings])
         if done_record(root / "runs", config, self._machine, identity) is not None:
             return "\n".join([f"{head}is done, would be kept", *warnings])
-        costs = self._costs(config, identity.sweep, root, facts.architecture.parameters or 0)
+        costs = self._costs(config, identity.sweep, root, judged.facts.architecture.parameters or 0)
         return "\n".join([f"{head}would run", *warnings, *costs])
 
     def summary(self) -> str | None:

@@ -221,20 +221,17 @@ class SearchSweeper(Sweeper):
     def _wrong(self, overrides: list[str]) -> str | None:
         """Why a combination cannot be run, if so."""
         from runner.config.errors import COMPOSITION_ERRORS, explain
-        from runner.pipeline.facts import gather_facts
+        from runner.pipeline.judge import judge
         from runner.planning.hardware.detect import detect
-        from runner.validation.check import check
-        from runner.validation.verdict import Severity
 
         try:
             config = self._typed(overrides)
-            verdicts = check(config, gather_facts(config, detect(), overrides))
+            reasons = judge(config, detect(), overrides).reasons
         except UsageError as error:
             return str(error)
         except COMPOSITION_ERRORS as error:
             return explain(error, overrides)
-        illegal = [str(v) for v in verdicts if v.severity is Severity.illegal]
-        return "; ".join(illegal) or None
+        return "; ".join(reasons) or None
 
 
 def _choices(override: Override) -> list[str]:

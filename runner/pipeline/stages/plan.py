@@ -56,10 +56,10 @@ class PlanStage(Stage[PlanRequest, PlanResult]):
         Raises:
             UsageError: Something that the plan names is unknown.
         """
-        from runner.pipeline.facts import gather_facts
+        from runner.planning.model_facts import model_facts
 
         start, session = time.monotonic(), run.session
-        facts = run.facts or gather_facts(run.config, session.machine, [])
+        facts = run.facts or model_facts(run.config.model)
         result = make_result(run.config, facts.architecture, session)
         seconds = time.monotonic() - start
         content = to_json(result)

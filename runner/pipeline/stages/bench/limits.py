@@ -6,10 +6,10 @@ from runner.evaluation.metrics.flops import ForwardWork, forward_work
 from runner.evaluation.metrics.speed import Limits
 from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.context import RunContext
-from runner.pipeline.facts import gather_facts
 from runner.pipeline.inputs import Inputs
 from runner.pipeline.stages.jobs.hardware import STAGE as HARDWARE
 from runner.planning.hardware.table import published_device
+from runner.planning.model_facts import model_facts
 
 _FORMATS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -33,8 +33,7 @@ def limits(inputs: Inputs) -> list[Limits]:
 
 def model_work(run: RunContext) -> ForwardWork | None:
     """Operations of the model's forward pass; ``None`` when its dimensions are not known."""
-    facts = run.facts or gather_facts(run.config, run.session.machine, [])
-    shape = facts.architecture
+    shape = (run.facts or model_facts(run.config.model)).architecture
     return forward_work(
         layers=shape.layers,
         hidden=shape.hidden,

@@ -46,7 +46,7 @@ def measure(request: BenchRequest, context: StageContext) -> BenchResult:
             repetitions[size] = watch.alone(model, size)
         memory[size] = _memory(model, after.resident, size, request)
     result = BenchResult(
-        engine=request.subject.engine["name"],
+        engine=request.subject.engine.name,
         device=request.subject.device,
         dtype=request.subject.dtype,
         prompt_tokens=bench.prompt_tokens,

@@ -27,7 +27,6 @@ from runner.evaluation.metrics.soundness import (
     weight_width,
 )
 from runner.pipeline.stages.base import Stage, StageContext
-from runner.util.serialise import from_json, to_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,8 +44,8 @@ class CheckRequest:
     subject: LoadRequest
     model_directory: Path
     text_directory: Path
-    bits: dict[str, Any]
-    group_size: dict[str, Any]
+    bits: Bits
+    group_size: GroupSize
     stored_bits: float | None = None
     """Of the checkpoint's coarsest part, scales included."""
     compares_layers: bool = True
@@ -93,7 +92,7 @@ class CheckStage(Stage[CheckRequest, CheckResult]):
         model = LoadRequest(
             checkpoint=request.model_directory,
             checkpoint_format="float",
-            engine=to_json(reader_of("float")),
+            engine=reader_of("float"),
             device=request.subject.device,
             dtype=request.subject.dtype,
             trust_remote_code=request.subject.trust_remote_code,
@@ -103,7 +102,7 @@ class CheckStage(Stage[CheckRequest, CheckResult]):
         dense = _look(model, windows, context.threads, "the unquantized model")
         context.progress(1, 2, "reloading the checkpoint")
         found = _look(request.subject, windows, context.threads, "the checkpoint, reloaded,")
-        bits, group_size = from_json(Bits, request.bits), from_json(GroupSize, request.group_size)
+        bits, group_size = request.bits, request.group_size
         width = weight_width(bits, request.stored_bits)
         perplexities = [_perplexity(losses) for losses in (found.losses, dense.losses)]
         ratio = perplexities[0] / perplexities[1]

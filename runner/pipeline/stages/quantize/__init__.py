@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from runner.data.models.coverage import Coverage
 from runner.data.models.tensors import TensorReport
 from runner.data.texts.calibration import Part
+from runner.methods import used_recipe
 from runner.methods.mixed_precision.verify import Widths
-from runner.methods.recipe import used_recipe
+from runner.methods.recipe import Recipe
 from runner.pipeline.stages.base import Cost, Stage, StageContext
 from runner.pipeline.stages.jobs.check import CheckResult
 
@@ -24,8 +25,7 @@ class QuantizeRequest:
     """A model, a recipe and how to compute."""
 
     model_directory: Path
-    recipe: dict[str, Any]
-    """JSON form of a ``Recipe``."""
+    recipe: Recipe
     windows_directory: Path | None
     """Result of stage ``windows``, for recipes that look at text."""
     device: str
@@ -99,7 +99,7 @@ class QuantizeStage(Stage[QuantizeRequest, QuantizeResult]):
 
         sensitivities = None
         if (needed := needed_sensitivity(run.config)) is not None:
-            sensitivities = SENSITIVITY.of_model(run, needed)
+            sensitivities = SENSITIVITY.of_model(run, *needed)
             run.keep(SENSITIVITY.name, BASELINE, sensitivities)
         make_checkpoint(run, sensitivities)
 

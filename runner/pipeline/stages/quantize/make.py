@@ -9,20 +9,20 @@ from runner.data.models.tensors import report_tensors
 from runner.data.models.weights import weight_file_bytes
 from runner.data.texts.calibration import digest
 from runner.errors import StageError
-from runner.methods import find_method
-from runner.methods.base import QuantizeJob, abilities_of
+from runner.methods import abilities_of, find_method
+from runner.methods.base import QuantizeJob
 from runner.methods.holders import require_holders
 from runner.methods.mixed_precision.keep_layers import with_kept_layers
 from runner.methods.mixed_precision.verify import check_widths
-from runner.methods.recipe import recipe_from_json
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.jobs.windows import load_windows
 from runner.pipeline.stages.quantize import DIRECTORY, QuantizeRequest, QuantizeResult
+from runner.util.serialise import to_json
 
 
 def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
     """Quantize on the calibration windows, account for what was written."""
-    asked = recipe_from_json(request.recipe)
+    asked = request.recipe
     require_holders(asked, request.model_directory, request.trust_remote_code)
     recipe = with_kept_layers(asked, request.model_directory, request.trust_remote_code)
     method, abilities = find_method(recipe.method.name), abilities_of(recipe.method)
@@ -58,7 +58,7 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         finish(request.model_directory, directory, request.trust_remote_code)
     make_readable(directory)
     return QuantizeResult(
-        recipe=request.recipe,
+        recipe=to_json(request.recipe),
         checkpoint_format=abilities.checkpoint_format,
         versions=request.versions,
         device=request.device,

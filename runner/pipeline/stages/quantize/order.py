@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner.data.models.coverage import describe_shortfall
 from runner.engines import reader_of
-from runner.methods.base import abilities_of
-from runner.methods.recipe import Recipe, used_recipe
+from runner.methods import abilities_of, used_recipe
+from runner.methods.recipe import Recipe
 from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.stages.jobs.check import STAGE as CHECK
 from runner.pipeline.stages.jobs.check import CheckRequest, CheckResult
@@ -55,7 +55,7 @@ def make_checkpoint(
     compute_dtype = inputs.rounding_dtype(model)
     request = QuantizeRequest(
         model_directory=model.directory,
-        recipe=to_json(recipe),
+        recipe=recipe,
         windows_directory=windows.directory if windows else None,
         device=inputs.compute.device,
         compute_dtype=compute_dtype,
@@ -70,7 +70,7 @@ def make_checkpoint(
         **model.identity,
         "versions": request.versions,
         "shims": list(environment.patches),
-        "recipe": decisive(request.recipe),
+        "recipe": decisive(to_json(recipe)),
         "calibration_windows": windows.result.sha256 if windows else None,
         "device": request.device,
         "compute_dtype": request.compute_dtype,
@@ -146,8 +146,8 @@ def _inspector(
             ),
             model_directory=model.directory,
             text_directory=text.directory,
-            bits=to_json(recipe.bits),
-            group_size=to_json(recipe.group_size),
+            bits=recipe.bits,
+            group_size=recipe.group_size,
             stored_bits=_coarsest(directory),
             compares_layers=abilities_of(recipe.method).keeps_scales,
         )

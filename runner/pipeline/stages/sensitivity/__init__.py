@@ -4,9 +4,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.config.schema.group_size import GroupSize
 from runner.config.schema.root import Config
 from runner.config.schema.sensitivity import LayerGranularity, Sensitivity
 from runner.data.texts.sample import Sample
+from runner.errors import UsageError
 from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.rounding import Rounding
@@ -89,10 +91,18 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
 
     def carry_out(self, run: "RunContext") -> None:
         """The model's, as the configuration's section says."""
-        run.keep(self.name, BASELINE, self.of_model(run, run.config.sensitivity))
+        run.keep(self.name, BASELINE, self.of_model(run, *_asked(run.config.sensitivity)))
 
-    def of_model(self, run: "RunContext", wanted: Sensitivity) -> "StageResult[SensitivityResult]":
-        """Sensitivities of the model's layers, from the store where they were measured before."""
+    def of_model(
+        self, run: "RunContext", wanted: Sensitivity, roundings: list[Rounding]
+    ) -> "StageResult[SensitivityResult]":
+        """Sensitivities of the model's layers, from the store where they were measured before.
+
+        Args:
+            run: Whose model.
+            wanted: How they are measured.
+            roundings: Of each unit.
+        """
         inputs, model = run.inputs, run.model
         text = inputs.text(wanted.text)
         environment = inputs.environment(TRANSFORMERS)
@@ -100,11 +110,7 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
             model_directory=model.directory,
             text_directory=text.directory,
             grain=wanted.granularity,
-            roundings=[
-                Rounding(bits, group_size, wanted.sym)
-                for bits in sorted(set(wanted.bits))
-                for group_size in wanted.group_sizes
-            ],
+            roundings=roundings,
             context_length=wanted.context_length,
             windows=wanted.windows,
             device=inputs.compute.device,
@@ -141,7 +147,26 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
 STAGE = SensitivityStage()
 
 
-def needed_sensitivity(config: Config) -> Sensitivity | None:
+def _asked(section: Sensitivity) -> tuple[Sensitivity, list[Rounding]]:
+    """What the section says, and the grid that it names.
+
+    Raises:
+        UsageError: It names a group size that is none.
+    """
+    group_sizes = []
+    for name in section.group_sizes:
+        group_size = GroupSize.named(name)
+        if group_size is None:
+            raise UsageError(f"sensitivity.group_sizes: there is no group size {name}")
+        group_sizes.append(group_size)
+    return section, _grid(section.bits, group_sizes, section.sym)
+
+
+def _grid(widths: list[int], group_sizes: list[GroupSize], sym: bool) -> list[Rounding]:
+    return [Rounding(bits, one, sym) for bits in sorted(set(widths)) for one in group_sizes]
+
+
+def needed_sensitivity(config: Config) -> tuple[Sensitivity, list[Rounding]] | None:
     """What a recipe must know of layers' sensitivities before it is carried out, if anything.
 
     They are those of rounding to nearest, whatever the method: measuring its own for every layer
@@ -156,10 +181,5 @@ def needed_sensitivity(config: Config) -> Sensitivity | None:
         widths = [bits.weight.num_bits]
     else:
         return None
-    return replace(
-        config.sensitivity,
-        granularity=LayerGranularity.fused,
-        bits=widths,
-        group_sizes=[config.group_size.label],
-        sym=getattr(config.method, "sym", True),
-    )
+    section = replace(config.sensitivity, granularity=LayerGranularity.fused)
+    return section, _grid(widths, [config.group_size], not config.method.has_zero_points)
