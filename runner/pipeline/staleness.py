@@ -7,7 +7,7 @@ from typing import Any
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config
 from runner.data.models.weights import weight_files
-from runner.planning.data_points import all_records
+from runner.pipeline.experience.data_points import all_records
 from runner.store.records import RunRecord
 
 

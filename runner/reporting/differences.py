@@ -9,10 +9,10 @@ Rows whose records do not let them be paired are not told apart.
 from collections.abc import Sequence
 from typing import Any
 
-from runner.evaluation.quality.answered import accuracy_difference
-from runner.evaluation.quality.evaluated import Evaluated
-from runner.evaluation.quality.paired import log_ratio, why_not
 from runner.reporting.floor import ratio_within_floor
+from runner.reporting.quality.answered import accuracy_difference
+from runner.reporting.quality.evaluated import Evaluated
+from runner.reporting.quality.paired import log_ratio, why_not
 from runner.reporting.rows import Row
 
 

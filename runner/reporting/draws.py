@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.config.schema.root import StageName
-from runner.evaluation.quality.answered import accuracy_difference, answered, joined_answers
-from runner.evaluation.quality.evaluated import Evaluated, first_evaluation, joined, seed_of
-from runner.evaluation.quality.paired import delta, divergence, ratio, why_not
 from runner.reporting.flatten import flatten
+from runner.reporting.quality.answered import accuracy_difference, answered, joined_answers
+from runner.reporting.quality.evaluated import Evaluated, first_evaluation, joined, seed_of
+from runner.reporting.quality.paired import delta, divergence, ratio, why_not
 from runner.reporting.row import Row
 from runner.store.records import RunRecord, Status
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.hardware import LOCAL, Hardware
-from runner.planning.data_points import stored_cases
+from runner.pipeline.experience.data_points import stored_cases
+from runner.pipeline.experience.fitted_efficiency import PredictedCase, compare
 from runner.planning.efficiency import prior
-from runner.planning.fitted_efficiency import PredictedCase, compare
 from runner.planning.local import measured_peaks
 from runner.store.files import write_text_atomically
 from runner.store.records import RunRecord

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.planning.data_points import all_records
+from runner.pipeline.experience.data_points import all_records
 from runner.reporting.claims.decide import Decision, decide_claims
 from runner.reporting.claims.show import claim_lines
 from runner.reporting.markdown import markdown

@@ -4,8 +4,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from runner.data.texts.sample import Sample
-from runner.evaluation.quality.answered import Answered
-from runner.evaluation.quality.evaluated import Evaluated
+from runner.reporting.quality.answered import Answered
+from runner.reporting.quality.evaluated import Evaluated
 from runner.util.serialise import to_json
 
 

@@ -5,8 +5,6 @@ from typing import Any
 
 from runner.data.models.coverage import describe_shortfall
 from runner.evaluation.metrics.expert_tokens import describe_starved
-from runner.evaluation.quality.answered import accuracy_difference, answered
-from runner.evaluation.quality.evaluated import first_evaluation
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.bench import BenchResult
 from runner.pipeline.stages.eval import STAGE as EVAL
@@ -18,6 +16,8 @@ from runner.pipeline.stages.quantize import QuantizeResult
 from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.reporting.draws import by_recipe, together
 from runner.reporting.further import further_metrics
+from runner.reporting.quality.answered import accuracy_difference, answered
+from runner.reporting.quality.evaluated import first_evaluation
 from runner.reporting.row import Row
 from runner.reporting.timing import against_unquantized
 from runner.store.records import BASELINE, BASELINE_AGAIN, RECIPE, RunRecord, Status

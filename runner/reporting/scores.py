@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from runner.evaluation.quality.evaluated import seed_of
 from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.pipeline.stages.tasks import TasksResult
+from runner.reporting.quality.evaluated import seed_of
 from runner.reporting.rows import Row
 from runner.store.records import BASELINE, RunRecord
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from runner.evaluation.metrics.noise import compare
 from runner.evaluation.metrics.perplexity import Perplexity
-from runner.evaluation.quality.evaluated import Circumstances, Evaluated
+from runner.pipeline.experience.data_points import DataPoint
+from runner.pipeline.experience.fitted_efficiency import PredictedCase
 from runner.pipeline.stages import find_stage, stage_names
-from runner.planning.data_points import DataPoint
-from runner.planning.fitted_efficiency import PredictedCase
 from runner.planning.formats import Format
+from runner.reporting.quality.evaluated import Circumstances, Evaluated
 from runner.store.records import RECIPE, RunRecord, StageRecord, Status
 from runner.util.serialise import to_json
 

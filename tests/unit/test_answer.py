@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from runner.errors import UsageError
-from runner.evaluation.quality.answered import Answered, TaskScore
 from runner.reporting.comparable import comparable_rows
 from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.quality.answered import Answered, TaskScore
 from runner.reporting.recommend import picks
 from runner.reporting.report import report
 from runner.reporting.rows import Row, rows_of

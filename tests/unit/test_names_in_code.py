@@ -37,11 +37,9 @@ OTHER_MEANINGS = {
     ("engines/vllm/settings.py", "fp8"): "number format",
     ("planning/formats.py", "fp8"): "number format",
     ("validation/common_mistakes.py", "fp8"): "number format",
-    ("multirun/launchers/estimate.py", "gguf"): "stage",
     ("evaluation/lm_eval/scores.py", "none"): "filter of lm-evaluation-harness",
-    ("reporting/scores.py", "none"): "filter of lm-evaluation-harness",
-    ("reporting/tracking/base.py", "none"): "filter of lm-evaluation-harness",
-    ("pipeline/stages/weights.py", "gguf"): "format of a checkpoint's files",
+    ("pipeline/stages/tasks/__init__.py", "none"): "filter of lm-evaluation-harness",
+    ("pipeline/stages/jobs/weights.py", "gguf"): "format of a checkpoint's files",
     ("data/models/generated.py", "llama"): "the family that is generated",
 }
 

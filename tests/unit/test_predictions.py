@@ -13,11 +13,11 @@ from runner.api import compose_config
 from runner.config.compose import quoted
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.root import Config
+from runner.pipeline.experience.data_points import DataPoint, cases_of, stored_cases
+from runner.pipeline.experience.fitted_efficiency import Factors, fit
+from runner.pipeline.experience.from_store import LocalEngine, measured_quality
 from runner.pipeline.staleness import stale_calibration
-from runner.planning.data_points import DataPoint, cases_of, stored_cases
-from runner.planning.fitted_efficiency import Factors, fit
 from runner.planning.formats import find_format
-from runner.planning.from_store import LocalEngine, measured_quality
 from runner.planning.local import local_device
 from runner.planning.runtime_format import recipe_format, runtime_format
 from runner.reporting.predictions import accuracies, comparisons, write_comparisons

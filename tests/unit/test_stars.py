@@ -6,8 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from runner.evaluation.quality.answered import Answered, TaskScore
-from runner.evaluation.quality.evaluated import Evaluated
 from runner.multirun.search.objectives import objectives_of
 from runner.multirun.search.show import front_of
 from runner.multirun.search.state import Chosen
@@ -15,6 +13,8 @@ from runner.reporting.markdown import markdown
 from runner.reporting.page.sections.answer import gather
 from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.quality.answered import Answered, TaskScore
+from runner.reporting.quality.evaluated import Evaluated
 from runner.reporting.recommend import picks, tolerable
 from runner.reporting.rows import Row
 from runner.reporting.speed import shown_speed

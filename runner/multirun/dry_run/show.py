@@ -6,9 +6,9 @@ from runner.config.schema.root import Config
 from runner.errors import UsageError
 from runner.multirun.dry_run.session import PeekSession, titles
 from runner.multirun.launchers.estimate import Estimate, Experience
+from runner.pipeline.experience.data_points import all_records
 from runner.pipeline.judge import judge
 from runner.pipeline.record import RunIdentity, done_record, run_name, used_recipe_label
-from runner.planning.data_points import all_records
 from runner.planning.hardware.detect import detect
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from runner.evaluation.metrics.front import unbeaten
 from runner.evaluation.metrics.statistics import Interval
-from runner.evaluation.quality.answered import accuracy_difference
-from runner.evaluation.quality.paired import (
+from runner.multirun.search.objectives import Objective, measured, row_of
+from runner.multirun.search.state import Chosen, State
+from runner.reporting.quality.answered import accuracy_difference
+from runner.reporting.quality.paired import (
     divergence_difference,
     log_ratio,
     same_reference,
     why_not,
 )
-from runner.multirun.search.objectives import Objective, measured, row_of
-from runner.multirun.search.state import Chosen, State
 from runner.reporting.rows import Row
 from runner.store.files import write_json_atomically
 from runner.store.records import RunRecord

@@ -9,13 +9,13 @@ from runner.config.schema.hardware import LOCAL
 from runner.config.schema.model import Architecture, Model
 from runner.config.schema.root import Config
 from runner.errors import UsageError
+from runner.pipeline.experience.data_points import all_records, machine_key, stored_cases
+from runner.pipeline.experience.from_store import LocalEngine, measured_quality
 from runner.pipeline.stage_job import StageResult
 from runner.pipeline.stages.base import Cost, Place, Stage
 from runner.planning.compute import resolve_compute
-from runner.planning.data_points import all_records, machine_key, stored_cases
 from runner.planning.devices import devices_of
 from runner.planning.formats import find_format
-from runner.planning.from_store import LocalEngine, measured_quality
 from runner.planning.local import local_device
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility

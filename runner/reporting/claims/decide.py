@@ -6,8 +6,6 @@ from typing import Any
 
 from runner.config.schema.claims import Claim, Effect, Metric
 from runner.evaluation.metrics.statistics import Interval
-from runner.evaluation.quality.evaluated import Evaluated, first_evaluation
-from runner.evaluation.quality.paired import delta, ratio, why_not
 from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.claims.select import UNQUANTIZED, pairs

@@ -4,9 +4,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from runner.evaluation.quality.answered import Answered, accuracy_difference, answered
-from runner.evaluation.quality.evaluated import Evaluated, evaluations
-from runner.evaluation.quality.paired import (
+from runner.pipeline.stages.eval import STAGE as EVAL
+from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
+from runner.reporting.compare.figure import NOT_PAIRED, Figure, judged
+from runner.reporting.quality.answered import Answered, accuracy_difference, answered
+from runner.reporting.quality.evaluated import Evaluated, evaluations
+from runner.reporting.quality.paired import (
     agreement_difference,
     divergence,
     divergence_difference,
@@ -14,9 +17,6 @@ from runner.evaluation.quality.paired import (
     same_reference,
     why_not,
 )
-from runner.pipeline.stages.eval import STAGE as EVAL
-from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
-from runner.reporting.compare.figure import NOT_PAIRED, Figure, judged
 from runner.store.records import BASELINE, RunRecord
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
+from runner.pipeline.experience.fitted_efficiency import PredictedCase
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
-from runner.planning.fitted_efficiency import PredictedCase
 from runner.reporting.rows import Row
 from runner.reporting.timing import against_unquantized
 from runner.store.records import BASELINE, BASELINE_AGAIN, RunRecord

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from runner.evaluation.metrics.crossed import crossed_interval
 from runner.evaluation.metrics.paired import mcnemar
 from runner.evaluation.metrics.statistics import Interval
-from runner.evaluation.quality.evaluated import seed_of
 from runner.pipeline.stages.tasks import STAGE as TASKS
+from runner.reporting.quality.evaluated import seed_of
 from runner.store.records import BASELINE, RunRecord
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.config.schema.hardware import LOCAL, Hardware
+from runner.pipeline.experience.data_points import DataPoint
+from runner.pipeline.experience.fitted_efficiency import fit
 from runner.pipeline.stages.eval import STAGE as EVAL
-from runner.planning.data_points import DataPoint
 from runner.planning.efficiency import Efficiency, prior
-from runner.planning.fitted_efficiency import fit
 from runner.planning.formats import Format
 from runner.planning.quality import MeasuredQuality
 from runner.planning.roofline import arithmetic_used

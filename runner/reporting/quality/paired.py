@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.evaluation.metrics.crossed import crossed_interval
 from runner.evaluation.metrics.statistics import Interval
-from runner.evaluation.quality.evaluated import Circumstances, Evaluated, exponential
+from runner.reporting.quality.evaluated import Circumstances, Evaluated, exponential
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from runner.planning.data_points import DataPoint
+from runner.pipeline.experience.data_points import DataPoint
 from runner.planning.efficiency import Efficiency
 
 _LEAST_CASES = 3

@@ -1,0 +1,1 @@
+"""What the store's earlier runs have measured, for plans: data points, fitted efficiencies."""
