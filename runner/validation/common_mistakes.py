@@ -116,7 +116,9 @@ def _cache_dominates(
 
 
 def _size(count: float) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+    name, size = next((one for one in units if count >= one[1]), units[-1])
+    return f"{count / size:.1f} {name}"
 
 
 def _recipe(config: Config) -> Iterator[Verdict]:

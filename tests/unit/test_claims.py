@@ -209,7 +209,7 @@ def test_what_cannot_be_compared_says_why(sweep: Sweep) -> None:
     assert "lacks the lengths of its windows" in found.verdict
     other.stages = [entry for entry in other.stages if entry.subject == "baseline"]
     (found,) = sweep.decide("method=awq", "unquantized", at_most=9.0).comparisons
-    assert "has no eval of the recipe" in found.verdict
+    assert "has no eval result of the recipe" in found.verdict
 
 
 def test_the_answer_prints_each_claim_with_its_verdict(

@@ -10,6 +10,8 @@ from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.claims.select import UNQUANTIZED, pairs
 from runner.reporting.further import further_metrics
+from runner.reporting.quality.evaluated import Evaluated, first_evaluation
+from runner.reporting.quality.paired import delta, ratio, why_not
 from runner.store.records import RunRecord
 from runner.util.serialise import from_json
 
