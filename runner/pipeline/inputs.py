@@ -217,7 +217,7 @@ class Inputs:
         if shared is not None:
             loading: Any = request
             # What a plug-in loaded before it was edited is not used again.
-            plugin = versions_of(Kind.engine, loading.load.engine["name"])
+            plugin = versions_of(Kind.engine, loading.load.engine.name)
             loaded = [shared.identity, to_json(loading.load), self.compute.threads, plugin]
             model = sha256_of_json(loaded)
         return WorkerTask(stage, request, environment, self.compute.threads, model)
