@@ -45,7 +45,7 @@ def test_runs_are_known_by_their_sweep_and_counted_once(runs: Path) -> None:
         "second/000-gptq-w4a16-g64", "second/001-gptq-w3a16-g64", "first/001-rtn-w4a16-g64",
     ]  # fmt: skip
     assert (asked.name, asked.folder) == ("second, first", None)
-    with pytest.raises(UsageError, match="there is no sweep third"):
+    with pytest.raises(UsageError, match="no sweep matches third"):
         several_sweeps(runs, ["first", "third"])
 
 

@@ -49,7 +49,7 @@ def test_the_page_answers_for_each_text_and_tells_rows_apart(about: Subject) -> 
     assert found["usual"] == 0.10
     assert {row["text"] for row in about.row_dicts() if row["is_baseline"]} == {"easy", "hard"}
     text = markdown(about.rows, about.records, [])
-    assert "Where perplexity on hard may grow by 10%" in text
+    assert "Tolerating an increase of perplexity on hard of at most 10%" in text
     assert "| text |" in text
 
 
