@@ -62,6 +62,25 @@ STORY = [
 ]
 
 
+def test_tokens_per_second_are_the_batch_over_a_step(shapes: dict[str, Shape]) -> None:
+    plan = replace(SERVICE, batch_size=8)
+    option = ask(shapes["llama31_8b"], ["bf16"], ["h100_sxm"], plan)["bf16", "h100_sxm", 1]
+    step, rate = option.decode_seconds, option.tokens_per_second
+    assert step is not None and rate is not None
+    assert rate.low == pytest.approx(8 / step.high)
+    assert rate.expected == pytest.approx(8 / step.expected)
+    assert rate.high == pytest.approx(8 / step.low)
+
+
+@pytest.mark.parametrize(("batch", "limit"), [(1, "memory"), (2048, "compute")])
+def test_small_batches_are_limited_by_memory_and_large_ones_by_arithmetic(
+    batch: int, limit: str, shapes: dict[str, Shape]
+) -> None:
+    plan = Plan(batch_size=batch, context_length=16, prompt_tokens=8)
+    option = ask(shapes["llama31_8b"], ["bf16"], ["h100_sxm"], plan)["bf16", "h100_sxm", 1]
+    assert option.limited_by == limit
+
+
 @pytest.mark.parametrize("case", STORY)
 def test_measured_cases_lie_inside_the_predicted_range(
     case: tuple[str, str, str, int, float], shapes: dict[str, Shape]
