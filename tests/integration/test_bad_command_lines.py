@@ -41,7 +41,7 @@ BAD = {
     "one sweep to compare": ("compare a", "takes two sweeps or runs, not 1: runner compare A B"),
     "stages set twice": ("report stages=[eval]", "report sets the stages itself"),
     "no sweep to report, by name": ("report never_ran", "no records of sweep never_ran"),
-    "unknown flag": ("--colour method=gptq", "unrecognized arguments: --colour; runner --help"),
+    "unknown flag": ("--colour method=gptq", "unrecognized arguments: --colour; see runner --help"),
     "sweep without -m": ("bits=w4a16,w8a16", "add -m"),
     "unknown primary": (
         "tracker=none -cn nope",
@@ -152,7 +152,7 @@ BAD = {
     "reference": ("model=local 'model.path=/a/${nope}'", r"type 'model.path=/a/\${nope}'"),
     # B6 and B4: flags, sweeps, sweepers, launchers.
     "list": ("force=true", "force=true must be a list, such as force=[quantize]"),
-    "two flags": ("--cfg job -m", "--multirun and --cfg: one of them at a time"),
+    "two flags": ("--cfg job -m", "--multirun and --cfg: use one of them at a time"),
     "flag alone": ("--resolve model=tiny", "--resolve belongs to --cfg"),
     "no such part": ("--cfg job -p nope", "--package nope: the configuration has no such section"),
     "hidden configuration": ("-cp /tmp", "use --config-dir to add yours"),
@@ -178,7 +178,7 @@ BAD = {
     "sweeper of one run": ("+hydra.sweeper.runs=3 model=tiny", "has an effect on sweeps alone"),
     "open mapping": (
         "hydra.job.env_set={MINE:x} model=tiny",
-        "there is no hydra.job.env_set.MINE yet: add it by +hydra.job.env_set.MINE",
+        "there is no hydra.job.env_set.MINE yet; add it with +hydra.job.env_set.MINE",
     ),
     "Hydra's folder": ("hydra.run.dir=/dev/null/x model=tiny", "/dev/null/x: not a directory"),
     "own folder": ("-m hydra.sweep.dir=mine/this model=nope", "there is no model=nope"),
