@@ -13,7 +13,7 @@ from runner.reporting.comparable import comparable_rows
 from runner.reporting.compare.find import Side
 from runner.reporting.compare.pairs import pair_up
 from runner.reporting.rows import rows_of
-from runner.reporting.tracking.wandb import shortened
+from runner.reporting.tracking.wandb_artifacts import shortened
 from runner.store.distinct_names import is_same_model, tell_apart
 from runner.store.records import RunRecord
 from tests.unit.records import CONFIG, recipe

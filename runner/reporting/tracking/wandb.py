@@ -1,14 +1,12 @@
 """Tracker ``wandb``: Weights & Biases, one run a job, offline unless the user says otherwise."""
 
 import hashlib
-import json
 import logging
 import os
-import re
 from pathlib import Path
 from typing import Any
 
-from runner.config.schema.tracker import Checkpoints, Tracker, TrackerMode
+from runner.config.schema.tracker import Tracker, TrackerMode
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.sensitivity import STAGE as SENSITIVITY
 from runner.pipeline.stages.tasks import STAGE as TASKS
@@ -29,15 +27,19 @@ from runner.reporting.tracking.tables import (
     sensitivity_table,
     tasks_table,
 )
+from runner.reporting.tracking.wandb_artifacts import (
+    MOST_NAME,
+    artifact_name,
+    checkpoint_artifact,
+    result_artifact,
+    shortened,
+)
 from runner.store.records import RunRecord, StageRecord, Status
 from runner.util.redact import redact
-from runner.util.serialise import to_json
 from runner.util.surroundings import own_home
 
 _MOST_TAG = 64
 """Characters of a tag (wandb's own check), and of a type of job."""
-_MOST_NAME = 128
-"""Characters of names of runs, groups and artifacts."""
 _MOST_TITLE = 63
 """Characters of an alert's title."""
 
@@ -55,8 +57,8 @@ def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
         config,
         display,
         id=run_id(config, end.sweep, "summary"),
-        name=shortened(f"{end.sweep} summary", _MOST_NAME),
-        group=shortened(redact(config.group or end.sweep), _MOST_NAME),
+        name=shortened(f"{end.sweep} summary", MOST_NAME),
+        group=shortened(redact(config.group or end.sweep), MOST_NAME),
         job_type="sweep",
         tags=_tags(redact([*config.tags, "summary"])),
         config={"sweep": end.sweep},
@@ -65,7 +67,7 @@ def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
     for status in Status:
         count = sum(record.status is status for record in end.records)
         run.summary[f"runs/{status.value}"] = count
-    artifact = wandb.Artifact(_artifact_name("answer", end.sweep), type="answer")
+    artifact = wandb.Artifact(artifact_name("answer", end.sweep), type="answer")
     for path in end.files:
         artifact.add_file(str(path))
         if path.suffix == ".png":
@@ -89,14 +91,6 @@ def run_id(config: Tracker, sweep: str, run: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def shortened(text: str, most: int) -> str:
-    """A text that W&B takes: what is too long ends with a digest of all of it instead."""
-    if len(text) <= most:
-        return text
-    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]
-    return f"{text[: most - len(digest) - 1]}-{digest}"
-
-
 def _tags(tags: list[str]) -> list[str]:
     return [shortened(tag, _MOST_TAG) for tag in dict.fromkeys(tags) if tag]
 
@@ -104,8 +98,8 @@ def _tags(tags: list[str]) -> list[str]:
 def _described(config: Tracker, record: RunRecord) -> dict[str, Any]:
     return {
         "id": run_id(config, record.sweep, record.run),
-        "name": shortened(record.run, _MOST_NAME),
-        "group": shortened(redact(config.group or record.sweep), _MOST_NAME),
+        "name": shortened(record.run, MOST_NAME),
+        "group": shortened(redact(config.group or record.sweep), MOST_NAME),
         "job_type": shortened(redact(config.job_type), _MOST_TAG),
         "tags": _tags(redact([record.model, record.label, *config.tags])),
         "notes": redact(config.notes),
@@ -216,67 +210,12 @@ class WandbTracker:
         self._run.summary["status"] = record.status.value
         self._run.summary["reason"] = record.reason
         self._run.summary["warnings"] = record.warnings
-        if (checkpoint := _checkpoint_artifact(record, self._config.checkpoints)) is not None:
+        if (checkpoint := checkpoint_artifact(record, self._config.checkpoints)) is not None:
             self._run.log_artifact(checkpoint)
         if record.stages:
-            self._run.log_artifact(_result_artifact(record))
+            self._run.log_artifact(result_artifact(record))
         _send(self._run, alert_of_run(self._config.alerts, record))
         self._run.finish(exit_code=0 if record.status.without_fault else 1)
-
-
-def _checkpoint_artifact(record: RunRecord, checkpoints: Checkpoints) -> Any | None:
-    """The run's checkpoint, under one name for all runs that use it; ``None`` without one."""
-    import wandb
-
-    root = record.config.get("store", {}).get("root")
-    key = _keys(record).get("quantize/recipe")
-    if not root or key is None:
-        return None
-    directory = Path(root) / "objects" / "quantize" / key
-    if not directory.is_dir():
-        return None
-    artifact = wandb.Artifact(
-        _artifact_name("checkpoint", key), type="checkpoint", metadata=_lineage(record)
-    )
-    if checkpoints is Checkpoints.upload:
-        artifact.add_dir(str(directory), name="checkpoint")
-    else:
-        artifact.add_reference(directory.as_uri(), name="checkpoint", checksum=False)
-    return artifact
-
-
-def _result_artifact(record: RunRecord) -> Any:
-    """The run's record, with where its results come from."""
-    import wandb
-
-    name = _artifact_name("result", f"{record.sweep}-{record.run}")
-    artifact = wandb.Artifact(name, type="result", metadata=_lineage(record))
-    with artifact.new_file("record.json", mode="w", encoding="utf-8") as stream:
-        json.dump(to_json(record), stream, indent=2)
-    return artifact
-
-
-def _lineage(record: RunRecord) -> Any:
-    """Model, checkpoint, evaluation: the keys under which they lie in the store."""
-    keys = _keys(record)
-    return redact(
-        {
-            "base_model": record.config.get("model"),
-            "recipe": record.label,
-            "checkpoint": keys.get("quantize/recipe"),
-            "evaluation": keys.get("eval/recipe") or keys.get("eval/baseline"),
-            "stages": keys,
-        }
-    )
-
-
-def _keys(record: RunRecord) -> dict[str, str]:
-    return {f"{entry.stage}/{entry.subject}": entry.key for entry in record.stages}
-
-
-def _artifact_name(kind: str, name: str) -> str:
-    # W&B allows letters, digits, dashes, underscores and dots.
-    return shortened(f"{kind}-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}", _MOST_NAME)
 
 
 def _plots(rows: list[Row]) -> dict[str, Any]:
