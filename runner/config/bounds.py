@@ -12,6 +12,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
+from runner.util.suggest import nearest
+
 _KEY = "bounds"
 COUNT = 10**9
 """Most of what is counted, where a field does not say."""
@@ -192,7 +194,9 @@ def _number(value: float, bounds: Bounds) -> tuple[str, float | None] | None:
 def _text(value: str, bounds: Bounds) -> str | None:
     """What is wrong with a text."""
     if bounds.choices is not None and value not in ("???", *(known := bounds.choices())):
-        return f"is unknown: expected one of [{', '.join(known)}]"
+        guess = nearest(value, known)
+        meant = "" if guess is None else f"; did you mean {guess}?"
+        return f"is unknown: expected one of [{', '.join(known)}]{meant}"
     if bounds.filled and not value.strip():
         return f"is empty{': ' + bounds.why if bounds.why else ''}"
     if not value.isprintable() and (fault := _characters(value, bounds)) is not None:

@@ -38,6 +38,7 @@ VALUES = {
     "stages=eval": "stages=eval must be a list, such as stages=[quantize]",
     "stages=[eval": "stages=[eval must be a list",
     "stages=[evil]": "expected one of [bench, compare, eval, ",
+    "stages=[quantise]": "did you mean quantize?",
     "stages=[[eval]]": "stages must be a list",
     "~stages": "stages has no value",
     "eval.windows=null": "eval.windows=null must be a whole number",
