@@ -66,7 +66,7 @@ def test_every_method_sees_the_same_windows_of_a_mix(
     share = stage(gptq, "overlap")["overlaps"][0]["share"]
     assert 0.01 < share < 0.5
     assert any("occur in the calibration windows" in warning for warning in gptq["warnings"])
-    assert f"{share:.1%} of the 8-word sequences of prose.txt" in done.stdout
+    assert f"{share:.1%} of the 8-word sequences evaluated in prose.txt" in done.stdout
 
 
 def test_too_few_tokens_end_a_run_before_a_model_is_quantized(
