@@ -19,8 +19,13 @@ def check_evaluation(config: Config, facts: Facts) -> Iterator[Verdict]:
     if StageName.eval not in config.stages:
         return
     protocols = config.eval.protocols
-    if not protocols or len(set(protocols)) < len(protocols):
-        named = ",".join(protocol.value for protocol in dict.fromkeys(protocols)) or "spread"
+    if not protocols:
+        yield illegal(
+            "eval.protocols is empty, so eval measures nothing", "eval.protocols=[spread]"
+        )
+        return
+    if len(set(protocols)) < len(protocols):
+        named = ",".join(protocol.value for protocol in dict.fromkeys(protocols))
         yield illegal("eval.protocols names a protocol twice", f"eval.protocols=[{named}]")
         return
     yield from _check_room(config, facts)
@@ -80,7 +85,7 @@ def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:
     length = config.eval.context_length
     if length < 4 and PerplexityProtocol.llama_cpp in config.eval.protocols:
         yield illegal(
-            f"eval.context_length={length} is too short is too short: protocol llama_cpp scores "
+            f"eval.context_length={length} is too short: protocol llama_cpp scores "
             "less than half of it",
             "eval.context_length=512",
         )

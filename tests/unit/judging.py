@@ -1,7 +1,10 @@
 """A command line's verdicts, for the tests of legality."""
 
+import copy
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from runner.config.schema.root import Config
 from runner.pipeline.facts import gather_facts
@@ -27,3 +30,27 @@ def applied(overrides: list[str], nearest: str) -> list[str]:
     keys = {change.partition("=")[0] for change in changes}
     kept = [o for o in overrides if not keys & {o.partition("=")[0], o.partition(".")[0]}]
     return kept + changes
+
+
+Changes = dict[str, Any]
+_COMPOSED: dict[str, Config] = {}
+
+
+def judge_changed(
+    composed: Compose, machine: Machine, base: str, changes: Changes, **facts: Any
+) -> list[Verdict]:
+    """Verdicts on a command line, some fields of its configuration and of the facts changed.
+
+    Composing takes a hundred times as long as judging, so each command line is composed once.
+    """
+    if base not in _COMPOSED:
+        _COMPOSED[base] = composed(*base.split())
+    config = copy.deepcopy(_COMPOSED[base])
+    for key, value in changes.items():
+        *way, field = key.split(".")
+        section: Any = config
+        for name in way:
+            section = getattr(section, name)
+        assert hasattr(section, field), key
+        setattr(section, field, value)
+    return check(config, replace(gather_facts(config, machine, base.split()), **facts))

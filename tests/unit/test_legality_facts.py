@@ -1,0 +1,291 @@
+"""Rules on facts about the model and the machine: memory, GPUs, formats; where each begins."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runner.config.schema.bench import Interleave
+from runner.config.schema.bits import NumberType
+from runner.config.schema.calibration import Cut
+from runner.config.schema.engine import Device
+from runner.config.schema.model import ModelKind
+from runner.config.schema.root import StageName
+from runner.planning.hardware.detect import Gpu, Machine
+from runner.validation.layers import linear_inputs
+from runner.validation.verdict import Severity, Verdict, illegal, warning
+from tests.unit.judging import Changes, Compose, judge_changed
+
+pytestmark = pytest.mark.unit
+
+Judge = Callable[..., list[Verdict]]
+
+WARNING, ILLEGAL = Severity.warning, Severity.illegal
+EVAL, BENCH, QUANTIZE = [StageName.eval], [StageName.bench], [StageName.quantize]
+PLAN, SENSITIVITY = [StageName.plan], [StageName.sensitivity]
+
+
+@pytest.fixture
+def judged(composed: Compose, cpu: Machine) -> Judge:
+    def found(base: str, changes: Changes, machine: Machine = cpu, **facts: Any) -> list[Verdict]:
+        return judge_changed(composed, machine, base, changes, **facts)
+
+    return found
+
+
+NONE, GPTQ, RTN = "method=none bits=bf16", "", "method=rtn"
+VLLM = "method=none bits=bf16 engine=vllm"
+GIGA = 10**9
+
+
+def card(memory: int | None, capability: str = "9.0", name: str = "a card") -> Gpu:
+    return Gpu(name, memory, capability, f"GPU-{name}")
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "parameters", "refused"),
+    [
+        # 24 GB; 4 bytes a parameter in float32.
+        (NONE, {"stages": EVAL}, 6 * GIGA, False),
+        (NONE, {"stages": EVAL}, 6 * GIGA + 1, True),
+        (NONE, {"stages": PLAN}, 6 * GIGA + 1, False),
+        (NONE, {"stages": EVAL}, None, False),
+        # An engine that rounds to 8 bits while it loads, and 1 of 2 devices' share.
+        (VLLM, {"stages": EVAL, "engine.quantization": "fp8"}, 24 * GIGA, False),
+        (VLLM, {"stages": EVAL, "engine.quantization": "fp8"}, 24 * GIGA + 1, True),
+        (VLLM, {"stages": EVAL, "engine.tensor_parallel_size": 2}, 12 * GIGA, False),
+        (VLLM, {"stages": EVAL, "engine.tensor_parallel_size": 2}, 12 * GIGA + 1, True),
+        # A recipe is made from the whole model.
+        (RTN + " engine=vllm group_size=per_channel",
+         {"stages": [*QUANTIZE, *EVAL], "engine.tensor_parallel_size": 2}, 6 * GIGA + 1, True),
+    ],
+)  # fmt: skip
+def test_a_model_fits_up_to_the_last_byte(
+    base: str, changes: Changes, parameters: int | None, refused: bool, judged: Judge
+) -> None:
+    found = judged(base, changes, parameters=parameters, load_bytes_per_parameter=4.0)
+    assert any("to load unquantized" in one.reason for one in found) == refused
+
+
+def test_memory_is_the_largest_gpus_where_a_gpu_computes(judged: Judge, cpu: Machine) -> None:
+    def refused(parameters: int, *gpus: Gpu, device: Device = Device.cuda) -> list[str]:
+        machine = Machine(**{**vars(cpu), "gpus": gpus})
+        changes = {"stages": EVAL, "engine.device": device}
+        verdicts = judged(
+            NONE, changes, machine, parameters=parameters, load_bytes_per_parameter=2.0
+        )
+        return [str(one) for one in verdicts]
+
+    cards = card(40 * GIGA), card(80 * GIGA), card(None)
+    assert refused(40 * GIGA, *cards) == []
+    (found,) = refused(40 * GIGA + 1, *cards)
+    assert found == (
+        "smollm2_135m needs about 80 GB to load unquantized, this machine has 80 GB of GPU memory; "
+        "try a machine with more memory, or a smaller model"
+    )
+    (found,) = refused(12 * GIGA + 1, *cards, device=Device.cpu)
+    assert "this machine has 24 GB of memory" in found
+    assert refused(12 * GIGA, card(None)) == []
+    assert len(refused(12 * GIGA + 1, card(None))) == 1, "the machine's, where no GPU tells"
+
+
+def test_a_narrower_type_is_suggested_only_where_it_is_enough(judged: Judge) -> None:
+    def nearest(parameters: int, of: float = 4.0, kind: ModelKind = ModelKind.package) -> str:
+        changes = {"stages": EVAL, "model.kind": kind}
+        narrower = ("engine.dtype=bfloat16", "eval.dtype=bfloat16")
+        (one,) = judged(
+            NONE, changes, parameters=parameters, load_bytes_per_parameter=of,
+            load_narrower=narrower,
+        )  # fmt: skip
+        assert one.severity is ILLEGAL
+        return str(one.nearest)
+
+    assert nearest(12 * GIGA) == "engine.dtype=bfloat16 eval.dtype=bfloat16"
+    assert nearest(12 * GIGA + 1) == "a machine with more memory, or a smaller model"
+    assert nearest(13 * GIGA, of=2.0) == "a machine with more memory, or a smaller model"
+    hub = "a machine with more memory, or model=smollm2_135m to try the runner"
+    assert nearest(12 * GIGA + 1, kind=ModelKind.hub) == hub
+
+
+@pytest.mark.parametrize(
+    ("width", "bytes_of_both"), [(4, 2.5), (8, 3.0), (16, 4.0), (32, 4.0)]
+)  # fmt: skip
+def test_two_models_that_take_turns_fit_together(
+    width: int, bytes_of_both: float, judged: Judge
+) -> None:
+    most = int(24 * GIGA / bytes_of_both)
+    changes: Changes = {
+        "stages": [*QUANTIZE, *BENCH],
+        "bench.interleave": Interleave.always,
+        "bits.weight.num_bits": width,
+        "bench.batch_sizes": [],
+    }
+
+    def told(parameters: int, **more: Any) -> int:
+        found = judged(
+            RTN, {**changes, **more}, parameters=parameters, load_bytes_per_parameter=1.0
+        )
+        both = [one for one in found if "in memory at once" in one.reason]
+        assert all(one.nearest == "bench.interleave=auto" for one in both)
+        return len(both)
+
+    assert told(most) == 0
+    assert told(most + 1) == 1
+    assert told(most + 1, **{"bench.interleave": Interleave.auto}) == 0
+    assert told(most + 1, stages=[*QUANTIZE, *EVAL]) == 0
+    assert told(most + 1, stages=BENCH) == 0
+
+
+@pytest.mark.parametrize(("there", "wanted", "refused"), [(2, 2, False), (2, 3, True)])
+def test_as_many_gpus_as_share_a_model(
+    there: int, wanted: int, refused: bool, judged: Judge, cpu: Machine
+) -> None:
+    machine = Machine(**{**vars(cpu), "gpus": (card(80 * GIGA),) * there})
+    changes = {"stages": EVAL, "engine.tensor_parallel_size": wanted, "engine.device": Device.cuda}
+    found = [one for one in judged(VLLM, changes, machine) if "as many GPUs" in one.reason]
+    assert [one.nearest for one in found] == [f"engine.tensor_parallel_size={there}"] * refused
+
+
+@pytest.mark.parametrize(
+    ("capability", "lacks"), [("8.0", 1), ("8.6", 1), ("8", 1), ("8.9", 0), ("9", 0), ("10.0", 0)]
+)
+def test_ada_is_the_first_with_fp8(
+    capability: str, lacks: int, judged: Judge, cpu: Machine
+) -> None:
+    # The first GPU is the one that computes.
+    cards = card(80 * GIGA, capability), card(80 * GIGA, "9.0", "another")
+    machine = Machine(**{**vars(cpu), "gpus": cards})
+    found = judged("method=fp8 bits=fp8_e4m3 group_size=per_channel", {"stages": QUANTIZE}, machine)
+    assert [one.nearest for one in found] == ["bits=w8a8 method=smoothquant"] * lacks
+    assert all(one.severity is WARNING and "a card (compute" in one.reason for one in found)
+
+
+@pytest.mark.parametrize(
+    ("formats", "nearest"),
+    [(["fp16", "int8"], ["bits=w8a8 method=smoothquant"]), (["fp16"], [None]), (["fp8"], [])],
+)
+def test_a_device_that_is_named_lacks_fp8(
+    formats: list[str], nearest: list[str | None], judged: Judge
+) -> None:
+    found = judged(
+        "method=fp8 bits=fp8_e4m3 group_size=per_channel hardware=t4",
+        {"stages": QUANTIZE, "hardware.native_formats": formats},
+    )
+    assert [one.nearest for one in found] == nearest
+
+
+def test_a_batch_beyond_the_turn_of_an_a100(judged: Judge, gpu: Machine) -> None:
+    """312 TFLOPS x 0.5 byte / (2 x 2039 GB/s): 38.25 sequences."""
+
+    def told(base: str, batch: int, machine: Machine = gpu) -> list[str]:
+        changes = {"stages": [*QUANTIZE, *BENCH], "bench.batch_sizes": [1, batch],
+                   "bench.prompt_tokens": 4}  # fmt: skip
+        return [str(one) for one in judged(base, changes, machine) if "int4" in str(one)]
+
+    assert told(RTN, 38) == []
+    (found,) = told(RTN, 39)
+    assert "beyond a batch of about 38 a100_80_sxm is busy" in found
+    assert told("method=rtn bits=w8a16", 500) == []
+    assert told("method=rtn bits=w2a16", 19) == []
+    assert len(told("method=rtn bits=w2a16", 20)) == 1, "half of the bytes, half of the batch"
+    other = Machine(**{**vars(gpu), "gpus": (card(80 * GIGA, "8.0", "something else"),)})
+    assert told(RTN, 500, other) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "nearest"),
+    [
+        (16 * 256, None),
+        (16 * 256 - 1, "calibration.samples=7"),
+        (4 * 256, "calibration.samples=2"),
+        (2 * 256, "calibration.samples=1"),
+        (2 * 256 - 1, "calibration.text.path of a longer text"),
+    ],
+)
+def test_no_token_is_shorter_than_a_byte(size: int, nearest: str | None, judged: Judge) -> None:
+    sizes = {"local_text_bytes": {"": size}}
+    found = judged(GPTQ, {"stages": QUANTIZE}, **sizes)
+    assert [one.nearest for one in found] == ([] if nearest is None else [nearest])
+    assert all(f"has {size} bytes, fewer than the 4096 tokens" in one.reason for one in found)
+    # Documents cut one by one may be many and short: what is there is told later.
+    assert judged(GPTQ, {"stages": QUANTIZE, "calibration.cut": Cut.per_sample}, **sizes) == []
+
+
+def test_a_model_that_is_quantized_is_quantized_and_probed_no_more(judged: Judge) -> None:
+    facts = {"quantized_as": "gptq"}
+    (found,) = judged(RTN, {"stages": QUANTIZE}, **facts)
+    assert found.nearest == "stages=[eval,bench], or model.path of the unquantized model"
+    (found,) = judged(NONE, {"stages": SENSITIVITY}, **facts)
+    assert (found.severity, found.nearest) == (ILLEGAL, "model.path of the unquantized model")
+    assert judged(NONE, {"stages": QUANTIZE}, **facts) == [], "nothing is quantized"
+
+
+def test_facts_that_are_findings_by_themselves(judged: Judge) -> None:
+    (code,) = judged(NONE, {"stages": EVAL}, code_refusal="no code")
+    assert code == illegal("no code")
+    (stale,) = judged(RTN, {"stages": QUANTIZE}, stale_calibration="out of date")
+    nearest = "quantizing the base model again, stages=[quantize]"
+    assert stale == warning("out of date", nearest)
+
+
+def test_what_a_recipe_is_ignored_for(judged: Judge) -> None:
+    def nearest(*stages: StageName, chosen: str = "bits") -> str | None:
+        found = judged(RTN, {"stages": [*stages]}, chosen=frozenset({chosen}))
+        assert len(found) <= 1
+        return found[0].nearest if found else None
+
+    assert nearest(StageName.plan) == "plan.recipes=[w4a16-g128]: a plan compares formats by name"
+    added = "adding quantize to stages (a finished checkpoint is reused), or method=none"
+    assert nearest(StageName.plan, StageName.eval) == added
+    assert nearest(StageName.eval) == added
+    assert nearest(StageName.eval, chosen="eval") is None
+    assert nearest(StageName.quantize) is None
+    assert judged(NONE, {"stages": EVAL}, chosen=frozenset({"method"})) == []
+
+
+@pytest.mark.parametrize(
+    ("activation", "width", "expected"),
+    [
+        (NumberType.int, 8, ["outliers"]),
+        (NumberType.int, 4, ["4-bit integer activations", "does not support"]),
+        (NumberType.bfloat, 16, []),
+    ],
+)
+def test_activations_as_they_come(
+    activation: NumberType, width: int, expected: list[str], judged: Judge
+) -> None:
+    changes = {
+        "stages": QUANTIZE, "bits.activation.type": activation, "bits.activation.num_bits": width,
+    }  # fmt: skip
+    found = judged("method=rtn bits=w8a16 group_size=per_channel", changes)
+    told = sorted(str(one) for one in found)
+    assert len(told) == len(expected)
+    assert all(part in one for one, part in zip(told, expected, strict=True)), told
+
+
+def test_verdicts_say_what_to_try() -> None:
+    assert str(illegal("no", "yes")) == "no; try yes"
+    assert str(warning("no")) == "no"
+    assert illegal("no", "yes") == Verdict(ILLEGAL, "no", "yes")
+    assert warning("no", "yes") == Verdict(WARNING, "no", "yes")
+
+
+def test_inputs_of_layers(composed: Compose) -> None:
+    shape = composed().model.architecture
+    wide = replace(shape, head_dim=128)
+    assert linear_inputs(wide) == {
+        "q/k/v_proj": 576, "o_proj": 9 * 128, "gate/up_proj": 576, "down_proj": 1536,
+    }  # fmt: skip
+    assert linear_inputs(replace(shape, head_dim=None))["o_proj"] == 576
+    assert linear_inputs(replace(shape, heads=None))["o_proj"] == 576
+    opt = {"q/k/v_proj": 576, "out_proj": 576, "fc1": 576, "fc2": 1536}
+    assert linear_inputs(replace(shape, family="opt")) == opt
+    assert linear_inputs(replace(shape, hidden=None)) == {}
+    assert linear_inputs(replace(shape, intermediate=None)) == {}
+
+
+def test_an_environment_that_is_not_there(judged: Judge) -> None:
+    (found,) = judged(GPTQ, {"stages": QUANTIZE, "method.environment": "mine"})
+    assert (found.severity, found.nearest) == (ILLEGAL, "method.environment=null")
+    assert judged(GPTQ, {"stages": EVAL, "method.environment": "mine"}) == []
