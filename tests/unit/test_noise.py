@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.evaluation.metrics.noise import compare, relative_noise
+from runner.evaluation.metrics.noise import (
+    Comparison,
+    compare,
+    compare_between,
+    relative_noise,
+    widened,
+)
+from runner.evaluation.metrics.statistics import Interval
 from runner.evaluation.metrics.student import student_975
 
 pytestmark = pytest.mark.unit
@@ -79,3 +86,36 @@ def test_repeat_spread() -> None:
 def test_nonsense_is_refused(first: list[float], second: list[float], paired: bool) -> None:
     with pytest.raises(ValueError, match=r"must be positive|cannot be paired"):
         compare(first, second, paired)
+
+
+def test_a_measurement_between_two_of_the_other() -> None:
+    """Ratio to their geometric mean; t of one degree of freedom x ln 1.1 / sqrt(2) x sqrt(1.5)."""
+    found = compare_between([3.0], [1.0], [1.1])
+    half = float(stats.t.ppf(0.975, 1)) * math.log(1.1) / math.sqrt(2) * math.sqrt(1.5)
+    assert found.ratio.estimate == pytest.approx(3 / math.sqrt(1.1))
+    assert found.ratio.high == math.inf, "one sample alone tells nothing of repetitions"
+    many = compare_between([3.0, 3.0], [1.0, 1.0], [1.1, 1.1])
+    assert many.ratio.low == pytest.approx(3 / math.sqrt(1.1) * math.exp(-half))
+    assert many.ratio.high == pytest.approx(3 / math.sqrt(1.1) * math.exp(half))
+    assert (many.within_noise, many.paired) == (False, False)
+    assert compare_between([1.05, 1.05], [1.0, 1.0], [1.1, 1.1]).within_noise
+    # Where the two are equal, the repetitions' own spread counts.
+    own, other = [2.0, 2.2, 2.4], [1.0, 1.1, 1.2]
+    still = compare_between(own, other, other)
+    welch = compare(own, [*other, *other]).ratio
+    assert still.ratio.high / still.ratio.estimate == pytest.approx(welch.high / welch.estimate)
+
+
+@pytest.mark.parametrize("drift", [2.0, 0.5])
+def test_drift_widens_an_interval_on_both_sides(drift: float) -> None:
+    found = widened(Comparison(Interval(3.0, 1.5, 6.0), False, True), drift)
+    assert (found.ratio.low, found.ratio.estimate, found.ratio.high) == pytest.approx((0.75, 3, 12))
+    assert (found.within_noise, found.paired) == (True, True)
+    assert not widened(Comparison(Interval(3.0, 2.5, 6.0), False, False), drift).within_noise
+
+
+def test_one_is_within_the_noise_up_to_the_interval_s_ends() -> None:
+    for low, high, within in ((1.0, 2.0, True), (0.5, 1.0, True), (1.001, 2.0, False),
+                              (0.5, 0.999, False)):  # fmt: skip
+        found = widened(Comparison(Interval(1.2, low, high), not within, False), 1.0)
+        assert found.within_noise is within

@@ -112,3 +112,41 @@ def test_starved_experts_come_first_by_name() -> None:
         "2 of 4 experts saw fewer than 64 calibration tokens: model.layers.1.mlp.experts.0 (0), "
         "model.layers.0.mlp.experts.1 (3)"
     )
+
+
+def test_four_of_the_starved_are_named_the_most_starved_first() -> None:
+    layers = {"a": [5, 4, 64, 3], "b": [2, 63, 100]}
+    assert experts_below(layers, 64) == ["b.0 (2)", "a.3 (3)", "a.1 (4)", "a.0 (5)", "b.1 (63)"]
+    assert describe_starved(layers, 64) == (
+        "5 of 7 experts saw fewer than 64 calibration tokens: "
+        "b.0 (2), a.3 (3), a.1 (4), a.0 (5) and 1 more"
+    )
+    assert describe_starved(layers, 6) == (
+        "4 of 7 experts saw fewer than 6 calibration tokens: b.0 (2), a.3 (3), a.1 (4), a.0 (5)"
+    )
+    assert describe_starved(layers, 2) is None
+
+
+@pytest.mark.parametrize(("width", "least"), [(4, 0.7), (5, 0.85), (6, 0.9), (7, 0.95), (8, 0.95)])
+def test_the_cosine_that_a_layer_must_have(width: int, least: float) -> None:
+    for cosine, broken in ((least + 0.005, 0), (least - 0.005, 1)):
+        own = np.array([cosine, math.sqrt(1 - cosine**2)], "f4")
+        # As long as its part along the model's is right.
+        found = broken_layers({"a": np.array([1, 0], "f4")}, {"a": own / cosine}, width, GROUP)
+        assert len(found) == broken
+
+
+@pytest.mark.parametrize(("factor", "broken"), [(1.41, 0), (1.42, 1), (0.71, 0), (0.70, 1)])
+def test_the_scale_that_a_layer_may_have(factor: float, broken: int) -> None:
+    assert len(broken_layers({"a": ROW}, {"a": factor * ROW}, 8, GROUP)) == broken
+
+
+def test_limits_of_perplexity_and_divergence_by_hand() -> None:
+    assert [most_ratio(width, GROUP) for width in (3, 4, 5)] == [math.inf, 10.0, 10.0]
+    assert [most_ratio(width, TENSOR) for width in (4, 5)] == [math.inf, 10.0]
+    assert most_kl_divergence(4, weights(4), CHANNEL) == 4.0
+    assert most_kl_divergence(5, weights(5), CHANNEL) == 1.5
+    assert most_kl_divergence(4, weights(4, 8), CHANNEL) == 4.0
+    assert most_kl_divergence(6, weights(6, 8), CHANNEL) == 2.0
+    assert most_kl_divergence(8, weights(8, 7), CHANNEL) == math.inf
+    assert most_kl_divergence(3, weights(3, 8), GROUP) == math.inf
