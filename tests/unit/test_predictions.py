@@ -13,12 +13,18 @@ from runner.api import compose_config
 from runner.config.compose import quoted
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.root import Config
-from runner.pipeline.experience.data_points import DataPoint, cases_of, stored_cases
+from runner.pipeline.experience.data_points import (
+    DataPoint,
+    all_records,
+    cases_of,
+    stored_cases,
+)
 from runner.pipeline.experience.fitted_efficiency import Factors, fit
 from runner.pipeline.experience.from_store import LocalEngine, measured_quality
 from runner.pipeline.staleness import stale_calibration
 from runner.planning.formats import find_format
 from runner.planning.local import local_device
+from runner.planning.quality import MeasuredQuality
 from runner.planning.runtime_format import recipe_format, runtime_format
 from runner.reporting.predictions import accuracies, comparisons, write_comparisons
 from runner.store.records import RunRecord, StageRecord, Status, write_record
@@ -117,6 +123,55 @@ def test_a_case_is_what_was_measured_and_what_it_took(records: list[RunRecord]) 
     assert one.streamed_bytes == pytest.approx(4 * 134.48e6 + 64 * 46080, rel=1e-3)
     assert four.streamed_bytes - one.streamed_bytes == pytest.approx(3 * 64 * 46080)
     assert one.bandwidth_bytes_per_second == pytest.approx(10e9)
+    assert (one.machine, one.engine, one.device) == ("a CPU, 2 cores", "hf", "cpu")
+    assert (one.dtype, one.model, one.layers) == ("float32", "smollm2_135m", 30)
+    assert (one.recipe, one.context, one.measured_seconds) == ("unquantized", 64, law(one))
+    # Two operations a weight, the head's included, and 4·9·64 for each of 30 layers and 64 tokens.
+    assert one.operations == pytest.approx(2 * 134.48e6 + 30 * 64 * 4 * 576, rel=1e-3)
+    assert four.operations == 4 * one.operations
+
+
+def test_a_recipes_case_bears_its_label_and_format() -> None:
+    one, _ = cases_of(record(MODELS[0], bench([1.0, 1.0], "bfloat16"), ("method=bnb_4bit",)))
+    assert (one.recipe, one.held.label, one.dtype) == ("x", "nf4", "bfloat16")
+    # Half of a byte and a scale of 4 bytes for 64 weights; the table in 16 bits; cache in 2 bytes.
+    linear, table = 106_168_320, 49152 * 576
+    assert one.streamed_bytes == pytest.approx(linear * (0.5 + 4 / 64) + 2 * table + 64 * 23040)
+
+
+def test_the_bandwidth_of_a_case_includes_the_cache_and_may_be_unknown() -> None:
+    """A step reads 1e9 bytes and 64 tokens of 1e6 for each sequence, in twice the mean time."""
+    result = bench([0.5, 2.0])
+    result["footprint"]["kv_cache_bytes_per_token"] = 1e6
+    result["batches"][0]["inter_token_latency_seconds"] = {"mean": 0.25, "p50": 0.5}
+    result["batches"][1]["memory_bandwidth_utilization"] = None
+    one, four = cases_of(record(MODELS[0], result, ("method=none",)))
+    assert one.bandwidth_bytes_per_second == pytest.approx(1.064e9 / 0.25 / 0.2)
+    assert one.measured_seconds == 0.5
+    assert four.bandwidth_bytes_per_second is None
+
+
+def test_what_is_no_case(records: list[RunRecord]) -> None:
+    bare = replace(records[0], config={**records[0].config, "model": {}})
+    assert list(cases_of(bare)) == []
+    assert list(cases_of(replace(records[0], stages=[]))) == []
+    # A result that was reused stands in several records.
+    assert stored_cases([*records, *records]) == stored_cases(records)
+    assert len(stored_cases(records)) == 8
+
+
+def test_every_readable_record_of_a_store_is_read(records: list[RunRecord], store: Path) -> None:
+    runs = store / "runs"
+    assert all_records(runs) == []
+    for sweep, one in zip(("b", "a"), records, strict=False):
+        write_record(runs, replace(one, sweep=sweep))
+    (runs / "a file").write_text("")
+    assert [(one.sweep, one.model) for one in all_records(runs)] == [
+        ("a", MODELS[1]),
+        ("b", MODELS[0]),
+    ]
+    known = {"a": [replace(records[2], sweep="a")], "elsewhere": [records[3]]}
+    assert [one.model for one in all_records(runs, known)] == [MODELS[2], MODELS[0]]
 
 
 def test_factors_are_found_again(records: list[RunRecord]) -> None:
@@ -246,15 +301,36 @@ def test_the_machine_at_hand_is_a_device_once_measured(
     assert here.held(find_format("w4a16-g64"), other).label == "w4a16-g64"
 
 
-def test_quality_in_the_store_is_found_by_format() -> None:
+def kept(estimate: float, arithmetic: str, label: str = "x") -> RunRecord:
     run = record("smollm2_135m", bench([1.0, 1.0]), ("method=gptq",))
-    ratio = {"estimate": 1.2, "low": 1.1, "high": 1.3}
-    evaluation = {"change": {"ratio": ratio}, "arithmetic": "float32"}
+    ratio = {"estimate": estimate, "low": estimate - 0.1, "high": estimate + 0.2}
+    evaluation = {"change": {"ratio": ratio}, "arithmetic": arithmetic}
     run.stages.append(
         StageRecord("eval", "recipe", "k", False, 1.0, "", {}, whole("eval", evaluation))
     )
-    assert measured_quality([run], "smollm2_135m")["w4a16-g64"].ratio == 1.2
-    assert measured_quality([run], "another") == {}
+    return replace(run, label=label)
+
+
+def test_quality_in_the_store_is_found_by_format() -> None:
+    found = measured_quality([kept(1.2, "float32")], "smollm2_135m")
+    assert found == {"w4a16-g64": MeasuredQuality("x", 1.2, pytest.approx(1.1), pytest.approx(1.4))}
+    assert measured_quality([kept(1.2, "float32")], "another") == {}
+
+
+def test_the_best_quality_in_float32_counts() -> None:
+    def best(*runs: RunRecord) -> tuple[str, float]:
+        found = measured_quality(runs, MODELS[0])
+        assert found == measured_quality(runs[::-1], MODELS[0])
+        return found["w4a16-g64"].label, found["w4a16-g64"].ratio
+
+    worse, better = kept(1.2, "float32", "worse"), kept(1.1, "float32", "better")
+    narrow, unsaid = kept(1.0, "bfloat16", "narrow"), kept(0.9, "", "old")
+    assert best(worse, better) == ("better", 1.1)
+    assert best(narrow, worse) == ("worse", 1.2)
+    assert best(narrow) == ("narrow, in bfloat16", 1.0)
+    assert best(narrow, unsaid) == ("old, in unknown arithmetic", 0.9)
+    dense = record(MODELS[0], bench([1.0, 1.0]), ("method=none",))
+    assert best(dense, worse) == ("worse", 1.2)
 
 
 def test_a_checkpoint_older_than_its_models_weights_is_named(store: Path, tmp_path: Path) -> None:
