@@ -1,0 +1,116 @@
+"""Where stages compute and in which type: resolved for machines with and without units and room."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.config.schema.engine import Device, Dtype, Engine
+from runner.config.schema.hardware import Hardware
+from runner.errors import UsageError
+from runner.planning.compute import Compute, resolve_compute, told_dtype
+from runner.planning.devices import device_names, devices_of, read_device
+from runner.planning.hardware.detect import Gpu, Machine
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize("asked", [Device.auto, Device.cuda])
+def test_a_gpu_is_used_where_there_is_one(asked: Device, gpu: Machine) -> None:
+    found = resolve_compute(Engine("hf", device=asked), gpu)
+    assert found == Compute("cuda", "auto", 2, 85_000_000_000)
+
+
+def test_the_largest_memory_of_several_gpus_counts(gpu: Machine) -> None:
+    def memory(*sizes: int | None) -> int | None:
+        cards = tuple(Gpu("a", size, "8.0", "u") for size in sizes)
+        return resolve_compute(Engine("hf"), replace(gpu, gpus=cards)).memory_bytes
+
+    assert memory(1, 3, 2) == 3
+    assert memory(None, 2) == 2
+    assert memory(None) is None
+
+
+@pytest.mark.parametrize(
+    ("sets", "asked", "dtype"),
+    [
+        (("avx2",), Dtype.auto, "float32"),
+        (("avx512_bf16",), Dtype.auto, "auto"),
+        (("avx2",), Dtype.bfloat16, "bfloat16"),
+        (("avx512_bf16",), Dtype.float32, "float32"),
+    ],
+)
+def test_a_cpu_without_bfloat16_computes_in_float32(
+    sets: tuple[str, ...], asked: Dtype, dtype: str, cpu: Machine, gpu: Machine
+) -> None:
+    machine = replace(cpu, instruction_sets=sets)
+    expected = Compute("cpu", dtype, 2, 24_000_000_000)
+    assert resolve_compute(Engine("hf", dtype=asked), machine) == expected
+    with_gpu = replace(gpu, instruction_sets=sets)
+    assert resolve_compute(Engine("hf", dtype=asked, device=Device.cpu), with_gpu) == expected
+    assert resolve_compute(Engine("hf", dtype=asked, threads=7), machine).threads == 7
+
+
+@pytest.mark.parametrize(
+    ("parameters", "memory", "fits"),
+    [
+        (200, 1000, True),  # 800 bytes are 80%
+        (201, 1000, False),
+        (None, 1000, True),
+        (10**12, None, True),
+        (0, 0, True),
+        (1, 0, False),
+    ],
+)
+def test_float32_leaves_a_fifth_of_the_memory(
+    parameters: int | None, memory: int | None, fits: bool
+) -> None:
+    compute = Compute("cuda", "auto", 1, memory)
+    assert compute.holds_float32(parameters) is fits
+    assert compute.rounding_dtype(Dtype.auto, "float16", parameters) == (
+        "float32" if fits else "float16"
+    )
+    assert replace(compute, device="cpu").rounding_dtype(Dtype.auto, "float16", parameters) == (
+        "float32"
+    )
+    assert compute.rounding_dtype(Dtype.bfloat16, "float16", parameters) == "bfloat16"
+
+
+def test_a_model_is_timed_in_its_own_type_or_the_one_asked_for() -> None:
+    assert Compute("cpu", "auto", 1).dtype_for("float16") == "float16"
+    assert Compute("cpu", "float32", 1).dtype_for("float16") == "float32"
+
+
+@pytest.mark.parametrize(
+    ("content", "dtype"),
+    [
+        ({}, None),
+        ({"dtype": "bfloat16"}, "bfloat16"),
+        ({"torch_dtype": "torch.float16"}, "float16"),
+        ({"dtype": "bfloat16", "torch_dtype": "float32"}, "bfloat16"),
+        ({"text_config": {"torch_dtype": "float16"}}, "float16"),
+        ({"text_config": {"dtype": "float16"}, "dtype": "float32"}, "float32"),
+        ({"torch_dtype": None, "text_config": None}, None),
+    ],
+)
+def test_the_type_that_a_config_tells(
+    content: dict[str, Any], dtype: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert told_dtype(tmp_path) == dtype
+
+
+def test_devices_of_a_plan() -> None:
+    mine = Hardware(name="t4", kind="cuda", memory_gigabytes=1)
+    assert devices_of(["t4", "l4"], mine) == [mine, read_device("l4")]
+    assert devices_of([], mine) == [mine]
+    everything = [device.name for device in devices_of(["all"], mine)]
+    assert everything == sorted(everything) == list(device_names())
+    with pytest.raises(UsageError) as refused:
+        read_device("a1000")
+    assert str(refused.value) == (
+        "plan.devices: there is no a1000; devices are files in conf/hardware: "
+        + ", ".join(device_names())
+    )
