@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.config.schema.eval import Bos, PerplexityProtocol
-from runner.config.schema.root import Config
+from runner.config.schema.engine import Dtype
+from runner.config.schema.eval import Bos, EvalDtype, PerplexityProtocol
+from runner.config.schema.root import Config, StageName
 from runner.pipeline.facts import gather_facts
+from runner.planning.arithmetic import Arithmetic
 from runner.planning.hardware.detect import Machine
 from runner.validation.check import check
 from runner.validation.verdict import Severity, Verdict
+from tests.unit.judging import judge_changed
 
 pytestmark = pytest.mark.unit
 
@@ -109,3 +112,74 @@ def test_a_type_of_speed_where_none_is_measured_is_told(
         any("engine.dtype" in verdict and "has no effect" in verdict for verdict in found) == told
     )
     assert not told or any("eval.dtype=bfloat16" in verdict for verdict in found)
+
+
+NARROW = "quality is measured in the engine's own type, not in float32: no room"
+
+
+@pytest.mark.parametrize(
+    ("base", "stages", "nearest"),
+    [
+        ("method=none bits=bf16", [StageName.eval], [None]),
+        ("method=none bits=bf16", [StageName.bench], []),
+        ("method=none bits=bf16", [StageName.tasks], []),
+        ("method=none bits=bf16 tasks=packaged", [StageName.tasks], [None]),
+        # Engines that read all that is evaluated in float32, where the chosen one does not.
+        ("method=none bits=bf16 engine=llama_cpp", [StageName.eval], ["engine=hf or engine=vllm"]),
+        ("engine=vllm", [StageName.quantize, StageName.eval], ["engine=hf"]),
+        ("method=awq method.backend=autoawq", [StageName.quantize, StageName.eval], [None]),
+    ],
+)
+def test_quality_in_a_narrow_type_is_told(
+    base: str, stages: list[StageName], nearest: list[str | None], composed: Compose, cpu: Machine
+) -> None:
+    narrow = Arithmetic("bfloat16", "no room")
+    found = judge_changed(composed, cpu, base, {"stages": stages}, arithmetic=narrow)
+    assert [one.nearest for one in found] == nearest
+    assert all(one.reason.startswith(NARROW) for one in found)
+    assert all(one.severity is Severity.warning for one in found)
+
+
+@pytest.mark.parametrize("dtype", [EvalDtype.float16, EvalDtype.float32])
+@pytest.mark.parametrize(
+    ("base", "refuses"),
+    [
+        ("engine=vllm", True),
+        ("method=awq method.backend=autoawq", False),
+        ("method=none bits=bf16 engine=llama_cpp", False),
+        ("method=none bits=bf16 engine=vllm", False),
+    ],
+)
+def test_a_type_that_the_engine_does_not_compute_in(
+    base: str, refuses: bool, dtype: EvalDtype, composed: Compose, cpu: Machine
+) -> None:
+    stages = [StageName.quantize, StageName.eval]
+    found = judge_changed(composed, cpu, base, {"stages": stages, "eval.dtype": dtype})
+    refused = refuses and dtype is EvalDtype.float32
+    assert [one.nearest for one in found] == ["eval.dtype=engine"] * refused
+    for one in found:
+        assert one.severity is Severity.illegal
+        assert one.reason.startswith("eval.dtype=float32: vLLM computes with packed integer")
+
+
+@pytest.mark.parametrize(
+    ("stages", "engine", "told"),
+    [
+        ([StageName.eval], "hf", True),
+        ([StageName.eval, StageName.bench], "hf", False),
+        ([StageName.eval, StageName.serving], "vllm", False),
+        ([StageName.eval], "llama_cpp", False),
+        ([StageName.bench], "hf", False),
+    ],
+)
+def test_the_type_of_speed_says_nothing_of_quality(
+    stages: list[StageName], engine: str, told: bool, composed: Compose, cpu: Machine
+) -> None:
+    base = f"method=none bits=bf16 engine={engine}"
+    changes = {"stages": stages, "engine.dtype": Dtype.float16}
+    found = judge_changed(composed, cpu, base, changes)
+    assert [(one.severity, one.nearest) for one in found] == [
+        (Severity.warning, "eval.dtype=float16")
+    ] * told
+    same = {"stages": stages, "engine.dtype": Dtype.float32}
+    assert judge_changed(composed, cpu, base, same) == []
