@@ -164,7 +164,7 @@ def _pip() -> list[str]:
         return [sys.executable, "-m", "pip"]
     if pip := shutil.which("pip"):
         return [pip]
-    raise StageError(f"pip is needed to fetch packages; {sys.executable} has none")
+    raise StageError(f"pip is needed to download packages; {sys.executable} has none")
 
 
 def _download(
@@ -191,8 +191,8 @@ def _download(
             return archives[0]
         message = " ".join(done.stderr.strip().splitlines()[-2:]) or "no message"
     raise StageError(
-        f"{package} {version} cannot be fetched from the package index ({message}); check the "
-        "network, or point PIP_INDEX_URL or PIP_FIND_LINKS to a mirror that has it"
+        f"{package} {version} cannot be downloaded from the package index ({message}); check the "
+        "network, or set PIP_INDEX_URL or PIP_FIND_LINKS to a mirror that has it"
     )
 
 

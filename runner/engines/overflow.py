@@ -33,16 +33,16 @@ def not_finite(checkpoint: Path, dtype: str, what: str, setting: str) -> StageEr
     for name, largest in () if is_gguf else _largest(checkpoint):
         if not math.isfinite(largest):
             return StageError(
-                f"the checkpoint is broken: {what} that are not finite, as are numbers of {name}"
+                f"the checkpoint is broken: {what} that are not finite, as are values of {name}"
             )
         if largest > _LARGEST and beyond is None:
             beyond = name
     if not narrow:
         kind = "" if is_gguf else f", computed in {_computed(checkpoint, dtype)}"
         return StageError(f"the checkpoint is broken: {what} that are not finite{kind}")
-    cause = f"{beyond} contains larger values" if beyond else "some on the way are larger"
+    cause = f"{beyond} contains larger values" if beyond else "some intermediate values are larger"
     return StageError(
-        f"{what} that are not finite: numbers of float16 end at {_LARGEST}, and {cause}; compute "
+        f"{what} that are not finite: float16 ends at {_LARGEST}, and {cause}; compute "
         f"in a type of wider range: {setting}=bfloat16 or {setting}=float32"
     )
 

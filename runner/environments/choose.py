@@ -33,7 +33,9 @@ def choose(
     served = sorted({a for e in providers for a in e.accelerators})
     if not served:
         names = ", ".join(one.name for one in providers)
-        raise UsageError(f"{need} has no environment for {device}: {names} names no accelerators")
+        raise UsageError(
+            f"{need} has no environment for {device}: accelerators is empty in {names}"
+        )
     raise UsageError(
         f"{need} has no environment for {device}, only for {', '.join(served)}: "
         f"engine.device={served[0]}, or add one under conf/environment"

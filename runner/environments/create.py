@@ -78,7 +78,7 @@ def _fill(
 ) -> None:
     start = time.monotonic()
     uv = _uv()
-    say("making a virtual environment")
+    say("creating a virtual environment")
     _call(
         [uv, "venv", "--quiet", "--relocatable", "--python", _python(environment), str(directory)],
         environment, log, say,
@@ -158,7 +158,7 @@ def _uv() -> str:
     beside = Path(sysconfig.get_path("scripts")) / "uv"
     uv = str(beside) if beside.exists() else shutil.which("uv")
     if uv is None:
-        raise StageError("environments are made with uv, which is missing: pip install uv")
+        raise StageError("uv, which creates environments, is missing: pip install uv")
     return uv
 
 
@@ -211,8 +211,8 @@ def _call(
     if code != 0:
         shown = " ".join(log.last_lines(_TOLD_LINES))
         raise StageError(
-            f"environment {environment.name} cannot be made: {shown or f'uv ended with {code}'} "
-            f"(all of it in {log.path}; mirrors go into PIP_INDEX_URL or PIP_FIND_LINKS)"
+            f"environment {environment.name} cannot be created: {shown or f'uv ended with {code}'} "
+            f"(full log: {log.path}; for a mirror, set PIP_INDEX_URL or PIP_FIND_LINKS)"
         )
 
 

@@ -55,4 +55,4 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
     if done.returncode == 0:
         return None
     lines = lines or [f"ended with code {done.returncode}"]
-    return f"does not import {', '.join(modules)}: {lines[-1]}"
+    return f"cannot import {', '.join(modules)}: {lines[-1]}"

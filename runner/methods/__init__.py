@@ -76,4 +76,4 @@ def without_rounding_dtype(recipe: Recipe) -> str | None:
         return None
     if recipe.bits.is_auto or method.keep_most_sensitive:
         return None
-    return f"is carried out by {method.backend}, which rounds in {abilities.rounds_in} and no other"
+    return f"is implemented by {method.backend}, which always rounds in {abilities.rounds_in}"

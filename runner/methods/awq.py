@@ -54,10 +54,10 @@ class AwqMethod:
                 group_sizes=("g*",),
                 checkpoint_format="awq",
                 against_unequal_windows="AutoAWQ joins windows of different lengths and cuts them "
-                "anew",
+                "again",
                 packages=("autoawq", "transformers", "torch"),
                 keeps_scales=False,
-                cannot=(("zero_point", False, "packs weights with a zero point only"),),
+                cannot=(("zero_point", False, "packs only weights with a zero point"),),
                 model_refusal=autoawq.model_refusal,
                 # Scales are searched in the type asked for.
                 rounds_in="float16",

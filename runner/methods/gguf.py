@@ -122,7 +122,7 @@ class GgufMethod:
         if chosen is None:
             raise StageError(f"there is no GGUF type for {job.recipe.bits.label}")
         if knobs.imatrix and not job.windows:
-            raise StageError("method.imatrix=true needs text: calibration=python_docs")
+            raise StageError("method.imatrix=true needs a text, such as calibration=python_docs")
         job.progress(0, 1, "converting to GGUF")
         dense = job.scratch / "model.gguf"
         llama_cpp.convert(
@@ -172,7 +172,7 @@ def _kept(model_directory: Path, dense: Path, ignored: list[str]) -> list[str]:
             or (pattern.startswith("re:") and re.match(pattern.removeprefix("re:"), module))
         ]
         if not tensors:
-            raise StageError(f"method.ignore: no layer is called {pattern}")
+            raise StageError(f"method.ignore: no layer matches {pattern}")
         result += tensors
     return result
 

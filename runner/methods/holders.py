@@ -26,7 +26,7 @@ def skeleton(model_directory: Path, trust_remote_code: bool) -> Any:
 
 
 def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bool) -> None:
-    """Refuse a recipe whose method would quantize nothing of the model.
+    """Refuse a recipe whose method would quantize no weights of the model.
 
     A model that cannot be built like this is left to the method, which loads it in its own way.
 
@@ -52,9 +52,9 @@ def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bo
         recipe, model.config.get_text_config().to_dict(), {holder for _, holder in counts}
     )
     raise Refused(
-        f"method={recipe.method.name} through {recipe.method.backend} would quantize nothing of "
-        f"{type(model).__name__}: its matrices are held by {names}, which the backend does not "
-        f"look for; try {makers}"
+        f"method={recipe.method.name} through {recipe.method.backend} would quantize no weights of "
+        f"{type(model).__name__}: its matrices are in {names}, which the backend does not "
+        f"quantize; try {makers}"
     )
 
 

@@ -229,7 +229,7 @@ def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
     try:
         written = path.read_bytes()
         if is_altered(written):
-            raise StageError(f"{path} was altered after it was written; delete it or move it away")
+            raise StageError(f"{path} was changed after it was written; delete it or move it away")
         content = parsed(written)
         if isinstance(content, dict) and isinstance(content.get("config"), dict):
             present_config(content["config"])

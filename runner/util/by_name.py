@@ -26,5 +26,5 @@ class ByName:
 
     def _read(self, content: Any) -> Any:
         if not isinstance(content, dict) or not isinstance(content.get("name"), str):
-            raise ValueError(f"no {self._kind.name} is named")
+            raise ValueError(f"the name of the {self._kind.name} is missing")
         return from_json(find(self._kind, content["name"]).load().config, content)

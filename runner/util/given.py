@@ -29,7 +29,7 @@ _WHY = {
     errno.EACCES: "cannot be read: permission denied",
     errno.EPERM: "cannot be read: permission denied",
     errno.ELOOP: "is a link that leads back to itself",
-    errno.ENAMETOOLONG: "has a longer name than a file can have",
+    errno.ENAMETOOLONG: "has a name longer than file systems allow",
     errno.ENOTDIR: "is not below a directory",
 }
 
@@ -62,7 +62,7 @@ def user_path(text: str, setting: str) -> Path:
     try:
         path.stat()
     except ValueError:
-        raise UsageError(f"{setting}={shown(text)} is no path") from None
+        raise UsageError(f"{setting}={shown(text)} is not a valid path") from None
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES):
             raise UsageError(f"{setting}={shown(text)} {_WHY[error.errno]}") from None
@@ -115,9 +115,9 @@ def read_bytes(path: Path, most: int) -> bytes:
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > most:
-            raise FileFault(path, f"is larger than the {most / MB:g} MB that such a file may have")
+            raise FileFault(path, f"is larger than {most / MB:g} MB, the limit for such a file")
         if not size:
-            raise FileFault(path, "is empty: fetch or save it again")
+            raise FileFault(path, "is empty: download or save it again")
         try:
             return stream.read(size)
         except OSError as error:
@@ -141,13 +141,13 @@ def read_json(path: Path, most: int = 16 * MB) -> Any:
             content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_constant
         )
     except UnicodeDecodeError as error:
-        raise FileFault(path, f"is not JSON: no UTF-8 at byte {error.start}") from None
+        raise FileFault(path, f"is not JSON: byte {error.start} is not UTF-8") from None
     except RecursionError:
-        raise FileFault(path, "is not JSON that is read: it is nested too deeply") from None
+        raise FileFault(path, "cannot be read: it is nested too deeply") from None
     except ValueError as error:
         raise FileFault(path, f"is not JSON: {shown(error)}") from None
     if _is_deeper(value, _DEEPEST):
-        raise FileFault(path, f"is nested more than {_DEEPEST} levels deep, which is not read")
+        raise FileFault(path, f"is nested more than {_DEEPEST} levels deep, which is not supported")
     return value
 
 
@@ -159,7 +159,7 @@ def read_object(path: Path, most: int = 16 * MB) -> dict[str, Any]:
     """
     value = read_json(path, most)
     if not isinstance(value, dict):
-        raise FileFault(path, "is no JSON object")
+        raise FileFault(path, "is not a JSON object")
     return value
 
 
@@ -169,7 +169,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, value in pairs:
             if key in seen and seen[key] != value:
-                raise ValueError(f"it has {shown(key)!r} twice, with two values")
+                raise ValueError(f"it has {shown(key)!r} twice, with different values")
             seen[key] = value
     return unique
 
@@ -206,7 +206,7 @@ def _raise(path: Path, error: OSError | ValueError) -> NoReturn:
     elif number in _WHY:
         what = _WHY[number]
     elif number is None:
-        what = "is no name that a file can have"
+        what = "is not a valid file name"
     else:
         what = f"cannot be read: {os.strerror(number)}"
     raise FileFault(path, what) from None

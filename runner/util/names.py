@@ -79,8 +79,8 @@ def _refuse(what: str, name: str, fault: str | None) -> None:
     if fault is not None:
         shown = name if name.isprintable() and len(name) <= _MOST_BYTES else f"{name[:40]!a}…"
         raise UsageError(
-            f"{what}={shown} {fault}: name one folder, by letters, digits and . _ - + @, such as "
-            f"{what}={path_part(name.replace('=', '_')).lstrip('._') or 'mine'}"
+            f"{what}={shown} {fault}: use one folder name of letters, digits and . _ - + @, such "
+            f"as {what}={path_part(name.replace('=', '_')).lstrip('._') or 'mine'}"
         )
 
 
@@ -91,7 +91,7 @@ def _fault(name: str) -> str | None:
         "has characters that cannot be printed": not name.isprintable(),
         f"has a {separator}": bool(separator),
         f"begins with {name[:1]}": name[:1] in (".", "-"),
-        "begins or ends with a blank": name != name.strip(),
+        "begins or ends with a space": name != name.strip(),
         "has characters that are not allowed in file names on this system": not _is_storable(name),
         "has accents that are characters of their own (Unicode's form NFD)": name
         != unicodedata.normalize("NFC", name),

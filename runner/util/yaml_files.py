@@ -88,10 +88,10 @@ def _decoded(path: Path) -> str:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise _fault(path, None, "this is no regular file")
+            raise _fault(path, None, "this is not a regular file")
         if status.st_size > _MOST_BYTES:
             most = f"{_MOST_BYTES // 1024} kB"
-            raise _fault(path, None, f"a configuration has {most} at most, and this has "
+            raise _fault(path, None, f"a configuration may have {most}, and this has "
                                      f"{status.st_size / 1024:.0f} kB")  # fmt: skip
         content = path.read_bytes()
     except OSError as error:
@@ -103,7 +103,7 @@ def _decoded(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise _fault(
-            path, line, f"a byte {content[error.start]:#04x} that is no UTF-8: save it as UTF-8"
+            path, line, f"a byte {content[error.start]:#04x} that is not UTF-8: save it as UTF-8"
         ) from None
     for number, one in enumerate(text.split("\n"), 1):
         if (bad := next((c for c in one if c < " " and c not in "\t\r"), None)) is not None:
@@ -149,11 +149,13 @@ def _check(text: str, path: Path) -> None:
             _check_root(event, path, line)
         if isinstance(event, yaml.CollectionStartEvent):
             if len(stack) == _MOST_DEPTH:
-                raise _fault(path, line, f"lists and mappings lie more than {_MOST_DEPTH} deep")
+                raise _fault(
+                    path, line, f"lists and mappings are nested more than {_MOST_DEPTH} deep"
+                )
             stack.append(_Open(line, event.anchor, isinstance(event, yaml.MappingStartEvent)))
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor in {one.anchor for one in stack}:
-                raise _fault(path, line, f"*{event.anchor} stands within what it refers to")
+                raise _fault(path, line, f"*{event.anchor} refers to a value that contains it")
             if event.anchor not in anchors:
                 raise _fault(path, line, f"no &{event.anchor} before this *{event.anchor}")
             _add(stack, anchors[event.anchor], path, line)
@@ -166,7 +168,7 @@ def _check_root(event: Any, path: Path, line: int) -> None:
     empty = isinstance(event, yaml.ScalarEvent) and event.value in ("", "~", "null")
     if not isinstance(event, yaml.MappingStartEvent) and not empty:
         what = "a list" if isinstance(event, yaml.SequenceStartEvent) else "a lone value"
-        raise _fault(path, line, f"{what} where a mapping is wanted: lines of NAME: VALUE")
+        raise _fault(path, line, f"{what} where a mapping is expected: lines of NAME: VALUE")
 
 
 def _add(stack: list[_Open], values: int, path: Path, line: int) -> None:
@@ -181,7 +183,7 @@ def _check_tag(event: Any, path: Path, line: int) -> None:
     tag: str = getattr(event, "tag", None) or "!"
     if tag not in ("!", *_TAGS):
         shown = tag.replace("tag:yaml.org,2002:", "!!")
-        raise _fault(path, line, f"a tag {shown}: plain values only")
+        raise _fault(path, line, f"a tag {shown}: only plain values are supported")
 
 
 def _check_key(inside: _Open, event: Any, path: Path, line: int) -> None:
@@ -191,10 +193,10 @@ def _check_key(inside: _Open, event: Any, path: Path, line: int) -> None:
         return
     if not isinstance(event, yaml.ScalarEvent):
         shown = "an alias" if isinstance(event, yaml.AliasEvent) else "a list or a mapping"
-        raise _fault(path, line, f"{shown} where a name is wanted (in quotes if it is one)")
+        raise _fault(path, line, f"{shown} where a name is expected (quote it if it is one)")
     if event.value in inside.keys and event.value != "<<":
         first = inside.keys[event.value]
-        raise _fault(path, line, f"{event.value} stands in line {first} already")
+        raise _fault(path, line, f"{event.value} is already in line {first}")
     inside.keys[event.value] = line
 
 
@@ -210,15 +212,19 @@ def _reworded(error: yaml.MarkedYAMLError, text: str) -> tuple[int | None, str]:
     opened = error.context_mark.line + 1 if error.context_mark is not None else line
     bracket = "{" if "mapping" in context else "["
     for holds, where, what in (
-        ("\t" in before, line, "a tab stands before the text: indent by blanks"),
+        ("\t" in before, line, "a tab before the text: indent with spaces"),
         ("flow" in context, opened, f"a {bracket} that is not closed, or a missing comma"),
         ("quoted scalar" in context, opened, "a quote that is not closed"),
         (
             "mapping values are not allowed" in problem,
             line,
-            "a second ': ' in one line, or a line that is indented too far: quote the text",
+            "a second ': ' in one line, or a line indented too far: quote the text",
         ),
-        ("cannot start any token" in problem, line, "a text that begins so needs quotes"),
+        (
+            "cannot start any token" in problem,
+            line,
+            "a text that begins with this character needs quotes",
+        ),
         ("block mapping" in context, line, f"the indentation, or a missing ': ' ({problem})"),
         ("simple key" in context, line, f"a missing ': ' ({problem})"),
     ):

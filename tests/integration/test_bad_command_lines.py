@@ -188,7 +188,7 @@ BAD = {
     "verb's flag": ("store list --all", "runner store list takes no --all"),
     "no verb": ("track snyc", "there is no runner track snyc; did you mean sync?"),
     # B2: files of the user's own.
-    "tab": ("-m model=tiny,tab", "tab.yaml, line 2: a tab stands before the text"),
+    "tab": ("-m model=tiny,tab", "tab.yaml, line 2: a tab before the text"),
     "circle": ("model=circle", "circle.yaml, line 1: the defaults lead back to this file"),
     "device's file": (
         "stages=[plan] model=tiny plan.devices=[open]",

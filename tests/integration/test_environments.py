@@ -166,7 +166,7 @@ def test_a_package_that_cannot_be_had_is_said_in_one_line(
     failed = env("create", "small")
     assert failed.returncode == 1
     (line,) = failed.stderr.strip().splitlines()
-    assert "environment small cannot be made" in line
+    assert "environment small cannot be created" in line
     assert "six==99.0" in line
     assert kept(root) == []
     assert staging(root) == []

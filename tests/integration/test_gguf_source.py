@@ -176,7 +176,7 @@ def test_file_is_a_model(
     assert len(digests) == 1
     done = command("model=local", two, *QUICK)
     assert done.returncode == 2
-    assert "holds b.gguf, c.gguf: name one with model.file=" in done.stderr
+    assert "contains b.gguf, c.gguf: choose one with model.file=" in done.stderr
 
 
 def asked(variables: dict[str, str], cwd: Path, code: str, *content: Any) -> Any:

@@ -86,15 +86,15 @@ AMISS: dict[str, tuple[Change, str]] = {
     "bias": (lambda t: t.pop("model.layers.0.self_attn.q_proj.bias"), r"lacks .*q_proj\.bias"),
     "renamed": (
         lambda t: t.update({DOWN.replace("down", "dwn"): t.pop(DOWN)}),
-        f"lacks {DOWN}; holds .*dwn_proj.*no place for",
+        f"lacks {DOWN}; contains .*dwn_proj.*the model does not have",
     ),
     "another shape": (lambda t: t.update({DOWN: t[DOWN][:32]}), rf"{DOWN} of shape \[32, 64\]"),
-    "left over": (lambda t: t.update(extra=torch.ones(2)), "holds extra, which"),
+    "left over": (lambda t: t.update(extra=torch.ones(2)), "contains extra, which"),
     "another layer": (
         lambda t: t.update({NORM.replace(".1.", ".2."): t[NORM].clone()}),
-        r"holds model\.layers\.2\.",
+        r"contains model\.layers\.2\.",
     ),
-    "another model": (of_another_model, r"lacks .* and \d+ more; holds transformer"),
+    "another model": (of_another_model, r"lacks .* and \d+ more; contains transformer"),
 }
 
 

@@ -75,7 +75,7 @@ def test_a_token_without_an_embedding_ends_a_run_before_work(
     assert done.returncode == 1
     (record,) = records(store, "beyond")
     # An added token gets the next free id, whatever the file says.
-    assert "has token 'quantized' of id " in record["reason"]
+    assert "has token 'quantized' with id " in record["reason"]
     assert f"the model's embedding has {rows} rows" in record["reason"]
     assert record["stages"] == [], "nothing was computed"
     assert "Traceback" not in done.stdout + done.stderr

@@ -191,7 +191,7 @@ def test_too_few_tokens_are_told_in_numbers(tokenizer: Path, tmp_path: Path) -> 
     said = r"t0 has 20 tokens, calibration asks for 40 \(5 windows of 8\): set calibration.samples"
     with pytest.raises(StageError, match=said):
         cut(one(5, 8), tokenizer, folder)
-    with pytest.raises(StageError, match="gives 1 different windows of 8 tokens"):
+    with pytest.raises(StageError, match="has 1 different windows of 8 tokens"):
         cut(one(2, 8), tokenizer, text(tmp_path / "b", " ".join(["w1"] * 40)))
 
 
@@ -212,7 +212,7 @@ def test_windows_of_almost_no_distinct_tokens_are_left_out_and_counted(
     assert all(len(set(window)) == 32 for window in windows)
     with pytest.raises(
         StageError,
-        match=r"gives 5 different windows of 32 tokens \(2 others left out: almost no distinct tok",
+        match=r"has 5 different windows of 32 tokens \(2 others left out: almost no distinct tok",
     ):
         cut(one(6, 32), tokenizer, first)
 
@@ -358,7 +358,7 @@ def test_data_sets_are_read_out_of_the_hubs_cache(
     assert read_documents(chat, tmp_path) == turns
     absent = composed("calibration=pile").calibration.text
     assert absent is not None
-    with pytest.raises(StageError, match="NeelNanda/pile-10k cannot be fetched from the hub"):
+    with pytest.raises(StageError, match="NeelNanda/pile-10k cannot be downloaded from the hub"):
         read_documents(absent, tmp_path)
 
 

@@ -62,7 +62,7 @@ def test_missing_code_and_code_elsewhere_are_named(directory: Path) -> None:
     # Of the hub's it may only have to be fetched.
     assert code_complaint(directory, OWN, trusted=True, whole=False) is None
     elsewhere = {**OWN, "auto_map": {"AutoConfig": "owner/name--configuration_mine.C"}}
-    assert "names code of owner/name" in complaint(directory, elsewhere, trusted=True)
+    assert "uses code from owner/name" in complaint(directory, elsewhere, trusted=True)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_the_bound_limits_the_windows(tmp_path: Path) -> None:
     form = writer.finish(tmp_path / "result")
     assert (form.windows, form.bytes) == (2, 2 * window_bytes)
     assert Reference(tmp_path / "result", tmp_path, "cpu").windows == 2
-    with pytest.raises(StageError, match=rf"does not hold one window.*\({window_bytes} bytes\)"):
+    with pytest.raises(StageError, match=rf"is too small for one window.*\({window_bytes} bytes\)"):
         ReferenceWriter(tmp_path / "none", 1000).keep(0, distributions(base), right.tolist())
 
 

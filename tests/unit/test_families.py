@@ -35,13 +35,13 @@ ZOO = {
         ("model=zoo/phi3 method.backend=gptqmodel", "fused projections of phi3.*=llm_compressor"),
         ("model=zoo/qwen3_moe method=awq method.backend=autoawq", "router too, 8 .* has 4"),
         ("model=zoo/deepseek_v3 method=llm_int8", "DeepSeek-V3 cannot compute.*method=smoothq"),
-        ("model=zoo/opt method=gguf", "converter knows no opt models.*method=rtn"),
-        ("model=zoo/opt method=none engine=llama_cpp", "converter knows no opt.*engine=hf"),
+        ("model=zoo/opt method=gguf", "converter does not support opt models.*method=rtn"),
+        ("model=zoo/opt method=none engine=llama_cpp", "converter does not support opt.*engine=hf"),
         ("model=zoo/cohere method=gguf engine=hf", "GGUF files of cohere.*engine=llama_cpp"),
         ("model=zoo/deepseek_v3 method=none engine=vllm",
          "latent attention for .* 320, 512 or 576, not of 160.*engine=hf or engine=llama_cpp"),
         ("model=zoo/mistral method=none engine=llama_cpp eval.context_length=65 bench=quick",
-         "no sliding window for mistral: of .*eval.context_length=64 or less"),
+         "no sliding window for mistral: it .*eval.context_length=64 or less"),
     ],
 )  # fmt: skip
 def test_a_family_that_cannot_be_done_is_refused_with_who_can(

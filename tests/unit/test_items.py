@@ -160,9 +160,9 @@ def test_the_same_settings_give_the_same_items_and_another_seed_others(tmp_path:
     [
         ('{"text": "a", "choices": ["b", "c"], "answer": 2}', "index of the right one"),
         ('{"text": "a", "choices": "b"}', "a list of texts"),
-        ('{"question": "a"}', "an item is an object with a text"),
-        ("not json", "line 1 is no JSON"),
-        ('{"text": "a", "target": 3}', "target is to be a text"),
+        ('{"question": "a"}', "an item must be an object with a text"),
+        ("not json", "line 1 is not JSON"),
+        ('{"text": "a", "target": 3}', "target must be a text"),
         ("", "has 0 items"),
     ],
 )

@@ -105,7 +105,7 @@ ILLEGAL = [
     ),
     (
         "method=awq method.backend=autoawq method.zero_point=false",
-        "with a zero point only",
+        "only weights with a zero point",
         "method.backend=llm_compressor",
     ),
     ("method=smoothquant bits=w4a16", "only w8a8", "bits=w8a8"),

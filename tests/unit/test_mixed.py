@@ -197,10 +197,10 @@ def test_written_widths_are_read_back(tmp_path: Path) -> None:
     assert widths.average_bits == pytest.approx(average(planned))
     assert sum(widths.layers.values()) == len(SHAPES)
     with pytest.raises(
-        StageError, match=r"bits a weight on average, bits\.average=3\.2 were asked"
+        StageError, match=r"bits per weight on average, bits\.average=3\.2 was requested"
     ):
         check_widths(model, made, planned, replace(bits, average=3.2))
-    with pytest.raises(StageError, match=r"bytes, bits\.bytes=100 are allowed"):
+    with pytest.raises(StageError, match=r"bytes, the limit is bits\.bytes=100"):
         check_widths(model, made, planned, replace(bits, average=None, bytes=100))
     other = {**planned, "model.layers.0.mlp.up_proj": 8}
     with pytest.raises(StageError, match=r"layers\.0\.mlp\.up_proj was written with"):

@@ -244,7 +244,7 @@ except StageError as error:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True,
         env={**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_TOKEN": token},
     )  # fmt: skip
-    assert "owner/absent cannot be fetched" in done.stdout
+    assert "owner/absent cannot be downloaded" in done.stdout
     assert "model=local model.path=" in done.stdout
     assert token not in done.stdout + done.stderr
 
@@ -297,16 +297,21 @@ except StageError as error:
     )  # fmt: skip
     name, broken, absent, missing = done.stdout.strip().splitlines()
     assert (name, absent) == ("a.gguf", "None")
-    assert "deep/a.gguf is no GGUF file" in broken
-    assert "owner/name cannot be fetched" in missing
+    assert "deep/a.gguf is not a GGUF file" in broken
+    assert "owner/name cannot be downloaded" in missing
 
 
 @pytest.mark.parametrize(
     ("files", "path", "file", "message"),
     [
-        (("a.gguf", "b.gguf"), "", None, r"holds a\.gguf, b\.gguf: name one with model\.file="),
+        (
+            ("a.gguf", "b.gguf"),
+            "",
+            None,
+            r"contains a\.gguf, b\.gguf: choose one with model\.file=",
+        ),
         (("a.gguf",), "", "c.gguf", "no such file in"),
-        (("a.gguf",), "", "a.bin", r"model\.file=a\.bin is no \.gguf file"),
+        (("a.gguf",), "", "a.bin", r"model\.file=a\.bin is not a \.gguf file"),
         (("a.gguf",), "a.gguf", "a.gguf", r"model\.file=a\.gguf has no effect.*is a file"),
         (("a.txt",), "a.txt", None, r"neither a directory.*nor a \.gguf file"),
         ((), "a.gguf", None, "there is no such file"),
@@ -378,5 +383,7 @@ def test_a_config_that_makes_no_model_is_told(tmp_path: Path) -> None:
         {"model_type": "gpt2", "n_head": 7},
     ):
         model = Model(name="mine", kind=ModelKind.generated, config=config)
-        with pytest.raises(UsageError, match=r"model mine: transformers makes no .*model\.config"):
+        with pytest.raises(
+            UsageError, match=r"model mine: transformers cannot build .*model\.config"
+        ):
             materialise(model, tmp_path, tmp_path)

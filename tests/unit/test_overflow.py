@@ -32,7 +32,7 @@ def test_activations_beyond_float16_are_told_likewise(
     dtype: str, stored: str, tmp_path: Path
 ) -> None:
     found = said(tmp_path, torch.ones(2, dtype=getattr(torch, stored)), dtype)
-    assert "some on the way are larger" in found
+    assert "some intermediate values are larger" in found
     assert "eval.dtype=bfloat16" in found
 
 

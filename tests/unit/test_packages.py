@@ -118,7 +118,7 @@ def test_parts_of_several_packages_are_joined_in_order(index: Path, tmp_path: Pa
 
 def test_part_that_is_not_there_is_named(index: Path, tmp_path: Path) -> None:
     add_wheel(index, name="demo_one")
-    with pytest.raises(StageError, match=r"demo-two 1\.0 cannot be fetched"):
+    with pytest.raises(StageError, match=r"demo-two 1\.0 cannot be downloaded"):
         fetch_joined(parts(), "whole.txt", SHA256, tmp_path / "cache")
     add_wheel(index, name="demo_two")
     with pytest.raises(StageError, match=r"demo_two-1\.0.*has no file missing\.part"):

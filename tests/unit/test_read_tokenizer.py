@@ -206,12 +206,12 @@ def bytes_of_another_class(place: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (tiktoken, r"tokenizer.model is no SentencePiece model \(a tiktoken.*tokenizer.json"),
-        (broken, "tokenizer.json is no tokenizer: .*fetch it again"),
+        (tiktoken, r"tokenizer.model is not a SentencePiece model \(a tiktoken.*tokenizer.json"),
+        (broken, "tokenizer.json is not a valid tokenizer: .*download it again"),
         (nothing, "has no tokenizer: none of tokenizer.json"),
         (unparsed, "tokenizer_config.json is not JSON"),
         (bytes_without_a_splitter, "do not say how text is split, and no tokenizer_class"),
-        (bytes_of_another_class, "cannot be read as its files say: .*comes back as"),
+        (bytes_of_another_class, "cannot be read as its files specify: .*comes back as"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_one_sentence(
@@ -229,5 +229,5 @@ def test_ids_that_are_not_the_files_own_are_refused(
 ) -> None:
     place = model(tmp_path / "model", "xglm", tokenizer_class="XGLMTokenizer")
     shutil.copy(pieces("bpe"), place / "sentencepiece.bpe.model")
-    with pytest.raises(StageError, match=r"where the file says.*save it with a tokenizer\.json"):
+    with pytest.raises(StageError, match=r"where the file has.*save it with a tokenizer\.json"):
         read_tokenizer(place, False)

@@ -123,7 +123,7 @@ def test_places_name_file_and_line(tmp_path: Path) -> None:
         ),
         ("a.jsonl", b'{"text": "x"}\n\n["y"]\n', r"line 3 of a\.jsonl is a list, not an object"),
         ("a.jsonl", b'{"text": "x"}\nnull\n', r"line 2 of a\.jsonl is null, not an object"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": null}\n', r"line 2 of a\.jsonl holds no text but nu"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": null}\n', r"line 2 of a\.jsonl is not text but nu"),
         ("a.jsonl", b'{"text": "x"}\n{"text": "y"\n', r"line 2 of .*a\.jsonl is not JSON"),
         (
             "a.jsonl",
@@ -186,7 +186,7 @@ def test_a_folder_of_one_kind_is_read_and_of_several_is_asked_about(tmp_path: Pa
     file(tmp_path, "picture.png", b"\x89PNG\xff")
     assert read(tmp_path) == ["first", "second"]
     file(tmp_path, "c.txt", b"third")
-    with pytest.raises(UsageError, match=r"files of several kinds; say which .* jsonl or plain"):
+    with pytest.raises(UsageError, match=r"files of several kinds; choose with .* jsonl or plain"):
         read(tmp_path)
     assert read(tmp_path, reader=TextReader.plain) == ["third"]
 

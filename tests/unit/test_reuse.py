@@ -205,7 +205,7 @@ def test_a_fetched_file_is_compared_with_its_digest(
     for _ in range(2):
         assert fetch_joined(parts, "a.txt", digest, tmp_path) == place
     place.write_bytes(b"test")
-    with pytest.raises(StageError, match=r"demo 1\.0 cannot be fetched"):
+    with pytest.raises(StageError, match=r"demo 1\.0 cannot be downloaded"):
         fetch_joined(parts, "a.txt", digest, tmp_path)
     assert "a.txt is damaged" in capsys.readouterr().err
     assert not place.exists()
@@ -216,7 +216,7 @@ def test_a_record_that_was_altered_is_not_read(store: ObjectStore, made: Address
     (path,) = store.runs.glob("s/*/record.json")
     assert read_record(path) is not None
     rewrite(path, lambda content: content.replace(b'"seconds": 1.0', b'"seconds": 2.0'))
-    with pytest.raises(StageError, match="was altered after it was written"):
+    with pytest.raises(StageError, match="was changed after it was written"):
         read_record(path)
     assert Inventory(store, retention_of).unreadable_records() == [path]
     path.write_text(json.dumps({**json.loads(path.read_text()), "label": "by hand"}))

@@ -119,7 +119,9 @@ def test_what_a_file_leaves_out_is_as_llama_cpp_has_it(
 
 
 def test_kinds_that_are_not_known_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"vocabulary\.gguf.*in the way of nobody's.*directory"):
+    with pytest.raises(
+        StageError, match=r"vocabulary\.gguf.*with the pre-tokenizer nobody's.*directory"
+    ):
         gguf_tokenizer(header(tmp_path, byte_level("nobody's")))
     with pytest.raises(StageError, match="tokenizer of kind bert"):
         gguf_tokenizer(header(tmp_path, byte_level("smollm", "bert")))

@@ -60,7 +60,7 @@ def cut(place: Path, folder: Path, **fields: Any) -> Any:
     return cut_windows(calibration, ["mine"], [folder], place, False)
 
 
-BEYOND = r"has token 'w39' of id 39, but the model's embedding has 32 rows \(ids 0 to 31\)"
+BEYOND = r"has token 'w39' with id 39, but the model's embedding has 32 rows \(ids 0 to 31\)"
 
 
 def test_a_token_beyond_the_embedding_is_told_wherever_ids_are_made(tmp_path: Path) -> None:

@@ -56,11 +56,11 @@ def _absent(directory: Path, shipped: dict[str, Any]) -> str | None:
         file = rest.partition(".")[0] + ".py"
         if where:
             return (
-                f"names code of {where} ({reference}), which could change unnoticed: put {file} "
+                f"uses code from {where} ({reference}), which can change unnoticed: put {file} "
                 f"beside config.json and leave {where}-- out of auto_map"
             )
         if not (directory / file).is_file():
-            return f"lacks {file}, which auto_map names as its code: fetch it"
+            return f"lacks {file}, which auto_map names as its code: download it"
     return None
 
 

@@ -96,7 +96,7 @@ def _wrong(name: str, value: Any) -> str | None:
 def _wrong_number(name: str, value: Any) -> str | None:
     if _is_any(name, _IMPLEMENTATIONS):
         fits = not any("/" in str(one) for one in _values(value))
-        return None if fits else "it names code that would be fetched; take it away"
+        return None if fits else "it names code that would be downloaded; remove it"
     layers = _is_any(name, _LAYERS)
     if not layers and not _is_any(name, _SIZES):
         return None

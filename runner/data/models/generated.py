@@ -75,7 +75,8 @@ def _of_any_family(model: Model) -> Any:
     except Exception as error:
         message = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
-            f"model {model.name}: transformers makes no language model of model.config: {message}"
+            f"model {model.name}: transformers cannot build a language model from model.config: "
+            f"{message}"
         ) from error
     generator = torch.Generator().manual_seed(model.seed)
     deviation = float(values.get("initializer_range", _DEVIATION))

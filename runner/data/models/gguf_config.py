@@ -63,16 +63,16 @@ def check_readable(header: GgufHeader) -> None:
         )
     if architecture not in _FAMILIES:
         raise UsageError(
-            f"{path} holds a model of architecture {shown(architecture) or 'unknown'}; as a source "
-            f"GGUF is read for {', '.join(sorted(_FAMILIES))}: take the model's own directory with "
-            "config.json and safetensors"
+            f"{path} contains a model of architecture {shown(architecture) or 'unknown'}; GGUF "
+            f"sources are supported for {', '.join(sorted(_FAMILIES))}: use the model's own "
+            "directory with config.json and safetensors"
         )
     check_values(header)
     metadata = header.of_architecture()
     missing = [name for name in _NEEDED if name not in metadata]
     if missing or "token_embd.weight" not in header.tensors:
         raise UsageError(
-            f"{path} is no whole model: it lacks "
+            f"{path} is incomplete: it lacks "
             f"{architecture + '.' + missing[0] if missing else 'token_embd.weight'}"
         )
     known = _READ.union(_OF_FAMILY.get(architecture, ()))
@@ -89,8 +89,8 @@ def check_readable(header: GgufHeader) -> None:
 
 def _not_read(header: GgufHeader, name: str, value: Any) -> UsageError:
     return UsageError(
-        f"{header.path} says {header.architecture}.{shown(name)}={shown(value)}, which is not read "
-        "here, and without it the model would be another: take the model's own directory with "
+        f"{header.path} sets {header.architecture}.{shown(name)}={shown(value)}, which is not "
+        "supported, and without it the model would differ: use the model's own directory with "
         "config.json and safetensors"
     )
 

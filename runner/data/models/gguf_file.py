@@ -18,7 +18,7 @@ def only_gguf(directory: Path) -> Path:
     """
     files = sorted(directory.glob("*.gguf"))
     if len(files) != 1:
-        raise StageError(f"{directory} holds {len(files)} .gguf files, not one")
+        raise StageError(f"{directory} contains {len(files)} .gguf files, not one")
     return files[0]
 
 

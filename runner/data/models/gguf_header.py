@@ -109,15 +109,15 @@ def read_header(path: Path) -> GgufHeader:
 def _read(path: Path, size_bytes: int, _changed: int) -> GgufHeader:
     with open_regular(path) as file:
         if file.read(4) != _MAGIC:
-            raise FileFault(path, "is no GGUF file: it does not begin with GGUF")
+            raise FileFault(path, "is not a GGUF file: it does not begin with GGUF")
         head = _Head(file, size_bytes, at=4)
         try:
             (version,) = head.numbers("I", 1)
             if version not in _VERSIONS:
                 raise FileFault(
                     path,
-                    f"is GGUF of version {version}, and versions 2 and 3 in little-endian "
-                    "order are read: convert it anew with llama.cpp",
+                    f"is GGUF version {version}, and only little-endian versions 2 and 3 "
+                    "are supported: convert it again with llama.cpp",
                 )
             tensors, fields = head.numbers("Q", 2)
             read = _once(
@@ -128,7 +128,7 @@ def _read(path: Path, size_bytes: int, _changed: int) -> GgufHeader:
                 (head.string(), _tensor(head)) for _ in range(head.held(tensors, _TENSOR_BYTES))
             )
         except (struct.error, KeyError, EOFError, UnicodeDecodeError):
-            raise FileFault(path, "is a broken GGUF file: its head cannot be read") from None
+            raise FileFault(path, "is a broken GGUF file: its header cannot be read") from None
         except _Twice as error:
             raise FileFault(path, f"is a broken GGUF file: it names {error} twice") from None
     alignment = read.get("general.alignment", _ALIGNMENT)
@@ -138,9 +138,9 @@ def _read(path: Path, size_bytes: int, _changed: int) -> GgufHeader:
     start = -(-head.at // alignment) * alignment
     table = {name: replace(tensor, offset=start + tensor.offset) for name, tensor in table.items()}
     if any(t.offset + _at_least_bytes(t) > size_bytes for t in table.values()):
-        raise FileFault(path, "is cut off: its last tensors lie beyond its end")
+        raise FileFault(path, "is truncated: its last tensors are beyond its end")
     if lying := _in_another(table):
-        raise FileFault(path, f"is a broken GGUF file: {shown(lying)} lies in another tensor")
+        raise FileFault(path, f"is a broken GGUF file: {shown(lying)} overlaps another tensor")
     return GgufHeader(path, read, table)
 
 

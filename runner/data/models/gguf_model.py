@@ -111,7 +111,7 @@ def _dequantized(header: GgufHeader, name: str) -> "NDArray[np.float32]":
         values: NDArray[np.float32] = dequantize(raw.reshape(*rows, width // block * size), kind)
     except NotImplementedError:
         raise StageError(
-            f"{header.path.name} holds {name} in {kind.name}, which is not dequantized here"
+            f"{header.path.name} contains {name} in {kind.name}, which cannot be dequantized"
         ) from None
     return np.ascontiguousarray(values)
 

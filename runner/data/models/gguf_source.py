@@ -82,8 +82,8 @@ def _local(model: Model) -> Path | None:
     files = sorted(place.glob(f"*{_SUFFIX}"))
     if len(files) > 1 and not all(_PART.search(file.name) for file in files):
         raise UsageError(
-            f"model.path={shown(model.path)} holds "
-            f"{', '.join(shown(file.name) for file in files)}: name one with model.file="
+            f"model.path={shown(model.path)} contains "
+            f"{', '.join(shown(file.name) for file in files)}: choose one with model.file="
         )
     # Of the parts of one file the first has the metadata, which say how many there are.
     return _inside(place, files[0]) if files else None
@@ -104,11 +104,11 @@ def _inside(directory: Path, file: Path) -> Path:
 def _require_gguf_name(name: str) -> None:
     if not name.endswith(_SUFFIX):
         raise UsageError(
-            f"model.file={shown(name)} is no {_SUFFIX} file; a model in safetensors is taken "
-            "whole, without model.file"
+            f"model.file={shown(name)} is not a {_SUFFIX} file; leave model.file "
+            "out to load a safetensors model"
         )
     if Path(name).is_absolute() or ".." in Path(name).parts or not name.isprintable():
         raise UsageError(
-            f"model.file={shown(name)} is no name inside the repository or the directory; a GGUF "
-            "file anywhere else is model=local model.path="
+            f"model.file={shown(name)} is not a path inside the repository or directory; a GGUF "
+            "file elsewhere takes model=local model.path="
         )

@@ -71,4 +71,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _fault(header: GgufHeader, name: str, value: Any, what: str) -> FileFault:
-    return FileFault(header.path, f"says {shown(name)}={shown(value)}, which is not {what}")
+    return FileFault(header.path, f"sets {shown(name)}={shown(value)}, which is not {what}")

@@ -34,7 +34,7 @@ def _gguf(file: Path) -> dict[str, Header]:
         try:
             kind = GGMLQuantizationType(tensor.type)
         except ValueError:
-            what = f"holds {name} in ggml's type {tensor.type}, which is not known"
+            what = f"contains {name} in ggml type {tensor.type}, which is unknown"
             raise FileFault(file, what) from None
         elements = math.prod(tensor.shape)
         block, size = GGML_QUANT_SIZES[kind]

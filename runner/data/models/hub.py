@@ -46,7 +46,7 @@ def told(model: Model) -> Iterator[None]:
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise StageError(
-            f"{model.hub_id} cannot be fetched from the hub ({type(error).__name__}); check the "
+            f"{model.hub_id} cannot be downloaded from the hub ({type(error).__name__}); check the "
             "network, or use a copy with model=local model.path=/its/directory"
         ) from None
 
@@ -108,7 +108,7 @@ def require_revision(model: Model) -> None:
         or not revision.isprintable()
     ):
         raise UsageError(
-            f"model.revision={shown(revision)} is no branch, tag or commit of a repository"
+            f"model.revision={shown(revision)} is not a branch, tag or commit of the repository"
         )
 
 

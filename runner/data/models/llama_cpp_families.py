@@ -26,20 +26,20 @@ def conversion_refusal(config: Mapping[str, Any]) -> str | None:
     """Why a model cannot be made a GGUF file that means the same; ``None`` when it can, or may."""
     family = str(config.get("model_type"))
     if family in NOT_CONVERTED:
-        return f"llama.cpp's converter knows no {family} models"
+        return f"llama.cpp's converter does not support {family} models"
     if interval := _GLOBAL_INTERVAL.get(family):
         pattern = [kind == "full_attention" for kind in config.get("layer_types") or ()]
         if pattern != _every(interval, pattern):
             return (
-                f"llama.cpp takes every {_ordinal(interval)} layer of {family} to see everything "
-                "and the others to have a window, which config.json (layer_types) says otherwise"
+                f"llama.cpp assumes full attention in every {_ordinal(interval)} layer of {family} "
+                "and a sliding window in the others, but config.json (layer_types) differs"
             )
     if interval := _NO_ROPE_INTERVAL.get(family):
         pattern = [not rope for rope in config.get("no_rope_layers") or ()]
         if pattern != _every(interval, pattern):
             return (
-                f"llama.cpp takes every {_ordinal(interval)} layer of {family} to have no rotary "
-                "positions, which config.json (no_rope_layers) says otherwise"
+                f"llama.cpp assumes no rotary positions in every {_ordinal(interval)} layer of "
+                f"{family}, but config.json (no_rope_layers) differs"
             )
     return None
 
@@ -61,8 +61,8 @@ def _window_refusal(config: Mapping[str, Any], tokens: int | None) -> str | None
     if not used or tokens <= window:
         return None
     return (
-        f"llama.cpp has no sliding window for {family}: of {tokens} tokens it sees all, the model "
-        f"{window}; eval.context_length={window} or less is the same for both"
+        f"llama.cpp has no sliding window for {family}: it attends to all {tokens} tokens, the "
+        f"model to {window}; eval.context_length={window} or less makes both the same"
     )
 
 

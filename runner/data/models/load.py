@@ -89,14 +89,14 @@ def account(report: Mapping[str, Any], directory: Path) -> None:
     if missing:
         problems.append(f"lacks {listed(missing)}")
     if mismatched:
-        problems.append(f"holds {listed(mismatched)}")
+        problems.append(f"contains {listed(mismatched)}")
     if unexpected:
-        problems.append(f"holds {listed(unexpected)}, which the model has no place for")
+        problems.append(f"contains {listed(unexpected)}, which the model does not have")
     problems += [str(message) for message in report.get("error_msgs") or []]
     if problems:
         raise StageError(
             f"{directory} {'; '.join(problems)}: the weights are not those of the model that "
-            "config.json describes, or not all of them; fetch or save them again"
+            "config.json describes, or not all of them; download or save them again"
         )
 
 

@@ -51,8 +51,8 @@ def locate(model: Model) -> Path:
         telling = fetch(_TELLING)
         if not (telling / "config.json").is_file() and (files := gguf_files(model)):
             raise UsageError(
-                f"{model.hub_id} has no config.json, but {', '.join(files[:_SHOWN])}: name the "
-                "one to take with model.file="
+                f"{model.hub_id} has no config.json, but {', '.join(files[:_SHOWN])}: choose "
+                "one with model.file="
             )
         _check_code(telling, model, whole=False)
         path = fetch(_WANTED + (_CODE if model.trust_remote_code else []))
@@ -112,7 +112,7 @@ def code_refusal(model: Model) -> str | None:
 def _check_code(directory: Path, model: Model, *, whole: bool) -> None:
     file = directory / "config.json"
     if not file.is_file():
-        raise StageError(f"{_named(model)} has no config.json; it is no Hugging Face model")
+        raise StageError(f"{_named(model)} has no config.json; it is not a Hugging Face model")
     config = read_config(file)
     refusal = code_complaint(directory, config, trusted=model.trust_remote_code, whole=whole)
     if refusal:
@@ -137,7 +137,9 @@ def _check_directory(model: Model) -> Path:
     problem = _complaint(directory, model)
     # An adapter has no config.json, and is to be called what it is.
     if not (directory / "config.json").is_file() and "adapter" not in (problem or ""):
-        raise UsageError(f"model.path={model.path} has no config.json; it is no Hugging Face model")
+        raise UsageError(
+            f"model.path={model.path} has no config.json; it is not a Hugging Face model"
+        )
     if problem:
         raise UsageError(f"model.path={model.path} {problem}")
     return directory.resolve()

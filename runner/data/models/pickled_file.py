@@ -35,16 +35,18 @@ def require_data(file: Path) -> None:
     with open_regular(file) as stream:
         start = stream.read(2)
     if not start.startswith((b"PK", b"\x80")):
-        raise FileFault(file, "is no file of weights that torch wrote, or empty: fetch it again")
+        raise FileFault(file, "is empty, or not written by torch.save: download it again")
     try:
         names = sorted(set(_names(file)))
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, IndexError) as error:
         if isinstance(error, FileFault):
             raise
-        raise FileFault(file, "is damaged, or no file of torch's: fetch it again") from None
+        raise FileFault(
+            file, "is damaged, or not written by torch.save: download it again"
+        ) from None
     if foreign := [name for name in names if name.partition(".")[0] not in _OF_TENSORS]:
         raise FileFault(
-            file, f"holds more than tensors: it would call {shown(foreign[0])}; do not use it"
+            file, f"contains more than tensors: it would call {shown(foreign[0])}; do not use it"
         )
 
 
@@ -59,7 +61,7 @@ def _names(file: Path) -> Iterator[str]:
         entries = packed.infolist()
         total = sum(entry.file_size for entry in entries)
         if total > file.stat().st_size * _PACKED_AT_MOST:
-            what = f"unpacks to {total / MB:.0f} MB, more than it has: torch wrote no such file"
+            what = f"unpacks to {total / MB:.0f} MB, more than torch.save can have packed"
             raise FileFault(file, what)
         (pickle,) = (e for e in entries if Path(e.filename).name == "data.pkl")
         if pickle.file_size > _MOST_PICKLE_BYTES:

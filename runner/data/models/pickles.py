@@ -46,7 +46,7 @@ def write_unpickled(model: Model, destination: Path, cache: Path) -> None:
         tensors = _read(file, tied)
         if twice := next((key for key in tensors if key in places), None):
             raise StageError(
-                f"{file} holds {shown(twice)}, which another file of the model has too"
+                f"{file} contains {shown(twice)}, which another file of the model contains too"
             )
         places |= dict.fromkeys(tensors, name)
         total += sum(tensor.nbytes for tensor in tensors.values())
@@ -91,11 +91,11 @@ def _unpickled(file: Path) -> dict[Any, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # whatever a damaged file makes of it
         raise StageError(
-            f"{file} holds something else than tensors, or is damaged, and is not opened: "
+            f"{file} contains something other than tensors, or is damaged, and was not loaded: "
             f"{_reason(error)}"
         ) from None
     if not isinstance(content, dict) or not content:
-        raise StageError(f"{file} holds no tensors by name, but {_kind(content)}")
+        raise StageError(f"{file} contains no named tensors, but {_kind(content)}")
     return content
 
 
@@ -116,7 +116,9 @@ def _once(content: dict[Any, Any], file: Path, tied: bool) -> "dict[str, torch.T
         plain = isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided
         if not isinstance(name, str) or not plain or tensor.is_quantized or tensor.is_meta:
             kind = _kind(tensor)
-            raise StageError(f"{file} holds {shown(name)}, which is no plain tensor but {kind}")
+            raise StageError(
+                f"{file} contains {shown(name)}, which is not a plain tensor but {kind}"
+            )
         place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape)
         if tied and tensor.numel() and (*place, tensor.stride()) in shared:
             continue

@@ -35,12 +35,12 @@ def read_tokenizer(directory: Path, trust_remote_code: bool) -> Any:
         trust_remote_code: Whether a tokenizer's own code may run.
 
     Raises:
-        StageError: There is none, or it cannot be read as its files say.
+        StageError: There is none, or it cannot be read as its files specify.
     """
     if not any(any(directory.glob(name)) for name in _FILES) and not trust_remote_code:
         raise StageError(
-            f"{directory} has no tokenizer: none of {', '.join(_FILES[:4])} is there; fetch the "
-            "tokenizer's files, or save them by tokenizer.save_pretrained(directory)"
+            f"{directory} has no tokenizer: none of {', '.join(_FILES[:4])} is there; download "
+            "the tokenizer's files, or save them with tokenizer.save_pretrained(directory)"
         )
     file = sentence_piece.sentence_piece_file(directory)
     tokenizer, reason = _automatic(directory, trust_remote_code)
@@ -120,7 +120,7 @@ def _encoder(directory: Path, file: Path | None) -> Callable[[str], list[int]] |
         processor = sentencepiece.SentencePieceProcessor(model_file=str(file))
     except (RuntimeError, OSError):
         raise StageError(
-            f"{file} is no SentencePiece model (a tiktoken vocabulary does not say how text is "
+            f"{file} is not a SentencePiece model (a tiktoken vocabulary does not say how text is "
             "split, or which special tokens there are): put the model's tokenizer.json beside it"
         ) from None
 
@@ -138,7 +138,7 @@ def _tokenizers(directory: Path) -> Callable[[str], list[int]]:
     try:
         read = Tokenizer.from_file(str(file))
     except Exception as error:  # the package raises nothing narrower
-        raise StageError(f"{file} is no tokenizer: {error}; fetch it again") from None
+        raise StageError(f"{file} is not a valid tokenizer: {error}; download it again") from None
     read.no_truncation()
     read.no_padding()
     # Some byte-level tokenizers put a space before a text by their settings, not by the file.
@@ -165,7 +165,7 @@ def _difference(found: Any, encode: Callable[[str], list[int]]) -> str | None:
             shown = [
                 found.convert_ids_to_tokens(ids[first : first + _SHOWN]) for ids in (made, meant)
             ]
-            return f"{text!r} becomes {shown[0]} where the file says {shown[1]}"
+            return f"{text!r} becomes {shown[0]} where the file has {shown[1]}"
     return None
 
 
@@ -194,8 +194,8 @@ def _begun(found: Any, directory: Path, kind: str) -> Any:
 
 def _refusal(directory: Path, reason: str) -> str:
     return (
-        f"the tokenizer of {directory} cannot be read as its files say: {reason}; save it with a "
-        "tokenizer.json, by the version of transformers that it came from"
+        f"the tokenizer of {directory} cannot be read as its files specify: {reason}; save it with "
+        "a tokenizer.json, with the version of transformers that wrote it"
     )
 
 

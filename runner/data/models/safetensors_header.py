@@ -15,7 +15,7 @@ from runner.util.given import FileFault, open_regular, shown
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 """How the text begins that Git LFS leaves where a file is to be fetched."""
-POINTER_COMPLAINT = "is a Git LFS pointer, not the file itself: fetch it by git lfs pull"
+POINTER_COMPLAINT = "is a Git LFS pointer, not the file itself: run git lfs pull"
 _MOST_HEADER_BYTES = 100_000_000
 """What the format's own reader takes at most."""
 _BITS = {
@@ -43,22 +43,24 @@ def read_safetensors_header(file: Path) -> dict[str, Header]:
             length = 0
         text = stream.read(length)
     if not length:
-        raise FileFault(file, "is no safetensors file, or cut off in its header: fetch it again")
+        raise FileFault(
+            file, "is not a safetensors file, or is truncated in its header: download it again"
+        )
     try:
         content = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
         _require_texts(content.get("__metadata__"))
         entries = {name: entry for name, entry in content.items() if name != "__metadata__"}
         headers = {name: _header(name, entry) for name, entry in entries.items()}
     except _Damaged as error:
-        raise FileFault(file, f"is damaged: {error}; fetch it again") from None
+        raise FileFault(file, f"is damaged: {error}; download it again") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise FileFault(file, "is no safetensors file: its header cannot be read") from None
+        raise FileFault(file, "is not a safetensors file: its header cannot be read") from None
     promised = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
     if promised != size:
         raise FileFault(
             file,
-            f"is {'cut off' if promised > size else 'damaged'}: its header promises {promised} "
-            f"bytes, {size} are there; fetch it again",
+            f"is {'truncated' if promised > size else 'damaged'}: its header declares {promised} "
+            f"bytes, {size} are there; download it again",
         )
     _require_apart(file, entries)
     return headers
@@ -78,21 +80,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _require_texts(metadata: Any) -> None:
     if metadata is not None and not all(isinstance(value, str) for value in metadata.values()):
-        raise _Damaged("its __metadata__ holds something else than texts")
+        raise _Damaged("its __metadata__ contains values that are not strings")
 
 
 def _header(name: str, entry: dict[str, Any]) -> Header:
     kind, shape = entry["dtype"], entry["shape"]
     begin, end = entry["data_offsets"]
     if kind not in _BITS:
-        raise _Damaged(f"{shown(name)} is of a type {shown(kind)} that is not known")
+        raise _Damaged(f"{shown(name)} is of a type {shown(kind)} that is unknown")
     if not _are_sizes(shape) or not _are_sizes([begin, end]) or len(shape) > _MOST_DIMENSIONS:
-        raise _Damaged(f"the shape or the place of {shown(name)} is not made of whole numbers")
+        raise _Damaged(f"the shape or the place of {shown(name)} must consist of whole numbers")
     elements = math.prod(shape)
     if elements * _BITS[kind] != 8 * (end - begin):
         raise _Damaged(
-            f"{shown(name)} of {kind} and shape {shown(shape)} does not fill the {end - begin} "
-            "bytes that it has"
+            f"{shown(name)} of {kind} and shape {shown(shape)} does not match its {end - begin} "
+            "bytes"
         )
     return Header(kind, elements, end - begin, tuple(shape))
 
@@ -107,6 +109,6 @@ def _require_apart(file: Path, entries: dict[str, Any]) -> None:
     places = sorted((tuple(entry["data_offsets"]), name) for name, entry in entries.items())
     for (begin, end), name in places:
         if begin != at:
-            where = "in another tensor" if begin < at else "behind bytes of no tensor"
-            raise FileFault(file, f"is damaged: {shown(name)} lies {where}; fetch it again")
+            where = "in another tensor" if begin < at else "after bytes that belong to no tensor"
+            raise FileFault(file, f"is damaged: {shown(name)} lies {where}; download it again")
         at = end

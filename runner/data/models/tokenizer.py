@@ -78,7 +78,7 @@ def _read(header: GgufHeader, name: str) -> Any:
 
 def _unknown(header: GgufHeader, what: str) -> StageError:
     return StageError(
-        f"{header.path.name} has {what}, which is not read here; take the model's own directory "
+        f"{header.path.name} has {what}, which is not supported; use the model's own directory "
         "(model=local model.path=…, with config.json, tokenizer and safetensors)"
     )
 
@@ -89,7 +89,7 @@ def _byte_level(header: GgufHeader) -> Any:
     pre = _read(header, "pre")
     pattern = _PRE_TOKENIZERS.get(pre)
     if pattern is None:
-        raise _unknown(header, f"a tokenizer that parts text in the way of {pre}")
+        raise _unknown(header, f"a tokenizer with the pre-tokenizer {pre}")
     tokens = _read(header, "tokens")
     merges = [tuple(merge.split(" ")) for merge in _read(header, "merges")]
     built = Tokenizer(

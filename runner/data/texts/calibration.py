@@ -74,7 +74,7 @@ def cut_windows(
         if not documents:
             raise StageError(
                 f"text {name} has {len(whole)} documents, all of which are skipped: set "
-                "calibration.skip_documents lower, or take a longer text"
+                "calibration.skip_documents lower, or use a longer text"
             )
         fresh = [placed for placed in documents if _first(placed.document, seen)]
         found, left_out = cutter.cut(name, fresh, count)
@@ -145,7 +145,7 @@ class _Cutter:
             windows += self._new(ids, length, others, count - len(windows))
         if len(windows) < count:
             raise _too_short(
-                f"gives {len(windows)} different windows of {length} tokens{self._without()}, "
+                f"has {len(windows)} different windows of {length} tokens{self._without()}, "
                 f"calibration asks for {count}",
                 name,
                 len(windows),
@@ -205,7 +205,7 @@ class _Cutter:
 
 
 def _too_short(what: str, name: str, available: int) -> StageError:
-    fix = "take a longer text, or lower calibration.sequence_length"
+    fix = "use a longer text, or lower calibration.sequence_length"
     if available:
-        fix = f"set calibration.samples lower (this text has {available}), or take a longer text"
+        fix = f"set calibration.samples lower (this text has {available}), or use a longer text"
     return StageError(f"text {name} {what}: {fix}")

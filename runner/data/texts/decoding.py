@@ -54,7 +54,7 @@ class _Unpacked(io.RawIOBase):
             raise FileFault(
                 self._path,
                 f"unpacks to more than {self._most / MB:.0f} MB, {_MOST_TIMES} times its size: if "
-                "that is what it should hold, unpack it and name the unpacked file",
+                "that is intended, unpack it and set path to the unpacked file",
             )
         return len(content)
 
@@ -103,7 +103,7 @@ def read_text(path: Path, errors: TextErrors) -> str:
 
 def _too_large(path: Path) -> FileFault:
     most = _MOST_WHOLE_BYTES / MB
-    return FileFault(path, f"holds more than the {most:.0f} MB that are read as one piece")
+    return FileFault(path, f"contains more than {most:.0f} MB in one piece")
 
 
 def with_line_feeds(text: str) -> str:
@@ -151,7 +151,7 @@ def require_encodable(text: str, place: str, errors: TextErrors | None) -> str:
         return text
     if errors is not TextErrors.replace:
         raise UsageError(
-            f"{place} has a lone surrogate (\\u{ord(match[0]):04x}), which is no character; mend "
+            f"{place} has a lone surrogate (\\u{ord(match[0]):04x}), which is not a character; fix "
             f"it{_otherwise(errors)}"
         )
     return _SURROGATE.sub(_REPLACED, text)
@@ -177,8 +177,8 @@ def _decoded(line: bytes, number: int, path: Path, errors: TextErrors | None) ->
         return line.decode("utf-8", "replace").replace("\0", _REPLACED)
     if b"\0" in line:
         raise UsageError(
-            f"{path} has a NUL byte in line {number}, so it is no text, or in an encoding other "
-            f"than UTF-8; set another path, convert it with iconv{_otherwise(errors)}"
+            f"{path} has a NUL byte in line {number}, so it is not text, or not encoded in "
+            f"UTF-8; set another path, convert it with iconv{_otherwise(errors)}"
         )
     try:
         return line.decode("utf-8")

@@ -39,7 +39,7 @@ def local_files(path: Path) -> list[Path]:
         files += [Path(folder, name) for name in names]
         if len(files) > _MOST_FILES:
             raise UsageError(
-                f"{shown(path)} holds more than {_MOST_FILES} files: name a folder further down, "
+                f"{shown(path)} contains more than {_MOST_FILES} files: set a subdirectory "
                 "or one file"
             )
     return sorted(files)

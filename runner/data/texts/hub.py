@@ -51,8 +51,8 @@ def hub_files(text: Text) -> list[Path]:
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise StageError(
-            f"data set {text.hub_id} cannot be fetched from the hub ({type(error).__name__}); "
-            "check the network, or take a text that comes as a package or a file "
+            f"data set {text.hub_id} cannot be downloaded from the hub ({type(error).__name__}); "
+            "check the network, or use a text that comes as a package or a file "
             "(openwebtext, bible, python_docs, local)"
         ) from None
     files = sorted(Path(snapshot).glob(text.member))

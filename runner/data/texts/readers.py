@@ -118,7 +118,7 @@ def _of_folder(found: list[Path], text: Text) -> list[Path]:
     readers = sorted({reader_of(text, path).value for path in files})
     if len(readers) > 1:
         raise UsageError(
-            f"text {text.name}: {text.path} has files of several kinds; say which by reader: "
+            f"text {text.name}: {text.path} has files of several kinds; choose with reader: "
             f"{' or '.join(readers)}"
         )
     return files
@@ -138,7 +138,7 @@ def _read_checked(path: Path, text: Text) -> Iterator[Placed]:
     # Not a table or parquet (ValueError), not XML, cut short, damaged or not readable.
     except _NOT_WHAT_IS_READ as error:
         raise UsageError(
-            f"text {text.name}: {path} is not what reader {reader.value} reads ({shown(error)}); "
+            f"text {text.name}: {path} cannot be read by reader {reader.value} ({shown(error)}); "
             "set another reader or path"
         ) from None
 

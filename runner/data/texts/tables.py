@@ -102,7 +102,7 @@ def _rows_at_once(table: Any, most: int) -> int:
     groups = [table.metadata.row_group(number) for number in range(table.num_row_groups)]
     largest = max((group.total_byte_size for group in groups), default=0)
     if largest > most:
-        raise ValueError(f"a group of rows is said to unpack to {largest} bytes")
+        raise ValueError(f"a row group would unpack to {largest} bytes")
     return max(32, min(1024, _BATCH_BYTES // max(largest, 1)))
 
 
@@ -124,10 +124,10 @@ def _placed(row: _Row, text: Text, path: Path) -> Placed:
         if isinstance(value, str):
             return Placed(require_encodable(value, place, text.errors), place)
         hint = "; set conversation=true" if value and _is_conversation(value) else ""
-        raise UsageError(f"{field} in {place} holds no text but {_kind(value)}{hint}")
+        raise UsageError(f"{field} in {place} is not text but {_kind(value)}{hint}")
     if not _is_conversation(value):
         raise UsageError(
-            f"{field} in {place} holds no list of messages, each with role and content (texts)"
+            f"{field} in {place} is not a list of messages, each with role and content (texts)"
         )
     messages = [
         Message(
@@ -148,7 +148,7 @@ def _value(row: _Row, field: str | None, path: Path) -> Any:
     keys: Iterable[str] = (str(key) for key in content)
     raise UsageError(
         f"{number} of {path.name} has no field {field} (it has: {', '.join(keys) or 'none'}); set "
-        "field, or mend the line"
+        "field, or fix the line"
     )
 
 

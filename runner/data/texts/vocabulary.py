@@ -63,8 +63,8 @@ class Vocabulary:
             return
         token = self._tokenizer.convert_ids_to_tokens(worst)
         raise StageError(
-            f"{where} has token {token!r} of id {worst}, but the model's embedding has "
+            f"{where} has token {token!r} with id {worst}, but the model's embedding has "
             f"{self._rows} rows (ids 0 to {self._rows - 1}): the tokenizer has tokens that the "
-            "model was never given; take the tokenizer it was trained with, or call "
+            "model does not have; use the tokenizer it was trained with, or call "
             "model.resize_token_embeddings(len(tokenizer)), train and save it"
         )

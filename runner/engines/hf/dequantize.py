@@ -52,7 +52,7 @@ def load_dense(
     for layer in layers:
         parts = {part: tensors.pop(f"{layer}.{part}", None) for part in _PACKED}
         if lacking := [f"{layer}.{part}" for part in _NEEDED if parts[part] is None]:
-            raise StageError(f"{directory} lacks {', '.join(lacking)}: fetch or make it again")
+            raise StageError(f"{directory} lacks {', '.join(lacking)}: download or create it again")
         weight = dequantize(parts, format, packing)
         tensors[f"{layer}.weight"] = (weight.t() if layer in transposed else weight).to(dtype)
     tensors = {

@@ -61,7 +61,7 @@ class Stopwatch:
         pair = [*zip((one, other), repetitions, strict=True)]
         for repetition in range(self.bench.repetitions):
             for model, of_model in pair if repetition % 2 == 0 else reversed(pair):
-                self._measure(model, batch_size, of_model, f"in turns, batch {batch_size}")
+                self._measure(model, batch_size, of_model, f"interleaved, batch {batch_size}")
         return repetitions
 
     def _measure(self, model: LoadedModel, batch_size: int, found: Repetitions, what: str) -> None:

@@ -61,7 +61,7 @@ class LlamaCppEngine:
         own_arithmetic=OwnArithmetic(
             name="llama.cpp",
             how=(
-                "llama.cpp multiplies quantized weights by activations of 8 bits and others in "
+                "llama.cpp multiplies quantized weights by 8-bit activations and others in "
                 "the type they are stored in, and keeps keys and values in float16"
             ),
             dense_on_cpus="float32",
@@ -255,7 +255,7 @@ class LlamaCppModel:
         self._context = self._api.llama_init_from_model(self._model, parameters)
         self._shape = (sequences, room)
         if not self._context:
-            raise StageError(f"llama.cpp has no room for {sequences} x {room} tokens")
+            raise StageError(f"llama.cpp's KV cache has no room for {sequences} x {room} tokens")
 
     def _chunks(self, entries: list[tuple[int, int, int, bool]]) -> Iterator["NDArray[np.float32]"]:
         """Compute (token, position, sequence, wanted) and give the wanted ones' logits.

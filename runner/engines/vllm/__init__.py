@@ -63,7 +63,7 @@ class VllmEngine:
                 raise
             raise StageError(
                 "vLLM has no class for this model, and runs its own code only where auto_map of "
-                "config.json names the class of AutoModel too: take engine=hf, or add it"
+                "config.json names the class of AutoModel too: use engine=hf, or add it"
             ) from error
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
@@ -222,7 +222,7 @@ class VllmModel:
         if tokens > limit:
             raise StageError(f"{tokens} tokens do not fit engine.max_model_len={limit}")
         if batch_size > scheduler.max_num_seqs:
-            raise StageError(f"vLLM computes {scheduler.max_num_seqs} sequences at once at most")
+            raise StageError(f"vLLM computes at most {scheduler.max_num_seqs} sequences at once")
         if blocks > cache.num_gpu_blocks:
             raise StageError(
                 f"the KV cache has no room for {batch_size} x {tokens} tokens, only for "

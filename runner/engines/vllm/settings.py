@@ -45,9 +45,9 @@ class Vllm(Engine):
     def unread(self, device: str) -> dict[str, str]:
         """Fields that have no effect on a device, each with the reason."""
         if device == "cpu":
-            why = "runs on the CPU, where kv_cache_bytes is what it sets aside"
+            why = "runs on the CPU, where kv_cache_bytes sets the memory to reserve"
         elif self.kv_cache_bytes is not None:
-            why = "is told kv_cache_bytes, which sets the memory to reserve"
+            why = "has kv_cache_bytes, which sets the memory to reserve"
         else:
             return {}
         return {"gpu_memory_utilization": why}

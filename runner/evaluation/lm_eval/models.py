@@ -113,7 +113,7 @@ def with_tokenizer(model: Any, tokenizer: Any, directory: Path) -> Any:
         bos = leading_bos(tokenizer)
         if bos is None:
             raise StageError(
-                "the model is lost without a BOS before each prompt, and its tokenizer puts none: "
+                "the model needs a BOS before each prompt, and its tokenizer adds none: "
                 "add_bos_token=true in tokenizer_config.json"
             )
     model.tokenizer, model.leading_bos = tokenizer, bos

@@ -124,7 +124,7 @@ class ReferenceWriter:
             self._count(len(targets), size)
         elif number == 0:
             raise StageError(
-                f"eval.reference_max_bytes={self._max_bytes} does not hold one window of the "
+                f"eval.reference_max_bytes={self._max_bytes} is too small for one window of the "
                 f"unquantized model's distributions ({size} bytes): raise it, or set "
                 "eval.divergence=false"
             )

@@ -51,7 +51,7 @@ class Probe:
         }
         if not layers:
             raise StageError(
-                f"sensitivity finds no linear layers in the blocks of {type(model).__name__}"
+                f"sensitivity found no linear layers in the blocks of {type(model).__name__}"
             )
         ends = (self._decoder.embedding, self._decoder.head)
         outside = {names[id(module)]: module.weight.numel() for module in ends}

@@ -26,7 +26,7 @@ _PACKED_TOGETHER = 8
 def model_refusal(config: ModelConfig) -> str | None:
     """Why AutoAWQ cannot do a model."""
     if config.get("model_type") == "falcon" and not config.get("new_decoder_architecture"):
-        return "AutoAWQ knows Falcon of new_decoder_architecture=true only"
+        return "AutoAWQ supports Falcon only with new_decoder_architecture=true"
     experts = config.get("num_experts") or config.get("num_local_experts") or 0
     if config.get("model_type") == "qwen3_moe" and experts % _PACKED_TOGETHER:
         return (
@@ -56,7 +56,7 @@ def quantize_awq(
         StageError: AutoAWQ does not know the architecture, or cannot pack such a grid.
     """
     if not zero_point:
-        raise StageError("AutoAWQ packs grids with a zero point only: method.zero_point=true")
+        raise StageError("AutoAWQ packs only grids with a zero point: method.zero_point=true")
     import torch
     from awq import AutoAWQForCausalLM
 

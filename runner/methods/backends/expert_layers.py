@@ -38,7 +38,7 @@ def expert_names(job: QuantizeJob, modifiers: list[Any]) -> dict[str, str]:
     kind = type(fused[0]).__name__
     if job.recipe.layer_bits is not None:
         raise Refused(
-            f"layers of different widths are told by name, and {kind} holds all experts of a "
+            f"layers of different widths are selected by name, and {kind} stores all experts of a "
             "layer in one parameter; try one width for all layers, without "
             "method.keep"
         )
@@ -46,7 +46,7 @@ def expert_names(job: QuantizeJob, modifiers: list[Any]) -> dict[str, str]:
     if not names:
         raise Refused(
             f"transformers reads the experts of {type(model).__name__} ({kind}) from fused "
-            f"tensors only, which llm-compressor does not pack; try {_ELSEWHERE}"
+            f"tensors only, a form that llm-compressor does not pack; try {_ELSEWHERE}"
         )
     _require_readable(kind, modifiers)
     return names

@@ -26,7 +26,7 @@ def model_refusal(config: ModelConfig) -> str | None:
     """Why GPTQModel cannot do a model, or no engine could read what it makes of it."""
     family = config.get("model_type")
     if family in _UNSAVED:
-        return f"GPTQModel 7.4 quantizes {family} and then cannot save it"
+        return f"GPTQModel 7.4 cannot save a quantized {family}"
     if family in _SPLITS:
         return (
             f"GPTQModel takes the fused projections of {family} apart under names that no engine "

@@ -62,12 +62,12 @@ def ignored_layers(model: Any, patterns: list[str]) -> list[str]:
         }
         # The default names the head of most architectures; some call theirs otherwise.
         if not layers and pattern != "lm_head":
-            raise StageError(f"method.ignore: no layer is called {pattern}")
+            raise StageError(f"method.ignore: no layer matches {pattern}")
         ignored |= layers
     heads = {name for name, module in names.items() if module is head}
     if heads - ignored and "lm_head" not in patterns:
         raise StageError(
-            f"this backend leaves the output embedding as it is: method.ignore must name {heads}"
+            f"this backend does not quantize the output embedding: method.ignore must name {heads}"
         )
     return sorted(ignored - heads)
 

@@ -37,20 +37,22 @@ def check_widths(model: Path, checkpoint: Path, planned: dict[str, int], bits: B
         width = min(written_width, UNQUANTIZED)
         if abs(width - plan) > 0.5:
             raise StageError(
-                f"{layer} was written with {written_width:.2f} bits a weight, {plan} were asked for"
+                f"{layer} was written with {written_width:.2f} bits per weight, "
+                f"{plan} were requested"
             )
         total += size * width
         weights += size
     average = total / weights
     if bits.average is not None and average > bits.average + _SLACK_BITS:
         raise StageError(
-            f"the checkpoint has {average:.3f} bits a weight on average, "
-            f"bits.average={bits.average:g} were asked for"
+            f"the checkpoint has {average:.3f} bits per weight on average, "
+            f"bits.average={bits.average:g} was requested"
         )
     size_bytes = report_tensors(checkpoint).bytes
     if bits.bytes is not None and size_bytes > bits.bytes:
         raise StageError(
-            f"the checkpoint's tensors have {size_bytes} bytes, bits.bytes={bits.bytes} are allowed"
+            f"the checkpoint's tensors have {size_bytes} bytes, "
+            f"the limit is bits.bytes={bits.bytes}"
         )
     counts = Counter(planned.values())
     return Widths(average, {str(width): counts[width] for width in sorted(counts)})
