@@ -1,4 +1,4 @@
-"""The runner from Python."""
+"""The runner's Python API."""
 
 import contextlib
 import uuid
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResult":
-    """Carry out one run, as the command line does, and return its typed result.
+    """Execute one run, as the command line does, and return its typed result.
 
     Example:
         >>> from runner import run
@@ -20,11 +20,11 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
         >>> result.eval.perplexity.value  # doctest: +SKIP
 
     Args:
-        overrides: What would stand on the command line.
-        config_name: Primary configuration to start from.
+        overrides: Arguments as on the command line.
+        config_name: Name of the primary configuration.
 
     Raises:
-        UsageError: The configuration is wrong or cannot be carried out. A run that fails
+        UsageError: The configuration is invalid or cannot be executed. A run that fails
             later does not raise: see ``result.status`` and ``result.reason``.
     """
     from runner.errors import UsageError
@@ -49,10 +49,10 @@ def run(overrides: Sequence[str] = (), config_name: str = "config") -> "RunResul
 
 @contextlib.contextmanager
 def keep_workers() -> Iterator[None]:
-    """Within the block, calls of ``run`` share their worker processes.
+    """Share worker processes between the calls of ``run`` in a ``with`` block.
 
-    All but the first then find the libraries imported, which takes seconds. Workers keep the
-    environment variables that they were started with, but for what the runner itself sets.
+    All but the first call save the seconds that importing the libraries takes. Workers keep the
+    environment variables that they were started with, except those that the runner itself sets.
 
     Example:
         >>> from runner import keep_workers, run
@@ -66,10 +66,10 @@ def keep_workers() -> Iterator[None]:
 
 
 def compose_config(overrides: Sequence[str] = (), config_name: str = "config") -> "Config":
-    """The configuration that a command line with these overrides composes.
+    """Compose the configuration, as a command line with these overrides does.
 
     Raises:
-        UsageError: It does not compose.
+        UsageError: An override is invalid, or an option does not exist.
     """
     from hydra import compose, initialize_config_dir
 

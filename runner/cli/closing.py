@@ -1,4 +1,4 @@
-"""What comes after a sweep's runs: their answer goes to the tracker, or is made of what has run."""
+"""Finishes a sweep: makes the answer from its runs and hands it to the tracker."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""``runner env``: look at environments, make, check and remove them."""
+"""``runner env``: list, create, check and remove environments."""
 
 from collections.abc import Sequence
 from pathlib import Path

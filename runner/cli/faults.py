@@ -1,4 +1,4 @@
-"""A fault of ours: told in one line, with the whole of it where it can be read."""
+"""Internal errors: reported in one line, with the full traceback in a file."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What a command line says to Hydra itself, and what Hydra answers to it."""
+"""Hydra's own flags on a command line, and how they are handled."""
 
 import argparse
 import contextlib

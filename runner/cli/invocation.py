@@ -1,4 +1,4 @@
-"""What one command line has led to so far: its jobs, their answer, and what was refused."""
+"""State of one command line: its jobs, their answer, and refused configurations."""
 
 import os
 import sys

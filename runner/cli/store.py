@@ -1,4 +1,4 @@
-"""``runner store``: what the store holds, whether it is sound, and making room."""
+"""``runner store``: list and verify the contents of the store, and free space."""
 
 import contextlib
 import os

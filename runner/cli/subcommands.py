@@ -1,4 +1,4 @@
-"""Subcommands: ``runner plan …`` and the like, a word that stands before all overrides.
+"""Subcommands such as ``runner plan``: a word before all overrides.
 
 Those with a ``stage`` compose a configuration as ``runner`` alone does, with the stages set; the
 others have verbs of their own.

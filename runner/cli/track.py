@@ -1,4 +1,4 @@
-"""``runner track``: the runs that W&B keeps offline, and sending them."""
+"""``runner track``: list and upload W&B's offline runs."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""The configuration: its schema, where its files lie, and how an option is found."""
+"""The configuration: its schema, its files, and the look-up of options."""

@@ -1,4 +1,4 @@
-"""What a field takes besides its type: told beside the field, held against values in one place.
+"""Bounds of configuration fields: declared beside each field, checked in one place.
 
 A field that tells nothing has bounds too: whole numbers and fractions are finite and not negative,
 texts are such as a file or a name can hold. So a new field is guarded on its first day.

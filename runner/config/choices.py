@@ -1,4 +1,4 @@
-"""Values of a sweep's file, written as overrides of the command line write them."""
+"""Values in a sweep's file, written as command-line overrides."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Configuration that the jobs of a sweep share: found, parsed and merged once."""
+"""Configuration shared by the jobs of a sweep: found, parsed and merged once."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""The docstrings below the fields of a configuration's dataclass."""
+"""Docstrings of configuration fields, read from the dataclasses' source."""
 
 import ast
 import inspect

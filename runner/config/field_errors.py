@@ -1,4 +1,4 @@
-"""What is wrong with a field or its value, in our words and with what it should have been."""
+"""Errors about a field or its value: what is wrong, and what is expected."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the configuration's classes say of a field, by its key: ``eval.text.path`` is text."""
+"""Types and documentation of configuration fields by key, such as ``eval.text.path``."""
 
 import functools
 import types

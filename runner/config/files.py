@@ -1,4 +1,4 @@
-"""Where Hydra reads configuration from: files of ours, and the user's own."""
+"""Where Hydra reads configuration from: the runner's files and the user's."""
 
 from collections.abc import Iterator
 from pathlib import Path

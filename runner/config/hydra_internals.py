@@ -1,4 +1,4 @@
-"""Everything of Hydra's that is not its public interface, in one place, and why it is used.
+"""All uses of Hydra's private interfaces, in one place, with the reason for each.
 
 Hydra is pinned to 1.3 in ``pyproject.toml``, of which no release changes these. A newer one breaks
 here, and ``tests/unit/test_sweeper.py`` says where results differ from Hydra's own.

@@ -1,4 +1,4 @@
-"""Names that are read off other fields."""
+"""Names derived from other fields."""
 
 import os
 from pathlib import Path

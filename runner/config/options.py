@@ -1,4 +1,4 @@
-"""Options of configuration groups: where their files lie, and what one says.
+"""Options of configuration groups: where their files are, and what they contain.
 
 The one look-up, for Hydra, the planner, texts, devices and environments alike. An option is a file
 ``conf/GROUP/OPTION.yaml``: of the working directory first, then of plug-ins, then of ours.

@@ -1,4 +1,4 @@
-"""The folder that Hydra makes for a run or a sweep, where copies of its answer go."""
+"""The folder that Hydra creates for a run or a sweep; copies of the answer go there."""
 
 import contextlib
 import os

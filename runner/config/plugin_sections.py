@@ -1,4 +1,4 @@
-"""The root of the configuration with a section for each plug-in's stage that declares one."""
+"""The configuration's root, extended by the sections that plug-ins' stages declare."""
 
 import functools
 from dataclasses import field, make_dataclass

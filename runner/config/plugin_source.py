@@ -1,4 +1,4 @@
-"""What Hydra composes of plug-ins that is in no file: schemas, and options of trackers."""
+"""Hydra's configuration source for plug-ins: schemas, and options of trackers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Texts of a mix by their names: what Hydra's defaults list does for a single text."""
+"""Selects the texts of a mix by name, as Hydra's defaults list does for a single text."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The words of a command line, read as what they are meant to be before Hydra reads them.
+"""The arguments of a command line, parsed before Hydra parses them.
 
 Hydra's grammar gives a meaning to commas, brackets, quotes, blanks and ``=``, and none to accents,
 so that a path which the shell has passed as one word needs quotes within the quotes. Here a value

@@ -1,1 +1,1 @@
-"""Where models, texts, task items and packages come from."""
+"""Models, texts, task items and packages."""

@@ -1,4 +1,4 @@
-"""Gets files out of a distribution on the package index, without installing anything."""
+"""Extracts files from a distribution on the package index, without installing it."""
 
 import importlib.util
 import os

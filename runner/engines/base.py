@@ -1,4 +1,4 @@
-"""What an engine is: it loads a checkpoint, scores tokens and generates on a clock."""
+"""The interface of an engine: it loads a checkpoint, scores tokens and times generation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What is known of a checkpoint before it is loaded, or even made."""
+    """Facts about a checkpoint before it is loaded, or even written."""
 
     format: str
     """``float``, ``compressed-tensors``, ``gptq``, ``awq``, ``bitsandbytes`` or ``gguf``."""
     bits: Bits | None
-    """``None`` for a checkpoint that was not made here."""
+    """``None`` for a checkpoint that the runner did not write."""
     group_size: GroupSize | None
     method: Method | None
     device: str
-    """Where it is to be loaded: ``cpu`` or ``cuda``."""
+    """Device to load it on: ``cpu`` or ``cuda``."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Content of its model's config.json (the text part's), as far as it is known."""
+    """Content of its model's config.json (the text part's), as far as known."""
     tokens: int | None = None
-    """Of the longest sequence that it is to compute; ``None`` if that is not known."""
+    """Length of the longest sequence to compute; ``None`` if unknown."""
     dtype: str | None = None
-    """Torch dtype name to compute in; ``None`` for whatever the engine likes."""
+    """Torch dtype name to compute in; ``None`` for the engine's default."""
 
     def in_dtype(self, dtype: str) -> "CheckpointFacts":
-        """The same, to be computed with in a type."""
+        """The same facts with another dtype."""
         return replace(self, dtype=dtype)
 
 
@@ -59,7 +59,7 @@ class LoadSpec:
     settings: Engine
     """The engine's own dataclass."""
     wide_logits: bool = False
-    """Logits in float32 whatever the arithmetic, as far as the engine can: for quality."""
+    """Whether logits are float32 in any arithmetic, if the engine can: for quality."""
 
 
 @dataclass
@@ -67,31 +67,31 @@ class GenerationTiming:
     """Clock readings of one batch generated greedily."""
 
     time_to_first_token_seconds: float
-    """From handing over the prompts to having every sequence's first token."""
+    """From submitting the prompts to the first token of every sequence."""
     inter_token_seconds: list[float]
-    """From each token to the next, for the whole batch at once."""
+    """From each token to the next, for the whole batch."""
 
 
 @dataclass
 class Footprint:
-    """What a loaded model occupies, as the engine holds it."""
+    """Memory of a loaded model, as the engine stores it."""
 
     weight_bytes: int
-    """Every parameter and buffer, and what quantization keeps beside them."""
+    """All parameters and buffers, with the scales and the like that quantization adds."""
     streamed_bytes_per_step: int
-    """What one sequence's decode step reads of them: no input embedding of its own, no scales that
-    nothing multiplies by, and of routed experts those that a token chooses."""
+    """Bytes of them that one sequence's decode step reads: without a separate input embedding and
+    unused scales, and of routed experts only those that a token chooses."""
     kv_cache_bytes_per_token: int
     weight_bytes_by_dtype: dict[str, int]
     routed_bytes: int = 0
     """All routed experts of a mixture."""
     routed_share: float = 1.0
-    """Part of them that a token chooses."""
+    """Share of them that a token chooses."""
 
     def streamed_bytes(self, batch_size: int) -> float:
-        """What a decode step of a batch reads: some token's experts, if they choose evenly.
+        """Bytes that a decode step of a batch reads, if tokens choose experts evenly.
 
-        1 - (1 - k/E)^batch of the routed experts, as plans have it.
+        Of the routed experts, 1 - (1 - k/E)^batch, as in plans.
         """
         dense = self.streamed_bytes_per_step - self.routed_share * self.routed_bytes
         touched = 1 - (1 - self.routed_share) ** batch_size
@@ -99,7 +99,7 @@ class Footprint:
 
 
 class LoadedModel(Protocol):
-    """A checkpoint ready to compute with."""
+    """A checkpoint that an engine has loaded."""
 
     def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
         """Negative log-likelihood in nats of every token after the first, given those before."""
@@ -107,31 +107,31 @@ class LoadedModel(Protocol):
     def distributions(self, window: list[int], scored: int, top_k: int) -> Distributions:
         """Probabilities of all tokens for the last ``scored`` predictions in a window.
 
-        An engine that cannot tell them gives the ``top_k`` most likely instead.
+        An engine without access to all of them returns the ``top_k`` most likely.
         """
 
     def generate(self, batch_size: int, prompt_tokens: int, new_tokens: int) -> GenerationTiming:
-        """Generate ``new_tokens`` greedily for arbitrary prompts, reading the clock."""
+        """Generate ``new_tokens`` greedily for arbitrary prompts, timed."""
 
     def footprint(self) -> Footprint:
-        """Sizes of what was loaded."""
+        """Memory of the loaded model."""
 
     @property
     def arithmetic(self) -> str:
-        """Torch dtype name of what it computes in, or the name of the engine's own arithmetic."""
+        """Torch dtype name that it computes in, or the name of the engine's own arithmetic."""
 
     @property
     def reserves_kv_cache(self) -> bool:
-        """Whether memory for keys and values is set aside before tokens come."""
+        """Whether memory for keys and values is reserved when the model loads."""
 
     def measured_kv_cache_bytes_per_token(self) -> float | None:
-        """What the cache really held for each token of the last generation; ``None`` if unknown."""
+        """Measured cache bytes per token of the last generation; ``None`` if unknown."""
 
     def device_memory_peak_bytes(self) -> int | None:
         """Peak of the accelerator's memory in this process; ``None`` on a CPU."""
 
     def close(self) -> None:
-        """Free what the model holds, processes of its own included."""
+        """Free the model's memory and end its processes."""
 
 
 class EngineImplementation(Protocol):
@@ -139,7 +139,7 @@ class EngineImplementation(Protocol):
 
     @property
     def traits(self) -> Traits:
-        """What it can do and how it goes about it; ``Traits()`` is a plain engine's."""
+        """What the engine supports and requires; ``Traits()`` has the defaults."""
 
     @property
     def config(self) -> type[Engine]:
@@ -147,17 +147,17 @@ class EngineImplementation(Protocol):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Distributions whose version can change a result; those it has not are passed over."""
+        """Distributions whose version can change a result; missing ones are ignored."""
 
     @property
     def dense_format(self) -> str:
-        """Format in which it wants unquantized models: ``float``, or ``gguf``."""
+        """Format in which it needs unquantized models: ``float`` or ``gguf``."""
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
-        """Why it cannot load such a checkpoint; ``None`` when it can. Imports nothing heavy."""
+        """Why it cannot load such a checkpoint; ``None`` if it can. Imports nothing heavy."""
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand | None:
         """How to start its OpenAI-compatible server; ``None`` without ``traits.has_server``."""
 
     def load(self, spec: LoadSpec) -> LoadedModel:
-        """Load a checkpoint; ready to compute at full speed when it returns."""
+        """Load a checkpoint; on return it is ready to compute at full speed."""

@@ -1,4 +1,4 @@
-"""What an engine tells about the tokens it predicts, and how it is kept for a later comparison."""
+"""An engine's distributions over the next token, and how they are stored."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a stage asks for a checkpoint in an engine."""
+"""Loads a checkpoint in an engine, on behalf of a stage."""
 
 from dataclasses import dataclass
 from pathlib import Path

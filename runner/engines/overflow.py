@@ -1,4 +1,4 @@
-"""Why a model gives numbers that are none: its own weights, or the type they are computed in."""
+"""Why a model's output is not finite: its own weights, or the dtype they are computed in."""
 
 import math
 from collections.abc import Iterator

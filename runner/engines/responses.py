@@ -1,4 +1,4 @@
-"""What each matrix of a loaded model makes of a random vector: a sketch of its weights.
+"""Each matrix's product with a random vector: a sketch of a loaded model's weights.
 
 The difference of two such products is, on average over vectors, as large as that of the matrices
 (Frobenius norm), so a model's weights need not be kept to be compared with another's.

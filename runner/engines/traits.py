@@ -1,4 +1,4 @@
-"""What the rest of the runner asks of an engine instead of its name."""
+"""Traits of an engine, which the runner asks instead of its name."""
 
 from dataclasses import dataclass
 from enum import Enum

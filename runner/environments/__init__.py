@@ -1,1 +1,1 @@
-"""Virtual environments in which backends and engines run, made on first use."""
+"""Virtual environments for backends and engines, created on first use."""

@@ -1,4 +1,4 @@
-"""Which environment serves a backend or an engine on a device."""
+"""Selects the environment for a backend or an engine on a device."""
 
 from collections.abc import Mapping
 

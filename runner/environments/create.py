@@ -1,4 +1,4 @@
-"""Makes a virtual environment with uv: shared cache, hard links, nothing downloaded twice."""
+"""Creates a virtual environment with uv: shared cache, hard links, one download per package."""
 
 import contextlib
 import json

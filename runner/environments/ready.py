@@ -1,4 +1,4 @@
-"""An environment that can be used: its interpreter and what is installed for it."""
+"""An environment that is ready to use: its interpreter and installed versions."""
 
 import functools
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""Imports what an environment is for."""
+"""Imports the modules that an environment must provide."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Sizes of environments on disk: hundreds of thousands of files, so they are counted seldom."""
+"""Sizes of environments on disk, cached: they have hundreds of thousands of files."""
 
 import contextlib
 import json

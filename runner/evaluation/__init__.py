@@ -1,1 +1,1 @@
-"""How quality, sensitivity and serving are measured."""
+"""Measures quality, sensitivity and serving."""

@@ -1,4 +1,4 @@
-"""What a quantization method is: its knobs, its abilities as a table, and one function."""
+"""The interface of a quantization method: options, abilities as a table, one function."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ModelConfig = Mapping[str, Any]
 
 
 def takes_every_model(config: ModelConfig) -> str | None:
-    """No reason against any model."""
+    """Default of ``model_refusal``: every model is supported."""
     return None
 
 
@@ -26,16 +26,16 @@ Progress = Callable[[int, int, str], None]
 
 
 class ActivationScales(Enum):
-    """When the scales of quantized activations are found."""
+    """When the scales of quantized activations are computed."""
 
     dynamic = "dynamic"
-    """Afresh for every token; needs no calibration."""
+    """Per token, at run time; needs no calibration."""
     static = "static"
-    """Once, from calibration text; one scale a tensor."""
+    """Once, from calibration text; one scale per tensor."""
 
 
 class Holder(Enum):
-    """What a model keeps a matrix in."""
+    """Kind of module that contains a matrix."""
 
     linear = "nn.Linear"
     linear_subclass = "a class derived from nn.Linear"
@@ -48,40 +48,40 @@ class Abilities:
     """What a method can do through one backend: rows of the legality table."""
 
     bits: tuple[str, ...]
-    """Labels of the bits schemes it can carry out, best known first."""
+    """Labels of the supported bits schemes, best known first."""
     group_sizes: tuple[str, ...]
-    """Granularities it can carry out: ``per_tensor``, ``per_channel``, ``g64``; ``g*`` is any."""
+    """Supported granularities: ``per_tensor``, ``per_channel``, ``g64``; ``g*`` is any."""
     checkpoint_format: str
-    """``quantization_config.quant_method`` of what it writes."""
+    """``quantization_config.quant_method`` of the checkpoints it writes."""
     packages: tuple[str, ...]
     """Distributions whose version determines the checkpoint."""
     mixes: bool = False
     """Whether layers of one checkpoint may have different widths."""
     holders: tuple[Holder, ...] | None = (Holder.linear, Holder.linear_subclass)
-    """Where it finds matrices; ``None`` where it reads files, not a model's layers."""
+    """Modules whose matrices it quantizes; ``None`` if it reads files, not a model's layers."""
     keeps_scales: bool = True
-    """Whether rounded weights are near the model's own: not so where factors move from one layer
-    into another."""
+    """Whether rounded weights stay close to the model's own; false if the method moves scales from
+    one layer into another."""
     model_refusal: Callable[[ModelConfig], str | None] = takes_every_model
-    """Why the backend cannot do a model of such a config; ``None`` when it can, or may."""
+    """Why the backend cannot quantize a model with this config; ``None`` if it can, or may."""
     mixes_by_itself: bool = False
-    """It gives layers that suffer most more bits of its own accord."""
+    """Whether it gives the most sensitive layers more bits by itself."""
     plain_rounding: bool = False
-    """It rounds what comes, activations too: only their static scales are found on text."""
+    """Whether it only rounds to nearest: text is needed for static activation scales alone."""
     rounds_in: str | None = None
     """Torch dtype name that weights are held in when they are rounded, where the recipe's
     ``rounding_dtype`` decides only in what calibration text goes through the model."""
     emulated_on_cpus: str | None = None
-    """What of its checkpoints' arithmetic CPUs only emulate, in words."""
+    """The part of its checkpoints' arithmetic that CPUs only emulate, in words."""
     cannot: tuple[tuple[str, Any, str], ...] = ()
-    """Options of the method with a value that it cannot carry out, and the reason."""
+    """Unsupported values of the method's options: option, value, reason."""
     against_unequal_windows: str | None = None
-    """Why calibration windows of different lengths cannot be had, if so."""
+    """Why calibration windows of different lengths are not supported, if so."""
 
 
 @dataclass
 class QuantizeJob:
-    """One piece of work for a method."""
+    """The inputs of one call of a method."""
 
     model_directory: Path
     checkpoint_directory: Path
@@ -98,7 +98,7 @@ class QuantizeJob:
     be told: the recipe's ``rounding_dtype``, resolved."""
     trust_remote_code: bool
     cache: Path
-    """Downloads that are kept."""
+    """Directory for downloads, kept between runs."""
     threads: int
     progress: Progress
 
@@ -108,29 +108,29 @@ class QuantizationMethod(Protocol):
 
     @property
     def config(self) -> type[Method]:
-        """Dataclass of the method's knobs."""
+        """Dataclass of the method's options."""
 
     @property
     def backends(self) -> Mapping[str, Abilities]:
-        """What the method can do, by the backend that does it; the default one first."""
+        """Abilities of the method by backend; the default backend first."""
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
-        """The calibration the recipe really uses, or ``None`` when no text is looked at."""
+        """The calibration that the recipe uses; ``None`` if it reads no text."""
 
     def quantize(self, job: QuantizeJob) -> None:
-        """Write the checkpoint, through the backend that the recipe names.
+        """Write the checkpoint with the backend that the recipe names.
 
         Runs in the environment that provides the backend, and imports its libraries itself.
         """
 
 
 def group_size_fits(abilities: Abilities, group_size: GroupSize) -> bool:
-    """Whether the granularity is one the method can carry out."""
+    """Whether the method supports the granularity."""
     return group_size.is_among(abilities.group_sizes)
 
 
 def bits_fit(abilities: Abilities, bits: Bits) -> bool:
-    """Whether the bits scheme is one the method can carry out; with a budget, all its widths."""
+    """Whether the method supports the bits scheme; with a budget, all its widths."""
     if bits.is_auto:
         widths = (width for width in bits.candidates if width < 16)
         return all(bits.of_width(width).label in abilities.bits for width in widths)

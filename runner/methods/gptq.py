@@ -1,4 +1,4 @@
-"""GPTQ: round column by column and let the rest make up for the error (arXiv 2210.17323)."""
+"""GPTQ: round column by column and let the rest compensate the error (arXiv 2210.17323)."""
 
 from dataclasses import dataclass
 from types import MappingProxyType

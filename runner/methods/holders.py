@@ -1,4 +1,4 @@
-"""What holds a model's matrices, and whether a method would find any of them. Runs in workers.
+"""Which modules contain a model's matrices, and whether a method quantizes any of them.
 
 Libraries look for layers by their class. What they do not find stays as it is without a word, so
 it is counted on a model without weights before the work begins.

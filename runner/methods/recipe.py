@@ -1,4 +1,4 @@
-"""A recipe: what is done to a model's weights. It says nothing about speed."""
+"""A recipe: how a model's weights are quantized. It does not describe speed."""
 
 from dataclasses import dataclass
 from enum import Enum

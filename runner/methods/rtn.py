@@ -1,4 +1,4 @@
-"""Round to nearest: every weight goes to the closest value of its grid."""
+"""Round to nearest: every weight becomes the closest value of its grid."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,4 +1,4 @@
-"""Configurations of a sweep's jobs, of which each distinct part is composed once.
+"""Configurations of a sweep's jobs; each distinct part is composed once.
 
 Composing takes Hydra a tenth of a second, and a sweep of ten thousand jobs is made of some dozens
 of overrides. So each override is composed alone, in the place of the one that the first job has,

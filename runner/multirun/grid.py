@@ -1,4 +1,4 @@
-"""A Hydra sweeper that takes several grids, since real questions are rarely one product."""
+"""A Hydra sweeper that takes several grids."""
 
 import contextlib
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The order in which the runs of a sweep are best carried out."""
+"""The best order of a sweep's runs."""
 
 _CHECKPOINT = ("model", "method", "bits", "group_size", "calibration")
 _ENGINE = ("engine",)

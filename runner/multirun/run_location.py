@@ -1,4 +1,4 @@
-"""Where the runs of a sweep are filed."""
+"""Where the runs of a sweep are stored."""
 
 from dataclasses import dataclass
 from pathlib import Path

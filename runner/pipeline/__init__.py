@@ -1,1 +1,1 @@
-"""One run: a configuration is validated, goes through its stages, and is recorded."""
+"""One run: a configuration is validated, passes through its stages, and is recorded."""

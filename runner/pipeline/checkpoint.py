@@ -1,4 +1,4 @@
-"""What a stage looks at."""
+"""The checkpoint that a stage works on."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Shows how far the comparing of a result with its digests is, where that takes long."""
+"""Shows the progress of verifying a result's digests, if that takes long."""
 
 import contextlib
 from types import TracebackType

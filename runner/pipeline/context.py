@@ -1,4 +1,4 @@
-"""One configuration on its way through the stages: what each finds there, and what it leaves."""
+"""The context of a run: what its stages read, and where they file results."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

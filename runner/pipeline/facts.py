@@ -1,4 +1,4 @@
-"""Gathers what legality needs to know, without torch."""
+"""Gathers the facts that validation needs, without torch."""
 
 from pathlib import Path
 

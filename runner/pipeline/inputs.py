@@ -1,4 +1,4 @@
-"""What every stage of a run draws on: the model, texts, environments, where to compute."""
+"""Inputs shared by the stages of a run: model, texts, environments, device."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether a configuration can be carried out: the one place where facts are gathered for it."""
+"""Validates a configuration; the one place that gathers facts for it."""
 
 from dataclasses import dataclass
 

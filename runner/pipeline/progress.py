@@ -1,4 +1,4 @@
-"""What a run has to do, before it is begun."""
+"""The steps of a run, listed before it starts."""
 
 from runner.config.schema.root import Config, StageName
 from runner.methods import used_recipe

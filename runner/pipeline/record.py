@@ -1,4 +1,4 @@
-"""The record that a run is filed under, and when an earlier one will do."""
+"""The record of a run, and when an earlier one is reused."""
 
 import json
 import marshal

@@ -21,14 +21,14 @@ from runner.store.records import BASELINE, RECIPE, RunRecord, Status
 
 @dataclass(frozen=True)
 class RunResult:
-    """What one run found. Fields of stages that did not run are ``None``."""
+    """The results of one run. Fields of stages that did not run are ``None``."""
 
     record: RunRecord
     quantize: QuantizeResult | None
     eval: EvalResult | None
-    """The recipe's quality; the unquantized model's when that is what the run looked at."""
+    """The recipe's quality; the unquantized model's in a run without a recipe."""
     tasks: TasksResult | None
-    """The recipe's scores; the unquantized model's when that is what the run looked at."""
+    """The recipe's scores; the unquantized model's in a run without a recipe."""
     bench: BenchResult | None
     sensitivity: SensitivityResult | None
     serving: ServingResult | None
@@ -40,17 +40,17 @@ class RunResult:
 
     @property
     def status(self) -> Status:
-        """How the run ended."""
+        """Final status of the run."""
         return self.record.status
 
     @property
     def reason(self) -> str | None:
-        """Why it did not end well."""
+        """Why the run did not succeed; ``None`` if it did."""
         return self.record.reason
 
     @classmethod
     def of(cls, record: RunRecord) -> "RunResult":
-        """Read the typed results out of a record."""
+        """Read the typed results from a record."""
         baseline_eval = record.result(EVAL, BASELINE)
         baseline_tasks = record.result(TASKS, BASELINE)
         baseline_bench = record.result(BENCH, BASELINE)

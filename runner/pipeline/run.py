@@ -1,4 +1,4 @@
-"""Carries out one configuration and files its record. Never raises for a run that fails."""
+"""Executes one configuration and writes its record. Never raises for a run that fails."""
 
 import time
 import traceback

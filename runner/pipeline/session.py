@@ -1,4 +1,4 @@
-"""What all runs of one control process share: the store, warm workers and the display."""
+"""State shared by all runs of one control process: store, warm workers and display."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A stage's work as the control process hands it out, and the result that comes back."""
+"""A stage's job for a worker, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

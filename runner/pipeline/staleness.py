@@ -1,4 +1,4 @@
-"""Whether a checkpoint of the store is out of date with the model it was calibrated on."""
+"""Whether a stored checkpoint is out of date with the model it was calibrated on."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Predictions from dimensions and limits alone: no weights, no torch, no measuring."""
+"""Predictions from dimensions and limits: no weights, no torch, no measuring."""

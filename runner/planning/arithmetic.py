@@ -1,4 +1,4 @@
-"""In which arithmetic quality is measured: one for a run's model and its recipe."""
+"""The dtype in which quality is measured: the same for a run's model and its recipe."""
 
 import contextlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Where and in which arithmetic stages compute, found from configuration and machine."""
+"""Where and in which dtype stages compute, from configuration and machine."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What part of a device's limits software reaches, as published, until it is measured here."""
+"""Share of a device's limits that software reaches: published, until measured here."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Number formats a plan compares: stored bits, and the arithmetic that they are multiplied in."""
+"""Number formats that a plan compares: stored bits, and the arithmetic of their products."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""The machine at hand as a device of a plan: its limits as they were measured."""
+"""This machine as a device of a plan, with its measured limits."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is known of a model from its config.json and its option, before it is loaded or fetched."""
+"""Facts about a model from its config.json and its option, before it is loaded or downloaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

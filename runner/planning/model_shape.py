@@ -1,4 +1,4 @@
-"""What of a model decides its memory and time: counted from its dimensions."""
+"""Sizes and operation counts of a model, from its dimensions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One combination of recipe, device and number of devices, and all that is predicted of it."""
+"""One combination of recipe, device and number of devices, with its predictions."""
 
 from dataclasses import dataclass
 from enum import Enum

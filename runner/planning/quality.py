@@ -1,4 +1,4 @@
-"""What a format costs in quality: as measured here, else as published, else unknown."""
+"""The quality cost of a format: as measured here, else as published, else unknown."""
 
 import math
 from dataclasses import dataclass

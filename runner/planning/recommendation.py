@@ -1,4 +1,4 @@
-"""A plan's decision in words."""
+"""A plan's recommendation in words."""
 
 from collections.abc import Mapping, Sequence
 

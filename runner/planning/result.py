@@ -1,4 +1,4 @@
-"""What stage ``plan`` finds."""
+"""The result of stage ``plan``."""
 
 from dataclasses import dataclass
 

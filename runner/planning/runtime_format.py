@@ -1,4 +1,4 @@
-"""What an engine really holds and streams of a checkpoint: often not what was stored."""
+"""The format that an engine stores and streams: often not the checkpoint's."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,1 +1,1 @@
-"""What a sweep says: table, page, comparison, claims, progress and trackers."""
+"""Reports a sweep: table, page, comparison, claims, progress and trackers."""

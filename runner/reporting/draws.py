@@ -1,4 +1,4 @@
-"""Runs of one recipe that differ in what it drew: one row that speaks of the recipe, not of a draw.
+"""Combines runs of one recipe that differ only in their seed into one row.
 
 What a recipe draws is the choice of its calibration windows, by ``calibration.seed``. Runs of a
 sweep that are told alike but for that seed are draws of one recipe. Their row has the mean of sizes

@@ -1,4 +1,4 @@
-"""Nested configuration as one level of dotted names, so that it can be shown and compared."""
+"""Flattens nested configuration to dotted names, to show and compare it."""
 
 from typing import Any
 

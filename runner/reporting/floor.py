@@ -1,4 +1,4 @@
-"""The floor: what the type of the arithmetic alone does to quality, below which nothing is told.
+"""The noise floor: the effect of the arithmetic on quality, below which nothing is resolved.
 
 Where an engine does not compute in float32, the unquantized model in its type is held against
 itself in float32 (stage ``floor`` of a record). Two recipes measured in that type whose quality

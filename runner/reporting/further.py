@@ -1,4 +1,4 @@
-"""Headline figures of stages that have no fields of their own in a row: plug-ins' stages."""
+"""Headline figures of stages without fields of their own in a row: plug-ins' stages."""
 
 from runner.errors import UsageError
 from runner.pipeline.stages import find_stage

@@ -1,4 +1,4 @@
-"""The answer as Markdown: what to take, and the table, to be pasted where people talk."""
+"""The answer as Markdown, to paste: the recommendation and the table."""
 
 from runner.reporting.claims.decide import Decision
 from runner.reporting.claims.show import comparison_line

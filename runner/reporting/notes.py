@@ -1,4 +1,4 @@
-"""What stands behind the quality in an answer: sentences for beneath a table, a page, Markdown."""
+"""Notes on the quality figures of an answer, below the table, on the page, in Markdown."""
 
 from collections.abc import Sequence
 

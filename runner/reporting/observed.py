@@ -1,4 +1,4 @@
-"""Sessions whose runs are shown on the terminal and followed by the configured tracker."""
+"""Sessions whose runs are shown on the terminal and logged by the tracker."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The recipes to take: best for quality, for size and for speed within a tolerated loss."""
+"""Recommended recipes: for quality, for size and for speed within a tolerated loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Builds the answer of a sweep from its records, prints it and writes it down.
+"""Builds the answer of a sweep from its records, prints it and writes its files.
 
 As JSON, CSV and Markdown, as a page (HTML) and as figures.
 """

@@ -1,4 +1,4 @@
-"""A row of the answer: what a recipe came to."""
+"""A row of the answer: the results of one recipe."""
 
 from dataclasses import dataclass, fields
 from typing import Any

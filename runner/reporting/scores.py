@@ -1,4 +1,4 @@
-"""Tasks by recipe: the scores of every run that answered any, ready to be shown."""
+"""Task scores by recipe, of every run that has any."""
 
 from dataclasses import dataclass, field
 

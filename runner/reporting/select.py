@@ -1,4 +1,4 @@
-"""The records that an answer was asked for: a sweep's, or several sweeps' together."""
+"""Selects the records for an answer: one sweep's, or several sweeps' together."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What requests met at the engines' servers, as a table for a terminal."""
+"""Latency and throughput at the engines' servers, as a table."""
 
 from typing import TYPE_CHECKING
 

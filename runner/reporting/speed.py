@@ -1,4 +1,4 @@
-"""The speed by which a row is compared with others."""
+"""The speed by which rows are compared."""
 
 import math
 from collections.abc import Callable, Iterator

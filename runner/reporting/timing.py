@@ -1,4 +1,4 @@
-"""The one rule by which a speed is told from the unquantized model's.
+"""The rule by which a speed counts as different from the unquantized model's.
 
 Two measurements of one thing that are made at different times on a machine that others use differ
 by much more than their repetitions do: by the 95% interval of the repetitions alone, a third of

@@ -1,1 +1,1 @@
-"""Where checkpoints and results lie, addressed by content."""
+"""The store: checkpoints and results, addressed by content."""

@@ -1,4 +1,4 @@
-"""Small files of ours that are read again: what is damaged is set aside, named, and made anew."""
+"""The store's own small files: damaged ones are set aside, reported, and recomputed."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""A store that cannot be written to: told in one sentence, with what to do about it."""
+"""Disk errors of the store: one message each, with what to do."""
 
 import contextlib
 import errno

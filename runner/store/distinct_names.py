@@ -1,4 +1,4 @@
-"""Records in which nothing that differs is called alike: they can be grouped by name."""
+"""Gives records distinct names, so that they can be grouped by name."""
 
 from collections.abc import Sequence
 from copy import copy

@@ -1,4 +1,4 @@
-"""A table of what a store's folders hold, so that asking about one thing does not read them all.
+"""Index of a store's folders, so that a query does not read them all.
 
 It is never the truth: every use compares it with the folders, and reads anew what is new. The
 file ``cache/index.sqlite`` is only ever replaced whole, so no process waits for another and no

@@ -1,4 +1,4 @@
-"""What a store holds, what depends on what, and what nobody needs."""
+"""Contents of a store, their dependencies, and what is unused."""
 
 import contextlib
 import fcntl

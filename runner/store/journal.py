@@ -1,4 +1,4 @@
-"""What is kept of unfinished work, with digests: a later attempt uses no more than what is whole.
+"""Unfinished work with digests, so that a later attempt uses only whole parts.
 
 A killed process, a full disk or a power cut leaves files that are half written.
 """

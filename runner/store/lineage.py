@@ -1,4 +1,4 @@
-"""What weights a recipe's checkpoints were made from, to tell when those have changed."""
+"""The weights that a recipe's checkpoints were made from, to detect changes."""
 
 from datetime import UTC, datetime
 from pathlib import Path

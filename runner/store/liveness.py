@@ -1,4 +1,4 @@
-"""Whether a run is being carried out, as its process's lock tells.
+"""Whether a run is in progress, by its process's lock.
 
 The operating system frees the lock when its holder dies, however it dies. It is one of ``flock``,
 which Linux hands on to the server of a shared file system.

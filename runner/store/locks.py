@@ -1,4 +1,4 @@
-"""Locks between processes, which the operating system frees when their holder dies."""
+"""Locks between processes, released by the operating system when their owner dies."""
 
 import contextlib
 from collections.abc import Callable, Iterator

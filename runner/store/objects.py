@@ -1,4 +1,4 @@
-"""Finished stage results, each a directory named by the hash of what determines it.
+"""Finished stage results, each a directory named by the hash of its inputs.
 
 Layout below the store's root::
 

@@ -1,4 +1,4 @@
-"""Finished units of long work (windows, requests, layers), kept for an attempt after a kill."""
+"""Finished units of long work (windows, requests, layers), kept for the next attempt."""
 
 import json
 import uuid

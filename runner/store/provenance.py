@@ -1,4 +1,4 @@
-"""What lies beside a finished result: what it was made from, and the digests of its files."""
+"""Provenance beside a finished result: its inputs, and the digests of its files."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What became of each run: one JSON file a run, written when it starts and when it ends."""
+"""Records of runs: one JSON file each, written at the start and at the end."""
 
 import functools
 import sys

@@ -1,4 +1,4 @@
-"""Many records in little memory, read quickly.
+"""Reads many records quickly and in little memory.
 
 Most of a record stands in its sweep's other records too: the configuration's sections, the host,
 what the unquantized model came to. Equal parts become one object, which nobody may change.

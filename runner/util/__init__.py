@@ -1,1 +1,1 @@
-"""Helpers that know nothing of quantization: text, files, logs, secrets, serialization."""
+"""General helpers: text, files, logs, secrets, serialization."""

@@ -1,4 +1,4 @@
-"""Fields whose dataclass is told by the name in their content: a method's options, an engine's."""
+"""Fields whose dataclass depends on a name in their content: methods, engines."""
 
 from typing import Any
 

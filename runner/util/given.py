@@ -1,4 +1,4 @@
-"""Files that were given to us: only regular ones are read, and no more of them than makes sense.
+"""Files from outside: only regular files are read, up to a limit.
 
 A device, a pipe or a socket never ends, a text of a hundred thousand brackets ends a parser, and
 a count in a head may be any number. What is wrong is said in one sentence that names the file.

@@ -1,4 +1,4 @@
-"""Which instruction sets this process may count on, and how to take another CPU's.
+"""Instruction sets that this process may use, and how to emulate another CPU's.
 
 Everything that depends on what the CPU can do asks here, through ``Machine``. The variable
 ``QUANT_RUNNER_INSTRUCTION_SETS`` changes the answer in both directions: ``+NAME`` adds a set,

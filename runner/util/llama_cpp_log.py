@@ -1,4 +1,4 @@
-"""What llama.cpp says, line by line."""
+"""Log output of llama.cpp, line by line."""
 
 import ctypes
 import sys

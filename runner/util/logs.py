@@ -1,4 +1,4 @@
-"""Logs of processes that the runner starts: bounded, and without secrets.
+"""Logs of the runner's child processes: bounded, with secrets masked.
 
 What a process prints goes through a pipe to whoever started it. So a program that prints without
 end, without a newline, or no text at all fills neither a disk nor a memory.

@@ -1,4 +1,4 @@
-"""Standard output and error of the runner itself: nothing secret passes them."""
+"""The runner's standard output and error, with secrets masked."""
 
 import sys
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Names that become part of a path: checked or made fit here, and nowhere else."""
+"""Names that become part of a path: validated or made safe here only."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Where the configuration lies: in a checkout, or inside the installed package."""
+"""Where the configuration files are: in a checkout, or in the installed package."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Processes: what becomes of a child whose parent dies."""
+"""Child processes that end with their parent."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""What a process is at, where that takes long and no run's stage tells it: on standard error.
+"""Progress of long work outside a run's stages, on standard error.
 
 Nothing is said of what is over within a second and a half.
 """

@@ -1,4 +1,4 @@
-"""Masks credentials in whatever is written or sent.
+"""Masks credentials in everything that is written or sent.
 
 Masked are the values of variables, fields and options whose names say that they are secret, the
 users of URLs, and what has the shape of a token. Values that a name has given away once are masked

@@ -1,4 +1,4 @@
-"""Typed dataclasses to JSON and back, as they cross between processes and into the store."""
+"""Typed dataclasses to JSON and back, between processes and in the store."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast

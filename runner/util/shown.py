@@ -1,4 +1,4 @@
-"""Text as people are shown it: what names, labels, paths and libraries say is never interpreted.
+"""Text for output: names, labels, paths and library messages are never interpreted.
 
 Everything that is printed goes through ``tell`` or a console of ``console``. Rich's markup is read
 nowhere, and characters that control a terminal or turn the direction of writing are spelled out.

@@ -1,4 +1,4 @@
-"""What is said of a name that does not exist: the nearest one, and all there are."""
+"""Messages about unknown names: the nearest one, and all that exist."""
 
 import difflib
 from collections.abc import Iterable

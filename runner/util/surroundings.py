@@ -1,4 +1,4 @@
-"""What surrounds the process: a terminal's alphabet, a home directory, where children import from.
+"""The process's surroundings: terminal encoding, home directory, import path of children.
 
 None of it may change a result, and none of it is worth a traceback.
 """

@@ -1,4 +1,4 @@
-"""YAML files that people write: read with limits, and what is wrong with one told by its line."""
+"""YAML files that people write: read with limits; errors name the line."""
 
 import io
 import stat

@@ -1,1 +1,1 @@
-"""Whether a configuration can be carried out, decided from tables before any heavy work."""
+"""Decides whether a configuration can be executed, before any heavy work."""

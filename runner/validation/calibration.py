@@ -1,4 +1,4 @@
-"""Rules on calibration: what text, how much of it, how it is cut."""
+"""Rules on calibration: which text, how much of it, how it is cut."""
 
 from collections.abc import Iterator
 

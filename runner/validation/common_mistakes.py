@@ -1,4 +1,4 @@
-"""Common mistakes of this field, each stated once: for a recipe that is made, and for a plan."""
+"""Common mistakes in quantization, each stated once, for recipes and for plans."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence

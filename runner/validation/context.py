@@ -1,4 +1,4 @@
-"""What legality knows besides the configuration."""
+"""What validation knows in addition to the configuration."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

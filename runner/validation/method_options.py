@@ -1,4 +1,4 @@
-"""Rules on single knobs of methods."""
+"""Rules on single options of methods."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Rules on what a plan is asked."""
+"""Rules on plans."""
 
 from collections.abc import Iterator
 

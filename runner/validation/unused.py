@@ -1,4 +1,4 @@
-"""Settings without any effect: what somebody set, and what was chosen does not read.
+"""Settings without effect: set by the user, but not read by what was chosen.
 
 ``eval.text.path=mine.txt`` while the text is Wikipedia would score Wikipedia. What is read is asked
 of what was chosen (``unread`` of its configuration); here is only what depends on several sections.

@@ -1,4 +1,4 @@
-"""What legality says about a configuration."""
+"""The verdict of validation on a configuration."""
 
 from dataclasses import dataclass
 from enum import Enum

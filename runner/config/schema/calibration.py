@@ -1,4 +1,4 @@
-"""What a recipe looks at while it quantizes."""
+"""The text that a recipe is calibrated on."""
 
 from dataclasses import dataclass, field
 from enum import Enum

@@ -1,4 +1,4 @@
-"""Claims that a sweep's results decide."""
+"""Claims that are tested against a sweep's results."""
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum

@@ -1,4 +1,4 @@
-"""What stage ``compare`` looks at."""
+"""Settings of stage ``compare``."""
 
 from dataclasses import dataclass
 from typing import Optional

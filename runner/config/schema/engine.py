@@ -1,4 +1,4 @@
-"""What runs a checkpoint."""
+"""The engine that runs a checkpoint."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,4 +1,4 @@
-"""A device's limits: published ones for devices in the table, measured ones for this machine."""
+"""A device's limits: published for devices in the table, measured for this machine."""
 
 from dataclasses import dataclass, field
 from typing import Optional

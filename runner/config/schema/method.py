@@ -1,4 +1,4 @@
-"""What is done to the weights. A method's own knobs live beside its code in runner.methods."""
+"""The quantization method. Its own options are declared with its code in runner.methods."""
 
 from dataclasses import dataclass
 from typing import Optional

@@ -1,4 +1,4 @@
-"""What is quantized: where a language model comes from and what its shape is."""
+"""The model to quantize: its source and its shape."""
 
 from dataclasses import dataclass, field
 from enum import Enum

@@ -1,4 +1,4 @@
-"""What a plan compares and what it has to meet."""
+"""What a plan compares, and its requirements."""
 
 from dataclasses import dataclass, field
 from typing import Optional

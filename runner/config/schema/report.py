@@ -1,4 +1,4 @@
-"""What stage ``report`` looks at."""
+"""Settings of stage ``report``."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How the harm that each layer suffers from rounding is measured."""
+"""How each layer's sensitivity to rounding is measured."""
 
 from dataclasses import dataclass, field
 from enum import Enum

@@ -1,4 +1,4 @@
-"""Load on an engine's server, and the latencies it is to keep."""
+"""Load on an engine's server, and its latency targets."""
 
 from dataclasses import dataclass, field
 from typing import Optional

@@ -1,4 +1,4 @@
-"""What is said to the sweepers, under ``hydra.sweeper``."""
+"""Settings of the sweepers, under ``hydra.sweeper``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness, and tasks of our own on data from packages."""
+"""Tasks of lm-evaluation-harness, and the runner's own tasks on data from packages."""
 
 from dataclasses import dataclass, field
 from enum import Enum

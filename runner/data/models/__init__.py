@@ -1,1 +1,1 @@
-"""Where models come from, and what identifies them."""
+"""Models: where they come from, and how they are identified."""

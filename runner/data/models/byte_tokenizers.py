@@ -1,4 +1,4 @@
-"""Tokenizers of one token a byte, as generated models have them."""
+"""Byte-level tokenizers, one token per byte, for generated models."""
 
 import struct
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Python that ships with a model: whether it is needed, trusted, and all there."""
+"""Python code that ships with a model: whether it is needed, trusted and complete."""
 
 import functools
 import importlib.util

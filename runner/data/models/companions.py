@@ -1,4 +1,4 @@
-"""The files beside a model's weights that say how it is used, as they came with it."""
+"""Files beside a model's weights that say how to use it, copied unchanged."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""A model's config.json, held against what its fields can be before anybody computes with them."""
+"""Validates the fields of a model's config.json before they are used."""
 
 import fnmatch
 from collections.abc import Mapping

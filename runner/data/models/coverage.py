@@ -1,4 +1,4 @@
-"""How much of a model's matrices a checkpoint holds quantized, read from its files' headers.
+"""Share of a model's matrices that a checkpoint stores quantized, from file headers.
 
 Everything is told from what was written: transformers renames, fuses and splits tensors when it
 loads and saves, so names of the model's own files say little about a checkpoint's.

@@ -1,4 +1,4 @@
-"""Which files of a model's directory are read at all, and what is wrong with them as files.
+"""Which files of a model's directory are read, and faults of those files.
 
 Every reader goes by this list: the digest of a model, its check, what a checkpoint is given, and
 the view of the directory that libraries are handed.

@@ -1,4 +1,4 @@
-"""What identifies a model's weights, so that results of other weights are never reused."""
+"""Identity of a model's weights, so that results for other weights are never reused."""
 
 from pathlib import Path
 from typing import Any

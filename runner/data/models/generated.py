@@ -1,4 +1,4 @@
-"""Models of random weights with a byte-level tokenizer: for tests, not for answers."""
+"""Models with random weights and a byte-level tokenizer, for tests."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a model is to generate, which says nothing about its weights."""
+"""A model's generation settings; they do not affect its weights."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a GGUF file says of its architecture, in transformers' terms."""
+"""The architecture in a GGUF file's metadata, as a transformers config."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the head of a GGUF file says: metadata and tensors' shapes, without torch or numpy."""
+"""The header of a GGUF file: metadata and tensor shapes, without torch or numpy."""
 
 import functools
 import math

@@ -1,4 +1,4 @@
-"""GGUF files that a model of kind local or hub names as its source."""
+"""GGUF files as the source of a model of kind local or hub."""
 
 import os
 import re

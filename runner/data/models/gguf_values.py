@@ -1,4 +1,4 @@
-"""Whether the fields of a GGUF file's head hold what they are computed with."""
+"""Validates the fields of a GGUF header before they are used."""
 
 import math
 from array import array

@@ -1,4 +1,4 @@
-"""What a file says of one tensor."""
+"""What a file's header declares for one tensor."""
 
 from dataclasses import dataclass
 

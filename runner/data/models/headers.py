@@ -1,4 +1,4 @@
-"""What safetensors and GGUF files say of their tensors, read without loading any."""
+"""Headers of safetensors and GGUF files, read without loading any tensor."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is fetched from the Hugging Face hub, and what is said when it cannot be."""
+"""Downloads from the Hugging Face hub, and messages when they fail."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The types of tensors that a checkpoint holds unquantized: those that they came in."""
+"""Keeps the dtypes of tensors that a checkpoint leaves unquantized."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Matrices of a checkpoint and what is stored for each, in any format, from its files' headers."""
+"""A checkpoint's matrices and what each stores, in any format, from file headers."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Which models llama.cpp can hold, and where it would compute something else than transformers."""
+"""Model families that llama.cpp supports, and where its result would differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

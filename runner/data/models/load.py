@@ -1,4 +1,4 @@
-"""Loads causal language models by transformers, and accounts for every tensor."""
+"""Loads causal language models with transformers, and accounts for every tensor."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Finds models that are files already: local directories and hub repositories."""
+"""Finds models that exist as files: local directories and hub repositories."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Makes models that are not files in Hugging Face layout yet."""
+"""Creates models that do not exist yet as files in Hugging Face layout."""
 
 from pathlib import Path
 

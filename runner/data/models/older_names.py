@@ -1,4 +1,4 @@
-"""The names by which transformers 4 reads what transformers 5 writes.
+"""Renames what transformers 5 writes to the names that transformers 4 reads.
 
 Version 5 gathers everything about rotary positions in ``rope_parameters``, where version 4 has
 ``rope_theta``, ``rope_scaling`` and names of some models' own; it calls a fast tokenizer

@@ -1,4 +1,4 @@
-"""Models that packages on the index carry as a GGUF file, whole or in parts."""
+"""Models that packages on the index contain as a GGUF file, whole or in parts."""
 
 from pathlib import Path
 

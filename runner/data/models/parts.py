@@ -1,4 +1,4 @@
-"""Tensors that together are one quantized weight, in every format that is read."""
+"""Tensors that together form one quantized weight, in every supported format."""
 
 import re
 from collections.abc import Mapping

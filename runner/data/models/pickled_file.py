@@ -1,4 +1,4 @@
-"""What a pickled file of weights is, told without unpickling anything."""
+"""Inspects a pickled weights file without unpickling it."""
 
 import io
 import pickletools

@@ -1,4 +1,4 @@
-"""Pickled weights as safetensors: opened once, here, as data alone."""
+"""Converts pickled weights to safetensors: loaded once, as data only."""
 
 import json
 import re

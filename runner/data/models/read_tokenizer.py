@@ -1,4 +1,4 @@
-"""Reads a model's tokenizer, and sees that it does what its files say."""
+"""Reads a model's tokenizer, and checks that it does what its files specify."""
 
 import json
 from collections.abc import Callable

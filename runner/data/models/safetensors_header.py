@@ -1,4 +1,4 @@
-"""The head of a safetensors file: every number in it is held against the file.
+"""The header of a safetensors file, validated against the file's size.
 
 Format: https://github.com/huggingface/safetensors.
 """

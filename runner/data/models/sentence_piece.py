@@ -1,4 +1,4 @@
-"""The tokenizer that a SentencePiece file describes, where there is no other file.
+"""Builds a tokenizer from a SentencePiece file, if there is no other file.
 
 transformers 5 goes by a class's name and leaves out parts of what the file says: the space before
 a text, its normalization, the type of its model.

@@ -1,4 +1,4 @@
-"""What a checkpoint's tensors are made of, read from file headers without loading them."""
+"""Sizes and dtypes of a checkpoint's tensors, from file headers."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tokenizer that a GGUF file describes, as llama.cpp reads it."""
+"""Builds the tokenizer that a GGUF file describes, as llama.cpp reads it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

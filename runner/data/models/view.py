@@ -1,4 +1,4 @@
-"""What libraries see of a model's directory: the files that are read, and no others."""
+"""The view of a model's directory that libraries get: only the files that are read."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The weights of a model's directory: those files that loaders read, out of all that lie there."""
+"""The weights in a model's directory: of all files there, those that loaders read."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Sums to be chosen among near misses."""
+"""Sums to choose among near misses."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Facts out of the word analogies of Mikolov et al. (arXiv 1301.3781), ``questions-words.txt``."""
+"""Facts from the word analogies of Mikolov et al. (arXiv 1301.3781), ``questions-words.txt``."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Makes the items of a task."""
+"""Creates the items of a task."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Items out of the prose of a Wikipedia dump."""
+"""Items from the prose of a Wikipedia dump."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""Items out of WordNet's nouns (data format: the manual page ``wndb(5WN)``)."""
+"""Items from WordNet's nouns (data format: the manual page ``wndb(5WN)``)."""
 
 import random
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Where texts come from, and how windows of tokens are cut from them."""
+"""Texts, and the windows of tokens that are cut from them."""

@@ -1,4 +1,4 @@
-"""Calibration windows: cut from one text or a mix, each once, in an order that the seed fixes.
+"""Calibration windows: from one text or a mix, without repeats, in a seeded order.
 
 Nothing is padded. A padding token is a row of activations like any other: it would be summed
 into GPTQ's Hessian, AWQ's and SmoothQuant's ranges and an importance matrix.

@@ -1,4 +1,4 @@
-"""Conversations, written as a model's chat template writes them."""
+"""Formats conversations with a model's chat template."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Bytes of a user's file as text, with the file and the line where they are none."""
+"""Decodes a user's file as UTF-8; errors name the file and the line."""
 
 import bz2
 import codecs

@@ -1,4 +1,4 @@
-"""Windows that say one thing again and again: "bihl bihl …", rows of dots, a thousand equal cells.
+"""Windows that repeat themselves: "bihl bihl …", rows of dots, a thousand equal cells.
 
 Such a window is one sample that counts as hundreds: a calibration Hessian sums the same few
 activations over and over, and an evaluation scores what no reader would call text.

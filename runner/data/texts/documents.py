@@ -1,4 +1,4 @@
-"""Documents of a text as they are stored: a string each, or the messages of a conversation."""
+"""Documents of a text: a string each, or the messages of a conversation."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files of a text that lies on this machine: found once, in one way, for everybody who asks."""
+"""Files of a local text, found in one place for all callers."""
 
 import os
 from pathlib import Path

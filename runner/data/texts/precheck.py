@@ -1,4 +1,4 @@
-"""Reads a local text before anything is started, so that a wrong file costs a second."""
+"""Reads a local text before any stage starts, so that a wrong file fails at once."""
 
 import functools
 import importlib.util

@@ -1,4 +1,4 @@
-"""Windows of a text as each perplexity protocol cuts them.
+"""Cuts a text into windows, one way for each perplexity protocol.
 
 A model sees all tokens of a window but the last and predicts all but the first. A protocol says
 which windows there are and how many of each one's last predictions count.

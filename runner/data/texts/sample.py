@@ -1,4 +1,4 @@
-"""Which tokens of a text were evaluated, and what an interval over them takes as independent."""
+"""Which tokens of a text were evaluated, and what their interval treats as independent."""
 
 from dataclasses import dataclass, field
 

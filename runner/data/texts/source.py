@@ -1,4 +1,4 @@
-"""What a text is read from, whatever it is called: a name may mean two texts, two names one."""
+"""The source of a text, independent of its name."""
 
 import functools
 import hashlib

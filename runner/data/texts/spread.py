@@ -1,4 +1,4 @@
-"""Windows spread evenly over the documents of a text, for the cost of the windows alone.
+"""Windows spread evenly over a text's documents; only these windows are tokenized.
 
 One article says little of the next: windows of many tell more than as many windows of one. A
 document is a place for a window; shorter ones are joined until they hold one, and where windows

@@ -1,4 +1,4 @@
-"""Documents out of files of records: JSON, parquet and comma-separated values."""
+"""Documents from files of records: JSON, parquet and comma-separated values."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Whether a model has a row for every token that its tokenizer makes of a text."""
+"""Whether a model has an embedding for every token that its tokenizer produces."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Prose out of a MediaWiki XML dump.
+"""Prose from a MediaWiki XML dump.
 
 Written here because mwparserfromhell's ``strip_code`` loses its way in paragraphs dense with
 references: it dropped the opening of articles and kept pieces of citations as prose.

@@ -1,4 +1,4 @@
-"""What a transformers model holds, and what of it a decode step reads.
+"""Memory of a transformers model, and what a decode step reads of it.
 
 Held is every parameter and buffer, and what bitsandbytes keeps beside them (``quant_state``:
 absmax, its own second quantization, code and offset; ``SCB`` of LLM.int8()). Read is what the

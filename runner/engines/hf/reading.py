@@ -1,4 +1,4 @@
-"""Reads checkpoints of every format into a transformers model."""
+"""Loads checkpoints of every format into a transformers model."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,1 +1,1 @@
-"""What a loaded model is measured with: clock, memory, energy."""
+"""Instruments for a loaded model: clock, memory, energy."""

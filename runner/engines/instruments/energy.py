@@ -1,4 +1,4 @@
-"""Energy taken from the counters of processor packages (RAPL) and NVIDIA GPUs (NVML).
+"""Energy from the counters of processor packages (RAPL) and NVIDIA GPUs (NVML).
 
 A machine that exposes none yields ``None``, never zero. Virtual machines rarely do, and reading
 RAPL may need privileges.

@@ -1,4 +1,4 @@
-"""Memory of this process as Linux accounts for it, and of a GPU as torch and NVML do."""
+"""Memory of this process as Linux counts it, and of a GPU as torch and NVML do."""
 
 import contextlib
 import os

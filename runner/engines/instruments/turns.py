@@ -1,4 +1,4 @@
-"""Repetitions of a loaded model on the clock, alone or in turns with another."""
+"""Timed repetitions of a loaded model, alone or interleaved with another."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""llama.cpp's KV cache: how many bytes a token adds to it."""
+"""Bytes per token of llama.cpp's KV cache."""
 
 from typing import Any
 

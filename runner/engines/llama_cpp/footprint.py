@@ -1,4 +1,4 @@
-"""What llama.cpp holds of a GGUF file, and what of it a decode step reads."""
+"""Memory of a GGUF file in llama.cpp, and what a decode step reads of it."""
 
 from typing import Any
 

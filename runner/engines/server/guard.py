@@ -1,4 +1,4 @@
-"""Stands between a worker and a server, so that no server outlives who asked for it.
+"""Process between a worker and a server, so that no server outlives its worker.
 
 Run as a script: ``guard.py FD SECONDS COMMAND…``. The worker holds the other end of the pipe FD.
 When that end is closed, because the worker is done or because it was killed, the server and all

@@ -1,4 +1,4 @@
-"""vLLM's OpenAI-compatible server: its command line out of the arguments of ``vllm.LLM``."""
+"""vLLM's OpenAI-compatible server: its command line from the arguments of ``vllm.LLM``."""
 
 from pathlib import Path
 from typing import Any

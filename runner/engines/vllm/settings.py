@@ -1,4 +1,4 @@
-"""What can be said to vLLM, and how it is passed on."""
+"""Settings of vLLM, and how they are passed on."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a model occupies while vLLM holds it."""
+"""Memory of a model that is loaded in vLLM."""
 
 from dataclasses import replace
 from itertools import chain

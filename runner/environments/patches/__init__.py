@@ -1,1 +1,1 @@
-"""Small mends of library bugs. An environment names those that its packages need."""
+"""Workarounds for library bugs. An environment names those that its packages need."""

@@ -1,4 +1,4 @@
-"""Mends a module right after it is imported, whenever that happens."""
+"""Patches a module right after it is imported, whenever that happens."""
 
 import importlib.abc
 import importlib.machinery

@@ -1,1 +1,1 @@
-"""lm-evaluation-harness: what tasks there are, the models it asks, its answers and scores."""
+"""lm-evaluation-harness: its tasks, the models it queries, its answers and scores."""

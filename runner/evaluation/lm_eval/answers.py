@@ -1,4 +1,4 @@
-"""Answers of a model to requests, on disk as soon as they are known.
+"""Stores a model's answers to requests as soon as they are known.
 
 lm-evaluation-harness has such a cache (``--use_cache``), of pickles in a database. This one is
 lines of JSON, in which floats keep all their digits, and tells how far the work is.

@@ -1,4 +1,4 @@
-"""Where lm-evaluation-harness is installed, beside which engine."""
+"""Finds the environment in which lm-evaluation-harness is installed, by engine."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The models of lm-evaluation-harness, over checkpoints as our engines load them."""
+"""Models for lm-evaluation-harness, over checkpoints that the engines load."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Names of the tasks of lm-evaluation-harness, read off its files without importing it.
+"""Names of lm-evaluation-harness's tasks, read from its files without importing it.
 
 Importing it takes seconds and torch, and its own index of its 14,000 files 16 s. A line of a
 task file that begins with ``task:``, ``group:`` or ``tag:`` names something that can be asked for.

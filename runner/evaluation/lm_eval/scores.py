@@ -1,4 +1,4 @@
-"""Scores of tasks, read out of what lm-evaluation-harness returns, and compared item by item."""
+"""Task scores from the results of lm-evaluation-harness, compared item by item."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

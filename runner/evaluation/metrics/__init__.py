@@ -1,1 +1,1 @@
-"""What is computed from measurements: perplexity, summaries, intervals, memory, tensor sizes."""
+"""Metrics: perplexity, summaries, intervals, memory, tensor sizes."""

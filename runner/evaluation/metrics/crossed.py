@@ -1,4 +1,4 @@
-"""Intervals over a text and over the draws of a recipe at once: crossed random effects.
+"""Intervals over windows and over a recipe's seeds together: crossed random effects.
 
 A recipe that draws its calibration text is made several times, from several seeds, and each
 checkpoint is evaluated on the same clusters of tokens (documents, or windows). The loss of draw s

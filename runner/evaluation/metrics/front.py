@@ -1,4 +1,4 @@
-"""Which of many things no other beats, where some of their differences are noise."""
+"""The Pareto front, where differences may be noise."""
 
 from collections.abc import Callable, Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""Two models' scores on the same items: who lost what, and whether that is more than chance."""
+"""Two models' scores on the same items: McNemar's exact test and its counts."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How far a sound checkpoint can be from its model: what tells broken from coarse.
+"""How far a sound checkpoint can be from its model: separates broken from coarse.
 
 The limits are generous: no recipe measured comes within a factor of three of them. What they have
 to catch is far beyond: a head that was never loaded, layers swapped, a matrix transposed (2 nats

@@ -1,1 +1,1 @@
-"""What rounding each layer alone costs, measured without running the whole model each time."""
+"""The cost of rounding each layer alone, without a full forward pass for each."""

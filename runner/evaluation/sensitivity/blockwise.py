@@ -1,4 +1,4 @@
-"""A causal language model taken apart into input, blocks and ending, each called by itself.
+"""A causal language model split into input, blocks and output, each callable alone.
 
 Blocks are called with the arguments that the model itself gives them, recorded once, so that
 nothing of an architecture is known here. Whether the parts make the whole is checked.

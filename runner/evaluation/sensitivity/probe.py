@@ -1,4 +1,4 @@
-"""Scores every unit's rounding from the unit's own block on.
+"""Scores the rounding of each unit, starting from the unit's own block.
 
 What comes before a unit's block is computed once for all; the ending and the head are what is
 always run.

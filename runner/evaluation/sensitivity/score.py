@@ -1,4 +1,4 @@
-"""Losses and KL divergence of changed states against the unquantized model's.
+"""Loss and KL divergence of changed states against the unquantized model's.
 
 With p the unquantized model's probabilities, W the head and h the last states,
 

@@ -1,1 +1,1 @@
-"""An engine's own server under load, as its users meet it."""
+"""Measures an engine's own server under load."""

@@ -1,4 +1,4 @@
-"""Requests from guidellm, and what becomes of them. Its report is read, nothing of it imported."""
+"""Runs guidellm against a server and reads its report, without importing it."""
 
 import json
 import os

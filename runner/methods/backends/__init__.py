@@ -1,1 +1,1 @@
-"""Quantization libraries: what the methods of one library share, one module each."""
+"""Quantization libraries, one module each, with what their methods share."""

@@ -1,4 +1,4 @@
-"""What the methods carried out by bitsandbytes have in common."""
+"""Shared code of the methods that bitsandbytes implements."""
 
 import logging
 from typing import Any

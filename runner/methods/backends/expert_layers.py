@@ -1,4 +1,4 @@
-"""Gives the experts that llm-compressor took apart the names that others read.
+"""Gives the experts that llm-compressor splits the names that other libraries read.
 
 llm-compressor takes transformers' fused experts apart into linear layers of its own, which it
 saves by its own names. A checkpoint counts only if transformers finds every tensor of it again:

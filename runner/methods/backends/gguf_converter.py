@@ -1,4 +1,4 @@
-"""Runs llama.cpp's converter, which knows a byte-level tokenizer by a digest of what it makes.
+"""Runs llama.cpp's converter, which identifies a byte-level tokenizer by a digest.
 
     python -m runner.methods.backends.gguf_converter SCRIPT ARGUMENTS…
 

@@ -1,4 +1,4 @@
-"""What the methods carried out by llm-compressor have in common."""
+"""Shared code of the methods that llm-compressor implements."""
 
 import contextlib
 import json

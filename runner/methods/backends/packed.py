@@ -1,4 +1,4 @@
-"""What the writers of GPTQ and AWQ checkpoints have in common: ignored layers, and saving."""
+"""Shared code of the writers of GPTQ and AWQ checkpoints: ignored layers, and saving."""
 
 import json
 import re

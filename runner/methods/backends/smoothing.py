@@ -1,4 +1,4 @@
-"""llm-compressor's AWQ and SmoothQuant, refusing models whose layers they cannot tell apart.
+"""llm-compressor's AWQ and SmoothQuant, for models whose layers they recognize.
 
 Both scale the inputs of some layers and take it back in the layer before, after tables of names.
 For a model that no table fits they stop with a traceback, or scale nothing without a word.

@@ -1,1 +1,1 @@
-"""Widths layer by layer: which layers keep more bits, within which budget. Imports no torch."""
+"""Widths per layer: which layers keep more bits, within a budget. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Widths of a recipe's layers, found from their measured sensitivities.
+"""Chooses the widths of a recipe's layers from their measured sensitivities.
 
 The harms of layers are taken to add up: the KL divergence of a model with many rounded layers is
 estimated as the sum of those with one. It is a ranking, not a prediction.

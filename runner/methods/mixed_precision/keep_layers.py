@@ -1,4 +1,4 @@
-"""Layers that a recipe keeps by name, found in a model without loading it. Runs in workers."""
+"""Layers that a recipe keeps by name, found without loading the model's weights."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The choice of one option for each item with the least harm whose costs fit a budget."""
+"""Chooses one option per item, with the least harm within a budget."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What is rounded at a time: linear layers, alone or together."""
+"""Units of rounding: linear layers, alone or in groups."""
 
 import re
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Rounds single matrices to nearest, on the very grid that method ``rtn`` writes."""
+"""Rounds single matrices to nearest, on the same grid as method ``rtn``."""
 
 import contextlib
 from collections.abc import Iterator

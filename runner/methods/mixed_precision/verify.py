@@ -1,4 +1,4 @@
-"""Whether a checkpoint has the widths that its recipe gave its layers."""
+"""Verifies that a checkpoint has the widths that its recipe requests."""
 
 from collections import Counter
 from dataclasses import dataclass

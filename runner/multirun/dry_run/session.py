@@ -1,4 +1,4 @@
-"""Walks through a run's stages and looks which results are there, without making any."""
+"""Walks through a run's stages and looks up which results exist, without making any."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What a run would be, told without doing it."""
+"""Prints what a run would do."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the launchers that hand a sweep's runs to other processes have in common."""
+"""Shared code of the launchers that run a sweep's runs in other processes."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""How long a stage may take and what it may need: from records of the like, else roughly."""
+"""Estimates time and memory of a stage: from similar records, else roughly."""
 
 import statistics
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Which job carries out which run, and what became of it."""
+"""Which job executes which run, and its state."""
 
 import shutil
 import subprocess

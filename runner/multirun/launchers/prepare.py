@@ -1,4 +1,4 @@
-"""A run of a sweep before it is handed to a cluster."""
+"""Prepares a run of a sweep for a cluster."""
 
 import os
 from dataclasses import dataclass

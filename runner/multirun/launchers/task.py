@@ -1,4 +1,4 @@
-"""What a job of a cluster does: the command line of one run, in a process of its own."""
+"""The job on a cluster: the command line of one run, in its own process."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A launcher of a sweep's runs that leaves to Hydra what is to be worked on alone."""
+"""A launcher for a sweep's runs that passes only the jobs with work left to Hydra."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

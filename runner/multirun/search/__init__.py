@@ -1,1 +1,1 @@
-"""Search: which of many recipes to measure, when there is time for a few."""
+"""Search: choose which recipes to measure when there is time for only a few."""

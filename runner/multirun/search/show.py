@@ -1,4 +1,4 @@
-"""The front of a search: printed, and filed beside its records."""
+"""Prints the Pareto front of a search, and stores it beside the search's records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The points that a search chooses from."""
+"""The search space."""
 
 import math
 import random

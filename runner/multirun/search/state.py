@@ -1,4 +1,4 @@
-"""What a search has chosen so far, beside the sweep's records."""
+"""The state of a search: points chosen so far, stored beside the sweep's records."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The sampler: optuna, told what is known and asked for the next point."""
+"""The sampler: optuna, given the measured points and asked for the next one."""
 
 import importlib.util
 import warnings

@@ -1,4 +1,4 @@
-"""A Hydra sweeper that measures the recipes worth measuring, out of more than there is time for."""
+"""A Hydra sweeper that chooses which recipes to measure within a budget."""
 
 import os
 from collections.abc import Sequence

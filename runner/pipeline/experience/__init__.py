@@ -1,1 +1,1 @@
-"""What the store's earlier runs have measured, for plans: data points, fitted efficiencies."""
+"""Measurements of earlier runs in the store, for plans: data points, fitted efficiencies."""

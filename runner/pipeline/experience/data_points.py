@@ -1,4 +1,4 @@
-"""Benched runs of the store as cases that a prediction can be held against."""
+"""Benchmarked runs in the store, as data points to test predictions against."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Efficiency factors fitted to what was measured on this machine, and how well they predict."""
+"""Efficiency factors fitted to this machine's measurements, and their error."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""What the store teaches a plan: efficiency on this machine, quality of recipes on this model."""
+"""Efficiency on this machine and quality on this model, from the store, for plans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

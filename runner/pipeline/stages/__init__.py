@@ -1,4 +1,4 @@
-"""Stages: one module or package each, found by its name; ``jobs`` holds what they need done first.
+"""Stages: one module or package each, found by name; ``jobs`` has what they need first.
 
 Each exposes ``STAGE``: see ``base.Stage``. Dataclasses come first and are light;
 heavy imports are inside functions, for workers import these modules too.

@@ -1,4 +1,4 @@
-"""What a stage is: everything that is particular to it, declared in one place.
+"""The declaration of a stage: everything specific to it, in one place.
 
 The table, the trackers, the page, dry runs, the store and the order of a run ask the declaration;
 nothing else in the runner lists stages by name.
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from runner.validation.verdict import Verdict
 
 TRANSFORMERS = "transformers"
-"""What an environment has to provide for stages that load models themselves."""
+"""What an environment must provide for stages that load models themselves."""
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
 
 @dataclass
 class StageContext:
-    """What a stage's work in a worker process may use besides its request."""
+    """What a stage may use in a worker process besides its request."""
 
     output: Path
-    """Directory to write files into; it becomes the finished result."""
+    """Directory for the stage's files; it becomes the finished result."""
     partial: Path
     """Directory for finished units of long work. An attempt that is killed leaves it to the next
     attempt at the same result; deleted once the result exists (``runner.store.partial_results``).
@@ -48,7 +48,7 @@ class StageContext:
 
 
 class Place(Enum):
-    """Where a stage's work is done."""
+    """Where a stage runs."""
 
     worker = "worker"
     """In a process of an environment's interpreter."""
@@ -60,80 +60,80 @@ class Place(Enum):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage takes, roughly: for dry runs where no earlier run tells."""
+    """Rough cost of a stage, for dry runs without an earlier run to estimate from."""
 
     seconds: float | None = None
-    """Of a stage that loads no model; the other fields do not count then."""
+    """For a stage that loads no model; the other fields are then ignored."""
     tokens: float = 20_000.0
     """Tokens that go through the model's forward pass, many at once."""
     decoded_tokens: float = 0.0
-    """Tokens generated one after the other: each reads all weights."""
+    """Tokens generated one at a time; each reads all weights."""
     models: int = 1
     """Models in memory at once."""
     converted_bits: float = 0.0
-    """Bits a parameter that are rounded or converted."""
+    """Bits per parameter that are rounded or converted."""
     stored_bits: float = 0.0
-    """Bits a parameter that are written to disk."""
+    """Bits per parameter that are written to disk."""
 
 
 class Stage(Generic[Request, Result]):
-    """One stage: its types, what it needs, what it gives, and how it is carried out.
+    """One stage: its types, its dependencies, its results, and how it runs.
 
-    A module exposes an instance as ``STAGE``. Class attributes declare; those without a value have
-    to be given. ``run`` is called in a worker, whose environment may lack what the control process
+    A module exposes an instance as ``STAGE``. Class attributes declare it; those without a value
+    are required. ``run`` is called in a worker, whose environment may lack what the control process
     has: imports of both sides' heavy parts belong inside methods.
     """
 
     name: str
-    """Of the stage, of its module and of its section in the configuration."""
+    """Name of the stage, its module and its section in the configuration."""
     schema_version: int
-    """Raised when the meaning of the result changes; old results are then not reused."""
+    """Incremented when the meaning of the result changes; older results are then not reused."""
     request: type[Request]
-    """Dataclass of what the work is given."""
+    """Dataclass of the stage's input."""
     result: type[Result]
-    """Dataclass of what the work finds."""
+    """Dataclass of the stage's result."""
     older: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-    """Earlier schema versions that can still be read, and what makes their JSON today's."""
+    """Earlier schema versions that can be read, with a function that updates their JSON."""
 
     section: type[Any] | None = None
     """Dataclass of a section of the configuration that a plug-in's stage adds."""
     place: Place = Place.worker
-    # What a stage needs is told by those that do without, so that a new one needs it all.
+    # The defaults need everything, so that a new stage opts out.
     loads_model: bool = True
-    """Whether a run that goes through it needs the model's weights."""
+    """Whether it needs the model's weights."""
     asks_engine: bool = True
-    """Whether it has the engine load what the run looks at."""
+    """Whether it loads the checkpoint in the engine."""
     runs_beside: bool = False
-    """Whether its work needs so little memory that another process may keep a model meanwhile."""
+    """Whether it needs so little memory that another process may keep a model loaded."""
     measures: bool = False
-    """Whether it reads clocks: a sweep measures anew, unless its section's ``reuse`` is true."""
+    """Whether it times: a sweep then measures again, unless its section sets ``reuse``."""
     follows: tuple[str, ...] = ("quantize",)
-    """Stages that go before it in runs which have both: it uses what they give."""
+    """Stages that precede it in a run with both: it uses their results."""
     retention: Retention = Retention.needed
     headline: tuple[str, ...] = ()
-    """Of ``metrics``: those with a column in the table and on the page, and known to claims."""
+    """Metrics with a column in the table and on the page, and available to claims."""
 
     def run(self, request: Request, context: StageContext) -> Result:
-        """Do the work, in a worker process."""
-        raise NotImplementedError(f"stage {self.name} does no work in a worker")
+        """Run the stage, in a worker process."""
+        raise NotImplementedError(f"stage {self.name} does not implement run")
 
     def prepare(self, run: "RunContext") -> None:
-        """See to what is quick and may end the run, before any stage's heavy work begins."""
+        """Do quick checks that may end the run, before any stage's heavy work starts."""
 
     def carry_out(self, run: "RunContext") -> None:
         """Obtain the stage's results and file them with ``run.keep``.
 
-        By default: what ``obtain`` finds of each checkpoint, the unquantized model first.
+        By default, calls ``obtain`` for each checkpoint, the unquantized model first.
         """
         for whose, checkpoint in run.checkpoints():
             run.keep(self.name, whose, self.obtain(run, checkpoint))
 
     def obtain(self, run: "RunContext", checkpoint: "Checkpoint") -> "StageResult[Result]":
         """The stage's result for one checkpoint, from the store or a worker."""
-        raise NotImplementedError(f"stage {self.name} says not how its request is made")
+        raise NotImplementedError(f"stage {self.name} does not implement obtain")
 
     def expects(self, run: "Expected") -> list[tuple[str, str]]:
-        """Stage and checkpoint's label of each result that a run is going to file."""
+        """Stage and checkpoint label of each result that a run will file."""
         return [(self.name, label) for label in run.both]
 
     def check(self, config: "Config", facts: "Facts") -> "Sequence[Verdict]":
@@ -155,24 +155,24 @@ class Stage(Generic[Request, Result]):
         }
 
     def words(self, result: Result) -> dict[str, str]:
-        """What is no number and yet decides what its numbers compare with, by its name."""
+        """Texts by name that determine which results its numbers can be compared with."""
         return {}
 
     def cost(self, config: "Config", on_gpu: bool) -> Cost:
-        """What it takes, roughly."""
+        """Rough cost of the stage."""
         return Cost()
 
     def stand_in(self) -> Result | None:
-        """What a dry run goes on with where the result is not there; ``None``: it ends there."""
+        """Result that a dry run continues with if there is none yet; ``None`` ends it there."""
         return None
 
     def read(self, content: dict[str, Any], version: int | None = None) -> Result:
-        """The result that a JSON file or record holds.
+        """Read a result from a JSON file or record.
 
         Args:
-            content: As ``to_json`` made it of a result; further keys are passed over.
-            version: Its schema version; ``None`` where a record does not say, as those before
-                0.2 did, whose results are of this version.
+            content: A result as ``to_json`` wrote it; unknown keys are ignored.
+            version: Its schema version; ``None`` for records from before 0.2, which do not have
+                one and whose results have this version.
 
         Raises:
             StageError: It is of a version that cannot be read, or not of the version it claims.

@@ -1,4 +1,4 @@
-"""Stage ``compare``: two sweeps or runs, side by side; made once from records, beside no run."""
+"""Stage ``compare``: two sweeps or runs side by side, once, from records alone."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Stage ``plan``: predictions and a decision, made in the control process: no weights, no torch."""
+"""Stage ``plan``: predictions and a recommendation, in the control process, without torch."""
 
 import sys
 import time

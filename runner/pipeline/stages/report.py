@@ -1,4 +1,4 @@
-"""Stage ``report``: the answer of sweeps that have run; made once from records, beside no run."""
+"""Stage ``report``: the answer of finished sweeps, once, from records alone."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

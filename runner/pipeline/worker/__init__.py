@@ -1,4 +1,4 @@
-"""Processes that do the heavy work, apart from the control process.
+"""Worker processes, which do the heavy work outside the control process.
 
 ``pool`` is the control side; ``server`` and ``job`` run in an environment's interpreter.
 """

@@ -1,4 +1,4 @@
-"""How a job that gave no result is told to whoever asked for it."""
+"""Error messages for jobs that returned no result."""
 
 from runner.errors import StageError
 

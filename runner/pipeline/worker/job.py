@@ -1,4 +1,4 @@
-"""One job in its own process: run a stage, write its result, tell how it went."""
+"""One job in its own process: run a stage, write its result, report its outcome."""
 
 import json
 import os

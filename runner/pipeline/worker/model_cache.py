@@ -1,4 +1,4 @@
-"""What a worker's process keeps in memory from one job to the next."""
+"""Models that a worker process keeps in memory between jobs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The control side of workers: one warm server an interpreter, one job at a time each."""
+"""Control side of the workers: one warm server per interpreter, one job at a time each."""
 
 import contextlib
 import json

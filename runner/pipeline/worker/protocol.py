@@ -1,4 +1,4 @@
-"""What crosses between the control process and a worker.
+"""Messages between the control process and a worker.
 
 Control to server, one JSON line on standard input: a ``Job``, or ``null``, which ends the process
 that keeps a model.

@@ -1,4 +1,4 @@
-"""The warm parent of workers: imports an environment's modules once and forks a child a job.
+"""Warm parent of workers: imports an environment's modules once and forks a child per job.
 
 Run as ``python -m runner.pipeline.worker.server --patches=PATCH,… MODULE…``. It does no numerical
 work itself:

@@ -1,4 +1,4 @@
-"""Environment variables that a worker is started with, beside those of the control process."""
+"""Environment variables that workers get in addition to those of the control process."""
 
 import os
 from pathlib import Path

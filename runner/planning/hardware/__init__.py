@@ -1,1 +1,1 @@
-"""What the machine at hand is and what it can do."""
+"""This machine: its hardware and its measured limits."""

@@ -1,4 +1,4 @@
-"""What this machine is: read from the system and the driver, without measuring and without torch.
+"""Detects this machine's hardware from the system and the driver, without torch.
 
 Every reading that a container, a virtual machine or another operating system lacks becomes None,
 an empty tuple or a fallback; nothing here raises because a file is missing. What the CPU computes

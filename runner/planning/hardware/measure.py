@@ -1,4 +1,4 @@
-"""What this machine does: sustained bandwidth and matrix rates, measured with torch in a worker."""
+"""Measures sustained bandwidth and matrix rates, with torch in a worker."""
 
 import statistics
 import time

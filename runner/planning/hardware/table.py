@@ -1,4 +1,4 @@
-"""The published device that this machine has."""
+"""Looks this machine up among published devices."""
 
 from runner.config.options import option_files, read_option
 from runner.config.schema.hardware import Hardware

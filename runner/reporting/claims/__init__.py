@@ -1,1 +1,1 @@
-"""Decides the claims that a sweep states from what its runs found."""
+"""Tests a sweep's claims against the results of its runs."""

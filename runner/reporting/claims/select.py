@@ -1,4 +1,4 @@
-"""Which runs a claim speaks about."""
+"""Selects the runs that a claim is about."""
 
 from collections.abc import Iterator
 from typing import Any

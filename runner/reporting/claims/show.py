@@ -1,4 +1,4 @@
-"""Claims beside what a sweep says of them, as lines of text."""
+"""Prints claims beside the sweep's evidence."""
 
 from runner.config.schema.claims import Claim, Effect, Metric
 from runner.reporting.claims.decide import Decision, Evidence

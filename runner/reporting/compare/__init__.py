@@ -1,4 +1,4 @@
-"""Two runs or two sweeps side by side: what differs, by how much, and whether it is noise."""
+"""Compares two runs or two sweeps: what differs, by how much, and whether it is noise."""
 
 from pathlib import Path
 

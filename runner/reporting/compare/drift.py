@@ -1,4 +1,4 @@
-"""What a machine alone did to two runs' speeds: the change of the unquantized model's own.
+"""Drift of the machine between two runs: the change of the unquantized model's speed.
 
 Runs measure the unquantized model beside their recipe, most within the same minutes. The same
 weights in the same engine on the same machine have one speed, so where two measurements of them

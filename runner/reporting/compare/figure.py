@@ -1,4 +1,4 @@
-"""One figure of two runs, with a word on whether its difference is more than noise."""
+"""One figure of two runs, and whether its difference is more than noise."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Figures of one run against another's, each with a word on noise."""
+"""Figures of one run against another's, each with its noise verdict."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Finds what a person means by a sweep or a run."""
+"""Finds the sweep or run that a name refers to."""
 
 from dataclasses import dataclass
 from pathlib import Path

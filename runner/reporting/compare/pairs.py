@@ -1,4 +1,4 @@
-"""Which run of one side stands opposite which of the other, and what differs between them."""
+"""Pairs the runs of two sides, and lists what differs between them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

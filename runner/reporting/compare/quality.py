@@ -1,4 +1,4 @@
-"""Quality of one run against another's, paired on the tokens that both read."""
+"""Quality of one run against another's, paired on the tokens that both scored."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A comparison as a terminal shows it."""
+"""Prints a comparison."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a person sees while runs go on.
+"""Progress on the terminal.
 
 On a terminal: a live table of the sweep, and bars with the time left for sweep, run and stage.
 Elsewhere, and under Slurm: one plain line a stage. ``state`` knows how far things are, ``screen``

@@ -1,4 +1,4 @@
-"""Shows what goes on, on standard error, so that standard output holds answers alone."""
+"""Shows progress on standard error, so that standard output contains only answers."""
 
 import contextlib
 import os

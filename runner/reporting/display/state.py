@@ -1,4 +1,4 @@
-"""How far a sweep, its run and the run's stage are, and how long they may still take."""
+"""Progress of a sweep, its run and the run's stage, and the time left."""
 
 import time
 from collections.abc import Sequence

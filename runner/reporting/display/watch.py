@@ -1,4 +1,4 @@
-"""Follows runs that other processes carry out, by their records."""
+"""Follows runs of other processes by their records."""
 
 from pathlib import Path
 

@@ -1,1 +1,1 @@
-"""The answer as one HTML file that opens from disk: charts, table, every run, no network."""
+"""The answer as one HTML file that works offline: charts, table, every run."""

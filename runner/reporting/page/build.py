@@ -1,4 +1,4 @@
-"""Puts the page together from its sections."""
+"""Assembles the page from its sections."""
 
 from collections import Counter
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Vega-Lite specifications of the charts, for the page and for figures alike.
+"""Vega-Lite specifications of the charts, for the page and for figures.
 
 They draw data named ``points``: see ``points`` for its fields.
 """

@@ -1,4 +1,4 @@
-"""Columns of the page's table: what a figure is called, how it is written, which way is better."""
+"""Columns of the page's table: title, format, and which direction is better."""
 
 from dataclasses import dataclass
 from typing import Any

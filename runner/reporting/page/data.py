@@ -1,4 +1,4 @@
-"""What the page's scripts work with: small as it is, large compressed, details apart.
+"""Data of the page's scripts: small inline, large compressed, details separate.
 
 A browser unpacks the rows of a large sweep when the page opens, and a run's details when somebody
 asks for them.

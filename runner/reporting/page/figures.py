@@ -1,4 +1,4 @@
-"""Figures fit for a paper: the page's charts as SVG and PNG, one column wide."""
+"""Figures for a paper: the page's charts as SVG and PNG, one column wide."""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The chart library: Vega-Lite as vl-convert carries it, with no network."""
+"""The chart library: Vega-Lite from vl-convert, without network."""
 
 from importlib.metadata import version
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every run in full for the page: what runs have in common is written once."""
+"""Every run in full for the page; what runs share is written once."""
 
 import json
 from dataclasses import dataclass, field

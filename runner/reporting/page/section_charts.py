@@ -1,4 +1,4 @@
-"""Vega-Lite specifications of what sections of their own show: predictions and layers."""
+"""Vega-Lite specifications of the sections' own charts: predictions and layers."""
 
 from runner.reporting.page.charts import VEGA_LITE, Spec, colours
 

@@ -1,4 +1,4 @@
-"""What a page is about: records and rows of a sweep, each row with the groups it belongs to."""
+"""The content of a page: records and rows of a sweep, each row with its groups."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,1 +1,1 @@
-"""What records say of quality, and which differences of it are shown and not noise."""
+"""Quality as recorded, and which of its differences are more than noise."""

@@ -1,4 +1,4 @@
-"""A recipe's right answers as records have them, and what two recipes' differ by, item by item."""
+"""A recipe's right answers as recorded, and how two recipes differ, item by item."""
 
 import math
 from collections.abc import Sequence

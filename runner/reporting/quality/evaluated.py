@@ -1,4 +1,4 @@
-"""A recipe's quality as records have it: losses by window, and what they were measured on."""
+"""A recipe's quality as recorded: losses by window, and what they were measured on."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Differences in quality between two recipes that read the same tokens, with 95% intervals.
+"""Differences in quality between recipes on the same tokens, with 95% intervals.
 
 Both share the text's luck, which cancels: the interval of the difference is not put together from
 two intervals against the unquantized model.

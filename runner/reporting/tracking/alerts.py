@@ -1,4 +1,4 @@
-"""What a tracker sends its users a message about."""
+"""Alerts that a tracker sends to its users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a tracker is."""
+"""The interface of a tracker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepEnd:
-    """What a tracker may say of a whole sweep once all its runs are over."""
+    """What a tracker may log of a whole sweep once all its runs have ended."""
 
     sweep: str
     records: list[RunRecord]
@@ -32,18 +32,18 @@ class TrackerImplementation:
     """A tracker: a module exposes one of these as ``TRACKER``."""
 
     start: "Callable[[Tracker, RunRecord, Display], RunTracker]"
-    """Begins to follow a run, or the same one again when it is started again."""
+    """Starts tracking a run, or continues if the same run is started again."""
     summarise: "Callable[[Tracker, SweepEnd, Display], None] | None" = None
-    """Says something of a whole sweep; ``None`` when there is nothing to say."""
+    """Logs a summary of a whole sweep; ``None`` if there is none."""
     reads: frozenset[str] | None = None
-    """Fields of ``Tracker`` that have an effect, beside its name; ``None`` is all of them."""
+    """Fields of ``Tracker`` that have an effect, besides its name; ``None`` for all."""
 
 
 def stage_metrics(stage: StageRecord) -> dict[str, float]:
     """A stage's numbers under names that carry unit and protocol.
 
-    The unquantized model's are prefixed with ``baseline/``, and with ``baseline_again/`` where it
-    was measured once more.
+    The unquantized model's are prefixed with ``baseline/``, those of its second measurement with
+    ``baseline_again/``.
     """
     declared = find_stage(stage.stage)
     metrics = declared.metrics(stage.read(declared))
@@ -54,7 +54,7 @@ def stage_metrics(stage: StageRecord) -> dict[str, float]:
 
 
 def stage_words(stage: StageRecord) -> dict[str, str]:
-    """What of a stage is no number and yet decides what its numbers compare with."""
+    """Texts of a stage that determine which results its numbers can be compared with."""
     declared = find_stage(stage.stage)
     prefix = f"{BASELINE}/" if stage.subject == BASELINE and declared is not FLOOR else ""
     words = declared.words(stage.read(declared))

@@ -1,4 +1,4 @@
-"""How far a stage is, as metrics: seldom enough for any tracker."""
+"""Progress of a stage as metrics, at a rate that any tracker can take."""
 
 import re
 import time

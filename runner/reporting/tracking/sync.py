@@ -1,4 +1,4 @@
-"""Sends what offline W&B runs hold to the server, once each."""
+"""Uploads offline W&B runs to the server, once each."""
 
 import os
 import subprocess

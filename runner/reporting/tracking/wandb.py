@@ -1,4 +1,4 @@
-"""Tracker ``wandb``: Weights & Biases, one run a job, offline unless the user says otherwise."""
+"""Tracker ``wandb``: Weights & Biases, one run per job, offline unless set otherwise."""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""Methods, engines, trackers and stages by name: ours, installed plug-ins', the user's own.
+"""Methods, engines, trackers and stages by name: built in, installed, or in ./plugins.
 
 Three places are looked in, by reading alone; a module is imported when its name is asked for:
 

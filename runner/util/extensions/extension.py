@@ -1,4 +1,4 @@
-"""One thing that can be added by a name, and how it is imported."""
+"""One extension: its kind, its name, its origin, and how it is imported."""
 
 import hashlib
 import importlib

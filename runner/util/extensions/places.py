@@ -1,4 +1,4 @@
-"""The three places that are looked in; what is found there is not imported."""
+"""The three places where extensions are found, without importing them."""
 
 import functools
 import re

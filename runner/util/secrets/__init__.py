@@ -1,1 +1,1 @@
-"""What a secret is: names that say so, values of such names, and shapes that tokens have."""
+"""Detects secrets: by name, by value, and by the shape of tokens."""

@@ -1,4 +1,4 @@
-"""Which names of variables, fields and options say that their values are secret.
+"""Names of variables, fields and options whose values are secret.
 
 A name is judged by its words: ``max_tokens``, ``tokenizer`` and ``eos_token`` name no secret,
 ``hf_token``, ``apiKey`` and ``PGPASSWORD`` do.

@@ -1,4 +1,4 @@
-"""What tokens look like, and text that says of itself what it assigns to a secret name."""
+"""Shapes of tokens, and assignments to secret names in text."""
 
 import re
 from collections.abc import Iterator

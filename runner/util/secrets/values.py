@@ -1,4 +1,4 @@
-"""Secrets that this process has been given, in every form in which they may be printed."""
+"""Secret values known to this process, in every form in which they may be printed."""
 
 import base64
 import functools

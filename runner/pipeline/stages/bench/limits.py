@@ -1,4 +1,4 @@
-"""What speeds are held against: limits of the device, the model's arithmetic and its format."""
+"""Limits that speeds are compared with: the device's, the dtype's and the format's."""
 
 from runner.config.schema.hardware import Hardware
 from runner.engines import find_engine

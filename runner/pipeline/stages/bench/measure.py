@@ -1,4 +1,4 @@
-"""Times a checkpoint in an engine, in turns with the unquantized model if asked."""
+"""Times a checkpoint in an engine, interleaved with the unquantized model if asked."""
 
 import time
 from dataclasses import dataclass

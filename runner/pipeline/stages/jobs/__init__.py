@@ -1,1 +1,1 @@
-"""What stages have done first, by workers: texts, windows, items, conversions, checks."""
+"""Jobs that stages depend on: texts, windows, items, conversions, checks."""

@@ -1,4 +1,4 @@
-"""Stage ``check``: reload a checkpoint right after it was written and see that it still speaks.
+"""Stage ``check``: reload a checkpoint right after it is written and test its output.
 
 Some libraries write broken checkpoints without a word: AutoAWQ on a CPU, bitsandbytes after a
 forward pass. Such a checkpoint must never become a result.

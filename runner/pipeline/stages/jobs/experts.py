@@ -1,4 +1,4 @@
-"""Stage ``experts``: how many calibration tokens each expert of a mixture is sent.
+"""Stage ``experts``: how many calibration tokens are routed to each expert.
 
 Apart from ``quantize``, so that it is the same for every method and backend, and known before
 their work begins. One forward pass of the unquantized model.

@@ -1,4 +1,4 @@
-"""Stage ``floor``: what arithmetic alone does to quality, filed by ``eval``.
+"""Stage ``floor``: the effect of the arithmetic alone on quality, filed by ``eval``.
 
 The unquantized model in the run's arithmetic against itself in float32. Its work and its place in
 the store are ``eval``'s; in a record it has a name of its own.

@@ -1,4 +1,4 @@
-"""Stage ``gguf``: an unquantized model as a GGUF file, for engines that read nothing else."""
+"""Stage ``gguf``: an unquantized model as a GGUF file, for engines that need one."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage ``hardware``: measure the machine at hand."""
+"""Stage ``hardware``: measure this machine."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

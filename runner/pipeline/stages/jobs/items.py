@@ -1,4 +1,4 @@
-"""Stage ``items``: make the items of a task of our own."""
+"""Stage ``items``: create the items of one of the runner's own tasks."""
 
 import hashlib
 import json

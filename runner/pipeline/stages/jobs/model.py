@@ -1,4 +1,4 @@
-"""Stage ``model``: make a model from a package or a generator, in Hugging Face layout."""
+"""Stage ``model``: create a model from a package or a generator, in Hugging Face layout."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage ``overlap``: how much of the evaluated text the calibration windows already hold."""
+"""Stage ``overlap``: how much of the evaluated text occurs in the calibration windows."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage ``task_data``: see that tasks exist and fetch their data, before anything heavy."""
+"""Stage ``task_data``: check that tasks exist and download their data, before heavy work."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage ``text``: read a text out of its package or file."""
+"""Stage ``text``: read a text from its package or file."""
 
 import hashlib
 import platform

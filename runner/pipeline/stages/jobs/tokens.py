@@ -1,4 +1,4 @@
-"""Stage ``tokens``: whether a text has the tokens that an evaluation wants, found out early."""
+"""Stage ``tokens``: check early that a text has enough tokens for an evaluation."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any

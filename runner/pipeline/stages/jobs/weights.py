@@ -1,4 +1,4 @@
-"""Stage ``weights``: whether a model's files hold all of its tensors, and no others.
+"""Stage ``weights``: check that a model's files contain exactly its tensors.
 
 A second's work with the files' headers alone, before anything else is done.
 """

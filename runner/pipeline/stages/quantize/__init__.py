@@ -1,4 +1,4 @@
-"""Stage ``quantize``: carry out a recipe and write a standard checkpoint with its manifest."""
+"""Stage ``quantize``: apply a recipe and write a standard checkpoint with its manifest."""
 
 from dataclasses import dataclass
 from pathlib import Path

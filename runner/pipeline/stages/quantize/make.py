@@ -1,4 +1,4 @@
-"""Carries out a recipe: calls its method, accounts for every tensor that it wrote."""
+"""Applies a recipe: calls its method, accounts for every tensor that it wrote."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a recipe's checkpoint needs first, and what its result depends on."""
+"""Prerequisites of a recipe's checkpoint, and what its result depends on."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Stage ``sensitivity``: what rounding each layer alone costs, on a fixed text."""
+"""Stage ``sensitivity``: the cost of rounding each layer alone, on a fixed text."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage ``tasks``: lm-evaluation-harness asks a checkpoint, each item beside the baseline."""
+"""Stage ``tasks``: lm-evaluation-harness on a checkpoint, item by item with the baseline."""
 
 from dataclasses import dataclass
 from pathlib import Path

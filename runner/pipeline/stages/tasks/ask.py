@@ -1,4 +1,4 @@
-"""Has lm-evaluation-harness ask a checkpoint, each item beside the baseline's answer."""
+"""Runs lm-evaluation-harness on a checkpoint, item by item with the baseline."""
 
 import json
 import time

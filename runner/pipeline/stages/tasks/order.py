@@ -1,4 +1,4 @@
-"""What a checkpoint is asked, and what its scores depend on."""
+"""The tasks for a checkpoint, and what its scores depend on."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sections of the page: one module each, shown in this order where their data is there.
+"""Sections of the page: one module each, in this order, where their data exists.
 
 To add one: ``sections/<name>.py`` with ``TITLE`` and ``gather(subject)``, which gives the
 content as JSON or ``None``; ``templates/sections/<name>.html``, which shows ``content``; where it

@@ -1,4 +1,4 @@
-"""The answer: what to take for quality, for size and for speed."""
+"""The answer: which recipe to take for quality, for size and for speed."""
 
 from typing import Any
 

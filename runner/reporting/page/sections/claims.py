@@ -1,4 +1,4 @@
-"""Claims: sentences that the sweep states, and whether they hold here."""
+"""Claims that the sweep states, and whether they hold here."""
 
 from typing import Any
 

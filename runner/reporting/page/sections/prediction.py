@@ -1,4 +1,4 @@
-"""Predicted beside measured decode times: how far the plan's model of a device is off."""
+"""Predicted and measured decode times: the error of the plan's model of a device."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Failures and skips: what did not give a result, and why."""
+"""Failed and skipped runs, with the reason."""
 
 from typing import Any
 

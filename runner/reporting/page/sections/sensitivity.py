@@ -1,4 +1,4 @@
-"""Which layers hurt: a heat map of what rounding each layer alone costs."""
+"""Sensitive layers: a heat map of the cost of rounding each layer alone."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every run as a row of a table that sorts."""
+"""Sortable table of all runs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What was written: how much of each part of the model a checkpoint holds quantized."""
+"""What was written: the quantized share of each part of the model."""
 
 from typing import Any
 
