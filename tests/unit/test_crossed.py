@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from runner.evaluation.metrics.crossed import crossed_interval
 from runner.evaluation.metrics.statistics import cluster_interval
@@ -93,3 +94,40 @@ def test_a_paired_difference_takes_out_what_both_share() -> None:
     found = crossed_interval((shared + 0.1) - shared, np.ones(16))
     assert found.low == pytest.approx(0.1)
     assert found.high == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("sums", "text", "draws"),
+    [
+        # Mean squares of draws, clusters and the rest: A = 6, B = 6, E = 2.
+        ([[1, 3], [3, 7], [5, 5]], 6 / 6, (6 - 2) / 6),
+        # A = 9, B = 9; of two draws E = 1 is not taken off.
+        ([[1, 3], [3, 7]], 9 / 4, 9 / 4),
+        # A = 0 is less than E = 4: draws add nothing.
+        ([[1, 3], [3, 1], [2, 2]], 0.0, 0.0),
+        ([[1, 3]], 2 / 2, 0.0),
+    ],
+)
+def test_the_interval_by_hand(sums: list[list[float]], text: float, draws: float) -> None:
+    found = crossed_interval(np.array(sums, float), np.ones(2))
+    many = len(sums)
+    t = [float(stats.t.ppf(0.975, freedom)) for freedom in (1, max(1, many - 1))]
+    half = math.sqrt(t[0] ** 2 * text + t[1] ** 2 * draws)
+    mean = float(np.mean(sums))
+    assert (found.estimate, found.low, found.high) == pytest.approx(
+        (mean, mean - half, mean + half)
+    )
+
+
+def test_one_cluster_has_an_estimate_only() -> None:
+    found = crossed_interval(np.array([[6.0], [10.0]]), np.array([4.0]))
+    assert (found.estimate, found.low, found.high) == (2.0, -math.inf, math.inf)
+
+
+def test_a_difference_has_both_sides_draws() -> None:
+    """Equal clusters cancel the text; each side's draws count by themselves."""
+    one, other = np.array([[1.0, 3.0], [3.0, 5.0]]), np.array([[2.0, 4.0]])
+    found = crossed_interval(one, np.ones(2), other)
+    # A = 2 x (1 + 1) = 4 over S x C = 4; the other was drawn once.
+    half = float(stats.t.ppf(0.975, 1)) * 1.0
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.0, -half, half))

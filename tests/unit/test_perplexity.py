@@ -140,3 +140,8 @@ def test_the_interval_of_unequal_clusters_covers_the_truth() -> None:
         found = cluster_interval(sums, sizes.astype(float))
         hits += found.low <= 2.0 <= found.high
     assert 0.90 < hits / 300 < 0.98
+
+
+def test_a_loss_too_large_for_a_number_is_infinite() -> None:
+    assert perplexity([np.array([699.0])], "p").value == pytest.approx(math.exp(699))
+    assert perplexity([np.array([701.0])], "p").value == math.inf

@@ -103,3 +103,13 @@ def test_choices_are_found_again_and_only_by_the_same_search(tmp_path: Path) -> 
     (other / "000-rtn" / "record.json").write_text("{}")
     with pytest.raises(UsageError, match="sweep other is not a search"):
         State.read(other, SPACE.axes, ["perplexity"])
+
+
+def test_of_a_ring_the_first_is_taken_and_what_is_beaten_beats_nothing() -> None:
+    def beats(pairs: set[tuple[str, str]], items: str = "abc") -> list[str]:
+        return unbeaten(list(items), lambda _: 0, lambda one, other: (one, other) in pairs)
+
+    assert beats({("a", "b"), ("b", "c"), ("c", "a")})[0] == "a"
+    assert beats({("a", "b"), ("b", "c")}) == ["a", "c"], "b is out, so it beats nothing"
+    assert beats({("b", "a")}) == ["b", "c"]
+    assert beats(set()) == ["a", "b", "c"]

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.evaluation.metrics.statistics import mean_interval, summarise
+from runner.evaluation.metrics.statistics import (
+    effective_number,
+    intraclass_correlation,
+    mean_interval,
+    summarise,
+    totals,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -57,3 +63,16 @@ def test_summary() -> None:
 def test_summary_of_one_sample() -> None:
     found = summarise([7.0])
     assert (found.mean, found.sd, found.p50, found.p99) == (7.0, 0.0, 7.0, 7.0)
+
+
+def test_variance_between_and_within_clusters_by_hand() -> None:
+    """Sizes 1, 2 and 3: n0 = (6 - 14/6) / 2 = 11/6; the formula of Donner (1986)."""
+    values, clusters = np.array([1.0, 2.0, 4.0, 6.0, 7.0, 8.0]), [5, 2, 2, 9, 9, 9]
+    # Mean 14/3; cluster means 1, 3 and 7.
+    among = ((1 - 14 / 3) ** 2 + 2 * (3 - 14 / 3) ** 2 + 3 * (7 - 14 / 3) ** 2) / 2
+    inside = ((2 - 3) ** 2 + (4 - 3) ** 2 + (6 - 7) ** 2 + (8 - 7) ** 2) / 3
+    expected = (among - inside) / (among + (11 / 6 - 1) * inside)
+    assert intraclass_correlation(values, clusters) == pytest.approx(expected)
+    assert totals(values, clusters).tolist() == [6.0, 1.0, 21.0], "in the order of their numbers"
+    assert effective_number(clusters, 0.5) == pytest.approx(6 / (1 + (14 / 6 - 1) * 0.5))
+    assert effective_number([], None) == 0.0
