@@ -85,7 +85,7 @@ def test_a_dry_run_tells_everything_and_does_nothing(
     assert lines[0] == "000-none-bf16  tiny on hf: would run"
     assert lines[1].startswith("  to do: model tiny, text wikipedia, tokens of wikipedia, ")
     assert "eval unquantized, " in lines[1] and "bench unquantized: roughly" in lines[1]
-    assert lines[2].startswith("001-none-w4a16  tiny on hf: would be skipped: method=none keeps")
+    assert lines[2].startswith("001-none-w4a16  tiny on hf: would be skipped: method=none does not")
     assert lines[3] == "002-rtn-w4a16-g32  tiny on hf: would run"
     # The first run makes the model and the reference, which the second finds.
     assert lines[4].startswith("  made by an earlier run: model tiny, text wikipedia, ")
