@@ -208,6 +208,7 @@ def test_no_token_is_shorter_than_a_byte(size: int, nearest: str | None, judged:
     found = judged(GPTQ, {"stages": QUANTIZE}, **sizes)
     assert [one.nearest for one in found] == ([] if nearest is None else [nearest])
     assert all(f"has {size} bytes, fewer than the 4096 tokens" in one.reason for one in found)
+    assert all(one.severity is ILLEGAL for one in found)
     # Documents cut one by one may be many and short: what is there is told later.
     assert judged(GPTQ, {"stages": QUANTIZE, "calibration.cut": Cut.per_sample}, **sizes) == []
 
@@ -215,7 +216,8 @@ def test_no_token_is_shorter_than_a_byte(size: int, nearest: str | None, judged:
 def test_a_model_that_is_quantized_is_quantized_and_probed_no_more(judged: Judge) -> None:
     facts = {"quantized_as": "gptq"}
     (found,) = judged(RTN, {"stages": QUANTIZE}, **facts)
-    assert found.nearest == "stages=[eval,bench], or model.path of the unquantized model"
+    nearest = "stages=[eval,bench], or model.path of the unquantized model"
+    assert (found.severity, found.nearest) == (ILLEGAL, nearest)
     (found,) = judged(NONE, {"stages": SENSITIVITY}, **facts)
     assert (found.severity, found.nearest) == (ILLEGAL, "model.path of the unquantized model")
     assert judged(NONE, {"stages": QUANTIZE}, **facts) == [], "nothing is quantized"
