@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from runner.errors import UsageError
 from runner.multirun.launchers.jobs import collect
 from runner.multirun.run_location import RunLocation
-from runner.reporting.display.watch import Watch
 from runner.util.shown import tell
 
 if TYPE_CHECKING:
@@ -95,6 +94,9 @@ class ClusterLauncher(Launcher):
     def wait(self, sweep: Path, jobs: "list[Prepared]", look: Callable[[], dict[str, str]]) -> None:
         """Until every job is over: close the records of those that could not do so themselves."""
         seconds = min(_FIRST_LOOK_SECONDS, self.poll_seconds)
+        # What it reads of records takes a tenth of a start that needs no launcher.
+        from runner.reporting.display.watch import Watch
+
         with Watch(sweep, [job.run for job in jobs]) as watch:
             while going_on := collect(sweep, look()):
                 watch.look(going_on)
