@@ -135,7 +135,7 @@ def test_a_stage_of_a_plug_in_is_asked_for_run_kept_and_shown(
     assert len(other["result"]["counts"]) == 16 and other["schema_version"] == 1
     with (store / "tracking" / "metrics.csv").open(newline="") as file:
         assert "histogram/kurtosis" in {name for _, name, _ in csv.reader(file)}
-    assert "histogram unquantized: reused" in called(*words[:-2], "sweep=again").stderr
+    assert "histogram unquantized: reused" in called(*words[:-2], "sweep=histogram_again").stderr
 
 
 def test_a_device_of_a_plug_in_is_planned_for_and_all_are_listed(

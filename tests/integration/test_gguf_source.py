@@ -107,11 +107,11 @@ def file(
     """A tiny Gemma 3 of random weights as a GGUF file, by llama.cpp's own converter."""
     done = here(
         "model=zoo/gemma3", "method=gguf", "method.quant_type=BF16", "stages=[quantize,eval]",
-        "eval=quick", "tracker=none", "sweep=made", cwd=tmp_path_factory.mktemp("made"),
+        "eval=quick", "tracker=none", "sweep=gemma_file", cwd=tmp_path_factory.mktemp("made"),
         variables=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (record,) = records(store, "made")
+    (record,) = records(store, "gemma_file")
     entry = next(entry for entry in record["stages"] if entry["stage"] == "quantize")
     (found,) = (store / "objects" / "quantize" / entry["key"]).rglob("*.gguf")
     return found
@@ -125,7 +125,7 @@ def evaluation(store: Path, sweep: str) -> dict[str, Any]:
 
 def test_engine_hf_computes_the_same_of_the_file(store: Path, file: Path) -> None:
     """Norms, sliding window, both rotary bases and scales: bfloat16 loses nothing of them."""
-    found = evaluation(store, "made")
+    found = evaluation(store, "gemma_file")
     assert found["change"]["ratio"]["estimate"] == pytest.approx(1, abs=1e-6)
     assert found["divergence"]["kl_divergence"]["mean"]["estimate"] == pytest.approx(0, abs=1e-5)
 
@@ -133,7 +133,7 @@ def test_engine_hf_computes_the_same_of_the_file(store: Path, file: Path) -> Non
 def test_windows_of_a_model_with_a_bos_begin_with_it_and_are_named_so(
     command: Callable[..., Called], store: Path, file: Path
 ) -> None:
-    found = evaluation(store, "made")["perplexity"]
+    found = evaluation(store, "gemma_file")["perplexity"]
     assert (found["protocol"], found["sample"]["bos"]) == ("spread_bos_128", True)
     published = ("eval.protocols=[gptq,llama_cpp]", "eval.bos=never", "sweep=never")
     done = command("model=zoo/gemma3", *QUICK, *published)

@@ -115,7 +115,7 @@ def fates(cluster: Cluster, store: Path) -> Iterator[subprocess.Popen[str]]:
     The third is left to its time limit, a minute, which is why the other tests come before.
     """
     # The model and the text are there, so that waiting runs have nothing to do but wait.
-    made = cluster.call(*TINY, "method=none", "stages=[eval]", "tracker=none", "sweep=made")
+    made = cluster.call(*TINY, "method=none", "stages=[eval]", "tracker=none", "sweep=before_fates")
     assert made.returncode == 0, made.stderr
     arguments = ("-cn", "fates", *TINY, *SLURM, "environment=[default,waiting]", "engine.threads=1",
                  "tracker=none", "sweep=fates")  # fmt: skip

@@ -242,10 +242,10 @@ def test_float16_that_overflows_is_named_by_its_setting(
         llama, tmp_path / "m", lambda tensors: tensors.update({DOWN: tensors[DOWN] * 1e7})
     )
     done = command(
-        *evaluated(directory, prose, "stages=[eval]", "eval.dtype=float16", "sweep=narrow")
+        *evaluated(directory, prose, "stages=[eval]", "eval.dtype=float16", "sweep=float16_narrow")
     )
     assert done.returncode == 1
-    (record,) = records(store, "narrow")
+    (record,) = records(store, "float16_narrow")
     assert f"{DOWN} contains larger values" in record["reason"]
     assert "eval.dtype=bfloat16" in record["reason"]
     assert "broken" not in record["reason"]

@@ -74,7 +74,7 @@ def test_what_was_damaged_is_set_aside_and_made_again(
     def store_verb(*words: str) -> Called:
         return here("store", *words, cwd=tmp_path, variables=fresh)
 
-    assert run("sweep=first").returncode == 0
+    assert run("sweep=fresh_first").returncode == 0
     damaged = damage(store)
     verified = store_verb("verify")
     assert verified.returncode == 1
@@ -85,7 +85,7 @@ def test_what_was_damaged_is_set_aside_and_made_again(
     assert again.returncode == 0, again.stderr
     for one in damaged:
         assert f"{one} is damaged" in again.stderr
-    (first,), (second,) = records(store, "first"), records(store, "second")
+    (first,), (second,) = records(store, "fresh_first"), records(store, "second")
     assert losses(second) == losses(first)
     assert len([w for w in second["warnings"] if "is damaged" in w]) == len(damaged)
     assert len(list((store / "damaged").iterdir())) == len(damaged)

@@ -224,12 +224,12 @@ def test_layers_get_widths_of_their_own(
     for number, choices in enumerate(RECIPES.values()):
         done = command(
             *TINY, *choices, *text, "stages=[quantize,eval]", "calibration.samples=8",
-            "calibration.sequence_length=64", "tracker=none", f"sweep=mixed{number}_{arithmetic}",
+            "calibration.sequence_length=64", "tracker=none", f"sweep=of_plan{number}_{arithmetic}",
             f"method.rounding_dtype={arithmetic}",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "bits per weight on average" in done.stderr
-    made = [records(store, f"mixed{number}_{arithmetic}")[0] for number in range(len(RECIPES))]
+    made = [records(store, f"of_plan{number}_{arithmetic}")[0] for number in range(len(RECIPES))]
     type_named = f",rounding_dtype={arithmetic}"
     assert [record["label"].replace(type_named, "") for record in made] == list(RECIPES)
     for record in made:

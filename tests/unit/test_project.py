@@ -1,5 +1,6 @@
 """The files around the code: one version, one set of checks, nothing that does not parse."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -75,3 +76,25 @@ def test_the_table_of_tests_names_every_file() -> None:
     beginnings = tuple(word for word, star in words if star)
     assert {file for file in files - named if not file.startswith(beginnings)} == set()
     assert named - files == set()
+
+
+def sweeps_named_in(path: Path) -> set[str]:
+    """Sweep names that a test file writes out; of an f-string, what is before its first field."""
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.Constant(value=str(text)) if text.startswith("sweep="):
+                named.add(text.removeprefix("sweep="))
+            case ast.keyword(arg="sweep", value=ast.Constant(value=str(text))):
+                named.add(text)
+    return named - {""}
+
+
+def test_no_two_files_of_integration_tests_name_a_sweep_alike() -> None:
+    """One store is shared by the files that a test process happens to get."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "tests" / "integration").glob("*.py"):
+        for name in sweeps_named_in(path):
+            found.setdefault(name, set()).add(path.name)
+    assert len(found) > 100
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
