@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf, flag_override
@@ -51,12 +51,20 @@ class _SearchPath(SearchPathPlugin):
     """Finds ready sweeps, and configuration of the user's own in the working directory."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        ConfigStore.instance().store(name="schema", node=root_type())
+        _store_schema(root_type())
         search_path.append("runner-sweeps", f"file://{sweeps_dir()}")
         for *own, _ in (conf_dirs(), sweeps_dirs()):
             for folder in own:
                 search_path.prepend("working-directory", f"own://{folder}", anchor="main")
         search_path.append("plug-ins", f"{PluginSource.scheme()}://")
+
+
+def _store_schema(root: type[Config]) -> None:
+    """Hydra looks for plug-ins' sections at every start, which in one process rarely change."""
+    store = ConfigStore.instance()
+    known = store.repo.get("schema.yaml")
+    if not isinstance(known, ConfigNode) or OmegaConf.get_type(known.node) is not root:
+        store.store(name="schema", node=root)
 
 
 @functools.cache

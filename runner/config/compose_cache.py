@@ -11,6 +11,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig
 
 from runner.config.hydra_internals import (
+    CachingConfigRepository,
     ConfigLoaderImpl,
     ConfigRepository,
     IConfigRepository,
@@ -46,10 +47,10 @@ class KeptConfigs(ConfigRepository):
         self._configs, self._places = {}, {}
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """A copy of one configuration, which Hydra may change, or ``None`` where there is none."""
+        """One configuration, not to be changed, or ``None`` where there is none."""
         if config_path not in self._configs:
             self._configs[config_path] = super().load_config(config_path)
-        return copy.deepcopy(self._configs[config_path])
+        return self._configs[config_path]
 
     def _find_object_source(
         self, config_path: str, object_type: ObjectType | None
@@ -95,7 +96,18 @@ class KeptMerges:
     def _load_one(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
         if isinstance(default, _Beginning):
             return ConfigResult("", "", copy.deepcopy(default.merged), {})
-        return self._load(default, repo)
+        return self._load(default, _Copies(repo))
+
+
+class _Copies(CachingConfigRepository):
+    """Hands out copies, since Hydra changes what it merges; most it only looks up defaults in."""
+
+    def __init__(self, of: IConfigRepository) -> None:
+        self.delegate = of
+        self.cache = {}
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        return copy.deepcopy(self.delegate.load_config(config_path))
 
 
 class _Beginning(ResultDefault):

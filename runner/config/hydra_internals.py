@@ -25,7 +25,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import ConfigRepository, IConfigRepository
+from hydra._internal.config_repository import (
+    CachingConfigRepository,
+    ConfigRepository,
+    IConfigRepository,
+)
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
@@ -39,9 +43,9 @@ if TYPE_CHECKING:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 __all__ = [
-    "BasicLauncher", "BasicSweeper", "ConfigLoaderImpl", "ConfigRepository", "FileConfigSource",
-    "IConfigRepository", "get_args_parser", "header_of", "replace_file_source", "replace_merging",
-    "replace_saving",
+    "BasicLauncher", "BasicSweeper", "CachingConfigRepository", "ConfigLoaderImpl",
+    "ConfigRepository", "FileConfigSource", "IConfigRepository", "get_args_parser", "header_of",
+    "replace_file_source", "replace_merging", "replace_saving",
 ]  # fmt: skip
 
 Merge = Callable[[list[ResultDefault], IConfigRepository], DictConfig]
