@@ -34,18 +34,20 @@ def main() -> None:
 
 def _carry_out(arguments: list[str]) -> int:
     from runner.cli.subcommands import SUBCOMMANDS
+    from runner.config.options import note_config_dir
     from runner.util.redact import note
     from runner.util.surroundings import settle
 
     note(arguments)
     settle()
+    asked = note_config_dir(arguments)
     first = arguments[0] if arguments else ""
     command = SUBCOMMANDS.get(first)
     if first == "--version":
         print(f"quant-runner {version()}")
         return 0
     if {"--help", "-h"}.intersection(arguments) and (command is None or command.module is None):
-        return _help(arguments)
+        return _help(asked)
     if command is not None and command.module is not None:
         return command.execute(arguments[1:])
     if first in ("-sc", "--shell-completion") and "COMP_LINE" in os.environ:

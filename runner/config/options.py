@@ -1,12 +1,14 @@
 """Options of configuration groups: where their files are, and what they contain.
 
 The one look-up, for Hydra, the planner, texts, devices and environments alike. An option is a file
-``conf/GROUP/OPTION.yaml``: of the working directory first, then of plug-ins, then of ours.
+``conf/GROUP/OPTION.yaml``: of ``--config-dir`` first, then of the working directory, of plug-ins,
+of ours.
 """
 
 import copy
 import functools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,8 @@ from runner.util.paths import conf_dir, sweeps_dir
 
 INTERNAL_GROUPS = ("hydra",)
 """Launchers and sweepers: Hydra's own groups."""
+CONFIG_DIR = "QUANT_RUNNER_CONFIG_DIR"
+"""Names the folder of ``--config-dir`` to this process and those it starts."""
 _PATTERNS = ("*.yaml", "*/*.yaml")
 _HEAD_BYTES = 4096
 """Of a file, to find its first comment in."""
@@ -24,10 +28,27 @@ _MOST_FILES = 1000
 T = TypeVar("T")
 
 
+def note_config_dir(arguments: Sequence[str]) -> list[str]:
+    """Look for options in the folder of ``--config-dir`` too, if a command line has one.
+
+    Returns:
+        The command line without it.
+    """
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        flag, _, folder = word.partition("=")
+        if flag not in ("--config-dir", "-cd"):
+            rest.append(word)
+        elif folder := folder or next(words, ""):
+            os.environ[CONFIG_DIR] = str(Path(folder).absolute())
+    return rest
+
+
 def conf_dirs() -> list[Path]:
-    """Folders of configuration groups: the working directory's own first, plug-ins', ours last."""
+    """Folders of configuration groups: the user's own first, plug-ins', ours last."""
     *own, shipped = _with_own("conf", conf_dir())
-    return [*own, *conf_folders(), shipped]
+    return [*_given(), *own, *conf_folders(), shipped]
 
 
 def sweeps_dirs() -> list[Path]:
@@ -41,7 +62,7 @@ def groups(*, own: bool = True) -> list[str]:
     Args:
         own: With folders of the working directory's ``conf``, which may be another project's.
     """
-    confs = conf_dirs() if own else [*conf_folders(), conf_dir()]
+    confs = conf_dirs() if own else [*_given(), *conf_folders(), conf_dir()]
     folders = (path for conf in confs for path in conf.iterdir() if path.is_dir())
     return sorted({path.name for path in folders} - {*INTERNAL_GROUPS})
 
@@ -86,7 +107,8 @@ def about(path: Path) -> str:
         lines = file.read(_HEAD_BYTES).decode("utf-8", "replace").splitlines()
     if path.suffix == ".py":
         return lines[0].strip('"') if lines and lines[0].startswith('"""') else ""
-    return next((line[2:] for line in lines if not line.startswith("# @")), "")
+    first = next((line for line in lines if not line.startswith("# @")), "")
+    return first.lstrip("# ") if first.startswith("#") else ""
 
 
 def content(group: str, option: str) -> dict[str, Any]:
@@ -188,6 +210,11 @@ def _files(folders: Sequence[Path]) -> dict[str, Path]:
 
 def _sorted(files: dict[str, Path]) -> dict[str, Path]:
     return dict(sorted(files.items(), key=lambda one: ("/" in one[0], one[0])))
+
+
+def _given() -> list[Path]:
+    folder = Path(os.environ.get(CONFIG_DIR) or os.devnull)
+    return [folder] if folder.is_dir() else []
 
 
 def _with_own(name: str, shipped: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Options of the working directory's own ``conf/``: one look-up, and the user's come first."""
+"""Options in ``./conf`` and ``--config-dir``: one look-up, and the user's come first."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import yaml
 
 from runner.api import compose_config
 from runner.cli.help import help_text
-from runner.config.options import option_files
+from runner.config.options import CONFIG_DIR, note_config_dir, option_files
 from runner.config.text_by_name import resolve_text
 from runner.environments.choose import choose
 from runner.errors import UsageError
@@ -17,12 +17,14 @@ from runner.util.paths import conf_dir
 pytestmark = pytest.mark.unit
 
 
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory's ``conf``."""
+@pytest.fixture(params=[[], ["--config-dir", "settings"], ["-cd=settings"]], ids=" ".join)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """The working directory's ``conf``, or the folder that the command line names."""
     monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "conf"
+    monkeypatch.setenv(CONFIG_DIR, "")
+    folder = tmp_path / ("settings" if request.param else "conf")
     folder.mkdir()
+    assert note_config_dir(["plan", *request.param, "-m"]) == ["plan", "-m"]
     return folder
 
 
@@ -77,6 +79,7 @@ def test_a_device_may_be_made_from_another(own: Path) -> None:
     (own / "hardware" / "mine.yaml").write_text(
         "defaults: [h100_sxm, _self_]\nname: mine\nprice: {dollars_per_hour: 1.25}\n"
     )
+    assert "defaults"[2:] not in help_text("hardware"), "only a comment describes"
     composed = compose_config(["hardware=mine"]).hardware
     assert read_device("mine") == composed
     assert composed.price.dollars_per_hour == 1.25
@@ -108,3 +111,16 @@ def test_another_projects_configuration_is_none_of_ours(own: Path) -> None:
     (own / "db" / "mysql.yaml").write_text("user: me\n")
     assert compose_config(["model=tiny"]).model.name == "tiny"
     assert compose_config([], "first_look").stages
+
+
+def test_what_the_command_line_names_wins_over_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CONFIG_DIR, "")
+    for folder, gigabytes in (("conf", 11), ("settings", 22)):
+        changed(tmp_path / folder, "hardware/h100_sxm", memory_gigabytes=gigabytes)
+    assert read_device("h100_sxm").memory_gigabytes == 11
+    note_config_dir(["-cd", "settings"])
+    assert read_device("h100_sxm").memory_gigabytes == 22
+    assert compose_config(["hardware=h100_sxm"]).hardware.memory_gigabytes == 22

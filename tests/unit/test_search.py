@@ -109,7 +109,22 @@ def test_of_a_ring_the_first_is_taken_and_what_is_beaten_beats_nothing() -> None
     def beats(pairs: set[tuple[str, str]], items: str = "abc") -> list[str]:
         return unbeaten(list(items), lambda _: 0, lambda one, other: (one, other) in pairs)
 
-    assert beats({("a", "b"), ("b", "c"), ("c", "a")})[0] == "a"
+    assert beats({("a", "b"), ("b", "c"), ("c", "a")}) == ["a"]
     assert beats({("a", "b"), ("b", "c")}) == ["a", "c"], "b is out, so it beats nothing"
     assert beats({("b", "a")}) == ["b", "c"]
     assert beats(set()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_any_relation_no_two_on_the_front_beat_each_other(seed: int) -> None:
+    order = random.Random(seed)
+    items = range(9)
+    pairs = {(a, b) for a in items for b in items if a != b and order.random() < seed / 40}
+
+    def beats(one: int, other: int) -> bool:
+        return (one, other) in pairs
+
+    front = unbeaten(items, lambda _: 0, beats)
+    assert not [pair for pair in pairs if set(pair) <= set(front)]
+    for item in set(items) - set(front):
+        assert any(beats(one, item) or beats(item, one) for one in front)

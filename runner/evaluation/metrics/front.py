@@ -13,12 +13,14 @@ def unbeaten(
     """What no other of those returned beats: the Pareto front, where nothing is noise.
 
     "Not shown to be worse" is not transitive, so what is itself beaten beats nothing: then whatever
-    is left out has one among those returned that beats it, and none of those beats another.
+    is left out has one among those returned that beats it (in a ring: or is beaten by it), and none
+    of those returned beats another.
 
     Args:
         items: What is to be chosen from.
         order: Sorts them so that none is beaten by one with a larger key. Of equal keys either may
-            beat the other; should noise make a ring of them, the first of it is taken.
+            beat the other; should noise make a ring of them, the first of it is taken, and what
+            beats that one is left out.
         beats: Whether the first beats the second.
     """
     front: list[T] = []
@@ -32,6 +34,8 @@ def unbeaten(
             ] or left[:1]
             front += free
             left = [
-                item for item in left if not any(item is one or beats(one, item) for one in free)
+                item
+                for item in left
+                if not any(item is one or beats(one, item) or beats(item, one) for one in free)
             ]
     return front
