@@ -106,8 +106,8 @@ def _group(name: str, type_: Any, groups: set[str]) -> list[str]:
         for method in names(Kind.method, builtin=True):
             own = find_method(method).config
             inherited = {field.name for field in fields(type_)}
-            if knobs := [field for field in fields(own) if field.name not in inherited]:
-                parts += [f"With `method={method}` also:\n\n", _table(own, "method.", knobs)]
+            if own_fields := [field for field in fields(own) if field.name not in inherited]:
+                parts += [f"With `method={method}` also:\n\n", _table(own, "method.", own_fields)]
     return parts
 
 

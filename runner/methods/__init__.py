@@ -10,7 +10,7 @@ from runner.config.schema.engine import Dtype
 from runner.config.schema.method import Method
 from runner.config.schema.root import Config
 from runner.errors import UsageError
-from runner.methods.base import Abilities, QuantizationMethod
+from runner.methods.base import Capabilities, QuantizationMethod
 from runner.methods.recipe import Recipe
 from runner.util.extensions import Kind, find, loaded, names
 
@@ -41,7 +41,7 @@ def find_method(name: str) -> QuantizationMethod:
     return method
 
 
-def abilities_of(method: Method) -> Abilities:
+def capabilities_of(method: Method) -> Capabilities:
     """What a configured method can do through the backend it names.
 
     Raises:
@@ -71,9 +71,9 @@ def without_rounding_dtype(recipe: Recipe) -> str | None:
     method = recipe.method
     if not method.rounds(recipe.bits):
         return "rounds no weights"
-    abilities = find_method(method.name).backends.get(method.backend)
-    if abilities is None or abilities.rounds_in is None or recipe.calibration is not None:
+    capabilities = find_method(method.name).backends.get(method.backend)
+    if capabilities is None or capabilities.rounds_in is None or recipe.calibration is not None:
         return None
     if recipe.bits.is_auto or method.keep_most_sensitive:
         return None
-    return f"is implemented by {method.backend}, which always rounds in {abilities.rounds_in}"
+    return f"is implemented by {method.backend}, which always rounds in {capabilities.rounds_in}"

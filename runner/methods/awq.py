@@ -7,7 +7,7 @@ from types import MappingProxyType
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import autoawq, llm_compressor
-from runner.methods.base import Abilities, QuantizeJob
+from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.recipe import Recipe
 
 
@@ -43,13 +43,13 @@ class AwqMethod:
     config = Awq
     backends = MappingProxyType(
         {
-            llm_compressor.NAME: llm_compressor.abilities(
+            llm_compressor.NAME: llm_compressor.capabilities(
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
                 group_sizes=("per_channel", "g*"),
                 keeps_scales=False,
                 cannot=(("clip", True, "does not search narrower ranges"),),
             ),
-            "autoawq": Abilities(
+            "autoawq": Capabilities(
                 bits=("w4a16",),
                 group_sizes=("g*",),
                 checkpoint_format="awq",
@@ -71,15 +71,15 @@ class AwqMethod:
 
     def quantize(self, job: QuantizeJob) -> None:
         """Search the scales block by block, round, save."""
-        knobs = job.recipe.method
-        assert isinstance(knobs, Awq)
-        if knobs.backend == "autoawq":
+        options = job.recipe.method
+        assert isinstance(options, Awq)
+        if options.backend == "autoawq":
             autoawq.quantize_awq(
                 job,
-                zero_point=knobs.zero_point,
-                version=knobs.version.value,
-                duo_scaling=knobs.duo_scaling,
-                clip=knobs.clip,
+                zero_point=options.zero_point,
+                version=options.version.value,
+                duo_scaling=options.duo_scaling,
+                clip=options.clip,
             )
             return
         from llmcompressor.modifiers.quantization import QuantizationModifier
@@ -87,10 +87,10 @@ class AwqMethod:
         from runner.methods.backends.smoothing import awq_modifier
 
         scheme = llm_compressor.build_scheme(
-            job, sym=not knobs.zero_point, observer="memoryless_minmax"
+            job, sym=not options.zero_point, observer="memoryless_minmax"
         )
-        rounding = QuantizationModifier(config_groups={"linear": scheme}, ignore=knobs.ignore)
-        llm_compressor.compress(job, [awq_modifier(duo_scaling=knobs.duo_scaling), rounding])
+        rounding = QuantizationModifier(config_groups={"linear": scheme}, ignore=options.ignore)
+        llm_compressor.compress(job, [awq_modifier(duo_scaling=options.duo_scaling), rounding])
 
 
 METHOD = AwqMethod()

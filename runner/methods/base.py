@@ -1,4 +1,4 @@
-"""The interface of a quantization method: options, abilities as a table, one function."""
+"""The interface of a quantization method: options, capabilities as a table, one function."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Holder(Enum):
 
 
 @dataclass(frozen=True)
-class Abilities:
+class Capabilities:
     """What a method can do through one backend: rows of the legality table."""
 
     bits: tuple[str, ...]
@@ -111,8 +111,8 @@ class QuantizationMethod(Protocol):
         """Dataclass of the method's options."""
 
     @property
-    def backends(self) -> Mapping[str, Abilities]:
-        """Abilities of the method by backend; the default backend first."""
+    def backends(self) -> Mapping[str, Capabilities]:
+        """Capabilities of the method by backend; the default backend first."""
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
         """The calibration that the recipe uses; ``None`` if it reads no text."""
@@ -124,14 +124,14 @@ class QuantizationMethod(Protocol):
         """
 
 
-def group_size_fits(abilities: Abilities, group_size: GroupSize) -> bool:
+def group_size_fits(capabilities: Capabilities, group_size: GroupSize) -> bool:
     """Whether the method supports the granularity."""
-    return group_size.is_among(abilities.group_sizes)
+    return group_size.is_among(capabilities.group_sizes)
 
 
-def bits_fit(abilities: Abilities, bits: Bits) -> bool:
+def bits_fit(capabilities: Capabilities, bits: Bits) -> bool:
     """Whether the method supports the bits scheme; with a budget, all its widths."""
     if bits.is_auto:
         widths = (width for width in bits.candidates if width < 16)
-        return all(bits.of_width(width).label in abilities.bits for width in widths)
-    return bits.label in abilities.bits
+        return all(bits.of_width(width).label in capabilities.bits for width in widths)
+    return bits.label in capabilities.bits

@@ -8,7 +8,7 @@ from runner.config.schema.calibration import Calibration
 from runner.config.schema.engine import Dtype
 from runner.config.schema.method import Method
 from runner.methods.backends import bitsandbytes as bits_and_bytes
-from runner.methods.base import Abilities, QuantizeJob
+from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.recipe import Recipe
 
 _BLOCK = 64
@@ -36,7 +36,7 @@ class Bnb4bitMethod:
     config = Bnb4bit
     backends = MappingProxyType(
         {
-            "bitsandbytes": Abilities(
+            "bitsandbytes": Capabilities(
                 bits=("nf4", "fp4"),
                 group_sizes=("g64",),
                 checkpoint_format="bitsandbytes",
@@ -56,15 +56,15 @@ class Bnb4bitMethod:
         """Round while loading, save."""
         from transformers import BitsAndBytesConfig
 
-        knobs = job.recipe.method
-        assert isinstance(knobs, Bnb4bit)
-        dtype = Dtype.bfloat16 if knobs.compute_dtype is Dtype.auto else knobs.compute_dtype
+        options = job.recipe.method
+        assert isinstance(options, Bnb4bit)
+        dtype = Dtype.bfloat16 if options.compute_dtype is Dtype.auto else options.compute_dtype
         config = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=job.recipe.bits.label,
-            bnb_4bit_use_double_quant=knobs.double_quant,
+            bnb_4bit_use_double_quant=options.double_quant,
             bnb_4bit_compute_dtype=dtype.value,
-            llm_int8_skip_modules=list(knobs.ignore),
+            llm_int8_skip_modules=list(options.ignore),
         )
         bits_and_bytes.require_whole_blocks(job, _BLOCK)
         bits_and_bytes.quantize_on_load(job, config)

@@ -38,19 +38,19 @@ class Fp8Method:
         """Round and save."""
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        knobs = job.recipe.method
-        assert isinstance(knobs, Fp8)
+        options = job.recipe.method
+        assert isinstance(options, Fp8)
         scheme = llm_compressor.build_scheme(
             job,
             sym=True,
             observer="memoryless_minmax",
-            activation_scales=knobs.activation_scales,
+            activation_scales=options.activation_scales,
         )
         cache = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
         modifier = QuantizationModifier(
             config_groups={"linear": scheme},
-            ignore=knobs.ignore,
-            kv_cache_scheme={**cache, "dynamic": False} if knobs.kv_cache else None,
+            ignore=options.ignore,
+            kv_cache_scheme={**cache, "dynamic": False} if options.kv_cache else None,
         )
         llm_compressor.compress(job, [modifier])
 

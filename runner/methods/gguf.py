@@ -16,7 +16,7 @@ from runner.data.models.llama_cpp_families import conversion_refusal
 from runner.data.models.weights import tensor_headers
 from runner.errors import StageError
 from runner.methods.backends import llama_cpp
-from runner.methods.base import Abilities, QuantizeJob
+from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.recipe import Recipe
 
 
@@ -95,7 +95,7 @@ class GgufMethod:
 
     config = Gguf
     backends = {  # noqa: RUF012 - a protocol's property
-        llama_cpp.NAME: Abilities(
+        llama_cpp.NAME: Capabilities(
             bits=("w4a16", "w8a16", "w6a16", "w5a16", "w3a16", "w2a16"),
             # A type's blocks are its own; what is asked for is not looked at.
             group_sizes=("per_tensor", "per_channel", "g*"),
@@ -110,18 +110,18 @@ class GgufMethod:
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
         """Only an importance matrix looks at text."""
-        knobs = recipe.method
-        assert isinstance(knobs, Gguf)
-        return recipe.calibration if knobs.imatrix else None
+        options = recipe.method
+        assert isinstance(options, Gguf)
+        return recipe.calibration if options.imatrix else None
 
     def quantize(self, job: QuantizeJob) -> None:
         """Convert without loss, find what matters, round."""
-        knobs = job.recipe.method
-        assert isinstance(knobs, Gguf)
-        chosen = type_for(knobs, job.recipe.bits)
+        options = job.recipe.method
+        assert isinstance(options, Gguf)
+        chosen = type_for(options, job.recipe.bits)
         if chosen is None:
             raise StageError(f"there is no GGUF type for {job.recipe.bits.label}")
-        if knobs.imatrix and not job.windows:
+        if options.imatrix and not job.windows:
             raise StageError("method.imatrix=true needs a text, such as calibration=python_docs")
         job.progress(0, 1, "converting to GGUF")
         dense = job.scratch / "model.gguf"
@@ -132,7 +132,7 @@ class GgufMethod:
             llama_cpp.converter(job.cache),
         )
         matrix = None
-        if knobs.imatrix:
+        if options.imatrix:
             matrix = llama_cpp.importance_matrix(
                 job.model_directory,
                 dense,
@@ -148,7 +148,7 @@ class GgufMethod:
             chosen.value,
             threads=job.threads,
             matrix=matrix,
-            keep=_kept(job.model_directory, dense, knobs.ignore),
+            keep=_kept(job.model_directory, dense, options.ignore),
             progress=job.progress,
         )
         dense.unlink()

@@ -8,7 +8,7 @@ from runner.config.bounds import bounded
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import auto_gptq, gptqmodel, llm_compressor
-from runner.methods.base import Abilities, ActivationScales, Holder, QuantizeJob
+from runner.methods.base import ActivationScales, Capabilities, Holder, QuantizeJob
 from runner.methods.recipe import Recipe
 
 
@@ -45,13 +45,13 @@ class GptqMethod:
     config = Gptq
     backends = MappingProxyType(
         {
-            llm_compressor.NAME: llm_compressor.abilities(
+            llm_compressor.NAME: llm_compressor.capabilities(
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8"),
                 group_sizes=("per_channel", "g*"),
                 mixes=True,
                 cannot=(("true_sequential", True, "quantizes a whole block at once"),),
             ),
-            "auto_gptq": Abilities(
+            "auto_gptq": Capabilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
                 group_sizes=("per_channel", "g*"),
                 checkpoint_format="gptq",
@@ -60,7 +60,7 @@ class GptqMethod:
                 model_refusal=auto_gptq.model_refusal,
                 rounds_in="float32",
             ),
-            "gptqmodel": Abilities(
+            "gptqmodel": Capabilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
                 group_sizes=("per_channel", "g*"),
                 checkpoint_format="gptq",
@@ -78,30 +78,30 @@ class GptqMethod:
 
     def quantize(self, job: QuantizeJob) -> None:
         """Estimate Hessians block by block, solve, save."""
-        knobs = job.recipe.method
-        assert isinstance(knobs, Gptq)
-        if knobs.backend == "llm_compressor":
-            llm_compressor.compress(job, [gptq_modifier(job, knobs)])
+        options = job.recipe.method
+        assert isinstance(options, Gptq)
+        if options.backend == "llm_compressor":
+            llm_compressor.compress(job, [gptq_modifier(job, options)])
             return
-        backend = auto_gptq if knobs.backend == "auto_gptq" else gptqmodel
+        backend = auto_gptq if options.backend == "auto_gptq" else gptqmodel
         backend.quantize_gptq(
             job,
-            sym=knobs.sym,
-            desc_act=knobs.desc_act,
-            damp_percent=knobs.damp_percent,
-            true_sequential=knobs.true_sequential is not False,
+            sym=options.sym,
+            desc_act=options.desc_act,
+            damp_percent=options.damp_percent,
+            true_sequential=options.true_sequential is not False,
         )
 
 
-def gptq_modifier(job: QuantizeJob, knobs: Gptq) -> Any:
+def gptq_modifier(job: QuantizeJob, options: Gptq) -> Any:
     """GPTQ as llm-compressor carries it out."""
     return llm_compressor.gptq_modifier(
         job,
-        sym=knobs.sym,
-        desc_act=knobs.desc_act,
-        damp_percent=knobs.damp_percent,
-        block_size=knobs.block_size,
-        activation_scales=knobs.activation_scales,
+        sym=options.sym,
+        desc_act=options.desc_act,
+        damp_percent=options.damp_percent,
+        block_size=options.block_size,
+        activation_scales=options.activation_scales,
     )
 
 

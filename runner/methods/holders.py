@@ -33,9 +33,9 @@ def require_holders(recipe: Recipe, model_directory: Path, trust_remote_code: bo
     Raises:
         Refused: No matrix is held by a class that the backend looks for.
     """
-    from runner.methods import abilities_of
+    from runner.methods import capabilities_of
 
-    looked_for = abilities_of(recipe.method).holders
+    looked_for = capabilities_of(recipe.method).holders
     if looked_for is None:
         return
     try:

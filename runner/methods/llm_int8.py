@@ -7,7 +7,7 @@ from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import bitsandbytes as bits_and_bytes
-from runner.methods.base import Abilities, ModelConfig, QuantizeJob
+from runner.methods.base import Capabilities, ModelConfig, QuantizeJob
 from runner.methods.recipe import Recipe
 
 
@@ -36,7 +36,7 @@ class LlmInt8Method:
     config = LlmInt8
     backends = MappingProxyType(
         {
-            "bitsandbytes": Abilities(
+            "bitsandbytes": Capabilities(
                 bits=("w8a8",),
                 group_sizes=("per_channel",),
                 checkpoint_format="bitsandbytes",
@@ -58,12 +58,12 @@ class LlmInt8Method:
         """Round while loading, save."""
         from transformers import BitsAndBytesConfig
 
-        knobs = job.recipe.method
-        assert isinstance(knobs, LlmInt8)
+        options = job.recipe.method
+        assert isinstance(options, LlmInt8)
         config = BitsAndBytesConfig(
             load_in_8bit=True,
-            llm_int8_threshold=knobs.threshold,
-            llm_int8_skip_modules=list(knobs.ignore),
+            llm_int8_threshold=options.threshold,
+            llm_int8_skip_modules=list(options.ignore),
         )
         bits_and_bytes.quantize_on_load(job, config)
 

@@ -15,7 +15,7 @@ from runner.methods.recipe import Recipe
 
 @dataclass
 class Mxfp4(Method):
-    """No knobs: the format fixes them."""
+    """No options: the format fixes them."""
 
     backend: str = "llm_compressor"
 

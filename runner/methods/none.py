@@ -7,7 +7,7 @@ from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.data.models.directory import save_weights
 from runner.data.models.load import load_model
-from runner.methods.base import Abilities, QuantizeJob
+from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.recipe import Recipe
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -15,7 +15,7 @@ _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 @dataclass
 class Cast(Method):
-    """No knobs."""
+    """No options."""
 
     backend: str = "transformers"
 
@@ -31,7 +31,7 @@ class NoneMethod:
     config = Cast
     backends = MappingProxyType(
         {
-            "transformers": Abilities(
+            "transformers": Capabilities(
                 bits=tuple(_DTYPES),
                 group_sizes=("per_tensor", "per_channel", "g*"),
                 checkpoint_format="float",

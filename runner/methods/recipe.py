@@ -38,7 +38,7 @@ class Recipe:
     def label(self) -> str:
         """Short readable name derived from the values, such as ``gptq-w4a16-g64``.
 
-        A backend other than the method's own and knobs that differ from its defaults are
+        A backend other than the method's own and options that differ from its defaults are
         told: ``gptq@auto_gptq-w4a16-g64``, ``rtn-w3a16-g64,sym=false``.
         """
         if self.is_identity:

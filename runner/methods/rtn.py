@@ -54,14 +54,14 @@ class RtnMethod:
         """Round and save."""
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        knobs = job.recipe.method
-        assert isinstance(knobs, Rtn)
+        options = job.recipe.method
+        assert isinstance(options, Rtn)
         observer = {Observer.minmax: "memoryless_minmax", Observer.mse: "memoryless_mse"}
         groups = llm_compressor.build_groups(
             job,
-            sym=knobs.sym,
-            observer=observer[knobs.observer],
-            activation_scales=knobs.activation_scales,
+            sym=options.sym,
+            observer=observer[options.observer],
+            activation_scales=options.activation_scales,
         )
         llm_compressor.compress(job, [QuantizationModifier(**groups)])
 

@@ -51,20 +51,20 @@ class SmoothQuantMethod:
 
         from runner.methods.backends.smoothing import smoothquant_modifier
 
-        knobs = job.recipe.method
-        assert isinstance(knobs, SmoothQuant)
-        smooth = smoothquant_modifier(smoothing_strength=knobs.strength)
-        if knobs.rounding is RoundingMethod.gptq:
-            solver = Gptq(ignore=knobs.ignore, activation_scales=knobs.activation_scales)
+        options = job.recipe.method
+        assert isinstance(options, SmoothQuant)
+        smooth = smoothquant_modifier(smoothing_strength=options.strength)
+        if options.rounding is RoundingMethod.gptq:
+            solver = Gptq(ignore=options.ignore, activation_scales=options.activation_scales)
             llm_compressor.compress(job, [smooth, gptq_modifier(job, solver)])
             return
         scheme = llm_compressor.build_scheme(
             job,
             sym=True,
             observer="memoryless_minmax",
-            activation_scales=knobs.activation_scales,
+            activation_scales=options.activation_scales,
         )
-        rounding = QuantizationModifier(config_groups={"linear": scheme}, ignore=knobs.ignore)
+        rounding = QuantizationModifier(config_groups={"linear": scheme}, ignore=options.ignore)
         llm_compressor.compress(job, [smooth, rounding])
 
 

@@ -11,7 +11,7 @@ from runner.config.schema.root import Config, StageName
 from runner.engines import find_engine
 from runner.engines.base import CheckpointFacts
 from runner.errors import UsageError
-from runner.methods import abilities_of
+from runner.methods import capabilities_of
 from runner.planning.compute import Compute
 
 FLOAT32 = Dtype.float32.value
@@ -94,7 +94,7 @@ def evaluated_checkpoints(
         return checkpoints
     with contextlib.suppress(UsageError):  # legality speaks about an unknown backend
         quantized = CheckpointFacts(
-            abilities_of(config.method).checkpoint_format,
+            capabilities_of(config.method).checkpoint_format,
             config.bits,
             config.group_size,
             config.method,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from runner.config.schema.calibration import Calibration, Cut, windows_of_parts
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.text import Text
-from runner.methods import abilities_of, used_recipe
+from runner.methods import capabilities_of, used_recipe
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
 from runner.validation.verdict import Verdict, illegal, warning
@@ -20,7 +20,7 @@ def check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
     if calibration is None:
         return
     if not calibration.parts:
-        plain = abilities_of(config.method).plain_rounding
+        plain = capabilities_of(config.method).plain_rounding
         scales = " for static activation scales" if plain else ""
         yield illegal(
             f"method={config.method.name} needs calibration text{scales}",
@@ -66,7 +66,7 @@ def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:
             f"calibration.minimum_length={calibration.sequence_length}",
         )
     elif least not in (None, calibration.sequence_length) and (
-        reason := abilities_of(config.method).against_unequal_windows
+        reason := capabilities_of(config.method).against_unequal_windows
     ):
         yield illegal(reason, "calibration.minimum_length=null")
     conversations = [part.text for part in calibration.parts if part.text.conversation]

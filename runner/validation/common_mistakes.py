@@ -10,8 +10,8 @@ from runner.config.schema.plan import Plan
 from runner.config.schema.root import Config, StageName
 from runner.engines import find_engine
 from runner.errors import UsageError
-from runner.methods import abilities_of
-from runner.methods.base import Abilities
+from runner.methods import capabilities_of
+from runner.methods.base import Capabilities
 from runner.planning.devices import device_names, read_device
 from runner.planning.formats import Format
 from runner.planning.hardware.detect import recognises
@@ -130,18 +130,18 @@ def _recipe(config: Config) -> Iterator[Verdict]:
             "Hopper and Blackwell only emulate; 4-bit weights are multiplied in 16 bits",
             "bits=w4a16",
         )
-    if integer and bits.activation.num_bits == 8 and _abilities(config).plain_rounding:
+    if integer and bits.activation.num_bits == 8 and _capabilities(config).plain_rounding:
         yield _outliers(f"method={method.name} rounds activations to int8 as they come, which")
     plain = list(method.ignore) == type(method)(name=method.name).ignore
-    if bits.weight.num_bits < 4 and not _abilities(config).mixes_by_itself and plain:
+    if bits.weight.num_bits < 4 and not _capabilities(config).mixes_by_itself and plain:
         yield _uniform_few_bits(f"{bits.weight.num_bits}-bit weights")
 
 
-def _abilities(config: Config) -> Abilities:
+def _capabilities(config: Config) -> Capabilities:
     """Of the recipe's method; none worth a word where another rule speaks about its backend."""
     with contextlib.suppress(UsageError):
-        return abilities_of(config.method)
-    return Abilities(bits=(), group_sizes=(), checkpoint_format="float", packages=())
+        return capabilities_of(config.method)
+    return Capabilities(bits=(), group_sizes=(), checkpoint_format="float", packages=())
 
 
 def _fp8_before_ada(config: Config, facts: Facts) -> Iterator[Verdict]:
@@ -174,7 +174,7 @@ def _emulated(config: Config, facts: Facts, quantizes: bool) -> Iterator[Verdict
             "device",
             "engine.dtype=float32",
         )
-    if quantizes and (emulated := _abilities(config).emulated_on_cpus):
+    if quantizes and (emulated := _capabilities(config).emulated_on_cpus):
         yield warning(
             f"{emulated} are emulated on CPUs, so bench measures the unpacking, which does not "
             "predict a GPU",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from runner.config.schema.bits import NumberType
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.root import Config, StageName
-from runner.methods.base import Abilities
+from runner.methods.base import Capabilities
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
 from runner.validation.verdict import Verdict, illegal, warning
@@ -14,11 +14,11 @@ _WIDTHS = range(2, 9)
 _USUAL_GROUPS = (128, 64, 32, 16)
 
 
-def check_mixed(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
+def check_mixed(config: Config, capabilities: Capabilities, facts: Facts) -> Iterator[Verdict]:
     """Findings on ``bits=auto`` and ``method.keep``; none on recipes of one width."""
     bits, method = config.bits, config.method
     mixes = bits.is_auto or method.keeps_layers
-    if mixes and not abilities.mixes:
+    if mixes and not capabilities.mixes:
         what = bits.label if bits.is_auto else "method.keep"
         yield illegal(
             f"method={method.name} through {method.backend} gives all layers one width, but {what} "

@@ -6,7 +6,7 @@ from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity
 from runner.config.schema.root import Config, StageName
 from runner.methods import all_methods, find_method, quantizing_methods
-from runner.methods.base import Abilities, bits_fit, group_size_fits
+from runner.methods.base import Capabilities, bits_fit, group_size_fits
 from runner.validation.calibration import check_calibration
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
@@ -41,25 +41,25 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
             " or ".join(f"method.backend={name}" for name in backends),
         )
         return
-    abilities = backends[config.method.backend]
+    capabilities = backends[config.method.backend]
     broken = list(_check_formats(config.bits))
     yield from broken
     if broken:
         return
-    if config.bits.is_auto and not abilities.mixes:
-        yield from check_mixed(config, abilities, facts)
-    elif not config.bits.is_auto and not bits_fit(abilities, config.bits):
-        yield _bits_do_not_fit(config, abilities)
-    elif reason := abilities.model_refusal(facts.text_config):
+    if config.bits.is_auto and not capabilities.mixes:
+        yield from check_mixed(config, capabilities, facts)
+    elif not config.bits.is_auto and not bits_fit(capabilities, config.bits):
+        yield _bits_do_not_fit(config, capabilities)
+    elif reason := capabilities.model_refusal(facts.text_config):
         yield illegal(reason, _makers_of_model(config, facts))
     else:
-        yield from _check_details(config, abilities, facts)
+        yield from _check_details(config, capabilities, facts)
 
 
-def _check_details(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
+def _check_details(config: Config, capabilities: Capabilities, facts: Facts) -> Iterator[Verdict]:
     """What the backend could carry out, for all that is known of bits and model."""
-    yield from check_mixed(config, abilities, facts)
-    yield from _check_group_size(config, abilities, facts)
+    yield from check_mixed(config, capabilities, facts)
+    yield from _check_group_size(config, capabilities, facts)
     yield from check_calibration(config, facts)
     yield from check_method_options(config)
 
@@ -84,14 +84,14 @@ def _is_float8(number: NumberFormat) -> bool:
     return number.type is NumberType.float and number.num_bits == 8
 
 
-def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
+def _bits_do_not_fit(config: Config, capabilities: Capabilities) -> Verdict:
     name, label = config.method.name, config.bits.label
     makers = [
         other
         for other, method in all_methods().items()
         if any(label in able.bits for able in method.backends.values())
     ]
-    nearest = f"bits={_nearest_bits(config.bits, abilities)}"
+    nearest = f"bits={_nearest_bits(config.bits, capabilities)}"
     if makers:
         nearest += f", or method={' or method='.join(makers)} for {label}"
     through = "" if len(find_method(name).backends) == 1 else f" through {config.method.backend}"
@@ -101,7 +101,7 @@ def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
         )
     return illegal(
         f"method={name}{through} does not support {label}, only "
-        f"{', '.join(dict.fromkeys(abilities.bits))}",
+        f"{', '.join(dict.fromkeys(capabilities.bits))}",
         nearest,
     )
 
@@ -109,7 +109,7 @@ def _bits_do_not_fit(config: Config, abilities: Abilities) -> Verdict:
 def _makers_of_model(config: Config, facts: Facts) -> str | None:
     """Backends of the method that can do the model, else other methods that can."""
 
-    def can(able: Abilities) -> bool:
+    def can(able: Capabilities) -> bool:
         return bits_fit(able, config.bits) and able.model_refusal(facts.text_config) is None
 
     backends = find_method(config.method.name).backends
@@ -123,15 +123,17 @@ def _makers_of_model(config: Config, facts: Facts) -> str | None:
     return " or ".join(f"method={name}" for name in able) or None
 
 
-def _nearest_bits(bits: Bits, abilities: Abilities) -> str:
+def _nearest_bits(bits: Bits, capabilities: Capabilities) -> str:
     def distance(label: str) -> int:
         digits = [int(part) for part in "".join(c if c.isdigit() else " " for c in label).split()]
         return abs((digits or [16])[0] - bits.weight.num_bits)
 
-    return min(abilities.bits, key=distance)
+    return min(capabilities.bits, key=distance)
 
 
-def _check_group_size(config: Config, abilities: Abilities, facts: Facts) -> Iterator[Verdict]:
+def _check_group_size(
+    config: Config, capabilities: Capabilities, facts: Facts
+) -> Iterator[Verdict]:
     group_size, name = config.group_size, config.method.name
     if config.method.is_identity:
         return
@@ -145,8 +147,8 @@ def _check_group_size(config: Config, abilities: Abilities, facts: Facts) -> Ite
             f"group_size=g{group_size.size} or group_size=per_{group_size.granularity.value}",
         )
         return
-    if not group_size_fits(abilities, group_size):
-        usual = [label.replace("g*", "g64") for label in abilities.group_sizes]
+    if not group_size_fits(capabilities, group_size):
+        usual = [label.replace("g*", "g64") for label in capabilities.group_sizes]
         yield illegal(
             f"method={name} does not support scales {group_size.label}",
             " or ".join(f"group_size={label}" for label in reversed(usual)),

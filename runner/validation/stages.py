@@ -12,7 +12,7 @@ from runner.engines import all_engines, find_engine
 from runner.engines.base import CheckpointFacts, EngineImplementation
 from runner.environments.choose import choose
 from runner.errors import UsageError
-from runner.methods import abilities_of, find_method
+from runner.methods import capabilities_of, find_method
 from runner.planning.arithmetic import evaluated_checkpoints
 from runner.planning.hardware.detect import recognises
 from runner.validation.context import Facts
@@ -64,7 +64,7 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
     engine = find_engine(config.engine.name)
     if config.makes_checkpoint:
         with contextlib.suppress(UsageError):  # another rule speaks about an unknown backend
-            if abilities_of(config.method).model_refusal(facts.text_config):
+            if capabilities_of(config.method).model_refusal(facts.text_config):
                 return  # as it does about one that cannot do the model
     checkpoint = evaluated_checkpoints(config, facts.quantized_as, facts.text_config, facts.device)[
         -1

@@ -77,7 +77,7 @@ def test_group_size(granularity: Granularity, size: int | None, label: str) -> N
     ],
 )
 def test_recipe(method: str, bits: Bits, label: str) -> None:
-    knobs = find_method(method).config(name=method)
-    recipe = Recipe(knobs, bits, GroupSize(Granularity.group, 64), None)
+    options = find_method(method).config(name=method)
+    recipe = Recipe(options, bits, GroupSize(Granularity.group, 64), None)
     assert recipe.label == label
     assert recipe.is_identity is (method == "none")

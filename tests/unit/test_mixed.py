@@ -63,9 +63,9 @@ def found(candidates: tuple[int, ...]) -> SensitivityResult:
     return SensitivityResult("second_half_64", LayerGranularity.fused, 126, 19.0, units, rows)
 
 
-def recipe(bits: Bits, **knobs: object) -> Recipe:
+def recipe(bits: Bits, **options: object) -> Recipe:
     method = Rtn("rtn")
-    for name, value in knobs.items():
+    for name, value in options.items():
         setattr(method, name, value)
     return Recipe(method, bits, G32, None)
 

@@ -15,7 +15,7 @@ from runner.data.models.directory import save_weights
 from runner.data.models.kept_dtypes import KeptDtypes
 from runner.data.models.load import load_model
 from runner.data.models.weights import weight_files
-from runner.methods.base import Abilities, ActivationScales, Holder, Progress, QuantizeJob
+from runner.methods.base import ActivationScales, Capabilities, Holder, Progress, QuantizeJob
 from runner.methods.recipe import Recipe
 
 NAME = "llm_compressor"
@@ -25,7 +25,7 @@ _UNQUANTIZED = 16
 _FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
 
 
-def abilities(
+def capabilities(
     bits: tuple[str, ...],
     group_sizes: tuple[str, ...],
     *,
@@ -33,9 +33,9 @@ def abilities(
     keeps_scales: bool = True,
     plain_rounding: bool = False,
     cannot: tuple[tuple[str, Any, str], ...] = (),
-) -> Abilities:
-    """Abilities through llm-compressor, which always writes compressed-tensors."""
-    return Abilities(
+) -> Capabilities:
+    """Capabilities through llm-compressor, which always writes compressed-tensors."""
+    return Capabilities(
         bits,
         group_sizes,
         "compressed-tensors",
@@ -51,9 +51,9 @@ def abilities(
 
 def only_backend(
     bits: tuple[str, ...], group_sizes: tuple[str, ...], **options: Any
-) -> Mapping[str, Abilities]:
+) -> Mapping[str, Capabilities]:
     """The backends of a method that llm-compressor alone carries out."""
-    return MappingProxyType({NAME: abilities(bits, group_sizes, **options)})
+    return MappingProxyType({NAME: capabilities(bits, group_sizes, **options)})
 
 
 def build_scheme(

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
-from runner.methods.base import Abilities, QuantizeJob
+from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.recipe import Recipe
 
 
@@ -24,7 +24,7 @@ class TernaryMethod:
     config = Ternary
     backends = MappingProxyType(
         {
-            "transformers": Abilities(
+            "transformers": Capabilities(
                 bits=("w2a16",),
                 group_sizes=("per_channel",),
                 checkpoint_format="float",
@@ -42,19 +42,19 @@ class TernaryMethod:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        knobs = job.recipe.method
-        assert isinstance(knobs, Ternary)
+        options = job.recipe.method
+        assert isinstance(options, Ternary)
         model = AutoModelForCausalLM.from_pretrained(job.model_directory, dtype="auto")
         layers = {
             name: module
             for name, module in model.named_modules()
-            if isinstance(module, torch.nn.Linear) and name not in knobs.ignore
+            if isinstance(module, torch.nn.Linear) and name not in options.ignore
         }
         for done, layer in enumerate(layers.values()):
             job.progress(done, len(layers), "rounding layers")
             weight = layer.weight.data.to(getattr(torch, job.compute_dtype))
             scale = weight.abs().mean(dim=1, keepdim=True)
-            rounded = scale * weight.sign() * (weight.abs() > knobs.threshold * scale)
+            rounded = scale * weight.sign() * (weight.abs() > options.threshold * scale)
             layer.weight.data = rounded.to(layer.weight.dtype)
         model.save_pretrained(job.checkpoint_directory)
         AutoTokenizer.from_pretrained(job.model_directory).save_pretrained(job.checkpoint_directory)

@@ -9,7 +9,7 @@ from runner.data.models.tensors import report_tensors
 from runner.data.models.weights import weight_file_bytes
 from runner.data.texts.calibration import digest
 from runner.errors import StageError
-from runner.methods import abilities_of, find_method
+from runner.methods import capabilities_of, find_method
 from runner.methods.base import QuantizeJob
 from runner.methods.holders import require_holders
 from runner.methods.mixed_precision.keep_layers import with_kept_layers
@@ -25,7 +25,7 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
     asked = request.recipe
     require_holders(asked, request.model_directory, request.trust_remote_code)
     recipe = with_kept_layers(asked, request.model_directory, request.trust_remote_code)
-    method, abilities = find_method(recipe.method.name), abilities_of(recipe.method)
+    method, capabilities = find_method(recipe.method.name), capabilities_of(recipe.method)
     windows, parts = ([], []) if (cut := request.windows_directory) is None else load_windows(cut)
     directory = context.output / DIRECTORY
     directory.mkdir()
@@ -59,7 +59,7 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
     make_readable(directory)
     return QuantizeResult(
         recipe=to_json(request.recipe),
-        checkpoint_format=abilities.checkpoint_format,
+        checkpoint_format=capabilities.checkpoint_format,
         versions=request.versions,
         device=request.device,
         compute_dtype=request.compute_dtype,
@@ -73,7 +73,7 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         tensors=tensors,
         coverage=coverage,
         expert_tokens=request.expert_tokens,
-        rounded_in=(abilities.rounds_in or request.compute_dtype)
+        rounded_in=(capabilities.rounds_in or request.compute_dtype)
         if recipe.method.rounds(recipe.bits)
         else None,
         widths=check_widths(request.model_directory, directory, recipe.layer_bits, recipe.bits)

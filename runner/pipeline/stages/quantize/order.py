@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.data.models.coverage import describe_shortfall
 from runner.engines import reader_of
-from runner.methods import abilities_of, used_recipe
+from runner.methods import capabilities_of, used_recipe
 from runner.methods.recipe import Recipe
 from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.stages.jobs.check import STAGE as CHECK
@@ -48,7 +48,7 @@ def make_checkpoint(
         recipe.layer_bits = layer_bits(recipe, sensitivities.known, model)
     if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model.dtype:
         return
-    abilities = abilities_of(recipe.method)
+    capabilities = capabilities_of(recipe.method)
     environment = inputs.environment(recipe.method.backend, recipe.method.environment)
     windows = calibration_windows(inputs, model, recipe.calibration)
     tokens = expert_tokens(inputs, model, recipe.calibration, windows)
@@ -61,7 +61,7 @@ def make_checkpoint(
         compute_dtype=compute_dtype,
         trust_remote_code=inputs.config.model.trust_remote_code,
         versions={
-            **environment.versions(abilities.packages),
+            **environment.versions(capabilities.packages),
             **versions_of(Kind.method, recipe.method.name),
         },
         expert_tokens=tokens,
@@ -75,7 +75,7 @@ def make_checkpoint(
         "device": request.device,
         "compute_dtype": request.compute_dtype,
     }
-    inspector = _inspector(inputs, model, recipe, abilities.checkpoint_format)
+    inspector = _inspector(inputs, model, recipe, capabilities.checkpoint_format)
     lineage = Lineage(inputs.session.store.root, inputs.config.model, determinants)
     if previous := lineage.made_from_other_weights():
         inputs.warn(
@@ -94,7 +94,9 @@ def make_checkpoint(
     directory = made.directory / DIRECTORY
     dtype = _FLOAT_LABELS[recipe.bits.label] if recipe.is_identity else model.dtype
     run.keep(STAGE.name, RECIPE, made)
-    run.hand_on(Checkpoint(directory, abilities.checkpoint_format, identity, recipe.label, dtype))
+    run.hand_on(
+        Checkpoint(directory, capabilities.checkpoint_format, identity, recipe.label, dtype)
+    )
     if run.asks_for("eval") and windows is not None:
         _look_for_overlap(run, windows)
 
@@ -149,7 +151,7 @@ def _inspector(
             bits=recipe.bits,
             group_size=recipe.group_size,
             stored_bits=_coarsest(directory),
-            compares_layers=abilities_of(recipe.method).keeps_scales,
+            compares_layers=capabilities_of(recipe.method).keeps_scales,
         )
         return inputs.task(CHECK, request, environment)
 
