@@ -18,6 +18,12 @@ _WARNED = "QUANT_RUNNER_WARNED_OF"
 """Variable with the old names that were warned of, so that no process of a sweep repeats it."""
 _OVERRIDE = re.compile(r"(~|\+{0,2})(?:([^@=]*)@)?([^=]*)(=?)(.*)", re.DOTALL)
 
+_TOKEN = re.compile(
+    r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[^{}"':,]+|.)(:?)""",
+    re.DOTALL,
+)
+"""Quoted text, a brace, or what is between, such as a key with its colon."""
+
 
 @dataclass(frozen=True)
 class Renamed:
@@ -209,14 +215,30 @@ def _present_override(word: str, warn: bool) -> str:
     assert match is not None
     sign, group, key, equals, value = match.groups()
     key = present_name(key)
-    for one in RENAMED:
-        # The whole section in one word: {old: value}.
-        if key == one.section and value.lstrip().startswith("{"):
-            value, count = re.subn(rf"(?<=[{{,\s]){one.old}(?=\s*:)", one.new, value)
-            if count and warn:
-                _warn(f"{key}.{one.old}", f"{key}.{one.new}", "")
+    if value.lstrip().startswith("{"):
+        value = _present_keys(value, key, warn)
     value = _present_references(value, (lambda: key) if warn else None)
     return f"{sign}{'' if group is None else f'{group}@'}{key}{equals}{value}"
+
+
+def _present_keys(text: str, section: str, warn: bool) -> str:
+    """A section as one word, ``{old: value, inner: {…}}``, under present names."""
+    result, outer, field = "", [], section
+    for token, colon in _TOKEN.findall(text):
+        shown = token
+        if token == "{":
+            outer.append(field)
+        elif token == "}" and outer:
+            outer.pop()
+        elif colon and outer:
+            old = f"{outer[-1]}.{token.strip()}"
+            field = present_name(old)
+            if field != old:
+                shown = token.replace(token.strip(), field.rpartition(".")[2])
+                if warn:
+                    _warn(old, field, "")
+        result += shown + colon
+    return result
 
 
 def _field_of(word: str) -> str:

@@ -74,6 +74,22 @@ def test_every_form_of_an_override_is_known() -> None:
         ("plan={batch: 2,largest_batch:3}", "plan={batch_size: 2,max_batch_size:3}"),
         (f"plan.rows=${{{OLD}}}", f"plan.rows=${{{NEW}}}"),
         ("serving.objective.request_latency_seconds=1", "serving.slo.request_latency_seconds=1"),
+        (
+            "hydra={sweeper:{at_once:2},job:{at_once:1}}",
+            "hydra={sweeper:{max_concurrent:2},job:{at_once:1}}",
+        ),
+        (
+            "+environment.legacy={name: 'a {shims: b', shims:[x]}",
+            "+environment.legacy={name: 'a {shims: b', patches:[x]}",
+        ),
+        (
+            'environment={legacy:{shims :[x],variables:{shims:"shims: b"}}}',
+            'environment={legacy:{patches :[x],variables:{shims:"shims: b"}}}',
+        ),
+        (
+            "plan={rows:3,devices:[{batch:1}],batch:2}",
+            "plan={rows:3,devices:[{batch:1}],batch_size:2}",
+        ),
         ("compare={a: x, mix_arithmetic: true}", "compare={a: x, allow_different_dtypes: true}"),
         ("environment.legacy.shims=[]", "environment.legacy.patches=[]"),
         ("hydra.launcher.at_once=2", "hydra.launcher.max_concurrent=2"),
