@@ -20,10 +20,14 @@ def write_array(path: Path, array: "NDArray[Any]", journal: Journal) -> None:
     """
     import numpy as np
 
+    _publish(path, journal, lambda beside: np.save(beside, array, allow_pickle=False))
+
+
+def _publish(path: Path, journal: Journal, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.npy")
+    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
-        np.save(beside, array, allow_pickle=False)
+        write(beside)
         journal.note(path.name, sha256_of_file(beside))
         beside.replace(path)
     finally:
@@ -61,14 +65,8 @@ class PartialResults:
         if self._journal.is_sound(path.name):
             return json.loads(path.read_text("utf-8"))
         computed = compute()
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_text(json.dumps(computed), "utf-8")
-            self._journal.note(path.name, sha256_of_file(beside))
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        text = json.dumps(computed)
+        _publish(path, self._journal, lambda beside: beside.write_text(text, "utf-8"))
         return computed
 
     def __contains__(self, name: str) -> bool:
