@@ -93,11 +93,11 @@ def _shortest(paths: Sequence[str | None]) -> list[str | None]:
     """Each path by as many of its last parts as set all of them apart."""
     parts = [None if path is None else PurePath(path).parts for path in paths]
     most = max((len(one) for one in parts if one is not None), default=1)
-    for count in range(1, most + 1):
-        ends = [None if one is None else str(PurePath(*one[-count:])) for one in parts]
-        if len(set(ends)) == len(set(paths)):
-            return ends
-    return list(paths)
+    by_count = (
+        [None if one is None else str(PurePath(*one[-count:])) for one in parts]
+        for count in range(1, most + 1)
+    )
+    return next((ends for ends in by_count if len(set(ends)) == len(set(paths))), list(paths))
 
 
 def _model_fields(model: dict[str, Any]) -> dict[str, Any]:
@@ -140,5 +140,5 @@ def _calibration_paths(record: RunRecord) -> str | None:
         return None
     calibration = record.config.get("calibration", {})
     stated = [calibration.get("text"), *(s.get("text") for s in calibration.get("sources") or [])]
-    paths = [str(text["path"]) for text in stated if isinstance(text, dict) and text.get("path")]
-    return "+".join(paths) or None
+    texts = [text for text in stated if isinstance(text, dict) and text.get("path")]
+    return "+".join(str(PurePath(str(text["path"]))) for text in texts) or None

@@ -59,15 +59,14 @@ def open_index(root: Path) -> sqlite3.Connection:
     """
     path = root / "cache" / INDEX_FILE
     try:
-        return _brought_up_to_date(root, path)
+        return _brought_up_to_date(root, path, _opened(path))
     except (sqlite3.Error, MemoryError):  # broken; sqlite takes an empty one for want of memory
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-    return _brought_up_to_date(root, path)
+        return _brought_up_to_date(root, path, None)
 
 
-def _brought_up_to_date(root: Path, kept: Path) -> sqlite3.Connection:
-    opened = _opened(kept)
+def _brought_up_to_date(
+    root: Path, kept: Path, opened: sqlite3.Connection | None
+) -> sqlite3.Connection:
     known = {} if opened is None else _known_objects(opened)
     filed = {} if opened is None else _known_records(opened)
     objects = {(one.stage, one.key): one for one in _objects(root)}

@@ -1,6 +1,11 @@
 """What a store says of itself, and what it gives up."""
 
+import contextlib
+import errno
+import fcntl
+import json
 import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,7 @@ from runner.cli.store import execute
 from runner.config.compose import quoted
 from runner.pipeline.stages import retention_of
 from runner.store.files import write_json_atomically
+from runner.store.index import INDEX_FILE
 from runner.store.inventory import Inventory
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
 from runner.store.provenance import SEAL_FILE, faults, read_seal, write_seal
@@ -150,3 +156,138 @@ def test_a_record_of_another_version_is_told_in_one_line(
         said == f"runner: {path} is not a record that this version can read; delete it or move it "
         "away\n"
     )
+
+
+def first_use(store: ObjectStore) -> Inventory:
+    """An inventory that reads every folder anew."""
+    (store.cache / INDEX_FILE).unlink(missing_ok=True)
+    return Inventory(store, retention_of)
+
+
+@pytest.mark.parametrize(
+    ("seal", "sealed"),
+    [
+        (None, False),
+        ("{", False),
+        ('{"determinants": {}, "files": {"result.json": "12"}}', True),
+        ('{"determinants": {}, "files": {"a": "1"}, "states": {"a": [5, 1]}}', True),
+    ],
+)
+def test_a_result_whose_seal_tells_no_size_is_measured(
+    seal: str | None, sealed: bool, store: ObjectStore
+) -> None:
+    address = put(store, "text", {"text": "prose"})
+    place = store.directory(address)
+    (place / SEAL_FILE).unlink()
+    if seal is not None:
+        (place / SEAL_FILE).write_text(seal)
+    (found,) = first_use(store).held.values()
+    size = 4 * 100 + (place / RESULT_FILE).stat().st_size
+    assert (found.size_bytes, found.is_sealed) == (
+        5 if '"states"' in (seal or "") else size,
+        sealed,
+    )
+
+
+def test_a_folder_without_a_result_is_none(store: ObjectStore) -> None:
+    (store.root / "objects" / "eval" / ("0" * 20)).mkdir(parents=True)
+    (store.root / "objects" / "note.txt").write_text("mine")
+    inventory = Inventory(store, retention_of)
+    assert (inventory.held, inventory.sizes()) == ({}, [])
+
+
+def test_keys_that_a_seal_mentions_are_others_and_whole(store: ObjectStore) -> None:
+    """A result is not made from itself, nor from what merely begins like a key."""
+    first = put(store, "text", {"text": "prose"})
+    second = put(store, "eval", {"of": [first.key, {"deep": first.key}], "not": first.key[:19]})
+    place = store.directory(first)
+    seal = json.loads((place / SEAL_FILE).read_text())
+    seal["determinants"] = {"own": first.key, "longer": second.key + "0", "upper": "G" * 20}
+    (place / SEAL_FILE).write_text(json.dumps(seal))
+    inventory = first_use(store)
+    assert inventory.made_from(first) == []
+    assert inventory.made_from(second) == [first]
+    assert inventory.used_by(first) == [second]
+
+
+def test_an_index_of_another_version_is_made_anew(
+    store: ObjectStore, kept: dict[str, Address]
+) -> None:
+    Inventory(store, retention_of)
+    path = store.cache / INDEX_FILE
+    with contextlib.closing(sqlite3.connect(path)) as index:
+        index.executescript("DELETE FROM objects; PRAGMA user_version = 2")
+    assert set(Inventory(store, retention_of).held) == set(kept.values())
+    with contextlib.closing(sqlite3.connect(path)) as index:
+        assert index.execute("PRAGMA user_version").fetchone() == (1,)
+        assert index.execute("SELECT count(*) FROM objects").fetchone() == (5,)
+
+
+def test_a_broken_index_of_a_store_that_is_only_read_from_does_no_harm(
+    store: ObjectStore, kept: dict[str, Address], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Inventory(store, retention_of)
+    path = store.cache / INDEX_FILE
+    path.write_bytes(b"no index")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("unlink", "mkdir", "write_bytes", "replace"):
+        monkeypatch.setattr(Path, name, refuse)
+    assert set(Inventory(store, retention_of).held) == set(kept.values())
+    assert path.read_bytes() == b"no index"
+
+
+def test_copies_of_the_index_that_the_dead_left_go_after_an_hour(
+    store: ObjectStore, kept: dict[str, Address]
+) -> None:
+    store.cache.mkdir(parents=True)
+    old, young = (store.cache / f".{INDEX_FILE}.{name}" for name in ("old", "young"))
+    for path, age in ((old, 3660), (young, 3540)):
+        path.write_text("")
+        os.utime(path, (time.time() - age,) * 2)
+    Inventory(store, retention_of)
+    assert sorted(one.name for one in store.cache.iterdir()) == [young.name, INDEX_FILE]
+
+
+def test_a_status_of_a_later_version_counts_as_failed(
+    store: ObjectStore, kept: dict[str, Address]
+) -> None:
+    path = store.runs / "old" / "000-l" / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "paused"}))
+    sweeps = Inventory(store, retention_of).sweeps
+    assert sweeps == {"good": {"000-l": Status.ok}, "old": {"000-l": Status.failed}}
+
+
+def test_a_result_that_lost_its_file_is_as_old_as_it_was(
+    store: ObjectStore, kept: dict[str, Address]
+) -> None:
+    place = store.directory(kept["other"])
+    known = Inventory(store, retention_of)
+    (place / RESULT_FILE).unlink()
+    assert [one.address for one in known.unneeded(["old"])] == [kept["other"]]
+    # Looked at for the first time, it has the seal's age.
+    assert first_use(store).unneeded(["old"]) == []
+    then = time.time() - 7200
+    os.utime(place / SEAL_FILE, (then, then))
+    assert [one.address for one in first_use(store).unneeded(["old"])] == [kept["other"]]
+    store.set_aside(kept["other"])
+    assert known.unneeded(["old"]) == [], "it is gone"
+
+
+def test_what_another_process_makes_anew_is_not_removed(
+    store: ObjectStore, kept: dict[str, Address]
+) -> None:
+    inventory = Inventory(store, retention_of)
+    one, other = (inventory.held[kept[name]] for name in ("other", "model"))
+    lock = store.root / "locks" / f"quantize-{kept['other'].key}.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert list(inventory.remove_all([one, other])) == [False, True]
+        assert one.directory.exists() and not other.directory.exists()
+    assert inventory.remove(one)
+    assert not one.directory.exists()
+    assert inventory.remove(one), "somebody else was as quick"
+    assert list((store.root / "staging").iterdir()) == []

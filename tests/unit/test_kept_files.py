@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,25 @@ def test_what_is_wrong_with_a_result_is_told_file_by_file(sealed: Path) -> None:
     assert faults(sealed) == [f"{SEAL_FILE} cannot be read"]
     (sealed / SEAL_FILE).unlink()
     assert faults(sealed) == [], "made before there were seals"
+
+
+def test_a_file_that_cannot_be_read_is_not_sound(sealed: Path) -> None:
+    unreadable = Path("/proc/self/mem")  # a regular file of no bytes whose first cannot be read
+    (sealed / "empty").write_bytes(b"")
+    write_seal(sealed, {})
+    (sealed / "empty").unlink()
+    (sealed / "empty").symlink_to(unreadable)
+    assert faults(sealed) == ["empty cannot be read (input/output error)"]
+    journal = Journal(sealed)
+    journal.note("empty", sha256(b""))
+    assert not journal.is_sound("empty")
+
+
+def test_a_result_that_went_away_meanwhile_is_not_as_it_was(sealed: Path) -> None:
+    check = Check.of(sealed)
+    assert check is not None and check.holds()
+    shutil.rmtree(sealed)
+    assert not check.holds()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.errors import StageError
 from runner.store.records import read_records, write_record
 from runner.store.shared import Shared, without_collection
 from tests.unit.records import BASE, recipe, record
@@ -30,6 +31,14 @@ def test_one_and_true_and_a_float_are_not_the_same() -> None:
     contents = [{"config": {"a": {"x": value}}} for value in (1, True, 1.0)]
     found = [shared.record(content)["config"]["a"]["x"] for content in contents]
     assert [json.dumps(value) for value in found] == ["1", "true", "1.0"]
+
+
+def test_what_is_no_record_is_told_and_not_shared(tmp_path: Path) -> None:
+    path = tmp_path / "s" / "000-x" / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("[]")
+    with pytest.raises(StageError, match="is not a record that this version can read"):
+        read_records(tmp_path, "s")
 
 
 def test_the_collector_is_as_it_was_afterwards() -> None:

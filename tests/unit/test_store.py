@@ -286,6 +286,9 @@ def test_a_full_or_closed_disk_is_told_with_what_to_do(tmp_path: Path) -> None:
     full = explain_disk_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), tmp_path) or ""
     assert full.startswith(f"no room to write in the store {tmp_path} (")
     assert "runner store prune" in full
+    gone = tmp_path / "gone"  # how much room there is cannot be told
+    full_there = explain_disk_error(OSError(errno.ENOSPC, "full"), gone) or ""
+    assert full_there.startswith(f"no room to write in the store {gone}: free space")
     closed = explain_disk_error(OSError(errno.EROFS, os.strerror(errno.EROFS)), tmp_path) or ""
     assert f"{tmp_path} cannot be written to (read-only file system)" in closed
     assert "store.root=PATH" in closed

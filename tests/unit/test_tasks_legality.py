@@ -1,5 +1,6 @@
 """What is wrong with tasks is said before any work, in one line that names the fix."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -68,6 +69,21 @@ def test_what_cannot_be_asked(
 ) -> None:
     (complaint,) = complaints(*overrides)
     assert said in complaint
+
+
+def test_files_of_tasks_must_have_content_and_be_files(
+    complaints: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "mine").mkdir()
+    os.mkfifo(tmp_path / "mine" / "pipe.yaml")
+    folder, file = complaints(
+        "tasks=local",
+        f"tasks.own.local.items.path={quoted(tmp_path / 'empty.jsonl')}",
+        f"tasks.include=[{quoted(tmp_path / 'mine')}]",
+    )
+    assert f"tasks.include: {tmp_path}/mine/pipe.yaml is a named pipe" in folder
+    assert f"tasks.own.local.items.path: {tmp_path}/empty.jsonl is empty" in file
 
 
 def test_names_are_read_from_an_environment_that_has_the_harness(

@@ -54,6 +54,12 @@ def test_other_models_of_one_name_are_called_by_the_fields_that_differ() -> None
     assert [r.model for r in tell_apart(records)] == ["tiny (seed=0)", "tiny (seed=1)"]
     records = [run(0, "o/m", {"kind": "hub", "hub_id": "o/m", "revision": r}) for r in "ab"]
     assert [r.model for r in tell_apart(records)] == ["o/m (revision=a)", "o/m (revision=b)"]
+    sizes = [{"hidden_size": 64, "layers": 2, "parameters": None}, {"hidden_size": 96, "layers": 2}]
+    records = [run(0, "tiny", {"kind": "generated", "architecture": one}) for one in sizes]
+    assert [r.model for r in tell_apart(records)] == [
+        "tiny (architecture: hidden_size=64 layers=2)",
+        "tiny (architecture: hidden_size=96 layers=2)",
+    ]
     # A name that the user gave to two directories, and records from before names were read off.
     records = [local(0, "/x/a", "mine"), local(1, "/x/b", "mine")]
     assert [r.model for r in tell_apart(records)] == ["mine (a)", "mine (b)"]
@@ -76,6 +82,19 @@ def test_texts_are_told_apart_by_content() -> None:
     ]
     texts = [row.text for row in rows_of(tell_apart(records)) if not row.is_baseline]
     assert texts == ["t.txt (sha256=12345678)", "t.txt (sha256=abcdefgh)"]
+
+
+def test_calibration_texts_are_told_apart_by_their_paths_however_written() -> None:
+    def labels(*paths: str) -> list[str]:
+        records = [local(0, "/m") for _ in paths]
+        for record, path in zip(records, paths, strict=True):
+            record.label = "rtn,calibration=t.txt"
+            record.config["calibration"] = {"text": {"path": path}}
+        return [one.label for one in tell_apart(records)]
+
+    start = "rtn,calibration=t.txt"
+    assert labels("a/t.txt", "b/t.txt") == [f"{start} (a/t.txt)", f"{start} (b/t.txt)"]
+    assert labels("a/t.txt", "./a//t.txt") == [start, start], "one file"
 
 
 def test_sides_of_a_comparison_pair_model_by_model() -> None:
