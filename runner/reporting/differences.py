@@ -38,10 +38,6 @@ class Differences:
             return False
         return self._perplexity(row, other) if self.by_perplexity else _accuracy(row, other)
 
-    def alike(self, row: Row, other: Row) -> bool:
-        """Whether neither is shown to be the better one."""
-        return not self.shown_worse(row, other) and not self.shown_worse(other, row)
-
     def _perplexity(self, row: Row, other: Row) -> bool:
         own, opposite = row.evaluated, other.evaluated
         if own is None or opposite is None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.config.schema.root import StageName
+from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.reporting.flatten import flatten
 from runner.reporting.quality.answered import accuracy_difference, answered, joined_answers
 from runner.reporting.quality.evaluated import Evaluated, first_evaluation, joined, seed_of
@@ -108,7 +109,8 @@ def _draws(group: list[RunRecord]) -> list[Draws]:
         return alone
     found = [first_evaluation(record) for record in group]
     evaluated = [one for one in found if one is not None]
-    if len(evaluated) not in (0, len(group)):
+    scored = [record for record in group if record.result(EVAL) is not None]
+    if len(evaluated) < len(scored) or len(scored) not in (0, len(group)):
         return alone
     if any(why_not(one, evaluated[0]) is not None for one in evaluated[1:]):
         return alone

@@ -13,7 +13,7 @@ from runner.config.schema.claims import Claim, Effect, Metric
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.evaluation.metrics.perplexity import perplexity, perplexity_change
 from runner.reporting.claims.decide import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Decision, decide
-from runner.reporting.claims.select import matching, pairs
+from runner.reporting.claims.select import matching, pairs, value_of
 from runner.reporting.claims.show import claim_lines
 from runner.reporting.report import report
 from runner.store.records import RunRecord, StageRecord, Status, write_record
@@ -210,6 +210,42 @@ def test_what_cannot_be_compared_says_why(sweep: Sweep) -> None:
     other.stages = [entry for entry in other.stages if entry.subject == "baseline"]
     (found,) = sweep.decide("method=awq", "unquantized", at_most=9.0).comparisons
     assert "has no eval result of the recipe" in found.verdict
+
+
+def test_a_figure_that_is_not_there_or_has_no_ratio_is_told(sweep: Sweep) -> None:
+    sides = ("bits=w4a16 group_size=g32", "method=rtn bits=w4a16 group_size=g64")
+
+    def said(right: str = sides[1], **fields: Any) -> str:
+        decision = sweep.decide(sides[0], right, **fields)
+        (found,) = decision.comparisons
+        assert (found.effect, found.left_value, found.right_value) == (None, None, None)
+        assert found.verdict.startswith(f"{CANNOT_TELL}: ")
+        where = f" ({found.where})" if found.where else ""
+        line = f"     rtn-w4a16-g32 against {found.right}{where}: {found.verdict}"
+        assert claim_lines([decision])[-1] == line
+        return found.verdict.removeprefix(f"{CANNOT_TELL}: ")
+
+    one, other = sweep.records[:2]
+    seconds = {"metric": Metric.quantize_seconds, "at_most": 1.0}
+    assert said(**seconds) == "timings are compared by ratio"
+    seconds["effect"] = Effect.ratio
+    content_of(other, "quantize")["resources"]["seconds"] = 0.0
+    assert said(**seconds) == "there is no ratio of 10 to 0"
+    content_of(other, "quantize")["resources"]["seconds"] = None
+    assert said(**seconds) == f"it is not known how long {other.run} quantized"
+    assert said("unquantized", **seconds) == (f"{one.run} has no quantize result of the baseline")
+    assert said(metric="made/up") == f"{one.run} has no made/up of the recipe"
+    bits = {"metric": Metric.bits_per_weight, "at_most": -11.0}
+    assert sweep.decide(sides[0], "unquantized", **bits).verdict == HOLDS, "4.5 less 16"
+    one.unquantized_bits = None
+    assert said("unquantized", **bits) == "the unquantized model's bits are not known"
+
+
+def test_a_field_that_a_run_has_not_is_none_of_its_values(sweep: Sweep) -> None:
+    assert value_of(sweep.records[0], "method.sym") is True
+    assert value_of(sweep.records[0], "method.name.deeper") is None
+    assert value_of(sweep.records[0], "calibration.seed") is None
+    assert matching(sweep.records, "calibration.seed=0") == []
 
 
 def test_the_answer_prints_each_claim_with_its_verdict(

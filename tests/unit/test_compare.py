@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from runner.config.schema.root import Compare, Config, StageName
 from runner.errors import UsageError
+from runner.reporting.compare import compare
 from runner.reporting.compare.figures import Figure, figures
 from runner.reporting.compare.find import Side, find_side
 from runner.reporting.compare.pairs import pair_up
 from runner.reporting.compare.show import show
-from runner.store.records import RunRecord, write_record
-from tests.unit.records import CONFIG, apart, content_of, recipe
+from runner.store.records import RunRecord, Status, write_record
+from tests.unit.records import CONFIG, apart, content_of, recipe, record
 
 pytestmark = pytest.mark.unit
 
@@ -191,8 +193,56 @@ def test_it_is_shown(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("third", "no sweep matches third; there are: first, second"),
         ("first/00", "2 match 00…; choose one of: 000-gptq"),
         ("first/7", "no run of sweep first matches 7; there are: 000-gptq"),
+        ("/", "the name of a sweep is empty; there are first, second"),
+        ("planned", "sweep planned has no records"),
     ],
 )
 def test_a_wrong_name_says_what_there_is(runs: Path, wanted: str, complaint: str) -> None:
-    with pytest.raises(UsageError, match=complaint):
+    (runs / "planned").mkdir()
+    with pytest.raises(UsageError, match=complaint.replace("second", "planned, second")):
         find_side(runs, wanted)
+
+
+@pytest.mark.parametrize("sides", [("first", None), (None, "first")])
+def test_both_sides_must_be_named(sides: tuple[str | None, str | None], runs: Path) -> None:
+    asked = Compare(*sides)
+    with pytest.raises(UsageError, match=r"compare needs two sides: compare\.a=SWEEP"):
+        compare(runs, Config(stages=[StageName.compare], compare=asked), None)
+
+
+def test_only_what_was_measured_alike_is_compared() -> None:
+    a, b = (recipe(n, "a", 21.0, 60.0, 90_000_000) for n in (0, 1))
+
+    def speeds() -> set[str]:
+        return {name for name in by_name(a, b) if "batch_" in name}
+
+    del content_of(b, "bench")["batches"][0]
+    assert speeds() == {
+        "decode_tokens_per_second/batch_4", "time_to_first_token_seconds/batch_4",
+    }  # fmt: skip
+    content_of(b, "bench")["prompt_tokens"] = 128
+    assert speeds() == set()
+
+
+def test_a_single_repetition_tells_no_speed_from_noise() -> None:
+    a = apart(recipe(0, "a", 21.0, 60.0, 90_000_000))
+    b = drifted(a, 1.25)
+    name = "decode_tokens_per_second/batch_1"
+    assert by_name(a, b)[name].ratio is not None
+    for batch in content_of(b, "bench")["batches"]:
+        batch["decode_tokens_per_second"]["samples"] = [48.0]
+    figure = by_name(a, b)[name]
+    assert (figure.a, figure.b, figure.ratio, figure.verdict) == (60.0, 48.0, None, "unknown")
+
+
+def test_runs_that_failed_are_told_beside_the_figures_of_the_others(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for sweep, status in (("first", Status.failed), ("second", Status.ok)):
+        write_record(runs, record(2, "none-bf16", [], sweep=sweep, status=status))
+    sides = find_side(runs, "first"), find_side(runs, "second")
+    show(*sides, pair_up(*sides))
+    printed = capsys.readouterr().out
+    assert "none-bf16 on hf: failed in a, ok in b" in printed
+    (line,) = (one for one in printed.splitlines() if "none-bf16" in one)
+    assert "in b" in line, "it has no part of the table"

@@ -242,6 +242,18 @@ def test_right_answers_are_compared_item_by_item() -> None:
     assert [other[name].verdict for name in names] == [NOT_PAIRED] * 3
 
 
+def test_few_changed_answers_are_noise_though_their_interval_leaves_zero_out() -> None:
+    """Five gained and none lost of 400: Student's t shows it, the exact test has p = 0.06."""
+    before = "10" * 200
+    shown = found_in(asked(run(0.1), before), asked(run(0.1), "1" * 10 + before[10:]))
+    figure = shown["acc/facts"]
+    assert figure.difference is not None
+    assert 0 < figure.difference.low < figure.difference.estimate == pytest.approx(5 / 400)
+    assert figure.verdict == "within noise"
+    # Of both tasks ten were gained.
+    assert shown["accuracy/mean of 2 tasks"].verdict == "better"
+
+
 def test_right_answers_of_other_arithmetic_are_not_mixed_unasked() -> None:
     a, b = asked(run(0.1), "10" * 100), asked(run(0.1), "10" * 100)
     for one, arithmetic in ((a, "float32"), (b, "bfloat16")):

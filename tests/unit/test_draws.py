@@ -1,18 +1,22 @@
 """Runs that differ in the calibration's seed are one recipe: a row whose interval knows both."""
 
 import copy
+import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 
+from runner.evaluation.metrics.crossed import crossed_interval
 from runner.reporting.page.sections.tasks import gather
 from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.quality.answered import Answered, TaskScore, accuracy_difference
+from runner.reporting.quality.paired import log_ratio, why_not
 from runner.reporting.rows import Row, rows_of
 from runner.store.records import RunRecord, Status
-from tests.unit.records import CONFIG, bench, content_of, record, stage, turns
+from tests.unit.records import CONFIG, bench, content_of, measured, record, stage, turns
 from tests.unit.test_page import answered
 
 pytestmark = pytest.mark.unit
@@ -201,3 +205,112 @@ def test_single_runs_stay_in_reach() -> None:
     (shown,) = [row for row in Subject("demo", records, rows).row_dicts() if not row["is_baseline"]]
     assert shown["runs"].split() == [one.run for one in records]
     assert shown["batches"][0]["speed"] == 55.0
+
+
+def right(made: RunRecord, outcomes: str, items: str = "i") -> RunRecord:
+    """The run with its answers to one task, of which the unquantized model got half right."""
+    for subject, own in (("baseline", "10" * 100), ("recipe", outcomes)):
+        score = {"metric": "acc", "filter": "none", "value": own.count("1") / len(own),
+                 "higher_is_better": True, "change": None, "outcomes": own,
+                 "items_sha256": items}  # fmt: skip
+        overall = {"mean": own.count("1") / len(own), "tasks": 1}
+        tasks = [{"task": "facts", "scores": [score], "asked_for": True}]
+        made.stages.append(stage("tasks", subject, {"tasks": tasks, "overall": overall}))
+    return made
+
+
+def test_answers_of_several_draws_are_one_share_with_both_sources_in_its_interval() -> None:
+    lost = ("0" * 30 + "10" * 85, "0" * 34 + "10" * 83)
+    row = only(rows_of([right(one, own) for one, own in zip(seeds(0.3, 0.28), lost, strict=True)]))
+    assert row.answered is not None
+    (score,) = row.answered.tasks.values()
+    assert row.answered.draws == ("0", "1")
+    assert (score.value, score.outcomes, score.half) == (pytest.approx(0.42), lost, None)
+    assert row.task_accuracy == pytest.approx(0.42)
+    assert row.task_accuracy_delta == pytest.approx(-0.08)
+    both = [[int(x) - int(y) for x, y in zip(own, "10" * 100, strict=True)] for own in lost]
+    expected = crossed_interval(np.array(both, float), np.ones(200))
+    assert row.task_accuracy_delta_low == pytest.approx(expected.low)
+    assert row.task_accuracy_delta_high == pytest.approx(expected.high)
+
+
+def test_draws_that_were_asked_other_items_have_no_common_answers() -> None:
+    one, other = seeds(0.3, 0.28)
+    row = only(rows_of([right(one, "10" * 100), right(other, "10" * 100, items="j")]))
+    assert (row.answered, row.task_accuracy_delta) == (None, None)
+    assert row.task_accuracy == 0.5, "the mean of what both say"
+
+
+def asked_of(*draws: str, names: str = "0123") -> Answered:
+    score = TaskScore(np.mean([d.count("1") / len(d) for d in draws]), "i", draws, None, None)
+    return Answered("f", tuple(names[: len(draws)]), {"facts": score})
+
+
+def test_answers_of_draws_are_paired_by_their_seeds_or_not_at_all() -> None:
+    first, second = "1" * 60 + "0" * 40, "0" * 40 + "1" * 60
+    one, other = asked_of(first, second), asked_of(second, first, names="10")
+    same = accuracy_difference(one, other)
+    assert same is not None
+    assert (same.interval.low, same.interval.estimate, same.interval.high) == (0, 0, 0)
+    assert not same.shown
+    apart = accuracy_difference(one, asked_of(second, first, names="23"))
+    assert apart is not None
+    assert apart.interval.low < apart.interval.estimate == 0 < apart.interval.high
+    unknown = Answered("f", ("0",), {"facts": TaskScore(0.5, None, (), 0.5, None)})
+    assert accuracy_difference(unknown, unknown) is None, "nor where no interval is known"
+
+
+def test_losses_of_other_seeds_are_no_pairs() -> None:
+    level = math.log(20.0)
+    draws = ((level, level + 0.2, level + 0.1), (level + 0.1, level + 0.3, level + 0.2))
+    one = dataclasses.replace(measured(20.0), losses=draws, draws=("0", "1"))
+    turned = dataclasses.replace(one, losses=draws[::-1], draws=("1", "0"))
+    same, other = log_ratio(one, turned), log_ratio(one, dataclasses.replace(one, draws=("2", "3")))
+    assert (same.low, same.estimate, same.high) == (0, 0, 0)
+    assert other.low < 0 < other.high
+
+
+def test_why_losses_are_no_pairs() -> None:
+    one = measured(20.0)
+    assert why_not(one, one) is None
+    words = dataclasses.replace(one, metric="word_perplexity/m")
+    assert why_not(one, words) == "perplexity/m and word_perplexity/m are different quantities"
+    assert why_not(one, measured(20.0, (3.0, 3.0))) == "the windows evaluated differ"
+
+
+def test_recipes_without_quality_are_one_row_of_their_speeds() -> None:
+    records = seeds(0.3, 0.28)
+    for one in records:
+        one.stages = [entry for entry in one.stages if entry.stage != "eval"]
+    row = only(rows_of(records))
+    assert (row.seeds, row.perplexity, row.evaluated) == (2, None, None)
+    assert row.checkpoint_bytes == 100
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_draws_whose_losses_cannot_be_joined_stay_apart(kept: int) -> None:
+    """Else the row of all would have the perplexity of the first."""
+    records = seeds(0.3, 0.28)
+    for one in records[kept:]:
+        told = content_of(one, "eval")["perplexity"]
+        told |= {"unit": "word", "window_tokens": []}
+    assert len([row for row in rows_of(records) if not row.is_baseline]) == 2
+    alone = seeds(0.3, 0.28)
+    alone[0].stages = [entry for entry in alone[0].stages if entry.stage != "eval"]
+    assert len([row for row in rows_of(alone) if not row.is_baseline]) == 2
+
+
+def test_two_of_three_with_one_checkpoint_stay_apart() -> None:
+    records = seeds(0.3, 0.3, 0.28)
+    records[1].stages[2].key = records[0].stages[2].key
+    assert len([row for row in rows_of(records) if not row.is_baseline]) == 3
+
+
+def test_a_ratio_without_a_lower_end_has_none_over_all_draws() -> None:
+    records = seeds(0.3, 0.28)
+    for one in records:
+        for turn in content_of(one, "bench")["in_turns"]:
+            turn["decode"]["ratio"] = {"estimate": 1.25, "low": 0.0, "high": 4.0}
+    row = only(rows_of(records))
+    assert row.decode_ratio == pytest.approx(1.25)
+    assert (row.decode_ratio_low, row.decode_ratio_high) == (0.0, pytest.approx(4.0))

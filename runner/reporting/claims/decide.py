@@ -137,15 +137,15 @@ def _evaluation(record: RunRecord, subject: str) -> Evaluated:
 
 
 def _exact(claim: Claim, left: float, right: float) -> Interval:
-    if claim.effect is Effect.ratio:
-        low = high = ratio = left / right
-    else:
-        low = high = ratio = left - right
-    if claim.metric == Metric.quantize_seconds:
-        if claim.effect is Effect.difference:
+    timed = claim.metric == Metric.quantize_seconds
+    if claim.effect is Effect.difference:
+        if timed:
             raise LookupError("timings are compared by ratio")
-        low, high = ratio / _TIMING_FACTOR, ratio * _TIMING_FACTOR
-    return Interval(ratio, low, high)
+        return Interval(left - right, left - right, left - right)
+    if right == 0:
+        raise LookupError(f"there is no ratio of {left:g} to 0")
+    ratio, factor = left / right, _TIMING_FACTOR if timed else 1.0
+    return Interval(ratio, ratio / factor, ratio * factor)
 
 
 def _value(metric: str, record: RunRecord, subject: str) -> float:
@@ -160,7 +160,9 @@ def _value(metric: str, record: RunRecord, subject: str) -> float:
         return further[metric]
     entry, result = record.entry(QUANTIZE.name, subject), record.result(QUANTIZE, subject)
     if entry is None or result is None:
-        raise LookupError(f"{record.run} quantized nothing")
+        raise LookupError(f"{record.run} has no quantize result of the {subject}")
     if metric == Metric.quantize_seconds:
-        return entry.resources.seconds or 0.0
+        if entry.resources.seconds is None:
+            raise LookupError(f"it is not known how long {record.run} quantized")
+        return entry.resources.seconds
     return float(getattr(result, metric))
