@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
-from runner.reporting.rows import Row, rows_of
-from runner.reporting.speed import shown_first_token, shown_speed
 from runner.store.records import RunRecord, Status
+
+if TYPE_CHECKING:
+    from runner.reporting.row import Row
 
 _MAXIMIZED = {
     "perplexity": False,
@@ -45,8 +47,10 @@ def objectives_of(names: Sequence[str]) -> list[Objective]:
     return [Objective(name, _MAXIMIZED[name]) for name in names]
 
 
-def row_of(record: RunRecord) -> Row:
+def row_of(record: RunRecord) -> "Row":
     """A finished run's row of the answer."""
+    from runner.reporting.rows import rows_of
+
     return [row for row in rows_of([record]) if not row.is_floor][-1]
 
 
@@ -56,6 +60,9 @@ def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] 
     Raises:
         UsageError: It is ok but its stages do not measure one of them.
     """
+    from runner.reporting.rows import rows_of
+    from runner.reporting.speed import shown_first_token, shown_speed
+
     if record.status is not Status.ok:
         return None
     rows = [row for row in rows_of([record]) if not row.is_floor]

@@ -20,7 +20,6 @@ from runner.errors import UsageError
 from runner.multirun.grid import GridSweeper
 from runner.multirun.launchers.task import SWEEP_VARIABLE
 from runner.multirun.search.objectives import measured, objectives_of
-from runner.multirun.search.show import show_front
 from runner.multirun.search.space import Point, Space
 from runner.multirun.search.state import Chosen, State
 from runner.multirun.search.study import Study
@@ -126,6 +125,8 @@ class SearchSweeper(Sweeper):
         jobs = [job for batch in self.returned for job in batch]
         GridSweeper.returned[:] = [j.return_value for j in jobs if j.status is JobStatus.COMPLETED]
         pairs = [(one, _record(folder, one.run)) for one in state.chosen if one.run is not None]
+        from runner.multirun.search.show import show_front
+
         show_front(pairs, objectives, state, study.repeated, folder)
         return self.returned
 
