@@ -312,6 +312,7 @@ except StageError as error:
         ),
         (("a.gguf",), "", "c.gguf", "no such file in"),
         (("a.gguf",), "", "a.bin", r"model\.file=a\.bin is not a \.gguf file"),
+        (("a.gguf",), "", "../a.gguf", r"model\.file=\.\./a\.gguf is not a path inside"),
         (("a.gguf",), "a.gguf", "a.gguf", r"model\.file=a\.gguf has no effect.*is a file"),
         (("a.txt",), "a.txt", None, r"neither a directory.*nor a \.gguf file"),
         ((), "a.gguf", None, "there is no such file"),

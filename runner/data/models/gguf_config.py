@@ -96,7 +96,11 @@ def _not_read(header: GgufHeader, name: str, value: Any) -> UsageError:
 
 
 def architecture_of_gguf(header: GgufHeader) -> Architecture:
-    """Dimensions of the model, as its config.json would name them."""
+    """Dimensions of the model, as its config.json would name them.
+
+    Args:
+        header: Of a file that ``check_readable`` accepts.
+    """
     metadata = header.of_architecture()
     tied = "output.weight" not in header.tensors
     weights = (t.shape for name, t in header.tensors.items() if name != "rope_freqs.weight")
@@ -177,7 +181,8 @@ def rope_parameters(header: GgufHeader, rope: dict[str, Any]) -> dict[str, Any]:
         local = {**rope["sliding_attention"], "rope_theta": metadata["rope.freq_base_swa"]}
         rope["sliding_attention"] = local
     scaled = dict(rope.get("full_attention", rope))
-    kind, factor = metadata.get("rope.scaling.type", "none"), metadata.get("rope.scaling.factor")
+    # llama.cpp scales by a factor of no type as by a linear one.
+    kind, factor = metadata.get("rope.scaling.type", "linear"), metadata.get("rope.scaling.factor")
     if kind != "none" and factor:
         scaled |= {"rope_type": kind, "factor": float(factor)}
         if original := metadata.get("rope.scaling.original_context_length"):
@@ -219,12 +224,10 @@ def _llama3(header: GgufHeader, theta: float) -> dict[str, Any]:
     }
 
 
-def _head_dim(header: GgufHeader) -> int | None:
+def _head_dim(header: GgufHeader) -> int:
     metadata = header.of_architecture()
-    heads, hidden = metadata.get("attention.head_count"), metadata.get("embedding_length")
-    if not isinstance(heads, int) or not hidden:
-        return None
-    width: int = metadata.get("attention.key_length", hidden // heads)
+    by_heads = metadata["embedding_length"] // metadata["attention.head_count"]
+    width: int = metadata.get("attention.key_length", by_heads)
     return width
 
 

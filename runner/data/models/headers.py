@@ -6,7 +6,6 @@ from pathlib import Path
 from runner.data.models.gguf_header import read_header
 from runner.data.models.header import Header
 from runner.data.models.safetensors_header import read_safetensors_header
-from runner.errors import UsageError
 from runner.util.given import FileFault
 
 
@@ -23,14 +22,8 @@ def _gguf(file: Path) -> dict[str, Header]:
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
     # The package's own reader takes seconds for a large vocabulary.
-    try:
-        tensors = read_header(file).tensors
-    except FileFault:
-        raise
-    except UsageError as error:
-        raise FileFault(file, f"cannot be read: {error}") from None
     headers = {}
-    for name, tensor in tensors.items():
+    for name, tensor in read_header(file).tensors.items():
         try:
             kind = GGMLQuantizationType(tensor.type)
         except ValueError:

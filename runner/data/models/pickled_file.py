@@ -55,7 +55,7 @@ def _names(file: Path) -> Iterator[str]:
     if not is_packed(file):
         with open_regular(file) as stream:
             for _ in range(_PICKLES_AT_THE_START):
-                yield from _looked_up(stream)
+                yield from _looked_up(stream, file)
         return
     with open_regular(file) as stream, zipfile.ZipFile(stream) as packed:
         entries = packed.infolist()
@@ -66,15 +66,17 @@ def _names(file: Path) -> Iterator[str]:
         (pickle,) = (e for e in entries if Path(e.filename).name == "data.pkl")
         if pickle.file_size > _MOST_PICKLE_BYTES:
             raise FileFault(file, f"has a pickle of {pickle.file_size / MB:.0f} MB")
-        yield from _looked_up(io.BytesIO(packed.read(pickle)))
+        yield from _looked_up(io.BytesIO(packed.read(pickle)), file)
 
 
-def _looked_up(stream: BinaryIO) -> Iterator[str]:
-    texts: list[str] = []
+def _looked_up(stream: BinaryIO, file: Path) -> Iterator[str]:
     for code, argument, _ in pickletools.genops(stream):
         if code.name in ("GLOBAL", "INST"):
             yield str(argument).replace(" ", ".")
         elif code.name == "STACK_GLOBAL":
-            yield ".".join(texts[-2:])
-        elif isinstance(argument, str):
-            texts = [*texts[-1:], argument]
+            # Its name is made when it runs, and ``weights_only`` does not take it either.
+            raise FileFault(
+                file,
+                "is pickled by protocol 4 or later, which is not read as data: save it by "
+                "torch.save without pickle_protocol, or as safetensors",
+            )

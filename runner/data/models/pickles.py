@@ -11,7 +11,7 @@ from runner.data.models.config_json import read_config
 from runner.data.models.locate import locate
 from runner.data.models.pickled_file import is_packed, require_data
 from runner.data.models.view import only_read
-from runner.data.models.weights import INDEX, SINGLE, is_pickle, weight_files
+from runner.data.models.weights import INDEX, SINGLE, weight_files
 from runner.errors import StageError
 from runner.util.given import shown
 
@@ -43,7 +43,7 @@ def write_unpickled(model: Model, destination: Path, cache: Path) -> None:
     total = 0
     for number, file in enumerate(files, start=1):
         name = SINGLE if len(files) == 1 else f"model-{number:05}-of-{len(files):05}.safetensors"
-        tensors = _read(file, tied)
+        tensors = _once(_unpickled(file), file, tied)
         if twice := next((key for key in tensors if key in places), None):
             raise StageError(
                 f"{file} contains {shown(twice)}, which another file of the model contains too"
@@ -72,16 +72,6 @@ def _require_safe_torch() -> None:
         )
 
 
-def _read(file: Path, tied: bool) -> "dict[str, torch.Tensor]":
-    """Tensors of a file by name; of one that two names share the second is left out if ``tied``."""
-    if not is_pickle(file):
-        from safetensors.torch import load_file
-
-        loaded: dict[str, torch.Tensor] = load_file(file)
-        return loaded
-    return _once(_unpickled(file), file, tied)
-
-
 def _unpickled(file: Path) -> dict[Any, Any]:
     import torch
 
@@ -101,13 +91,14 @@ def _unpickled(file: Path) -> dict[Any, Any]:
 
 def _reason(error: Exception) -> str:
     """What torch found, without its advice to trust the file."""
-    message = str(error)
+    message = str(error).rpartition("WeightsUnpickler error:")[2].strip()
     if match := re.search(r"GLOBAL ([\w.]+)", message):
         return f"it would call {match[1]}"
-    return shown((message.strip().splitlines() or [type(error).__name__])[0])
+    return shown((message.splitlines() or [type(error).__name__])[0])
 
 
 def _once(content: dict[Any, Any], file: Path, tied: bool) -> "dict[str, torch.Tensor]":
+    """Tensors by name; of one that two names share the second is left out if ``tied``."""
     import torch
 
     unique: dict[str, torch.Tensor] = {}
