@@ -5,7 +5,6 @@ import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from omegaconf.errors import (
 from runner.config import output_folder as output
 from runner.config.bounds import faults
 from runner.config.errors import explain
-from runner.config.fields import members, wanted
 from runner.config.files import register_sources
 from runner.config.hydra_internals import replace_saving
 from runner.config.names import register_resolvers
@@ -212,18 +210,15 @@ def _no_value(key: str) -> UsageError:
 
 
 def _require_sound(section: Any, prefix: str) -> None:
-    """See what OmegaConf does not: a value for every field, and lists of what they are lists of.
+    """See what OmegaConf does not: that every field has a value.
 
     Raises:
-        UsageError: A field was left out, as ``~stages`` does, or a list lies in a list.
+        UsageError: A field was left out, as ``~stages`` does.
     """
     for name, content in vars(section).items():
         if isinstance(content, str) and content == MISSING:
             raise _no_value(f"{prefix}{name}")
-        if isinstance(content, list) and members(key := f"{prefix}{name}"):
-            if any(not isinstance(one, Enum | str) for one in content):
-                raise UsageError(f"{key} must be {wanted(key)}")
-        elif is_dataclass(content):
+        if is_dataclass(content):
             _require_sound(content, f"{prefix}{name}.")
 
 

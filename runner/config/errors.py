@@ -34,7 +34,6 @@ _PLACES = {
     "task": "+task@tasks.own.NAME",
 }
 """Where options of groups go that are chosen for a place."""
-_HYDRAS_GROUPS = ("hydra/launcher", "hydra/sweeper", "hydra/job_logging", "hydra/hydra_logging")
 
 
 def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
@@ -61,13 +60,19 @@ def explain(error: BaseException, arguments: Sequence[str] = ()) -> str:
     elif merged := re.match(r"In '(?P<config>[^']*)': \w+ raised while composing config", text):
         message = explain_field(cause, *_origin(merged["config"], cause, arguments), arguments)
     else:
-        override = text.partition("Error merging override ")[2]
+        override = text.partition("Error merging override ")[2] or _of_key(text, arguments)
         message = explain_field(cause, override, None, arguments)
     return re.sub(rf"\S{{{_LONGEST_WORD},}}", _shortened, message)
 
 
 def _shortened(word: re.Match[str]) -> str:
     return f"{word[0][:120]}…{word[0][-60:]}"
+
+
+def _of_key(text: str, arguments: Sequence[str]) -> str:
+    """The override that an error knows by its key alone."""
+    named = re.match(r"Could not override '(.*?)'", text)
+    return next((one for one in arguments if named and one.startswith(f"{named[1]}=")), "")
 
 
 def _no_override(word: str) -> str:
@@ -80,10 +85,10 @@ def _no_override(word: str) -> str:
     group = name.partition("@")[0]
     if not re.fullmatch(r"[\w$/-]+([.@][\w$/-]+)*", name):
         return f"{word}: {name} is not the name of a group or field"
-    if (has_to_be := wanted(name)) is not None and not is_text(name):
-        return f"{word} must be {has_to_be}"
     if options := option_files(group):
         return unknown(word, options, value, f"options of {group}")
+    if (has_to_be := wanted(name)) is not None and not is_text(name):
+        return f"{word} must be {has_to_be}"
     return f"{word}: {_no_grammar(value)}; if it is one string, write {typed_as(key, value)}"
 
 
@@ -132,6 +137,7 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
         (r"Ambiguous value for argument '(.*?)'\n", _sweep),
         (r"Sweep parameters '(.*)' requires --multirun", _sweep),
         (r"Could not override '(.*)'\.", _no_group),
+        (r"Override .* but config group '(.*)' does not exist", _no_group),
         (r"Config group override must be a string or a list\. Got (.*)", _no_name),
         (r"Invalid plugin '(.*)': not the hydra_plugins", _no_plugin),
         (r"(.*) appears more than once in the final defaults list", _chosen_already),
@@ -141,6 +147,7 @@ def _no_sense(error: BaseException, said: str, arguments: Sequence[str]) -> str:
         (r"Could not delete from config\. The value of '(.*)' is", _no_deletion),
         (r"force-add of config groups is not supported: '(.*)'", _added_twice),
         (r"Multiple values for (.*)\. To override", _chosen_already),
+        (r"(list indices) must be integers", _no_entry),
         (r"Sweeping over Hydra's configuration is not supported : '(.*)'", _hydras),
     ):
         if (match := re.match(rf"(?:In '(?P<config>.*?)': )?{pattern}", said, re.DOTALL)) is None:
@@ -166,7 +173,10 @@ def _sweep(word: str, arguments: Sequence[str]) -> str:
 
 
 def _no_name(kind: str, arguments: Sequence[str]) -> str:
-    return f"an option of a group is a name, and one in the sweep is of type {kind}"
+    return (
+        f"an option of a group is a name, and one here is of type {kind}: quote it, as in "
+        "\"bits='4'\""
+    )
 
 
 def _no_plugin(target: str, arguments: Sequence[str]) -> str:
@@ -198,6 +208,11 @@ def _no_deletion(key: str, arguments: Sequence[str]) -> str:
     return f"{word}: there is no {key or 'name'} to remove"
 
 
+def _no_entry(_: str, arguments: Sequence[str]) -> str:
+    word = next((one for one in arguments if one.startswith("~")), "~")
+    return f"{word}: an entry of a list cannot be removed; set the list to what is to be in it"
+
+
 def _no_group(key: str, arguments: Sequence[str]) -> str:
     """An option of something that is no group, or none that is chosen in that way."""
     word = next((one for one in arguments if one.startswith(f"{key}=")), f"{key}=…")
@@ -208,12 +223,10 @@ def _no_group(key: str, arguments: Sequence[str]) -> str:
         message = f"{word}: there is no name before the ="
     elif group in _PLACES:
         message = f"{word}: an option of {group} is chosen for a place: {_PLACES[group]}"
-    elif "@" in key and option_files(group):
+    elif "@" in key and (option_files(group) or group.startswith("hydra/")):
         message = f"{word}: {group} has one place: {group}={option}"
     elif folder and f"{folder}/{option}" in option_files(first):
         message = f"{word}: that is {first}={folder}/{option}"
-    elif group.startswith("hydra/"):
-        message = unknown(group, _HYDRAS_GROUPS, group, "groups of Hydra")
     elif group in names:
         message = f"{word}: the configuration has no {group}: its defaults begin with config"
     else:

@@ -7,7 +7,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
-    ConfigTypeError,
     GrammarParseError,
     InterpolationKeyError,
     InterpolationResolutionError,
@@ -45,9 +44,9 @@ def explain_field(
         return f"{given}: a field cannot be removed; set it to another value"
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return before + _no_field(cause, given)
-    if isinstance(cause, ConfigTypeError) and given.startswith("~"):
-        return f"{given}: there is nothing to remove"
-    shown = given or (f"{key}" if key else "")
+    if "dict is not a subclass" in what and str(cause.full_key).endswith("]"):
+        return f"{given}: there is no {cause.full_key} yet; set the whole list"
+    shown = given or key
     return before + _no_value(shown, key, given.partition("=")[2], what)
 
 
@@ -63,6 +62,8 @@ def _no_value(shown: str, key: str, value: str, what: str) -> str:
     """A value of the wrong type."""
     if "is not a subclass of Text" in what or key.endswith("calibration.text"):
         return f"{shown}: a text is chosen with text@{key}=OPTION"
+    if (two := re.match(r"Merge error: (\w+) is not a subclass of (\w+)", what)) is not None:
+        return f"{shown or 'two options'}: {two[2]} and {two[1]} have different fields; choose one"
     text = re.search(r"[Vv]alue '(.*?)'|Invalid value '(.*?)'", what)
     bad = (text[1] or text[2] or "") if text is not None else value
     has_to_be = wanted(key)
@@ -71,12 +72,11 @@ def _no_value(shown: str, key: str, value: str, what: str) -> str:
         return f"{shown}: {parent} has no fields; it must be {wanted(parent)}"
     if has_to_be is None:
         return f"{shown}: {what[:1].lower()}{what[1:]}" if shown else what
-    if known := members(key):
+    known = members(key)
+    if known and (value.startswith("[") or not has_to_be.startswith("a list")):
         listed = ", ".join(known)
         guess = nearest(bad, known)
         meant = f"; did you mean {guess}?" if guess is not None else ""
-        if has_to_be.startswith("a list") and not value.startswith("["):
-            return f"{shown} must be {has_to_be}"
         what_is = "[]" if bad == "" else bad
         return f"{shown}: {what_is!r} is not known, expected one of [{listed}]{meant}"
     return f"{shown} must be {has_to_be}"
@@ -89,7 +89,7 @@ def _no_field(error: OmegaConfBaseException, given: str) -> str:
     names = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
     parent, _, key = full_key.rpartition(".")
     inside = given.partition("=")[0].lstrip("+")
-    if not parent and inside and inside != key and given:
+    if not parent and inside not in ("", key) and "@" not in inside:
         # Within a list of sections OmegaConf does not tell where.
         return f"{given}: {unknown(key, names, key, f'fields in {inside}')}"
     if parent and isinstance(node, DictConfig) and _is_open(node) and not nearest(key, names):

@@ -1,11 +1,17 @@
 """Hydra's and OmegaConf's refusals in our words, with the nearest name; and faults of our own."""
 
+import shlex
 from pathlib import Path
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
 
 from runner.api import compose_config
 from runner.cli.faults import tell_fault
+from runner.config.errors import explain
 from runner.errors import UsageError, complain
 from runner.util.suggest import nearest
 
@@ -25,6 +31,14 @@ CHOICES = {
     "++method=rtn": "an option is chosen without ++: method=rtn",
     "model/zoo=llama2": "that is model=zoo/llama2",
     "model@foo=tiny": "model has one place: model=tiny",
+    "model/zoo=nope": "there is no model/zoo; did you mean model?",
+    "model=zoo/gema2": "there is no model=zoo/gema2; did you mean zoo/gemma2?",
+    "model=tiny,": "there is no model=tiny,; did you mean tiny?",
+    "hydra/job_logging@foo=x": "hydra/job_logging has one place: hydra/job_logging=x",
+    "nope@foo=x": "there is no nope (groups: bench, bits,",
+    "method=[gptq,rtn]": "Gptq and Rtn have different fields; choose one",
+    "hydra/launcher=ray,basic": "has several values: add -m",
+    "~engine": "engine has no option: add engine=OPTION",
     "text=bible": "an option of text is chosen for a place: text@eval.text",
     "task=facts": "+task@tasks.own.NAME",
     "hydra/nope=x": "there is no hydra/nope",
@@ -40,6 +54,11 @@ VALUES = {
     "stages=[evil]": "expected one of [bench, compare, eval, ",
     "stages=[quantise]": "did you mean quantize?",
     "stages=[[eval]]": "stages must be a list",
+    "~stages.0": "~stages.0: an entry of a list cannot be removed",
+    "calibration.sources.0.weight=3": "there is no calibration.sources[0] yet; set the whole list",
+    "calibration.sources=[{text:bible,nope:1}]": "there is no nope (fields in calibration.sources:",
+    "calibration.sources=[{text:{name:bible,documents:0}}]": "documents=0 is less than 1",
+    "hydra.searchpath=3": "hydra.searchpath must be a list of strings. Got: 3",
     "~stages": "stages has no value",
     "eval.windows=null": "eval.windows=null must be a whole number",
     "eval.windows=int(abc)": "must be a whole number",
@@ -54,6 +73,40 @@ VALUES = {
     "+text@eval.foo=bible": "there is no eval.foo",
     "store.root=": "store.root is empty",
 }
+
+
+UNREADABLE = {
+    "foo=[1,[2]": "[ and ] do not come in pairs",
+    "foo={a:1": "{ and } do not come in pairs",
+    "foo='a": "a quote is not closed",
+    "foo=${}": "a ${ without a reference",
+    "foo=a,": "a value is missing between two commas",
+    "foo=[a,,b]": "a value is missing between two commas",
+    "foo=a{}b": "Hydra's grammar cannot parse the value",
+}
+
+
+@pytest.mark.parametrize("word", UNREADABLE)
+def test_what_the_grammar_cannot_read_is_told_with_its_reason_and_how_to_quote_it(
+    word: str,
+) -> None:
+    with pytest.raises(OverrideParseException) as caught:
+        OverridesParser.create().parse_overrides([word])
+    told = explain(caught.value)
+    assert told.startswith(f"{word}: {UNREADABLE[word]}; if it is one string, write ")
+    (shell,) = shlex.split(told.partition(" write ")[2])
+    assert OverridesParser.create().parse_override(shell).value() == word.partition("=")[2]
+
+
+def test_a_sweep_over_hydras_own_settings_is_refused_in_our_words() -> None:
+    with pytest.raises(HydraException) as caught:
+        ConfigLoaderImpl.validate_sweep_overrides_legal(
+            OverridesParser.create().parse_overrides(["hydra.verbose=true,false"]),
+            RunMode.MULTIRUN,
+            from_shell=True,
+        )
+    said = "hydra.verbose=true,false: a sweep has one choice of each of Hydra's own settings"
+    assert explain(caught.value) == said
 
 
 @pytest.mark.parametrize("word", [*CHOICES, *VALUES])

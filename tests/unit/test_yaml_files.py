@@ -99,6 +99,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"model/mine": "defaults: tiny"}, "line 1: defaults must be a list"),
         ({"model/mine": "x: 1\ndefaults: [{a: b, c: d}]"}, "line 2: {a: b, c: d} in defaults"),
         ({"model/mine": "defaults: [nope]"}, "line 1: there is no model=nope"),
+        ({"model/mine": "defaults: [/nope: x]"}, "line 1: there is no group nope (groups: bench,"),
         ({"model/mine": "defaults: [/bits: w4a61]"}, "there is no bits=w4a61; did you mean w4a16?"),
         ({"model/mine": "defaults: [mine]"}, "line 1: the defaults lead back to this file"),
         (
@@ -117,6 +118,34 @@ def test_slips_of_composition(files: dict[str, str], said: str, own: Path) -> No
     assert f"{own}/conf/model/mine.yaml" in str(caught.value)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "said"),
+    [
+        ("defaults: [config, model: tiny]", [], "model is chosen twice; in a defaults list write"),
+        ('defaults: [config, override model: "???"]', [], "model has no option: add model=OPTION"),
+        ("defaults: [config, override text: c4]", [], "mine.yaml: its override of text has no"),
+        ("defaults: [override model: tiny, config]", [], "mine.yaml: Override 'model : tiny' is"),
+        ("model: {name: x}", ["model=tiny"], "model=tiny: the configuration has no model"),
+    ],
+)
+def test_slips_of_a_configuration_of_ones_own(
+    content: str, words: list[str], said: str, own: Path
+) -> None:
+    (own / "sweeps" / "mine.yaml").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        compose_config(words, "mine")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "https://" not in str(caught.value)
+
+
+def test_an_option_that_reads_as_a_number_is_quoted(own: Path) -> None:
+    (own / "conf" / "bits" / "4.yaml").write_text("defaults: [w4a16]")
+    with pytest.raises(UsageError, match="is of type int: quote it, as in \"bits='4'\""):
+        compose_config(["bits=4"])
+    assert compose_config(["bits='4'"]).bits.weight.num_bits == 4
 
 
 def test_every_reader_of_a_users_file_tells_it(own: Path) -> None:
