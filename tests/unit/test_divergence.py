@@ -1,6 +1,7 @@
 """Divergence of distributions, against plain double-precision arithmetic."""
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,22 @@ def test_an_attempt_after_a_kill_goes_on_with_what_is_there(tmp_path: Path) -> N
         third.resume(number)
     (tmp_path / "again").mkdir()
     assert third.finish(tmp_path / "again") == made
+
+
+def test_distributions_are_copied_where_the_file_system_links_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    base, _, right = pair()
+    writer, _ = write(tmp_path / "partial", tmp_path / "result", 10**6, [base], right)
+    writer.finish(tmp_path / "result")
+    (kept,) = (tmp_path / "partial").glob("window-*.npy")
+    (copy,) = (tmp_path / "result").rglob("window-*.npy")
+    assert copy.read_bytes() == kept.read_bytes()
+    assert copy.stat().st_ino != kept.stat().st_ino
 
 
 def top(logits: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:

@@ -1,15 +1,19 @@
 """Names of tasks, kept answers and scores: everything about the harness that needs no harness."""
 
 import json
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from runner.errors import StageError
+from runner.errors import StageError, UsageError
 from runner.evaluation.lm_eval.answers import Answers
-from runner.evaluation.lm_eval.names import task_names, unknown_task
+from runner.evaluation.lm_eval.evaluate import _answers, load_tasks
+from runner.evaluation.lm_eval.names import harness_tasks, task_names, unknown_task
 from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
 
 pytestmark = pytest.mark.unit
@@ -98,6 +102,43 @@ def test_a_wrong_name_is_answered_with_near_ones() -> None:
     assert "did you mean" not in unknown_task("zzzz", ["hellaswag"])
 
 
+def test_tasks_are_loaded_only_if_all_of_them_exist() -> None:
+    index = SimpleNamespace(task_index={"mmlu": None}, all_tasks=["mmlu", "hellaswag"])
+    with pytest.raises(UsageError, match=r"no task helaswag; did you mean hellaswag\?.*; .* zzzz"):
+        load_tasks(index, ["mmlu", "helaswag", "zzzz"], needs_hub=False)
+
+
+def test_task_files_are_found_where_the_harness_is_installed(tmp_path: Path) -> None:
+    folders = [tmp_path / "lib", tmp_path / "lib64"]
+    assert harness_tasks(folders) is None
+    (folders[1] / "lm_eval" / "tasks").mkdir(parents=True)
+    assert harness_tasks(folders) == folders[1] / "lm_eval" / "tasks"
+
+
+def test_a_hub_that_forbids_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.send_response(403 if "forbidden" in self.path else 200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        assert _answers(f"{address}/open")
+        assert not _answers(f"{address}/forbidden")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert not _answers(f"{address}/closed")
+
+
 def logged(doc: int, likelihoods: list[float], target: int) -> dict[str, Any]:
     """A sample as lm-evaluation-harness logs it."""
     right = likelihoods.index(max(likelihoods)) == target
@@ -171,3 +212,43 @@ def test_overall_every_task_counts_the_same() -> None:
     assert both is not None
     assert (both.mean, both.baseline_mean) == (0.5, 0.625)
     assert both.recovery_percent == pytest.approx(80.0)
+
+
+def test_tasks_without_a_share_of_right_answers_have_no_main_score() -> None:
+    told = {
+        "results": {"t": {"alias": "t", "word_perplexity,none": 9.5, "no_filter": 1.0}},
+        "higher_is_better": {"t": {"word_perplexity": False}},
+        "n-samples": {}, "n-shot": {}, "versions": {},
+    }  # fmt: skip
+    scores = scores_of("t", told, True, [], None)
+    (score,) = scores.scores
+    assert (score.metric, score.value, score.higher_is_better) == ("word_perplexity", 9.5, False)
+    assert scores.main is None
+    assert overall([scores]) is None
+    both = overall([scores, scored([0, 0, 1, 1])[0]])
+    assert both is not None and (both.tasks, both.mean) == (1, 0.5)
+
+
+def test_a_metric_that_the_baseline_lacks_has_no_change() -> None:
+    first, samples = scored([0, 1, 1, 1])
+    first.scores.clear()
+    (score,) = scored([0, 0, 1, 1], (first, samples))[0].scores
+    assert (score.value, score.change) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "answer", "likelihoods"),
+    [
+        ("loglikelihood", [(-1.5, True)], True, [-1.5]),
+        ("loglikelihood_rolling", [-7.25], None, [-7.25]),
+        ("generate_until", ["42"], "42", None),
+        ("generate_until", ["42", "43"], ["42", "43"], None),
+    ],
+)
+def test_answers_are_kept_as_each_kind_of_task_gives_them(
+    kind: str, given: list[Any], answer: Any, likelihoods: list[float] | None
+) -> None:
+    row = {**logged(3, [-1.0], 0), "filtered_resps": given}
+    (sample,) = samples_of("t", kind, [row])
+    assert (sample["answer"], sample["log_likelihoods"]) == (answer, likelihoods)
+    assert (sample["item"], sample["scores"]) == (3, {"acc": 1.0})

@@ -10,6 +10,7 @@ from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Interval
+from runner.evaluation.sensitivity.score import Scorer
 from runner.methods.mixed_precision.layer_groups import matching, units_of, with_fused
 from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
@@ -161,6 +162,79 @@ def test_what_cannot_be_taken_apart_is_refused(windows: list[list[int]]) -> None
             LayerGranularity.linear,
             torch.bfloat16,
         )
+
+
+def taken_apart(model: Any, windows: list[list[int]]) -> Any:
+    import torch
+
+    from runner.evaluation.sensitivity.blockwise import Decoder
+
+    return Decoder(model, torch.tensor(windows))
+
+
+def test_blocks_that_are_called_twice_are_refused(windows: list[list[int]]) -> None:
+    model = small_model("Llama")
+    model.model.layers[1] = model.model.layers[0]
+    with pytest.raises(StageError, match=r"LlamaFor.* do not hand their output on .* once each"):
+        taken_apart(model, windows)
+
+
+def test_states_that_are_changed_after_the_blocks_are_refused(windows: list[list[int]]) -> None:
+    model = small_model("Llama")
+    assert taken_apart(model, windows).states.shape == (3, 24, 32)
+
+    def double(_: Any, __: Any, found: Any) -> Any:
+        found.last_hidden_state *= 2
+        return found
+
+    model.model.register_forward_hook(double)
+    with pytest.raises(StageError, match="do not lead to the decoder's states when called by them"):
+        taken_apart(model, windows)
+
+
+def test_a_decoder_without_blocks_is_refused(windows: list[list[int]]) -> None:
+    model = small_model("Llama")
+    del model.model.layers[:]
+    with pytest.raises(StageError, match=r"its decoder \(LlamaModel\) has no list of blocks"):
+        taken_apart(model, windows)
+
+
+def test_a_head_with_a_bias_scores_as_the_definition_says() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    head = torch.nn.Linear(8, 40)
+    plain, changed = torch.randn(2, 12, 8), torch.randn(2, 12, 8)
+    ids = torch.randint(0, 40, (2, 12))
+
+    def logarithms(states: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(head(states[:, 6:-1]).double(), -1)
+
+    with torch.inference_mode():
+        scorer = Scorer(head, plain, ids)
+        score = scorer.score(changed)
+        p, q = logarithms(plain), logarithms(changed)
+        right = ids[:, 7:, None]
+        assert scorer.reference == pytest.approx(-p.gather(-1, right).mean((1, 2)).numpy())
+        assert score.loss == pytest.approx(-q.gather(-1, right).mean((1, 2)).numpy())
+        divergence = (p.exp() * (p - q)).sum(-1).mean(-1)
+        assert score.kl_divergence == pytest.approx(divergence.numpy(), rel=1e-5)
+        again = scorer.score_head(head.weight)
+        assert again.loss == pytest.approx(scorer.reference)
+        assert again.kl_divergence == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_one_scale_for_a_whole_matrix_is_its_largest_weights() -> None:
+    import torch
+
+    weight = torch.tensor([[7.0, -3.2, 0.4], [1.6, -7.9, 2.4]])
+    found = rounded(weight, Rounding(4, GroupSize(Granularity.tensor), True), torch.float32)
+    # A symmetric grid has 15 steps from -7.9, the largest, to 7.9: it lies between two of them.
+    step = 2 * 7.9 / 15
+    nearest = (weight / step).round() * step
+    nearest[1, 1] = found[1, 1]
+    assert found.numpy() == pytest.approx(nearest.numpy())
+    assert abs(found[1, 1].item() + 7.9) == pytest.approx(step / 2, rel=1e-5)
 
 
 def test_groups_that_do_not_divide_are_refused() -> None:

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from runner.config.schema.root import Config
-from runner.config.schema.serving import ServiceLevelObjective
+from runner.config.schema.serving import ServiceLevelObjective, Serving
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
 from runner.engines.llama_cpp import LlamaCpp
 from runner.engines.server import PORT, Requests, ServerCommand, guard, serve
 from runner.engines.vllm.settings import Vllm
 from runner.errors import StageError
-from runner.evaluation.serving.load import read_level
+from runner.evaluation.serving.load import Target, apply_load, read_level
 from runner.pipeline.facts import gather_facts
 from runner.planning.hardware.detect import Machine
 from runner.reporting.report import report
@@ -158,6 +158,13 @@ def test_no_answer_at_all_is_an_error() -> None:
     }
     with pytest.raises(StageError, match="none of 1 requests was answered: refused"):
         read_level(content, 1, None, ServiceLevelObjective())
+
+
+def test_a_guidellm_that_fails_is_told_with_its_last_lines(tmp_path: Path) -> None:
+    load = Serving(concurrencies=[1], arrival_rates=[])
+    target = Target("http://127.0.0.1:9", "m", {}, tmp_path)
+    with pytest.raises(StageError, match=r"(?s)guidellm ended with code 1: .*No module named guid"):
+        apply_load(target, load, tmp_path)
 
 
 def test_levels_stand_in_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
