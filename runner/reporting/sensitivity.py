@@ -46,11 +46,12 @@ def show_sensitivities(records: list[RunRecord], folders: list[Path], console: "
             for note in notes(result):
                 console.print(note, soft_wrap=True)
             more = max(0, len(result.rows) - _SHOWN)
-            console.print(
-                f"{f'{more} more rows and t' if more else 'T'}he heat map: "
-                f"{folders[-1]}/{name}.csv, .json, .png",
-                soft_wrap=True,
-            )
+            if folders:
+                console.print(
+                    f"{f'{more} more rows and t' if more else 'T'}he heat map: "
+                    f"{folders[-1]}/{name}.csv, .json, .png",
+                    soft_wrap=True,
+                )
 
 
 def ranked(found: SensitivityResult) -> list[SensitivityRow]:

@@ -96,10 +96,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column(
             "perplexity",
             f"perplexity\n{protocol or ''}{arithmetic}",
-            [
-                _number(r.perplexity, "{:.4g}" if (r.perplexity or 0) >= 1e4 else "{:.3f}")
-                for r in rows
-            ],
+            [_perplexity(row) for row in rows],
         ),
         _Column("interval", "change\n[95% interval]", [_change(row) for row in rows]),
         _Column("kl", "KL div.\nnats", [_divergence(row) for row in rows]),

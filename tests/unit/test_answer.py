@@ -15,7 +15,7 @@ from runner.reporting.quality.answered import Answered, TaskScore
 from runner.reporting.recommend import picks
 from runner.reporting.report import report
 from runner.reporting.rows import Row, rows_of
-from runner.reporting.table import footnotes
+from runner.reporting.table import build_table, footnotes
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from tests.unit.records import measured, whole
 
@@ -307,6 +307,31 @@ def test_report_prints_a_table_and_writes_json_and_csv(
         assert table[1]["best_tradeoff"] == "True"
         assert table[4]["reason"] == "method=gptq cannot make nf4"
         assert table[4]["perplexity"] == ""
+
+
+def test_of_very_many_rows_the_best_are_printed(
+    records: list[RunRecord], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for entry in records:
+        write_record(tmp_path, entry)
+    monkeypatch.setattr("runner.reporting.report._MOST_LINES", 6)
+    report(tmp_path, None, None)
+    assert "rtn-w4a16-g64 " in capsys.readouterr().out
+    monkeypatch.setattr("runner.reporting.report._MOST_LINES", 5)
+    report(tmp_path, None, None)
+    printed = capsys.readouterr().out
+    assert "3 of 6 rows are in answer.csv only." in printed
+    table = printed.partition("3 of 6 rows")[0]
+    assert "rtn-w4a16-g64 " not in table
+    assert all(name in table for name in ("unquantized", "gptq-w4a16-g64", "rtn-w8a16-g64"))
+
+
+def test_a_large_perplexity_has_four_digits(records: list[RunRecord]) -> None:
+    rows = rows_of(records)
+    rows[1].perplexity, rows[2].perplexity = 9_999.5, 12_345.6
+    cells = [*next(c for c in build_table(rows).columns if "perpl" in str(c.header)).cells]
+    assert cells[:4] == ["20.000", "9999.500", "1.235e+04", "20.100"]
 
 
 def test_report_of_what_is_not_there(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """How far things are, and how long they may still take."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 from runner.reporting.display import Display
-from runner.reporting.display.screen import window
+from runner.reporting.display.screen import Screen, window
 from runner.reporting.display.state import (
     RUNNING,
+    WAITING,
     Line,
     RunState,
     StageState,
@@ -16,7 +18,9 @@ from runner.reporting.display.state import (
     distinct_titles,
     duration,
 )
-from tests.unit.records import recipe
+from runner.reporting.display.watch import Watch
+from runner.store.records import Status, write_record
+from tests.unit.records import recipe, record
 
 pytestmark = pytest.mark.unit
 
@@ -149,3 +153,60 @@ def test_a_pipe_gets_lines_without_colour(
 def test_a_variable_brings_colour_but_no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert not Display().is_live
+
+
+def drawn(screen: Screen) -> list[str]:
+    with screen._console.capture() as shown:
+        screen._console.print(screen.drawn())
+    return [line.strip() for line in shown.get().splitlines()]
+
+
+def test_a_table_that_is_longer_than_the_terminal_says_what_it_leaves_out() -> None:
+    from rich.console import Console
+
+    screen = Screen(Console(width=60, height=14, color_system=None))
+    screen.sweep = SweepState(
+        "s", [Line(f"r{n}", "ok" if n < 10 else "waiting") for n in range(30)]
+    )
+    lines = drawn(screen)
+    # The run under way is in the middle of five.
+    start = lines.index("… 8 before")
+    assert [line.split()[0] for line in lines[start + 1 : start + 6]] == [
+        f"r{n}" for n in range(8, 13)
+    ]
+    assert lines[start + 6] == "… 17 more"
+    screen.sweep.lines = screen.sweep.lines[8:13]
+    assert not any("…" in line for line in drawn(screen))
+
+
+def test_what_belongs_to_no_run_is_drawn_while_it_lasts() -> None:
+    display = Display()
+    display.is_live = True
+    with display.stage("env x") as stage:
+        stage.update(1, 4, "installing")
+        assert display._screen._live is not None
+        assert any("env x: installing" in one for one in drawn(display._screen))
+    assert display._screen._live is None and display._screen.run is None
+
+
+def test_runs_elsewhere_are_followed_by_their_records(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good = recipe(0, "a", 21.0, 60.0, 90_000_000)
+    bad = record(1, "b", [], status=Status.failed, reason="killed")
+    watch = Watch(tmp_path / "demo", [good.run, bad.run])
+    watch._display.is_live = True
+    with watch:
+        watch.look({good.run: "PENDING", bad.run: "RUNNING"})
+        states = [line.state for line in watch._lines.values()]
+        assert states == [WAITING, RUNNING]
+        watch.look({})
+        assert [line.state for line in watch._lines.values()] == states, "no record says how"
+        for one in (good, bad):
+            write_record(tmp_path, one)
+        watch.look({})
+        watch.look({good.run: "RUNNING"})
+        assert [line.state for line in watch._lines.values()] == ["ok", "failed"]
+    said = capfd.readouterr().err
+    assert said.count("001-b  failed: killed  [2 of 2]") == 1
+    assert "000-a  ok" not in said, "its line of the table says so"

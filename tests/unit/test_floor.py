@@ -6,6 +6,7 @@ import pytest
 
 from runner.reporting.comparable import comparable_rows
 from runner.reporting.floor import at_floor, kl_within_floor, ratio_within_floor, within_floor
+from runner.reporting.notes import quality_notes
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.recommend import picks
 from runner.reporting.rows import Row, rows_of
@@ -75,6 +76,12 @@ def test_what_differs_by_less_than_the_floor_is_not_told_apart() -> None:
     assert [at_floor(row) for row in (dense, a, b, c)] == [False, False, False, True]
     assert kl_within_floor(dense, c)
     assert not kl_within_floor(dense, a)
+
+
+def test_a_divergence_that_may_be_the_arithmetics_is_marked_and_explained() -> None:
+    note = "≤ the KL divergence may come from the arithmetic alone."
+    assert note in quality_notes(rows_of([record("a", 0.0011, 1.02)]))
+    assert note not in quality_notes(rows_of([record("a", 0.0012, 1.02)]))
 
 
 def test_float32_has_no_floor() -> None:

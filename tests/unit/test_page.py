@@ -15,10 +15,11 @@ from runner.reporting.flatten import flatten
 from runner.reporting.markdown import markdown
 from runner.reporting.page.build import build_page
 from runner.reporting.page.charts import points, tradeoff
-from runner.reporting.page.figures import write_figures
+from runner.reporting.page.figures import _for_paper, write_figures
+from runner.reporting.page.library import chart_script
 from runner.reporting.page.runs import runs_content
 from runner.reporting.page.sections.sensitivity import place_of
-from runner.reporting.page.subject import Subject
+from runner.reporting.page.subject import Subject, groups_of
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.recommend import picks
 from runner.reporting.report import report
@@ -222,6 +223,41 @@ def test_figures_are_written(tmp_path: Path) -> None:
     assert "gptq-w4a16-g64" in change and "rtn-w8a16-g64" in change
     assert "undefined" not in change
     assert (tmp_path / "speed_vs_batch.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_axes_of_figures_are_logarithmic_where_values_span_more_than_tenfold() -> None:
+    spec = tradeoff("size", "MB", "perplexity", "Method", more_is_better=False)
+    values = points(subject().row_dicts(), "perplexity", "method")
+    for worst, kind in ((199.0, "linear"), (201.0, "log")):
+        values[2]["quality"] = worst  # the best has 20
+        scale = _for_paper(spec, values)["encoding"]["y"]["scale"]
+        assert scale["type"] == kind
+    assert scale["nice"] is False and "log" not in json.dumps(spec["encoding"])
+
+
+def test_the_chart_library_is_there_without_a_place_to_keep_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import vl_convert
+
+    # Putting the real one together takes a second.
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda code: f"'</script>'; {code}")
+    (tmp_path / "file").write_text("")
+    script = "'<\\/script>'; window.vegaEmbed = vegaEmbed;"
+    assert chart_script(tmp_path / "file") == script
+    assert chart_script(tmp_path / "cache") == script
+    (kept,) = (tmp_path / "cache" / "report").iterdir()
+    assert kept.read_text() == script
+    kept.write_text("kept")
+    assert chart_script(tmp_path / "cache") == "kept"
+
+
+def test_a_record_without_some_groups_has_unknown_ones() -> None:
+    old = record(1, "old", [], config={"method": {"name": "rtn"}, "bits": {"weight": 4}})
+    assert groups_of(old, is_baseline=False) == {
+        "method": "rtn", "backend": "?", "bits": "?", "group_size": "?", "calibration": "none",
+        "text": "None", "hardware": "Test CPU",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("width", "there", "gone"), [(80, "engine", "peak"), (140, "peak", "…")])

@@ -26,10 +26,16 @@ from runner.planning.formats import find_format
 from runner.planning.local import local_device
 from runner.planning.quality import MeasuredQuality
 from runner.planning.runtime_format import recipe_format, runtime_format
-from runner.reporting.predictions import accuracies, comparisons, write_comparisons
+from runner.reporting.predictions import (
+    accuracies,
+    comparisons,
+    print_comparisons,
+    write_comparisons,
+)
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.serialise import to_json
-from tests.unit.records import whole
+from runner.util.shown import console
+from tests.unit.records import comparison, whole
 
 pytestmark = pytest.mark.unit
 
@@ -245,6 +251,38 @@ def test_errors_are_summed_up_by_engine(
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 9
 
 
+def test_predictions_are_told_by_engine_and_every_case_on_request(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = comparison()
+    found = [
+        both,
+        replace(both, case=replace(both.case, engine="rough"), calibrated=None),
+        replace(both, case=replace(both.case, engine="fitted"), uncalibrated=None),
+        replace(
+            both, case=replace(both.case, engine="neither"), uncalibrated=None, calibrated=None
+        ),
+    ]
+    print_comparisons(found, console(width=200), in_full=False)
+    said = capsys.readouterr().out.splitlines()
+    start = "predicted decode time: median error 20% from published efficiency (1 cases)"
+    assert said == [
+        f"hf, {start}, 4% calibrated on other models here (1 cases)",
+        f"rough, {start}, uncalibrated (needs runs of other models; see docs/plan.md)",
+        "fitted, predicted decode time: no bandwidth measured, so decode times cannot be "
+        "predicted, 4% calibrated on other models here (1 cases)",
+    ]
+    print_comparisons(found, console(width=200), in_full=True)
+    table = capsys.readouterr().out
+    cells = {line.split()[0]: line.split()[4:] for line in table.splitlines() if " small " in line}
+    assert cells == {
+        "hf": ["1", "50", "40", "(-20%)", "48", "(-4%)"],
+        "rough": ["1", "50", "40", "(-20%)", "-"],
+        "fitted": ["1", "50", "-", "48", "(-4%)"],
+        "neither": ["1", "50", "-", "-"],
+    }
+
+
 @pytest.mark.parametrize(
     ("stored", "engine", "dtype", "held"),
     [
@@ -280,6 +318,29 @@ def test_packed_layers_leave_the_head_dense() -> None:
 def test_a_runs_recipe_is_a_format_of_plans(overrides: str, label: str) -> None:
     fmt = recipe_format(to_json(composed(*overrides.split())))
     assert fmt is not None and fmt.label == label
+
+
+@pytest.mark.parametrize(
+    ("bits", "group"),
+    [
+        (1, {"granularity": "group", "size": 64}),
+        (9, {"granularity": "group", "size": 64}),
+        (4, {"granularity": "tensor", "size": None}),
+    ],
+)
+def test_plans_know_integers_of_two_to_eight_bits_by_group_or_channel(
+    bits: int, group: dict[str, Any]
+) -> None:
+    kept = {"type": "bfloat", "num_bits": 16}
+    config = {
+        "method": {"name": "rtn", "backend": "llm_compressor"},
+        "bits": {"weight": {"type": "int", "num_bits": bits}, "activation": kept},
+        "group_size": group,
+    }
+    assert recipe_format(config) is None
+    config["bits"]["weight"]["num_bits"] = 8  # type: ignore[index]
+    known = recipe_format(config)
+    assert (known is None) is (group["granularity"] == "tensor")
 
 
 def test_the_machine_at_hand_is_a_device_once_measured(

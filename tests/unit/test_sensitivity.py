@@ -1,6 +1,7 @@
 """Sensitivities: what is grouped, that walking gives the plain loop's numbers, and what is kept."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,11 @@ from runner.methods.mixed_precision.layer_groups import matching, units_of, with
 from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
 from runner.reporting.heat_map import draw_heat_map
-from runner.reporting.sensitivity import notes, ranked
+from runner.reporting.sensitivity import notes, ranked, show_sensitivities
+from runner.store.records import StageRecord
+from runner.util.serialise import to_json
+from runner.util.shown import console
+from tests.unit.records import record
 
 G16 = GroupSize(Granularity.group, 16)
 G64 = GroupSize(Granularity.group, 64)
@@ -277,3 +282,27 @@ def test_the_heat_map_is_a_picture(grain: LayerGranularity, result: SensitivityR
     assert colours is not None
     # A cell alone has more than a hundred points of its colour.
     assert len([count for count, _ in colours if count > 100]) > len(result.rows) / 2
+
+
+def test_each_measurement_is_told_once_and_files_of_two_have_two_names(
+    result: SensitivityResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def entry(key: str, version: int | None = None) -> StageRecord:
+        content = to_json(result)
+        return StageRecord("sensitivity", "baseline", key, False, 1, "e", {}, content, version)
+
+    records = [
+        record(0, "a", [entry("aaaaaaaa"), entry("unreadable", version=10**6)]),
+        record(1, "b", [entry("aaaaaaaa"), entry("bbbbbbbb")]),
+    ]
+    show_sensitivities(records, [tmp_path], console(width=200))
+    printed = capsys.readouterr().out
+    assert printed.count("sensitivity of small") == 2
+    left = len(result.rows) - 15
+    for name in ("sensitivity-small-linear", "sensitivity-small-linear-bbbbbb"):
+        said = f"{left} more rows and the heat map: {tmp_path}/{name}.csv, .json, .png"
+        assert said in printed.replace("\n", " ")
+    assert len(list(tmp_path.iterdir())) == 6
+    show_sensitivities(records, [], console(width=200))
+    printed = capsys.readouterr().out
+    assert "lm_head" in printed and "heat map" not in printed, "nothing can be written"

@@ -1,15 +1,17 @@
 """Tasks in the answer and in the tracker's metrics."""
 
+import copy
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from runner.reporting.markdown import markdown
 from runner.reporting.rows import rows_of
 from runner.reporting.table import build_table
 from runner.reporting.tracking.base import stage_metrics
 from runner.store.records import RunRecord, StageRecord, Status
-from tests.unit.records import whole
+from tests.unit.records import unread, whole
 
 pytestmark = pytest.mark.unit
 
@@ -70,3 +72,14 @@ def test_the_tracker_gets_metric_by_task(record: RunRecord) -> None:
     assert after["exact_match_strict/sums"] == 0.6
     assert after["tasks/recovery_percent"] == 75.0
     assert "acc_delta/facts" not in before
+
+
+def test_a_task_that_only_some_were_asked_has_empty_cells(record: RunRecord) -> None:
+    other = copy.deepcopy(record)
+    other.run, other.label = "001-gptq", "gptq"
+    other.stages = other.stages[1:]
+    unread(other.stages[0]).result["tasks"].pop()
+    text = markdown(rows_of([record, other]), [record, other], [])
+    first, second = (one for one in text.splitlines() if "(75.0%) | " in one and "±" in one)
+    assert first == "| rtn | hf | 0.600 ± 0.050 (75.0%) | 0.600 ± 0.050 |"
+    assert second == "| gptq | hf | 0.600 ± 0.050 (75.0%) |  |"

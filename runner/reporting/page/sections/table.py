@@ -9,10 +9,8 @@ from runner.reporting.page.subject import Subject
 TITLE = "All runs"
 
 
-def gather(subject: Subject) -> dict[str, Any] | None:
+def gather(subject: Subject) -> dict[str, Any]:
     """The columns, and what stands behind them; the rows are the page's own."""
-    if not subject.rows:
-        return None
     notes = []
     models = list(dict.fromkeys(row.model for row in subject.rows))
     for model in models:
