@@ -17,9 +17,6 @@ class MaskedStream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def __iter__(self) -> Any:
-        return iter(self._stream)
-
     def write(self, text: str) -> int:
         """Write a text without its secrets; returns its length as it was given."""
         self._stream.write(redact(text))

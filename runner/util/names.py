@@ -62,10 +62,8 @@ def path_part(text: str) -> str:
     Other characters become ``_``. One that is too long is shortened, with a digest of the whole.
     """
     composed = unicodedata.normalize("NFC", text)
-    safe = "".join(one if one.isprintable() and one not in _SEPARATORS[:2] else "_"
-                   for one in composed).strip(" ")  # fmt: skip
-    while safe and not _is_storable(safe):
-        safe = "".join(one if _is_storable(one) else "_" for one in safe)
+    safe = "".join(one if one.isprintable() and one not in _SEPARATORS[:2] and _is_storable(one)
+                   else "_" for one in composed).strip(" ")  # fmt: skip
     if safe[:1] in (".", "-"):
         safe = f"_{safe[1:]}"
     if len(os.fsencode(safe)) > _MOST_BYTES:

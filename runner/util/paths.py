@@ -29,7 +29,7 @@ def is_folder(path: str) -> bool:
     """Whether there is such a folder; what no file system can hold is none."""
     try:
         return Path(path).is_dir()
-    except (OSError, ValueError):
+    except OSError:
         return False
 
 

@@ -153,8 +153,7 @@ def expanded(path: str) -> str:
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
+    assert isinstance(error, UnicodeEncodeError)
     encoding = error.encoding
     text = "".join(_plain(one, encoding) for one in error.object[error.start : error.end])
     return text, error.end

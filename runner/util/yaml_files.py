@@ -20,6 +20,7 @@ _MOST_VALUES = 20_000
 _TAGS = {
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")
 }
+_FORBIDDEN = yaml.reader.Reader.NON_PRINTABLE
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -35,9 +36,6 @@ def read_text(path: Path) -> str:
         _check(text, path)
     except yaml.MarkedYAMLError as error:
         raise _fault(path, *_reworded(error, text)) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise _fault(path, line, f"a character {error.character!a} that YAML forbids") from None
     return text
 
 
@@ -50,7 +48,9 @@ def load(path: Path) -> DictConfig:
     text = read_text(path)
     try:
         config = OmegaConf.load(io.StringIO(text))
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+    except yaml.MarkedYAMLError as error:
+        raise _fault(path, *_reworded(error, text)) from None
+    except (OmegaConfBaseException, ValueError) as error:
         raise _fault(path, None, str(error).partition("\n")[0]) from None
     assert isinstance(config, DictConfig)
     return config
@@ -58,10 +58,7 @@ def load(path: Path) -> DictConfig:
 
 def line_of(path: Path, key: str) -> int | None:
     """The line of a file that sets a key, such as ``weight.num_bits``; of part of it, if so."""
-    try:
-        node = yaml.compose(_decoded(path), Loader=_LOADER)
-    except (UsageError, yaml.YAMLError):
-        return None
+    node = yaml.compose(_decoded(path), Loader=_LOADER)
     names = key.split(".")
     for start in range(len(names)):
         if (line := _find(node, names[start:])) is not None:
@@ -105,10 +102,10 @@ def _decoded(path: Path) -> str:
         raise _fault(
             path, line, f"a byte {content[error.start]:#04x} that is not UTF-8: save it as UTF-8"
         ) from None
-    for number, one in enumerate(text.split("\n"), 1):
-        if (bad := next((c for c in one if c < " " and c not in "\t\r"), None)) is not None:
-            name = "NUL" if bad == "\0" else repr(bad)
-            raise _fault(path, number, f"a character {name} that YAML forbids")
+    if (bad := _FORBIDDEN.search(text)) is not None:
+        name = "NUL" if bad[0] == "\0" else ascii(bad[0])
+        line = text.count("\n", 0, bad.start()) + 1
+        raise _fault(path, line, f"a character {name} that YAML forbids")
     return text
 
 

@@ -10,10 +10,10 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 
 from runner.api import compose_config
-from runner.cli.faults import tell_fault
+from runner.cli.faults import fault, tell_fault
 from runner.config.errors import explain
 from runner.errors import UsageError, complain
-from runner.util.suggest import nearest
+from runner.util.suggest import nearest, unknown
 
 pytestmark = pytest.mark.unit
 
@@ -159,3 +159,15 @@ def test_a_fault_of_ours_takes_one_line(
     assert "Traceback" not in said
     assert "Traceback" in kept.read_text()
     assert "not-for-any-log" not in said + kept.read_text()
+
+
+def test_a_faults_message_is_cut_and_where_nothing_can_be_kept_none_is_named(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "logs").symlink_to("/proc")  # takes no files, not even root's
+    said = fault(KeyError("x" * 1000), tmp_path)
+    assert said.startswith(f"internal error: KeyError: '{'x' * 299}…; HYDRA_FULL_ERROR=1 shows")
+
+
+def test_of_nothing_that_exists_no_name_is_suggested() -> None:
+    assert unknown("model x", [], "x", "models") == "there is no model x"

@@ -17,7 +17,8 @@ from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.pipeline.worker.importable import importable
 from runner.util import extensions
-from runner.util.extensions import Kind, find, loaded, names, places, versions_of
+from runner.util.by_name import ByName
+from runner.util.extensions import Extension, Kind, find, loaded, names, places, versions_of
 
 pytestmark = pytest.mark.unit
 
@@ -198,3 +199,45 @@ def test_two_of_a_name_are_refused_with_both_places(
         find(Kind.method, "gptq")
     assert places[name] in str(error.value)
     assert f"plugins/methods/{name}.py" in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["halves/lines.py", "halves/lines/__init__.py", "lines.py"])
+def test_an_installed_tracker_is_an_option_by_being_there(file: str, installed: Path) -> None:
+    module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    entries = installed / "halves-1.5.dist-info" / "entry_points.txt"
+    entries.write_text(f"[quant_runner.trackers]\nlines = {module}\ngone = nowhere.at_all\n")
+    code = write(installed / file, '"""Prints lines."""\n')
+    forget()
+    assert option_files("tracker")["lines"] == code
+    assert "gone" not in option_files("tracker"), "it has no code"
+
+
+def test_a_plug_in_that_says_what_is_wrong_is_quoted(tmp_path: Path) -> None:
+    write(
+        tmp_path / "plugins" / "methods" / "halved.py",
+        "from runner.errors import UsageError\nMETHOD = None\nraise UsageError('needs a licence')",
+    )
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"^needs a licence$"):
+            find(Kind.method, "halved").load()
+    with pytest.raises(ModuleNotFoundError):  # a fault of ours, not of a plug-in's
+        Extension(Kind.method, "gone", "runner.methods.gone", "METHOD").load()
+
+
+def test_a_package_in_plugins_counts_with_all_its_code(tmp_path: Path) -> None:
+    folder = tmp_path / "plugins" / "methods" / "halved"
+    write(folder / "__init__.py", METHOD)
+    before = versions_of(Kind.method, "halved")
+    write(folder / "inner.py", "HALF = 0.5\n")
+    assert versions_of(Kind.method, "halved") != before
+
+
+def test_a_file_that_no_option_can_be_called_by_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "plugins" / "methods" / "my-method.py", METHOD)
+    with pytest.raises(UsageError, match=r"my-method\.py: 'my-method' cannot be an option's name"):
+        names(Kind.method)
+
+
+def test_a_recipe_without_its_methods_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="the name of the method is missing"):
+        ByName(Kind.method)._read({"bits": 4})

@@ -1,5 +1,7 @@
 """Directories that are no models are refused at once, by the way that every run takes."""
 
+import errno
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from runner.data.models.view import only_read
 from runner.errors import UsageError
 from runner.pipeline.facts import gather_facts
 from runner.planning.hardware.detect import Machine
+from runner.util import given
+from runner.util.given import FileFault, open_regular, read_bytes
 from runner.validation.check import check
 from runner.validation.verdict import Verdict
 from tests.hostile import HOSTILE, hostile_directories
@@ -175,3 +179,35 @@ def test_paths_that_are_no_directories_are_told(path: str) -> None:
         locate(local(Path(path)))
     assert str(found.value).isprintable()
     assert len(str(found.value)) < 400
+
+
+def test_a_file_that_may_not_be_read_or_was_exchanged_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileFault, match="is not a valid file name"):
+        open_regular(Path("a\0b"))
+    with pytest.raises(FileFault, match="cannot be read: permission denied"):
+        open_regular(Path("/proc/sys/vm/drop_caches"))  # not even root may
+    os.mkfifo(pipe := tmp_path / "pipe")
+    monkeypatch.setattr(given, "require_regular", Path.stat)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(FileFault, match="is a named pipe"):
+        open_regular(pipe)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before, "it is closed again"
+
+
+def test_a_file_is_read_up_to_a_limit_and_a_disk_that_fails_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "config.json").write_bytes(b"{}" + b" " * 998)
+    assert len(read_bytes(path, 1000)) == 1000
+    with pytest.raises(FileFault, match=r"is larger than 0\.000999 MB, the limit for such a file"):
+        read_bytes(path, 999)
+
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise OSError(errno.EIO, "a disk that fails")
+
+    monkeypatch.setattr(given, "open_regular", Failing)
+    with pytest.raises(FileFault, match="cannot be read: Input/output error"):
+        read_bytes(path, 1000)

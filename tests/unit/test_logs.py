@@ -158,3 +158,21 @@ def test_lines_that_are_shown_fit_a_terminal(tmp_path: Path) -> None:
     assert all(line.isprintable() for line in (bar, control, long))
     assert len(long) <= LINE_CHARACTERS + 1
     assert last_lines(tmp_path / "missing", 3) == []
+
+
+def test_a_log_that_others_filled_is_shortened_before_it_is_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(b"first\n" + b"x" * 2 * LIMIT + b"\nlast\n")
+    log = BoundedLog(path, LIMIT, after_others=True)
+    log.write(b"more\n")
+    log.close()
+    kept = path.read_bytes()
+    assert kept.startswith(b"first\n") and kept.endswith(b"\nlast\nmore\n")
+    assert b"bytes omitted" in kept and len(kept) < LIMIT
+
+
+def test_a_pipe_that_somebody_else_has_emptied_is_waited_for(tmp_path: Path) -> None:
+    pump = Pump(BoundedLog(tmp_path / "log"))
+    assert pump._take(), "nothing was there, and something may come"
+    pump.started()
+    pump.close()

@@ -72,3 +72,12 @@ def test_a_sweep_of_a_longer_name_than_a_folders_ends_in_a_digest() -> None:
 def test_an_environments_name_is_none_of_a_path() -> None:
     with pytest.raises(UsageError, match=r"environment\.default\.name=\.\./x begins|has a /"):
         compose_config(["environment.default.name=../x"])
+
+
+def test_a_system_of_another_alphabet_gets_names_that_it_can_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("latin-1", "surrogateescape"))
+    assert path_part("größe-模型") == "größe-__"
+    with pytest.raises(UsageError, match="characters that are not allowed in file names on this"):
+        require_name("sweep", "模型")

@@ -60,3 +60,15 @@ def test_what_is_over_at_once_is_not_told(errors: Waiting, monkeypatch: pytest.M
     with redirect_stderr(errors), progress("quick", 3) as seen:
         seen()
     assert errors.text == ""
+
+
+def test_a_terminals_line_is_redrawn_and_wiped_off(
+    errors: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "isatty", lambda: True)
+    with redirect_stderr(errors), progress("reading records", 5000):
+        errors.wait_for("\r\x1b[Kreading records: 0 of 5,000")
+    assert errors.text.endswith("\r\x1b[K")
+    with redirect_stderr(errors), told.quiet():
+        pass
+    assert errors.text.count("\r\x1b[K\r\x1b[K") == 0, "once wiped off there is nothing to wipe"

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import io
 import json
 import re
 import urllib.parse
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.util.masked_stream import MaskedStream
 from runner.util.paths import conf_dir
 from runner.util.redact import MASK, note, redact, redact_bytes, redact_yaml, secrets
 from runner.util.secrets import values
@@ -236,3 +238,25 @@ def test_masking_takes_a_time_that_grows_with_the_text_alone() -> None:
         "-",
     ):
         redact(part * (200_000 // len(part)) + "://@:=-{")
+
+
+def test_a_token_that_stands_for_the_user_of_a_url_is_masked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "https://tulips-in-may-2026@host/simple")
+    monkeypatch.setenv("OTHER_INDEX_URL", "https://somebody@host/simple")
+    assert redact("tulips-in-may-2026, somebody") == "***, somebody"
+
+
+def test_a_secret_that_begins_like_a_path_and_is_too_long_for_one_is_masked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("A_TOKEN", key := "/" + "Ab1+" * 100)
+    assert redact(f"key {key}") == "key ***"
+
+
+def test_lines_are_masked_one_by_one() -> None:
+    written = io.StringIO()
+    stream = MaskedStream(written)
+    stream.writelines(["a ", SECRET, "\n"])
+    assert written.getvalue() == stream.getvalue() == f"a {MASK}\n"

@@ -152,3 +152,27 @@ def test_a_working_directory_that_takes_no_files(monkeypatch: pytest.MonkeyPatch
     assert output.for_copies(folder) is None
     output.tidy(folder, refused=False)
     assert not folder.parent.exists()
+
+
+def test_without_a_home_children_import_from_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file := tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(file))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(sys, "path", ["/somewhere/bin"])
+    assert for_children()["PYTHONPATH"] == str(conf_dir().parent)
+
+
+def test_a_home_that_is_only_read_keeps_its_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.util.surroundings.takes_files", lambda _: False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "somebody")
+    monkeypatch.delenv("HF_HOME", raising=False)
+    (hub := tmp_path / ".cache" / "huggingface").mkdir(parents=True)
+    spare = {"HOME": str(tmp_path / "spare"), "HF_HOME": str(hub)}
+    assert for_workers(tmp_path / "spare") == spare
+    monkeypatch.setenv("HF_HOME", "/models")
+    assert for_workers(tmp_path / "spare") == {**spare, "HF_HOME": "/models"}

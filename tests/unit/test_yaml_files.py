@@ -11,7 +11,7 @@ from runner.config.text_by_name import resolve_text
 from runner.errors import UsageError
 from runner.planning.devices import read_device
 from runner.util.paths import conf_dir, sweeps_dir
-from runner.util.yaml_files import read_text
+from runner.util.yaml_files import line_of, load, read_text
 
 pytestmark = pytest.mark.unit
 
@@ -36,6 +36,7 @@ SLIPS: dict[str, tuple[str | bytes, str]] = {
     "Latin-1": ("x: y\nname: é\n".encode("latin-1"), "line 2: a byte 0xe9"),
     "NUL": (b"name: a\x00b\n", "line 1: a character NUL"),
     "control": (b"a: b\nname: a\x01b\n", "line 2: a character '\\x01'"),
+    "DEL": ("é: é\nö: ö\nname: a\x7fb\n", "line 3: a character '\\x7f' that YAML forbids"),
     "documents": ("name: a\n---\nname: b\n", "line 2: a second document"),
     "tag": ("name: !!python/object/apply:os.system ['true']\n", "line 1: a tag !!python/"),
     "own tag": ("name: !nope x\n", "line 1: a tag !nope"),
@@ -47,6 +48,7 @@ SLIPS: dict[str, tuple[str | bytes, str]] = {
         "line 1: lists and mappings are nested more than",
     ),
     "huge": ("name: " + "x" * 300_000 + "\n", "a configuration may have 256 kB"),
+    "block": ("a: b\nname: |x\n", "line 2: did not find expected comment or line break"),
     "special": ("name: @x\n", "line 1: a text that begins with this character needs quotes"),
 }
 
@@ -170,3 +172,22 @@ def test_help_looks_at_files_alone(own: Path) -> None:
     assert "wide" in shown
     assert "pipe" not in shown
     assert "folder" not in shown
+
+
+def test_a_composed_files_faults_name_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("a: 1\nb:\n  <<: 3\n")
+    with pytest.raises(UsageError, match=r"mine.yaml, line 3: expected a mapping .*found scalar"):
+        load(path)
+    path.write_text("a: ${b\n")
+    with pytest.raises(UsageError, match=r"mine.yaml: no viable alternative at input '\${b'$"):
+        load(path)
+
+
+def test_the_line_of_a_key_is_that_of_as_much_of_it_as_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: a\nweight:\n  num_bits: 4\n")
+    assert line_of(path, "weight.num_bits") == line_of(path, "bits.weight.num_bits") == 3
+    assert line_of(path, "bits.weight") == 2
+    assert line_of(path, "name.first") is None, "a text has no keys"
+    assert line_of(path, "weight.symmetric") is None
