@@ -49,14 +49,13 @@ class Combinations:
             self._kinds[keys] = _kind(keys, own, compose)
 
     def config(self, job: Job) -> Config | None:
-        """The configuration of a job; treat it as one that others share.
+        """The configuration of one of the jobs; treat it as one that others share.
 
         Raises:
             UsageError: It does not compose, or makes no sense.
         """
         kind = self._kinds.get(_keys(job))
-        config = kind.config(job) if kind is not None else None
-        return self._compose(list(job)) if config is None else config
+        return self._compose(list(job)) if kind is None else kind.config(job)
 
     def knows(self, job: Job) -> bool:
         """Whether a job's configuration takes no composing."""
@@ -86,13 +85,10 @@ class _Kind:
             self._together.remove(other)
             one += other
 
-    def config(self, job: Job) -> Config | None:
+    def config(self, job: Job) -> Config:
         changes: list[tuple[Path, Any]] = []
         for places in self._together:
-            own = self._parts[tuple(places)].get(tuple(job[at] for at in places))
-            if own is None:
-                return None
-            changes += own.items()
+            changes += self._parts[tuple(places)][tuple(job[at] for at in places)].items()
         return _patched(self._base, changes)
 
     def _note_changes(self, jobs: list[Job]) -> None:

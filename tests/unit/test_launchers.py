@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
-from hydra.core.utils import setup_globals
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.types import HydraContext, RunMode
 
 from runner.config.compose import quoted, register
@@ -25,6 +25,7 @@ from runner.multirun.launchers.task import (
     RunTask,
     own_number,
 )
+from runner.multirun.launchers.thrifty import ThriftyLauncher, spared
 from runner.store.records import Status, write_record
 from runner.util.paths import conf_dir
 from tests.unit.test_launching import read, record
@@ -119,6 +120,46 @@ def test_a_run_that_only_predicts_takes_no_job_of_the_cluster(
     assert status is Status.skipped, reason
     assert "exceeds the model's context of 512" in (reason or ""), "its own process has judged it"
     assert not (store / "launch").exists(), "nothing was submitted"
+
+
+class Handed:
+    """A launcher of others that notes what it is handed."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Sequence[str]] = []
+
+    def launch(self, jobs: Sequence[Sequence[str]], initial_job_idx: int) -> list[str]:
+        self.jobs += jobs
+        return [f"made {number}" for number, _ in enumerate(jobs, initial_job_idx)]
+
+
+@pytest.mark.parametrize(
+    ("known", "dry_run", "can_tell", "handed"),
+    [
+        ("abc", True, "abc", 0),
+        ("abc", False, "abc", 3),
+        ("ab", True, "abc", 3),
+        ("abc", True, "ab", 3),
+    ],
+)
+def test_of_a_dry_sweep_a_cluster_is_handed_nothing_or_all(
+    known: str, dry_run: bool, can_tell: str, handed: int
+) -> None:
+    """It sees all runs at once, or none: what it told itself would be told twice."""
+    config: Any = SimpleNamespace(dry_run=dry_run)
+
+    def spare(config: Any, number: int, job: list[str]) -> JobReturn | None:
+        return spared(f"{job[0]} is {number}") if job[0] in can_tell else None
+
+    cluster, jobs = Handed(), [["a"], ["b"], ["c"]]
+    thrifty = ThriftyLauncher(cluster, lambda job: config if job[0] in known else None, spare)
+    returned: list[Any] = [*thrifty.launch(jobs, 4)]
+    assert len(cluster.jobs) == handed
+    if handed:
+        assert returned == ["made 4", "made 5", "made 6"]
+    else:
+        assert [one.return_value for one in returned] == ["a is 4", "b is 5", "c is 6"]
+        assert {one.status for one in returned} == {JobStatus.COMPLETED}
 
 
 @pytest.mark.parametrize(("number", "found"), [(None, None), ("7", 7)])

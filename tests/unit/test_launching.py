@@ -184,6 +184,11 @@ def test_the_most_similar_run_says_what_a_stage_costs() -> None:
     machine = detect()
     known = Experience([took("rtn-w4a16-g32", "rtn", 7.0), took("gptq-w4a16-g32", "gptq", 90.0)])
     assert known.estimate("quantize", config, machine, 10**5) == Estimate(7.0, 5e8, 1e6)
+    of_another_version = took("rtn-w4a16-g32", "rtn", 7.0)
+    of_another_version.stages[0].result["checkpoint_bytes"] = "many"
+    assert Experience([of_another_version]).estimate("quantize", config, machine, 10**5) == (
+        Estimate(7.0, 5e8, 0.0)
+    ), "what it says of time and memory is known all the same"
     config.bits.weight.num_bits = 3
     assert known.estimate("quantize", config, machine, 10**5).seconds == 7.0, "the method's"
     rough = Experience([]).estimate("quantize", config, machine, 10**9)

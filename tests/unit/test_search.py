@@ -1,18 +1,34 @@
 """Fronts, spaces and samplers of a search."""
 
 import random
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.utils import setup_globals
+from hydra.types import HydraContext, RunMode
 
+from runner.config.compose import quoted, register
+from runner.config.compose_cache import KeptConfigs, KeptMerges
 from runner.errors import UsageError
 from runner.evaluation.metrics.front import unbeaten
-from runner.multirun.search.objectives import objectives_of
+from runner.multirun.search.objectives import measured, objectives_of
+from runner.multirun.search.show import _compare, _Found
 from runner.multirun.search.space import Space
 from runner.multirun.search.state import Chosen, State
 from runner.multirun.search.study import SAMPLERS, Study
 from runner.reporting.pareto import mark_best_tradeoffs
+from runner.reporting.quality.answered import Answered, TaskScore
+from runner.reporting.quality.evaluated import Evaluated
 from runner.reporting.rows import Row
+from runner.store.records import Status
+from runner.util.paths import conf_dir
+from tests.unit.records import measured as evaluated
+from tests.unit.records import recipe
 
 pytestmark = pytest.mark.unit
 
@@ -89,6 +105,19 @@ def test_what_makes_no_sense_is_said() -> None:
         Study(SPACE, OBJECTIVES, "grid", 0)
 
 
+def test_a_search_says_how_to_get_optuna(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UsageError, match=r"pip install 'quant-runner\[search\]'"):
+        Study(SPACE, OBJECTIVES, "tpe", 0)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"axes": {}, "objectives": [], "chosen": [1]}'])
+def test_damaged_choices_are_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / "search.json").write_text(content)
+    with pytest.raises(UsageError, match=r"search\.json is damaged: choose another sweep=NAME"):
+        State.read(tmp_path, SPACE.axes, ["perplexity"])
+
+
 def test_choices_are_found_again_and_only_by_the_same_search(tmp_path: Path) -> None:
     state = State.read(tmp_path, SPACE.axes, ["perplexity"])
     state.chosen = [Chosen(SPACE.point(0), 0), Chosen(SPACE.point(1), None, "illegal")]
@@ -128,3 +157,129 @@ def test_of_any_relation_no_two_on_the_front_beat_each_other(seed: int) -> None:
     assert not [pair for pair in pairs if set(pair) <= set(front)]
     for item in set(items) - set(front):
         assert any(beats(one, item) or beats(item, one) for one in front)
+
+
+def test_a_run_has_the_values_that_are_asked_for_or_says_what_measures_them() -> None:
+    made = recipe(0, "a", 20.0, 60.0, 40)
+    names = ["checkpoint_bytes", "perplexity", "decode_tokens_per_second"]
+    assert measured(made, objectives_of(names)) == [40.0, 20.0, pytest.approx(60.0)]
+    with pytest.raises(UsageError, match="has no task_accuracy: add the stage that measures it"):
+        measured(made, objectives_of(["perplexity", "task_accuracy"]))
+    made.status = Status.failed
+    assert measured(made, objectives_of(["task_accuracy"])) is None
+
+
+def compared(name: str, one: Row, other: Row, values: tuple[float, float]) -> int:
+    (objective,) = objectives_of([name])
+    found = [
+        _Found(str(place), {}, row, [value])
+        for place, (row, value) in enumerate(zip((one, other), values, strict=True))
+    ]
+    return _compare(*found, objective, 0)
+
+
+def row(evaluated: Evaluated | None = None, answered: Answered | None = None) -> Row:
+    made = Row("r", "m", "hf", "ok", None, "r")
+    made.evaluated, made.answered = evaluated, answered
+    return made
+
+
+def test_of_divergences_only_a_difference_that_is_shown_counts() -> None:
+    def diverging(*windows: float, of: float = 1.0) -> Row:
+        losses = tuple(of + shift for shift in (0.1, 0.0, -0.1))
+        where = replace(evaluated(20.0).circumstances, reference=losses)
+        return row(replace(evaluated(20.0), circumstances=where, divergences=(windows,)))
+
+    near, far = diverging(0.10, 0.20, 0.30), diverging(0.15, 0.25, 0.35)
+    assert compared("kl_divergence", near, far, (0.2, 0.25)) == -1
+    assert compared("kl_divergence", far, near, (0.25, 0.2)) == 1
+    noisy = diverging(0.35, 0.01, 0.35)
+    assert compared("kl_divergence", near, noisy, (0.2, 0.24)) == 0
+    # From another reference they are no differences of the recipes; the values stand.
+    assert compared("kl_divergence", near, diverging(0.35, 0.01, 0.35, of=2.0), (0.2, 0.24)) == -1
+    assert compared("kl_divergence", near, row(), (0.2, 0.1)) == 1
+
+
+def test_of_right_answers_only_a_difference_that_is_shown_counts() -> None:
+    def right(outcomes: str, items: str = "d") -> Row:
+        score = TaskScore(outcomes.count("1") / len(outcomes), items, (outcomes,), None, None)
+        return row(answered=Answered("f", ("0",), {"t": score}))
+
+    base = "10" * 200
+    few, many = "1" * 5 + base[5:], "1" * 30 + base[30:]
+    assert compared("task_accuracy", right(base), right(few), (0.5, 0.505)) == 0
+    assert compared("task_accuracy", right(many), right(base), (0.54, 0.5)) == -1
+    assert compared("task_accuracy", right(base), right(many), (0.5, 0.54)) == 1
+    assert compared("task_accuracy", right(base), right(few, "other"), (0.5, 0.505)) == 1
+    assert compared("task_accuracy", right(base), row(), (0.5, 0.4)) == -1
+
+
+@pytest.fixture(scope="module")
+def loader() -> ConfigLoaderImpl:
+    register()
+    setup_globals()
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    loader.repository = KeptConfigs(loader.repository)
+    KeptMerges(loader)
+    return loader
+
+
+def search(space: dict[str, Any], loader: ConfigLoaderImpl, store: Path) -> Any:
+    # Hydra imports plugins anew when it looks for them.
+    from runner.multirun.search.sweeper import SearchSweeper
+
+    made = SearchSweeper(
+        space=space, objectives=["perplexity"], runs=3, max_concurrent=1, sampler="random", seed=0
+    )
+    made.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
+    given = ["model=tiny", f"store.root={quoted(store)}"]
+    made.config = loader.load_configuration("config", given, RunMode.MULTIRUN)
+    return made
+
+
+def test_a_search_is_looked_at_before_it_begins(
+    loader: ConfigLoaderImpl, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = search({"bits": ["w4a16", "w8a16"]}, loader, store)
+    assert wanted.sweep(["method=rtn", "dry_run=true"]) == []
+    assert "search of 3 runs among 2 points: bits: w4a16, w8a16" in capsys.readouterr().out
+    with pytest.raises(UsageError, match=r"remove launch\.detach=true"):
+        wanted.sweep(["launch.detach=true"])
+    wanted.space = {}
+    with pytest.raises(UsageError, match=r"hydra\.sweeper\.space is empty"):
+        wanted.sweep(["bits=w4a16"])
+    with pytest.raises(UsageError, match="w5a99"):
+        wanted.sweep(["bits=w5a99,w4a16"])
+    assert not store.exists()
+
+
+def test_what_does_not_compose_together_is_an_illegal_point(
+    loader: ConfigLoaderImpl, store: Path
+) -> None:
+    made = search({}, loader, store)
+    assert "no method.sym" in made._wrong(["method=none", "method.sym=false"])
+    assert "model.path has no value" in made._wrong(["model=local"])
+
+
+class Told:
+    """A study that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[Any, bool]] = []
+
+    def tell(self, point: Any, values: Any, legal: bool = True) -> None:
+        self.points.append((values, legal))
+
+
+def test_the_sampler_is_told_what_became_of_a_point(loader: ConfigLoaderImpl, store: Path) -> None:
+    made, study = search({}, loader, store), Told()
+    objectives = objectives_of(["perplexity"])
+    run, illegal = Chosen(SPACE.point(0), 0), Chosen(SPACE.point(1), None, "illegal")
+    finished = recipe(0, "a", 20.0, 60.0, 40)
+    skipped, failed = replace(finished, status=Status.skipped), replace(finished, status=Status.oom)
+    for chosen, record in (
+        (illegal, None), (run, skipped), (run, failed), (run, None), (run, finished),
+    ):  # fmt: skip
+        made._tell(study, chosen, record, objectives)
+    bad = (None, False)
+    assert study.points == [bad, bad, (None, True), (None, True), ([20.0], True)]

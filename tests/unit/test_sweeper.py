@@ -17,6 +17,7 @@ from runner.config.compose import quoted, register
 from runner.config.compose_cache import KeptConfigs, KeptMerges
 from runner.errors import UsageError
 from runner.util.paths import conf_dir
+from runner.validation.unused import Effects
 
 pytestmark = pytest.mark.unit
 
@@ -143,6 +144,28 @@ def test_no_job_begins_before_all_make_sense(launcher: str) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             sweeper.validate_batch_is_legal([wrong])
+
+
+def test_of_several_batches_a_later_one_may_read_what_the_first_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register()
+    setup_globals()
+    from runner.multirun.grid import GridSweeper
+
+    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    sweeper = GridSweeper()
+    sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
+    sweeper.launcher = get_class("hydra._internal.core_plugins.basic_launcher.BasicLauncher")()
+    sweeper.launcher.config = loader.load_configuration("config", [], RunMode.MULTIRUN)
+    first = ["model=tiny", "eval.text.path=/a"]
+    later = ["model=tiny", "text@eval.text=local", "eval.text.path=/a"]
+    monkeypatch.setattr(GridSweeper, "jobs", [first, later])
+    sweeper.validate_batch_is_legal([first])
+    monkeypatch.setattr(GridSweeper, "jobs", [first])
+    sweeper._effects = Effects()
+    with pytest.raises(UsageError, match=r"eval\.text\.path=/a has no effect"):
+        sweeper.validate_batch_is_legal([first])
 
 
 def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:

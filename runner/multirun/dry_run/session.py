@@ -1,5 +1,6 @@
 """Walks through a run's stages and looks up which results exist, without making any."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,10 +117,10 @@ class PeekSession(ObservedSession):
         """A result that a run would reuse; what is damaged stays where it is."""
         trusted = self.verify is not Verify.always and self.store.is_as_checked(address)
         if self.store.holds(address) and (trusted or not self.store.faults(address)):
-            try:
-                return self.store.read(address)
-            except (ValueError, RecursionError):
-                return None
+            # As a run: one without digests that cannot be read is made anew.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                content: Any = self.store.read(address)
+                return {name: content[name] for name in ("result", "resources")}
         return None
 
 
