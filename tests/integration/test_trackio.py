@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 FOLLOW = """
 import sys
 from runner.reporting.rows import rows_of
-from runner.config.schema.tracker import Tracker
+from runner.config.schema.tracker import AlertOn, Tracker
 from runner.reporting.display import Display
 from runner.store.records import Status
 from runner.reporting.tracking import start_tracker, summarise_sweep
@@ -22,13 +22,18 @@ from runner.reporting.tracking.base import SweepEnd
 from tests.unit.records import recipe, record
 
 config = Tracker(name="trackio", directory=sys.argv[1], tags=["mine"], notes="by hf_" + "x" * 24)
+config.alerts += [AlertOn.run_failed]
 good = recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000)
 for _ in range(2):
     tracker = start_tracker(config, good, Display())
+    for done in (1, 2):
+        tracker.log_progress("eval unquantized", done, 2, "scoring windows")
     for stage in good.stages:
         tracker.log_stage(stage)
     tracker.finish(good)
-records = [good, record(2, "x", [], status=Status.failed, reason="killed by signal 9")]
+failed = record(2, "x", [], status=Status.failed, reason="killed by signal 9")
+start_tracker(config, failed, Display()).finish(failed)
+records = [good, failed]
 summarise_sweep(config, SweepEnd("demo", records, rows_of(records), []), Display())
 """
 
@@ -59,10 +64,12 @@ def test_a_run_is_followed_and_goes_on_when_restarted(library: Path, tmp_path: P
     connection = sqlite3.connect(database)
     metrics = connection.execute("select run_name, metrics from metrics").fetchall()
     names = {name for name, _ in metrics}
-    assert names == {"demo/001-gptq-w4a16-g64", "demo/summary"}
+    assert names == {"demo/001-gptq-w4a16-g64", "demo/002-x", "demo/summary"}
     logged = [json.loads(content) for _, content in metrics]
     assert any(content.get("perplexity/gptq_512") == 21.0 for content in logged)
     assert any(content.get("baseline/perplexity/gptq_512") == 20.0 for content in logged)
+    progress = "baseline/progress/eval/scoring_windows"
+    assert [content[progress] for content in logged if progress in content] == [0.5, 1.0] * 2
     tables = [name for (name,) in connection.execute("select name from sqlite_master")]
     cells = [
         cell.decode() if isinstance(cell, bytes) else str(cell)
@@ -72,6 +79,12 @@ def test_a_run_is_followed_and_goes_on_when_restarted(library: Path, tmp_path: P
     ]
     assert {"metrics", "configs", "alerts"} <= set(tables)
     everything = "\n".join(cells)
-    for part in ("mine", "group_size.size", "killed by signal 9", "1 of 2 runs failed"):
+    for part in (
+        "mine",
+        "group_size.size",
+        "killed by signal 9",
+        "1 of 2 runs failed",
+        "demo/002-x: failed",
+    ):
         assert part in everything, part
     assert "hf_xxxx" not in everything

@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from runner.cli.track import execute
 from runner.config.compose import quoted
@@ -17,6 +18,7 @@ from runner.reporting.rows import rows_of
 from runner.reporting.tracking import summarise_sweep
 from runner.reporting.tracking.base import SweepEnd
 from runner.reporting.tracking.wandb import run_id, start
+from runner.reporting.tracking.wandb_artifacts import checkpoint_artifact
 from runner.store.records import RunRecord, Status
 from tests.integration.test_wandb import find, read_back
 from tests.unit.records import recipe, record, stage
@@ -54,8 +56,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         failed = record(2, "x", [], status=Status.failed, reason="killed by signal 9")
         answer = directory / "answer.md"
         answer.write_text("# answer")
-        records = [good, failed]
-        summarise_sweep(config, SweepEnd("demo", records, rows_of(records), [answer]), Display())
+        picture = directory / "sensitivity-small-linear.png"
+        Image.new("RGB", (4, 4)).save(picture)
+        records, files = [good, failed], [answer, picture]
+        summarise_sweep(config, SweepEnd("demo", records, rows_of(records), files), Display())
         good.run, config.checkpoints = "003-other", Checkpoints.upload
         good.status, good.reason = Status.oom, "out of memory after its checkpoint"
         follow(config, good)
@@ -197,9 +201,32 @@ def test_what_the_server_refuses_stays(
     assert "401" in said.err, "why, in W&B's words"
 
 
+def test_a_checkpoint_that_is_not_there_any_more_is_none(tmp_path: Path) -> None:
+    made = recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000)
+    made.config = {**made.config, "store": {"root": str(tmp_path)}}
+    assert checkpoint_artifact(made, Checkpoints.reference) is None
+    (tmp_path / "objects" / "quantize" / KEY).mkdir(parents=True)
+    artifact = checkpoint_artifact(made, Checkpoints.reference)
+    assert artifact is not None and artifact.name.startswith(f"checkpoint-{KEY}")
+
+
+def test_whoever_has_no_home_gets_the_trackers_folder_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.reporting.tracking.wandb.own_home", lambda: None)
+    kept, made = dict(os.environ), recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000)
+    try:
+        start(Tracker(name="wandb", directory=str(tmp_path)), made, Display()).finish(made)
+        assert os.environ["HOME"] == str(tmp_path)
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
 def test_the_sweep_has_a_summary_and_an_alert(runs: list[dict[str, Any]]) -> None:
     text = runs[2]["text"]
-    for part in ("1 of 2 runs failed", "killed by signal 9", "answer-demo", "runs/failed"):
+    for part in ("1 of 2 runs failed", "killed by signal 9", "answer-demo", "runs/failed",
+                 "figures/sensitivity-small-linear"):  # fmt: skip
         assert part in text, part
 
 

@@ -1,12 +1,14 @@
-"""Alerts: about what is wanted, once, without credentials."""
+"""Alerts: about what is wanted, once, without credentials. A tracker that breaks ends no run."""
 
 import pytest
 
 from runner.config.schema.tracker import AlertOn, Tracker
+from runner.reporting import tracking
+from runner.reporting.display import Display
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.rows import rows_of
 from runner.reporting.tracking.alerts import alert_of_run, alert_of_sweep
-from runner.reporting.tracking.base import SweepEnd
+from runner.reporting.tracking.base import SweepEnd, TrackerImplementation
 from runner.store.records import RunRecord, Status
 from tests.unit.records import recipe, record
 
@@ -55,3 +57,69 @@ def test_the_end_of_a_sweep_is_told_with_what_it_found() -> None:
     assert failed is not None
     assert failed.is_error
     assert alert_of_sweep([], end(GOOD, FAILED)) is None
+
+
+class Breaks:
+    """A tracker of somebody's own that fails at one of its calls."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+        self.called: list[str] = []
+
+    def _called(self, name: str) -> None:
+        self.called.append(name)
+        if name == self.at:
+            raise RuntimeError(f"no route at {name}")
+
+    def start(self, *_: object) -> "Breaks":
+        self._called("start")
+        return self
+
+    def log_stage(self, *_: object) -> None:
+        self._called("log_stage")
+
+    def log_progress(self, *_: object) -> None:
+        self._called("log_progress")
+
+    def finish(self, *_: object) -> None:
+        self._called("finish")
+
+    def summarise(self, *_: object) -> None:
+        self._called("summarise")
+
+
+CALLS = ["start", "log_progress", "log_stage", "finish"]
+
+
+@pytest.mark.parametrize("at", [*CALLS, "never"])
+def test_a_tracker_that_breaks_costs_its_log_and_one_warning(
+    at: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tracker = Breaks(at)
+    monkeypatch.setattr(tracking, "find_tracker", lambda name: TrackerImplementation(tracker.start))
+    followed = tracking.start_tracker(Tracker(name="mine"), GOOD, Display())
+    followed.log_progress("eval x", 1, 2, "windows")
+    followed.log_stage(GOOD.stages[0])
+    followed.finish(GOOD)
+    reached = CALLS if at == "never" else CALLS[: CALLS.index(at) + 1]
+    assert tracker.called == reached, "nothing is asked of it afterwards"
+    warning = (
+        f"  warning: tracking stopped (RuntimeError: no route at {at}); results are still in "
+        "the store\n"
+    )
+    assert capfd.readouterr().err == ("" if at == "never" else warning)
+
+
+@pytest.mark.parametrize("at", ["summarise", "never"])
+def test_a_sweep_that_cannot_be_summarised_is_told(
+    at: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tracker = Breaks(at)
+    made = TrackerImplementation(tracker.start, tracker.summarise)
+    monkeypatch.setattr(tracking, "find_tracker", lambda name: made)
+    tracking.summarise_sweep(Tracker(name="mine"), end(GOOD), Display())
+    assert tracker.called == ["summarise"]
+    warning = (
+        "  warning: the sweep is not summarised in mine (RuntimeError: no route at summarise)\n"
+    )
+    assert capfd.readouterr().err == ("" if at == "never" else warning)

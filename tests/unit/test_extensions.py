@@ -11,19 +11,25 @@ from runner.api import compose_config
 from runner.cli.help import help_text
 from runner.config.fields import wanted
 from runner.config.options import conf_dirs, option_files
+from runner.config.schema.claims import Claim, Effect
 from runner.config.schema.method import Method
 from runner.engines import engine_names
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 from runner.pipeline.worker.importable import importable
+from runner.reporting.claims.decide import HOLDS, decide
+from runner.reporting.compare.figures import figures
+from runner.reporting.rows import rows_of
 from runner.util import extensions
 from runner.util.by_name import ByName
 from runner.util.extensions import Extension, Kind, find, loaded, names, places, versions_of
+from tests.unit.records import recipe, stage
 
 pytestmark = pytest.mark.unit
 
 METHOD = """
 from dataclasses import dataclass
+from runner.config.schema.claims import Claim, Effect
 from runner.config.schema.method import Method
 
 @dataclass
@@ -36,6 +42,28 @@ class HalvedMethod:
     backends = {}
 
 METHOD = HalvedMethod()
+"""
+STAGE = """
+from dataclasses import dataclass
+from runner.pipeline.stages.base import Stage
+
+@dataclass
+class Request:
+    pass
+
+@dataclass
+class Tails:
+    kurtosis: float
+    unknown: float | None = None
+
+class TailsStage(Stage[Request, Tails]):
+    name = "tails"
+    schema_version = 1
+    request = Request
+    result = Tails
+    headline = ("tails/kurtosis", "tails/unknown")
+
+STAGE = TailsStage()
 """
 OPTION = """
 # Halves every weight.
@@ -165,6 +193,27 @@ def test_a_tracker_is_an_option_by_being_there(tmp_path: Path) -> None:
     config = compose_config(["tracker=lines", "store.root=/there"])
     assert (config.tracker.name, config.tracker.directory) == ("lines", "/there/tracking")
     assert "lines" in option_files("tracker") and "Prints lines." in help_text("tracker")
+
+
+def test_a_plug_in_stages_headline_is_in_rows_comparisons_and_claims(tmp_path: Path) -> None:
+    write(tmp_path / "plugins" / "stages" / "tails.py", STAGE)
+    one, other = (recipe(n, f"r{n}", 21.0, 60.0, 9_000_000) for n in (0, 1))
+    for run, kurtosis in ((one, 3.5), (other, 4.0)):
+        run.stages.append(stage("tails", "recipe", {"kurtosis": kurtosis}))
+        run.stages.append(stage("tails", "baseline", {"kurtosis": 0.0}))
+        run.stages.append(stage("of_a_plug_in_that_is_gone", "recipe", {}))
+    dense, *rows = rows_of([one, other])
+    assert [row.further for row in rows] == [{"tails/kurtosis": 3.5}, {"tails/kurtosis": 4.0}]
+    assert dense.further == {"tails/kurtosis": 0.0}
+    (figure,) = (one for one in figures(one, other) if one.name.startswith("tails"))
+    assert (figure.name, figure.a, figure.b) == ("tails/kurtosis", 3.5, 4.0)
+    assert figure.verdict == "unknown", "its noise is not known"
+
+    claim = Claim("C", "s", "tails/kurtosis", "label=r0", "label=r1", at_most=-0.5)
+    assert decide(claim, [one, other]).verdict == HOLDS
+    claim = Claim("C", "s", "tails/kurtosis", "label=r0", "unquantized", Effect.ratio)
+    (found,) = decide(claim, [one, other]).comparisons
+    assert found.verdict.endswith("there is no ratio of 3.5 to 0")
 
 
 def test_an_option_of_a_plug_in_hides_none_of_ours(installed: Path) -> None:

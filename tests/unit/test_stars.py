@@ -16,10 +16,10 @@ from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.quality.answered import Answered, TaskScore
 from runner.reporting.quality.evaluated import Evaluated
 from runner.reporting.recommend import picks, tolerable
-from runner.reporting.rows import Row
-from runner.reporting.speed import shown_speed
+from runner.reporting.rows import Row, rows_of
+from runner.reporting.speed import shown_first_token, shown_speed
 from runner.store.records import RunRecord
-from tests.unit.records import measured, recipe
+from tests.unit.records import content_of, measured, recipe
 
 pytestmark = pytest.mark.unit
 
@@ -301,3 +301,22 @@ def test_speeds_of_many_rows_are_told_apart_without_comparing_all_with_all() -> 
     counted = [speed_of(one) or 0.0 for one in told]
     assert counted[0] == max(counted)
     assert len(set(counted)) < 30, "what is not told apart counts as equally fast"
+
+
+def test_the_first_token_of_a_row_is_the_unquantized_models_times_what_was_shown() -> None:
+    made = recipe(0, "a", 21.0, 60.0, 100)
+    (row,) = (one for one in rows_of([made]) if not one.is_baseline)
+    row.time_to_first_token_seconds = 0.35
+    for batch in content_of(made, "bench", "baseline")["batches"]:
+        batch["time_to_first_token_seconds"]["samples"] = [0.3, 0.5]
+    assert shown_first_token(made, row) == pytest.approx(0.4), "within noise"
+    found = content_of(made, "bench")["in_turns"][0]["time_to_first_token"]
+    found["within_noise"], found["ratio"]["estimate"] = False, 0.75
+    assert shown_first_token(made, row) == pytest.approx(0.3)
+    # Where nothing is known of the unquantized model the row's own counts.
+    content_of(made, "bench", "baseline")["batches"].clear()
+    assert shown_first_token(made, row) == 0.35
+    made.stages = [entry for entry in made.stages if entry.stage != "bench"]
+    assert shown_first_token(made, row) == 0.35
+    row.batch_size = None
+    assert shown_first_token(recipe(0, "a", 21.0, 60.0, 100), row) == 0.35
