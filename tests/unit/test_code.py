@@ -56,6 +56,12 @@ def test_an_unknown_type_without_code_is_refused(directory: Path, trusted: bool)
     assert "newer transformers" in said
 
 
+def test_a_config_without_a_type_is_left_to_transformers(directory: Path) -> None:
+    shipped = {"auto_map": {"AutoModelForCausalLM": "absent.M"}}
+    assert code_complaint(directory, shipped, trusted=True, whole=True) is None
+    assert code_complaint(directory, {}, trusted=False, whole=True) is None
+
+
 def test_missing_code_and_code_elsewhere_are_named(directory: Path) -> None:
     (directory / "modeling_mine.py").unlink()
     assert "lacks modeling_mine.py" in complaint(directory, OWN, trusted=True)

@@ -264,3 +264,8 @@ def test_less_than_promised_is_a_column_a_line_and_a_part_of_the_page() -> None:
     assert shown is not None
     assert [line["recipe"] for line in shown["lines"]] == ["short", "whole"]
     assert shown["lines"][0]["parts"]["experts"] == {"share": 0.0, "bits": 16.0}
+
+
+def test_a_checkpoint_of_no_matrices_has_no_coverage(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no matrices"):
+        measure(write(tmp_path, {"model.norm.weight": np.zeros(8, np.float16)}))

@@ -83,6 +83,16 @@ def test_absent_directory_is_refused(tmp_path: Path) -> None:
         light_config(local(tmp_path / "absent"))
 
 
+def test_a_directory_that_may_not_be_read_is_refused(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(
+        UsageError, match=r"^model\.path=.*/model cannot be read: permission denied"
+    ):
+        locate(local(directory))
+
+
 READ = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",

@@ -150,3 +150,11 @@ def test_tokenizer_settings_name_a_class_and_fields_that_version_4_knows() -> No
     settings = dict(kept)
     add_older_tokenizer_names(settings)
     assert settings == kept
+
+
+def test_types_of_layers_have_their_older_names() -> None:
+    types = ["linear_attention", "full_attention", "other"]
+    written = older({"model_type": "granitemoehybrid", "layer_types": types})
+    assert written["layer_types"] == ["mamba", "attention", "other"]
+    assert older({"model_type": "llama", "layer_types": types})["layer_types"] == types
+    assert "layer_types" not in older({"model_type": "granitemoehybrid"})

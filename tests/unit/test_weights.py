@@ -9,9 +9,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from runner.config.schema.model import Model, ModelKind
+from runner.data.models.header import Header
 from runner.data.models.locate import light_config, locate
+from runner.data.models.parts import incomplete
 from runner.data.models.tensors import report_tensors
-from runner.data.models.view import only_read
+from runner.data.models.view import _make, only_read
 from runner.data.models.weights import stored_dtype, weight_file_bytes, weight_files
 from runner.errors import UsageError
 
@@ -85,12 +87,48 @@ def test_loaders_that_take_every_file_are_shown_those_that_are_meant(tmp_path: P
     assert (only_read(directory, tmp_path / "cache") / "tokenizer.json").is_file()
 
 
+def test_two_processes_may_make_the_same_view(tmp_path: Path) -> None:
+    view = tmp_path / "views" / "key" / "m"
+    for _ in range(2):
+        _make(view, {"config.json": "/a", "deep/b.json": "/b"}, None)
+        assert sorted(path.name for path in (tmp_path / "views").iterdir()) == ["key"]
+    assert (view / "deep" / "b.json").readlink() == Path("/b")
+    with pytest.raises(OSError, match="not empty"):
+        _make(view.with_name("other"), {"config.json": "/a"}, None)
+
+
 def test_weights_are_where_config_says(tmp_path: Path) -> None:
     directory = single(tmp_path / "m", "mine.safetensors")
     (directory / "config.json").write_text('{"transformers_weights": "mine.safetensors"}')
     save_file(tensors("c.weight"), directory / "model.safetensors")
     assert weight_files(directory) == [directory / "mine.safetensors"]
     locate(local(directory))
+
+
+def test_an_index_of_another_name_is_where_config_says(tmp_path: Path) -> None:
+    directory = sharded(tmp_path / "m")
+    (directory / INDEX).rename(directory / "mine.safetensors.index.json")
+    (directory / "config.json").write_text(
+        '{"transformers_weights": "mine.safetensors.index.json"}'
+    )
+    assert weight_files(directory) == [directory / ONE, directory / TWO]
+    locate(local(directory))
+    (directory / "config.json").write_text(
+        '{"transformers_weights": "../mine.safetensors.index.json"}'
+    )
+    with pytest.raises(UsageError, match="outside the directory"):
+        locate(local(directory))
+
+
+def test_the_scale_of_scales_of_nvfp4_is_needed() -> None:
+    def lost(scale: str, *more: str) -> list[str]:
+        headers = {"a.weight_packed": Header("U8", 8, 8, (8,)), "a.weight_scale": Header(
+            scale, 1, 1, (1,))}  # fmt: skip
+        return incomplete(headers | {f"a.{name}": Header("F32", 1, 4, (1,)) for name in more})
+
+    assert lost("F8_E4M3") == ["a.weight_global_scale"]
+    assert lost("F8_E4M3", "weight_global_scale") == []
+    assert lost("U8") == [], "MXFP4 has none"
 
 
 def missing_shard(directory: Path) -> None:

@@ -162,10 +162,7 @@ def _candidates(directory: Path, everything: bool) -> Iterator[Path]:
 
 
 def _entries(directory: Path) -> list[Path]:
-    try:
-        return [directory / name for name in sorted(os.listdir(directory))]  # noqa: PTH208
-    except OSError:  # it is told by whoever opens a file there
-        return []
+    return [directory / name for name in sorted(os.listdir(directory))]  # noqa: PTH208
 
 
 def _is_any(path: Path, patterns: tuple[str, ...]) -> bool:

@@ -1,5 +1,6 @@
 """Finds models that exist as files: local directories and hub repositories."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,8 @@ def _check_directory(model: Model) -> Path:
     directory = user_path(str(model.path), "model.path")
     if not directory.is_dir():
         raise UsageError(f"model.path={shown(model.path)} is not a directory")
+    if not os.access(directory, os.R_OK | os.X_OK):
+        raise UsageError(f"model.path={shown(model.path)} cannot be read: permission denied")
     problem = _complaint(directory, model)
     # An adapter has no config.json, and is to be called what it is.
     if not (directory / "config.json").is_file() and "adapter" not in (problem or ""):

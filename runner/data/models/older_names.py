@@ -52,8 +52,9 @@ def add_older_config_names(config: dict[str, Any]) -> None:
         config["torch_dtype"] = config["dtype"]
     elif config.get("torch_dtype"):
         config["dtype"] = config["torch_dtype"]
-    if names := _LAYER_TYPES.get(str(config.get("model_type"))):
-        config["layer_types"] = [names.get(one, one) for one in config.get("layer_types") or []]
+    names = _LAYER_TYPES.get(str(config.get("model_type")), {})
+    if names and config.get("layer_types"):
+        config["layer_types"] = [names.get(one, one) for one in config["layer_types"]]
     for name, value in unsaid(config).items():
         config[name] = value
     for name, now in _RENAMED.get(str(config.get("model_type")), {}).items():
