@@ -101,8 +101,6 @@ def about(path: Path) -> str:
 
     Hydra wants its own comments, such as ``# @package``, before it.
     """
-    if not path.is_file():
-        return ""
     with path.open("rb") as file:
         lines = file.read(_HEAD_BYTES).decode("utf-8", "replace").splitlines()
     if path.suffix == ".py":
@@ -142,15 +140,18 @@ def read_option(group: str, option: str, schema: type[T]) -> T:
 def _read(path: Path, stated: str, schema: Any) -> Any:
     """The object that layers make, for a sweep asks for each device in every run."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     from runner.config.bounds import faults
 
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), *json.loads(stated))
         read = OmegaConf.to_object(merged)
+    except MissingMandatoryValue as error:
+        raise UsageError(f"{path}: {error.full_key} has no value") from None
     except (OmegaConfBaseException, ValueError) as error:
-        raise UsageError(f"{path}: {' '.join(str(error).splitlines()[:2])}") from None
+        told = " ".join(str(error).splitlines()[:2]).split()
+        raise UsageError(f"{path}: {' '.join(told)}") from None
     if wrong := next(faults(read), None):
         raise UsageError(f"{path}: {wrong}")
     return read
@@ -167,11 +168,7 @@ def _layers(
         raise UsageError(unknown(f"{group}={option}", files, option, f"options of {group}"))
     if option in above:
         raise UsageError(f"{path}: the defaults lead back to this file: {' > '.join(above)}")
-    try:
-        changed = path.stat().st_mtime_ns
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    own = dict(_loaded(path, changed))
+    own = dict(_loaded(path, path.stat().st_mtime_ns))
     defaults = own.pop("defaults", None) or []
     layers: list[dict[str, Any]] = []
     for entry in defaults if "_self_" in defaults else [*defaults, "_self_"]:

@@ -23,8 +23,6 @@ def resolve_text(stated: Any) -> Text:
     Raises:
         UsageError: There is no such option, a field is unknown or wrong, or a path is missing.
     """
-    if isinstance(stated, Text):
-        return stated
     fields = {"name": stated} if isinstance(stated, str) else stated
     if not isinstance(fields, dict | DictConfig) or not isinstance(fields.get("name"), str):
         raise UsageError(

@@ -1,5 +1,6 @@
 """Hydra's and OmegaConf's refusals in our words, with the nearest name; and faults of our own."""
 
+import errno
 import shlex
 from pathlib import Path
 
@@ -8,11 +9,13 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
+from omegaconf.errors import ValidationError
 
 from runner.api import compose_config
 from runner.cli.faults import fault, tell_fault
 from runner.config.errors import explain
-from runner.errors import UsageError, complain
+from runner.config.field_errors import explain_field
+from runner.errors import UsageError, complain, reason
 from runner.util.suggest import nearest, unknown
 
 pytestmark = pytest.mark.unit
@@ -124,6 +127,12 @@ def test_a_refusal_is_in_our_words(word: str) -> None:
         assert theirs not in message
 
 
+def test_what_omegaconf_objects_to_for_an_unknown_reason_is_told_as_it_is() -> None:
+    assert explain(ValidationError("Odd value\n    full_key: ")) == "Odd value"
+    said = explain_field(ValidationError("Odd value"), "nope.x=1", None, ["nope.x=1"])
+    assert said == "nope.x=1: odd value"
+
+
 def test_the_nearest_name_whatever_its_case_and_ending() -> None:
     assert nearest("TINY", ["tiny", "large"]) == "tiny"
     assert nearest("tiny.yaml", ["tiny", "large"]) == "tiny"
@@ -137,6 +146,13 @@ def test_a_complaint_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.startswith("runner: a\\nb \\x1b[31mc [bold] x")
     assert said.count("\n") == 1
     assert len(said) < 4000
+
+
+def test_the_system_says_what_is_wrong_with_a_path_and_not_with_a_disk() -> None:
+    said = reason(OSError(errno.ENOTDIR, "Not a directory", "/dev/null/x"))
+    assert said == "/dev/null/x: not a directory"
+    assert reason(OSError(errno.ENOSPC, "No space left", "/full/x")) is None
+    assert reason(OSError(errno.EACCES, "Permission denied")) is None
 
 
 def test_a_fault_of_ours_takes_one_line(

@@ -10,16 +10,23 @@ import pytest
 from runner.api import compose_config
 from runner.cli.help import help_text
 from runner.config.fields import wanted
+from runner.config.names import package_folder
 from runner.config.options import conf_dirs, option_files
+from runner.config.plugin_sections import root_type
 from runner.config.schema.claims import Claim, Effect
 from runner.config.schema.method import Method
+from runner.config.schema.root import Config
 from runner.engines import engine_names
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
+from runner.pipeline.context import RunContext
+from runner.pipeline.stages import find_stage, retention_of
+from runner.pipeline.stages.base import Stage
 from runner.pipeline.worker.importable import importable
 from runner.reporting.claims.decide import HOLDS, decide
 from runner.reporting.compare.figures import figures
 from runner.reporting.rows import rows_of
+from runner.store.inventory import Retention
 from runner.util import extensions
 from runner.util.by_name import ByName
 from runner.util.extensions import Extension, Kind, find, loaded, names, places, versions_of
@@ -65,6 +72,9 @@ class TailsStage(Stage[Request, Tails]):
 
 STAGE = TailsStage()
 """
+HISTOGRAM = (
+    Path(__file__).parents[1] / "plugin_package" / "quant_runner_example" / "histogram.py"
+).read_text()
 OPTION = """
 # Halves every weight.
 defaults:
@@ -183,6 +193,68 @@ def test_the_working_directorys_plugins_are_found_where_its_conf_is(tmp_path: Pa
     assert find_method("halved").config().threshold == 0.75  # type: ignore[attr-defined]
 
 
+def test_a_stage_of_ones_own_has_a_section_and_its_numbers_are_metrics(tmp_path: Path) -> None:
+    write(tmp_path / "plugins" / "stages" / "histogram.py", HISTOGRAM)
+    stage = find_stage("histogram")
+    config = compose_config(["stages=[histogram]", "histogram.bins=16"])
+    assert stage.section is not None
+    context = RunContext.__new__(RunContext)
+    context.config = config
+    section = context.section(stage.section)
+    assert (vars(config)["histogram"], section.bins) == (section, 16)
+    assert (
+        illegal_field("histogram.bins=1") == "histogram.bins=1 is less than 2; try histogram.bins=2"
+    )
+    result = stage.result([0.0, 1.0], [3], 3, 2.5)
+    assert stage.metrics(result) == {"histogram/weights": 3, "histogram/kurtosis": 2.5}
+    for unwritten in (Stage.run, Stage.obtain):
+        with pytest.raises(NotImplementedError, match="stage histogram does not implement"):
+            unwritten(stage, None, None)  # type: ignore[arg-type]
+
+
+def illegal_field(word: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        compose_config([word])
+    return str(caught.value)
+
+
+def test_a_stage_of_ones_own_takes_no_section_of_ours(tmp_path: Path) -> None:
+    write(tmp_path / "plugins" / "stages" / "store.py", HISTOGRAM.replace('"histogram"', '"store"'))
+    with pytest.raises(UsageError, match=r"would have section store .* is taken; rename the stage"):
+        root_type()
+
+
+def test_a_stage_that_cannot_be_loaded_stops_no_other_and_its_results_are_kept(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "plugins" / "stages" / "broken.py", "STAGE = nothing")
+    assert root_type() is Config
+    assert retention_of("broken") is retention_of("gone") is Retention.always
+
+
+def test_results_of_an_older_version_of_a_stage_are_brought_up_to_date(tmp_path: Path) -> None:
+    older = "    older = {1: lambda old: {**old, 'weights': sum(old['counts'])}}\n"
+    code = HISTOGRAM.replace("    schema_version = 1\n", f"    schema_version = 2\n{older}")
+    write(tmp_path / "plugins" / "stages" / "histogram.py", code)
+    stage = find_stage("histogram")
+    assert stage.read({"edges": [0, 1, 2], "counts": [3, 4], "kurtosis": 3.0}, 1).weights == 7
+
+
+def test_what_a_plug_ins_settings_refuse_ends_in_one_line(installed: Path) -> None:
+    write(installed / "halves" / "__init__.py", "")
+    refusal = "    def __post_init__(self):\n        raise ValueError('half of what?')\n"
+    code = METHOD.replace("threshold: float = 0.5\n", f"threshold: float = 0.5\n{refusal}")
+    write(installed / "halves" / "inner.py", code)
+    with pytest.raises(UsageError, match="half of what"):
+        compose_config(["method=halved"])
+
+
+def test_files_of_a_package_are_named_by_its_place(installed: Path) -> None:
+    assert package_folder("halves") == str(installed / "halves")
+    with pytest.raises(UsageError, match=r"\$\{runner.package:nowhere\}: no package nowhere is"):
+        package_folder("nowhere")
+
+
 def test_a_tracker_is_an_option_by_being_there(tmp_path: Path) -> None:
     write(
         tmp_path / "plugins" / "trackers" / "lines.py",
@@ -220,6 +292,16 @@ def test_an_option_of_a_plug_in_hides_none_of_ours(installed: Path) -> None:
     write(installed / "halves" / "conf" / "model" / "tiny.yaml", "name: other\n")
     with pytest.raises(UsageError, match=r"two options are called model/tiny: .*halves/conf"):
         option_files("model")
+
+
+def test_a_plug_in_whose_package_is_gone_is_not_linked(installed: Path, tmp_path: Path) -> None:
+    write(
+        installed / "halves-1.5.dist-info" / "entry_points.txt",
+        "[quant_runner.methods]\nhalved = halves.inner\nother = nowhere.inner\n",
+    )
+    forget()
+    made = {one.name for one in importable(tmp_path / "cache").iterdir()}
+    assert made == {"halves", "halves-1.5.dist-info", "runner"}
 
 
 def test_another_interpreter_finds_what_is_installed(installed: Path, tmp_path: Path) -> None:

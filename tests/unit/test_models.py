@@ -377,6 +377,19 @@ def test_dimensions_by_older_names(
     assert (found.intermediate, found.context) == (intermediate, context)
 
 
+@pytest.mark.parametrize(
+    ("says", "every"),
+    [
+        ({"sliding_window_pattern": 6}, 6),
+        ({"layer_types": ["sliding_attention", "full_attention"] * 2}, 2),
+        ({"layer_types": ["sliding_attention"] * 4}, None),
+    ],
+)
+def test_how_often_a_layer_sees_everything(says: dict[str, Any], every: int | None) -> None:
+    assert architecture_of({**CONFIG, "sliding_window": 64, **says}).global_layer_interval == every
+    assert architecture_of({**CONFIG, **says}).global_layer_interval is None
+
+
 def test_the_key_of_a_generated_model_follows_what_it_is_made_from(tmp_path: Path) -> None:
     plain = tiny()
     other = Model(name="tiny", kind=ModelKind.generated, config={"model_type": "gpt2"})

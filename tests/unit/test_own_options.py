@@ -93,6 +93,26 @@ def test_a_device_may_not_lead_back_to_itself(own: Path) -> None:
         read_device("mine")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("defaults: [h100_sxn]\nname: mine", "no hardware=h100_sxn; did you mean h100_sxm?"),
+        ("defaults: [/bits: w4a16]\nname: mine", "from another group, which takes hardware=mine"),
+        ("name: mine", "mine.yaml: kind has no value"),
+        ("defaults: [h100_sxm]\nmemory_gigabytes: -1", "mine.yaml: memory_gigabytes=-1.0 is"),
+        ("name: mine\nmemory_gigabytes: lots", "mine.yaml: Value 'lots' of type 'str'"),
+    ],
+)
+def test_a_slip_in_a_device_that_a_plan_names_is_told_with_its_file(
+    content: str, said: str, own: Path
+) -> None:
+    (own / "hardware").mkdir()
+    (own / "hardware" / "mine.yaml").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        read_device("mine")
+    assert said in str(caught.value)
+
+
 def test_a_device_may_be_new(own: Path) -> None:
     changed(own, "hardware/h100_sxm")
     (own / "hardware" / "h100_sxm.yaml").rename(own / "hardware" / "mine.yaml")

@@ -142,6 +142,7 @@ def test_the_working_directory_has_a_name(tmp_path: Path, monkeypatch: pytest.Mo
     place.mkdir(parents=True)
     monkeypatch.chdir(place)
     assert (last_part("."), last_part(".."), last_part("/")) == ("below", "here", "/")
+    assert last_part(None) == "local", "as --cfg job --resolve shows model=local without a path"
 
 
 def test_what_is_too_long_for_wandb_keeps_a_digest() -> None:

@@ -103,6 +103,7 @@ def test_classes_say_what_a_field_is() -> None:
     assert all(is_text(key.lstrip("+")) for key in TEXTS)
     assert not any(map(is_text, ["eval.windows", "stages", "method", "nope", "hydra.launcher.x"]))
     assert wanted("method.threshold") == "a number", "of a method that is not chosen"
+    assert wanted("calibration.sources.0.weight") == "a number, or null", "of an entry of a list"
     assert wanted("dry_run") == "true or false"
     assert wanted("engine.threads") == "a whole number, or null"
     assert wanted("hydra.sweeper.runs") is not None

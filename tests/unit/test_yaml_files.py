@@ -103,6 +103,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"model/mine": "defaults: [nope]"}, "line 1: there is no model=nope"),
         ({"model/mine": "defaults: [/nope: x]"}, "line 1: there is no group nope (groups: bench,"),
         ({"model/mine": "defaults: [/bits: w4a61]"}, "there is no bits=w4a61; did you mean w4a16?"),
+        ({"model/mine": "defaults: [_self_, tiny, _self_]"}, "line 1: _self_ appears twice"),
         ({"model/mine": "defaults: [mine]"}, "line 1: the defaults lead back to this file"),
         (
             {"model/mine": "defaults: [other]", "model/other": "defaults: [/model: mine]"},

@@ -5,7 +5,7 @@ nothing else in the runner lists stages by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -145,12 +145,9 @@ class Stage(Generic[Request, Result]):
 
         By default every number among the result's fields, as ``stage/field``.
         """
-        if not is_dataclass(result):
-            return {}
-        metrics = {one.name: getattr(result, one.name) for one in fields(result)}
         return {
             f"{self.name}/{name}": value
-            for name, value in metrics.items()
+            for name, value in vars(result).items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
 
