@@ -189,6 +189,17 @@ def test_what_belongs_to_no_run_is_drawn_while_it_lasts() -> None:
     assert display._screen._live is None and display._screen.run is None
 
 
+def test_a_sweep_of_others_is_drawn_until_it_is_closed() -> None:
+    display = Display()
+    display.is_live = True
+    state = display.watch("demo", ["000-a", "001-b"])
+    assert [line.state for line in state.lines] == [WAITING, WAITING]
+    assert any("000-a" in one for one in drawn(display._screen))
+    assert display._screen._live is not None
+    display.close()
+    assert display._screen._live is None
+
+
 def test_runs_elsewhere_are_followed_by_their_records(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from runner.cli.store import execute
 from runner.config.compose import quoted
 from runner.pipeline.stages import retention_of
 from runner.store.files import write_json_atomically
-from runner.store.index import INDEX_FILE
+from runner.store.index import INDEX_FILE, _sealed
 from runner.store.inventory import Inventory
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
 from runner.store.provenance import SEAL_FILE, faults, read_seal, write_seal
@@ -187,6 +187,10 @@ def test_a_result_whose_seal_tells_no_size_is_measured(
         5 if '"states"' in (seal or "") else size,
         sealed,
     )
+
+
+def test_a_result_that_goes_away_while_it_is_measured_has_no_size(tmp_path: Path) -> None:
+    assert _sealed(tmp_path / "gone") == (0, set(), False)
 
 
 def test_a_folder_without_a_result_is_none(store: ObjectStore) -> None:
