@@ -13,6 +13,7 @@ import pytest
 from runner.config.schema.tasks import Items, ItemsMaker
 from runner.config.schema.text import Text, TextKind, TextReader
 from runner.data.task_items.make import make_items
+from runner.data.texts import decoding, files
 from runner.data.texts.files import states
 from runner.data.texts.precheck import precheck
 from runner.data.texts.readers import read_documents
@@ -51,6 +52,14 @@ def repeated(path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"text": column}), path, compression="zstd")
 
 
+def one_value(path: Path) -> None:
+    """A value of 70 MB that takes some kilobytes."""
+    table = pyarrow.table({"text": ["x" * 70_000_000]})
+    pyarrow.parquet.write_table(
+        table, path, compression="gzip", use_dictionary=False, write_statistics=False
+    )
+
+
 ZEROS = bytes(100_000_000)
 WAYS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a pipe": ("a.txt", pipe),
@@ -74,6 +83,7 @@ WAYS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "no table": ("a.parquet", of(b"PAR1" + bytes(99) + b"PAR1")),
     "a table's name": ("a.parquet", of(b"PAR1")),
     "a table of one value": ("a.parquet", repeated),
+    "a table of one long value": ("a.parquet", one_value),
     "a list of 100,000 levels": ("a.json", of(b"[" * 100_000)),
     "a line of 100,000 levels": ("a.jsonl", of(b'{"text":' * 100_000)),
     "a number of many digits": ("a.jsonl", of(b'{"text": ' + b"9" * 10_000 + b"}")),
@@ -158,3 +168,37 @@ def test_items_out_of_what_is_no_such_file_are_told(
 def test_items_out_of_a_device_are_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="/dev/zero is a device"):
         make_items(Items(maker=ItemsMaker.jsonl, path="/dev/zero"), tmp_path)
+
+
+def test_what_is_larger_than_can_be_held_at_once_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_MOST_WHOLE_BYTES", 2_000_000)
+    monkeypatch.setattr(decoding, "_LONGEST_LINE_BYTES", 1_000_000)
+    for content, name, said in (
+        (b"a" * 2_000_001, "a.txt.gz", "contains more than 2 MB in one piece"),
+        (b"\n" + b"a" * 1_000_001, "a.jsonl", "has a line of more than 1 MB, line 2"),
+    ):
+        packed = gzip.compress(content) if name.endswith(".gz") else content
+        (tmp_path / name).write_bytes(packed)
+        with pytest.raises(UsageError, match=said):
+            read_documents(text(tmp_path / name), tmp_path)
+
+
+def test_a_folder_of_too_many_files_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_MOST_FILES", 2)
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(name)
+    with pytest.raises(UsageError, match="contains more than 2 files: set a subdirectory or one"):
+        read_documents(text(tmp_path), tmp_path)
+
+
+def test_what_is_not_looked_at_before_a_run_is_left_to_its_stage(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("na\u00efve")
+    assert precheck(text(tmp_path / "a.txt")) == 6
+    with (tmp_path / "b.txt").open("wb") as stream:
+        stream.truncate(33_000_000)
+    assert precheck(text(tmp_path / "b.txt")) is None
+    assert precheck(Text("t", TextKind.package, path=str(tmp_path / "absent.txt"))) is None

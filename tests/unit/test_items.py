@@ -15,7 +15,9 @@ from runner.data.task_items.facts import facts
 from runner.data.task_items.make import make_items
 from runner.data.task_items.wikipedia import last_words, next_sentences
 from runner.data.task_items.wordnet import definitions, kinds
-from runner.errors import UsageError
+from runner.data.texts import decoding
+from runner.errors import StageError, UsageError
+from runner.util.given import FileFault
 
 pytestmark = pytest.mark.unit
 
@@ -180,3 +182,44 @@ def test_items_of_ones_own_keep_their_order(tmp_path: Path) -> None:
     items, apart = make_items(Items(maker=ItemsMaker.jsonl, path=str(path), examples=2), tmp_path)
     assert [item["text"] for item in items] == list("0123456")
     assert [item["id"] for item in apart] == [7, 8]
+
+
+def test_a_noun_of_no_kind_is_asked_nothing_of(wordnet: list[Path]) -> None:
+    wordnet[1].write_text(f"{COUNTS}animal%1:05:00:: 1 9\n")
+    asked = {item["text"] for item in kinds(wordnet, 2, random.Random(0))}
+    assert "A cat is a kind of" in asked
+    assert "An animal is a kind of" not in asked
+
+
+@pytest.mark.parametrize(
+    ("items", "error", "said"),
+    [
+        (
+            Items(ItemsMaker.addition, examples=10**9),
+            StageError,
+            r"maker addition made \d+ items on",
+        ),
+        (Items(ItemsMaker.facts), UsageError, "items of maker facts need path or package"),
+        (Items(ItemsMaker.jsonl), UsageError, "items of maker jsonl need path$"),
+        (Items(ItemsMaker.facts, path="/absent"), UsageError, "there is no file /absent"),
+        (
+            Items(ItemsMaker.facts, package="gensim", version="4"),
+            UsageError,
+            "items from package gensim need version, members and sha256",
+        ),
+    ],
+)
+def test_items_that_cannot_be_made_are_told(
+    items: Items, error: type[Exception], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=said):
+        make_items(items, tmp_path)
+
+
+def test_a_fault_of_a_file_of_ones_own_is_told_as_it_is(
+    dump: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_ALWAYS_BYTES", 10)
+    monkeypatch.setattr(decoding, "_MOST_TIMES", 1)
+    with pytest.raises(FileFault, match=r"dump\.xml\.bz2 unpacks to more than"):
+        make_items(Items(ItemsMaker.last_word, path=str(dump[0])), tmp_path)

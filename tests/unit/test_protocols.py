@@ -15,6 +15,7 @@ from runner.data.texts.protocols import (
     Window,
     digest,
     half_window,
+    prefix_token,
     protocol_text,
     rolling_windows,
 )
@@ -210,3 +211,12 @@ def test_published_protocols_keep_windows_that_say_nothing_and_tell(
     assert spread.degenerate == 0
     assert spread.sample.left_out
     assert not any(is_degenerate(window.tokens) for window in spread.windows)
+
+
+def test_a_document_begins_with_bos_or_else_with_eos() -> None:
+    tokenizer = Letters()
+    assert prefix_token(tokenizer) == BOS
+    tokenizer = Letters(bos=None)
+    assert prefix_token(tokenizer) == EOS
+    with pytest.raises(StageError, match="needs a BOS or EOS token, and the tokenizer has neither"):
+        prefix_token(SimpleNamespace(bos_token_id=None, eos_token_id=None))

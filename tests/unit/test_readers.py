@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,34 @@ def test_a_folder_of_one_kind_is_read_and_of_several_is_asked_about(tmp_path: Pa
     with pytest.raises(UsageError, match=r"files of several kinds; choose with .* jsonl or plain"):
         read(tmp_path)
     assert read(tmp_path, reader=TextReader.plain) == ["third"]
+
+
+def test_a_folder_without_a_file_of_the_kind_is_told(tmp_path: Path) -> None:
+    file(tmp_path, "picture.png", b"\x89PNG\xff")
+    with pytest.raises(UsageError, match=r"text mine: .* has no \.jsonl or .* file"):
+        read(tmp_path, reader=TextReader.jsonl)
+
+
+def test_a_text_of_a_package_needs_all_that_finds_it(tmp_path: Path) -> None:
+    text = Text("bible", TextKind.package, package="p", version="1", member="m")
+    with pytest.raises(UsageError, match="text bible needs package, version, member and sha256"):
+        read_documents(text, tmp_path)
+
+
+def test_parquet_without_its_package_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = file(tmp_path, "a.parquet", b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(StageError, match="text mine: reading parquet needs the package pyarrow"):
+        read(path)
+
+
+@pytest.mark.parametrize("value", ["hello", [{"role": "user"}], [{"role": 1, "content": "a"}]])
+def test_a_conversation_is_a_list_of_messages(value: Any, tmp_path: Path) -> None:
+    path = file(tmp_path, "a.jsonl", json.dumps({"text": value}).encode())
+    with pytest.raises(UsageError, match=r"text in line 1 of a\.jsonl is not a list of messages"):
+        read(path, conversation=True)
 
 
 def test_items_of_tasks_are_read_alike(tmp_path: Path) -> None:

@@ -151,3 +151,4 @@ def test_words_are_not_cut_where_there_are_words() -> None:
     assert word_start("path/of/a-file" * 20, 2) == 5, "where nothing is blank, by what parts words"
     assert word_start("あ" * 500, 250) == 250, "where nothing parts words, anywhere"
     assert word_start("e\u0301" * 500, 501) == 502, "but not before an accent"
+    assert word_start("\u2764\ufe0f" * 500, 501) == 502, "nor where no word follows"

@@ -75,7 +75,10 @@ def _files(items: Items, cache: Path) -> list[Path]:
         require_regular(path)
         return [path]
     if not items.package:
-        return []
+        if "path" not in items.maker.fields:
+            return []
+        needed = "path or package" if "package" in items.maker.fields else "path"
+        raise UsageError(f"items of maker {items.maker.value} need {needed}")
     if not (items.version and items.members and items.sha256):
         raise UsageError(f"items from package {items.package} need version, members and sha256")
     if len(items.members) == 1:

@@ -117,7 +117,5 @@ def cut_leading(
     # Joined texts have nearly as many tokens as their parts.
     starts = [0]
     for document in documents[: taken - 1]:
-        if starts[-1] > begins[-1]:
-            break
         starts.append(starts[-1] + len(encode_plain(tokenizer, document + SEPARATOR)))
     return [ids[begin : begin + length] for begin in begins], documents_of(begins, starts)
