@@ -45,6 +45,7 @@ def config(*overrides: str) -> Config:
 def resolved(compute: Compute, parameters: int | None, *overrides: str) -> Arithmetic:
     given = config(*overrides)
     loaded = evaluated_checkpoints(given, None, {}, compute.device)
+    assert {one.device for one in loaded} == {compute.device}
     return quality_arithmetic(given, compute, parameters, loaded)
 
 

@@ -243,6 +243,9 @@ def test_fp8_on_an_ampere_at_hand_gains_no_arithmetic(composed: Compose, gpu: Ma
     assert "(compute capability 8.0, below 8.9) has no matrix units for fp8" in found.reason
     ada = Machine(**{**vars(gpu), "gpus": (Gpu("NVIDIA L4", 24_000_000_000, "8.9", "GPU-1"),)})
     assert judge(composed, ada, ["method=fp8", "stages=[quantize]"]) == []
+    # The first is used: what stands beside it changes nothing.
+    both = Machine(**{**vars(gpu), "gpus": ada.gpus + gpu.gpus})
+    assert judge(composed, both, ["method=fp8", "stages=[quantize]"]) == []
 
 
 def test_four_bits_gain_nothing_once_compute_bound(composed: Compose, gpu: Machine) -> None:

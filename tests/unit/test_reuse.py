@@ -67,6 +67,12 @@ def test_sizes_and_times_alone_tell_that_a_result_is_as_it_was(
     assert store.faults(made) == ["checkpoint/weights has changed"], "as with store.verify=always"
 
 
+def test_what_changes_after_a_look_is_seen_by_the_next(store: ObjectStore, made: Address) -> None:
+    assert store.is_as_checked(made)
+    rewrite(store.directory(made) / WEIGHTS, flipped)
+    assert not store.is_as_checked(made)
+
+
 @pytest.mark.parametrize("days", [1.1, -1.0])
 def test_digests_are_compared_once_a_day(store: ObjectStore, made: Address, days: float) -> None:
     seal = store.directory(made) / SEAL_FILE
