@@ -1,11 +1,12 @@
 """Packed integers of GPTQ and AWQ checkpoints against the plain formula."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from runner.engines.hf.dequantize import dequantize
+from runner.engines.hf.dequantize import dequantize, load_dense
 from runner.errors import StageError
 
 pytestmark = pytest.mark.unit
@@ -115,3 +116,21 @@ def test_awq_for_matrix_vector_products() -> None:
 def test_other_layouts_are_refused(format: str, config: dict[str, Any]) -> None:
     with pytest.raises(StageError, match=next(iter(config.values()))):
         dequantize({}, format, config)
+
+
+def test_a_packed_layer_without_its_zero_points_is_not_loaded(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from transformers import LlamaConfig
+
+    packing = {"quant_method": "gptq", "bits": 4, "group_size": _GROUP}
+    LlamaConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, vocab_size=32, quantization_config=packing,
+    ).save_pretrained(tmp_path)  # fmt: skip
+    parts, _ = gptq_parts(4, None, 1)
+    layer = "model.layers.0.mlp.up_proj"
+    kept = {f"{layer}.{name}": parts[name].contiguous() for name in ("qweight", "scales")}
+    save_file(kept, tmp_path / "model.safetensors")
+    with pytest.raises(StageError, match=rf"lacks {layer}\.qzeros: download or create it again"):
+        load_dense(tmp_path, "gptq", torch.float32)

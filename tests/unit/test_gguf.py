@@ -5,6 +5,7 @@ import io
 import tarfile
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -16,6 +17,7 @@ from runner.config.schema.method import Method
 from runner.data import packages
 from runner.engines.base import CheckpointFacts
 from runner.engines.llama_cpp import ENGINE
+from runner.engines.llama_cpp.footprint import gguf_footprint
 from runner.errors import StageError
 from runner.methods.backends.llama_cpp import _reason, lossless_type
 from runner.methods.gguf import METHOD, Gguf, QuantType, type_for
@@ -148,3 +150,37 @@ def test_tree_of_another_archive_or_without_a_folder_is_refused(
     with pytest.raises(StageError, match=r"demo-1\.0\.tar\.gz has no tools/other"):
         packages.fetch_tree("demo", "1.0", ("tools/script.py", "tools/other"), sha256, cache)
     assert not [path for path in cache.rglob("tree") if path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("used", "share"), [(2, 0.25), (None, 1.0)], ids=["a share is said", "none is said"]
+)
+def test_of_a_mixture_a_step_reads_the_experts_it_chooses(
+    used: int | None, share: float, tmp_path: Path
+) -> None:
+    """Without its own output matrix the embedding is read whole, and position rows are not."""
+    path = tmp_path / "model.gguf"
+    writer = gguf.GGUFWriter(path, "qwen3moe")
+    writer.add_block_count(3)
+    writer.add_embedding_length(64)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_expert_count(8)
+    if used is not None:
+        writer.add_expert_used_count(used)
+    experts, embedding, table = np.ones((8, 64, 64), np.float16), np.ones((32, 64)), (16, 64)
+    writer.add_tensor("blk.0.ffn_up_exps.weight", experts)
+    writer.add_tensor("token_embd.weight", embedding.astype(np.float32))
+    writer.add_tensor("position_embd.weight", np.ones(table, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    routed, read, unread = 8 * 64 * 64 * 2, 32 * 64 * 4, 16 * 64 * 4
+    found = gguf_footprint(gguf.GGUFReader(path), routed + read + unread)
+    assert found.routed_share == share
+    assert found.routed_bytes == (0 if used is None else routed)
+    assert found.streamed_bytes_per_step == read + share * routed
+    assert found.weight_bytes_by_dtype == {"F16": routed, "F32": read + unread}
+    # Three layers, two heads of width 16, keys and values, two bytes each.
+    assert found.kv_cache_bytes_per_token == 3 * 2 * 16 * 2 * 2

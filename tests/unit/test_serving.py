@@ -16,7 +16,7 @@ from runner.config.schema.serving import ServiceLevelObjective, Serving
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
 from runner.engines.llama_cpp import LlamaCpp
-from runner.engines.server import PORT, Requests, ServerCommand, guard, serve
+from runner.engines.server import PORT, Requests, ServerCommand, _peak_bytes, guard, serve
 from runner.engines.vllm.settings import Vllm
 from runner.errors import StageError
 from runner.evaluation.serving.load import Target, apply_load, read_level
@@ -42,6 +42,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 DIES = "import sys; print('no such file: model.gguf'); sys.exit(3)"
+
+
+REFUSES = ANSWERS.replace(
+    "send_response(200)", "send_response(404 if self.command == 'POST' else 200)"
+)
 
 
 def command(program: str) -> ServerCommand:
@@ -78,6 +83,24 @@ def test_a_server_that_dies_says_why(tmp_path: Path) -> None:
         serve(sys.executable, command(DIES), {}, tmp_path / "log", 20),
     ):
         pass
+
+
+def test_a_server_that_refuses_to_complete_is_of_no_use(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StageError, match=r"refused a request \(HTTP Error 404: .*\): .*POST"),
+        serve(sys.executable, command(REFUSES), {}, tmp_path / "log", 20),
+    ):
+        pass
+
+
+def test_a_process_that_has_ended_holds_no_memory() -> None:
+    ended = subprocess.Popen(["true"])
+    while alive(ended.pid):
+        time.sleep(0.01)
+    assert _peak_bytes(ended.pid) == 0, "nobody has waited for it yet"
+    ended.wait()
+    assert _peak_bytes(ended.pid) == 0
+    assert _peak_bytes(os.getpid()) > 1e6
 
 
 def test_a_deaf_server_does_not_outlive_who_asked_for_it(tmp_path: Path) -> None:

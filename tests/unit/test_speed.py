@@ -1,12 +1,24 @@
 """Speed, operations and energy from readings, against cases worked out by hand."""
 
+import os
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from runner.engines.base import Footprint, GenerationTiming
+from runner.engines.hf import HfModel
 from runner.engines.instruments.energy import Energy, EnergyMeter
-from runner.engines.instruments.memory import control_group_memory
+from runner.engines.instruments.memory import (
+    DeviceMemory,
+    control_group_memory,
+    device_memory,
+    free_memory_bytes,
+)
+from runner.engines.vllm import VllmModel
 from runner.evaluation.metrics.flops import ForwardWork, forward_work
 from runner.evaluation.metrics.speed import (
     BatchMemory,
@@ -180,3 +192,101 @@ def test_control_groups_of_both_versions(
 
 def test_no_control_group(tmp_path: Path) -> None:
     assert control_group_memory(tmp_path) is None
+
+
+@dataclass
+class Driver:
+    """NVML on a machine of four GPUs; ``CUDA_VISIBLE_DEVICES=3,1`` is what CUDA knows."""
+
+    millijoules: dict[str, int]
+    processes: dict[str, list[Any]] = field(default_factory=dict)
+    starts: bool = True
+
+    def nvmlInit(self) -> None:
+        if not self.starts:
+            raise RuntimeError("Driver/library version mismatch")
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return uuid
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
+        return self.millijoules[handle]
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:
+        return self.processes[handle]
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Driver:
+    import torch
+
+    driver = Driver({f"GPU-{place}": 1000 * place for place in range(4)})
+    visible = (3, 1)
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+    for name, answer in {
+        "device_count": lambda: len(visible),
+        "get_device_properties": lambda place: SimpleNamespace(uuid=visible[place]),
+        "current_device": lambda: 1,
+        "memory_allocated": lambda: 40,
+        "max_memory_allocated": lambda: 70,
+        "memory_reserved": lambda: 90,
+        "max_memory_reserved": lambda: 95,
+        "mem_get_info": lambda: (500, 1000),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    return driver
+
+
+def test_energy_is_of_the_gpus_that_this_process_may_use(gpus: Driver, tmp_path: Path) -> None:
+    """A cluster hides the others, which NVML counts all the same."""
+    meter = EnergyMeter("cuda", tmp_path)
+    before = meter.read()
+    assert before == {"gpu-0": 3.0, "gpu-1": 1.0}
+    gpus.millijoules = {"GPU-0": 10**6, "GPU-1": 1500, "GPU-2": 10**6, "GPU-3": 5000}
+    assert meter.between(before, meter.read()) == Energy(2.5, {"gpu-0": 2.0, "gpu-1": 0.5})
+    assert EnergyMeter("cpu", tmp_path).read() == {}
+    del gpus.millijoules["GPU-3"]
+    assert meter.read() == {"gpu-1": 1.5}, "the other has no such counter"
+
+
+def test_without_a_driver_no_gpu_is_metered(gpus: Driver, tmp_path: Path) -> None:
+    gpus.starts = False
+    assert EnergyMeter("cuda", tmp_path).read() == {}
+
+
+def test_memory_of_a_gpu_is_what_torch_and_the_driver_say(gpus: Driver) -> None:
+    other, own = (SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in ((1, 9), (2, 99)))
+    own.pid = os.getpid()
+    gpus.processes = {"GPU-1": [other, own], "GPU-3": []}
+    assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=99)
+    gpus.processes["GPU-1"] = [other]
+    assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=None)
+    own.usedGpuMemory = None
+    gpus.processes["GPU-1"] = [own]
+    assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=None)
+    assert device_memory("cpu") is None
+    assert free_memory_bytes("cuda") == 500 + 90 - 40
+
+
+def test_a_gpu_that_other_processes_use_says_nothing_of_the_model(
+    gpus: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
+    assert device_memory("cuda") is None
+    assert VllmModel(None, "cuda").device_memory_peak_bytes() is None
+    assert HfModel(None, "cpu").device_memory_peak_bytes() is None
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 70)
+    assert VllmModel(None, "cuda").device_memory_peak_bytes() == 70
+    assert VllmModel(None, "cpu").device_memory_peak_bytes() is None
+    assert HfModel(None, "cuda").device_memory_peak_bytes() == 70
+
+
+def test_a_gpu_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    waits: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append("waited"))
+    assert HfModel(None, "cpu")._now() <= HfModel(None, "cuda")._now()
+    assert waits == ["waited"]

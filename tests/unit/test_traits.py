@@ -10,6 +10,7 @@ import runner
 from runner.engines import engine_names, find_engine, names_with, reader_of, traits_of
 from runner.engines.base import CheckpointFacts
 from runner.engines.traits import Tells, Traits
+from runner.errors import UsageError
 from runner.methods import find_method, method_names
 
 pytestmark = pytest.mark.unit
@@ -85,6 +86,12 @@ def test_every_format_has_one_engine_that_reads_it_best() -> None:
         assert len(claiming) == 1
         facts = CheckpointFacts(one, None, None, None, "cpu")
         assert find_engine(reader_of(one).name).refusal(facts) is None
+
+
+def test_a_format_that_no_engine_reads_is_said() -> None:
+    """A plug-in's method may write one."""
+    with pytest.raises(UsageError, match="no engine says that it reads ternary checkpoints best"):
+        reader_of("ternary")
 
 
 @pytest.mark.parametrize("name", engine_names())

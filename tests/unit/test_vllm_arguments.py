@@ -1,6 +1,7 @@
 """What is asked of vLLM, and which checkpoints it is not given. Without vLLM."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.engines.base import CheckpointFacts, LoadSpec
-from runner.engines.vllm import ENGINE
+from runner.engines.vllm import ENGINE, VllmModel
 from runner.engines.vllm import kernels as vllm_kernels
 from runner.engines.vllm.settings import KvCacheDtype, Vllm, engine_arguments, process_environment
 from runner.errors import StageError
@@ -174,6 +175,79 @@ def test_packed_weights_are_not_computed_with_in_float32(tmp_path: Path) -> None
     spec.checkpoint, spec.checkpoint_format, spec.dtype = tmp_path, "compressed-tensors", "float32"
     with pytest.raises(StageError, match=r"engine\.dtype=bfloat16"):
         ENGINE.load(spec)
+
+
+def test_packed_weights_of_others_are_refused_in_float32_too() -> None:
+    """Of a checkpoint that the runner did not make its config.json tells the layout."""
+    for layout, refused in (("pack-quantized", True), ("int-quantized", False), (None, False)):
+        config = {"quantization_config": {"format": layout}} if layout else {}
+        facts = CheckpointFacts("compressed-tensors", None, None, None, "cpu", config=config)
+        reason = ENGINE.refusal(facts.in_dtype("float32"))
+        assert reason == (vllm_kernels._SIXTEEN_ONLY if refused else None)
+        assert ENGINE.refusal(facts.in_dtype("bfloat16")) is None
+
+
+def test_what_sets_the_memory_on_a_device_is_what_is_read_there() -> None:
+    unread = Vllm(name="vllm").unread
+    assert "runs on the CPU" in unread("cpu")["gpu_memory_utilization"]
+    assert unread("cuda") == {}
+    told = Vllm(name="vllm", kv_cache_bytes=1 << 20).unread("cuda")
+    assert "has kv_cache_bytes" in told["gpu_memory_utilization"]
+
+
+def _served(**limits: int) -> VllmModel:
+    """A model of which nothing is there but its limits."""
+    said = {"tokens": 8192, "sequences": 256, "blocks": 64, "length": 2048} | limits
+    config = SimpleNamespace(
+        cache_config=SimpleNamespace(block_size=16, num_gpu_blocks=said["blocks"]),
+        scheduler_config=SimpleNamespace(
+            max_num_batched_tokens=said["tokens"], max_num_seqs=said["sequences"]
+        ),
+        model_config=SimpleNamespace(max_model_len=said["length"]),
+    )
+    return VllmModel(SimpleNamespace(llm_engine=SimpleNamespace(vllm_config=config)), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "found"),
+    [
+        # 64 blocks of 16 tokens hold 8 sequences of 128.
+        ({}, (8, 100, 28), 0),
+        ({}, (8, 100, 29), "no room for 8 x 129 tokens, only for 1024 in all"),
+        ({"blocks": 63}, (8, 100, 28), "raise engine.kv_cache_bytes"),
+        # A prompt that is cut up in two lets the first sequence be one or two tokens ahead.
+        ({"tokens": 400, "blocks": 72}, (8, 100, 28), 2),
+        ({"tokens": 400}, (8, 100, 27), "no room for 8 x 129 tokens"),
+        ({"length": 128}, (1, 100, 28), 0),
+        ({"length": 127}, (1, 100, 28), "128 tokens do not fit engine.max_model_len=127"),
+        ({"sequences": 8}, (8, 8, 8), 0),
+        ({"sequences": 7}, (8, 8, 8), "vLLM computes at most 7 sequences at once"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_it_is_computed(
+    limits: dict[str, int], asked: tuple[int, int, int], found: int | str
+) -> None:
+    served = _served(**limits)
+    if isinstance(found, int):
+        assert served._check_room(*asked) == found
+        return
+    with pytest.raises(StageError, match=found):
+        served._check_room(*asked)
+
+
+def test_losses_are_of_the_tokens_that_came() -> None:
+    """Whatever else vLLM reports of each place."""
+    said = [{7: 0.5, 3: 1.5}, {4: 0.25}]
+    model = VllmModel(None, "cpu")
+    asked: list[tuple[list[int], int]] = []
+
+    def predictions(window: list[int], top_k: int) -> list[Any]:
+        asked.append((window, top_k))
+        return [{k: SimpleNamespace(logprob=-v) for k, v in one.items()} for one in said]
+
+    model._predictions = predictions  # type: ignore[method-assign]
+    assert model.token_losses([1, 3, 4]).tolist() == [1.5, 0.25]
+    assert asked == [([1, 3, 4], 0)]
 
 
 def test_rounding_while_loading_needs_a_gpu() -> None:

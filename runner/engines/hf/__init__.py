@@ -122,9 +122,11 @@ class HfModel:
         with torch.inference_mode():
             states, head = self._states(window)
             states = states[-scored:]
+        # What is not taken apart are logits; such a model may show no head.
+        vocabulary = head.weight.shape[0] if self._chunked else states.shape[-1]
         final_states = None if self._stored_head is None else states.float().cpu().numpy()
         return FullDistributions(
-            vocabulary=self.model.get_output_embeddings().weight.shape[0],
+            vocabulary=vocabulary,
             chunks=_log_softmax_chunks(states, head),
             states=final_states,
             head=self._stored_head,

@@ -8,7 +8,8 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from runner.engines.instruments.gpus import gpu_handles
 
 _POWERCAP = Path("/sys/class/powercap")
 
@@ -28,7 +29,7 @@ class EnergyMeter:
     def __init__(self, device: str, powercap: Path = _POWERCAP) -> None:
         """Find the counters. ``device`` is ``cpu`` or ``cuda``: GPUs count for the latter."""
         self._zones = [z for z in sorted(powercap.glob("*-rapl:*")) if z.name.count(":") == 1]
-        self._gpus = _gpu_handles() if device.startswith("cuda") else []
+        self._gpus = gpu_handles() if device.startswith("cuda") else []
 
     def read(self) -> dict[str, float]:
         """Every counter that answers, in joules."""
@@ -63,17 +64,6 @@ class EnergyMeter:
                 limit = int((zone / "max_energy_range_uj").read_text("ascii"))
                 wraps[(zone / "name").read_text("ascii").strip()] = limit * 1e-6
         return wraps
-
-
-def _gpu_handles() -> list[tuple[Any, Any]]:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
-        return [(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)]
-    except Exception:  # no binding, no driver
-        return []
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@ import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from runner.engines.instruments.gpus import gpu_handles
 
 _VERSION_2 = ("memory.current", "memory.peak", "memory.max")
 _VERSION_1 = ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.limit_in_bytes")
@@ -126,17 +127,13 @@ def device_memory(device: str) -> DeviceMemory | None:
     )
 
 
-def _driver_bytes(index: int) -> int | None:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        handle: Any = pynvml.nvmlDeviceGetHandleByIndex(index)
-        for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
+def _driver_bytes(place: int) -> int | None:
+    with contextlib.suppress(Exception):  # a driver that tells no processes, or no such GPU
+        library, handle = gpu_handles()[place]
+        for process in library.nvmlDeviceGetComputeRunningProcesses(handle):
+            # In a container the driver may know this process by another number.
             if process.pid == os.getpid():
                 return int(process.usedGpuMemory)
-    except Exception:  # in a container the driver may know the process by another number
-        return None
     return None
 
 

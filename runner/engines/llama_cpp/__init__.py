@@ -218,8 +218,6 @@ class LlamaCppModel:
 
     def measured_kv_cache_bytes_per_token(self) -> float | None:
         """Size of a sequence's saved state, over its tokens: a few bytes of positions included."""
-        if not self._context or not self._tokens:
-            return None
         return float(self._api.llama_state_seq_get_size(self._context, 0)) / self._tokens
 
     def device_memory_peak_bytes(self) -> int | None:

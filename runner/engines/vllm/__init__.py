@@ -155,8 +155,6 @@ class VllmModel:
             now = time.perf_counter()
             marks += [now] * (min(counts.values()) - len(marks))
         engine.abort_request([name for name, count in counts.items() if count < new_tokens + ahead])
-        while engine.has_unfinished_requests():
-            engine.step()
         marks = marks[:new_tokens]
         return GenerationTiming(marks[0] - start, np.diff(marks).tolist())
 
