@@ -3,7 +3,9 @@
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +194,63 @@ def test_a_damaged_note_is_set_aside_and_named(
     assert lineage.made_from_other_weights() is None
     lineage.note()
     assert json.loads(written.read_text())["fingerprint"] == "model-files:1"
+
+
+def lineage(of: Model, root: Path, **determinants: str) -> Lineage:
+    return Lineage(root, of, {"model": "model-files:1", "recipe": "r", **determinants})
+
+
+def test_weights_that_changed_in_their_place_are_told_with_the_time(tmp_path: Path) -> None:
+    model = Model(name="m", kind=ModelKind.local, path=str(tmp_path / "m"))
+    first = lineage(model, tmp_path)
+    assert first.made_from_other_weights() is None, "nothing was made yet"
+    before = datetime.now(UTC).replace(microsecond=0)
+    first.note()
+    (written,) = (tmp_path / "lineage").iterdir()
+    made = json.loads(written.read_text())["made"]
+    assert len(written.stem) == 20 and datetime.fromisoformat(made).tzinfo == UTC
+    assert before <= datetime.fromisoformat(made) <= datetime.now(UTC)
+    assert first.made_from_other_weights() is None
+    written.write_text(json.dumps({"fingerprint": "model-files:1", "made": "earlier"}))
+    first.note()
+    assert "earlier" in written.read_text(), "they were these weights already"
+    other = lineage(model, tmp_path, model="model-files:2", calibration_windows="w")
+    assert other.made_from_other_weights() == "earlier"
+    other.note()
+    assert other.made_from_other_weights() is None
+    again = first.made_from_other_weights()
+    assert again is not None and again >= made
+    assert lineage(model, tmp_path, model="content:2").made_from_other_weights() is None
+    assert lineage(
+        model, tmp_path, recipe="s", model="model-files:3"
+    ).made_from_other_weights() is (None)
+
+
+def test_a_place_is_the_folder_or_the_id_with_its_revision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(first: Model, second: Model) -> bool:
+        root = tmp_path / uuid.uuid4().hex
+        lineage(first, root).note()
+        return lineage(second, root, model="model-files:2").made_from_other_weights() is not None
+
+    def local(path: str) -> Model:
+        return Model(name="m", kind=ModelKind.local, path=path)
+
+    def hub(name: str, revision: str | None) -> Model:
+        return Model(name="m", kind=ModelKind.hub, hub_id=name, revision=revision)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in ("m", "./x/../m", "~/m"):
+        assert changed(local(str(tmp_path / "m")), local(path))
+    assert not changed(local("m"), local("n"))
+    assert changed(hub("a/b", None), hub("a/b", None))
+    assert not changed(hub("a/b", None), hub("a/b", "v2"))
+    assert not changed(hub("a/b", "v2"), hub("a/c", "v2"))
+    for kind in (ModelKind.package, ModelKind.generated):
+        fixed = Model(name="m", kind=kind)
+        assert not changed(fixed, fixed), "it cannot change"
 
 
 def test_a_fetched_file_is_compared_with_its_digest(
