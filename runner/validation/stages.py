@@ -140,6 +140,12 @@ def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
                 f"bench needs {total} tokens, but the model's context is {context}",
                 f"bench.prompt_tokens={max(1, context - bench.new_tokens)}",
             )
+        name, room = config.engine.longest_sequence() or ("", total)
+        if total > room:
+            yield illegal(
+                f"bench needs {total} tokens, which do not fit engine.{name}={room}",
+                f"engine.{name}={total}",
+            )
 
 
 def _check_device(config: Config, facts: Facts) -> Iterator[Verdict]:
