@@ -14,7 +14,7 @@ from runner.cli.faults import FULL_ERROR, shows_faults
 from runner.cli.flags import read_flags, shown_configuration, told_warnings
 from runner.cli.invocation import Invocation, Refusal
 from runner.config.compose import register
-from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain
+from runner.errors import RunnerError, UsageError
 from runner.multirun.launchers.task import SWEEP_VARIABLE, own_number
 from runner.multirun.run_location import RunLocation
 from runner.util.names import Name
@@ -24,15 +24,16 @@ from runner.util.surroundings import settle
 
 
 def execute() -> int:
-    """Carry out the process's command line; returns the exit code."""
+    """Carry out the process's command line; returns the exit code.
+
+    Raises:
+        UsageError: A launcher's variable names no sweep or run.
+    """
     register()
     sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
-    try:
-        sweep = Name.given(SWEEP_VARIABLE, os.environ.get(SWEEP_VARIABLE, sweep))
-        os.environ[SWEEP_VARIABLE] = sweep
-        _ = own_number()
-    except UsageError as error:
-        return complain(error)
+    sweep = Name.given(SWEEP_VARIABLE, os.environ.get(SWEEP_VARIABLE, sweep))
+    os.environ[SWEEP_VARIABLE] = sweep
+    _ = own_number()
     # Launchers' processes unpickle what Hydra found among our plugins.
     paths = [str(plugins_dir()), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -69,8 +70,8 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
         with shown_configuration() if flags.cfg else contextlib.nullcontext(), told_warnings():
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
     except SystemExit as stop:
-        if stop.code:
-            return USAGE_EXIT_CODE
+        if stop.code:  # such as rich's, of an answer that nobody reads to its end
+            raise
     except KeyboardInterrupt:
         tell("runner: stopped; finished stages are kept and reused", error=True)
         return 130

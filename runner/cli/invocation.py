@@ -20,7 +20,7 @@ from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain, re
 from runner.multirun.launchers.task import own_number
 from runner.multirun.run_location import RunLocation
 from runner.store.disk_errors import explain_disk_error, require_writable
-from runner.util.shown import tell
+from runner.util.shown import leave_reader, tell
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -101,8 +101,7 @@ class Invocation:
             return None
         if config.dry_run:
             number = int(hydra_config.job.num) if self.multirun else 0
-            sweep = config.sweep or self.default_sweep
-            self._look(config, RunIdentity(sweep, number, overrides))
+            self._look(config, RunIdentity(config.sweep or self.default_sweep, number, overrides))
             return None
         if self.session is None or self.session.store.root != root:
             # Launchers' processes share our terminal with their siblings.
@@ -149,14 +148,12 @@ class Invocation:
         overrides = [one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/"))]
         identity = RunIdentity(config.sweep or self.default_sweep, number, overrides)
         try:
-            if config.dry_run:
-                self._look(config, identity)
-                return spared(None)
-            return spared(self.place) if self._keep(config, identity) else None
+            if not config.dry_run:
+                return spared(self.place) if self._keep(config, identity) else None
+            self._look(config, identity)
         except (RunnerError, OSError) as error:
-            if not self.tell(error):
-                raise
-            return spared(None)
+            self.tell(error)
+        return spared(None)
 
     def _look(self, config: "Config", identity: "RunIdentity") -> None:
         from runner.multirun.dry_run.show import DryRun
@@ -202,6 +199,8 @@ class Invocation:
         Returns:
             What another process would tell.
         """
+        if isinstance(error, BrokenPipeError) and os.getpid() == self.process:
+            leave_reader()
         code = USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
         message: str | None = str(error) if isinstance(error, RunnerError) else None
         if isinstance(error, OSError):
@@ -220,6 +219,8 @@ class Invocation:
 
     def stop(self, error: Exception) -> int:
         """Tell what ended Hydra's own work; returns the exit code."""
+        if isinstance(error, BrokenPipeError):
+            leave_reader()
         if isinstance(error, RunnerError):
             complain(error)
             return USAGE_EXIT_CODE if isinstance(error, UsageError) else 1

@@ -13,15 +13,16 @@ def main() -> None:
     whole = os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         code = _carry_out(sys.argv[1:])
+        sys.stdout.flush()
     except UsageError as error:
         code = complain(error)
     except KeyboardInterrupt:
         print("runner: stopped", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # Whoever reads has seen enough, as in `runner store list | head`.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        from runner.util.shown import leave_reader
+
+        leave_reader()
     except Exception as error:
         if whole:
             raise

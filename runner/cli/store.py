@@ -172,13 +172,12 @@ def _compare(one: StoredResult, seen: Callable[[int], None]) -> list[str]:
         before = part // 1000
 
     try:
-        return faults(one.directory, compared)
-    except FileNotFoundError:
-        return []  # deleted meanwhile
+        found = faults(one.directory, compared)
     except OSError as error:
-        return [f"cannot be read: {_sentence(error, one.directory)}"]
-    finally:
-        compared(one.size_bytes, 0)
+        found = [f"cannot be read: {_sentence(error, one.directory)}"]
+    compared(one.size_bytes, 0)
+    # Another process may have deleted it meanwhile.
+    return found if one.directory.exists() else []
 
 
 def _prune(asked: _Asked, names: list[str]) -> int:

@@ -9,7 +9,6 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
-from enum import Enum
 from typing import Any
 
 from runner.errors import UsageError
@@ -130,8 +129,6 @@ def _compared(names: list[str]) -> list[str]:
 def _shown(default: Any) -> str:
     if isinstance(default, list):
         return f"[{','.join(map(_shown, default))}]"
-    if isinstance(default, Enum):
-        return default.name
     if default is None:
         return "null"
     return str(default).lower() if isinstance(default, bool) else str(default)

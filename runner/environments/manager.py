@@ -109,8 +109,6 @@ class EnvironmentManager:
             StageError: It cannot be made.
             UsageError: It names an interpreter that does not run.
         """
-        if ready := self.find(environment):
-            return ready
         with self._locked(environment.name, on_wait):
             if ready := self.find(environment):
                 return ready

@@ -7,10 +7,11 @@ nowhere, and characters that control a terminal or turn the direction of writing
 import csv
 import functools
 import io
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +45,13 @@ def tell(text: object = "", *, error: bool = False, end: str = "\n") -> None:
     stream: TextIO = sys.stderr if error else sys.stdout
     # In one piece: each is looked through for secrets.
     stream.write(f"{printable(text)}{end}")
+
+
+def leave_reader() -> NoReturn:
+    """End quietly: who reads the output has seen enough, as in ``runner store list | head``."""
+    # What is still to be flushed goes nowhere.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(1)
 
 
 def console(**settings: Any) -> "Console":

@@ -3,17 +3,22 @@
 import contextlib
 import errno
 import fcntl
+import io
 import json
 import os
+import shutil
 import sqlite3
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runner.cli import store as cli
 from runner.cli.store import execute
 from runner.config.compose import quoted
+from runner.errors import StageError
 from runner.pipeline.stages import retention_of
 from runner.store.files import write_json_atomically
 from runner.store.index import INDEX_FILE, _sealed
@@ -295,3 +300,43 @@ def test_what_another_process_makes_anew_is_not_removed(
     assert not one.directory.exists()
     assert inventory.remove(one), "somebody else was as quick"
     assert list((store.root / "staging").iterdir()) == []
+
+
+def test_troubles_with_the_disk_are_told_in_one_line(
+    store: ObjectStore, kept: dict[str, Address], capsys: pytest.CaptureFixture[str]
+) -> None:
+    unsealed = put(store, "eval", {"subject": "unsealed"}, sealed=False)
+    asked = cli._Asked(store, Inventory(store, retention_of))
+    assert cli._show(asked, [unsealed.key]) == 0
+    assert "no readable provenance: its inputs are unknown" in capsys.readouterr().out
+    weights = store.directory(kept["made"]) / "checkpoint" / "weights"
+    weights.unlink()
+    weights.symlink_to("weights")
+    loop = "too many levels of symbolic links"
+    assert cli._verify(asked, [str(kept["made"])]) == 1
+    assert f"{kept['made']}: cannot be read: {weights}: {loop}\n" in capsys.readouterr().out
+    with pytest.raises(StageError, match=f"^{weights}: {loop}$"):
+        cli._telling(lambda *_: weights.stat().st_size)(asked, [])
+    store.runs.rename(store.root / "gone")
+    store.runs.symlink_to("runs")
+    assert execute(["list", f"store.root={quoted(store.root)}"]) == 1
+    assert capsys.readouterr().err == f"runner: {store.runs}: {loop}\n"
+
+
+def test_a_result_that_is_deleted_while_it_is_verified_is_not_damaged(
+    store: ObjectStore, kept: dict[str, Address]
+) -> None:
+    (one,) = Inventory(store, retention_of).find(kept["made"].key)
+    assert cli._compare(one, lambda _: shutil.rmtree(one.directory, ignore_errors=True)) == []
+
+
+def test_a_list_that_nobody_reads_to_its_end_ends(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = cli._Asked(store, Inventory(store, retention_of))
+    source, target = os.pipe()
+    os.close(source)
+    with os.fdopen(target, "wb", buffering=0) as raw:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, write_through=True))
+        with pytest.raises(BrokenPipeError):
+            cli._telling(cli._list)(asked, [])

@@ -1,5 +1,6 @@
 """Subcommands set the stages, are described, and are completed by the shell."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runner.cli.completion import complete_subcommand
 from runner.cli.help import help_text
 from runner.cli.main import main
 from runner.cli.subcommands import SUBCOMMANDS, read_subcommand
@@ -83,6 +85,15 @@ def test_the_version_is_the_packages_own(
     assert shown == f"quant-runner {version('quant-runner')}\n"
 
 
+def test_help_is_of_everything_or_of_one_group(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert output_of("model=tiny --help", monkeypatch, capsys) == help_text()
+    with pytest.raises(SystemExit, match="2"):
+        output_of("--help model bits", monkeypatch, capsys)
+    assert "--help takes one group: runner --help model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "expected", "absent"),
     [
@@ -114,3 +125,11 @@ def test_bash_completes_it(
     completions = done.stdout.split()
     assert set(expected) <= set(completions), done.stderr
     assert not set(absent) & set(completions)
+
+
+def test_after_an_override_hydra_completes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line := "runner model=tiny eval")
+    assert not complete_subcommand()
+    assert (os.environ["COMP_LINE"], capsys.readouterr().out) == (line, "")
