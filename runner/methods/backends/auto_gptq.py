@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from runner.data.models.load import load_model
-from runner.errors import StageError
 from runner.methods.backends import packed
 from runner.methods.backends.legacy_model import legacy_view
 from runner.methods.base import ModelConfig, Progress, QuantizeJob
@@ -37,9 +36,6 @@ def quantize_gptq(
         desc_act: Take columns in the order of decreasing activation.
         damp_percent: Added to the Hessian's diagonal, as a fraction of its mean.
         true_sequential: Quantize a block's layers one after the other.
-
-    Raises:
-        StageError: AutoGPTQ does not know the architecture.
     """
     import torch
     from auto_gptq.modeling import GPTQ_CAUSAL_LM_MODEL_MAP, BaseQuantizeConfig
@@ -51,9 +47,6 @@ def quantize_gptq(
         torch_dtype=getattr(torch, job.compute_dtype),
         trust_remote_code=job.trust_remote_code,
     ).eval()
-    kind = model.config.model_type
-    if kind not in GPTQ_CAUSAL_LM_MODEL_MAP:
-        raise StageError(f"AutoGPTQ does not know the architecture {kind}")
     ignored = packed.ignored_layers(model, job.recipe.method.ignore)
     # Packed layers get a bias of zeros where they had none.
     invented = {
@@ -71,7 +64,7 @@ def quantize_gptq(
         true_sequential=true_sequential,
     )
     # Its own from_pretrained refuses to start without a GPU.
-    quantizable = GPTQ_CAUSAL_LM_MODEL_MAP[kind](model, False, config)
+    quantizable = GPTQ_CAUSAL_LM_MODEL_MAP[model.config.model_type](model, False, config)
     examples = [
         {"input_ids": window, "attention_mask": [1] * len(window)} for window in job.windows
     ]

@@ -3,7 +3,6 @@
 from typing import Any
 
 from runner.data.models.load import accounted
-from runner.errors import StageError
 from runner.methods.backends import packed
 from runner.methods.backends.legacy_model import legacy_view
 from runner.methods.base import ModelConfig, QuantizeJob
@@ -51,24 +50,16 @@ def quantize_awq(
         version: ``GEMM`` or ``GEMV``, how integers are packed.
         duo_scaling: Take the magnitudes of weights into account for the scales too.
         clip: Search a range narrower than the weights' own.
-
-    Raises:
-        StageError: AutoAWQ does not know the architecture, or cannot pack such a grid.
     """
-    if not zero_point:
-        raise StageError("AutoAWQ packs only grids with a zero point: method.zero_point=true")
     import torch
     from awq import AutoAWQForCausalLM
 
-    try:
-        with accounted(job.model_directory):
-            model = AutoAWQForCausalLM.from_pretrained(
-                str(legacy_view(job)),
-                torch_dtype=getattr(torch, job.compute_dtype),
-                trust_remote_code=job.trust_remote_code,
-            )
-    except TypeError as error:
-        raise StageError(f"AutoAWQ cannot load the model: {error}") from error
+    with accounted(job.model_directory):
+        model = AutoAWQForCausalLM.from_pretrained(
+            str(legacy_view(job)),
+            torch_dtype=getattr(torch, job.compute_dtype),
+            trust_remote_code=job.trust_remote_code,
+        )
     ignored = packed.ignored_layers(model.model, job.recipe.method.ignore)
     group_size = packed.group_size(job)
     bits = job.recipe.bits.weight.num_bits

@@ -223,7 +223,7 @@ def quantize_file(
     import llama_cpp
 
     parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = _file_type(quant_type)
+    parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quant_type}")
     parameters.nthread = threads
     # Arrays end with an entry without a name. What they point to must outlive the call.
     vectors = (llama_cpp.llama_model_imatrix_data * (len(matrix or {}) + 1))()
@@ -258,12 +258,3 @@ def quantize_file(
         raise StageError(f"llama.cpp cannot quantize to {quant_type}: {reason}")
     types = Counter(found.tensor_type.name for found in read_gguf(destination).tensors)
     print(f"{quant_type}: " + ", ".join(f"{n} tensors {kind}" for kind, n in types.most_common()))
-
-
-def _file_type(quant_type: str) -> int:
-    import llama_cpp
-
-    value = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quant_type}", None)
-    if value is None:
-        raise StageError(f"llama.cpp has no type {quant_type}")
-    return int(value)

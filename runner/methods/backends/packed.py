@@ -67,7 +67,8 @@ def ignored_layers(model: Any, patterns: list[str]) -> list[str]:
     heads = {name for name, module in names.items() if module is head}
     if heads - ignored and "lm_head" not in patterns:
         raise StageError(
-            f"this backend does not quantize the output embedding: method.ignore must name {heads}"
+            "this backend does not quantize the output embedding: method.ignore must name "
+            f"{', '.join(sorted(heads))}"
         )
     return sorted(ignored - heads)
 

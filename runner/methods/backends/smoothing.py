@@ -7,10 +7,10 @@ For a model that no table fits they stop with a traceback, or scale nothing with
 from typing import Any
 
 from runner.errors import Refused
+from runner.methods.backends import autoawq
 
 _BEFORE_ATTENTION = "re:.*input_layernorm$"
 _BEFORE_MLP = "pre_feedforward_layernorm"
-_OTHERS = "method=gptq or method=rtn, or method=awq method.backend=autoawq"
 
 
 def awq_modifier(**options: Any) -> Any:
@@ -60,7 +60,10 @@ def _named(derived: Any, base: Any) -> Any:
 
 
 def _refusal(method: str, model: Any, cause: object) -> Refused:
+    others = "method=gptq or method=rtn"
+    if autoawq.model_refusal(model.config.get_text_config().to_dict()) is None:
+        others += ", or method=awq method.backend=autoawq"
     return Refused(
         f"llm-compressor's {method} has no table of layers that fits {type(model).__name__} "
-        f"({str(cause).splitlines()[0]}); try {_OTHERS}"
+        f"({str(cause).splitlines()[0]}); try {others}"
     )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from runner.methods.holders import skeleton
 from runner.methods.mixed_precision.allocate import UNQUANTIZED, kept_layers
 from runner.methods.mixed_precision.layer_groups import matching
 from runner.methods.recipe import Recipe
@@ -17,15 +18,12 @@ def with_kept_layers(recipe: Recipe, model_directory: Path, trust_remote_code: b
     if recipe.layer_bits is not None or not recipe.method.keep:
         return recipe
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(model_directory, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    head = skeleton.get_output_embeddings()
+    model = skeleton(model_directory, trust_remote_code)
+    head = model.get_output_embeddings()
     layers = [
         name
-        for name, one in skeleton.named_modules()
+        for name, one in model.named_modules()
         if isinstance(one, torch.nn.Linear) and one is not head
     ]
     widths = dict.fromkeys(layers, recipe.bits.weight.num_bits)
