@@ -4,6 +4,7 @@ import hashlib
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -19,8 +20,14 @@ from runner.engines.base import CheckpointFacts
 from runner.engines.llama_cpp import ENGINE
 from runner.engines.llama_cpp.footprint import gguf_footprint
 from runner.errors import StageError
-from runner.methods.backends.llama_cpp import _reason, lossless_type
-from runner.methods.gguf import METHOD, Gguf, QuantType, type_for
+from runner.methods.backends.llama_cpp import (
+    _reason,
+    convert,
+    importance_matrix,
+    lossless_type,
+    tensor_names,
+)
+from runner.methods.gguf import METHOD, Gguf, QuantType, _kept, type_for
 from runner.methods.recipe import Recipe
 
 pytestmark = pytest.mark.unit
@@ -102,6 +109,122 @@ def test_reason_is_the_last_line_that_says_something() -> None:
     lines = ["Traceback (most recent call last):", "NotImplementedError: not recognized", ""]
     assert _reason(lines) == "not recognized"
     assert _reason(["the cause", "ValueError"]) == "the cause"
+    assert _reason(["", "ERROR:hf-to-gguf:"]) == _reason([]) == ""
+
+
+CONVERTER = """
+class TextModel:
+    def get_vocab_base_pre(self, tokenizer):
+        raise NotImplementedError("BPE pre-tokenizer was not recognized")
+class ModelBase:
+    @staticmethod
+    def load_hparams(directory, is_mistral_format):
+        return {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (
+            "from conversion.base import TextModel\nTextModel().get_vocab_base_pre(None)",
+            "BPE pre-tok",
+        ),
+        ("raise SystemExit(3)", "its converter ended with 3"),
+    ],
+)
+def test_a_model_that_is_not_converted_is_told_with_llama_cpps_reason(
+    script: str, why: str, tmp_path: Path
+) -> None:
+    (tmp_path / "conversion").mkdir()
+    (tmp_path / "conversion" / "base.py").write_text(CONVERTER)
+    (tmp_path / "convert.py").write_text(script)
+    (tmp_path / "config.json").write_text('{"architectures": ["OursForCausalLM"]}')
+    with pytest.raises(StageError, match=rf"^llama\.cpp cannot convert OursForCausalLM: {why}"):
+        convert(tmp_path, tmp_path / "made.gguf", "f16", tmp_path / "convert.py")
+
+
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    **{
+        f"model.layers.0.{ours}": f"blk.0.{theirs}"
+        for ours, theirs in {
+            "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+            "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+            "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+        }.items()
+    },
+}  # fmt: skip
+
+
+def dense_file(path: Path, tensors: list[str], architecture: str = "llama") -> Path:
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_block_count(1)
+    for name in tensors:
+        writer.add_tensor(f"{name}.weight", np.zeros((2, 2), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_a_head_that_is_the_embedding_has_its_tensor(tmp_path: Path) -> None:
+    modules = ["lm_head", *NAMES, "model.layers.0.input_layernorm", "something.else"]
+    tied = dense_file(tmp_path / "tied.gguf", [*NAMES.values()])
+    weights = {module: f"{name}.weight" for module, name in NAMES.items()}
+    assert tensor_names(tied, modules) == {**weights, "lm_head": "token_embd.weight"}
+    apart = dense_file(tmp_path / "apart.gguf", [*NAMES.values(), "output"])
+    assert tensor_names(apart, modules) == {**weights, "lm_head": "output.weight"}
+    other = dense_file(tmp_path / "other.gguf", [], architecture="of_tomorrow")
+    with pytest.raises(StageError, match="gguf does not know the architecture of_tomorrow"):
+        tensor_names(other, modules)
+
+
+def test_ignored_layers_are_kept_by_their_tensors_names(tmp_path: Path) -> None:
+    dense = dense_file(tmp_path / "dense.gguf", [*NAMES.values()])
+    headers = {f"{module}.weight": np.zeros((2, 2), np.float32) for module in NAMES}
+    save_file(headers | {"a.bias": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
+    assert _kept(tmp_path, dense, []) == []
+    assert _kept(tmp_path, dense, ["lm_head"]) == ["token_embd.weight"]
+    some = ["re:.*(up|down)_proj", "model.layers.0.self_attn.o_proj"]
+    kept = ["blk.0.ffn_up.weight", "blk.0.ffn_down.weight", "blk.0.attn_output.weight"]
+    assert sorted(_kept(tmp_path, dense, some)) == sorted(kept)
+    with pytest.raises(StageError, match=r"method\.ignore: no layer matches up_proj$"):
+        _kept(tmp_path, dense, ["up_proj"])
+
+
+def test_importance_is_the_mean_square_of_each_input(tmp_path: Path) -> None:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
+                    num_attention_heads=4, num_key_value_heads=2)
+    ).eval()  # fmt: skip
+    model.save_pretrained(tmp_path)
+    dense = dense_file(tmp_path / "dense.gguf", [*NAMES.values(), "output"])
+    windows, said = [[5, 6, 7], [8, 9, 10, 11]], []
+    seen: dict[str, list[Any]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_pre_hook(
+                lambda _, given, name=name: seen.setdefault(name, []).append(given[0][0])
+            )
+    with torch.inference_mode():
+        for window in windows:
+            model(torch.tensor([window]))
+    found = importance_matrix(
+        tmp_path, dense, windows, trust_remote_code=False, device="cpu", dtype="float32",
+        progress=lambda *told: said.append(told),
+    )  # fmt: skip
+    assert {*found} == {f"{name}.weight" for name in NAMES.values()} - {"token_embd.weight"}
+    for module, name in NAMES.items():
+        if module in seen:
+            expected = torch.cat(seen[module]).square().mean(0).numpy()
+            assert found[f"{name}.weight"] == pytest.approx(expected, rel=1e-5)
+    assert said == [(0, 2, "finding which inputs matter"), (1, 2, "finding which inputs matter")]
 
 
 def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
