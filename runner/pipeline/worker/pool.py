@@ -216,7 +216,9 @@ class _Server:
             _kill_group(self._job_pid)
             self._job_pid = None
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            # What a server that is gone has not read is still in the buffer.
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
         try:
             self._process.wait(timeout=_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
