@@ -1,13 +1,15 @@
 """Settings that what was chosen does not read are wrong requests, whatever section they are in."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from runner.config.schema.eval import EvalDtype
 from runner.config.schema.model import Model, ModelKind
-from runner.config.schema.root import Config
+from runner.config.schema.root import Config, StageName
 from runner.config.schema.tasks import Items, ItemsMaker
 from runner.config.schema.text import Text, TextKind, TextReader
 from runner.config.schema.tracker import Tracker
@@ -118,6 +120,7 @@ def test_choices_of_options_are_no_settings() -> None:
     given = ["eval=quick", "text@eval.text=local", "+task@tasks.own.it=addition", "~a.b",
              "hydra.x=1", "hydra/launcher=ray", "+method.speed=3", "sweep=a.b"]  # fmt: skip
     assert settings_of(given) == {"method.speed": "3"}
+    assert settings_of(["a.b=c=d.e", "++a.c=", "a.d", "x=1.5"]) == {"a.b": "c=d.e", "a.c": ""}
 
 
 def test_in_a_sweep_one_job_that_reads_it_is_enough(composed: Compose) -> None:
@@ -132,6 +135,97 @@ def test_in_a_sweep_one_job_that_reads_it_is_enough(composed: Compose) -> None:
         told(["model=tiny", "model.path=/x"], ["model=generated_50m", "model.path=/x"])
     # Of what method reads the calibration nobody can be mistaken.
     told(["method=rtn", "calibration.samples=8"])
+
+
+PATH = ["model=tiny", "model.path=/x"]
+
+
+def test_of_a_sweep_every_setting_without_effect_is_told_at_once(composed: Compose) -> None:
+    effects = Effects()
+    effects.refuse()
+    several = [*PATH, "model.hub_id=a/b", "store.root=/s"]
+    assert effects.unclear(several)
+    effects.note(several, composed(*several))
+    with pytest.raises(UsageError) as error:
+        effects.refuse()
+    start, path, hub, *rest = re.split(r"(?=model\.\w+=\S+ has no effect)", str(error.value))
+    assert (start, rest) == ("", [])
+    assert path.startswith("model.path=/x") and hub.startswith("model.hub_id=a/b")
+    assert path.endswith("; ")
+    assert effects.unclear(several), "a later job may read them"
+    assert not effects.unclear(["store.root=/t", "model=x"])
+    # A job that could not be composed may have read them; nothing is held against it.
+    effects.note(several, None)
+    assert not effects.unclear(several)
+    effects.refuse()
+
+
+def test_one_job_that_reads_a_setting_is_enough_in_either_order(composed: Compose) -> None:
+    reads = ["model=local", "model.path=/x"]
+    jobs = [(PATH, composed(*PATH)), (reads, composed(*reads))]
+    for order in (jobs, jobs[::-1]):
+        effects = Effects()
+        for job, config in order:
+            effects.note(job, config)
+        effects.refuse()
+
+
+def test_what_is_only_told_is_settled_by_its_first_job(composed: Compose) -> None:
+    job = ["method=rtn", "calibration.samples=8"]
+    config, effects = composed(*job), Effects()
+    effects.note(job, config)
+    assert not effects.unclear(job)
+    effects.refuse()
+    (told,) = refuse_unused(config, job)
+    assert "method=rtn with these settings needs no calibration text" in told
+    # Of a harmless and a wrong one the wrong one is refused, alone.
+    with pytest.raises(UsageError) as error:
+        refuse_unused(config, [*job, "tasks.limit=9"])
+    assert str(error.value).startswith("tasks.limit=9 has no effect: tasks.names is empty")
+    assert "calibration" not in str(error.value)
+
+
+def test_a_setting_is_of_a_section_by_whole_names(composed: Compose) -> None:
+    config = composed("method=rtn")
+    assert unused(config, ["calibration=local", "calibrations.x=1", "method.sym=false"]) == {}
+    assert list(unused(config, ["+calibration.text.path=x", "eval.windows=8"])) == [
+        "calibration.text.path"
+    ]
+    config.stages = [StageName.eval]
+    assert unused(config, ["calibration.samples=8"]) == {}, "its stage is left out"
+
+
+def test_types_of_arithmetic_that_something_else_decides(composed: Compose) -> None:
+    config = composed("method=gguf", "engine=llama_cpp")
+
+    def idle(*settings: str) -> list[str]:
+        return list(unused(config, settings))
+
+    asked = ["eval.dtype=float32", "eval.floor=false", "method.rounding_dtype=float32"]
+    config.eval.dtype = EvalDtype.float32
+    assert idle(*asked) == ["eval.dtype", "eval.floor", "method.rounding_dtype"]
+    nearest = unused(config, asked)["eval.dtype"].nearest
+    assert nearest == "eval.dtype=auto"
+    for dtype in (EvalDtype.auto, EvalDtype.engine):
+        config.eval.dtype = dtype
+        assert idle("eval.dtype=x", "eval.floor=false") == ["eval.floor"]
+    # A measurement of sensitivity rounds by itself.
+    config.stages = [StageName.quantize, StageName.sensitivity]
+    assert idle("method.rounding_dtype=float32") == []
+    config.stages = [StageName.eval]
+    assert idle("method.rounding_dtype=float32") == []
+
+
+def test_a_tracker_reads_the_fields_that_it_says() -> None:
+    trackio, none = (unread_by_tracker(Tracker(name=name)) for name in ("trackio", "none"))
+    assert list(trackio) == [
+        "checkpoints", "connect_timeout_seconds", "entity", "job_type", "mode",
+        "system_interval_seconds",
+    ]  # fmt: skip
+    assert trackio["mode"] == "is trackio, which does not read mode"
+    assert none.keys() == {field.name for field in fields(Tracker)} - {"name", "directory"}
+    assert unread_by_tracker(Tracker(name="wandb")) == {}
+    assert unread_by_tracker(Tracker(name="nobodys")) == {}, "another rule names it"
 
 
 def test_a_source_of_a_mix_refuses_what_its_text_does_not_read() -> None:
