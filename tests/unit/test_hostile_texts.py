@@ -52,14 +52,6 @@ def repeated(path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"text": column}), path, compression="zstd")
 
 
-def one_value(path: Path) -> None:
-    """A value of 70 MB that takes some kilobytes."""
-    table = pyarrow.table({"text": ["x" * 70_000_000]})
-    pyarrow.parquet.write_table(
-        table, path, compression="gzip", use_dictionary=False, write_statistics=False
-    )
-
-
 ZEROS = bytes(100_000_000)
 WAYS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a pipe": ("a.txt", pipe),
@@ -83,7 +75,6 @@ WAYS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "no table": ("a.parquet", of(b"PAR1" + bytes(99) + b"PAR1")),
     "a table's name": ("a.parquet", of(b"PAR1")),
     "a table of one value": ("a.parquet", repeated),
-    "a table of one long value": ("a.parquet", one_value),
     "a list of 100,000 levels": ("a.json", of(b"[" * 100_000)),
     "a line of 100,000 levels": ("a.jsonl", of(b'{"text":' * 100_000)),
     "a number of many digits": ("a.jsonl", of(b'{"text": ' + b"9" * 10_000 + b"}")),
@@ -183,6 +174,17 @@ def test_what_is_larger_than_can_be_held_at_once_is_told(
         (tmp_path / name).write_bytes(packed)
         with pytest.raises(UsageError, match=said):
             read_documents(text(tmp_path / name), tmp_path)
+
+
+def test_a_table_whose_rows_would_unpack_to_more_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_ALWAYS_BYTES", 10)
+    monkeypatch.setattr(decoding, "_MOST_TIMES", 1)
+    table, path = pyarrow.table({"text": ["x" * 100_000]}), tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(table, path, compression="gzip", use_dictionary=False)
+    with pytest.raises(UsageError, match=r"text mine: .*a row group would unpack to \d{6} bytes"):
+        read_documents(text(path), tmp_path)
 
 
 def test_a_folder_of_too_many_files_is_no_text(

@@ -18,6 +18,7 @@ from runner.config.schema.model import (
     ByteTokenizer,
     Model,
     ModelKind,
+    Part,
     architecture_of,
 )
 from runner.data.models.directory import save
@@ -26,6 +27,7 @@ from runner.data.models.gguf_model import name_special_tokens
 from runner.data.models.gguf_source import gguf_file
 from runner.data.models.locate import light_config, locate
 from runner.data.models.materialise import materialise
+from runner.data.models.package import fetch_package
 from runner.errors import UsageError
 
 pytestmark = pytest.mark.unit
@@ -351,6 +353,21 @@ def test_gguf_file_of_a_local_model_is_the_one_meant(tmp_path: Path) -> None:
     assert gguf_file(local(tmp_path)) is None, "a model in Hugging Face layout is taken as it is"
     with pytest.raises(UsageError, match=r"model\.file=a\.gguf has no effect.*generated"):
         gguf_file(replace(tiny(), file="a.gguf"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"package": "p", "version": "1", "member": "a.gguf"},
+        {"sha256": "0" * 64},
+        {"package": "p", "sha256": "0" * 64},
+        {"package": "p", "sha256": "0" * 64, "members": [Part("p", "1", "a")]},
+    ],
+)
+def test_a_model_of_a_package_names_one_file(fields: dict[str, Any], tmp_path: Path) -> None:
+    model = Model(name="packed", kind=ModelKind.package, **fields)
+    with pytest.raises(UsageError, match="model packed needs sha256, and either package, version"):
+        fetch_package(model, tmp_path)
 
 
 def test_architecture_falls_back_to_hidden_by_heads() -> None:

