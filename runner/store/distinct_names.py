@@ -74,19 +74,22 @@ def _told(name: str, alike: list[_Called]) -> list[str]:
     shortened = _shortest(paths)
     if differing == ["path"] and all(path and PurePath(path).name == name for path in paths):
         return [str(path) for path in shortened]
-    return [
-        f"{name} ({', '.join(_said(one, key, path) for key in differing)})"
-        for one, path in zip(alike, shortened, strict=True)
+    fields = [{**one.fields, "path": path} for one, path in zip(alike, shortened, strict=True)]
+    said = [
+        ", ".join(_said(key, own[key]) for key in differing if own.get(key) not in (None, {}))
+        for own in fields
     ]
+    return [f"{name} ({one})" if one else name for one in said]
 
 
-def _said(one: _Called, key: str, path: str | None) -> str:
-    value = one.fields.get(key)
-    if key == "sha256" and value:
+def _said(key: str, value: Any) -> str:
+    if key == "path":
+        return str(value)
+    if key == "sha256":
         return f"sha256={str(value)[:8]}"
-    if key == "architecture" and value:
+    if key == "architecture":
         return "architecture: " + " ".join(f"{name}={size}" for name, size in value.items())
-    return str(path) if key == "path" else f"{key}={value}"
+    return f"{key}={value}"
 
 
 def _shortest(paths: Sequence[str | None]) -> list[str | None]:

@@ -65,6 +65,19 @@ def test_other_models_of_one_name_are_called_by_the_fields_that_differ() -> None
     assert [r.model for r in tell_apart(records)] == ["mine (a)", "mine (b)"]
 
 
+def test_what_lies_nowhere_keeps_its_name_beside_a_directory_of_that_name() -> None:
+    hub = {"kind": "hub", "hub_id": "o/mine"}
+    records = [run(0, "mine", hub), local(1, "/x/mine", "mine"), local(2, "/y/mine", "mine")]
+    assert [r.model for r in tell_apart(records)] == ["mine", "mine (x/mine)", "mine (y/mine)"]
+    # Two that lie nowhere, and one of them beside the other's directory.
+    records = [run(0, "mine", hub), run(1, "mine", {**hub, "revision": "v2"}), records[1]]
+    assert [r.model for r in tell_apart(records)] == [
+        "mine (hub_id=o/mine, kind=hub)",
+        "mine (hub_id=o/mine, kind=hub, revision=v2)",
+        "mine (kind=local, mine)",
+    ]
+
+
 def test_texts_are_told_apart_by_content() -> None:
     records = [
         local(0, "/m", "m", text="/a/t.txt", sha256="11"),
