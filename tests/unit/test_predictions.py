@@ -12,6 +12,7 @@ import pytest
 from runner.api import compose_config
 from runner.config.compose import quoted
 from runner.config.schema.hardware import Hardware
+from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config
 from runner.pipeline.experience.data_points import (
     DataPoint,
@@ -172,6 +173,8 @@ def test_every_readable_record_of_a_store_is_read(records: list[RunRecord], stor
     for sweep, one in zip(("b", "a"), records, strict=False):
         write_record(runs, replace(one, sweep=sweep))
     (runs / "a file").write_text("")
+    (runs / "broken" / "0").mkdir(parents=True)
+    (runs / "broken" / "0" / "record.json").write_text("{")
     assert [(one.sweep, one.model) for one in all_records(runs)] == [
         ("a", MODELS[1]),
         ("b", MODELS[0]),
@@ -392,6 +395,8 @@ def test_the_best_quality_in_float32_counts() -> None:
     assert best(narrow, unsaid) == ("old, in unknown arithmetic", 0.9)
     dense = record(MODELS[0], bench([1.0, 1.0]), ("method=none",))
     assert best(dense, worse) == ("worse", 1.2)
+    own = replace(kept(0.5, "float32"), config={**worse.config, "method": {"name": "of one's own"}})
+    assert best(own, worse) == ("worse", 1.2), "plans know no format of it"
 
 
 def test_a_checkpoint_older_than_its_models_weights_is_named(store: Path, tmp_path: Path) -> None:
@@ -409,6 +414,15 @@ def test_a_checkpoint_older_than_its_models_weights_is_named(store: Path, tmp_pa
     os.utime(weights)
     said = stale_calibration(config)
     assert said is not None and "the checkpoint belongs to an older version" in said
+    generated = replace(config.model, kind=ModelKind.generated)
+    assert stale_calibration(replace(config, model=generated)) is None
+    weights.unlink()
+    assert stale_calibration(config) is None, "what it was made from is gone"
+    made.config["model"] = {"name": "tiny", "kind": "generated"}
+    write_record(store / "runs", made)
+    assert stale_calibration(config) is None, "a generated model never changes"
+    elsewhere = replace(config.model, path=str(checkpoint.parent.with_name("nobodys") / "c"))
+    assert stale_calibration(replace(config, model=elsewhere)) is None
 
 
 def test_factors_add_up() -> None:

@@ -1,8 +1,9 @@
 """Sensitivities: what is grouped, that walking gives the plain loop's numbers, and what is kept."""
 
 import io
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,10 +12,16 @@ from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Interval
-from runner.evaluation.sensitivity.score import Scorer
-from runner.methods.mixed_precision.layer_groups import matching, units_of, with_fused
+from runner.evaluation.sensitivity.probe import Probe
+from runner.evaluation.sensitivity.score import Score, Scorer
+from runner.methods.mixed_precision.layer_groups import Unit, matching, units_of, with_fused
 from runner.methods.mixed_precision.rounding import Rounding, rounded
-from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
+from runner.pipeline.stages.sensitivity import (
+    SensitivityRequest,
+    SensitivityResult,
+    SensitivityRow,
+    measure,
+)
 from runner.reporting.heat_map import draw_heat_map
 from runner.reporting.sensitivity import notes, ranked, show_sensitivities
 from runner.store.records import StageRecord
@@ -306,3 +313,32 @@ def test_each_measurement_is_told_once_and_files_of_two_have_two_names(
     show_sensitivities(records, [], console(width=200))
     printed = capsys.readouterr().out
     assert "lm_head" in printed and "heat map" not in printed, "nothing can be written"
+
+
+def test_a_model_that_gives_no_numbers_is_not_taken_apart(
+    windows: list[list[int]], tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    model = small_model("Llama")
+    request = SensitivityRequest.__new__(SensitivityRequest)
+    request.model_directory, request.compute_dtype = tmp_path, "float16"
+    save_file({"w": torch.ones(2)}, tmp_path / "model.safetensors")
+    measure._require_numbers(request, model, windows[0])
+    model.model.norm.weight.data[0] = math.nan
+    with pytest.raises(StageError, match="the unquantized model gives logits") as told:
+        measure._require_numbers(request, model, windows[0])
+    assert "method.rounding_dtype=float32" in str(told.value)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_losses_that_are_not_finite_are_no_measurement(value: float) -> None:
+    class Broken:
+        def score(self, *_: object) -> Score:
+            return Score([1.0, value], [0.0, 0.0])
+
+    unit = Unit("layers.0", "q_proj", 0)
+    rounding = ROUNDINGS[0]
+    with pytest.raises(StageError, match=r"layers.0 rounded as .* losses that are not finite"):
+        measure._score(cast(Probe, Broken()), unit, rounding)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
@@ -15,6 +16,7 @@ from runner.evaluation.metrics.soundness import (
     weight_width,
 )
 from runner.pipeline.stages.jobs.check import mean_divergence
+from runner.pipeline.stages.jobs.experts import counted_experts
 
 pytestmark = pytest.mark.unit
 
@@ -150,3 +152,37 @@ def test_limits_of_perplexity_and_divergence_by_hand() -> None:
     assert most_kl_divergence(6, weights(6, 8), CHANNEL) == 2.0
     assert most_kl_divergence(8, weights(8, 7), CHANNEL) == math.inf
     assert most_kl_divergence(3, weights(3, 8), GROUP) == math.inf
+
+
+def test_experts_in_a_list_are_counted_by_the_tokens_they_are_called_with() -> None:
+    experts = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
+    model = torch.nn.ModuleDict({"experts": experts})
+    with counted_experts(model) as counts:
+        experts[0](torch.zeros(5, 2))
+        experts[2](torch.zeros(2, 3, 2))
+        experts[2](torch.zeros(1, 2))
+    experts[1](torch.zeros(9, 2))
+    assert counts["experts"].tolist() == [5, 0, 7]
+
+
+class FusedExperts(torch.nn.Module):
+    """Three experts' weights in one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(3, 2, 2))
+
+    def forward(self, states: torch.Tensor, *_: torch.Tensor) -> torch.Tensor:
+        return states
+
+
+def test_fused_experts_are_counted_where_the_routing_is_told() -> None:
+    model = torch.nn.ModuleDict({"mlp": FusedExperts()})
+    chosen = torch.tensor([[0, 2], [2, 3]])
+    with counted_experts(model) as counts:
+        model["mlp"](torch.zeros(2, 2), chosen)
+    assert counts["mlp"].tolist() == [1, 0, 2], "3 stands for none"
+    with counted_experts(model) as counts:
+        model["mlp"](torch.zeros(2, 2))
+        model["mlp"](torch.zeros(2, 2), chosen, chosen)
+    assert counts["mlp"] is None, "which of the two is it?"

@@ -1,17 +1,21 @@
 """A stage is declared once: discovery, order, reading what older versions wrote, no string keys."""
 
 import ast
+import pkgutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.config.schema.root import StageName
 from runner.errors import StageError, UsageError
-from runner.pipeline.stages import find_stage, in_order, stage_names
+from runner.pipeline.context import Expected
+from runner.pipeline.stages import find_stage, in_order, jobs, stage_names
 from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.store.records import RunRecord
 from runner.util.serialise import to_json
-from tests.unit.records import BASE, record, stage, whole
+from tests.unit.conftest import Compose
+from tests.unit.records import BASE, record, stage, summary, whole
 
 pytestmark = pytest.mark.unit
 
@@ -82,3 +86,67 @@ def test_nothing_reads_a_stages_result_by_a_string() -> None:
             if isinstance(target, ast.Attribute) and target.attr == "result":
                 found.append(f"{path.relative_to(RUNNER)}:{node.lineno}")
     assert not found
+
+
+def metrics(name: str, partial: dict[str, Any]) -> dict[str, float | None]:
+    """What trackers get of a result."""
+    one = find_stage(name)
+    return one.metrics(one.read(whole(name, partial)))
+
+
+def test_a_plan_tells_trackers_of_its_first_row_where_it_serves() -> None:
+    spread = {"low": 1.0, "expected": 2.0, "high": 3.0}
+    first = {
+        "verdict": "meets", "decode_seconds": spread, "cost_per_million_tokens": 0.5,
+        "monthly_cost": 7.0, "devices_needed": 4,
+    }  # fmt: skip
+    assert metrics("plan", {"options": [first, first]}) == {
+        "plan/options": 2,
+        "plan/best/predicted_decode_seconds": 2.0,
+        "plan/best/predicted_cost_per_million_tokens": 0.5,
+        "plan/best/predicted_monthly_cost": 7.0,
+        "plan/best/devices": 4,
+    }
+    assert metrics("plan", {"options": [{**first, "verdict": "too_slow"}]}) == {"plan/options": 1}
+    assert metrics("plan", {}) == {"plan/options": 0}
+
+
+def test_an_evaluation_by_bytes_tells_bits_and_the_floor_has_names_of_its_own() -> None:
+    found = {"protocol": "lm_eval", "value": 8.0, "unit": "byte"}
+    content = {"perplexity": {"protocol": "lm_eval", "value": 9.0, "unit": "word"}}
+    content["further"] = [{"perplexity": found}]  # type: ignore[assignment]
+    told = metrics("eval", content)
+    assert told["bits_per_byte/lm_eval"] == 3.0
+    assert metrics("floor", content) == {f"floor/{name}": value for name, value in told.items()}
+
+
+def test_a_server_tells_every_level_by_its_load() -> None:
+    level = {
+        "concurrency": 4, "requests_per_second": 2.0, "attainment": 0.5,
+        "time_to_first_token_seconds": summary(0.25),
+    }  # fmt: skip
+    paced = {"concurrency": None, "arrival_rate": 0.5, "failed": 3}
+    told = metrics("serving", {"startup_seconds": 9.0, "levels": [level, paced]})
+    assert told["serving/startup_seconds"] == 9.0
+    assert told["serving/concurrency_4/requests_per_second"] == 2.0
+    assert told["serving/concurrency_4/attainment"] == 0.5
+    assert told["serving/concurrency_4/time_to_first_token_seconds/p90"] == 0.25
+    assert told["serving/arrival_rate_0.5/failed"] == 3
+    assert len(told) == 2 + 2 * (5 + 3 * 4)
+
+
+@pytest.mark.parametrize(
+    "name", [*stage_names(), *(module.name for module in pkgutil.iter_modules(jobs.__path__))]
+)
+def test_everything_has_a_rough_cost(name: str, composed: Compose) -> None:
+    cost = find_stage(name).cost(composed(), False)
+    assert cost.models >= 1
+    if cost.seconds is not None:
+        assert 0 < cost.seconds < 3600
+    else:
+        assert cost.tokens >= 0 <= cost.decoded_tokens
+
+
+def test_a_comparison_files_nothing_with_a_run(composed: Compose) -> None:
+    expected = Expected(composed(), ["unquantized"], ["a"])
+    assert find_stage("compare").expects(expected) == find_stage("report").expects(expected) == []
