@@ -4,15 +4,17 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.config.compose import quoted
-from runner.config.schema.root import Config
+from runner.config.schema.root import Config, StageName
 from runner.pipeline.facts import gather_facts
 from runner.planning.hardware.detect import Machine
 from runner.validation.check import check
 from runner.validation.verdict import Severity
+from tests.unit.judging import illegal_ones, judge_changed
 
 pytestmark = pytest.mark.unit
 
@@ -69,6 +71,54 @@ def test_what_cannot_be_asked(
 ) -> None:
     (complaint,) = complaints(*overrides)
     assert said in complaint
+
+
+@pytest.mark.parametrize(
+    ("limit", "nearest"),
+    [(None, None), (0.25, None), (1.0, None), (2.0, None), (1.5, "1"), (100.25, "100")],
+)
+def test_a_limit_is_a_share_below_one_or_a_whole_number(
+    limit: float | None, nearest: str | None, composed: Compose, cpu: Machine
+) -> None:
+    found = illegal_ones(judge_changed(composed, cpu, "tasks=packaged", {"tasks.limit": limit}))
+    assert [one.nearest for one in found] == ([f"tasks.limit={nearest}"] if nearest else [])
+    assert all(one.reason.startswith(f"tasks.limit={limit:g} is neither") for one in found)
+
+
+def test_names_are_looked_up_where_they_are_known(composed: Compose, cpu: Machine) -> None:
+    known = frozenset({"hellaswag", "mmlu"})
+
+    def said(names: list[str], **changes: Any) -> list[str]:
+        facts = changes.pop("facts", {"known_tasks": known})
+        changes = {"tasks.names": names, **{f"tasks.{key}": one for key, one in changes.items()}}
+        found = judge_changed(composed, cpu, "tasks=packaged", changes, **facts)
+        return [str(one) for one in illegal_ones(found)]
+
+    assert said(["facts", "mmlu"]) == []
+    (wrong,) = said(["facts", "nmlu", "hellaswag"])
+    assert "there is no task nmlu; did you mean mmlu?" in wrong
+    assert said(["nmlu"], facts={"known_tasks": None}) == [], "nobody has looked"
+    assert said(["facts"], fewshot={"facts": 2}) == []
+    (fewshot,) = said(["facts"], fewshot={"facts": 2, "mmlu": 5})
+    assert fewshot == ("tasks.fewshot.mmlu: mmlu is not among tasks.names; try ~tasks.fewshot.mmlu")
+
+
+def test_tasks_without_their_stage_and_the_stage_without_tasks(
+    composed: Compose, cpu: Machine
+) -> None:
+    def said(base: str, names: list[str], stages: list[StageName], chosen: set[str]) -> list[str]:
+        changes = {"tasks.names": names, "stages": stages}
+        found = judge_changed(composed, cpu, base, changes, chosen=frozenset(chosen))
+        return [str(one) for one in illegal_ones(found) if "tasks" in str(one)]
+
+    both = [StageName.eval, StageName.tasks]
+    assert said("tasks=packaged", ["facts"], [StageName.eval], {"stages"}) == [
+        "tasks=packaged needs stage tasks, which stages leaves out; try adding tasks to stages"
+    ]
+    (empty,) = said("tasks=packaged", [], both, {"stages"})
+    assert empty.startswith("stages has tasks, but tasks.names is empty; try tasks=packaged")
+    assert said("tasks=packaged", [], both, set()) == [], "by default"
+    assert said("tasks=packaged", [], [StageName.eval], {"stages"}) == []
 
 
 def test_files_of_tasks_must_have_content_and_be_files(
