@@ -15,7 +15,7 @@ from runner.config.schema.model import Model, ModelKind
 from runner.data.models import pickled_file
 from runner.data.models.pickled_file import require_data
 from runner.data.models.pickles import write_unpickled
-from runner.data.models.weights import INDEX, PICKLED, SINGLE
+from runner.data.models.weights import INDEX, PICKLED, SINGLE, complaint, weight_files
 from runner.errors import StageError, UsageError
 from tests.hostile_files import CONFIG
 
@@ -96,6 +96,17 @@ def test_what_is_no_plain_tensor_is_refused(
         written(tmp_path, *shards)
 
 
+def test_an_index_of_pickles_and_safetensors_is_refused(tmp_path: Path) -> None:
+    places = {"a": SHARDS[0], "b": "b.safetensors"}
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": places}))
+    said = f"{INDEX} that names pickles beside safetensors"
+    assert said in (complaint(tmp_path, allow_pickle=True) or "")
+    places = dict.fromkeys("ab", SHARDS[0])
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": places}))
+    assert weight_files(tmp_path, pickles=True) == [tmp_path / SHARDS[0]]
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_reason_of_torch_is_told_without_its_advice_to_trust_the_file(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"was not loaded: Unsupported operand \d+$"):
         written(tmp_path, {"a": 1}, options={"pickle_protocol": 4})
@@ -133,7 +144,7 @@ def large(file: Path) -> None:
     [
         (damaged, "is damaged, or not written by torch"),
         (without_a_pickle, "is damaged, or not written by torch"),
-        (of_protocol_4, "is pickled by protocol 4 or later.*save it by torch.save without pickle"),
+        (of_protocol_4, "is pickled by protocol 4 or later.*save it by torch.save alone"),
         (large, "has a pickle of 0 MB"),
     ],
 )

@@ -38,9 +38,9 @@ def require_data(file: Path) -> None:
         raise FileFault(file, "is empty, or not written by torch.save: download it again")
     try:
         names = sorted(set(_names(file)))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, IndexError) as error:
-        if isinstance(error, FileFault):
-            raise
+    except FileFault:
+        raise
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError, IndexError):
         raise FileFault(
             file, "is damaged, or not written by torch.save: download it again"
         ) from None
@@ -75,8 +75,5 @@ def _looked_up(stream: BinaryIO, file: Path) -> Iterator[str]:
             yield str(argument).replace(" ", ".")
         elif code.name == "STACK_GLOBAL":
             # Its name is made when it runs, and ``weights_only`` does not take it either.
-            raise FileFault(
-                file,
-                "is pickled by protocol 4 or later, which is not read as data: save it by "
-                "torch.save without pickle_protocol, or as safetensors",
-            )
+            what = "is pickled by protocol 4 or later, which is not read as data"
+            raise FileFault(file, f"{what}: save it by torch.save alone, or as safetensors")

@@ -222,8 +222,12 @@ def _indexed(index: Path, pickles: bool) -> list[Path]:
     names: list[Any] = list(weight_map.values())
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"has an {index.name} whose weight_map names no files: download it again")
-    files = sorted(set(names))
-    return [index.parent / _weights_name(name, index.name, pickles) for name in files]
+    files = [_weights_name(name, index.name, pickles) for name in sorted(set(names))]
+    if len({is_pickle(Path(name)) for name in files}) > 1:
+        raise ValueError(
+            f"has an {index.name} that names pickles beside safetensors: save it as safetensors"
+        )
+    return [index.parent / name for name in files]
 
 
 def _weights_name(name: Any, by: str, pickles: bool) -> str:
