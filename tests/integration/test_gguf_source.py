@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import runner
 from runner.api import compose_config
 from runner.config.compose import quoted
 from runner.data.models.gguf_header import GgufHeader, read_header
@@ -97,6 +98,34 @@ top = logits.max(1)
 right = logits[np.arange(len(logits)), window[1:]]
 losses = top + np.log(np.exp(logits - top[:, None]).sum(1)) - right
 json.dump(losses.mean(), sys.stdout)
+"""
+ENGINE = """
+import json, sys
+from pathlib import Path
+import numpy as np
+(repository, file, damaged), window = json.load(sys.stdin)
+sys.path.append(repository)
+from runner.engines.base import LoadSpec
+from runner.engines.llama_cpp import ENGINE, LlamaCpp
+from runner.errors import StageError
+def load(place, device="cpu", **settings):
+    told = LlamaCpp(name="llama_cpp", **settings)
+    return ENGINE.load(LoadSpec(Path(place), "gguf", device, "float32", False, 2, told))
+def refusal(call, *arguments, **settings):
+    try:
+        call(*arguments, **settings)
+    except StageError as error:
+        return str(error)
+said = [refusal(load, file, "cuda"), refusal(load, damaged), refusal(load, file, context_length=1)]
+model = load(file, context_length=300)
+model.generate(1, 299, 1)
+said.append(refusal(model.generate, 1, 299, 2))
+model = load(file)
+before = model.token_losses(window)
+model.generate(3, 300, 2)
+assert np.allclose(model.token_losses(window), before, rtol=1e-5), "in a larger context"
+model.close()
+json.dump(said, sys.stdout)
 """
 
 
@@ -263,3 +292,18 @@ def test_gemma_computes_what_llama_cpp_computes_of_the_same_file(
         logits = read_gguf_model(header, "float32")(torch.tensor([window])).logits[0]
     ours = torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(window[1:])).item()
     assert ours == pytest.approx(loss, abs=0.01), "1% in perplexity"
+
+
+def test_engine_llama_cpp_says_what_it_cannot_do_and_makes_room_for_the_rest(
+    file: Path, plain_variables: dict[str, str], tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    damaged.write_bytes(file.read_bytes()[:5000])
+    repository = str(Path(runner.__file__).parents[1])
+    paths, window = [repository, str(file.parent), str(tmp_path)], list(range(2, 130))
+    assert asked(plain_variables, tmp_path, ENGINE, paths, window) == [
+        "this llama.cpp was compiled for CPUs: engine.device=cpu",
+        "llama.cpp cannot load damaged.gguf",
+        "2 tokens do not fit engine.context_length=1",
+        "301 tokens do not fit engine.context_length=300",
+    ]

@@ -1,5 +1,7 @@
 """What is asked of vLLM, and which checkpoints it is not given. Without vLLM."""
 
+import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -233,6 +235,25 @@ def test_what_does_not_fit_is_said_before_it_is_computed(
         return
     with pytest.raises(StageError, match=found):
         served._check_room(*asked)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "said"),
+    [
+        ("Cannot find the class for this kind of AutoModel: AutoModel.", StageError, "engine=hf"),
+        ("max_model_len is too large", ValueError, "max_model_len is too large"),
+    ],
+)
+def test_a_model_that_vllm_has_no_class_for_is_told_in_our_words(
+    error: str, raised: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(**_: Any) -> None:
+        raise ValueError(error)
+
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=load))
+    with pytest.raises(raised, match=said):
+        ENGINE.load(_spec("cuda"))
 
 
 def test_losses_are_of_the_tokens_that_came() -> None:
