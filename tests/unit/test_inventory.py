@@ -103,6 +103,35 @@ def test_dependencies_are_told_both_ways(store: ObjectStore, kept: dict[str, Add
     assert inventory.runs_of(kept["scored"]) == ["good/000-l"]
 
 
+def test_results_are_found_by_stage_or_by_the_beginning_of_their_key(
+    store: ObjectStore, kept: dict[str, Address]
+) -> None:
+    inventory = Inventory(store, retention_of)
+
+    def found(text: str) -> list[Address]:
+        return [one.address for one in inventory.find(text)]
+
+    both = sorted((kept["made"], kept["other"]), key=lambda one: one.key)
+    assert found("quantize") == both
+    assert found("quantize/") == both
+    assert found(f"quantize/{kept['made'].key[:6]}") == [kept["made"]]
+    assert found(kept["made"].key[:6]) == found(kept["made"].key) == [kept["made"]]
+    assert found(f"eval/{kept['made'].key[:6]}") == []
+    assert found("quant") == found("%") == found("quantize/%") == found("_" * 6) == []
+    assert len(found("")) == 5
+
+
+def test_sizes_are_summed_by_stage(store: ObjectStore, kept: dict[str, Address]) -> None:
+    inventory = Inventory(store, retention_of)
+    sizes = {stage: (count, size) for stage, count, size, _ in inventory.sizes()}
+    assert list(sizes) == ["eval", "model", "quantize", "text"]
+    each = inventory.held[kept["made"]].size_bytes
+    assert each == inventory.held[kept["other"]].size_bytes > 800
+    assert (sizes["quantize"], sizes["text"][0]) == ((2, 2 * each), 1)
+    then = time.time() - 7200
+    assert all(abs(latest - then) < 60 for *_, latest in inventory.sizes())
+
+
 def test_a_seal_tells_what_has_changed(store: ObjectStore, kept: dict[str, Address]) -> None:
     directory = store.directory(kept["made"])
     assert faults(directory) == []
