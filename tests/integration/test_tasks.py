@@ -166,3 +166,40 @@ def test_a_name_that_does_not_exist_is_refused_at_once(command: Callable[..., Ca
     called = command("tasks.names=[helaswag]", "tracker=none")
     assert called.returncode == 2
     assert "there is no task helaswag; did you mean hellaswag" in called.stderr
+
+
+def test_task_files_of_ones_own_are_asked_by_group(
+    command: Callable[..., Called], store: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    words = [("the cat sat on the", "mat"), ("one two three", "four"), ("a b c", "d")]
+    for name, count in (("endings", 3), ("counting", 2)):
+        lines = [
+            json.dumps({"text": text, "choices": [end, "zebra"], "answer": 0})
+            for text, end in words[:count]
+        ]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+        (folder / f"{name}.yaml").write_text(
+            f"task: {name}\ndataset_path: json\n"
+            f"dataset_kwargs: {{data_files: {{test: {folder / name}.jsonl}}}}\n"
+            "output_type: multiple_choice\ntest_split: test\ndoc_to_text: text\n"
+            "doc_to_choice: choices\ndoc_to_target: answer\n"
+        )
+    (folder / "both.yaml").write_text(
+        "group: both\ntask: [endings, counting]\n"
+        "aggregate_metric_list: [{metric: acc, aggregation: mean, weight_by_size: true}]\n"
+    )
+    called = command(
+        "model=tiny", "method=none", "stages=[tasks]", "tracker=none", "tasks.names=[both]",
+        f"tasks.include=[{folder}]", "sweep=own_files",
+    )  # fmt: skip
+    assert called.returncode == 0, called.stderr
+    (record,) = records(store, "own_files")
+    found = {task["task"]: task for task in stage(record, "baseline")["tasks"]}
+    assert set(found) == {"both", "endings", "counting"}
+    answered = samples(store, record, "baseline")
+    right = {task: [s["scores"]["acc"] for s in answered if s["task"] == task] for task in found}
+    assert [len(right[task]) for task in ("endings", "counting", "both")] == [3, 2, 0]
+    (of_both,) = (s["value"] for s in found["both"]["scores"] if s["metric"] == "acc")
+    assert of_both == pytest.approx(sum(right["endings"] + right["counting"]) / 5)

@@ -8,7 +8,6 @@ from runner.config.schema.group_size import GroupSize
 from runner.config.schema.root import Config
 from runner.config.schema.sensitivity import LayerGranularity, Sensitivity
 from runner.data.texts.sample import Sample
-from runner.errors import UsageError
 from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.rounding import Rounding
@@ -148,18 +147,9 @@ STAGE = SensitivityStage()
 
 
 def _asked(section: Sensitivity) -> tuple[Sensitivity, list[Rounding]]:
-    """What the section says, and the grid that it names.
-
-    Raises:
-        UsageError: It names a group size that is none.
-    """
-    group_sizes = []
-    for name in section.group_sizes:
-        group_size = GroupSize.named(name)
-        if group_size is None:
-            raise UsageError(f"sensitivity.group_sizes: there is no group size {name}")
-        group_sizes.append(group_size)
-    return section, _grid(section.bits, group_sizes, section.sym)
+    """What the section says, and the grid that it names; legality has refused other names."""
+    named = (GroupSize.named(name) for name in section.group_sizes)
+    return section, _grid(section.bits, [one for one in named if one is not None], section.sym)
 
 
 def _grid(widths: list[int], group_sizes: list[GroupSize], sym: bool) -> list[Rounding]:
