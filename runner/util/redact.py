@@ -9,14 +9,9 @@ from typing import Any
 
 from runner.util.secrets.names import always_secret, is_secret_name
 from runner.util.secrets.shapes import MASK, mask_shapes, mask_yaml
-from runner.util.secrets.values import Forms, known, known_values, note
+from runner.util.secrets.values import Forms, known, note, secrets
 
 __all__ = ["MASK", "note", "redact", "redact_bytes", "redact_yaml", "secrets"]
-
-
-def secrets() -> list[str]:
-    """Secret values that the process knows of, the longest first."""
-    return known_values()
 
 
 def redact(value: Any, name: str = "") -> Any:

@@ -50,8 +50,8 @@ def known() -> Forms:
     return _forms(frozenset(_noted), frozenset(os.environ.items()))
 
 
-def known_values() -> list[str]:
-    """The secrets themselves, the longest first."""
+def secrets() -> list[str]:
+    """Secret values that the process knows of, the longest first."""
     values = {*_noted, *_of_environment(os.environ.items())}
     return sorted(values, key=len, reverse=True)
 
