@@ -128,6 +128,21 @@ model.close()
 json.dump(said, sys.stdout)
 """
 
+ROUND = """
+import contextlib, json, sys
+from pathlib import Path
+package, source, made = json.load(sys.stdin)
+sys.path.insert(0, package)
+from runner.errors import StageError
+from runner.methods.backends.llama_cpp import quantize_file
+with contextlib.redirect_stdout(sys.stderr):
+    try:
+        said = quantize_file(Path(source), Path(made), "Q4_0", threads=1, matrix=None)
+    except StageError as error:
+        said = str(error)
+json.dump(said, sys.stdout)
+"""
+
 
 @pytest.fixture(scope="module")
 def file(
@@ -219,6 +234,18 @@ def asked(variables: dict[str, str], cwd: Path, code: str, *content: Any) -> Any
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout)
+
+
+def test_a_file_that_cannot_be_rounded_is_told_with_llama_cpps_reason(
+    plain_variables: dict[str, str], file: Path, tmp_path: Path
+) -> None:
+    root = str(Path(__file__).parents[2])
+    made = tmp_path / "made.gguf"
+    assert asked(plain_variables, tmp_path, ROUND, root, str(file), str(made)) is None
+    assert made.stat().st_size < file.stat().st_size
+    nowhere = str(tmp_path / "nowhere" / "made.gguf")
+    said = asked(plain_variables, tmp_path, ROUND, root, str(file), nowhere)
+    assert said == "llama.cpp cannot quantize to Q4_0: basic_ios::clear: iostream error"
 
 
 def package_file(name: str) -> Path:

@@ -85,6 +85,27 @@ def test_scores_are_those_of_the_lm_eval_command(
         assert sample["prompt_sha256"] == other["prompt_hash"]
 
 
+@pytest.mark.environments("lm_eval_vllm_cpu")
+def test_vllm_finds_the_likelihoods_that_transformers_finds(
+    command: Callable[..., Called], store: Path
+) -> None:
+    found = {}
+    for engine in ("hf", "vllm"):
+        eager = ("engine.enforce_eager=true",) if engine == "vllm" else ()
+        called = command(
+            "model=zoo/llama3", "method=none", "stages=[tasks]", "tasks=packaged",
+            "tasks.names=[facts]", "tasks.limit=4", f"engine={engine}", *eager,
+            "engine.dtype=float32", "tracker=none", f"sweep=tasks_{engine}",
+        )  # fmt: skip
+        assert called.returncode == 0, called.stderr
+        (record,) = records(store, f"tasks_{engine}")
+        found[engine] = samples(store, record, "baseline")
+    assert len(found["hf"]) == len(found["vllm"]) == 4
+    for ours, theirs in zip(found["hf"], found["vllm"], strict=True):
+        assert theirs["prompt_sha256"] == ours["prompt_sha256"]
+        assert theirs["log_likelihoods"] == pytest.approx(ours["log_likelihoods"], abs=0.01)
+
+
 def test_a_killed_attempt_is_gone_on_with_and_every_item_is_paired(
     fresh: dict[str, str], tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from runner.config.compose import quoted
 from runner.config.schema.model import Model, ModelKind
 from runner.data.models.generated import write_generated_model
+from runner.data.models.gguf_file import read_gguf
 from tests.integration.conftest import here, records
 
 pytestmark = pytest.mark.integration
@@ -125,3 +126,38 @@ def test_an_expert_that_sees_no_token_is_refused_by_name_unless_allowed(
     assert sum(counts) == 4 * 64, "one expert a token"
     (warning,) = (text for text in allowed["warnings"] if "experts" in text)
     assert "1 of 4 experts saw fewer than 1 calibration tokens" in warning
+
+
+def test_smoothed_weights_are_rounded_as_asked(environment: dict[str, str], tmp_path: Path) -> None:
+    """Of the same bytes by either; the Hessian's way differs from rounding to nearest."""
+    found = {}
+    for rounding in ("rtn", "gptq"):
+        made = manifest(run("model=zoo/llama3", "method=smoothquant", f"method.rounding={rounding}",
+                            *TEXT, cwd=tmp_path, variables=environment,
+                            sweep=f"smoothed_{rounding}"))  # fmt: skip
+        assert made["coverage"]["quantized_share"] == 1
+        assert made["bits_per_weight"] == pytest.approx(8, abs=0.1)
+        found[rounding] = made["check"]["kl_divergence_nats"]
+        assert 0 < found[rounding] < 0.05
+    assert found["rtn"] != found["gptq"]
+
+
+@pytest.mark.environments("llama_cpp")
+def test_llama_cpp_minds_what_inputs_matter_and_keeps_what_it_is_told(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    kept = "method.ignore=[model.layers.0.mlp.down_proj,'re:.*1.mlp.up']"
+    divergences = []
+    for sweep, options in (("plain_file", ()), ("minding", ("method.imatrix=true", *TEXT))):
+        record = run("model=zoo/llama3", "method=gguf", "bits=w2a16", kept, *options, cwd=tmp_path,
+                     variables=environment, sweep=sweep)  # fmt: skip
+        divergences.append(manifest(record)["check"]["kl_divergence_nats"])
+        (key,) = (entry["key"] for entry in record["stages"] if entry["stage"] == "quantize")
+        objects = Path(environment["QUANT_RUNNER_STORE"]) / "objects" / "quantize"
+        (file,) = (objects / key).rglob("*.gguf")
+        types = {tensor.name: tensor.tensor_type.name for tensor in read_gguf(file).tensors}
+        whole = {name for name, kind in types.items() if kind == "BF16"}
+        assert whole == {"blk.0.ffn_down.weight", "blk.1.ffn_up.weight"}
+        assert types["blk.0.ffn_up.weight"] == "Q2_K"
+    plain, minding = divergences
+    assert 0 < minding < plain
