@@ -101,6 +101,8 @@ def test_the_sampler_learns_what_is_infeasible() -> None:
 def test_what_makes_no_sense_is_said() -> None:
     with pytest.raises(UsageError, match="has no loss; choose from perplexity"):
         objectives_of(["perplexity", "loss"])
+    with pytest.raises(UsageError, match="has no entry; choose from perplexity"):
+        objectives_of([])
     with pytest.raises(UsageError, match="sampler=grid: there are tpe, nsga2, random"):
         Study(SPACE, OBJECTIVES, "grid", 0)
 
@@ -165,6 +167,9 @@ def test_a_run_has_the_values_that_are_asked_for_or_says_what_measures_them() ->
     assert measured(made, objectives_of(names)) == [40.0, 20.0, pytest.approx(60.0)]
     with pytest.raises(UsageError, match="has no task_accuracy: add the stage that measures it"):
         measured(made, objectives_of(["perplexity", "task_accuracy"]))
+    twice = objectives_of(["checkpoint_bytes", "perplexity", "checkpoint_bytes"])
+    assert measured(made, twice) == [40.0, 20.0], "a value for each objective"
+    assert len(twice) == 2
     made.status = Status.failed
     assert measured(made, objectives_of(["task_accuracy"])) is None
 

@@ -39,10 +39,7 @@ class ThriftyLauncher:
         jobs = [*enumerate(job_overrides, initial_job_idx)]
         if not isinstance(self._launcher, BasicLauncher):
             # What hands runs over sees all of them at once.
-            told = self._looked_at(jobs)
-            every: Sequence[JobReturn]
-            every = told or self._launcher.launch(job_overrides, initial_job_idx)
-            return every
+            return self._looked_at(jobs) or self._launcher.launch(job_overrides, initial_job_idx)
         returned = []
         for number, job in jobs:
             config = self._config_of(job)

@@ -33,7 +33,7 @@ class Objective:
 
 
 def objectives_of(names: Sequence[str]) -> list[Objective]:
-    """The objectives of these names.
+    """The objectives of these names, each once.
 
     Raises:
         UsageError: One does not exist, or there is none.
@@ -44,7 +44,7 @@ def objectives_of(names: Sequence[str]) -> list[Objective]:
             f"hydra.sweeper.objectives has no {', '.join(unknown) or 'entry'}; choose from "
             f"{', '.join(_MAXIMIZED)}"
         )
-    return [Objective(name, _MAXIMIZED[name]) for name in names]
+    return [Objective(name, _MAXIMIZED[name]) for name in dict.fromkeys(names)]
 
 
 def row_of(record: RunRecord) -> "Row":
