@@ -20,6 +20,7 @@ from tokenizers import processors
 
 from runner.config.schema.model import ByteTokenizer
 from runner.data.models.byte_tokenizers import byte_tokenizer
+from runner.errors import StageError
 from runner.evaluation.lm_eval import models
 from runner.evaluation.lm_eval.answers import Answers
 
@@ -202,3 +203,40 @@ def test_what_is_scored_begins_with_one_bos_where_the_model_has_one(
         scored = model.loglikelihood_rolling(requests("loglikelihood_rolling", ("abc",)))
         per_token = 1.0 if engine == "vllm" else torch.tensor(ROWS).log().item()
         assert scored == [pytest.approx(-3 * per_token)], "BOS itself is not scored"
+
+
+def test_a_model_that_gives_no_numbers_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, shown = of_hf(tmp_path, "smollm2", monkeypatch)
+    model.load_request = SimpleNamespace(checkpoint=tmp_path, dtype="float16")
+    models.keep_answers(model, Answers(tmp_path / "answers.jsonl", lambda *_: None))
+
+    def forward(ids: torch.Tensor) -> Any:
+        return SimpleNamespace(logits=torch.full((*ids.shape, ROWS), torch.nan))
+
+    monkeypatch.setattr(shown, "forward", forward)
+    for kind, arguments in (("loglikelihood", ("a", " b")), ("loglikelihood_rolling", ("abc",))):
+        with pytest.raises(StageError, match=r"float16.*eval\.dtype"):
+            getattr(model, kind)(requests(kind, arguments))
+    assert not model.begins_itself
+
+
+def test_a_template_that_takes_no_such_prompt_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = of_hf(tmp_path, "llama3", monkeypatch)
+    model.tokenizer.chat_template = "{{ raise_exception('no \\n such role') }}"
+    with pytest.raises(StageError, match=r"\(no such role\); set tasks\.apply_chat_template=false"):
+        model.apply_chat_template([{"role": "user", "content": "why"}])
+
+
+def test_a_model_that_is_lost_without_a_bos_is_refused_where_none_can_be_put(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tokenizer(tmp_path, "gemma")
+    monkeypatch.setattr(type(made), "add_bos_token", property(lambda _: False, lambda *_: None))
+    with pytest.raises(
+        StageError, match=r"adds none: add_bos_token=true in tokenizer_config\.json"
+    ):
+        models.with_tokenizer(SimpleNamespace(), made, tmp_path)
