@@ -23,9 +23,11 @@ from runner.pipeline.stages import retention_of
 from runner.store.files import write_json_atomically
 from runner.store.index import INDEX_FILE, _sealed
 from runner.store.inventory import Inventory
+from runner.store.liveness import carried_out
 from runner.store.objects import RESULT_FILE, Address, ObjectStore
 from runner.store.provenance import SEAL_FILE, faults, read_seal, write_seal
-from runner.store.records import RunRecord, StageRecord, Status, write_record
+from runner.store.records import OPEN, RunRecord, StageRecord, Status, write_record
+from tests.unit import records
 
 pytestmark = pytest.mark.unit
 
@@ -297,6 +299,17 @@ def test_a_status_of_a_later_version_counts_as_failed(
     path.write_text(json.dumps({**json.loads(path.read_text()), "status": "paused"}))
     sweeps = Inventory(store, retention_of).sweeps
     assert sweeps == {"good": {"000-l": Status.ok}, "old": {"000-l": Status.failed}}
+
+
+def test_whether_an_open_run_goes_on_is_asked_of_its_process(store: ObjectStore) -> None:
+    begun = records.record(0, "a", [], status=Status.interrupted, reason=OPEN, seconds=None)
+    place = write_record(store.runs, begun)
+    (store.runs / "empty").mkdir()
+    with carried_out(place):
+        sweeps = Inventory(store, retention_of).sweeps
+    assert sweeps == {"demo": {begun.run: Status.running}, "empty": {}}
+    sweeps = Inventory(store, retention_of).sweeps
+    assert sweeps["demo"] == {begun.run: Status.interrupted}
 
 
 def test_a_result_that_lost_its_file_is_as_old_as_it_was(

@@ -60,6 +60,9 @@ def test_other_models_of_one_name_are_called_by_the_fields_that_differ() -> None
         "tiny (architecture: hidden_size=64 layers=2)",
         "tiny (architecture: hidden_size=96 layers=2)",
     ]
+    # How many parameters that makes is stated or not.
+    records[1].config["model"]["architecture"] = {**sizes[0], "parameters": 9}
+    assert [r.model for r in tell_apart(records)] == ["tiny", "tiny"]
     # A name that the user gave to two directories, and records from before names were read off.
     records = [local(0, "/x/a", "mine"), local(1, "/x/b", "mine")]
     assert [r.model for r in tell_apart(records)] == ["mine (a)", "mine (b)"]
@@ -87,7 +90,7 @@ def test_texts_are_told_apart_by_content() -> None:
     ]
     rows = rows_of(tell_apart(records))
     texts = [row.text for row in rows if not row.is_baseline]
-    assert texts[0] == texts[2] != texts[1] == texts[3]
+    assert texts == ["a/t.txt", "b/t.txt", "a/t.txt", "b/t.txt"]
     assert len(comparable_rows(rows)) == 2
     # One file that was written anew between two runs.
     records = [
@@ -105,6 +108,15 @@ def test_calibration_texts_are_told_apart_by_their_paths_however_written() -> No
             record.config["calibration"] = {"text": {"path": path}}
         return [one.label for one in tell_apart(records)]
 
+    mixed = [local(0, "/m"), local(1, "/m")]
+    for one, last in zip(mixed, "bc", strict=True):
+        one.label = "rtn,calibration=mixed"
+        sources = [{"text": {"path": f"{folder}/t.txt"}} for folder in ("a", last)]
+        one.config["calibration"] = {"text": None, "sources": [*sources, {"text": "bible"}]}
+    assert [one.label for one in tell_apart(mixed)] == [
+        "rtn,calibration=mixed (t.txt+b/t.txt)",
+        "rtn,calibration=mixed (t.txt+c/t.txt)",
+    ]
     start = "rtn,calibration=t.txt"
     assert labels("a/t.txt", "b/t.txt") == [f"{start} (a/t.txt)", f"{start} (b/t.txt)"]
     assert labels("a/t.txt", "./a//t.txt") == [start, start], "one file"
