@@ -52,12 +52,11 @@ def rounded(weight: "torch.Tensor", rounding: Rounding, scale_dtype: "torch.dtyp
         scale_dtype=scale_dtype,
     )
     if size:
-        groups = weight.reshape(weight.shape[0], -1, size)
-        low, high = groups.amin(-1), groups.amax(-1)
+        low, high = weight.reshape(weight.shape[0], -1, size).aminmax(dim=-1)
     elif rounding.group_size.granularity is Granularity.channel:
-        low, high = weight.amin(-1, keepdim=True), weight.amax(-1, keepdim=True)
+        low, high = weight.aminmax(dim=-1, keepdim=True)
     else:
-        low, high = weight.amin(), weight.amax()
+        low, high = weight.aminmax()
     scale, zero_point = calculate_qparams(low, high, arguments)
     return fake_quantize(weight, scale, zero_point, arguments)
 
@@ -69,10 +68,9 @@ def all_rounded(
     """Within the block, these modules have rounded weights; weights tied to them have not."""
     import torch
 
-    originals = [module.weight for module in modules]
+    originals: list[Any] = [module.weight for module in modules]
     try:
         for module, original in zip(modules, originals, strict=True):
-            assert isinstance(original, torch.nn.Parameter)
             weight = rounded(original.data, rounding, scale_dtype).to(original.dtype)
             module.weight = torch.nn.Parameter(weight, requires_grad=False)
         yield
