@@ -15,11 +15,14 @@ from runner.config.compose import register, typed
 from runner.config.compose_cache import KeptConfigs, KeptMerges
 from runner.config.schema.model import Architecture
 from runner.config.schema.root import Config
+from runner.multirun.dry_run.session import PeekSession
+from runner.pipeline.inputs import Inputs
 from runner.planning.hardware.detect import Gpu, Machine
 from runner.planning.model_shape import Shape
 from runner.util.paths import conf_dir
 
 Compose = Callable[..., Config]
+MakeInputs = Callable[..., Inputs]
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +76,18 @@ def gpu(cpu: Machine) -> Machine:
     """The same with an A100 in it."""
     card = Gpu("NVIDIA A100-SXM4-80GB", 85_000_000_000, "8.0", "GPU-0")
     return Machine(**{**vars(cpu), "gpus": (card,)})
+
+
+@pytest.fixture
+def inputs(composed: Compose, tmp_path: Path, cpu: Machine) -> MakeInputs:
+    """Of a configuration on a machine, with an empty store."""
+
+    def made(*overrides: str, machine: Machine = cpu) -> Inputs:
+        session = PeekSession(tmp_path / "store", tmp_path / "environments")
+        session.machine = machine
+        return Inputs(composed(*overrides), session, "sweep")
+
+    return made
 
 
 @pytest.fixture(scope="session")

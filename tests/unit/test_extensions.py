@@ -27,9 +27,11 @@ from runner.reporting.claims.decide import HOLDS, decide
 from runner.reporting.compare.figures import figures
 from runner.reporting.rows import rows_of
 from runner.store.inventory import Retention
+from runner.store.objects import Address
 from runner.util import extensions
 from runner.util.by_name import ByName
 from runner.util.extensions import Extension, Kind, find, loaded, names, places, versions_of
+from tests.unit.conftest import MakeInputs
 from tests.unit.records import recipe, stage
 
 pytestmark = pytest.mark.unit
@@ -372,3 +374,22 @@ def test_a_file_that_no_option_can_be_called_by_is_refused(tmp_path: Path) -> No
 def test_a_recipe_without_its_methods_name_is_refused() -> None:
     with pytest.raises(ValueError, match="the name of the method is missing"):
         ByName(Kind.method)._read({"bits": 4})
+
+
+def test_the_code_of_a_stage_of_ones_own_decides_its_results(
+    tmp_path: Path, inputs: MakeInputs
+) -> None:
+    def address() -> Address:
+        one = inputs()
+        environment = one.environment("transformers")
+        request = dict[str, int]()
+        return one.obtain(
+            find_stage("histogram"), request, environment, title="t",
+            determinants={"versions": {"numpy": "2"}},
+        ).address  # fmt: skip
+
+    place = write(tmp_path / "plugins" / "stages" / "histogram.py", HISTOGRAM)
+    before = address()
+    assert address() == before
+    write(place, HISTOGRAM + "# changed\n")
+    assert address() != before

@@ -9,12 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from runner.errors import StageError, UsageError
 from runner.evaluation.lm_eval.answers import Answers
 from runner.evaluation.lm_eval.evaluate import _answers, load_tasks
 from runner.evaluation.lm_eval.names import harness_tasks, task_names, unknown_task
 from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
+from runner.pipeline.stages.base import StageContext
+from runner.pipeline.stages.tasks import TasksRequest
+from runner.pipeline.stages.tasks.ask import ask as ask_tasks
+from tests.unit.test_inputs import load_request
 
 pytestmark = pytest.mark.unit
 
@@ -252,3 +258,15 @@ def test_answers_are_kept_as_each_kind_of_task_gives_them(
     (sample,) = samples_of("t", kind, [row])
     assert (sample["answer"], sample["log_likelihoods"]) == (answer, likelihoods)
     assert (sample["item"], sample["scores"]) == (3, {"acc": 1.0})
+
+
+def test_a_model_without_a_chat_template_is_not_asked_in_one(tmp_path: Path) -> None:
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path)
+    request = TasksRequest(
+        load_request(tmp_path), tmp_path, [], {}, [], {}, None, True, 1, None, None
+    )
+    context = StageContext(tmp_path, tmp_path, tmp_path, 1, lambda *_: None, lambda load: load())
+    said = "the model has no chat template: set tasks.apply_chat_template=false"
+    with pytest.raises(StageError, match=said):
+        ask_tasks(request, context)

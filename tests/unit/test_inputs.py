@@ -20,11 +20,9 @@ from runner.engines.instruments import turns
 from runner.engines.loading import LoadRequest
 from runner.errors import Refused, StageError
 from runner.evaluation.metrics.speed import Limits
-from runner.multirun.dry_run.session import PeekSession
 from runner.pipeline import record
 from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.facts import _known_tasks
-from runner.pipeline.inputs import Inputs
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.bench import BenchRequest, _opponent
 from runner.pipeline.stages.bench import measure as bench
@@ -36,24 +34,11 @@ from runner.pipeline.stages.jobs.tokens import TokensResult
 from runner.pipeline.stages.jobs.weights import WeightsRequest
 from runner.pipeline.stages.tasks.ask import _below, _plain
 from runner.planning.hardware.detect import Machine
-from tests.unit.conftest import Compose
+from tests.unit.conftest import Compose, MakeInputs
 
 pytestmark = pytest.mark.unit
 
-MakeInputs = Callable[..., Inputs]
 MODEL = Checkpoint(Path("model"), "float", {}, "model", "bfloat16")
-
-
-@pytest.fixture
-def inputs(composed: Compose, tmp_path: Path, cpu: Machine) -> MakeInputs:
-    """Of a configuration on a machine, with an empty store."""
-
-    def made(*overrides: str, machine: Machine = cpu) -> Inputs:
-        session = PeekSession(tmp_path / "store", tmp_path / "environments")
-        session.machine = machine
-        return Inputs(composed(*overrides), session, "sweep")
-
-    return made
 
 
 def test_what_float16_cannot_hold_is_not_rounded_in_it(inputs: MakeInputs) -> None:

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 
+from runner.config.schema.model import Architecture
+from runner.errors import UsageError
+from runner.pipeline.stages.plan import make_result
 from runner.planning.devices import read_device
 from runner.planning.hardware import detect as module
 from runner.planning.hardware.detect import Gpu, Machine
 from runner.planning.hardware.table import published_device
 from runner.planning.local import local_device, measured_peaks
+from tests.unit.conftest import MakeInputs
 
 pytestmark = pytest.mark.unit
 
@@ -168,3 +172,12 @@ def test_a_published_device_is_found_by_its_name(cpu: Machine, gpu: Machine) -> 
     assert found is not None and found == read_device("a100_80_sxm")
     other = replace(gpu, gpus=(replace(gpu.gpus[0], name="NVIDIA Nothing 9"),))
     assert published_device(other) is None
+
+
+def test_a_plan_for_a_machine_that_was_never_measured_says_how_to(inputs: MakeInputs) -> None:
+    one = inputs("stages=[plan]", "plan.devices=[local]")
+    shape = Architecture(
+        layers=2, hidden=64, intermediate=128, heads=4, kv_heads=4, head_dim=16, vocab=90
+    )
+    with pytest.raises(UsageError, match=r"local has not been measured yet; run runner stages="):
+        make_result(one.config, shape, one.session)

@@ -1,13 +1,21 @@
 """Broken or coarse: limits by bits, layers that are not the model's, experts without tokens."""
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
+from runner.config.schema.calibration import Calibration
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.data.texts.documents import write_documents
+from runner.errors import NotThere, StageError
 from runner.evaluation.metrics.expert_tokens import describe_starved, experts_below
 from runner.evaluation.metrics.soundness import (
     broken_layers,
@@ -15,8 +23,15 @@ from runner.evaluation.metrics.soundness import (
     most_ratio,
     weight_width,
 )
-from runner.pipeline.stages.jobs.check import mean_divergence
-from runner.pipeline.stages.jobs.experts import counted_experts
+from runner.pipeline.checkpoint import Checkpoint
+from runner.pipeline.stages.base import StageContext
+from runner.pipeline.stages.jobs.check import STAGE as CHECK
+from runner.pipeline.stages.jobs.check import CheckRequest, mean_divergence
+from runner.pipeline.stages.jobs.experts import counted_experts, expert_tokens
+from runner.pipeline.stages.jobs.windows import STAGE as WINDOWS
+from runner.store.objects import RESULT_FILE
+from tests.unit.conftest import MakeInputs
+from tests.unit.test_inputs import load_request, written
 
 pytestmark = pytest.mark.unit
 
@@ -186,3 +201,71 @@ def test_fused_experts_are_counted_where_the_routing_is_told() -> None:
         model["mlp"](torch.zeros(2, 2))
         model["mlp"](torch.zeros(2, 2), chosen, chosen)
     assert counts["mlp"] is None, "which of the two is it?"
+
+
+def spoken(folder: Path) -> Path:
+    """A text of words that the tokenizer of ``written`` below knows."""
+    words = np.random.default_rng(0).integers(1, 90, (8, 150))
+    folder.mkdir()
+    write_documents(folder, [" ".join(f"w{word}" for word in one) for one in words])
+    return folder
+
+
+def test_a_checkpoint_that_says_other_words_is_broken_whatever_its_perplexity(
+    tmp_path: Path,
+) -> None:
+    dense, own = tmp_path / "dense", tmp_path / "own"
+    model = written(dense)
+    vocabulary = {"[UNK]": 0, **{f"w{number}": number for number in range(1, 90)}}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(dense)
+    request = CheckRequest(
+        load_request(own), dense, spoken(tmp_path / "text"), weights(8), CHANNEL,
+        compares_layers=False,
+    )  # fmt: skip
+    context = StageContext(tmp_path, tmp_path, tmp_path, 1, lambda *_: None, lambda load: load())
+
+    model.save_pretrained(own)
+    same = CHECK.run(request, context)
+    assert same.ratio == 1.0 and same.kl_divergence_nats == pytest.approx(0, abs=1e-6)
+    assert (same.tokens, same.kl_divergence_limit_nats) == (2 * 128, 0.3)
+    torch.manual_seed(1)
+    model.lm_head.weight.data.normal_(0, 0.3)
+    model.save_pretrained(own)
+    with pytest.raises(StageError, match=r"KL divergence .* nats per token; 8-bit .* 0\.3$"):
+        CHECK.run(request, context)
+
+
+@pytest.mark.parametrize(
+    ("layers", "uncounted", "said"),
+    [
+        ({}, ["mlp.experts"], "because experts are not called with the routing (mlp.experts)"),
+        ({}, [], "(none was found)"),
+        ({"mlp.experts": [70, 3, 80, 90]}, [], "1 of 4 experts saw fewer than"),
+    ],
+)
+def test_experts_that_cannot_be_counted_or_starve_are_warned_of(
+    layers: dict[str, list[int]],
+    uncounted: list[str],
+    said: str,
+    inputs: MakeInputs,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mixtral", "num_local_experts": 4}')
+    one, calibration = inputs(), Calibration(min_tokens_per_expert=64)
+    model = Checkpoint(tmp_path, "float", {"model": "mine"}, "mine", "float32")
+    cut: Any = one.obtain(
+        WINDOWS, None, one.environment("transformers"), title="w", determinants={}
+    )
+    with pytest.raises(NotThere):
+        expert_tokens(one, model, calibration, cut)
+    (missing,) = (address for address in one.session._to_be_made if address.stage == "experts")  # type: ignore[attr-defined]
+    folder = one.session.store.directory(missing)
+    folder.mkdir(parents=True)
+    result = {"tokens": 99, "layers": layers, "uncounted": uncounted}
+    (folder / RESULT_FILE).write_text(json.dumps({"result": result, "resources": {}}))
+    found = inputs()
+    assert expert_tokens(found, model, calibration, cut) == layers
+    assert said in found.warnings[0]
+    assert expert_tokens(found, model, None, None) is None

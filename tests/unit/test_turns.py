@@ -3,6 +3,7 @@
 import json
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.config.schema.bench import Bench
+from runner.config.schema.bench import Bench, Interleave
 from runner.config.schema.engine import Engine
 from runner.engines.base import GenerationTiming, LoadedModel
 from runner.engines.instruments import turns as engine_turns
@@ -21,7 +22,10 @@ from runner.engines.loading import LoadRequest
 from runner.evaluation.metrics.noise import compare, compare_between
 from runner.multirun.launchers.estimate import Experience
 from runner.multirun.search.objectives import measured, objectives_of
+from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.pipeline.stages.bench import BenchRequest
+from runner.pipeline.stages.bench import measure as bench_measure
 from runner.planning.hardware.detect import Machine
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.speed import shown_slower, shown_speed
@@ -30,6 +34,7 @@ from runner.store.records import BASELINE_AGAIN
 from tests.unit.judging import Compose, judge
 from tests.unit.records import apart, bench, content_of, recipe, stage, whole
 from tests.unit.test_hardware import write
+from tests.unit.test_inputs import load_request, written
 
 pytestmark = pytest.mark.unit
 
@@ -224,3 +229,21 @@ def test_an_estimate_has_room_for_what_takes_turns(
 
     alone = told(*overrides, "bench.interleave=never")
     assert (told(*overrides) - alone) / 4e9 == pytest.approx(models - 1)
+
+
+def test_a_checkpoint_is_timed_alone_where_no_other_fits_beside(tmp_path: Path) -> None:
+    written(tmp_path)
+    (tmp_path / "nothing").mkdir()
+    load = Bench(
+        batch_sizes=[1, 2], prompt_tokens=4, new_tokens=3, warmups=1, repetitions=2,
+        interleave=Interleave.auto,
+    )  # fmt: skip
+    subject = load_request(tmp_path)
+    request = BenchRequest(
+        subject, load, [], None, "fp32", replace(subject, checkpoint=tmp_path / "nothing")
+    )
+    context = StageContext(tmp_path, tmp_path, tmp_path, 1, lambda *_: None, lambda load: load())
+    result = bench_measure.measure(request, context)
+    assert (result.not_in_turns or "").startswith("the unquantized model could not be loaded")
+    assert [one.batch_size for one in result.batches] == [1, 2] and not result.in_turns
+    assert len(result.batches[0].inter_token_latency_seconds.samples) == 2 * 2, "of 3 tokens"
