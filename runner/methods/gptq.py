@@ -34,6 +34,11 @@ class Gptq(Method):
     activation_scales: ActivationScales = ActivationScales.dynamic
 
     @property
+    def solves_with_hessians(self) -> bool:
+        """Always."""
+        return True
+
+    @property
     def has_zero_points(self) -> bool:
         """Unless the grid is symmetric."""
         return not self.sym

@@ -32,6 +32,11 @@ class SmoothQuant(Method):
     rounding: RoundingMethod = RoundingMethod.rtn
     activation_scales: ActivationScales = ActivationScales.dynamic
 
+    @property
+    def solves_with_hessians(self) -> bool:
+        """If GPTQ rounds what was smoothed."""
+        return self.rounding is RoundingMethod.gptq
+
 
 class SmoothQuantMethod:
     """SmoothQuant through llm-compressor."""

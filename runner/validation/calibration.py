@@ -37,7 +37,7 @@ def check_calibration(config: Config, facts: Facts) -> Iterator[Verdict]:
     broken = [*_check_mix(calibration), *_check_cut(config, calibration)]
     yield from broken
     if not broken:
-        yield from _check_amount(calibration, facts)
+        yield from _check_amount(config, calibration, facts)
         yield from _check_same_text(config, calibration, facts)
 
 
@@ -78,7 +78,7 @@ def _check_cut(config: Config, calibration: Calibration) -> Iterator[Verdict]:
         )
 
 
-def _check_amount(calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
+def _check_amount(config: Config, calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
     length, context = calibration.sequence_length, facts.architecture.context
     if context is not None and length > context:
         yield illegal(
@@ -86,7 +86,7 @@ def _check_amount(calibration: Calibration, facts: Facts) -> Iterator[Verdict]:
             f"calibration.sequence_length={context}",
         )
     width = max(linear_inputs(facts.architecture).values(), default=0)
-    if calibration.tokens < width:
+    if calibration.tokens < width and config.method.solves_with_hessians:
         yield warning(
             f"{calibration.tokens} calibration tokens are fewer than the {width} inputs of a "
             "layer, so Hessians are singular and results depend on damping",

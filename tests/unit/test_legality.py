@@ -316,3 +316,22 @@ def test_a_70b_model_in_fp8_on_two_h100(composed: Compose, cpu: Machine) -> None
 def test_llama_cpp_has_no_environment_for_gpus(composed: Compose, gpu: Machine) -> None:
     (found,) = illegal_ones(judge(composed, gpu, ["method=gguf", "engine=llama_cpp"]))
     assert "has no environment for cuda, only for cpu: engine.device=cpu" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ("method=gptq", True),
+        ("method=gptq method.backend=gptqmodel", True),
+        ("method=smoothquant bits=w8a8 group_size=per_channel method.rounding=gptq", True),
+        ("method=smoothquant bits=w8a8 group_size=per_channel", False),
+        ("method=awq", False),
+        ("method=gguf method.imatrix=true", False),
+        ("method=rtn bits=w8a8 group_size=per_channel method.activation_scales=static", False),
+    ],
+)
+def test_only_what_inverts_a_hessian_is_told_that_it_is_singular(
+    recipe: str, said: bool, composed: Compose, cpu: Machine
+) -> None:
+    found = judge(composed, cpu, [*recipe.split(), "calibration.samples=2"])
+    assert any("singular" in one.reason for one in found) is said

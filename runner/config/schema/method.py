@@ -69,6 +69,11 @@ class Method:
         """True when its grid is set to be asymmetric, as far as plans and sensitivities know."""
         return False
 
+    @property
+    def solves_with_hessians(self) -> bool:
+        """True when it inverts a Hessian that it sums over the calibration text."""
+        return False
+
     def plan_label(self, bits: Bits) -> str | None:
         """What plans call the format that is stored.
 
