@@ -118,6 +118,9 @@ def test_tasks_without_their_stage_and_the_stage_without_tasks(
     (empty,) = said("tasks=packaged", [], both, {"stages"})
     assert empty.startswith("stages has tasks, but tasks.names is empty; try tasks=packaged")
     assert said("tasks=packaged", [], both, set()) == [], "by default"
+    unable = "tasks=packaged engine=llama_cpp method=gguf"
+    assert said(unable, [], both, set()) == [], "nothing is asked of an engine that cannot"
+    assert len(said(unable, ["facts"], both, set())) == 1
     assert said("tasks=packaged", [], [StageName.eval], {"stages"}) == []
 
 
