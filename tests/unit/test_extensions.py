@@ -17,11 +17,13 @@ from runner.config.schema.claims import Claim, Effect
 from runner.config.schema.method import Method
 from runner.config.schema.root import Config
 from runner.engines import engine_names
-from runner.errors import UsageError
-from runner.methods import find_method, method_names
+from runner.errors import StageError, UsageError
+from runner.methods import find_method, method_names, used_recipe
 from runner.pipeline.context import RunContext
 from runner.pipeline.stages import find_stage, retention_of
-from runner.pipeline.stages.base import Stage
+from runner.pipeline.stages.base import Stage, StageContext
+from runner.pipeline.stages.quantize import QuantizeRequest
+from runner.pipeline.stages.quantize.make import make
 from runner.pipeline.worker.importable import importable
 from runner.reporting.claims.decide import HOLDS, decide
 from runner.reporting.compare.figures import figures
@@ -31,8 +33,9 @@ from runner.store.objects import Address
 from runner.util import extensions
 from runner.util.by_name import ByName
 from runner.util.extensions import Extension, Kind, find, loaded, names, places, versions_of
-from tests.unit.conftest import MakeInputs
+from tests.unit.conftest import Compose, MakeInputs
 from tests.unit.records import recipe, stage
+from tests.unit.test_inputs import written
 
 pytestmark = pytest.mark.unit
 
@@ -74,9 +77,8 @@ class TailsStage(Stage[Request, Tails]):
 
 STAGE = TailsStage()
 """
-HISTOGRAM = (
-    Path(__file__).parents[1] / "plugin_package" / "quant_runner_example" / "histogram.py"
-).read_text()
+EXAMPLES = Path(__file__).parents[1] / "plugin_package" / "quant_runner_example"
+HISTOGRAM = (EXAMPLES / "histogram.py").read_text()
 OPTION = """
 # Halves every weight.
 defaults:
@@ -393,3 +395,19 @@ def test_the_code_of_a_stage_of_ones_own_decides_its_results(
     assert address() == before
     write(place, HISTOGRAM + "# changed\n")
     assert address() != before
+
+
+def test_a_method_that_writes_nothing_makes_no_checkpoint(
+    tmp_path: Path, composed: Compose
+) -> None:
+    model, output = tmp_path / "model", tmp_path / "output"
+    written(model)
+    output.mkdir()
+    code = (EXAMPLES / "ternary.py").read_text().replace("import torch\n", "return\n", 1)
+    write(tmp_path / "plugins" / "methods" / "ternary.py", code)
+    config = composed("bits=w2a16", "group_size=per_channel")
+    config.method = find_method("ternary").config(name="ternary")
+    request = QuantizeRequest(model, used_recipe(config), None, "cpu", "float32", False, {})
+    context = StageContext(output, output, output, 1, lambda *_: None, lambda load: load())
+    with pytest.raises(StageError, match=r"ternary.* wrote no weights"):
+        make(request, context)
