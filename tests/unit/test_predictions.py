@@ -418,6 +418,8 @@ def test_a_checkpoint_older_than_its_models_weights_is_named(store: Path, tmp_pa
     assert stale_calibration(replace(config, model=generated)) is None
     weights.unlink()
     assert stale_calibration(config) is None, "what it was made from is gone"
+    (base / "model.safetensors.index.json").write_text("{")
+    assert stale_calibration(config) is None, "or broken"
     made.config["model"] = {"name": "tiny", "kind": "generated"}
     write_record(store / "runs", made)
     assert stale_calibration(config) is None, "a generated model never changes"
