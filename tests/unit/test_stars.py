@@ -1,5 +1,6 @@
 """Stars and picks under noise: no difference that the text could have made earns one."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -304,7 +305,7 @@ def test_speeds_of_many_rows_are_told_apart_without_comparing_all_with_all() -> 
 
 
 def test_the_first_token_of_a_row_is_the_unquantized_models_times_what_was_shown() -> None:
-    made = recipe(0, "a", 21.0, 60.0, 100)
+    made = copy.deepcopy(recipe(0, "a", 21.0, 60.0, 100))  # records share the unquantized model's
     (row,) = (one for one in rows_of([made]) if not one.is_baseline)
     row.time_to_first_token_seconds = 0.35
     for batch in content_of(made, "bench", "baseline")["batches"]:
