@@ -70,9 +70,7 @@ def _list(kept: _Kept, sweeps: list[str]) -> int:
 def _sync(kept: _Kept, sweeps: list[str]) -> int:
     waiting = [run for run in kept.runs if not run.is_sent]
     if not waiting:
-        tell(
-            f"nothing to upload: {len(kept.runs)} runs in {kept.directory / 'wandb'}, all uploaded"
-        )
+        tell(f"nothing to upload: {len(kept.runs)} runs in {kept.directory / 'wandb'}, all sent")
         return 0
     sent = send(waiting, kept.directory)
     for run in waiting:

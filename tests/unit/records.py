@@ -187,10 +187,10 @@ def record(number: int, label: str, stages: list[StageRecord], **changes: Any) -
         "started": "2026-01-01T00:00:00+00:00",
         "seconds": 2.0,
         "overrides": ["method=gptq"],
-        "config": CONFIG,
+        "config": copy.deepcopy(CONFIG),
         "versions": {"quant-runner": "0.1.0"},
         "host": {"cpu_name": "Test CPU", "gpus": []},
-        "stages": stages,
+        "stages": copy.deepcopy(stages),
     }
     return RunRecord(**(content | changes))
 

@@ -2,13 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
 from runner.store.records import RunRecord, Status
-
-if TYPE_CHECKING:
-    from runner.reporting.row import Row
 
 _MAXIMIZED = {
     "perplexity": False,
@@ -47,13 +43,6 @@ def objectives_of(names: Sequence[str]) -> list[Objective]:
     return [Objective(name, _MAXIMIZED[name]) for name in dict.fromkeys(names)]
 
 
-def row_of(record: RunRecord) -> "Row":
-    """A finished run's row of the answer."""
-    from runner.reporting.rows import rows_of
-
-    return [row for row in rows_of([record]) if not row.is_floor][-1]
-
-
 def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] | None:
     """A run's values, in the order of the objectives; ``None`` unless it is ok and has all.
 
@@ -66,13 +55,12 @@ def measured(record: RunRecord, objectives: Sequence[Objective]) -> list[float] 
     if record.status is not Status.ok:
         return None
     rows = [row for row in rows_of([record]) if not row.is_floor]
-    row = rows[-1]
-    values = {one.name: getattr(row, one.name) for one in objectives}
+    values = {one.name: getattr(rows[-1], one.name) for one in objectives}
     # Trials lie minutes apart: what the machine did meanwhile is none of the recipe's doing.
     if "decode_tokens_per_second" in values:
-        values["decode_tokens_per_second"] = shown_speed(rows)(row)
+        values["decode_tokens_per_second"] = shown_speed(rows)(rows[-1])
     if "time_to_first_token_seconds" in values:
-        values["time_to_first_token_seconds"] = shown_first_token(record, row)
+        values["time_to_first_token_seconds"] = shown_first_token(record, rows[-1])
     if missing := [name for name, value in values.items() if value is None]:
         raise UsageError(
             f"{record.run} has no {', '.join(missing)}: add the stage that measures it to stages, "

@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.evaluation.metrics.front import unbeaten
 from runner.evaluation.metrics.statistics import Interval
-from runner.multirun.search.objectives import Objective, measured, row_of
+from runner.multirun.search.objectives import Objective, measured
 from runner.multirun.search.state import Chosen, State
 from runner.reporting.quality.answered import accuracy_difference
 from runner.reporting.quality.paired import (
@@ -16,7 +16,7 @@ from runner.reporting.quality.paired import (
     same_reference,
     why_not,
 )
-from runner.reporting.rows import Row
+from runner.reporting.rows import Row, rows_of
 from runner.store.files import write_json_atomically
 from runner.store.records import RunRecord
 from runner.util.serialise import to_json
@@ -35,7 +35,7 @@ def front_of(
     where both runs read the same tokens or items; else the values as they are.
     """
     found = [
-        _Found(record.run, chosen.point, row_of(record), values)
+        _Found(record.run, chosen.point, _row_of(record), values)
         for chosen, record in runs
         if record is not None and (values := measured(record, objectives)) is not None
     ]
@@ -57,6 +57,11 @@ def front_of(
         {"run": one.run, "point": one.point, "values": dict(zip(names, one.values, strict=True))}
         for one in kept
     ]
+
+
+def _row_of(record: RunRecord) -> Row:
+    """A finished run's row of the answer."""
+    return [row for row in rows_of([record]) if not row.is_floor][-1]
 
 
 def _cost(one: "_Found", objective: Objective, place: int) -> float:
