@@ -22,6 +22,10 @@ from runner.planning.model_shape import Shape
 from runner.util.paths import conf_dir
 
 Compose = Callable[..., Config]
+
+# Hydra makes its plug-ins' classes anew when it looks for them: before a test file imports ours,
+# which extend them, as on a command line.
+register()
 MakeInputs = Callable[..., Inputs]
 
 
