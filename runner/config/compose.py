@@ -23,7 +23,7 @@ from runner.config import output_folder as output
 from runner.config.bounds import faults
 from runner.config.errors import explain
 from runner.config.files import register_sources
-from runner.config.hydra_internals import replace_saving
+from runner.config.hydra_internals import collect_choices_where_needed, replace_saving
 from runner.config.names import register_resolvers
 from runner.config.options import conf_dirs, option_files, sweeps_dirs
 from runner.config.plugin_sections import root_type
@@ -71,6 +71,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("runner.folder", output.chosen, use_cache=True, replace=True)
     register_resolvers()
     replace_saving(_save_masked)
+    collect_choices_where_needed()
     store = ConfigStore.instance()
     for name in names(Kind.method, builtin=True):
         store.store(group="schema/method", name=name, node=find(Kind.method, name).load().config)

@@ -86,6 +86,18 @@ def test_a_device_may_be_made_from_another(own: Path) -> None:
     assert composed.memory_gigabytes == read_device("h100_sxm").memory_gigabytes
 
 
+def test_a_defaults_list_may_refer_to_what_was_chosen(own: Path) -> None:
+    changed(own, "hardware/h100_sxm")
+    for model, gigabytes in (("tiny", 12), ("small", 34)):
+        (own / "memory_of").mkdir(exist_ok=True)
+        (own / f"memory_of/{model}.yaml").write_text(f"memory_gigabytes: {gigabytes}\n")
+    (own / "hardware/mine.yaml").write_text(
+        "defaults: [h100_sxm, _self_, {/memory_of@_here_: '${model}'}]\nname: mine\n"
+    )
+    composed = compose_config(["model=tiny", "hardware=mine"]).hardware
+    assert (composed.name, composed.memory_gigabytes) == ("mine", 12)
+
+
 def test_a_device_may_not_lead_back_to_itself(own: Path) -> None:
     (own / "hardware").mkdir()
     (own / "hardware" / "mine.yaml").write_text("defaults: [mine, _self_]\nname: mine\n")
