@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.config.choices import choices_of, value_of
 from runner.config.compose import judge
-from runner.config.compose_cache import KeptConfigs, KeptMerges
 from runner.config.hydra_internals import BasicLauncher, BasicSweeper
+from runner.config.kept_configs import KeptConfigs
+from runner.config.kept_merges import KeptMerges
 from runner.config.renamed import present_axes
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import require_lists, require_positive, require_sections

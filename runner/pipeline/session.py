@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.schema.environment import Environment
-from runner.config.schema.root import Verify
+from runner.config.schema.store import Verify
 from runner.environments.manager import EnvironmentManager
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import StageError

@@ -12,7 +12,8 @@ from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 
 from runner.config.compose import register, typed
-from runner.config.compose_cache import KeptConfigs, KeptMerges
+from runner.config.kept_configs import KeptConfigs
+from runner.config.kept_merges import KeptMerges
 from runner.config.schema.model import Architecture
 from runner.config.schema.root import Config
 from runner.multirun.dry_run.session import PeekSession

@@ -13,7 +13,8 @@ from hydra.core.utils import setup_globals
 from hydra.types import HydraContext, RunMode
 
 from runner.config.compose import quoted, register
-from runner.config.compose_cache import KeptConfigs, KeptMerges
+from runner.config.kept_configs import KeptConfigs
+from runner.config.kept_merges import KeptMerges
 from runner.errors import UsageError
 from runner.evaluation.metrics.front import unbeaten
 from runner.multirun.search.objectives import measured, objectives_of

@@ -14,7 +14,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf, open_dict
 
 from runner.config.compose import quoted, register
-from runner.config.compose_cache import KeptConfigs, KeptMerges
+from runner.config.kept_configs import KeptConfigs
+from runner.config.kept_merges import KeptMerges
 from runner.errors import UsageError
 from runner.util.paths import conf_dir
 from runner.validation.unused import Effects

@@ -12,7 +12,7 @@ import pytest
 
 from runner.api import run
 from runner.config.schema.environment import Environment
-from runner.config.schema.root import Verify
+from runner.config.schema.store import Verify
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import StageError
 from runner.pipeline.compared import Compared

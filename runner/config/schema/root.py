@@ -1,7 +1,7 @@
 """The root of the configuration."""
 
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Optional
 
 from omegaconf import MISSING
@@ -24,6 +24,7 @@ from runner.config.schema.plan import Plan
 from runner.config.schema.report import Report
 from runner.config.schema.sensitivity import Sensitivity
 from runner.config.schema.serving import Serving
+from runner.config.schema.store import Store
 from runner.config.schema.tasks import Tasks
 from runner.config.schema.tracker import Tracker
 from runner.util.extensions import Kind, names
@@ -48,32 +49,6 @@ class StageName(StrEnum):
 
 def _stages() -> tuple[str, ...]:
     return tuple(names(Kind.stage))
-
-
-class Verify(Enum):
-    """When a result of the store is compared with its digests before it is reused.
-
-    Sizes and times of its files are compared every time.
-    """
-
-    auto = "auto"
-    """Once a day, and where a size or a time has changed."""
-    always = "always"
-
-
-@dataclass
-class Store:
-    """Where models, checkpoints, results and records are kept."""
-
-    root: str = bounded(
-        MISSING, filled=True, why="name a folder with store.root=PATH or QUANT_RUNNER_STORE"
-    )
-    environments: str = bounded(MISSING, filled=True, why="name a folder")
-    """Folder of virtual environments; several stores may share it."""
-    verify: Verify = Verify.auto
-    """When to compare a result with its digests before reusing it: ``auto`` does so once a day, and
-    if the size or time of a file has changed; ``always`` does so every time. A damaged result is
-    moved to the store's folder ``damaged``, named in a warning, and recomputed."""
 
 
 @dataclass

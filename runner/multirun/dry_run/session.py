@@ -8,7 +8,8 @@ from typing import Any
 
 from runner.config.schema.environment import Environment
 from runner.config.schema.model import ModelKind
-from runner.config.schema.root import Config, Verify
+from runner.config.schema.root import Config
+from runner.config.schema.store import Verify
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import RunnerError
 from runner.pipeline.context import RunContext
