@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +29,15 @@ Compose = Callable[..., Config]
 # which extend them, as on a command line.
 register()
 MakeInputs = Callable[..., Inputs]
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    """A function that raises an error whatever it is given."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from runner.cli.invocation import Invocation
 from runner.cli.main import main, version
 from runner.cli.verbs import carry_out
 from runner.errors import StageError, UsageError
+from tests.unit.conftest import raising
 
 pytestmark = pytest.mark.unit
 
@@ -46,13 +47,6 @@ def ended(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         return code, capsys.readouterr().err
 
     return call
-
-
-def raising(error: BaseException) -> Callable[..., Any]:
-    def fail(*_: object) -> None:
-        raise error
-
-    return fail
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,8 @@
 """Jobs of a command line: what of them is looked at, kept, told and answered."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from omegaconf.errors import ConfigKeyError
@@ -20,18 +18,11 @@ from runner.multirun.run_location import RunLocation
 from runner.pipeline.record import RunIdentity, new_record
 from runner.planning.hardware.detect import detect
 from runner.store.records import Status, write_record
+from tests.unit.conftest import raising
 
 pytestmark = pytest.mark.unit
 
 RUN = ("model=tiny", "method=none", "stages=[eval]", "eval=quick", "tracker=none")
-Ended = Callable[..., tuple[int, str]]
-
-
-def raising(error: BaseException) -> Callable[..., Any]:
-    def fail(*_: object) -> None:
-        raise error
-
-    return fail
 
 
 @pytest.mark.parametrize(
