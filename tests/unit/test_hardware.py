@@ -238,7 +238,7 @@ def test_last_level_caches_add_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cpuinfo", "bfloat16"),
     [
-        ("model name\t: Old\nflags\t\t: fpu avx2 avx512f\n\nmodel name\t: Old", False),
+        ("model name\t: Old\nflags\t\t: fpu avx2 avx512f\n\nmodel name\t: New", False),
         ("model name\t: Xeon\nflags\t\t: fpu avx2 avx512f amx_bf16", True),
         ("model name\t: EPYC\nflags\t\t: avx512_bf16", True),
         ("processor\t: 0\nFeatures\t: fp asimd bf16 sve", True),
@@ -252,6 +252,7 @@ def test_bfloat16_arithmetic_is_read_from_the_flags(
     machine = detect(tmp_path)
     assert machine.computes_bfloat16 is bfloat16
     assert "fpu" not in machine.instruction_sets
+    assert machine.cpu_name != "New", "of the first CPU, as its flags are"
 
 
 def test_an_empty_system_is_described_all_the_same(tmp_path: Path) -> None:

@@ -63,7 +63,10 @@ def test_what_can_be_asked(
         (["tasks=packaged", "tasks.limit=2.5"], "neither a number of items nor a share"),
         (["tasks=packaged", "+tasks.fewshot.mmlu=5"], "mmlu is not among tasks.names"),
         (["tasks=packaged", "tasks.include=[/none]"], "there is no folder /none"),
-        (["tasks=local", "tasks.own.local.items.path=/none"], "there is no file /none"),
+        (
+            ["tasks=local", "tasks.own.local.items.path=/none"],
+            "tasks.own.local.items.path: there is no file /none",
+        ),
     ],
 )
 def test_what_cannot_be_asked(

@@ -78,6 +78,8 @@ def test_a_setting_without_effect_is_named_with_what_would_read_it(
     (verdict,) = found.values()
     assert str(verdict).startswith(f"{idle} has no effect: ") and why in verdict.reason
     assert nearest in (verdict.nearest or "")
+    if nearest == "model=hub":
+        assert verdict.nearest == nearest, "the one option that is made for setting it"
     if verdict.severity is Severity.warning:
         assert refuse_unused(config, overrides) == [str(verdict)]
         return
