@@ -57,17 +57,18 @@ def _kept_loader(_: Path) -> ConfigLoaderImpl:
     return loader
 
 
+def compose_typed(*overrides: str, name: str = "config") -> Config:
+    """The configuration of a run with these overrides."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        # Which configurations there are depends on the working directory.
+        hydra.config_loader = _kept_loader(Path.cwd())
+        return typed(compose(name, overrides=list(overrides)))
+
+
 @pytest.fixture
 def composed() -> Compose:
-    def compose_typed(*overrides: str, name: str = "config") -> Config:
-        register()
-        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
-            hydra = GlobalHydra.instance().hydra
-            assert hydra is not None
-            # Which configurations there are depends on the working directory.
-            hydra.config_loader = _kept_loader(Path.cwd())
-            return typed(compose(name, overrides=list(overrides)))
-
     return compose_typed
 
 

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from runner.config.compose import register, typed
 from runner.config.schema.engine import Dtype
 from runner.config.schema.root import Config
 from runner.engines.hf import HfModel
@@ -25,9 +23,9 @@ from runner.planning.arithmetic import (
 )
 from runner.planning.compute import Compute
 from runner.planning.hardware.detect import Machine, detect
-from runner.util.paths import conf_dir
 from runner.validation.check import check
 from runner.validation.unused import unused
+from tests.unit.conftest import compose_typed
 
 pytestmark = pytest.mark.unit
 
@@ -37,9 +35,7 @@ GPU = Compute("cuda", "auto", 1, 80_000_000_000)
 
 
 def config(*overrides: str) -> Config:
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        return typed(compose("config", ["model=tiny", *overrides]))
+    return compose_typed("model=tiny", *overrides)
 
 
 def resolved(compute: Compute, parameters: int | None, *overrides: str) -> Arithmetic:
