@@ -206,8 +206,8 @@ class Driver:
         if not self.starts:
             raise RuntimeError("Driver/library version mismatch")
 
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
-        return uuid
+    def nvmlDeviceGetHandleByIndex(self, place: int) -> str:
+        return f"GPU-{place}"
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
         return self.millijoules[handle]
@@ -221,11 +221,10 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Driver:
     import torch
 
     driver = Driver({f"GPU-{place}": 1000 * place for place in range(4)})
-    visible = (3, 1)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
     monkeypatch.setitem(sys.modules, "pynvml", driver)
     for name, answer in {
-        "device_count": lambda: len(visible),
-        "get_device_properties": lambda place: SimpleNamespace(uuid=visible[place]),
+        "device_count": lambda: 2,
         "current_device": lambda: 1,
         "memory_allocated": lambda: 40,
         "max_memory_allocated": lambda: 70,
