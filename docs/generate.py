@@ -49,7 +49,8 @@ after Ctrl-C. An internal error prints one line too, with the location of its tr
 
 **Your own files** (`conf/`, `sweeps/`, `--config-dir`) contain one YAML mapping each, in UTF-8,
 of at most 256 kB, with plain values: no tags, no duplicate keys, no alias within what it refers to,
-and no defaults list that leads back to its file.
+and no defaults list that leads back to its file. Where several have an option of one name, that of
+`--config-dir` wins over `./conf`, a package's and the shipped one.
 
 """
 
