@@ -19,6 +19,7 @@ from runner.planning.arithmetic import (
     Arithmetic,
     can_measure_floor,
     evaluated_checkpoints,
+    longest_sequence,
     quality_arithmetic,
 )
 from runner.planning.compute import Compute
@@ -243,3 +244,14 @@ def test_sensitivities_are_measured_in_a_type_without_any_recipe() -> None:
     given = config(*overrides)
     assert not [str(v) for v in check(given, gather_facts(given, detect(), overrides))]
     assert not unused(given, overrides)
+
+
+@pytest.mark.parametrize(
+    ("stages", "tokens"),
+    [("eval", 512), ("bench", 700), ("eval,bench", 700), ("quantize", None)],
+)
+def test_the_longest_sequence_is_a_window_or_a_prompt_with_what_follows(
+    stages: str, tokens: int | None
+) -> None:
+    lengths = ["eval.context_length=512", "bench.prompt_tokens=600", "bench.new_tokens=100"]
+    assert longest_sequence(config(f"stages=[{stages}]", *lengths)) == tokens

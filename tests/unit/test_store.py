@@ -14,7 +14,7 @@ import pytest
 
 from runner.store.disk_errors import explain_disk_error
 from runner.store.files import sha256_of_file, write_json_atomically
-from runner.store.objects import RESULT_FILE, Address, ObjectStore
+from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.store.partial_results import PartialResults
 from runner.store.records import (
     RunRecord,
@@ -305,3 +305,14 @@ def test_only_the_stores_own_files_are_told_as_the_stores(tmp_path: Path) -> Non
         "its parent"
     )
     assert explain_disk_error(PermissionError(*closed, "/opt/mine/bin/python"), root) is None
+
+
+def test_what_a_second_stage_found_becomes_a_field_of_the_result(tmp_path: Path) -> None:
+    (tmp_path / RESULT_FILE).write_text('{"result": {"bytes": 7}, "resources": {}}')
+    (tmp_path / "check.json").write_text('{"result": {"layers": ["ü"]}}', "utf-8")
+    add_finding(tmp_path, "check")
+    assert json.loads((tmp_path / RESULT_FILE).read_text("utf-8")) == {
+        "result": {"bytes": 7, "check": {"layers": ["ü"]}},
+        "resources": {},
+    }
+    assert [one.name for one in tmp_path.iterdir()] == [RESULT_FILE]
