@@ -31,11 +31,12 @@ def unbeaten(
                 item
                 for item in left
                 if not any(beats(one, item) for one in left if one is not item)
-            ] or left[:1]
+            ]
+            if not free:  # a ring
+                free = left[:1]
+                left = [item for item in left if not beats(item, free[0])]
             front += free
             left = [
-                item
-                for item in left
-                if not any(item is one or beats(one, item) or beats(item, one) for one in free)
+                item for item in left if not any(item is one or beats(one, item) for one in free)
             ]
     return front
