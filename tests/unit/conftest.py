@@ -22,6 +22,8 @@ from runner.pipeline.inputs import Inputs
 from runner.planning.hardware.detect import Gpu, Machine
 from runner.planning.model_shape import Shape
 from runner.util.paths import conf_dir
+from runner.validation.verdict import Verdict
+from tests.unit.judging import Changes, Judge, judge_changed
 
 Compose = Callable[..., Config]
 
@@ -85,6 +87,14 @@ def cpu() -> Machine:
         memory_bytes=24_000_000_000,
         gpus=(),
     )
+
+
+@pytest.fixture
+def judged(composed: Compose, cpu: Machine) -> Judge:
+    def found(base: str, changes: Changes, machine: Machine = cpu, **facts: Any) -> list[Verdict]:
+        return judge_changed(composed, machine, base, changes, **facts)
+
+    return found
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from runner.validation.check import check
 from runner.validation.verdict import Severity, Verdict
 
 Compose = Callable[..., Config]
+Judge = Callable[..., list[Verdict]]
+"""As ``judge_changed`` with the machine last, a small server by default."""
 
 
 def judge(composed: Compose, machine: Machine, overrides: list[str]) -> list[Verdict]:

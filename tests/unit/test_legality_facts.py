@@ -1,6 +1,5 @@
 """Rules on facts about the model and the machine: memory, GPUs, formats; where each begins."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,23 +14,13 @@ from runner.config.schema.root import StageName
 from runner.planning.hardware.detect import Gpu, Machine
 from runner.validation.layers import linear_inputs
 from runner.validation.verdict import Severity, Verdict, illegal, warning
-from tests.unit.judging import Changes, Compose, judge_changed
+from tests.unit.judging import Changes, Compose, Judge
 
 pytestmark = pytest.mark.unit
-
-Judge = Callable[..., list[Verdict]]
 
 WARNING, ILLEGAL = Severity.warning, Severity.illegal
 EVAL, BENCH, QUANTIZE = [StageName.eval], [StageName.bench], [StageName.quantize]
 PLAN, SENSITIVITY = [StageName.plan], [StageName.sensitivity]
-
-
-@pytest.fixture
-def judged(composed: Compose, cpu: Machine) -> Judge:
-    def found(base: str, changes: Changes, machine: Machine = cpu, **facts: Any) -> list[Verdict]:
-        return judge_changed(composed, machine, base, changes, **facts)
-
-    return found
 
 
 NONE, GPTQ, RTN = "method=none bits=bf16", "", "method=rtn"

@@ -1,8 +1,5 @@
 """Where each rule begins: the last value that is accepted and the first that is not."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 
 from runner.config.schema.bench import Interleave
@@ -12,24 +9,13 @@ from runner.config.schema.eval import PerplexityProtocol as Protocol
 from runner.config.schema.group_size import Granularity
 from runner.config.schema.root import StageName
 from runner.methods.gguf import QuantType
-from runner.planning.hardware.detect import Machine
 from runner.validation.verdict import Verdict, illegal, warning
-from tests.unit.judging import Changes, Compose, judge_changed
+from tests.unit.judging import Changes, Judge
 
 pytestmark = pytest.mark.unit
 
-Judge = Callable[..., list[Verdict]]
-
 EVAL, BENCH, QUANTIZE = [StageName.eval], [StageName.bench], [StageName.quantize]
 SERVING, PLAN, SENSITIVITY = [StageName.serving], [StageName.plan], [StageName.sensitivity]
-
-
-@pytest.fixture
-def judged(composed: Compose, cpu: Machine) -> Judge:
-    def found(base: str, changes: Changes, machine: Machine = cpu, **facts: Any) -> list[Verdict]:
-        return judge_changed(composed, machine, base, changes, **facts)
-
-    return found
 
 
 NONE, GPTQ, RTN = "method=none bits=bf16", "", "method=rtn"
