@@ -2,11 +2,11 @@
 
 import argparse
 
-from benchmarks import eval_cost, plan, sensitivity, speed_noise, startup
+from benchmarks import composition, eval_cost, plan, sensitivity, speed_noise, startup
 
 BENCHMARKS = {
     one.__name__.rpartition(".")[2]: one
-    for one in (startup, plan, eval_cost, sensitivity, speed_noise)
+    for one in (startup, composition, plan, eval_cost, sensitivity, speed_noise)
 }
 
 
