@@ -48,7 +48,7 @@ def watch(
     variables: dict[str, str],
     *,
     look: Callable[[str], None] = lambda _: None,
-    seconds: float = 1500,
+    seconds: float = 600,
 ) -> Seen:
     """Run a command in a terminal of ``columns`` by 30 and look at it until it is over.
 
