@@ -47,10 +47,12 @@ class Hold:
                 self.held = None
         elif not self.was_seen and self.record.exists():
             begun = {path.parent for path in self.partial.glob("eval-*/window-*.npy")}
-            self.held = next(filter(None, map(self.worker, begun)), None)
-            if self.held is not None:
-                self.held.suspend()
-                self.looks = 0
+            found = next(filter(None, map(self.worker, begun)), None)
+            # It may end between being found and being stopped.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if found is not None:
+                    found.suspend()
+                    self.held, self.looks = found, 0
 
     def worker(self, partial: Path) -> psutil.Process | None:
         """The newest job of the process that writes a log of that evaluation."""
