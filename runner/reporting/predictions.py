@@ -10,6 +10,7 @@ from runner.config.schema.hardware import LOCAL, Hardware
 from runner.pipeline.experience.data_points import stored_cases
 from runner.pipeline.experience.fitted_efficiency import PredictedCase, compare
 from runner.planning.efficiency import prior
+from runner.planning.hardware.products import NARROW_FLOATS
 from runner.planning.local import measured_peaks
 from runner.store.files import write_text_atomically
 from runner.store.records import RunRecord
@@ -39,7 +40,16 @@ def comparisons(
     nowhere = Hardware(name=LOCAL, kind=LOCAL)
     priors = {case.held.label: prior(case.held, nowhere) for case in cases}
     rates = {
-        device: 1e12 * max(measured_peaks(store, device).values(), default=0.0)
+        device: 1e12
+        * max(
+            # Few recipes and engines multiply in narrow floats, whose units are far ahead.
+            (
+                rate
+                for name, rate in measured_peaks(store, device).items()
+                if name not in NARROW_FLOATS
+            ),
+            default=0.0,
+        )
         for device in {case.device for case in cases}
     }
     return compare(cases, stored_cases(everything), priors, rates)

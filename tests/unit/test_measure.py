@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,8 +10,12 @@ import pytest
 import torch
 
 from runner.errors import UsageError
+from runner.pipeline.checkpoint import Checkpoint
+from runner.pipeline.stages.bench.limits import arithmetic
 from runner.planning.hardware import measure as module
+from runner.planning.hardware import products as products_module
 from runner.planning.hardware.measure import GemmRate, Measurement, measure
+from tests.unit.conftest import MakeInputs
 
 pytestmark = pytest.mark.unit
 
@@ -209,6 +214,11 @@ class Asked:
     threads: list[int] = field(default_factory=list)
     inference: list[bool] = field(default_factory=list)
     steps: list[tuple[int, int, str]] = field(default_factory=list)
+    speeds: dict[str, list[float]] = field(
+        default_factory=lambda: {
+            "fp32": [0.5, 2.0, 1.0], "bf16": [3.0], "fp16": [], "int8": [0.25, 0.125]
+        }
+    )  # fmt: skip
 
     def note(self, device: object, size: int) -> None:
         self.devices.append(device)
@@ -220,7 +230,6 @@ class Asked:
 @pytest.fixture
 def asked(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Asked:
     asked = Asked()
-    speeds = {"fp32": [0.5, 2.0, 1.0], "bf16": [3.0], "fp16": [], "int8": [0.25, 0.125]}
 
     def bandwidth(device: object, size: int) -> tuple[str, list[float]]:
         asked.note(device, size)
@@ -230,7 +239,7 @@ def asked(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Asked:
     def gemm(name: str, device: object, size: int) -> list[GemmRate]:
         asked.note(device, size)
         clock.now += 0.25
-        return [GemmRate(name, 1, 4, 4, speed) for speed in speeds[name]]
+        return [GemmRate(name, 1, 4, 4, speed) for speed in asked.speeds[name]]
 
     monkeypatch.setattr(module, "_bandwidth", bandwidth)
     monkeypatch.setattr(module, "_gemm_rates", gemm)
@@ -279,18 +288,161 @@ def test_a_buffer_is_four_caches_in_whole_matrices(
     assert measured(asked, cache).buffer_bytes == buffer
 
 
+def a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    capability: tuple[int, int],
+    cache: int = 50 * MIB,
+    free: int = 2**34,
+) -> None:
+    """What torch tells of a GPU that is not there; nothing computes on it."""
+    told = {torch.device(device): SimpleNamespace(L2_cache_size=cache)}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", told.__getitem__)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda where: told[where] and capability
+    )
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: told[where] and (free, 2**36))
+
+
 @pytest.mark.parametrize(
     ("cache", "buffer"), [(50 * MIB, 2**30), (2**28, 2**30), (2**28 + 1, 2**30 + 2**28)]
 )
 def test_a_gpus_cache_is_asked_of_its_driver(
     cache: int, buffer: int, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    properties = {"cuda:1": SimpleNamespace(L2_cache_size=cache)}
-    monkeypatch.setattr(torch.cuda, "get_device_properties", properties.__getitem__)
+    a_gpu(monkeypatch, "cuda:1", (8, 0), cache=cache)
     found = measured(asked, 2**40, "cuda:1")
     assert (found.device, found.buffer_bytes) == ("cuda:1", buffer)
     assert asked.devices == [torch.device("cuda:1")] * 5
+
+
+@pytest.mark.parametrize(
+    ("capability", "narrow"),
+    [((8, 0), set()), ((8, 9), {"fp8"}), ((9, 0), {"fp8"}), ((10, 0), {"fp8", "fp4"}),
+     ((12, 1), {"fp8", "fp4"})],
+)  # fmt: skip
+def test_a_gpu_is_asked_for_the_formats_of_its_generation(
+    capability: tuple[int, int], narrow: set[str], asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_gpu(monkeypatch, "cuda", capability)
+    asked.speeds |= {"fp8": [6.0, 7.0], "fp4": [12.0]}
+    peaks = measured(asked, None, "cuda").peak_teraflops
+    assert set(peaks) == {"fp32", "bf16", "int8"} | narrow
+    assert peaks.get("fp8", 7.0) == 7.0 and peaks.get("fp4", 12.0) == 12.0
+
+
+@pytest.mark.parametrize(
+    ("free", "cache", "buffer"),
+    [
+        (2**31, 50 * MIB, 2**30),
+        (2**31 - 1, 50 * MIB, 3 * 2**28),  # a slice of 5 GB of which others hold the most
+        (2**29, 50 * MIB, 2**28),
+        (2**29 - 1, 50 * MIB, None),
+        (2**30 - 1, 65 * MIB, None),  # what fits would be read from the cache in part
+    ],
+)
+def test_a_buffer_fits_what_is_free_on_a_gpu_or_is_refused(
+    free: int, cache: int, buffer: int | None, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_gpu(monkeypatch, "cuda", (8, 0), cache=cache, free=free)
+    if buffer is not None:
+        assert measured(asked, None, "cuda").buffer_bytes == buffer
+        return
+    with pytest.raises(
+        UsageError, match=r"takes (0\.5|1\.1) GB .* (0\.5|1\.1) GB are free: end what"
+    ):
+        measured(asked, None, "cuda")
+    assert asked.steps == []
+
+
+@pytest.mark.parametrize("before", ["highest", "high"])
+def test_fp32_is_full_precision_whatever_a_container_sets(
+    before: str, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_to = [before]
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: set_to[-1])
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", set_to.append)
+    monkeypatch.setattr(asked, "note", lambda *_: asked.devices.append(set_to[-1]))
+    measured(asked, None)
+    assert asked.devices == ["highest"] * 5 and set_to == [before, "highest", before]
+
+
+@pytest.mark.parametrize("name", ["fp8", "fp4"])
+@pytest.mark.parametrize("m", [1, 4096])
+def test_operands_of_narrow_floats_pass_torchs_checks(name: str, m: int) -> None:
+    """Of types, layouts and scales; tensors without memory are held against those of CUDA."""
+    product = products_module.products(name, torch.device("meta"), 16 * MIB)
+    for side in (256, 2048):
+        result = product(m, side)()
+        assert isinstance(result, torch.Tensor)
+        assert (result.shape, result.dtype) == ((m, side), torch.bfloat16)
+
+
+@pytest.mark.parametrize(("name", "held"), [("fp8", 4), ("fp4", 8)])
+def test_narrow_weights_take_turns(name: str, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[torch.Tensor, torch.Tensor, dict[str, Any]]] = []
+    monkeypatch.setattr(torch, "_scaled_mm", lambda *two, **rest: given.append((*two, rest)))
+    product = products_module.products(name, CPU, 16 * MIB)(64, 2048)
+    for _ in range(held + 1):
+        product()
+    starts = [right.data_ptr() - given[0][1].data_ptr() for _, right, _ in given]
+    each = 16 * MIB // held
+    assert starts == [each * number for number in range(held)] + [0]
+    numbers = 2 if name == "fp4" else 1
+    left, right, scales = given[0]
+    assert left.shape == (64, 2048 // numbers) and right.shape == (2048 // numbers, 2048)
+    assert {float(scale.float().max()) for scale in (scales["scale_a"], scales["scale_b"])} == {1.0}
+    assert len(left.view(torch.uint8).unique()) > 100, "varied"
+
+
+def test_a_gpu_copies_half_its_buffer_onto_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read once and written once, the bytes moved are the buffer's; nothing else is allocated."""
+    made: list[torch.Tensor] = []
+    ones = torch.ones
+
+    def on_the_cpu(size: int, device: torch.device) -> torch.Tensor:
+        assert device == torch.device("cuda")
+        made.append(ones(size))
+        return made[-1]
+
+    def timed(kernel: Callable[[], Any], device: torch.device, budget: float) -> list[float]:
+        made[0][:512] = 2.0
+        moved = kernel()
+        return [1.0] if moved.data_ptr() == made[0][MIB // 2 :].data_ptr() else [4.0]
+
+    monkeypatch.setattr(torch, "ones", on_the_cpu)
+    monkeypatch.setattr(module, "_seconds_per_call", timed)
+    assert module._bandwidth(torch.device("cuda"), 4 * MIB) == ("copy", [4.0 * MIB])
+    assert made[0][MIB // 2 :][:512].mean() == 2.0
+    assert len(made) == 2
+
+
+def test_a_full_gpu_is_no_missing_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "mm", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        module._gemm_rates("bf16", CPU, 16 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "multiplied"),
+    [
+        (("method=fp8",), "fp8"),
+        (("method=nvfp4", "bits.activation={type: float, num_bits: 4}"), "fp4"),
+        (("method=nvfp4",), "bf16"),
+        (("method=smoothquant",), "int8"),
+    ],
+)
+def test_speed_is_held_against_the_peak_of_its_own_format(
+    overrides: tuple[str, ...], multiplied: str, inputs: MakeInputs
+) -> None:
+    """Products of 4-bit floats against the peak of fp8 would tell half of what was used."""
+    given = inputs("engine=vllm", "engine.dtype=bfloat16", "model=tiny", *overrides)
+    subject = Checkpoint(Path(), "compressed-tensors", {}, "one", "bfloat16")
+    assert arithmetic(given, subject, dense=False) == multiplied
 
 
 def test_threads_are_restored_after_a_failure(

@@ -4,10 +4,10 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle
 from typing import TYPE_CHECKING
 
 from runner.errors import UsageError
+from runner.planning.hardware.products import formats_of, products
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ SIDE_OF_GEMM = {"cpu": 2048, "cuda": 8192}
 PROBE_SIDE = 256
 SECONDS_PER_KERNEL = 0.3
 SECONDS_PER_GEMM = 0.15  # for one format at one M, unless three calls take longer
-FORMATS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "int8": "int8"}  # torch's
+SHARE_OF_FREE_MEMORY = 0.5  # of a GPU that the buffer may take; results need room beside it
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,9 @@ class Measurement:
     gemm: list[GemmRate]
     """Weights come from memory, not from a cache, as they do when a model's layers take turns."""
     peak_teraflops: dict[str, float]
-    """Best rate over M by format (fp32, bf16, fp16, int8); a format the library lacks is absent."""
+    """Best rate over M by format (fp32, bf16, fp16, int8; on GPUs that have units for them fp8 and
+    fp4, sums kept as the kernels that serve models keep them). A format without a kernel is absent.
+    fp32 is that of full precision, without TF32."""
     seconds: float  # that the whole measurement took
 
 
@@ -61,18 +63,18 @@ def measure(
 ) -> Measurement:
     """Measure bandwidth, then matrix products format by format; takes 3 to 10 seconds.
 
-    Bandwidth on a CPU counts bytes read and nothing else: each of a few kernels that read a whole
-    fp32 buffer and write next to nothing is repeated, and the one with the highest median stands
-    for the machine. On CUDA it is a copy within the device, and bytes read and written both count.
+    Bandwidth counts bytes read: each of a few kernels that read a whole fp32 buffer and write next
+    to nothing is repeated, and the one with the highest median stands for the machine. On a GPU a
+    copy within the device is one more, of which bytes read and written both count.
 
     Args:
         threads: CPU threads torch may use. The process's own setting is restored.
         last_level_cache_bytes: Of the CPU, as ``detect`` finds it; a GPU's is asked of its driver.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda`` (the first GPU in use) or ``cuda:N``.
         progress: Called with steps done, steps in all, and what comes next.
 
     Raises:
-        UsageError: The device is of another kind or absent.
+        UsageError: The device is of another kind or absent, or too little of its memory is free.
     """
     import torch
 
@@ -80,27 +82,26 @@ def measure(
     if kind not in SIDE_OF_GEMM or (kind == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"Cannot measure device {device!r} here: use 'cpu', or 'cuda' with a GPU.")
     began = time.perf_counter()
-    cache = last_level_cache_bytes or ASSUMED_CACHE_BYTES
-    if kind == "cuda":
-        cache = torch.cuda.get_device_properties(device).L2_cache_size
-    # Whole fp32 matrices of the largest product, into which the smaller ones fit as well.
-    unit = 4 * SIDE_OF_GEMM[kind] ** 2
-    buffer_bytes = -(-max(LAST_LEVEL_CACHES * cache, SMALLEST_BUFFER_BYTES[kind]) // unit) * unit
-    threads_before = torch.get_num_threads()
+    where = torch.device(device)
+    buffer_bytes = _buffer_bytes(where, last_level_cache_bytes)
+    formats = formats_of(where)
+    threads_before, precision_before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(threads)
-    steps = 1 + len(FORMATS)
+    torch.set_float32_matmul_precision("highest")  # some containers switch TF32 on
+    steps = 1 + len(formats)
     try:
         with torch.inference_mode():
             progress(0, steps, "memory bandwidth")
-            kernel, samples = _bandwidth(torch.device(device), buffer_bytes)
+            kernel, samples = _bandwidth(where, buffer_bytes)
             gemm: list[GemmRate] = []
-            for done, name in enumerate(FORMATS, start=1):
+            for done, name in enumerate(formats, start=1):
                 progress(done, steps, f"{name} matrix products")
-                gemm += _gemm_rates(name, torch.device(device), buffer_bytes)
+                gemm += _gemm_rates(name, where, buffer_bytes)
             progress(steps, steps, "done")
     finally:
         torch.set_num_threads(threads_before)
-    by_format = {name: [rate.teraflops for rate in gemm if rate.format == name] for name in FORMATS}
+        torch.set_float32_matmul_precision(precision_before)
+    by_format = {name: [rate.teraflops for rate in gemm if rate.format == name] for name in formats}
     return Measurement(
         device=device,
         threads=threads,
@@ -114,25 +115,51 @@ def measure(
     )
 
 
+def _buffer_bytes(device: "torch.device", last_level_cache_bytes: int | None) -> int:
+    """Size of the buffer: whole fp32 matrices of the largest product, which smaller ones divide."""
+    import torch
+
+    cache = last_level_cache_bytes or ASSUMED_CACHE_BYTES
+    if device.type == "cuda":
+        cache = torch.cuda.get_device_properties(device).L2_cache_size
+    unit = 4 * SIDE_OF_GEMM[device.type] ** 2
+
+    def whole(size: float) -> int:
+        return -(-int(size) // unit) * unit
+
+    wanted = whole(max(LAST_LEVEL_CACHES * cache, SMALLEST_BUFFER_BYTES[device.type]))
+    if device.type != "cuda":
+        return wanted
+    free, _ = torch.cuda.mem_get_info(device)
+    room, least = int(SHARE_OF_FREE_MEMORY * free) // unit * unit, whole(LAST_LEVEL_CACHES * cache)
+    if room < max(least, unit):
+        needed = max(least, unit) / SHARE_OF_FREE_MEMORY
+        raise UsageError(
+            f"Measuring the GPU takes {needed / 1e9:.1f} GB of its memory, of which "
+            f"{free / 1e9:.1f} GB are free: end what else uses it (nvidia-smi lists it), or try "
+            "engine.device=cpu."
+        )
+    return min(wanted, room)
+
+
 def _bandwidth(device: "torch.device", buffer_bytes: int) -> tuple[str, list[float]]:
     """The fastest kernel's name and its bytes per second, pass by pass."""
     import torch
 
     # Written, because memory never written is all one page of zeros, read from the cache.
     buffer = torch.ones(buffer_bytes // 4, device=device)
-    kernels: dict[str, Callable[[], object]]
+    matrix, vector = buffer.view(-1, 16384), torch.ones(16384, device=device)
+    # An idle GPU's clock rises while the first of them runs; the others see it as it stays.
+    kernels: dict[str, Callable[[], object]] = {
+        "matrix_vector": lambda: torch.mv(matrix, vector),
+        "sum": buffer.sum,
+        "row_sums": lambda: matrix.sum(1),
+    }
     if device.type == "cuda":
-        moved, target = 2 * buffer_bytes, torch.empty_like(buffer)
-        kernels = {"copy": lambda: target.copy_(buffer)}
-    else:
-        moved, matrix, vector = buffer_bytes, buffer.view(-1, 16384), torch.ones(16384)
-        kernels = {
-            "matrix_vector": lambda: torch.mv(matrix, vector),
-            "sum": buffer.sum,
-            "row_sums": lambda: matrix.sum(1),
-        }
+        source, target = buffer.chunk(2)
+        kernels["copy"] = lambda: target.copy_(source)
     rates = {
-        name: [moved / s for s in _seconds_per_call(kernel, device, SECONDS_PER_KERNEL)]
+        name: [buffer_bytes / s for s in _seconds_per_call(kernel, device, SECONDS_PER_KERNEL)]
         for name, kernel in kernels.items()
     }
     best = max(rates, key=lambda name: statistics.median(rates[name]))
@@ -146,18 +173,10 @@ def _gemm_rates(name: str, device: "torch.device", pool_bytes: int) -> list[Gemm
     """
     import torch
 
-    dtype: torch.dtype = getattr(torch, FORMATS[name])
-    multiply = torch._int_mm if dtype == torch.int8 else torch.mm
-    # Drawn once and repeated, because drawing it all takes seconds. Wide enough for int8 to have
-    # varied values, narrow enough for fp16 products not to overflow.
-    block = (torch.randn(2**20, device=device) * 8).to(dtype)
-    pool = block.repeat(pool_bytes // block.nbytes)
+    product = products(name, device, pool_bytes)
 
     def seconds(m: int, side: int, budget: float) -> float:
-        left = pool[: m * side].view(m, side)
-        weights = cycle(pool.view(-1, side, side))
-        call = lambda: multiply(left, next(weights).t())  # noqa: E731
-        return statistics.median(_seconds_per_call(call, device, budget))
+        return statistics.median(_seconds_per_call(product(m, side), device, budget))
 
     rates: list[GemmRate] = []
     per_operation = 0.0  # seconds, from the last product
@@ -166,7 +185,9 @@ def _gemm_rates(name: str, device: "torch.device", pool_bytes: int) -> list[Gemm
             break  # emulated so slowly that more rows would take seconds a call
         try:
             per_operation = seconds(m, PROBE_SIDE, 0.0) / (2 * m * PROBE_SIDE**2)
-        except RuntimeError:  # no kernel for this format, or for so few rows (int8 on CUDA)
+        except torch.OutOfMemoryError:
+            raise  # which says nothing of the format
+        except (RuntimeError, ValueError):  # no kernel for it, or for so few rows (int8 on CUDA)
             continue
         side = SIDE_OF_GEMM[device.type]
         while side > PROBE_SIDE and 2 * m * side**2 * per_operation > SECONDS_PER_GEMM / 2:

@@ -61,6 +61,7 @@ def arithmetic(inputs: Inputs, subject: Checkpoint, dense: bool) -> str:
         return own.quantized if not dense else own.dense_on_cpu if on_cpu else own.dense_on_gpu
     bits, narrow = inputs.config.bits, subject.format in traits.narrow_formats
     if not dense and narrow and bits.quantizes_activations:
-        return "fp8" if bits.activation.type.value == "float" else "int8"
+        kind = "fp" if bits.activation.type.value == "float" else "int"
+        return f"{kind}{bits.activation.num_bits}"
     dtype = inputs.compute.dtype_for(subject.dtype)
     return _FORMATS.get(dtype, dtype)

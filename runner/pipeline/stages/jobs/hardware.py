@@ -1,10 +1,11 @@
 """Stage ``hardware``: measure this machine."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.pipeline.stages.base import TRANSFORMERS, Cost, Stage, StageContext
 from runner.planning.hardware.measure import Measurement, measure
+from runner.planning.hardware.products import TYPES
 from runner.store.inventory import Retention
 
 if TYPE_CHECKING:
@@ -34,12 +35,14 @@ class HardwareStage(Stage[HardwareRequest, Measurement]):
         """This machine's limits: measured once, then kept with the store."""
         machine = inputs.session.machine
         environment = inputs.environment(TRANSFORMERS)
-        determinants = {
+        determinants: dict[str, Any] = {
             "machine": machine.to_dict(),
             "device": inputs.compute.device,
             "threads": inputs.compute.threads,
             "versions": environment.versions(("torch",)),
         }
+        if inputs.compute.device != "cpu":  # so that one without a newer format is not reused
+            determinants["formats"] = tuple(TYPES)
         request = HardwareRequest(inputs.compute.device, machine.last_level_cache_bytes)
         return inputs.obtain(
             self, request, environment, title="hardware local", determinants=determinants
