@@ -122,9 +122,10 @@ def check_option(group: str, name: str, config: Config) -> None:
 def check_environment(environment: Environment) -> None:
     """Everything is pinned, and everything it names is there."""
     path = constraints_file(environment)
+    assert path, "what is not pinned is whatever the index has today"
     pinned = {
         canonicalize_name(Requirement(line).name)
-        for line in (path.read_text().splitlines() if path else ())
+        for line in path.read_text().splitlines()
         if not line.startswith("#")
     }
     for text in environment.requirements:

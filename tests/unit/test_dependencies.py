@@ -26,8 +26,6 @@ ENVIRONMENTS = {
     path.stem: yaml.safe_load(path.read_text())
     for path in sorted((conf_dir() / "environment").glob("*.yaml"))
 }
-LOCKED = [name for name, content in ENVIRONMENTS.items() if "constraints" in content]
-"""The others are resolved where they are made: those for GPUs."""
 DISTRIBUTIONS = {
     "auto_gptq": "auto-gptq", "awq": "autoawq", "gptqmodel": "gptqmodel", "trackio": "trackio",
     "llama_cpp": "llama-cpp-python", "vllm": "vllm", "ray": "ray",
@@ -110,7 +108,7 @@ def test_what_modules_import_at_once_is_in_the_control_process() -> None:
     assert beyond == {}
 
 
-@pytest.mark.parametrize("name", LOCKED)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_an_environment_holds_what_its_worker_imports(name: str) -> None:
     environment = ENVIRONMENTS[name]
     lock = (conf_dir() / "environment" / environment["constraints"]).read_text()

