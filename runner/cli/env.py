@@ -5,7 +5,8 @@ from pathlib import Path
 
 from runner.cli.verbs import carry_out
 from runner.config.schema.environment import Environment
-from runner.environments.manager import EnvironmentManager, State
+from runner.environments.manager import EnvironmentManager, State, is_for_another_machine
+from runner.environments.needs import unmet
 from runner.environments.self_test import self_test
 from runner.environments.sizes import Sizes
 from runner.errors import UsageError
@@ -67,16 +68,22 @@ def _list(environments: _Environments, names: list[str]) -> int:
     for name in names or environments.known:
         environment = environments.known[name]
         state, size, shown = manager.state(environment), "-", "-"
-        directories = [entry.directory for entry in kept if entry.name == name]
+        mine = [entry for entry in kept if entry.name == name]
+        others = [entry for entry in mine if is_for_another_machine(environment, entry)]
+        directories = [entry.directory for entry in mine if entry not in others]
         if directories:
             size = f"{sizes.of(directories) / 1e6:.0f}"
         if ready := manager.find(environment):
-            versions = ready.versions(_SHOWN)
-            shown = " ".join(f"{p} {versions[p]}" for p in _SHOWN if versions[p] != "absent")
+            shown = _versions(ready.installed)
         table.add_row(
             name, state.value, " ".join(environment.accelerators),
             " ".join(environment.provides), size, shown,
         )  # fmt: skip
+        for entry in others:
+            table.add_row(
+                "", f"elsewhere: {entry.torch}", "", "",
+                f"{sizes.of([entry.directory]) / 1e6:.0f}", _versions(entry.installed),
+            )  # fmt: skip
     console = plain_console()
     if not console.is_terminal:
         console = plain_console(width=160)
@@ -90,6 +97,10 @@ def _list(environments: _Environments, names: list[str]) -> int:
     return 0
 
 
+def _versions(installed: dict[str, str]) -> str:
+    return " ".join(f"{name} {installed[name]}" for name in _SHOWN if name in installed)
+
+
 def _create(environments: _Environments, names: list[str]) -> int:
     from runner.reporting.display import Display
 
@@ -98,6 +109,9 @@ def _create(environments: _Environments, names: list[str]) -> int:
         environment = environments.known[name]
         if environments.manager.find(environment) is not None:
             display.line(f"environment {name}: {environments.manager.state(environment).value}")
+            continue
+        if not names and (found := unmet(environment)):
+            display.line(f"environment {name}: skipped: {found}", style="yellow")
             continue
         with display.stage(f"environment {name}") as shown:
             environments.manager.obtain(

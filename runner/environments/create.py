@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from io import BufferedReader
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from packaging.specifiers import SpecifierSet
 
 from runner.config.options import file_beside
 from runner.config.schema.environment import Environment
+from runner.environments.needs import unmet
 from runner.environments.ready import installed_versions
+from runner.environments.torch_build import computes_on_gpus, torch_build, uv_choice
+from runner.environments.torch_cuda import torch_without_cuda
 from runner.errors import StageError
 from runner.store.files import sha256_of_json, write_json_atomically
 from runner.util.logs import BoundedLog, shown_lines
@@ -50,18 +53,11 @@ def create(
         say: Called with short lines of progress.
 
     Raises:
-        StageError: A build tool is missing or a package cannot be had or built.
+        StageError: A build tool is missing, the driver too old, or a package cannot be had or
+            built.
     """
-    missing = {
-        tool: package
-        for tool, package in environment.build_tools.items()
-        if shutil.which(tool) is None
-    }
-    if missing:
-        raise StageError(
-            f"environment {environment.name} needs {', '.join(missing)} to be built: "
-            f"apt-get install {' '.join(sorted(set(missing.values())))}"
-        )
+    if obstacle := unmet(environment):
+        raise StageError(str(obstacle))
     printed = BoundedLog(log, after_others=True)
     try:
         _fill(environment, digest, directory, printed, say)
@@ -89,6 +85,7 @@ def _fill(
     _write_lines(directory / "requirements.txt", requirements)
     excluded = [f"{name} ; {_NEVER}" for name in environment.excludes]
     _write_lines(directory / "overrides.txt", excluded)
+    torch, variables = uv_choice(environment)
     # No byte code yet: what is imported writes its own, a tenth of what compiling all would.
     _call(
         [uv, "pip", "install", "--python", str(python),
@@ -96,10 +93,17 @@ def _fill(
          "--override", str(directory / "overrides.txt"),
          *_constraints(environment),
          *(option for folder in wheels for option in ("--find-links", str(folder))),
-         *_sources(environment)],
-        environment, log, say,
+         *_sources(), *torch],
+        environment, log, say, variables,
     )  # fmt: skip
     installed_versions.cache_clear()
+    build = torch_build(environment)
+    if computes_on_gpus(build) and (version := torch_without_cuda(str(python))):
+        # The last resort of uv's automatic choice is one for CPUs.
+        raise StageError(
+            f"environment {environment.name} cannot be created: uv found no torch for CUDA that "
+            f"this machine's driver runs, only {version} (asked for: {build})"
+        )
     write_json_atomically(
         directory / READY_FILE,
         {
@@ -107,6 +111,7 @@ def _fill(
             "digest": digest,
             "requirements": requirements,
             "seconds": time.monotonic() - start,
+            "torch": build,
             "installed": installed_versions(str(python)),
         },
     )
@@ -169,24 +174,24 @@ def _python(environment: Environment) -> str:
     return environment.python_version
 
 
-def _sources(environment: Environment) -> list[str]:
+def _sources() -> list[str]:
     """Where packages come from. uv does not read pip's settings, so they are handed over."""
     options = []
-    links = [from_here(link) for link in os.environ.get("PIP_FIND_LINKS", "").split()]
-    for link in links:
-        options += ["--find-links", link]
+    for link in os.environ.get("PIP_FIND_LINKS", "").split():
+        options += ["--find-links", from_here(link)]
     if index := os.environ.get("PIP_INDEX_URL"):
         options += ["--index-url", index]
     for index in os.environ.get("PIP_EXTRA_INDEX_URL", "").split():
         options += ["--index-strategy", "unsafe-best-match", "--extra-index-url", index]
-    local = any(folder.is_dir() and any(folder.glob("torch-*.whl")) for folder in map(Path, links))
-    if environment.torch_backend and not local and "UV_TORCH_BACKEND" not in os.environ:
-        options += ["--torch-backend", environment.torch_backend]
     return options
 
 
 def _call(
-    command: list[str], environment: Environment, log: BoundedLog, say: Callable[[str], None]
+    command: list[str],
+    environment: Environment,
+    log: BoundedLog,
+    say: Callable[[str], None],
+    variables: Mapping[str, str] | None = None,
 ) -> None:
     log.write(f"$ {json.dumps(command)}\n".encode())
     process = subprocess.Popen(
@@ -194,7 +199,7 @@ def _call(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **for_children(), **environment.build_variables},
+        env={**os.environ, **for_children(), **environment.build_variables, **(variables or {})},
         cwd=ELSEWHERE,
     )
     assert isinstance(process.stdout, BufferedReader)

@@ -18,6 +18,8 @@ from runner.config.schema.environment import Environment
 from runner.environments.create import READY_FILE, WORKER_REQUIREMENTS, constraints_file, create
 from runner.environments.ready import ReadyEnvironment, installed_versions
 from runner.environments.self_test import self_test
+from runner.environments.torch_build import AUTO, CPU, computes_on_gpus, torch_build
+from runner.environments.torch_cuda import torch_without_cuda
 from runner.store.files import sha256_of_json
 from runner.store.locks import held
 from runner.util.names import path_part
@@ -45,6 +47,10 @@ class Kept:
     directory: Path
     name: str
     digest: str
+    torch: str | None
+    """Build of torch that it was made with, see ``torch_build``."""
+    installed: dict[str, str]
+    """Versions of all distributions, by normalised name."""
 
 
 class EnvironmentManager:
@@ -63,8 +69,9 @@ class EnvironmentManager:
             return State.control
         if (self._place(environment) / READY_FILE).exists():
             return State.ready
-        names = (names.name for names in self.kept())
-        return State.outdated if environment.name in names else State.absent
+        others = [kept for kept in self.kept() if kept.name == environment.name]
+        outdated = any(not is_for_another_machine(environment, kept) for kept in others)
+        return State.outdated if outdated else State.absent
 
     def find(self, environment: Environment) -> ReadyEnvironment | None:
         """The environment if it can be used as it is.
@@ -150,7 +157,10 @@ class EnvironmentManager:
         for directory in sorted(self.root.glob("[!.]*-*")):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 content = json.loads((directory / READY_FILE).read_text("utf-8"))
-                environments.append(Kept(directory, content["name"], content["digest"]))
+                name, digest, installed = (content[key] for key in ("name", "digest", "installed"))
+                # Those of earlier versions do not say: what they were made with decided nothing.
+                torch = content.get("torch", CPU)
+                environments.append(Kept(directory, name, digest, torch, installed))
         return environments
 
     def _place(self, environment: Environment) -> Path:
@@ -169,9 +179,24 @@ class EnvironmentManager:
         return held(self.root / f".{path_part(name)}.lock", on_wait)
 
 
-def _digest(environment: Environment) -> str:
-    """Hash of all that determines what is installed."""
+def is_for_another_machine(environment: Environment, kept: Kept) -> bool:
+    """Whether a directory has what the configuration asks for, and a torch for other machines."""
+    here = torch_build(environment)
+    return kept.torch != here and kept.digest == _digest(environment, kept.torch)
+
+
+def _digest(environment: Environment, torch: str | None = None) -> str:
+    """Hash of all that determines what is installed, the build of torch included.
+
+    Args:
+        environment: Which.
+        torch: The build; this machine's by default.
+    """
     pins = {name: to_json(getattr(environment, name)) for name in _DETERMINING}
+    build = torch or torch_build(environment)
+    # What auto stands for without a GPU keeps its name: environments that exist are not remade.
+    if (environment.torch_backend, build) != (AUTO, CPU):
+        pins["torch_backend"] = build
     path = constraints_file(environment)
     versions = None if path is None else path.read_text("utf-8")
     return sha256_of_json({**pins, "constraints": versions, "worker": WORKER_REQUIREMENTS})[:12]
@@ -179,6 +204,9 @@ def _digest(environment: Environment) -> str:
 
 def _control_suffices(environment: Environment) -> bool:
     if not environment.adopts_control:
+        return False
+    # It was not made for this machine: with a GPU here, its torch may still be one for CPUs.
+    if computes_on_gpus(torch_build(environment)) and torch_without_cuda(sys.executable):
         return False
     installed = installed_versions(sys.executable)
     for text in environment.requirements:

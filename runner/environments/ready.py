@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from runner.errors import UsageError
 from runner.util.surroundings import ELSEWHERE, for_children
@@ -52,9 +53,19 @@ def installed_versions(python: str) -> dict[str, str]:
             distribution.name.lower().replace("_", "-"): distribution.version
             for distribution in importlib.metadata.distributions()
         }
+    versions: dict[str, str] = asked(python, _LIST)
+    return versions
+
+
+def asked(python: str, program: str) -> Any:
+    """The JSON that a program prints in an interpreter.
+
+    Raises:
+        UsageError: The interpreter cannot be run.
+    """
     try:
         done = subprocess.run(
-            [python, "-c", _LIST],
+            [python, "-c", program],
             env={**os.environ, **for_children()},
             cwd=ELSEWHERE,
             capture_output=True,
@@ -63,5 +74,4 @@ def installed_versions(python: str) -> dict[str, str]:
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise UsageError(f"the interpreter {python} does not run: {error}") from None
-    versions: dict[str, str] = json.loads(done.stdout)
-    return versions
+    return json.loads(done.stdout)

@@ -71,6 +71,9 @@ class Capabilities:
     rounds_in: str | None = None
     """Torch dtype name that weights are held in when they are rounded, where the recipe's
     ``rounding_dtype`` decides only in what calibration text goes through the model."""
+    only_on_cpus: bool = False
+    """Whether the backend computes on the CPU whatever the engine's device is: it then runs in an
+    environment for CPUs, and what it makes is looked at there."""
     emulated_on_cpus: str | None = None
     """The part of its checkpoints' arithmetic that CPUs only emulate, in words."""
     cannot: tuple[tuple[str, Any, str], ...] = ()

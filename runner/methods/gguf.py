@@ -105,6 +105,7 @@ class GgufMethod:
             model_refusal=conversion_refusal,
             mixes_by_itself=True,
             rounds_in="float32",
+            only_on_cpus=True,
         )
     }
 

@@ -1,8 +1,10 @@
 """Gathers the facts that validation needs, without torch."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from runner.config.schema.engine import Dtype
+from runner.config.schema.environment import Environment
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.text import Text
 from runner.data.models.locate import code_refusal
@@ -11,6 +13,8 @@ from runner.data.texts.precheck import precheck
 from runner.data.texts.source import source_of
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager
+from runner.environments.needs import Obstacle
+from runner.environments.obstacle import obstacle
 from runner.errors import UsageError
 from runner.evaluation.lm_eval.environment import harness_need, package_folders
 from runner.evaluation.lm_eval.names import harness_tasks, task_names
@@ -70,6 +74,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         device=compute.device,
         chosen=frozenset(chosen),
         known_tasks=_known_tasks(config, compute.device),
+        obstacle=_obstacles(config),
         local_text_bytes=local_text_bytes,
         evaluated_texts=_evaluated(config, [*texts, config.sensitivity.text]),
         arithmetic=arithmetic,
@@ -126,6 +131,20 @@ def _widest(config: Config, compute: Compute, arithmetic: Arithmetic) -> dict[st
             else compute.rounding_dtype(asked, unknown, None)
         )
     return {setting: DTYPE_BITS.get(dtype, 16.0) for setting, dtype in found.items()}
+
+
+def _obstacles(config: Config) -> Callable[[Environment, str], Obstacle | None]:
+    """Looks into environments when it is asked: most need not be."""
+    root = Path(config.store.environments).expanduser().resolve()
+    manager = EnvironmentManager(root, root)
+
+    def found(environment: Environment, device: str) -> Obstacle | None:
+        try:
+            return obstacle(environment, manager, device)
+        except UsageError as error:  # an interpreter of one's own that does not run
+            return Obstacle(str(error), f"environment.{environment.name}.python=null")
+
+    return found
 
 
 def _known_tasks(config: Config, device: str) -> frozenset[str] | None:

@@ -1,10 +1,12 @@
 """What validation knows in addition to the configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner.config.schema.environment import Environment
 from runner.config.schema.model import Architecture
+from runner.environments.needs import Obstacle
 from runner.planning.arithmetic import Arithmetic
 from runner.planning.hardware.detect import Machine
 
@@ -44,5 +46,7 @@ class Facts:
     """How a checkpoint of the store is out of date with the model it was made from."""
     evaluated_texts: frozenset[tuple[str, str | None]] = frozenset()
     """Name and path of texts that a recipe looks at and that are, by content, the evaluation's."""
+    obstacle: Callable[[Environment, str], Obstacle | None] = field(default=lambda *_: None)
+    """Why nothing can run in an environment on ``cpu`` or ``cuda``, if so."""
     local_text_bytes: dict[str, int] = field(default_factory=dict)
     """Characters, in bytes, of local calibration texts by path, where they were read."""

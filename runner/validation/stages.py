@@ -10,12 +10,12 @@ from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
 from runner.engines import all_engines, find_engine
 from runner.engines.base import CheckpointFacts, EngineImplementation
-from runner.environments.choose import choose
 from runner.errors import UsageError
-from runner.methods import capabilities_of, find_method
+from runner.methods import capabilities_of
 from runner.planning.arithmetic import evaluated_checkpoints
 from runner.planning.hardware.detect import recognises
 from runner.validation.context import Facts
+from runner.validation.environments import check_environments
 from runner.validation.serving import check_serving
 from runner.validation.verdict import Verdict, illegal, warning
 
@@ -44,7 +44,7 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
     yield from _check_hardware(config, facts)
     yield from _check_memory(config, facts)
     yield from _check_engine(config, facts)
-    yield from _check_environments(config, facts)
+    yield from check_environments(config, facts)
     yield from _check_settings(config, facts)
     if StageName.serving in config.stages:
         yield from check_serving(config, facts)
@@ -83,21 +83,6 @@ def _refusal(engine: EngineImplementation, checkpoint: CheckpointFacts) -> str |
     if checkpoint.format == "float":
         checkpoint = replace(checkpoint, format=engine.dense_format)
     return engine.refusal(checkpoint)
-
-
-def _check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
-    """Whether there is an environment for everything that is to run."""
-    needs = [("engine", config.engine.name, config.engine.environment)]
-    backends = find_method(config.method.name).backends
-    # Another rule speaks about an unknown backend; one name is complained about once.
-    if StageName.quantize in config.stages and config.method.backend in {*backends} - {needs[0][1]}:
-        needs.append(("method", config.method.backend, config.method.environment))
-    for group, need, named in needs:
-        try:
-            choose(config.environment, need, facts.device, named)
-        except UsageError as error:
-            unnamed = None if named is None else f"{group}.environment=null"
-            yield illegal(str(error), unnamed)
 
 
 def _check_settings(config: Config, facts: Facts) -> Iterator[Verdict]:

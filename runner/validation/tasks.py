@@ -6,12 +6,12 @@ from pathlib import Path
 from runner.config.schema.root import Config, StageName
 from runner.data.texts.files import local_files
 from runner.engines import find_engine, names_with
-from runner.environments.choose import choose
 from runner.errors import UsageError
 from runner.evaluation.lm_eval.environment import harness_need
 from runner.evaluation.lm_eval.names import unknown_task
 from runner.util.given import require_regular, shown, user_path
 from runner.validation.context import Facts
+from runner.validation.environments import Need, judge
 from runner.validation.verdict import Verdict, illegal
 
 
@@ -46,10 +46,7 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
             " or ".join(f"engine={other}" for other in able),
         )
         return
-    try:
-        choose(config.environment, harness_need(name), facts.device)
-    except UsageError as error:
-        yield illegal(str(error))
+    yield from judge(config, facts, Need(harness_need(name), facts.device))
 
 
 def _check_numbers(config: Config) -> Iterator[Verdict]:

@@ -36,7 +36,11 @@ class Environment:
     excludes: list[str] = field(default_factory=list)
     """Dependencies of the requirements that are not installed."""
     torch_backend: Optional[str] = None
-    """Build of torch that uv installs if there is no local wheel: ``cpu``, ``auto``."""
+    """Build of torch that uv installs if there is no local wheel: ``cpu``, ``cu130``, or ``auto``
+    for the newest that the driver runs; ``null`` leaves it to the index."""
+    cuda: Optional[int] = bounded(None, least=11)
+    """Major version of CUDA that its wheels are compiled for, where it is the same on every
+    machine: an older driver is refused before anything is downloaded."""
     builds: list[str] = field(default_factory=list)
     """Source requirements that take long to build: built once per machine, and kept for later
     environments."""

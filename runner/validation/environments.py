@@ -1,0 +1,85 @@
+"""Rules on the environments that a run needs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from runner.config.schema.root import Config, StageName
+from runner.environments.choose import choose
+from runner.environments.torch_build import CPU
+from runner.errors import UsageError
+from runner.methods import capabilities_of, find_method
+from runner.validation.context import Facts
+from runner.validation.verdict import Verdict, illegal
+
+_TRANSFORMERS = "transformers"
+_MEASURE = {StageName.bench, StageName.plan, StageName.sensitivity}
+"""Stages in which transformers' environment computes for itself, whatever the engine."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an environment is to provide."""
+
+    provided: str
+    """Backend or engine."""
+    device: str
+    """``cpu`` or ``cuda``."""
+    named: str | None = None
+    """The environment that was asked for."""
+    group: str = ""
+    """The config group that asked for it."""
+
+
+def check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Whether there is an environment for everything that is to run, of use on the device."""
+    engine = Need(config.engine.name, facts.device, config.engine.environment, "engine")
+    needs = [engine]
+    if StageName.quantize in config.stages:
+        backend = config.method.backend
+        # Another rule speaks about an unknown backend.
+        if backend in find_method(config.method.name).backends:
+            on_cpu = capabilities_of(config.method).only_on_cpus
+            device = CPU if on_cpu else facts.device
+            needs.append(Need(backend, device, config.method.environment, "method"))
+    if _MEASURE.intersection(config.stages):
+        needs.append(Need(_TRANSFORMERS, facts.device))
+    told: set[tuple[str, str]] = set()
+    for need in needs:
+        if (need.provided, need.device) not in told:  # one name is complained about once
+            told.add((need.provided, need.device))
+            yield from judge(config, facts, need, runs=need is not engine or facts.asks_engine)
+
+
+def judge(config: Config, facts: Facts, need: Need, *, runs: bool = True) -> Iterator[Verdict]:
+    """What stands in the way of the environment that something needs.
+
+    Args:
+        config: Of the run.
+        facts: What is known of the machine.
+        need: What the environment is to provide.
+        runs: Whether anything is to run in it.
+    """
+    unnamed = None if need.named is None else f"{need.group}.environment=null"
+    try:
+        environment = choose(config.environment, need.provided, need.device, need.named)
+    except UsageError as error:
+        yield illegal(str(error), unnamed)
+        return
+    if not runs:
+        return
+    built_for = environment.accelerators
+    if built_for and need.device not in built_for:
+        yield illegal(
+            f"environment {environment.name} is built for {', '.join(built_for)}, and "
+            f"{need.provided} is to compute on {need.device}",
+            unnamed,
+        )
+    elif (obstacle := facts.obstacle(environment, need.device)) is not None:
+        served = {
+            device
+            for other in config.environment.values()
+            if need.provided in other.provides
+            for device in other.accelerators
+        }
+        elsewhere = ", or engine.device=cpu" if CPU in served - {need.device} else ""
+        yield illegal(obstacle.reason, obstacle.remedy + elsewhere)
