@@ -1,5 +1,6 @@
 """What a measurement makes of times: a clock and kernels whose speed is known, no real timing."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from runner.pipeline.stages.bench.limits import arithmetic
 from runner.planning.hardware import measure as module
 from runner.planning.hardware import products as products_module
 from runner.planning.hardware.measure import GemmRate, Measurement, measure
-from tests.unit.conftest import MakeInputs
+from tests.unit.conftest import MakeInputs, raising
 
 pytestmark = pytest.mark.unit
 
@@ -458,14 +459,23 @@ def test_threads_are_restored_after_a_failure(
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps", "cpus"])
-def test_a_device_that_is_not_there_is_refused(
-    device: str, asked: Asked, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [
+        (
+            "cuda",
+            f"torch {torch.__version__} of {sys.executable} cannot use one: the driver is old",
+        ),
+        ("mps", "only cpu and cuda can be"),
+        ("cpus", "only cpu and cuda can be"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_with_what_is_missing(
+    device: str, why: str, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", raising(RuntimeError("the driver is old\nmore")))
     with pytest.raises(UsageError) as refused:
         measured(asked, None, device)
-    assert str(refused.value) == (
-        f"Cannot measure device {device!r} here: use 'cpu', or 'cuda' with a GPU."
-    )
+    assert str(refused.value) == f"cannot measure device {device}: {why}"
     assert asked.steps == []

@@ -1,6 +1,7 @@
 """Measures sustained bandwidth and matrix rates, with torch in a worker."""
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,8 +80,10 @@ def measure(
     import torch
 
     kind = device.partition(":")[0]
-    if kind not in SIDE_OF_GEMM or (kind == "cuda" and not torch.cuda.is_available()):
-        raise UsageError(f"Cannot measure device {device!r} here: use 'cpu', or 'cuda' with a GPU.")
+    if kind not in SIDE_OF_GEMM:
+        raise UsageError(f"cannot measure device {device}: only cpu and cuda can be")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"cannot measure device {device}: {_what_cuda_lacks()}")
     began = time.perf_counter()
     where = torch.device(device)
     buffer_bytes = _buffer_bytes(where, last_level_cache_bytes)
@@ -140,6 +143,18 @@ def _buffer_bytes(device: "torch.device", last_level_cache_bytes: int | None) ->
             "engine.device=cpu."
         )
     return min(wanted, room)
+
+
+def _what_cuda_lacks() -> str:
+    """Why torch cannot compute on a GPU here, as it tells itself."""
+    import torch
+
+    why = "it finds no GPU"
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for CUDA
+        why = str(error).splitlines()[0]
+    return f"torch {torch.__version__} of {sys.executable} cannot use one: {why}"
 
 
 def _bandwidth(device: "torch.device", buffer_bytes: int) -> tuple[str, list[float]]:
