@@ -49,6 +49,8 @@ class Bounds:
     """What is wrong below ``least``, in place of the comparison."""
     choices: Callable[[], tuple[str, ...]] | None = None
     """What a text, or each of a list, has to be one of: names that plug-ins may add to."""
+    wrong: Callable[[str], str | None] | None = None
+    """Tells what is wrong with a text of a form of its own."""
 
 
 def bounded(
@@ -63,6 +65,7 @@ def bounded(
     shortened: bool = False,
     why: str | None = None,
     choices: Callable[[], tuple[str, ...]] | None = None,
+    wrong: Callable[[str], str | None] | None = None,
 ) -> Any:
     """A dataclass's field with bounds of its own; see ``Bounds``.
 
@@ -77,8 +80,9 @@ def bounded(
         shortened: A name that ends in a digest where it is longer than a folder's.
         why: What is wrong with less than ``least``.
         choices: Gives the names that it takes.
+        wrong: Tells what is wrong with a text.
     """
-    metadata = {_KEY: Bounds(least, most, above, filled, prose, shortened, why, choices)}
+    metadata = {_KEY: Bounds(least, most, above, filled, prose, shortened, why, choices, wrong)}
     if factory is not None:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -199,7 +203,10 @@ def _text(value: str, bounds: Bounds) -> str | None:
         return f"is unknown: expected one of [{', '.join(known)}]{meant}"
     if bounds.filled and not value.strip():
         return f"is empty{': ' + bounds.why if bounds.why else ''}"
-    if not value.isprintable() and (fault := _characters(value, bounds)) is not None:
+    fault = None if bounds.wrong is None else bounds.wrong(value)
+    if fault is None and not value.isprintable():
+        fault = _characters(value, bounds)
+    if fault is not None:
         return fault
     longest = _LONGEST_TEXT if bounds.prose else _LONGEST_NAME
     if len(value) > longest:

@@ -72,6 +72,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         asks_engine=asks_engine(config),
         machine=machine,
         device=compute.device,
+        gpus=compute.gpus,
         chosen=frozenset(chosen),
         known_tasks=_known_tasks(config, compute.device),
         obstacle=_obstacles(config),

@@ -57,6 +57,8 @@ class Inputs:
         session.verify, session.warn = config.store.verify, self.warn
         self.sweep = sweep
         self.compute = resolve_compute(config.engine, session.machine)
+        self.machine = session.machine.using(self.compute.gpus)
+        """This one, with the GPUs in use."""
         self._arithmetic: Arithmetic | None = None
         self.only_looks = False
         """A dry run: nothing is made, noted or told, and what is not there is done without."""
@@ -220,7 +222,9 @@ class Inputs:
             plugin = versions_of(Kind.engine, loading.load.engine.name)
             loaded = [shared.identity, to_json(loading.load), self.compute.threads, plugin]
             model = sha256_of_json(loaded)
-        return WorkerTask(stage, request, environment, self.compute.threads, model)
+        return WorkerTask(
+            stage, request, environment, self.compute.threads, model, self.compute.gpus
+        )
 
 
 def engine_versions(environment: ReadyEnvironment, name: str, *others: str) -> dict[str, str]:

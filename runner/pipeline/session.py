@@ -231,4 +231,4 @@ class Session:
                 if self.listener is not None:
                     self.listener(shown.title, *state)
 
-        self._pool.run(task.environment, job, on_event)
+        self._pool.run(task.environment, task.gpus, job, on_event)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import NotThere
 from runner.store.objects import Address
+from runner.util.gpus import Gpu
 
 if TYPE_CHECKING:
     from runner.pipeline.stages.base import Stage
@@ -63,6 +64,8 @@ class WorkerTask(Generic[Result]):
     threads: int
     model: str | None = None
     """Names the model it computes with, for the next task with the same one."""
+    gpus: tuple[Gpu, ...] = ()
+    """Those that it finds; no others."""
 
 
 @dataclass(frozen=True)

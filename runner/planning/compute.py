@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.config.schema.engine import Device, Dtype, Engine
+from runner.config.schema.engine import Dtype, Engine
 from runner.data.models.config_json import read_config
 from runner.planning.hardware.detect import Machine
+from runner.util.gpus import Gpu
 
 DTYPE_BITS = {"float32": 32.0, "float16": 16.0, "bfloat16": 16.0}
 """Bits of a number, by torch dtype name."""
@@ -22,11 +23,14 @@ class Compute:
     """The engine's settings, resolved for a machine."""
 
     device: str
+    """``cpu`` or ``cuda``: in a worker ``cuda`` is the first of ``gpus``, the only ones there."""
     dtype: str
     """Torch dtype name, or ``auto`` for the checkpoint's own."""
     threads: int
     memory_bytes: int | None = None
-    """Of the device; ``None`` where it is not known."""
+    """Of the device, of the smallest where there are several; ``None`` where it is not known."""
+    gpus: tuple[Gpu, ...] = ()
+    """Those in use: none on a CPU."""
 
     def dtype_for(self, stored: str) -> str:
         """Torch dtype name in which a model that is stored in ``stored`` is timed."""
@@ -69,16 +73,18 @@ def resolve_compute(engine: Engine, machine: Machine) -> Compute:
     On such a CPU bfloat16 is emulated: a forward pass of the default model was measured to
     take five times as long as in float32.
     """
-    device = engine.device.value
-    if engine.device is Device.auto:
-        device = "cuda" if machine.gpus else "cpu"
+    on_gpu = engine.device.startswith("cuda") or (engine.device == "auto" and bool(machine.gpus))
     dtype = engine.dtype.value
-    if engine.dtype is Dtype.auto and device == "cpu" and not machine.computes_bfloat16:
+    if engine.dtype is Dtype.auto and not on_gpu and not machine.computes_bfloat16:
         dtype = Dtype.float32.value
-    memory: int | None = machine.memory_bytes
-    if device == "cuda":
-        memory = max((gpu.memory_bytes for gpu in machine.gpus if gpu.memory_bytes), default=None)
-    return Compute(device, dtype, engine.threads or machine.usable_cores, memory)
+    threads = engine.threads or machine.usable_cores
+    if not on_gpu:
+        return Compute("cpu", dtype, threads, machine.memory_bytes)
+    _, number = engine.shared_by() or ("", 1)
+    gpus = machine.gpus[engine.first_gpu :][:number]
+    # One without memory of its own computes in the machine's.
+    memories = [gpu.memory_bytes or machine.memory_bytes for gpu in gpus]
+    return Compute("cuda", dtype, threads, min(memories, default=None), gpus)
 
 
 def model_config(model: Path) -> dict[str, Any]:

@@ -7,6 +7,21 @@ from typing import Any
 from runner.config.schema.hardware import LOCAL, Hardware
 from runner.planning.devices import device_names, read_device
 from runner.planning.hardware.detect import Machine, recognises
+from runner.store.provenance import read_seal
+
+
+def machine_key(host: dict[str, Any], device: str) -> str:
+    """What of a machine decides its speed, as a short text.
+
+    Args:
+        host: Description of a machine with the GPUs in use, as ``Machine.to_dict`` gives it.
+        device: ``cpu`` or ``cuda``.
+    """
+    gpus = host.get("gpus")
+    if device == "cpu" or not gpus:
+        return f"{host.get('cpu_name')}, {host.get('usable_cores')} cores"
+    name = str(gpus[0]["name"])
+    return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
 
 
 def local_device(machine: Machine, device: str, store: Path) -> Hardware | None:
@@ -14,8 +29,14 @@ def local_device(machine: Machine, device: str, store: Path) -> Hardware | None:
 
     Formats that the machine emulates, slower than fp32, are none that it has. A GPU that the
     table knows brings its price and link along.
+
+    Args:
+        machine: With the GPUs in use, of which the first stands for all.
+        device: ``cpu`` or ``cuda``.
+        store: Root of the store that holds measurements.
     """
-    measured = _newest_measurement(store, device)
+    machine = machine.using(machine.gpus[:1])
+    measured = _newest_measurement(store, machine_key(machine.to_dict(), device), device)
     if measured is None:
         return None
     listed = next(
@@ -42,13 +63,20 @@ def local_device(machine: Machine, device: str, store: Path) -> Hardware | None:
     return local
 
 
-def measured_peaks(store: Path, device: str) -> dict[str, float]:
-    """Measured matrix rates in teraflops by format; empty while there is no measurement."""
-    measured = _newest_measurement(store, device)
+def measured_peaks(store: Path, machine: str, device: str) -> dict[str, float]:
+    """Measured matrix rates in teraflops by format; empty while there is no measurement.
+
+    Args:
+        store: Its root.
+        machine: See ``machine_key``.
+        device: ``cpu`` or ``cuda``.
+    """
+    measured = _newest_measurement(store, machine, device)
     return dict(measured["peak_teraflops"]) if measured else {}
 
 
-def _newest_measurement(store: Path, device: str) -> dict[str, Any] | None:
+def _newest_measurement(store: Path, machine: str, device: str) -> dict[str, Any] | None:
+    """Of this kind of machine: a store may be shared with others."""
     paths = sorted(
         (store / "objects" / "hardware").glob("*/result.json"),
         key=lambda path: path.stat().st_mtime_ns,
@@ -56,9 +84,21 @@ def _newest_measurement(store: Path, device: str) -> dict[str, Any] | None:
     )
     for path in paths:
         result: dict[str, Any] = (_parsed(path) or {}).get("result") or {}
-        if result.get("device") == device and "bandwidth_bytes_per_second" in result:
+        if result.get("device") != device or "bandwidth_bytes_per_second" not in result:
+            continue
+        if _measured_on(path.parent, device) == machine:
             return result
     return None
+
+
+def _measured_on(directory: Path, device: str) -> str | None:
+    """Key of the machine that a measurement is of; ``None`` where its seal does not say."""
+    try:
+        seal = read_seal(directory)
+    except (OSError, ValueError, TypeError):
+        return None
+    host = seal.determinants.get("machine") if seal is not None else None
+    return machine_key(host, device) if isinstance(host, dict) else None
 
 
 def _parsed(path: Path) -> dict[str, Any] | None:

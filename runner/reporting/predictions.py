@@ -40,17 +40,17 @@ def comparisons(
     nowhere = Hardware(name=LOCAL, kind=LOCAL)
     priors = {case.held.label: prior(case.held, nowhere) for case in cases}
     rates = {
-        device: 1e12
+        machine: 1e12
         * max(
             # Few recipes and engines multiply in narrow floats, whose units are far ahead.
             (
                 rate
-                for name, rate in measured_peaks(store, device).items()
+                for name, rate in measured_peaks(store, machine, device).items()
                 if name not in NARROW_FLOATS
             ),
             default=0.0,
         )
-        for device in {case.device for case in cases}
+        for machine, device in {(case.machine, case.device) for case in cases}
     }
     return compare(cases, stored_cases(everything), priors, rates)
 

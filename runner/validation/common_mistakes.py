@@ -157,7 +157,7 @@ def _fp8_before_ada(config: Config, facts: Facts) -> Iterator[Verdict]:
     if facts.device == "cpu":
         yield warning("this CPU has no 8-bit float arithmetic; fp8 saves memory here, not time")
         return
-    for gpu in facts.machine.gpus[:1]:
+    for gpu in facts.gpus[:1]:
         major, _, minor = gpu.compute_capability.partition(".")
         if (int(major), int(minor or 0)) < _ADA:
             where = f"{gpu.name} (compute capability {gpu.compute_capability}, below 8.9)"
@@ -206,7 +206,7 @@ def _beyond_the_turn(config: Config, facts: Facts) -> Iterator[Verdict]:
         device = read_device(name)
         peak = device.peak_teraflops.get("bf16") or device.peak_teraflops.get("fp16")
         bandwidth = device.memory_bandwidth_gigabytes_per_second
-        if not recognises(device, facts.machine) or not peak or not bandwidth:
+        if not recognises(device, facts.machine.using(facts.gpus)) or not peak or not bandwidth:
             continue
         turn = peak * 1e12 * bits.weight.num_bits / 8 / (2 * bandwidth * 1e9)
         if max(config.bench.batch_sizes, default=0) > turn:

@@ -9,6 +9,7 @@ from runner.config.schema.model import Architecture
 from runner.environments.needs import Obstacle
 from runner.planning.arithmetic import Arithmetic
 from runner.planning.hardware.detect import Machine
+from runner.util.gpus import Gpu
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Facts:
     machine: Machine
     device: str
     """``cpu`` or ``cuda``: what ``engine.device`` resolves to."""
+    gpus: tuple[Gpu, ...]
+    """Those of the machine that the run uses; none on a CPU."""
     chosen: frozenset[str]
     """Config groups named on the command line or by the sweep."""
     known_tasks: frozenset[str] | None

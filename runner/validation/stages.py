@@ -1,11 +1,11 @@
 """Rules on stages, evaluation, benchmark, engine, device and hardware."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
 from runner.config.schema.bench import Interleave
-from runner.config.schema.engine import Device
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
 from runner.engines import all_engines, find_engine
@@ -14,6 +14,7 @@ from runner.errors import UsageError
 from runner.methods import capabilities_of
 from runner.planning.arithmetic import evaluated_checkpoints
 from runner.planning.hardware.detect import recognises
+from runner.util.gpus import VISIBLE
 from runner.validation.context import Facts
 from runner.validation.environments import check_environments
 from runner.validation.serving import check_serving
@@ -92,12 +93,25 @@ def _check_settings(config: Config, facts: Facts) -> Iterator[Verdict]:
             value = getattr(config.engine, name)
             yield illegal(f"engine.{name}={value}: {reason}", f"engine.{name}=null")
     name, wanted = config.engine.shared_by() or ("", 1)
-    there = len(facts.machine.gpus) if facts.device == "cuda" else 1
-    if wanted > max(1, there):
-        kind = "GPUs" if facts.device == "cuda" else "device (no GPU answers)"
+    if wanted == 1:
+        return
+    first, there = config.engine.first_gpu, len(facts.gpus)
+    if facts.device == "cpu" or not facts.machine.gpus:
+        answer = "the CPU is one device" if facts.machine.gpus else "no GPU answers"
         yield illegal(
-            f"engine.{name}={wanted} needs as many GPUs, but this machine has {there} {kind}",
+            f"engine.{name}={wanted} needs as many GPUs, but {answer}", f"engine.{name}=1"
+        )
+    elif 0 < there < wanted:
+        here = f"{there} GPU{'s' * (there > 1)}"
+        here += f" from engine.device=cuda:{first} on" if first else ""
+        yield illegal(
+            f"engine.{name}={wanted} needs as many GPUs, but this machine has {here}",
             f"engine.{name}={there}",
+        )
+    elif any(gpu.is_slice for gpu in facts.gpus):
+        yield illegal(
+            f"engine.{name}={wanted}: a process can use one slice of a GPU in MIG mode only",
+            f"engine.{name}=1",
         )
 
 
@@ -134,13 +148,29 @@ def _check_numbers(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 
 def _check_device(config: Config, facts: Facts) -> Iterator[Verdict]:
-    if config.engine.device is Device.cuda and not facts.machine.gpus:
-        yield illegal("engine.device=cuda, but no GPU answers on this machine", "engine.device=cpu")
+    engine, there = config.engine, facts.machine.gpus
+    if facts.device == "cpu" or engine.first_gpu < len(there):
+        return
+    limit = os.environ.get(VISIBLE)
+    hides = "" if limit is None else f" ({VISIBLE}={limit} decides which may be used)"
+    if not there:
+        yield illegal(
+            f"engine.device={engine.device}, but no GPU answers on this machine{hides}",
+            "engine.device=cpu",
+        )
+        return
+    names = ", ".join(f"{number}: {gpu.name}" for number, gpu in enumerate(there))
+    yield illegal(
+        f"engine.device={engine.device}: the GPUs of this machine are {names}{hides}",
+        f"engine.device=cuda:{len(there) - 1}",
+    )
 
 
 def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
     hardware = config.hardware
-    if StageName.bench in config.stages and not recognises(hardware, facts.machine):
+    if StageName.bench in config.stages and not recognises(
+        hardware, facts.machine.using(facts.gpus)
+    ):
         yield illegal(
             f"bench measures this machine, which has no {hardware.name}",
             "hardware=local, or stages without bench",
@@ -159,9 +189,9 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
         needed /= (config.engine.shared_by() or ("", 1))[1]
     available = facts.machine.memory_bytes
     where = "memory"
-    gpus = [gpu.memory_bytes for gpu in facts.machine.gpus if gpu.memory_bytes is not None]
-    if facts.device == "cuda" and gpus:
-        available = max(gpus)
+    gpus = [gpu.memory_bytes for gpu in facts.gpus if gpu.memory_bytes is not None]
+    if gpus:
+        available = min(gpus)
         where = "GPU memory"
     yield from _check_both(config, parameters, available)
     if needed > available:

@@ -1,5 +1,6 @@
 """Composition as the command line does it, for tests of what is composed."""
 
+import ctypes
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,12 @@ from runner.config.schema.model import Architecture
 from runner.config.schema.root import Config
 from runner.multirun.dry_run.session import PeekSession
 from runner.pipeline.inputs import Inputs
-from runner.planning.hardware.detect import Gpu, Machine
+from runner.planning.hardware.detect import Machine
 from runner.planning.model_shape import Shape
+from runner.util.gpus import Gpu
 from runner.util.paths import conf_dir
 from runner.validation.verdict import Verdict
+from tests.stub_driver import LIBRARY, compiled
 from tests.unit.judging import Changes, Judge, judge_changed
 
 Compose = Callable[..., Config]
@@ -48,6 +51,32 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("QUANT_RUNNER_INSTRUCTION_SETS", raising=False)
     monkeypatch.setenv("QUANT_RUNNER_STORE", str(tmp_path / "store"))
     return tmp_path / "store"
+
+
+StubDriver = Callable[..., None]
+
+
+@pytest.fixture
+def stub_driver(monkeypatch: pytest.MonkeyPatch) -> StubDriver:
+    """Gives this process made-up GPUs: ``stub_driver(cards(H100), CUDA_VISIBLE_DEVICES="0")``.
+
+    ``None`` for the GPUs: no driver answers; for a variable: it is not set.
+    """
+    library = compiled()
+    ctypes.CDLL(str(library))
+    # The loader knows libraries by their names: the first of this one is what is found.
+    loaded = Path("/proc/self/maps").read_text("utf-8")
+    if any(LIBRARY in line and str(library) not in line for line in loaded.splitlines()):
+        pytest.skip("the driver of this machine is loaded already")
+
+    def tell(gpus: str | None, **variables: str | None) -> None:
+        for name, value in {"CUDA_VISIBLE_DEVICES": None, **variables, "STUB_GPUS": gpus}.items():
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
+
+    return tell
 
 
 @functools.cache

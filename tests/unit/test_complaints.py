@@ -65,7 +65,7 @@ VALUES = {
     "~stages": "stages has no value",
     "eval.windows=null": "eval.windows=null must be a whole number",
     "eval.windows=int(abc)": "must be a whole number",
-    "engine.device=gpu": "'gpu' is not known, expected one of [auto, cpu, cuda]",
+    "engine.device=gpu": "engine.device=gpu is unknown: expected one of [auto, cpu, cuda, cuda:N]",
     "store=foo": "store=foo must be a section: set its fields, such as store.root=…",
     "bits.weight.num_bits.x=3": "bits.weight.num_bits has no fields",
     "sweep=${nope}": "'nope' not found, so ${nope} refers to nothing; if it is text, type "

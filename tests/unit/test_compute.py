@@ -7,30 +7,42 @@ from typing import Any
 
 import pytest
 
-from runner.config.schema.engine import Device, Dtype, Engine
+from runner.config.schema.engine import Dtype, Engine
 from runner.config.schema.hardware import Hardware
+from runner.engines.vllm.settings import Vllm
 from runner.errors import UsageError
 from runner.planning.compute import Compute, resolve_compute, told_dtype
 from runner.planning.devices import device_names, devices_of, read_device
-from runner.planning.hardware.detect import Gpu, Machine
+from runner.planning.hardware.detect import Machine
+from runner.util.gpus import Gpu
 
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("asked", [Device.auto, Device.cuda])
-def test_a_gpu_is_used_where_there_is_one(asked: Device, gpu: Machine) -> None:
+@pytest.mark.parametrize("asked", ["auto", "cuda"])
+def test_a_gpu_is_used_where_there_is_one(asked: str, gpu: Machine) -> None:
     found = resolve_compute(Engine("hf", device=asked), gpu)
-    assert found == Compute("cuda", "auto", 2, 85_000_000_000)
+    assert found == Compute("cuda", "auto", 2, 85_000_000_000, gpu.gpus)
 
 
-def test_the_largest_memory_of_several_gpus_counts(gpu: Machine) -> None:
-    def memory(*sizes: int | None) -> int | None:
-        cards = tuple(Gpu("a", size, "8.0", "u") for size in sizes)
-        return resolve_compute(Engine("hf"), replace(gpu, gpus=cards)).memory_bytes
+def test_the_gpus_in_use_are_those_that_were_asked_for(gpu: Machine) -> None:
+    cards = tuple(
+        Gpu(f"card {n}", size, "8.0", f"GPU-{n}", n) for n, size in enumerate((30, 10, None, 20))
+    )
+    machine = replace(gpu, gpus=cards, memory_bytes=99)
 
-    assert memory(1, 3, 2) == 3
-    assert memory(None, 2) == 2
-    assert memory(None) is None
+    def used(engine: Engine) -> tuple[list[int | None], int | None]:
+        found = resolve_compute(engine, machine)
+        assert found.device == ("cuda" if engine.device != "cpu" else "cpu")
+        return [one.index for one in found.gpus], found.memory_bytes
+
+    assert used(Engine("hf")) == used(Engine("hf", device="cuda:0")) == ([0], 30)
+    assert used(Engine("hf", device="cuda:3")) == ([3], 20)
+    assert used(Engine("hf", device="cuda:2")) == ([2], 99), "it has none of its own"
+    assert used(Engine("hf", device="cuda:4")) == ([], None), "which legality refuses"
+    assert used(Engine("hf", device="cpu")) == ([], 99)
+    assert used(Vllm("vllm", tensor_parallel_size=2)) == ([0, 1], 10)
+    assert used(Vllm("vllm", device="cuda:2", tensor_parallel_size=2)) == ([2, 3], 20)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +61,7 @@ def test_a_cpu_without_bfloat16_computes_in_float32(
     expected = Compute("cpu", dtype, 2, 24_000_000_000)
     assert resolve_compute(Engine("hf", dtype=asked), machine) == expected
     with_gpu = replace(gpu, instruction_sets=sets)
-    assert resolve_compute(Engine("hf", dtype=asked, device=Device.cpu), with_gpu) == expected
+    assert resolve_compute(Engine("hf", dtype=asked, device="cpu"), with_gpu) == expected
     assert resolve_compute(Engine("hf", dtype=asked, threads=7), machine).threads == 7
 
 

@@ -306,7 +306,7 @@ def test_the_evaluation_text_is_chosen_like_any_option(composed: Compose) -> Non
         ("bits=4", "options of bits: auto, bf16"),
         ("eval.windows=lots", "eval.windows=lots must be a whole number"),
         ("method.sym=perhaps", "method.sym=perhaps must be true or false"),
-        ("engine.device=gpu", "expected one of [auto, cpu, cuda]"),
+        ("engine.device=gpu", "expected one of [auto, cpu, cuda, cuda:N]"),
         ("stages=[nonsense]", "expected one of [bench, compare, eval, "),
         ("eval.text=bible", "text@eval.text=OPTION"),
         ("+method.fooo=1", "there is no method.fooo"),

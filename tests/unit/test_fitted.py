@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from runner.config.schema.hardware import Hardware
-from runner.pipeline.experience.data_points import DataPoint, machine_key
+from runner.pipeline.experience.data_points import DataPoint
 from runner.pipeline.experience.fitted_efficiency import PredictedCase, compare, fit
 from runner.pipeline.experience.from_store import LocalEngine
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.formats import find_format
+from runner.planning.local import machine_key
 
 pytestmark = pytest.mark.unit
 
@@ -92,7 +93,7 @@ def predicted(
     case: DataPoint, known: list[DataPoint], peak: float | None = 1e9, **efficiency: float
 ) -> PredictedCase:
     reached = Efficiency(**{"bandwidth": 0.5, "compute": 0.25, "spread": 0.25, **efficiency})
-    peaks = {} if peak is None else {"cpu": peak}
+    peaks = {} if peak is None else {"box": peak}
     (found,) = compare([case], known, {case.held.label: reached}, peaks)
     return found
 
@@ -167,7 +168,8 @@ def test_else_efficiency_is_as_published(engine: LocalEngine, label: str, device
     ("device", "gpus", "name"),
     [
         ("cpu", [{"name": "A100"}], "a CPU, 2 cores"),
-        ("cuda", [{"name": "A100"}, {"name": "T4"}], "A100"),
+        ("cuda", [{"name": "A100"}], "A100"),
+        ("cuda", [{"name": "A100"}, {"name": "A100"}], "2 x A100"),
         ("cuda", [], "a CPU, 2 cores"),
     ],
 )

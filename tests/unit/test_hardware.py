@@ -10,7 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from runner.config.schema.hardware import Hardware
-from runner.planning.hardware.detect import Gpu, Machine, detect, recognises
+from runner.planning.hardware.detect import Machine, detect, recognises
+from runner.util.gpus import Gpu
 
 pytestmark = pytest.mark.unit
 

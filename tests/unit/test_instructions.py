@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner.config.compose import quoted
-from runner.config.schema.engine import Device, Dtype, Engine
+from runner.config.schema.engine import Dtype, Engine
 from runner.errors import UsageError
 from runner.planning.compute import resolve_compute
 from runner.planning.hardware.detect import detect
@@ -66,10 +66,10 @@ def test_auto_follows_the_override_and_rounding_is_float32_on_every_cpu(
     said: str, auto: str, rounding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(VARIABLE, said)
-    compute = resolve_compute(Engine("hf", device=Device.cpu), detect())
+    compute = resolve_compute(Engine("hf", device="cpu"), detect())
     assert compute.dtype == auto
     assert compute.rounding_dtype(Dtype.auto, "bfloat16", None) == rounding
-    asked = resolve_compute(Engine("hf", device=Device.cpu, dtype=Dtype.bfloat16), detect())
+    asked = resolve_compute(Engine("hf", device="cpu", dtype=Dtype.bfloat16), detect())
     assert asked.dtype == "bfloat16"
     assert asked.rounding_dtype(Dtype.auto, "bfloat16", None) == rounding, "no engine decides it"
 

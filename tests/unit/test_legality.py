@@ -2,7 +2,8 @@
 
 import pytest
 
-from runner.planning.hardware.detect import Gpu, Machine
+from runner.planning.hardware.detect import Machine
+from runner.util.gpus import Gpu
 from runner.validation.verdict import Severity
 from tests.unit.judging import Compose, applied, illegal_ones, judge
 
@@ -115,7 +116,11 @@ ILLEGAL = [
     ("method=gguf engine=vllm", "not gguf", "engine=hf or engine=llama_cpp"),
     ("method=rtn bits=w3a16 engine=vllm", "not of w3a16", "engine=hf"),
     ("method=none engine=vllm engine.quantization=fp8", "on GPUs only", "quantization=null"),
-    ("method=none engine=vllm engine.tensor_parallel_size=2", "1 device", "parallel_size=1"),
+    (
+        "method=none engine=vllm engine.tensor_parallel_size=2",
+        "no GPU answers",
+        "parallel_size=1",
+    ),
     ("engine.environment=mine", "which does not exist", "engine.environment=null"),
     ("method=awq bits=auto", "gives all layers one width, but auto3.5 needs", "method=rtn"),
     (
@@ -306,7 +311,7 @@ def test_a_70b_model_in_fp8_on_two_h100(composed: Compose, cpu: Machine) -> None
     reasons = " ".join(
         verdict.reason for verdict in illegal_ones(judge(composed, single, PRODUCTION))
     )
-    assert "tensor_parallel_size=2 needs as many GPUs, but this machine has 1 GPUs" in reasons
+    assert "tensor_parallel_size=2 needs as many GPUs, but this machine has 1 GPU" in reasons
     refused = " ".join(v.reason for v in illegal_ones(judge(composed, cpu, PRODUCTION)))
     assert "no h100_sxm" in refused
     assert "tensor_parallel_size=2 needs as many GPUs" in refused

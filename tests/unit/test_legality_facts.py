@@ -8,10 +8,10 @@ import pytest
 from runner.config.schema.bench import Interleave
 from runner.config.schema.bits import NumberType
 from runner.config.schema.calibration import Cut
-from runner.config.schema.engine import Device
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import StageName
-from runner.planning.hardware.detect import Gpu, Machine
+from runner.planning.hardware.detect import Machine
+from runner.util.gpus import Gpu
 from runner.validation.layers import linear_inputs
 from runner.validation.verdict import Severity, Verdict, illegal, warning
 from tests.unit.judging import Changes, Compose, Judge
@@ -57,8 +57,8 @@ def test_a_model_fits_up_to_the_last_byte(
     assert any("to load unquantized" in one.reason for one in found) == refused
 
 
-def test_memory_is_the_largest_gpus_where_a_gpu_computes(judged: Judge, cpu: Machine) -> None:
-    def refused(parameters: int, *gpus: Gpu, device: Device = Device.cuda) -> list[str]:
+def test_memory_is_that_of_the_gpu_that_computes(judged: Judge, cpu: Machine) -> None:
+    def refused(parameters: int, *gpus: Gpu, device: str = "cuda") -> list[str]:
         machine = Machine(**{**vars(cpu), "gpus": gpus})
         changes = {"stages": EVAL, "engine.device": device}
         verdicts = judged(
@@ -66,14 +66,16 @@ def test_memory_is_the_largest_gpus_where_a_gpu_computes(judged: Judge, cpu: Mac
         )
         return [str(one) for one in verdicts]
 
-    cards = card(40 * GIGA), card(80 * GIGA), card(None)
+    cards = card(80 * GIGA), card(40 * GIGA), card(None)
     assert refused(40 * GIGA, *cards) == []
+    assert len(refused(20 * GIGA + 1, *cards, device="cuda:1")) == 1
+    assert refused(20 * GIGA, *cards, device="cuda:1") == []
     (found,) = refused(40 * GIGA + 1, *cards)
     assert found == (
         "smollm2_135m needs about 80 GB to load unquantized, this machine has 80 GB of GPU memory; "
         "try a machine with more memory, or a smaller model"
     )
-    (found,) = refused(12 * GIGA + 1, *cards, device=Device.cpu)
+    (found,) = refused(12 * GIGA + 1, *cards, device="cpu")
     assert "this machine has 24 GB of memory" in found
     assert refused(12 * GIGA, card(None)) == []
     assert len(refused(12 * GIGA + 1, card(None))) == 1, "the machine's, where no GPU tells"
@@ -131,9 +133,41 @@ def test_as_many_gpus_as_share_a_model(
     there: int, wanted: int, refused: bool, judged: Judge, cpu: Machine
 ) -> None:
     machine = Machine(**{**vars(cpu), "gpus": (card(80 * GIGA),) * there})
-    changes = {"stages": EVAL, "engine.tensor_parallel_size": wanted, "engine.device": Device.cuda}
+    changes = {"stages": EVAL, "engine.tensor_parallel_size": wanted, "engine.device": "cuda"}
     found = [one for one in judged(VLLM, changes, machine) if "as many GPUs" in one.reason]
     assert [one.nearest for one in found] == [f"engine.tensor_parallel_size={there}"] * refused
+    changes["engine.device"] = "cuda:1"
+    (found,) = [one for one in judged(VLLM, changes, machine) if "as many GPUs" in one.reason]
+    assert "has 1 GPU from engine.device=cuda:1 on" in found.reason
+
+
+def test_slices_of_gpus_share_no_model(judged: Judge, cpu: Machine) -> None:
+    slices = tuple(Gpu("A100 MIG 3g.20gb", 20 * GIGA, "8.0", f"MIG-{n}") for n in range(2))
+    machine = Machine(**{**vars(cpu), "gpus": slices})
+    changes = {"stages": EVAL, "engine.tensor_parallel_size": 2, "engine.device": "cuda"}
+    (found,) = [one for one in judged(VLLM, changes, machine) if "MIG" in one.reason]
+    assert found.nearest == "engine.tensor_parallel_size=1"
+
+
+def test_a_gpu_that_is_named_has_to_be_there(
+    judged: Judge, cpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*cards: Gpu) -> tuple[str, str | None]:
+        machine = Machine(**{**vars(cpu), "gpus": cards})
+        verdicts = judged(NONE, {"stages": EVAL, "engine.device": "cuda:2"}, machine)
+        (found,) = [one for one in verdicts if "engine.device" in one.reason]
+        return found.reason, found.nearest
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    one, other = card(80 * GIGA, "9.0", "one"), card(80 * GIGA, "9.0", "other")
+    named = "engine.device=cuda:2: the GPUs of this machine are 0: one, 1: other"
+    assert refused(one, other) == (named, "engine.device=cuda:1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    reason, _ = refused(one, other)
+    assert reason == f"{named} (CUDA_VISIBLE_DEVICES=4,5 decides which may be used)"
+    reason, nearest = refused()
+    assert reason.startswith("engine.device=cuda:2, but no GPU answers on this machine (CUDA_VIS")
+    assert nearest == "engine.device=cpu"
 
 
 @pytest.mark.parametrize(
@@ -142,10 +176,10 @@ def test_as_many_gpus_as_share_a_model(
 def test_ada_is_the_first_with_fp8(
     capability: str, lacks: int, judged: Judge, cpu: Machine
 ) -> None:
-    # The first GPU is the one that computes.
-    cards = card(80 * GIGA, capability), card(80 * GIGA, "9.0", "another")
+    cards = card(80 * GIGA, "9.0", "another"), card(80 * GIGA, capability)
     machine = Machine(**{**vars(cpu), "gpus": cards})
-    found = judged("method=fp8 bits=fp8_e4m3 group_size=per_channel", {"stages": QUANTIZE}, machine)
+    changes = {"stages": QUANTIZE, "engine.device": "cuda:1"}
+    found = judged("method=fp8 bits=fp8_e4m3 group_size=per_channel", changes, machine)
     assert [one.nearest for one in found] == ["bits=w8a8 method=smoothquant"] * lacks
     assert all(one.severity is WARNING and "a card (compute" in one.reason for one in found)
 

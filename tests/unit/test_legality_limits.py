@@ -4,7 +4,7 @@ import pytest
 
 from runner.config.schema.bench import Interleave
 from runner.config.schema.calibration import Cut
-from runner.config.schema.engine import Device, Dtype
+from runner.config.schema.engine import Dtype
 from runner.config.schema.eval import PerplexityProtocol as Protocol
 from runner.config.schema.group_size import Granularity
 from runner.config.schema.root import StageName
@@ -215,7 +215,7 @@ LIMITS: list[tuple[str, Changes, Verdict | None]] = [
     (RTN, {"stages": [*QUANTIZE, *BENCH], "engine.dtype": Dtype.bfloat16},
      warning("this CPU emulates bfloat16", "engine.dtype=float32")),
     (RTN, {"stages": [*QUANTIZE, *BENCH], "engine.dtype": Dtype.float16}, None),
-    (RTN, {"stages": [*QUANTIZE, *BENCH], "engine.device": Device.cuda},
+    (RTN, {"stages": [*QUANTIZE, *BENCH], "engine.device": "cuda"},
      illegal("no GPU answers", "engine.device=cpu")),
     (LLAMA, {"stages": BENCH, "engine.dtype": Dtype.bfloat16}, None),
     # What code and pickles a model brings.

@@ -2,11 +2,9 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +13,11 @@ from runner.config.schema.model import Architecture
 from runner.errors import UsageError
 from runner.pipeline.stages.plan import make_result
 from runner.planning.devices import read_device
-from runner.planning.hardware import detect as module
-from runner.planning.hardware.detect import Gpu, Machine
+from runner.planning.hardware.detect import Machine
 from runner.planning.hardware.table import published_device
-from runner.planning.local import local_device, measured_peaks
+from runner.planning.local import local_device, machine_key, measured_peaks
+from runner.store.provenance import write_seal
+from runner.util.gpus import Gpu
 from tests.unit.conftest import MakeInputs
 
 pytestmark = pytest.mark.unit
@@ -27,17 +26,19 @@ Measured = Callable[..., Path]
 
 
 @pytest.fixture
-def measured(store: Path) -> Measured:
+def measured(store: Path, cpu: Machine) -> Measured:
     """Writes a measurement; each is newer than the one before, whatever it is called."""
     written = 0
 
-    def write(key: str, content: Any = None, **result: Any) -> Path:
+    def write(key: str, content: Any = None, machine: Machine | None = cpu, **result: Any) -> Path:
         nonlocal written
         written += 1
         path = store / "objects" / "hardware" / key / "result.json"
         path.parent.mkdir(parents=True)
         told = {"device": "cpu", "bandwidth_bytes_per_second": 20e9, "peak_teraflops": PEAKS}
         path.write_text(json.dumps({"result": told | result}) if content is None else content)
+        if machine is not None:
+            write_seal(path.parent, {"machine": machine.identity()})
         os.utime(path, (written, written))
         return path
 
@@ -59,7 +60,7 @@ def test_a_measured_cpu_is_a_device(measured: Measured, cpu: Machine, store: Pat
     assert local.peak_teraflops == {"fp32": 0.5, "fp16": 0.5, "int8": 1.0}
     assert local.native_formats == ["fp32", "fp16", "int8"]
     assert local.compute_capability is None and local.price.dollars_per_hour is None
-    assert measured_peaks(store, "cpu") == PEAKS
+    assert measured_peaks(store, machine_key(cpu.to_dict(), "cpu"), "cpu") == PEAKS
 
 
 def test_without_fp32_nothing_counts_as_emulated(
@@ -73,7 +74,7 @@ def test_without_fp32_nothing_counts_as_emulated(
 def test_a_measured_gpu_brings_its_price_and_link(
     measured: Measured, gpu: Machine, store: Path
 ) -> None:
-    measured("one", device="cuda")
+    measured("one", machine=gpu, device="cuda")
     measured("two")
     listed = read_device("a100_80_sxm")
     local = local_device(gpu, "cuda", store)
@@ -91,79 +92,58 @@ def test_a_measured_gpu_brings_its_price_and_link(
 def test_a_gpu_that_is_not_listed_or_has_no_memory_of_its_own(
     measured: Measured, gpu: Machine, cpu: Machine, store: Path
 ) -> None:
-    measured("one", device="cuda")
     shared = replace(gpu, gpus=(Gpu("NVIDIA GB10", None, "12.1", "GPU-1"),))
+    measured("one", machine=shared, device="cuda")
     local = local_device(shared, "cuda", store)
     assert local is not None
     assert local.memory_gigabytes == 24
     assert local.price.dollars_per_hour is local.compute_capability is None
-    gone = local_device(cpu, "cuda", store)
-    assert gone is not None and gone.memory_gigabytes == 24
+    assert local_device(cpu, "cuda", store) is None, "it is gone"
 
 
 def test_the_newest_measurement_of_a_device_counts(
-    measured: Measured, cpu: Machine, store: Path
+    measured: Measured, cpu: Machine, gpu: Machine, store: Path
 ) -> None:
+    here, card = machine_key(cpu.to_dict(), "cpu"), machine_key(gpu.to_dict(), "cuda")
     assert local_device(cpu, "cpu", store) is None
-    assert measured_peaks(store, "cpu") == {}
+    assert measured_peaks(store, here, "cpu") == {}
     measured("m", peak_teraflops={"fp32": 1.0})
     measured("z", peak_teraflops={"fp32": 2.0})
     measured("a", peak_teraflops={"fp32": 3.0})
-    assert measured_peaks(store, "cpu") == {"fp32": 3.0}
+    assert measured_peaks(store, here, "cpu") == {"fp32": 3.0}
     # Neither other devices, nor what is damaged or another version's, hide it.
-    measured("b", device="cuda", peak_teraflops={"fp32": 9.0})
+    measured("b", machine=gpu, device="cuda", peak_teraflops={"fp32": 9.0})
     measured("c", content="{")
     measured("d", content="{}")
     measured("e", content="null")
     measured("f", content=json.dumps({"result": {"device": "cpu", "peak_teraflops": {}}}))
-    assert measured_peaks(store, "cpu") == {"fp32": 3.0}
-    assert measured_peaks(store, "cuda") == {"fp32": 9.0}
-    assert measured_peaks(store, "cuda:1") == {}
+    assert measured_peaks(store, here, "cpu") == {"fp32": 3.0}
+    assert measured_peaks(store, card, "cuda") == {"fp32": 9.0}
+    assert measured_peaks(store, "NVIDIA T4", "cuda") == {}
 
 
-class NotSupported(Exception):
-    """As the driver's binding raises it."""
+def test_a_measurement_of_another_machine_is_not_this_ones(
+    measured: Measured, cpu: Machine, gpu: Machine, store: Path
+) -> None:
+    """A store may be shared by machines of all kinds."""
+    larger = replace(cpu, usable_cores=64)
+    slower = replace(gpu, gpus=(Gpu("NVIDIA T4", 16 * 10**9, "7.5", "GPU-7"),))
+    measured("mine", bandwidth_bytes_per_second=20e9)
+    measured("larger", machine=larger, bandwidth_bytes_per_second=200e9)
+    measured("card", machine=gpu, device="cuda", bandwidth_bytes_per_second=2e12)
+    measured("slower", machine=slower, device="cuda", bandwidth_bytes_per_second=3e11)
+    measured("unsealed", machine=None)
 
+    def bandwidth(machine: Machine, device: str) -> float | None:
+        local = local_device(machine, device, store)
+        return None if local is None else local.memory_bandwidth_gigabytes_per_second
 
-def binding(memory: int | None) -> Any:
-    """The driver of two GPUs; handles are their numbers."""
-
-    def memory_of(handle: int) -> SimpleNamespace:
-        if memory is None:
-            raise NotSupported
-        return SimpleNamespace(total=memory + handle)
-
-    return SimpleNamespace(
-        NVMLError_NotSupported=NotSupported,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetMemoryInfo=memory_of,
-        nvmlDeviceGetCudaComputeCapability=lambda handle: (8 + handle, 6),
-        nvmlDeviceGetName=lambda handle: f"GPU {handle}",
-        nvmlDeviceGetUUID=lambda handle: f"uuid-{handle}",
-    )
-
-
-@pytest.mark.parametrize("memory", [80_000, None])
-def test_gpus_are_as_the_driver_tells(memory: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    libraries: list[str] = []
-    monkeypatch.setattr(module.ctypes, "CDLL", libraries.append)
-    monkeypatch.setitem(sys.modules, "pynvml", binding(memory))
-    assert module._gpus() == (
-        Gpu("GPU 0", memory, "8.6", "uuid-0"),
-        Gpu("GPU 1", None if memory is None else 80_001, "9.6", "uuid-1"),
-    )
-    assert libraries == ["libnvidia-ml.so.1"]
-
-
-def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise OSError(name)
-
-    monkeypatch.setattr(module.ctypes, "CDLL", missing)
-    monkeypatch.setitem(sys.modules, "pynvml", binding(1))
-    assert module._gpus() == ()
+    assert [bandwidth(one, "cpu") for one in (cpu, larger)] == [20, 200]
+    assert [bandwidth(one, "cuda") for one in (gpu, slower)] == [2000, 300]
+    assert bandwidth(replace(cpu, usable_cores=8), "cpu") is None
+    # Of two alike the limits of one were measured; it is told apart by nothing of its own.
+    both = replace(gpu, gpus=(replace(gpu.gpus[0], uuid="GPU-8", index=1), *gpu.gpus))
+    assert bandwidth(both, "cuda") == 2000
 
 
 def test_a_published_device_is_found_by_its_name(cpu: Machine, gpu: Machine) -> None:

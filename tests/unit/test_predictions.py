@@ -33,6 +33,7 @@ from runner.reporting.predictions import (
     print_comparisons,
     write_comparisons,
 )
+from runner.store.provenance import write_seal
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.serialise import to_json
 from runner.util.shown import console
@@ -119,6 +120,7 @@ def measured(store: Path) -> Path:
         "peak_teraflops": {"fp32": 0.05, "bf16": 0.01, "int8": 0.2},
     }
     (place / "result.json").write_text(json.dumps({"result": result}))
+    write_seal(place, {"machine": HOST})
     return store
 
 

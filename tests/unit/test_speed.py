@@ -1,11 +1,8 @@
 """Speed, operations and energy from readings, against cases worked out by hand."""
 
 import os
-import sys
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -28,6 +25,8 @@ from runner.evaluation.metrics.speed import (
     in_turns,
     outliers,
 )
+from tests.stub_driver import H100, cards
+from tests.unit.conftest import StubDriver
 from tests.unit.test_hardware import write
 
 pytestmark = pytest.mark.unit
@@ -194,37 +193,12 @@ def test_no_control_group(tmp_path: Path) -> None:
     assert control_group_memory(tmp_path) is None
 
 
-@dataclass
-class Driver:
-    """NVML on a machine of four GPUs; ``CUDA_VISIBLE_DEVICES=3,1`` is what CUDA knows."""
-
-    millijoules: dict[str, int]
-    processes: dict[str, list[Any]] = field(default_factory=dict)
-    starts: bool = True
-
-    def nvmlInit(self) -> None:
-        if not self.starts:
-            raise RuntimeError("Driver/library version mismatch")
-
-    def nvmlDeviceGetHandleByIndex(self, place: int) -> str:
-        return f"GPU-{place}"
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
-        return self.millijoules[handle]
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[Any]:
-        return self.processes[handle]
-
-
 @pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> Driver:
+def gpus(stub_driver: StubDriver, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets what the driver says of four GPUs, of which CUDA knows the last and the second."""
     import torch
 
-    driver = Driver({f"GPU-{place}": 1000 * place for place in range(4)})
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
-    monkeypatch.setitem(sys.modules, "pynvml", driver)
     for name, answer in {
-        "device_count": lambda: 2,
         "current_device": lambda: 1,
         "memory_allocated": lambda: 40,
         "max_memory_allocated": lambda: 70,
@@ -233,42 +207,47 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> Driver:
         "mem_get_info": lambda: (500, 1000),
     }.items():
         monkeypatch.setattr(torch.cuda, name, answer)
-    return driver
+
+    def tell(**said: str | None) -> None:
+        stub_driver(cards(H100, H100, H100, H100), CUDA_VISIBLE_DEVICES="3,1", **said)
+
+    tell()
+    return tell
 
 
-def test_energy_is_of_the_gpus_that_this_process_may_use(gpus: Driver, tmp_path: Path) -> None:
+def test_energy_is_of_the_gpus_that_this_process_may_use(
+    gpus: Callable[..., None], tmp_path: Path
+) -> None:
     """A cluster hides the others, which NVML counts all the same."""
+    gpus(STUB_MILLIJOULES="0|1000|2000|3000")
     meter = EnergyMeter("cuda", tmp_path)
     before = meter.read()
     assert before == {"gpu-0": 3.0, "gpu-1": 1.0}
-    gpus.millijoules = {"GPU-0": 10**6, "GPU-1": 1500, "GPU-2": 10**6, "GPU-3": 5000}
+    gpus(STUB_MILLIJOULES="1000000|1500|1000000|5000")
     assert meter.between(before, meter.read()) == Energy(2.5, {"gpu-0": 2.0, "gpu-1": 0.5})
     assert EnergyMeter("cpu", tmp_path).read() == {}
-    del gpus.millijoules["GPU-3"]
+    gpus(STUB_MILLIJOULES="1000000|1500|1000000|-")
     assert meter.read() == {"gpu-1": 1.5}, "the other has no such counter"
 
 
-def test_without_a_driver_no_gpu_is_metered(gpus: Driver, tmp_path: Path) -> None:
-    gpus.starts = False
+def test_without_a_driver_no_gpu_is_metered(stub_driver: StubDriver, tmp_path: Path) -> None:
+    stub_driver(None)
     assert EnergyMeter("cuda", tmp_path).read() == {}
 
 
-def test_memory_of_a_gpu_is_what_torch_and_the_driver_say(gpus: Driver) -> None:
-    other, own = (SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in ((1, 9), (2, 99)))
-    own.pid = os.getpid()
-    gpus.processes = {"GPU-1": [other, own], "GPU-3": []}
+def test_memory_of_a_gpu_is_what_torch_and_the_driver_say(gpus: Callable[..., None]) -> None:
+    gpus(STUB_PROCESSES=f"1,1,9|1,{os.getpid()},99|3,{os.getpid()},5")
     assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=99)
-    gpus.processes["GPU-1"] = [other]
+    gpus(STUB_PROCESSES="1,1,9")
     assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=None)
-    own.usedGpuMemory = None
-    gpus.processes["GPU-1"] = [own]
+    gpus(STUB_PROCESSES=f"1,{os.getpid()},-")
     assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=None)
     assert device_memory("cpu") is None
     assert free_memory_bytes("cuda") == 500 + 90 - 40
 
 
 def test_a_gpu_that_other_processes_use_says_nothing_of_the_model(
-    gpus: Driver, monkeypatch: pytest.MonkeyPatch
+    gpus: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
 

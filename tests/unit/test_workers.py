@@ -45,7 +45,7 @@ def job(folder: Path, **others: Any) -> Job:
 
 def serving(script: str, folder: Path) -> pool._Server:
     """A program of the shell in place of the parent of workers."""
-    return pool._Server(pool._Start(("sh", "-c", script), ()), folder / "logs")
+    return pool._Server(pool.Start(("sh", "-c", script), ()), folder / "logs")
 
 
 def is_there(pid: int) -> bool:

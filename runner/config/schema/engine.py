@@ -1,5 +1,6 @@
 """The engine that runs a checkpoint."""
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import Optional
@@ -8,13 +9,14 @@ from omegaconf import MISSING
 
 from runner.config.bounds import bounded
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,4})?")
 
-class Device(Enum):
-    """Where tensors live."""
 
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+def device_fault(text: str) -> str | None:
+    """What is wrong with the name of a device."""
+    if text == MISSING or _DEVICE.fullmatch(text):
+        return None
+    return "is unknown: expected one of [auto, cpu, cuda, cuda:N]"
 
 
 class Dtype(Enum):
@@ -33,13 +35,20 @@ class Engine:
     name: str = MISSING
     environment: Optional[str] = None
     """Name of the environment it runs in; by default the first that provides it."""
-    device: Device = Device.auto
+    device: str = bounded("auto", wrong=device_fault)
+    """``auto`` (a GPU where there is one), ``cpu``, ``cuda`` (the first GPU), or ``cuda:N``. GPUs
+    count from 0 as nvidia-smi numbers them, among those that ``CUDA_VISIBLE_DEVICES`` leaves."""
     dtype: Dtype = Dtype.auto
     """Arithmetic of bench and serving. ``auto``: the checkpoint's own type on a GPU and on a CPU
     with bfloat16 instructions, otherwise float32. Evaluation uses ``eval.dtype``, rounding uses
     ``method.rounding_dtype``."""
     threads: Optional[int] = bounded(None, least=1, most=10**4)
     """CPU threads; all usable cores by default."""
+
+    @property
+    def first_gpu(self) -> int:
+        """Number of the first GPU to use, where it is to be one."""
+        return int(self.device.partition(":")[2] or 0)
 
     def unread(self, device: str) -> dict[str, str]:
         """Fields that have no effect on a device (``cpu`` or ``cuda``), each with the reason."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.engines.instruments.gpus import gpu_handles
+from runner.util.gpus import handles
 
 _POWERCAP = Path("/sys/class/powercap")
 
@@ -29,7 +29,7 @@ class EnergyMeter:
     def __init__(self, device: str, powercap: Path = _POWERCAP) -> None:
         """Find the counters. ``device`` is ``cpu`` or ``cuda``: GPUs count for the latter."""
         self._zones = [z for z in sorted(powercap.glob("*-rapl:*")) if z.name.count(":") == 1]
-        self._gpus = gpu_handles() if device.startswith("cuda") else []
+        self._gpus = handles() if device.startswith("cuda") else []
 
     def read(self) -> dict[str, float]:
         """Every counter that answers, in joules."""

@@ -6,7 +6,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.engines.instruments.gpus import gpu_handles
+from runner.util.gpus import handles
 
 _VERSION_2 = ("memory.current", "memory.peak", "memory.max")
 _VERSION_1 = ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.limit_in_bytes")
@@ -129,7 +129,7 @@ def device_memory(device: str) -> DeviceMemory | None:
 
 def _driver_bytes(place: int) -> int | None:
     with contextlib.suppress(Exception):  # a driver that tells no processes, or no such GPU
-        library, handle = gpu_handles()[place]
+        library, handle = handles()[place]
         for process in library.nvmlDeviceGetComputeRunningProcesses(handle):
             # In a container the driver may know this process by another number.
             if process.pid == os.getpid():

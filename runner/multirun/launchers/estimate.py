@@ -9,6 +9,7 @@ from runner.errors import StageError
 from runner.pipeline.record import used_recipe_label
 from runner.pipeline.stages import find_stage
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
+from runner.planning.compute import resolve_compute
 from runner.planning.hardware.detect import Machine
 from runner.store.records import RunRecord, StageRecord
 
@@ -103,7 +104,7 @@ def _ladder(stage: str, model: str, engine: str, method: str, label: str) -> lis
 
 def _roughly(stage: str, config: Config, machine: Machine, parameters: int) -> Estimate:
     """Two operations a weight and token; everything read once a decoded token."""
-    gpu = bool(machine.gpus) and config.engine.device.value != "cpu"
+    gpu = resolve_compute(config.engine, machine).device != "cpu"
     cost = find_stage(stage).cost(config, gpu)
     if cost.seconds is not None:
         return Estimate(cost.seconds, _INTERPRETER_BYTES, 0.0, rough=True)

@@ -13,6 +13,7 @@ from runner.evaluation.metrics.speed import BatchResult
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.bench import BenchResult
 from runner.planning.formats import Format
+from runner.planning.local import machine_key
 from runner.planning.model_shape import Shape
 from runner.planning.roofline import Step, decode_work
 from runner.planning.runtime_format import kv_number_bytes, runtime_format_of
@@ -56,13 +57,6 @@ class DataPoint:
     def engine_group(self) -> tuple[str, str, str, str]:
         """Cases of an engine on a machine, whatever the format."""
         return (self.machine, self.engine, self.device, self.dtype)
-
-
-def machine_key(host: dict[str, Any], device: str) -> str:
-    """What of a machine decides its speed, as a short text."""
-    if device != "cpu" and host.get("gpus"):
-        return str(host["gpus"][0]["name"])
-    return f"{host.get('cpu_name')}, {host.get('usable_cores')} cores"
 
 
 def cases_of(record: RunRecord) -> Iterator[DataPoint]:

@@ -113,7 +113,7 @@ def compare(
         cases: What to predict.
         known: Everything measured, these cases among it.
         prior: Published efficiency by format label.
-        operations_per_second: Measured peak by device.
+        operations_per_second: Measured peak by machine.
     """
     fitted: dict[Any, tuple[Factors | None, int]] = {}
     predicted = []
@@ -122,7 +122,7 @@ def compare(
         key = (case.model, case.group)
         if key not in fitted:
             fitted[key] = _elsewhere(case, known)
-        rate = operations_per_second.get(case.device)
+        rate = operations_per_second.get(case.machine)
         predicted.append(_compare(case, prior[case.held.label], rate, *fitted[key]))
     return predicted
 

@@ -9,14 +9,14 @@ from runner.config.schema.hardware import LOCAL
 from runner.config.schema.model import Architecture, Model
 from runner.config.schema.root import Config
 from runner.errors import UsageError
-from runner.pipeline.experience.data_points import all_records, machine_key, stored_cases
+from runner.pipeline.experience.data_points import all_records, stored_cases
 from runner.pipeline.experience.from_store import LocalEngine, measured_quality
 from runner.pipeline.stage_job import StageResult
 from runner.pipeline.stages.base import Cost, Place, Stage
 from runner.planning.compute import resolve_compute
 from runner.planning.devices import devices_of
 from runner.planning.formats import find_format
-from runner.planning.local import local_device
+from runner.planning.local import local_device, machine_key
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility
 from runner.planning.planner import Question, make_plan
@@ -115,8 +115,9 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
     formats = tuple(find_format(label) for label in plan.recipes)
     devices = devices_of(plan.devices, config.hardware)
     compute = resolve_compute(config.engine, session.machine)
+    machine = session.machine.using(compute.gpus)
     if any(device.name == LOCAL for device in devices):
-        local = local_device(session.machine, compute.device, session.store.root)
+        local = local_device(machine, compute.device, session.store.root)
         if local is None:
             raise UsageError(
                 "plan.devices: local has not been measured yet; run runner stages=[bench] "
@@ -125,7 +126,7 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
         devices = [local if device.name == LOCAL else device for device in devices]
     records = all_records(session.store.runs)
     here = LocalEngine(
-        machine=machine_key(session.machine.to_dict(), compute.device),
+        machine=machine_key(machine.to_dict(), compute.device),
         engine=config.engine.name,
         device=compute.device,
         dtype=compute.dtype,

@@ -140,7 +140,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             **engine_determinants(load_request),
             "load": names_of_keys("serving", to_json(request.load)),
             "threads": inputs.compute.threads,
-            "machine": inputs.session.machine.to_dict(),
+            "machine": inputs.machine.identity(),
             "versions": {
                 **engine_versions(own, settings.name),
                 **generator.versions((LOAD_GENERATOR,)),

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from runner.errors import Refused
 from runner.pipeline.worker.failed import WorkerFailed
 from runner.pipeline.worker.protocol import Job
 from runner.pipeline.worker.server import CLOSING_SECONDS
-from runner.pipeline.worker.variables import variables_for
+from runner.pipeline.worker.start import Start
+from runner.util.gpus import VISIBLE, Gpu, visible_variables
 from runner.util.logs import BoundedLog, Pump, last_lines
 from runner.util.surroundings import ELSEWHERE
 
@@ -37,7 +38,8 @@ class WorkerPool:
 
     def __init__(self) -> None:
         """A server is started by the first job that needs it."""
-        self._servers: dict[str, _Server] = {}
+        self._servers: dict[tuple[str, str], _Server] = {}
+        """By environment and visible GPUs."""
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -48,25 +50,37 @@ class WorkerPool:
         self._servers.clear()
 
     def run(
-        self, environment: ReadyEnvironment, job: Job, on_event: Callable[[Event], None]
+        self,
+        environment: ReadyEnvironment,
+        gpus: Sequence[Gpu],
+        job: Job,
+        on_event: Callable[[Event], None],
     ) -> None:
         """Carry out a job; returns when its result has been written.
 
         A model that another process keeps is let go of first, unless the job needs little memory.
 
+        Args:
+            environment: Where it runs.
+            gpus: Those that it finds; none computes on the CPU, whatever a library prefers.
+            job: The job.
+            on_event: Told of what happens.
+
         Raises:
             WorkerFailed: The job's process raised, crashed or was killed.
         """
+        variables = visible_variables(gpus)
+        place = (environment.name, variables[VISIBLE])
         if not job.beside:
-            self.release(besides=environment)
-        start = _Start.of(environment, Path(job.cache))
-        server = self._servers.get(environment.name)
+            self._release(besides=place)
+        start = Start.of(environment, Path(job.cache), variables)
+        server = self._servers.get(place)
         if server is not None and server.start != start:
             server.stop()
             server = None
         if server is None or not server.alive:
             server = _Server(start, Path(job.log).parent)
-            self._servers[environment.name] = server
+            self._servers[place] = server
         try:
             server.run(job, on_event)
         except BaseException:
@@ -76,10 +90,13 @@ class WorkerPool:
                 server.stop()
             raise
 
-    def release(self, besides: ReadyEnvironment | None = None) -> None:
-        """Free the memory of models that are kept for another job, but in one environment."""
-        for name, server in self._servers.items():
-            if besides is None or name != besides.name:
+    def release(self) -> None:
+        """Free the memory of models that are kept for another job."""
+        self._release(besides=None)
+
+    def _release(self, besides: tuple[str, str] | None) -> None:
+        for place, server in self._servers.items():
+            if place != besides:
                 server.release()
 
 
@@ -105,26 +122,8 @@ def kept_workers() -> WorkerPool | None:
 _kept: WorkerPool | None = None
 
 
-@dataclass(frozen=True)
-class _Start:
-    """How a server is started: one that was started otherwise does not serve."""
-
-    command: tuple[str, ...]
-    variables: tuple[tuple[str, str], ...]
-    """What the runner sets beside the variables that it was given itself."""
-
-    @classmethod
-    def of(cls, environment: ReadyEnvironment, cache: Path) -> "_Start":
-        patches = f"--patches={','.join(environment.patches)}"
-        module = ("-m", "runner.pipeline.worker.server")
-        return cls(
-            (environment.python, *module, patches, *environment.preload),
-            tuple(sorted(variables_for(environment, cache).items())),
-        )
-
-
 class _Server:
-    def __init__(self, start: _Start, logs: Path) -> None:
+    def __init__(self, start: Start, logs: Path) -> None:
         self.start = start
         logs.mkdir(parents=True, exist_ok=True)
         self._log = BoundedLog(logs / f"server-{uuid.uuid4().hex[:8]}.log")

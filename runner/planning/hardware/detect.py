@@ -5,33 +5,23 @@ an empty tuple or a fallback; nothing here raises because a file is missing. Wha
 can be overridden: see ``runner.util.instructions``.
 """
 
-import ctypes
 import math
 import os
 import platform
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from runner.util.gpus import Gpu, visible_gpus
 from runner.util.instructions import BFLOAT16, reported, usable
 
 if TYPE_CHECKING:  # A worker's environment may lack OmegaConf, which this module imports.
     from runner.config.schema.hardware import Hardware
 
+_OF_A_KIND = ("name", "memory_bytes", "compute_capability")
 VARIANTS = "D|Ti|SUPER|Laptop|Max-Q|NVL|MIG"  # after a device's name they make it another device
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU as the NVIDIA driver describes it, whether or not this process may use it."""
-
-    name: str
-    memory_bytes: int | None
-    """None where the GPU has no memory of its own."""
-    compute_capability: str
-    uuid: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +42,7 @@ class Machine:
     memory_bytes: int
     """The lesser of the installed memory and the control group's limit."""
     gpus: tuple[Gpu, ...]
+    """Those that this process may use; of a run, those that it does use."""
 
     @property
     def computes_bfloat16(self) -> bool:
@@ -61,6 +52,17 @@ class Machine:
     def to_dict(self) -> dict[str, Any]:
         """The machine as nested dictionaries and tuples, ready for JSON."""
         return asdict(self)
+
+    def using(self, gpus: Sequence[Gpu]) -> "Machine":
+        """The same machine with no other GPUs than these."""
+        return replace(self, gpus=tuple(gpus))
+
+    def identity(self) -> dict[str, Any]:
+        """What decides how fast it is: its GPUs without what tells one from another of its kind."""
+        return {
+            **self.to_dict(),
+            "gpus": [{key: vars(gpu)[key] for key in _OF_A_KIND} for gpu in self.gpus],
+        }
 
 
 def detect(root: Path = Path("/")) -> Machine:
@@ -84,7 +86,7 @@ def detect(root: Path = Path("/")) -> Machine:
         instruction_sets=usable(reported(root)),
         last_level_cache_bytes=_last_level_cache_bytes(root, cpus),
         memory_bytes=_memory_bytes(root),
-        gpus=_gpus(),
+        gpus=visible_gpus(),
     )
 
 
@@ -165,30 +167,3 @@ def _memory_bytes(root: Path) -> int:
         limit = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes") or ""
         limits += [int(limit)] if limit.isdigit() else []
     return min(limits)
-
-
-def _gpus() -> tuple[Gpu, ...]:
-    try:
-        # Loading the driver's library tells at once what importing pynvml tells after 100 ms.
-        ctypes.CDLL("libnvidia-ml.so.1")
-        import pynvml
-
-        pynvml.nvmlInit()
-        count = range(pynvml.nvmlDeviceGetCount())
-        return tuple(_gpu(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in count)
-    except Exception:  # no library, no binding, or no driver or GPU that answers
-        return ()
-
-
-def _gpu(pynvml: Any, handle: Any) -> Gpu:
-    try:
-        memory_bytes = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
-    except pynvml.NVMLError_NotSupported:
-        memory_bytes = None
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    return Gpu(
-        name=pynvml.nvmlDeviceGetName(handle),
-        memory_bytes=memory_bytes,
-        compute_capability=f"{major}.{minor}",
-        uuid=pynvml.nvmlDeviceGetUUID(handle),
-    )

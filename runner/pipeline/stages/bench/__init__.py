@@ -149,7 +149,7 @@ class BenchStage(Stage[BenchRequest, BenchResult]):
             **engine_determinants(load),
             "load": to_json(request.load),
             "threads": inputs.compute.threads,
-            "machine": inputs.session.machine.to_dict(),
+            "machine": inputs.machine.identity(),
             "versions": engine_versions(environment, engine.name),
         }
         if after is not None:

@@ -23,7 +23,7 @@ def limits(inputs: Inputs) -> list[Limits]:
     listed: Hardware | None = inputs.config.hardware
     if listed is None or listed.is_local:
         on_gpu = inputs.compute.device == "cuda"
-        listed = published_device(inputs.session.machine) if on_gpu else None
+        listed = published_device(inputs.machine) if on_gpu else None
     if listed is None:
         return [measured]
     gigabytes = listed.memory_bandwidth_gigabytes_per_second

@@ -33,10 +33,11 @@ class HardwareStage(Stage[HardwareRequest, Measurement]):
 
     def of_machine(self, inputs: "Inputs") -> "StageResult[Measurement]":
         """This machine's limits: measured once, then kept with the store."""
-        machine = inputs.session.machine
+        # One GPU of those in use, which are alike.
+        machine = inputs.machine.using(inputs.compute.gpus[:1])
         environment = inputs.environment(TRANSFORMERS)
         determinants: dict[str, Any] = {
-            "machine": machine.to_dict(),
+            "machine": machine.identity(),
             "device": inputs.compute.device,
             "threads": inputs.compute.threads,
             "versions": environment.versions(("torch",)),
