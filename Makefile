@@ -1,7 +1,7 @@
 # Everything runs from .venv, which the first target that needs it makes.
 #
 #   PYTHON=python3.12       the interpreter that .venv is made with (3.11 or later)
-#   ARGS="method=rtn"       passed on to the runner, pytest or the benchmarks
+#   ARGS="method=rtn"       passed on to the runner, pytest, the benchmarks or the GPU check
 #   TESTS=tests/unit/test_store.py   some of the unit or of the integration tests
 #   JOBS=4                  integration test files that run at a time
 #   TORCH_BACKEND=cpu       at the first set-up: torch without CUDA, a much smaller download
@@ -22,10 +22,10 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help setup run test lint unit integration docs bench mutate clean
+.PHONY: help setup run test lint unit integration docs bench gpu-check mutate clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@sed -n 's/^#   /  /p' Makefile
 
@@ -54,6 +54,11 @@ docs: $(STAMP) ## Build the documentation site into build/site
 
 bench: $(STAMP) ## Benchmarks of the runner itself
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# ARGS are options (--help) and overrides for every run. Where nothing can be installed, with an
+# interpreter that has what the runner needs: python3 -m gpu_check environment.default.python=...
+gpu-check: $(STAMP) ## Check the CUDA path on a GPU, in ten minutes
+	@$(BIN)/python -m gpu_check $(ARGS)
 
 # By hand: it takes long. ARGS names modules: make mutate ARGS="runner.store.*"
 mutate: $(STAMP) ## Mutation testing of metrics, planning, store and validation

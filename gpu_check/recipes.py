@@ -1,0 +1,125 @@
+"""What is quantized, scored and timed, and whether it can be here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gpu_check.outcome import NotPossible
+from gpu_check.setting import Setting
+from runner.api import compose_config
+from runner.config.schema.root import Config, StageName
+from runner.environments.choose import choose
+from runner.environments.manager import EnvironmentManager, State
+from runner.errors import UsageError
+from runner.pipeline.judge import judge
+
+ONE_BILLION = (
+    "model=generated_500m",
+    "model.name=generated_1b",
+    "model.architecture.layers=16",
+    "model.architecture.hidden=2048",
+    "model.architecture.intermediate=8192",
+    "model.architecture.heads=32",
+    "model.architecture.kv_heads=8",
+    "model.architecture.vocab=32000",
+    "model.architecture.parameters=1038682112",
+)
+"""Shaped as Llama 3.2 1B, of random numbers: its quality means nothing, its speed and memory do."""
+TINY = ("model=tiny",)
+CALIBRATED = (
+    "calibration=python_docs",
+    "calibration.samples=16",
+    "calibration.sequence_length=512",
+)
+LOAD = (
+    "eval.windows=4",
+    "eval.context_length=512",
+    "bench.prompt_tokens=128",
+    "bench.new_tokens=32",
+    "bench.batch_sizes=[1,8]",
+)
+TINY_LOAD = (
+    "eval.windows=2",
+    "eval.context_length=128",
+    "bench=quick",
+)
+W4A16 = ("bits=w4a16", "group_size=g64")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to quantize and an engine."""
+
+    name: str
+    overrides: tuple[str, ...]
+    engine: str = "hf"
+    needs: float = 15.0
+    """Seconds that it takes at least."""
+    limit: float = 150.0
+
+    @property
+    def stages(self) -> str:
+        """What is done; the unquantized model has nothing to be quantized."""
+        quantize = "" if "method=none" in self.overrides else "quantize,"
+        return f"stages=[{quantize}eval,bench]"
+
+    @property
+    def sweep(self) -> str:
+        """Name of its sweep."""
+        return self.name.replace(" ", "_").replace(".", "")
+
+    def arguments(self, model: Sequence[str], load: Sequence[str]) -> list[str]:
+        """Its overrides for a model."""
+        return [*model, *self.overrides, f"engine={self.engine}", self.stages, *load]
+
+
+HF = (
+    Recipe("hf bf16", ("method=none", "bits=bf16")),
+    Recipe("hf fp8", ("method=fp8",)),
+    Recipe("hf rtn w4a16", ("method=rtn", *W4A16)),
+    Recipe("hf gptq w4a16", ("method=gptq", *W4A16, *CALIBRATED), needs=25.0),
+    Recipe("hf NF4", ("method=bnb_4bit",)),
+    Recipe("hf LLM.int8", ("method=llm_int8",)),
+    Recipe("hf awq w4a16", ("method=awq", *W4A16, *CALIBRATED), needs=40.0),
+)
+VLLM = (
+    Recipe("vllm bf16", ("method=none", "bits=bf16"), "vllm", needs=45.0, limit=200.0),
+    Recipe("vllm rtn w4a16", ("method=rtn", *W4A16), "vllm", needs=45.0, limit=200.0),
+    Recipe("vllm fp8", ("method=fp8",), "vllm", needs=45.0, limit=200.0),
+)
+LLAMA_CPP = (Recipe("llama_cpp Q4_K_M", ("method=gguf", "bits=w4a16"), "llama_cpp", needs=30.0),)
+
+
+def possible(setting: Setting, arguments: Sequence[str]) -> Config:
+    """The configuration of a run that can be carried out here.
+
+    Raises:
+        NotPossible: It is refused, or an environment that it needs is not there. None is made:
+            that takes minutes and gigabytes.
+    """
+    overrides = setting.arguments(*arguments)
+    try:
+        config = compose_config(overrides)
+        if reasons := judge(config, setting.machine, overrides).reasons:
+            raise NotPossible(reasons[0])
+        for need, named in _needs(config):
+            _there(setting, config, need, named)
+    except UsageError as error:
+        raise NotPossible(str(error)) from None
+    return config
+
+
+def _needs(config: Config) -> list[tuple[str, str | None]]:
+    needs = [(config.engine.name, config.engine.environment)]
+    if StageName.quantize in config.stages:
+        needs.append((config.method.backend, config.method.environment))
+    return needs
+
+
+def _there(setting: Setting, config: Config, need: str, named: str | None) -> None:
+    environment = choose(config.environment, need, setting.device, named)
+    manager = EnvironmentManager(setting.environments, setting.store / "logs")
+    if manager.state(environment) in (State.absent, State.outdated):
+        raise NotPossible(
+            f"environment {environment.name} is not there: runner env create {environment.name}, "
+            f"or name an interpreter with environment.{environment.name}.python="
+        )
