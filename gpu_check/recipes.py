@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from gpu_check.outcome import NotPossible
 from gpu_check.setting import Setting
 from runner.api import compose_config
 from runner.config.schema.root import Config, StageName
+from runner.engines import find_engine
+from runner.engines.base import LoadSpec
+from runner.engines.server import Requests
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager, State
 from runner.errors import UsageError
 from runner.pipeline.judge import judge
+from runner.planning.compute import resolve_compute
+from runner.util.gpus import visible_variables
 
 ONE_BILLION = (
     "model=generated_500m",
@@ -106,6 +112,28 @@ def possible(setting: Setting, arguments: Sequence[str]) -> Config:
     except UsageError as error:
         raise NotPossible(str(error)) from None
     return config
+
+
+def server_command(setting: Setting, config: Config) -> list[str]:
+    """How the engine's own server would be started, with its environment variables before it.
+
+    It has the arguments that the engine is given in a worker. Empty for engines without a server.
+    """
+    compute = resolve_compute(config.engine, setting.machine)
+    spec = LoadSpec(
+        checkpoint=Path("CHECKPOINT"),
+        checkpoint_format="",
+        device=compute.device,
+        dtype=compute.dtype,
+        trust_remote_code=False,
+        threads=compute.threads,
+        settings=config.engine,
+    )
+    command = find_engine(config.engine.name).server(spec, Requests(Path("MODEL"), [], 512))
+    if command is None:
+        return []
+    variables = visible_variables(compute.gpus) | command.variables
+    return [*(f"{name}={value}" for name, value in variables.items()), *command.arguments]
 
 
 def _needs(config: Config) -> list[tuple[str, str | None]]:

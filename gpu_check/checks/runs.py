@@ -3,8 +3,18 @@
 import dataclasses
 
 from gpu_check.outcome import Failed, NotPossible
-from gpu_check.recipes import HF, LOAD, ONE_BILLION, TINY, TINY_LOAD, Recipe, possible
+from gpu_check.recipes import (
+    HF,
+    LOAD,
+    ONE_BILLION,
+    TINY,
+    TINY_LOAD,
+    Recipe,
+    possible,
+    server_command,
+)
 from gpu_check.setting import Setting
+from runner.api import compose_config
 from runner.pipeline.result import RunResult
 
 TINY_METHODS = "method=none,rtn,gptq,awq,fp8,bnb_4bit,llm_int8"
@@ -101,10 +111,11 @@ def recipe(setting: Setting, one: Recipe) -> str:
 def legal(setting: Setting, one: Recipe) -> str:
     """Whether a recipe could run here, and how it would be started; nothing is."""
     arguments = one.arguments(*size(setting))
-    try:
-        possible(setting, arguments)
-    finally:
-        setting.commands[one.sweep] = " ".join(("runner", *setting.arguments(*arguments)))
+    overrides = setting.arguments(*arguments)
+    setting.commands[one.sweep] = " ".join(("runner", *overrides))
+    if command := server_command(setting, compose_config(overrides)):
+        setting.facts.setdefault("servers", {})[one.name] = command
+    possible(setting, arguments)
     return "legal"
 
 
