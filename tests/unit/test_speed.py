@@ -8,7 +8,7 @@ import pytest
 
 from runner.engines.base import Footprint, GenerationTiming
 from runner.engines.hf import HfModel
-from runner.engines.instruments.energy import Energy, EnergyMeter
+from runner.engines.instruments.energy import Energy, EnergyMeter, total
 from runner.engines.instruments.memory import (
     DeviceMemory,
     control_group_memory,
@@ -27,6 +27,7 @@ from runner.evaluation.metrics.speed import (
 )
 from tests.stub_driver import H100, cards
 from tests.unit.conftest import StubDriver
+from tests.unit.test_gpus import SLICED
 from tests.unit.test_hardware import write
 
 pytestmark = pytest.mark.unit
@@ -230,9 +231,54 @@ def test_energy_is_of_the_gpus_that_this_process_may_use(
     assert meter.read() == {"gpu-1": 1.5}, "the other has no such counter"
 
 
+PACKAGE = {"intel-rapl:0/name": "package-0", "intel-rapl:0/energy_uj": "3000000"}
+
+
+def used(meter: EnergyMeter) -> Energy | None:
+    return meter.between(meter.read(), meter.read())
+
+
+def test_energy_of_some_of_the_gpus_is_no_energy(gpus: Callable[..., None], tmp_path: Path) -> None:
+    """Nor is that of the processors that feed them."""
+    write(tmp_path, PACKAGE)
+    gpus(STUB_MILLIJOULES="0|1000|2000|3000")
+    both = {"gpu-0": 0.0, "gpu-1": 0.0, "package-0": 0.0}
+    assert used(EnergyMeter("cuda", tmp_path)) == Energy(0.0, both)
+    for missing in ("0|1000|2000|-", "0|-|2000|3000", "-|-|-|-"):
+        gpus(STUB_MILLIJOULES=missing)
+        assert used(EnergyMeter("cuda", tmp_path)) is None
+        assert used(EnergyMeter("cpu", tmp_path)) == Energy(0.0, {"package-0": 0.0})
+    meter = EnergyMeter("cuda", tmp_path)
+    gpus(STUB_MILLIJOULES="0|1000|2000|3000")
+    before = meter.read()
+    gpus(STUB_MILLIJOULES="0|1000|2000|-")
+    assert meter.between(before, meter.read()) is None, "it has stopped to answer"
+
+
+def test_a_slice_has_no_counter_of_its_own(stub_driver: StubDriver, tmp_path: Path) -> None:
+    """Its card's counts what others do in theirs."""
+    stub_driver(SLICED, CUDA_VISIBLE_DEVICES="MIG-2ccc", STUB_MILLIJOULES="5000")
+    write(tmp_path, PACKAGE)
+    assert used(EnergyMeter("cuda", tmp_path)) is None
+
+
+def test_energy_is_of_all_packages_or_of_none(tmp_path: Path) -> None:
+    write(tmp_path, PACKAGE | {"intel-rapl:1/name": "package-1"})
+    assert used(EnergyMeter("cpu", tmp_path)) is None, "the second may not be read"
+    write(tmp_path, {"intel-rapl:1/energy_uj": "1"})
+    found = used(EnergyMeter("cpu", tmp_path))
+    assert found is not None and [*found.by_device] == ["package-0", "package-1"]
+    # The whole platform's counter has them in it.
+    write(tmp_path, {"intel-rapl:2/name": "psys", "intel-rapl:2/energy_uj": "4"})
+    assert used(EnergyMeter("cpu", tmp_path)) == found
+    one, other = Energy(1.0, {"package-0": 1.0}), Energy(3.0, {"package-0": 1.0, "gpu-0": 2.0})
+    assert total([one, other]) is None
+
+
 def test_without_a_driver_no_gpu_is_metered(stub_driver: StubDriver, tmp_path: Path) -> None:
     stub_driver(None)
     assert EnergyMeter("cuda", tmp_path).read() == {}
+    assert used(EnergyMeter("cuda", tmp_path)) is None
 
 
 def test_memory_of_a_gpu_is_what_torch_and_the_driver_say(gpus: Callable[..., None]) -> None:

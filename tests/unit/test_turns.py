@@ -65,8 +65,8 @@ def test_each_begins_as_often_as_the_other(tmp_path: Path) -> None:
 
 
 def test_energy_of_turns_is_the_subjects_own() -> None:
-    parts = [Energy(2.0, {"package-0": 2.0}), Energy(3.0, {"package-0": 1.0, "gpu-0": 2.0})]
-    assert total(parts) == Energy(5.0, {"package-0": 3.0, "gpu-0": 2.0})
+    parts = [Energy(3.0, {"package-0": 1.0, "gpu-0": 2.0})] * 2
+    assert total(parts) == Energy(6.0, {"package-0": 2.0, "gpu-0": 4.0})
     assert total([*parts, None]) is None
     assert total([]) is None
 
