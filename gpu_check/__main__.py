@@ -40,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
         environments = compose_config(given.overrides).store.environments
     except RunnerError as error:
         return complain(error)
+    if given.store and (Path(given.store).expanduser() / "objects").exists():
+        return complain(f"--store={given.store} holds results, which would not be made again")
     scratch = Path(tempfile.mkdtemp(prefix="gpu-check-"))
     setting = Setting(
         machine=machine,
@@ -70,10 +72,10 @@ def _check(setting: Setting, given: argparse.Namespace) -> int:
     say(f"{', '.join(counts)}; {seconds:.0f} s")
     computed = setting.device == "cuda" and not given.dry_run and not given.only
     folder = given.out or (CHECKOUT / "docs" / "gpu" if computed else None)
-    if folder is None:
-        say(report.page(found))
-    else:
-        say(f"report: {report.write(found, Path(folder))}")
+    try:
+        say(f"report: {report.write(found, Path(folder))}" if folder else report.page(found))
+    except OSError as error:  # what took ten minutes is not lost for want of a folder
+        say(f"{report.page(found)}\nnot written: {error}")
     return int(report.failed(outcomes))
 
 
@@ -98,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", metavar="FOLDER", help="write the report there")
     parser.add_argument(
-        "--store", metavar="FOLDER", help="keep models and results there (default: none are kept)"
+        "--store",
+        metavar="FOLDER",
+        help="keep models and results in this new folder (default: none are kept)",
     )
     # For this project's own tests: the same on a CPU with a tiny model, and nothing but judging.
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=argparse.SUPPRESS)

@@ -41,7 +41,6 @@ LOAD = (
     "eval.context_length=512",
     "bench.prompt_tokens=128",
     "bench.new_tokens=32",
-    "bench.batch_sizes=[1,8]",
 )
 TINY_LOAD = (
     "eval.windows=2",
@@ -58,6 +57,7 @@ class Recipe:
     name: str
     overrides: tuple[str, ...]
     engine: str = "hf"
+    batches: str = "[1,8]"
     needs: float = 15.0
     """Seconds that it takes at least."""
     limit: float = 150.0
@@ -75,7 +75,8 @@ class Recipe:
 
     def arguments(self, model: Sequence[str], load: Sequence[str]) -> list[str]:
         """Its overrides for a model."""
-        return [*model, *self.overrides, f"engine={self.engine}", self.stages, *load]
+        batches = () if load is TINY_LOAD else (f"bench.batch_sizes={self.batches}",)
+        return [*model, *self.overrides, f"engine={self.engine}", self.stages, *load, *batches]
 
 
 HF = (
@@ -88,9 +89,9 @@ HF = (
     Recipe("hf awq w4a16", ("method=awq", *W4A16, *CALIBRATED), needs=40.0),
 )
 VLLM = (
-    Recipe("vllm bf16", ("method=none", "bits=bf16"), "vllm", needs=45.0, limit=200.0),
-    Recipe("vllm rtn w4a16", ("method=rtn", *W4A16), "vllm", needs=45.0, limit=200.0),
-    Recipe("vllm fp8", ("method=fp8",), "vllm", needs=45.0, limit=200.0),
+    Recipe("vllm bf16", ("method=none", "bits=bf16"), "vllm", "[1,8,64]", 45.0, 200.0),
+    Recipe("vllm rtn w4a16", ("method=rtn", *W4A16), "vllm", "[1,8,64]", 45.0, 200.0),
+    Recipe("vllm fp8", ("method=fp8",), "vllm", "[1,8,64]", 45.0, 200.0),
 )
 LLAMA_CPP = (Recipe("llama_cpp Q4_K_M", ("method=gguf", "bits=w4a16"), "llama_cpp", needs=30.0),)
 

@@ -75,7 +75,7 @@ class Setting:
 
     @contextlib.contextmanager
     def started(self, name: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """``runner`` with these overrides, in the sweep ``name``; killed at the end."""
+        """``runner`` with these overrides, in a sweep of its own; killed at the end."""
         command = [sys.executable, "-m", "runner", *self.arguments(*arguments), f"sweep={name}"]
         self.commands[name] = " ".join(["runner", *map(_quoted, command[3:-1])])
         with (

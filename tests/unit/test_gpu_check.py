@@ -118,6 +118,14 @@ def script(path: Path, text: str) -> Path:
     return path
 
 
+def ended(*numbers: int) -> None:
+    """Waits until none of these processes lives."""
+    deadline = time.monotonic() + 10
+    while any(map(processes._runs, numbers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_run_that_hangs_is_killed_with_all_that_it_started(
     setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +138,7 @@ def test_a_run_that_hangs_is_killed_with_all_that_it_started(
     with pytest.raises(RunFailed, match="killed after 0 s") as killed:
         setting.run("hangs", "method=none", limit=0.3)
     assert killed.value.log == ["loading"]
-    assert processes._runs(int(child.read_text())) is False
+    ended(int(child.read_text()))
     assert setting.commands["hangs"] == "runner tracker=none text@eval.text=python_code method=none"
 
 
@@ -152,7 +160,8 @@ def test_what_a_process_started_is_found_however_deep(tmp_path: Path) -> None:
             time.sleep(0.01)
         found = processes.descendants(top.pid)
         os.killpg(top.pid, 9)
-    assert len(found) == 2 and all(not processes._runs(pid) for pid in found)
+    assert len(found) == 2
+    ended(*found)
 
 
 SEEN = {
