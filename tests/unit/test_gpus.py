@@ -101,6 +101,22 @@ def test_a_process_finds_the_gpus_that_it_is_given(stub_driver: StubDriver) -> N
         stub_driver(f"{cards(H100, L4)}|{SLICED}", CUDA_VISIBLE_DEVICES="MIG-2ccc,1,0")
 
 
+@pytest.mark.parametrize("has_binding", [True, False])
+def test_a_worker_on_a_gpu_reaches_the_driver(
+    has_binding: bool, stub_driver: StubDriver, tmp_path: Path
+) -> None:
+    """Its energy and memory are read through a binding that its environment may lack."""
+    stub_driver(cards(H100))
+    other = ReadyEnvironment("other", "/elsewhere", {"nvidia-ml-py": "13"} if has_binding else {})
+    on_gpu, on_cpu = (
+        dict(Start.of(other, tmp_path, visible_variables(gpus)).variables)["PYTHONPATH"].split(":")
+        for gpus in (visible_gpus(), ())
+    )
+    assert len(on_cpu) == 1 and on_gpu[:1] == on_cpu
+    bindings = [str(path) for folder in on_gpu for path in Path(folder).glob("pynvml.py")]
+    assert len(bindings) == (0 if has_binding else 1)
+
+
 def test_looking_for_gpus_imports_no_torch() -> None:
     program = (
         "import json, sys; from runner.planning.hardware.detect import detect; "

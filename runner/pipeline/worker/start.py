@@ -29,5 +29,5 @@ class Start:
         module = ("-m", "runner.pipeline.worker.server")
         return cls(
             (environment.python, *module, patches, *environment.preload),
-            tuple(sorted({**variables_for(environment, cache), **visible}.items())),
+            tuple(sorted(variables_for(environment, cache, visible).items())),
         )
