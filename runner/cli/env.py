@@ -124,10 +124,20 @@ def _create(environments: _Environments, names: list[str]) -> int:
 
 
 def _usable_here(environments: _Environments) -> list[str]:
+    """Those for this machine's device, and those of backends that compute on the CPU anyway."""
+    from runner.methods import all_methods
     from runner.planning.hardware.detect import detect
 
+    known = environments.known
     device = "cuda" if detect().gpus else "cpu"
-    return [name for name, e in environments.known.items() if device in e.accelerators]
+    backends = [found for one in all_methods().values() for found in one.backends.items()]
+    on_cpus = {name for name, capabilities in backends if capabilities.only_on_cpus}
+    return [
+        name
+        for name, e in known.items()
+        if device in e.accelerators
+        or ("cpu" in e.accelerators and on_cpus.intersection(e.provides))
+    ]
 
 
 def _check(environments: _Environments, names: list[str]) -> int:

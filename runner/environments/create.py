@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 
 from runner.config.options import file_beside
 from runner.config.schema.environment import Environment
+from runner.environments.cuda_compiler import compiled_for
 from runner.environments.needs import unmet
 from runner.environments.ready import installed_versions
 from runner.environments.torch_build import computes_on_gpus, torch_build, uv_choice
@@ -122,6 +123,9 @@ def _built(
 ) -> Path:
     """Folder with the wheel of a source package, built now when it is not there."""
     settings = {"package": text, "python": sys.version, "variables": environment.build_variables}
+    if release := compiled_for(environment):
+        # It looks for the libraries of that release; other machines of a store may have another.
+        settings["cuda"] = release
     place = root / ".wheels" / sha256_of_json(settings)[:12]
     if place.exists():
         return place

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 
 from runner.config.schema.environment import Environment
+from runner.environments.cuda_compiler import compiled_for
 from runner.util.nvidia_driver import OLDEST_DRIVERS, installed_driver
 
 
@@ -35,6 +36,18 @@ def old_driver(environment: Environment) -> Obstacle | None:
     )
 
 
+def newer_compiler(environment: Environment) -> Obstacle | None:
+    """That what this machine's CUDA compiler makes does not run with this machine's driver."""
+    driver, release = installed_driver(), compiled_for(environment)
+    if driver is None or release is None or int(release.split(".")[0]) <= driver.cuda_major:
+        return None
+    return Obstacle(
+        f"environment {environment.name} would be compiled by nvcc of CUDA {release}, and this "
+        f"machine's driver {driver.version} runs CUDA {driver.cuda} at most",
+        f"an nvcc of CUDA {driver.cuda_major} first on the PATH, or updating the driver",
+    )
+
+
 def missing_tools(environment: Environment) -> Obstacle | None:
     """That a build tool is not there."""
     missing = {
@@ -52,4 +65,4 @@ def missing_tools(environment: Environment) -> Obstacle | None:
 
 def unmet(environment: Environment) -> Obstacle | None:
     """Why the environment cannot be made here, as far as that is known beforehand."""
-    return old_driver(environment) or missing_tools(environment)
+    return old_driver(environment) or missing_tools(environment) or newer_compiler(environment)

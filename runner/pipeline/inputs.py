@@ -1,6 +1,7 @@
 """Inputs shared by the stages of a run: model, texts, environments, device."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +26,7 @@ from runner.planning.arithmetic import (
     evaluated_checkpoints,
     quality_arithmetic,
 )
-from runner.planning.compute import resolve_compute
+from runner.planning.compute import Compute, resolve_compute
 from runner.planning.model_facts import model_facts
 from runner.store.files import sha256_of_json
 from runner.util.extensions import Kind, names, versions_of
@@ -93,15 +94,25 @@ class Inputs:
             )
         return self._arithmetic
 
-    def rounding_dtype(self, model: Checkpoint) -> str:
+    def on(self, device: str | None) -> Compute:
+        """Where to compute, if it is on ``cpu`` whatever the engine's device is."""
+        if device is None or device == self.compute.device:
+            return self.compute
+        return resolve_compute(replace(self.config.engine, device=device), self.session.machine)
+
+    def rounding_dtype(self, model: Checkpoint, device: str | None = None) -> str:
         """Torch dtype name in which the recipe computes and rounds, and sensitivities are measured.
+
+        Args:
+            model: What is rounded.
+            device: Where; the engine's device by default.
 
         Raises:
             Refused: The model's numbers may lie beyond the range of what was asked for.
         """
         asked = self.config.method.rounding_dtype
         parameters = model_facts(self.config.model).parameters
-        found = self.compute.rounding_dtype(asked, model.dtype, parameters)
+        found = self.on(device).rounding_dtype(asked, model.dtype, parameters)
         if asked is Dtype.float16 and model.dtype != found:
             raise Refused(
                 f"method.rounding_dtype=float16: the model's weights are {model.dtype}, whose "
@@ -140,29 +151,45 @@ class Inputs:
     def _holds_float32(self) -> bool:
         return self.compute.holds_float32(model_facts(self.config.model).parameters)
 
-    def load(self, subject: Checkpoint, engine: Engine, dtype: str | None = None) -> LoadRequest:
+    def load(
+        self,
+        subject: Checkpoint,
+        engine: Engine,
+        dtype: str | None = None,
+        device: str | None = None,
+    ) -> LoadRequest:
         """How a stage asks for the subject in an engine.
 
         Args:
             subject: What to load.
             engine: Which one and its settings.
             dtype: Arithmetic where quality is measured; ``None`` for that in which it is timed.
+            device: Where to; the engine's device by default.
         """
-        wanted = dtype or self.compute.dtype
+        compute = self.on(device)
+        wanted = dtype or compute.dtype
         return LoadRequest(
             checkpoint=subject.directory,
             checkpoint_format=subject.format,
             engine=engine,
-            device=self.compute.device,
+            device=compute.device,
             # Libraries go by config.json, which may claim another type than the tensors have.
             dtype=subject.dtype if wanted == AUTO and not subject.told_right else wanted,
             trust_remote_code=self.config.model.trust_remote_code,
             wide_logits=dtype is not None,
         )
 
-    def environment(self, need: str, named: str | None = None) -> ReadyEnvironment:
-        """The environment that provides what is needed, or the one that was named."""
-        chosen = choose(self.config.environment, need, self.compute.device, named)
+    def environment(
+        self, need: str, named: str | None = None, device: str | None = None
+    ) -> ReadyEnvironment:
+        """The environment that provides what is needed, or the one that was named.
+
+        Args:
+            need: Backend, engine or whatever else environments provide.
+            named: The environment's name, where the configuration gives one.
+            device: Where it is to compute; the engine's device by default.
+        """
+        chosen = choose(self.config.environment, need, device or self.compute.device, named)
         return self.session.environment(chosen)
 
     def obtain(

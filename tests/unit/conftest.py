@@ -23,6 +23,7 @@ from runner.pipeline.inputs import Inputs
 from runner.planning.hardware.detect import Machine
 from runner.planning.model_shape import Shape
 from runner.util.gpus import Gpu
+from runner.util.nvidia_driver import installed_driver
 from runner.util.paths import conf_dir
 from runner.validation.verdict import Verdict
 from tests.stub_driver import LIBRARY, compiled
@@ -49,6 +50,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Whatever is written goes here, and the CPU is what a test says it is."""
     monkeypatch.delenv("QUANT_RUNNER_INSTRUCTION_SETS", raising=False)
+    installed_driver.cache_clear()
     monkeypatch.setenv("QUANT_RUNNER_STORE", str(tmp_path / "store"))
     return tmp_path / "store"
 

@@ -58,6 +58,8 @@ def test_of_environments_those_for_the_machines_devices_are_made_and_absent_ones
         found[machine] = set(cli._usable_here(environments))
     assert {"legacy", "vllm_cpu"} <= found[cpu]
     assert "legacy" in found[gpu] and "vllm_cpu" not in found[gpu]
+    assert "llama_cpp" in found[gpu], "method=gguf computes on the CPU everywhere"
+    assert "llama_cpp_cuda" in found[gpu] - found[cpu]
     assert found[gpu] - found[cpu], "some are for GPUs alone"
     assert cli._check(environments, ["legacy"]) == 1
     assert capsys.readouterr().out == "legacy: absent\n"

@@ -318,9 +318,30 @@ def test_a_70b_model_in_fp8_on_two_h100(composed: Compose, cpu: Machine) -> None
     assert "needs about 35 GB to load" in refused
 
 
-def test_llama_cpp_has_no_environment_for_gpus(composed: Compose, gpu: Machine) -> None:
-    (found,) = illegal_ones(judge(composed, gpu, ["method=gguf", "engine=llama_cpp"]))
-    assert "has no environment for cuda, only for cpu: engine.device=cpu" in found.reason
+def test_llama_cpp_computes_on_a_gpu_if_it_is_compiled_for_one_and_quantizes_on_the_cpu(
+    composed: Compose, gpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = {"c++": "/usr/bin/c++", "nvcc": "/usr/local/cuda/bin/nvcc"}
+    monkeypatch.setattr("runner.environments.needs.shutil.which", tools.get)
+    monkeypatch.setenv("QUANT_RUNNER_ENVIRONMENTS", "/nowhere")
+    command = ["method=gguf", "engine=llama_cpp"]
+    assert illegal_ones(judge(composed, gpu, command)) == []
+    del tools["nvcc"]
+    (found,) = illegal_ones(judge(composed, gpu, command))
+    assert found.reason == "environment llama_cpp_cuda needs nvcc to be built"
+    assert found.nearest == "apt-get install nvidia-cuda-toolkit, or engine.device=cpu"
+    for changed in (
+        [*command, "engine.device=cpu"],
+        ["method=gguf"],
+        [*command, "stages=[quantize]"],
+    ):
+        assert illegal_ones(judge(composed, gpu, changed)) == []
+    named = [*command, "engine.environment=llama_cpp"]
+    (found,) = illegal_ones(judge(composed, gpu, named))
+    assert (
+        "environment llama_cpp is built for cpu, and llama_cpp is to compute on cuda"
+        in found.reason
+    )
 
 
 @pytest.mark.parametrize(

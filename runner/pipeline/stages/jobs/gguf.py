@@ -49,7 +49,8 @@ class GgufStage(Stage[GgufRequest, GgufResult]):
         """An unquantized model as a GGUF file whose matrices are stored in ``dtype``."""
         from runner.methods.backends import llama_cpp
 
-        environment = inputs.environment(llama_cpp.NAME)
+        # The converter needs no GPU, and the build for GPUs takes long to compile.
+        environment = inputs.environment(llama_cpp.NAME, device="cpu")
         versions = environment.versions(("llama-cpp-python", "gguf", "transformers"))
         converted = inputs.obtain(
             self, GgufRequest(subject.directory, dtype), environment,

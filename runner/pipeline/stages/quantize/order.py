@@ -49,15 +49,16 @@ def make_checkpoint(
     if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model.dtype:
         return
     capabilities = capabilities_of(recipe.method)
-    environment = inputs.environment(recipe.method.backend, recipe.method.environment)
+    device = "cpu" if capabilities.only_on_cpus else inputs.compute.device
+    environment = inputs.environment(recipe.method.backend, recipe.method.environment, device)
     windows = calibration_windows(inputs, model, recipe.calibration)
     tokens = expert_tokens(inputs, model, recipe.calibration, windows)
-    compute_dtype = inputs.rounding_dtype(model)
+    compute_dtype = inputs.rounding_dtype(model, device)
     request = QuantizeRequest(
         model_directory=model.directory,
         recipe=recipe,
         windows_directory=windows.directory if windows else None,
-        device=inputs.compute.device,
+        device=device,
         compute_dtype=compute_dtype,
         trust_remote_code=inputs.config.model.trust_remote_code,
         versions={
@@ -75,7 +76,7 @@ def make_checkpoint(
         "device": request.device,
         "compute_dtype": request.compute_dtype,
     }
-    inspector = _inspector(inputs, model, recipe, capabilities.checkpoint_format)
+    inspector = _inspector(inputs, model, recipe, capabilities.checkpoint_format, device)
     lineage = Lineage(inputs.session.store.root, inputs.config.model, determinants)
     if previous := lineage.made_from_other_weights():
         inputs.warn(
@@ -131,11 +132,11 @@ def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
 
 
 def _inspector(
-    inputs: "Inputs", model: "Checkpoint", recipe: Recipe, checkpoint_format: str
+    inputs: "Inputs", model: "Checkpoint", recipe: Recipe, checkpoint_format: str, device: str
 ) -> "Callable[[Path], WorkerTask[CheckResult]]":
     """Reloads a fresh checkpoint in the engine that reads its format best."""
     engine = reader_of(checkpoint_format)
-    environment = inputs.environment(engine.name)
+    environment = inputs.environment(engine.name, device=device)
     text = inputs.text(inputs.config.eval.text)
 
     def inspect(directory: Path) -> "WorkerTask[CheckResult]":
@@ -144,7 +145,8 @@ def _inspector(
             subject=inputs.load(
                 Checkpoint(place, checkpoint_format, {}, "", model.dtype),
                 engine,
-                inputs.rounding_dtype(model),
+                inputs.rounding_dtype(model, device),
+                device,
             ),
             model_directory=model.directory,
             text_directory=text.directory,
