@@ -5,11 +5,13 @@ from pathlib import Path
 
 from runner.cli.verbs import carry_out
 from runner.config.schema.environment import Environment
+from runner.environments.gpu_test import gpu_test, is_for_gpus
 from runner.environments.manager import EnvironmentManager, State, is_for_another_machine
 from runner.environments.needs import unmet
 from runner.environments.self_test import self_test
 from runner.environments.sizes import Sizes
 from runner.errors import UsageError
+from runner.util.nvidia_driver import installed_driver
 from runner.util.shown import console as plain_console
 from runner.util.shown import tell
 from runner.util.suggest import unknown
@@ -17,7 +19,8 @@ from runner.util.suggest import unknown
 USAGE = """\
 runner env list                  every environment: state, size, versions
 runner env create [NAME ...]     make environments now instead of on first use (all by default)
-runner env check [NAME ...]      import what they provide (those that exist by default)
+runner env check [NAME ...]      import what they provide (those that exist by default), and compute
+                                 on the GPU where there is one
 runner env remove NAME ...       delete environments, outdated versions included
 
 Fields are overridden as anywhere:
@@ -145,13 +148,19 @@ def _check(environments: _Environments, names: list[str]) -> int:
     chosen = names or [n for n, e in environments.known.items() if manager.find(e) is not None]
     failed = False
     for name in chosen:
-        ready = manager.find(environments.known[name])
+        environment = environments.known[name]
+        ready = manager.find(environment)
         if ready is None:
-            tell(f"{name}: {manager.state(environments.known[name]).value}")
+            tell(f"{name}: {manager.state(environment).value}")
             failed = True
             continue
-        fault = self_test(ready, environments.known[name].self_test, environments.cache)
-        tell(f"{name}: {fault or 'ok'}")
+        fault = self_test(ready, environment.self_test, environments.cache)
+        said = "ok"
+        if fault is None and installed_driver() is not None and is_for_gpus(environment):
+            gpu, why = gpu_test(environment, ready, environments.cache)
+            said = f"ok (computes on {gpu})"
+            fault = why and f"imports, but does not compute on this machine's GPU: {why}"
+        tell(f"{name}: {fault or said}")
         failed = failed or fault is not None
     return 1 if failed else 0
 

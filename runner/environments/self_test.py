@@ -1,4 +1,4 @@
-"""Imports the modules that an environment must provide."""
+"""Runs small programs in an environment: it imports what it must provide."""
 
 import os
 import subprocess
@@ -29,6 +29,24 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
         modules: By their full names.
         cache: Where what makes the runner importable there is kept.
     """
+    _, fault = run_in(ready, _PROGRAM, modules, cache)
+    return None if fault is None else f"cannot import {', '.join(modules)}: {fault}"
+
+
+def run_in(
+    ready: ReadyEnvironment, program: str, arguments: Sequence[str], cache: Path
+) -> tuple[str, str | None]:
+    """Run a program in an environment, as workers are.
+
+    Args:
+        ready: The environment.
+        program: Python; its first argument names the environment's patches.
+        arguments: Those after it.
+        cache: Where what makes the runner importable there is kept.
+
+    Returns:
+        What it printed, and the last line of the error if it failed.
+    """
     variables = {
         **os.environ,
         **for_children(),
@@ -40,10 +58,11 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
         pump = Pump(BoundedLog(Path(scratch) / "log"))
         try:
             done = subprocess.run(
-                [ready.python, "-c", _PROGRAM, ",".join(ready.patches), *modules],
+                [ready.python, "-c", program, ",".join(ready.patches), *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=pump.end,
+                encoding="utf-8",
                 check=False,
                 env=variables,
                 cwd=ELSEWHERE,
@@ -53,6 +72,5 @@ def self_test(ready: ReadyEnvironment, modules: Sequence[str], cache: Path) -> s
             lines = pump.last_lines(1)
             pump.close()
     if done.returncode == 0:
-        return None
-    lines = lines or [f"ended with code {done.returncode}"]
-    return f"cannot import {', '.join(modules)}: {lines[-1]}"
+        return done.stdout, None
+    return done.stdout, (lines or [f"ended with code {done.returncode}"])[-1]

@@ -14,15 +14,20 @@ import pytest
 from runner.cli import env as cli
 from runner.config.schema.environment import Environment
 from runner.environments.create import READY_FILE, _uv, create
+from runner.environments.cuda_compiler import _release, compiled_for
 from runner.environments.manager import EnvironmentManager, State, _digest
+from runner.environments.needs import unmet
 from runner.environments.obstacle import obstacle
 from runner.environments.torch_build import torch_build, uv_choice
 from runner.environments.torch_cuda import torch_without_cuda
 from runner.errors import StageError
+from runner.pipeline.facts import gather_facts
 from runner.planning.hardware.detect import Machine
-from runner.util.nvidia_driver import OLDEST_DRIVERS, Driver, driver_of
-from tests.unit.conftest import Compose
-from tests.unit.judging import illegal_ones, judge
+from runner.util.nvidia_driver import OLDEST_DRIVERS, Driver, driver_of, installed_driver
+from runner.validation.check import check
+from tests.stub_driver import H100, cards
+from tests.unit.conftest import Compose, StubDriver
+from tests.unit.judging import illegal_ones
 
 pytestmark = pytest.mark.unit
 
@@ -44,9 +49,13 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> SetDriver:
     """Sets the driver that this machine has; none at first."""
 
     def put(driver: Driver | None) -> None:
-        for module in ("torch_build", "needs", "obstacle", "self_test"):
-            name = f"runner.environments.{module}.installed_driver"
-            monkeypatch.setattr(name, lambda: driver, raising=False)
+        for module in (
+            "environments.torch_build",
+            "environments.needs",
+            "environments.obstacle",
+            "cli.env",
+        ):
+            monkeypatch.setattr(f"runner.{module}.installed_driver", lambda: driver)
 
     put(None)
     return put
@@ -54,7 +63,7 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> SetDriver:
 
 def mine(**fields: object) -> Environment:
     asked = {"accelerators": BOTH, "torch_backend": "auto", "requirements": ["torch==2.13.0"]}
-    return Environment(name="mine", **{**asked, **fields})  # type: ignore[arg-type]
+    return Environment(**{"name": "mine", **asked, **fields})  # type: ignore[arg-type]
 
 
 def made(root: Path, environment: Environment, version: str = CPU_TORCH) -> Path:
@@ -62,8 +71,8 @@ def made(root: Path, environment: Environment, version: str = CPU_TORCH) -> Path
     place = root / f"{environment.name}-{_digest(environment)}"
     packages = place / "lib" / "python3.11" / "site-packages"
     (packages / "torch").mkdir(parents=True)
-    (packages / "torch" / "__init__.py").touch()
-    (packages / "torch" / "version.py").write_text(version)
+    (packages / "torch" / "__init__.py").write_text("from torch.version import __version__")
+    (packages / "torch" / "version.py").write_text(f"from typing import Optional\n{version}")
     (place / "bin").mkdir()
     python = place / "bin" / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={packages} exec {sys.executable} -S "$@"\n')
@@ -73,6 +82,15 @@ def made(root: Path, environment: Environment, version: str = CPU_TORCH) -> Path
     told = {"name": "mine", "digest": _digest(environment), "torch": torch, "installed": installed}
     (place / READY_FILE).write_text(json.dumps(told))
     return place
+
+
+def held(root: Path, environment: Environment) -> cli._Environments:
+    """What ``runner env`` works on; composing it takes half a second."""
+    environments = cli._Environments.__new__(cli._Environments)
+    environments.cache = root / "cache"
+    environments.known = {environment.name: environment}
+    environments.manager = EnvironmentManager(root, root)
+    return environments
 
 
 def test_machines_with_and_without_a_gpu_use_directories_of_their_own_in_a_shared_store(
@@ -98,16 +116,13 @@ def test_machines_with_and_without_a_gpu_use_directories_of_their_own_in_a_share
 def test_the_list_of_environments_shows_those_of_other_machines(
     driven: SetDriver,
     tmp_path: Path,
-    composed: Compose,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    environments = cli._Environments([f"store.environments={tmp_path}"], [])
-    environments.known = {"mine": mine()}
     driven(R580)
     made(tmp_path, mine(), CUDA_TORCH)
     driven(None)
     made(tmp_path, mine())
-    cli._list(environments, [])
+    cli._list(held(tmp_path, mine()), [])
     here, elsewhere = (
         line.split() for line in capsys.readouterr().out.splitlines() if "torch 2" in line
     )
@@ -261,19 +276,19 @@ def test_a_driver_too_old_for_the_wheels_is_told_before_anything_is_downloaded(
         "stages=[eval]",
         f"store.environments={tmp_path}",
     ]
-    (verdict,) = illegal_ones(judge(composed, gpu, command))
+    config = composed(*command)
+    (verdict,) = illegal_ones(check(config, gather_facts(config, gpu, command)))
     assert verdict.reason == said
     assert verdict.nearest is not None
     assert verdict.nearest.startswith("updating the driver, or environment.vllm_cuda.python=PATH")
-    environments = cli._Environments([f"store.environments={tmp_path}"], ["vllm_cuda"])
-    environments.known = {"vllm_cuda": environments.known["vllm_cuda"]}
+    environments = held(tmp_path, config.environment["vllm_cuda"])
     with pytest.raises(StageError, match=re.escape(said)):
         cli._create(environments, ["vllm_cuda"])
     monkeypatch.setattr("runner.planning.hardware.detect.detect", lambda: gpu)
     assert cli._create(environments, []) == 0
     assert f"skipped: {said}" in capsys.readouterr().err
     driven(R580)
-    assert illegal_ones(judge(composed, gpu, command)) == []
+    assert unmet(environments.known["vllm_cuda"]) is None
 
 
 def test_an_environment_that_got_a_torch_for_cpus_beside_a_gpu_is_not_kept(
@@ -291,7 +306,71 @@ def test_an_environment_that_got_a_torch_for_cpus_beside_a_gpu_is_not_kept(
     shutil.rmtree(place)
 
 
+def test_what_the_driver_says_of_itself_is_read(stub_driver: StubDriver) -> None:
+    stub_driver(cards(H100), STUB_DRIVER="570.26", STUB_CUDA="12080", CUDA_VISIBLE_DEVICES="")
+    assert installed_driver() == Driver("570.26", "12.8"), "hidden GPUs need environments too"
+    installed_driver.cache_clear()
+    stub_driver("")
+    assert installed_driver() is None, "a driver without a GPU"
+    installed_driver.cache_clear()
+    stub_driver(None)
+    assert installed_driver() is None
+
+
 def test_nvidias_table_says_which_cuda_a_driver_runs() -> None:
     versions = ("580.65.06", "579.99", "525.60.13", "525.60.2", "450.80.02", "390.1", "610.1")
     found = [driver_of(version).cuda_major for version in versions]
     assert found == [13, 12, 12, 11, 11, 0, 13]
+
+
+def test_a_check_beside_a_gpu_says_whether_an_environment_computes_on_it(
+    driven: SetDriver,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+
+    def said(environment: Environment) -> tuple[int, str]:
+        return cli._check(held(tmp_path, environment), []), capsys.readouterr().out
+
+    only = mine(self_test=["torch"])
+    made(tmp_path, only)
+    assert said(only) == (0, "mine: ok\n")
+    driven(R580)
+    made(tmp_path, only)
+    why = "torch 2.13.0+cpu was built without CUDA"
+    assert said(only) == (1, f"mine: imports, but does not compute on this machine's GPU: {why}\n")
+    aside = mine(self_test=["torch"], torch_backend="cpu")
+    made(tmp_path, aside)
+    assert said(aside) == (0, "mine: ok\n"), "it is not asked to"
+    monkeypatch.setattr(cli, "gpu_test", lambda *_: ("NVIDIA L4", None))
+    assert said(only) == (0, "mine: ok (computes on NVIDIA L4)\n")
+
+
+def test_a_compiler_of_a_newer_cuda_than_the_driver_runs_is_told_before_it_compiles(
+    driven: SetDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiling = mine(name="llama", build_tools={"nvcc": "nvidia-cuda-toolkit"})
+    monkeypatch.setattr("runner.environments.needs.shutil.which", lambda tool: tool)
+    monkeypatch.setattr("runner.environments.needs.compiled_for", lambda _: "13.0")
+    driven(R550)
+    assert str(unmet(compiling)) == (
+        "environment llama would be compiled by nvcc of CUDA 13.0, and this machine's driver "
+        "550.144.03 runs CUDA 12.4 at most; try an nvcc of CUDA 12 first on the PATH, or updating "
+        "the driver"
+    )
+    driven(R580)
+    assert unmet(compiling) is None
+
+
+def test_the_cuda_compiler_is_asked_for_its_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho 'Cuda compilation tools, release 12.8, V12.8.93'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    _release.cache_clear()
+    assert compiled_for(mine(build_tools={"nvcc": "x"})) == "12.8"
+    assert compiled_for(mine(build_tools={"c++": "x"})) is None
+    _release.cache_clear()

@@ -218,8 +218,8 @@ def test_levels_stand_in_the_answer(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert fragment in printed, printed
 
 
-def spec(checkpoint: Path, settings: Any) -> LoadSpec:
-    return LoadSpec(checkpoint, "float", "cpu", "float32", False, 2, settings)
+def spec(checkpoint: Path, settings: Any, device: str = "cpu") -> LoadSpec:
+    return LoadSpec(checkpoint, "float", device, "float32", False, 2, settings)
 
 
 def test_what_servers_are_started_with(tmp_path: Path) -> None:
@@ -229,6 +229,8 @@ def test_what_servers_are_started_with(tmp_path: Path) -> None:
     assert llama is not None
     assert {"--interrupt_requests=false", "--n_ctx=164", f"--port={PORT}"} <= {*llama.arguments}
     assert llama.body == {"logit_bias": {"2": -100.0}}
+    assert llama.arguments[:2] == ["-m", "llama_cpp.server"]
+    assert "--n_gpu_layers=0" in llama.arguments
     vllm = find_engine("vllm").server(
         spec(tmp_path, Vllm(name="vllm", enforce_eager=True)), requests
     )
@@ -238,6 +240,24 @@ def test_what_servers_are_started_with(tmp_path: Path) -> None:
     assert "--tokenizer=/models/base" in vllm.arguments
     assert "VLLM_ENABLE_V1_MULTIPROCESSING" not in vllm.variables
     assert find_engine("hf").server(spec(tmp_path, None), requests) is None
+
+
+def test_llama_cpp_serves_from_a_gpu_with_its_layers_there_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").touch()
+    requests = Requests(Path("/models/base"), [2], 100)
+    settings = LlamaCpp(name="llama_cpp")
+    command = find_engine("llama_cpp").server(spec(tmp_path, settings, "cuda"), requests)
+    assert command is not None
+    assert "--n_gpu_layers=-1" in command.arguments
+    assert command.arguments[0] == "-c", "a build for CPUs would serve, without a word"
+    assert (
+        "llama_supports_gpu_offload() or sys.exit('this llama.cpp finds no GPU"
+        in command.arguments[1]
+    )
+    settings.gpu_layers = 0
+    with pytest.raises(StageError, match=r"leaves every layer to the CPU: engine\.device=cpu"):
+        find_engine("llama_cpp").server(spec(tmp_path, settings, "cuda"), requests)
+    assert "gpu_layers" in settings.unread("cpu") and not settings.unread("cuda")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,9 @@
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
-from runner.config.bounds import bounded
-from runner.config.schema.engine import Engine
 from runner.data.models.gguf_file import only_gguf, read_gguf
 from runner.data.models.llama_cpp_families import family_refusal
 from runner.data.models.sentence_piece import sentence_piece_file
@@ -16,6 +13,7 @@ from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, Lo
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
 from runner.engines.llama_cpp.cache import KV_BYTES
 from runner.engines.llama_cpp.footprint import gguf_footprint
+from runner.engines.llama_cpp.settings import NO_GPU, LlamaCpp, layers_on_gpu
 from runner.engines.server import PORT, Requests, ServerCommand
 from runner.engines.traits import OwnArithmetic, Products, Traits
 from runner.errors import StageError
@@ -28,24 +26,13 @@ if TYPE_CHECKING:
 _CONTEXT_STEP = 256
 """llama.cpp rounds the tokens of a sequence up to this."""
 _SERVED_AS = "model"
+_SERVER_ON_GPU = f"""
+import llama_cpp, runpy, sys
+llama_cpp.llama_supports_gpu_offload() or sys.exit({NO_GPU!r})
+runpy.run_module("llama_cpp.server", run_name="__main__", alter_sys=True)
+"""
 _SERVER_MARGIN = 64
 """Prompts are sent as text and may be a few tokens longer when they are cut up again."""
-
-
-@dataclass
-class LlamaCpp(Engine):
-    """Settings of llama.cpp, named as there where it has them."""
-
-    context_length: Optional[int] = bounded(None, least=1)  # noqa: UP045 - OmegaConf reads it
-    """Tokens of a sequence that memory is set aside for; as many as are used by default."""
-    batch_size: int = bounded(512, least=1, most=10**6)
-    """Tokens of prompts computed together (``n_batch``)."""
-    gpu_layers: int = bounded(-1, least=-1, most=10**6)
-    """Layers that lie on the GPU when there is one; -1 is all of them."""
-
-    def longest_sequence(self) -> tuple[str, int] | None:
-        """``context_length``, where it is set."""
-        return None if self.context_length is None else ("context_length", self.context_length)
 
 
 class LlamaCppEngine:
@@ -92,7 +79,7 @@ class LlamaCppEngine:
             "n_batch": settings.batch_size,
             "n_threads": spec.threads,
             "n_threads_batch": spec.threads,
-            "n_gpu_layers": settings.gpu_layers if spec.device.startswith("cuda") else 0,
+            "n_gpu_layers": layers_on_gpu(spec.device, settings),
             # A second request would otherwise break off the first.
             "interrupt_requests": "false",
             "verbose": "false",
@@ -103,7 +90,7 @@ class LlamaCppEngine:
             # llama.cpp's converter has taken for another kind can be served at all.
             options["hf_pretrained_model_name_or_path"] = requests.tokenizer
         return ServerCommand(
-            ["-m", "llama_cpp.server", *(f"--{key}={value}" for key, value in options.items())],
+            [*_start(spec.device), *(f"--{key}={value}" for key, value in options.items())],
             _SERVED_AS,
             body={"logit_bias": {str(token): -100.0 for token in requests.end_tokens}},
         )
@@ -117,17 +104,23 @@ class LlamaCppEngine:
         file = only_gguf(spec.checkpoint)
         listen(print_warnings)
         llama_cpp.llama_backend_init()
-        on_gpu = spec.device.startswith("cuda")
-        if on_gpu and not llama_cpp.llama_supports_gpu_offload():
-            raise StageError("this llama.cpp was compiled for CPUs: engine.device=cpu")
         parameters = llama_cpp.llama_model_default_params()
-        parameters.n_gpu_layers = settings.gpu_layers if on_gpu else 0
+        parameters.n_gpu_layers = layers_on_gpu(spec.device, settings)
+        if parameters.n_gpu_layers != 0 and not llama_cpp.llama_supports_gpu_offload():
+            raise StageError(NO_GPU)
         model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
         if not model:
             raise StageError(f"llama.cpp cannot load {file.name}")
         loaded = LlamaCppModel(model, file, settings, spec.threads)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
+
+
+def _start(device: str) -> list[str]:
+    """What starts the server; on a GPU only if it finds one: it would take the CPU in silence."""
+    if device == "cpu":
+        return ["-m", "llama_cpp.server"]
+    return ["-c", _SERVER_ON_GPU]
 
 
 class LlamaCppModel:
