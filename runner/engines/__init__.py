@@ -43,6 +43,11 @@ def names_with(trait: Callable[[Traits], object]) -> list[str]:
     return [name for name, engine in all_engines().items() if trait(engine.traits)]
 
 
+def computing_at_once(name: str, gpus: int) -> int:
+    """How many devices' limits bound an engine's speed on so many GPUs (0: on a CPU)."""
+    return max(1, gpus) if traits_of(name).computes_together else 1
+
+
 def reader_of(checkpoint_format: str) -> Engine:
     """Settings of the engine that reads checkpoints of a format best.
 

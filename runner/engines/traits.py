@@ -60,6 +60,9 @@ class Traits:
     """The most tokens that it tells with ``Tells.top``."""
     generates_last: bool = False
     """It scores a window's last token by generating it, which takes room in the context."""
+    computes_together: bool = False
+    """Whether GPUs that share a model compute at the same time (tensor parallelism). Else they take
+    turns, layer after layer, and one GPU's limits are those of all."""
     several_models: bool = True
     """Whether two models can be loaded in one process, one after the other let go or not."""
     own_arithmetic: OwnArithmetic | None = None

@@ -50,7 +50,7 @@ def comparisons(
             ),
             default=0.0,
         )
-        for machine, device in {(case.machine, case.device) for case in cases}
+        for machine, device in {(case.one_device, case.device) for case in cases}
     }
     return compare(cases, stored_cases(everything), priors, rates)
 

@@ -144,6 +144,15 @@ def test_an_engines_efficiency_is_a_part_of_this_machines_limits() -> None:
     assert rough.bandwidth == pytest.approx(202 / 20 / 10e9)
 
 
+def test_efficiency_on_several_gpus_is_that_of_each() -> None:
+    """Two that share the work at the same time: each has half of the bytes to read."""
+    one = LocalEngine(*HERE, 7, FOUR).efficiency(find_format("fp32"), LOCAL)
+    two = LocalEngine(*HERE, 7, FOUR, devices=2).efficiency(find_format("fp32"), LOCAL)
+    assert two.bandwidth == pytest.approx(one.bandwidth / 2)
+    assert two.compute == pytest.approx(one.compute / 2)
+    assert two.overhead_seconds == one.overhead_seconds
+
+
 @pytest.mark.parametrize(
     ("engine", "label", "device"),
     [

@@ -103,6 +103,24 @@ def test_speed_is_held_against_the_published_limits_of_a_device_that_is_named(
     assert [one.source for one in limits(inputs())] == ["measured"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "together"),
+    [(("engine=vllm", "engine.tensor_parallel_size=2"), 2), (("engine=vllm",), 1), ((), 1)],
+)
+def test_gpus_that_compute_together_have_the_limits_of_all(
+    overrides: tuple[str, ...], together: int, inputs: MakeInputs, gpu: Machine
+) -> None:
+    two = gpu.using([*gpu.gpus, replace(gpu.gpus[0], uuid="GPU-1", index=1)])
+    given = inputs(*overrides, machine=two)
+    one = SimpleNamespace(bandwidth_bytes_per_second=1e12, peak_teraflops={"bf16": 200.0})
+    known = SimpleNamespace(known=one)
+    given.obtain = lambda *_, **__: known  # type: ignore[method-assign, assignment]
+    here, listed = limits(given)
+    assert here == Limits("measured", together * 1e12, {"bf16": together * 200.0}, together)
+    assert listed.bandwidth_bytes_per_second == together * 2039e9
+    assert (listed.source, listed.devices) == ("a100_80_sxm", together)
+
+
 def turn_request(folder: Path, interleave: Interleave) -> BenchRequest:
     (folder / "config.json").write_text("{}")
     save_file({"w": torch.zeros(8)}, folder / "model.safetensors")

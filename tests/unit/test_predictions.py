@@ -160,6 +160,32 @@ def test_the_bandwidth_of_a_case_includes_the_cache_and_may_be_unknown() -> None
     assert four.bandwidth_bytes_per_second is None
 
 
+@pytest.mark.parametrize(("engine", "together"), [("vllm", 2), ("hf", 1)])
+def test_gpus_that_compute_together_can_do_as_much_as_all_of_them(
+    engine: str, together: int, store: Path
+) -> None:
+    """What one can do was measured. Those that take turns can do no more than that."""
+    host = {**HOST, "gpus": [{"name": "A100", "memory_bytes": 80e9}] * 2}
+    place = store / "objects" / "hardware" / "abc"
+    place.mkdir(parents=True)
+    result = {
+        "device": "cuda",
+        "bandwidth_bytes_per_second": 1e12,
+        "peak_teraflops": {"bf16": 1e-3},
+    }
+    (place / "result.json").write_text(json.dumps({"result": result}))
+    write_seal(place, {"machine": {**host, "gpus": host["gpus"][:1]}})
+    limits = {"source": "measured", "bandwidth_bytes_per_second": together * 1e12}
+    content = bench([1.0, 1.0], "bfloat16") | {"device": "cuda"}
+    content["limits"] = [{**limits, "peak_teraflops": {}, "devices": together}]
+    on_two = replace(record(MODELS[0], content, ("method=none", f"engine={engine}")), host=host)
+    one, _ = comparisons([on_two], [on_two], store)
+    assert (one.case.machine, one.case.one_device) == ("2 x A100", "A100")
+    assert one.case.devices == together
+    # So slow that arithmetic decides, of whose rate half is reached.
+    assert one.uncalibrated == pytest.approx(one.case.operations / (together * 1e9 * 0.5))
+
+
 def test_what_is_no_case(records: list[RunRecord]) -> None:
     bare = replace(records[0], config={**records[0].config, "model": {}})
     assert list(cases_of(bare)) == []

@@ -33,6 +33,7 @@ class VllmEngine:
         tells=Tells.top,
         most_top_k=20,  # unless it is started otherwise
         generates_last=True,
+        computes_together=True,
         several_models=False,
         narrow_formats=("compressed-tensors", "gptq", "awq"),
     )

@@ -14,13 +14,15 @@ _DEVIATIONS_PER_MAD = 1.4826  # of a normal distribution
 
 @dataclass
 class Limits:
-    """What a device can do at most, measured or published."""
+    """What a device can do at most, measured or published; all together that compute at once."""
 
     source: str
     """``measured``, or the name of the device in the hardware table."""
     bandwidth_bytes_per_second: float | None
     peak_teraflops: dict[str, float] = field(default_factory=dict)
     """Dense matrix products by format (fp32, bf16, fp16, int8, …)."""
+    devices: int = 1
+    """How many compute at once: each limit is so many times one device's."""
 
 
 @dataclass

@@ -44,9 +44,18 @@ class DataPoint:
     """Of weights and KV cache for one step, computed from dimensions and format."""
     operations: float
     bandwidth_bytes_per_second: float | None
-    """Of the device, as it was measured for this run."""
+    """Of the devices that computed at once, as one was measured for this run."""
     measured_seconds: float
     """Median time of a decode step: other work on the machine makes some steps slower."""
+    devices: int = 1
+    """How many GPUs shared the work at the same time."""
+    one_of_them: str | None = None
+    """``machine`` with one GPU alone, whose limits are measured; ``None``: ``machine`` has one."""
+
+    @property
+    def one_device(self) -> str:
+        """Key of the machine that limits are measured of: with one GPU alone."""
+        return self.one_of_them or self.machine
 
     @property
     def group(self) -> tuple[str, str, str, str, str]:
@@ -85,6 +94,7 @@ def _benched(
         return
     context = round(bench.prompt_tokens + bench.new_tokens / 2)
     number_bytes = kv_number_bytes(record.engine, bench.dtype)
+    one_gpu = {**record.host, "gpus": (record.host.get("gpus") or [])[:1]}
     for batch in bench.batches:
         work = decode_work(shape, fmt, Step(batch.batch_size, context, number_bytes))
         latency = batch.inter_token_latency_seconds
@@ -103,6 +113,8 @@ def _benched(
             operations=work.operations,
             bandwidth_bytes_per_second=_bandwidth(bench, batch),
             measured_seconds=latency.p50,
+            devices=max((limits.devices for limits in bench.limits), default=1),
+            one_of_them=machine_key(one_gpu, bench.device),
         )
 
 

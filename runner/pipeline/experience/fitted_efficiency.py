@@ -113,7 +113,7 @@ def compare(
         cases: What to predict.
         known: Everything measured, these cases among it.
         prior: Published efficiency by format label.
-        operations_per_second: Measured peak by machine.
+        operations_per_second: Measured peak by machine with one device.
     """
     fitted: dict[Any, tuple[Factors | None, int]] = {}
     predicted = []
@@ -122,7 +122,7 @@ def compare(
         key = (case.model, case.group)
         if key not in fitted:
             fitted[key] = _elsewhere(case, known)
-        rate = operations_per_second.get(case.machine)
+        rate = operations_per_second.get(case.one_device, 0.0) * case.devices
         predicted.append(_compare(case, prior[case.held.label], rate, *fitted[key]))
     return predicted
 
@@ -142,7 +142,7 @@ def _elsewhere(case: DataPoint, known: Sequence[DataPoint]) -> tuple[Factors | N
 def _compare(
     case: DataPoint,
     prior: Efficiency,
-    operations_per_second: float | None,
+    operations_per_second: float,
     factors: Factors | None,
     others: int,
 ) -> PredictedCase:

@@ -28,6 +28,8 @@ class LocalEngine:
     layers: int
     """Of the model that is planned: overhead goes by layers."""
     cases: Sequence[DataPoint]
+    devices: int = 1
+    """How many GPUs compute at once here; a device of a plan is one of them."""
 
     def held(self, fmt: Format, device: Hardware) -> Format:
         """How the engine holds a format here; elsewhere kernels compute with it as stored."""
@@ -39,11 +41,12 @@ class LocalEngine:
             return prior(fmt, device)
         group = (self.machine, self.engine, self.device, fmt.label, self.dtype)
         factors = fit([case for case in self.cases if case.group == group])
-        bandwidth = (device.memory_bandwidth_gigabytes_per_second or 0) * 1e9
+        # The cases are of what all of them had to do.
+        bandwidth = (device.memory_bandwidth_gigabytes_per_second or 0) * 1e9 * self.devices
         if factors is None or not bandwidth:
             return prior(fmt, device)
         arithmetic = arithmetic_used(fmt, device)
-        peak = device.peak_teraflops[arithmetic] * 1e12 if arithmetic else 0.0
+        peak = device.peak_teraflops[arithmetic] * 1e12 * self.devices if arithmetic else 0.0
         return Efficiency(
             bandwidth=_part(factors.seconds_per_byte, bandwidth),
             cache_bandwidth=_part(factors.seconds_per_byte, bandwidth),

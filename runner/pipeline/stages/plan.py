@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runner.config.schema.hardware import LOCAL
 from runner.config.schema.model import Architecture, Model
 from runner.config.schema.root import Config
+from runner.engines import computing_at_once
 from runner.errors import UsageError
 from runner.pipeline.experience.data_points import all_records, stored_cases
 from runner.pipeline.experience.from_store import LocalEngine, measured_quality
@@ -132,6 +133,7 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
         dtype=compute.dtype,
         layers=shape.layers,
         cases=stored_cases(records),
+        devices=computing_at_once(config.engine.name, len(compute.gpus)),
     )
     question = Question(
         shape=shape,

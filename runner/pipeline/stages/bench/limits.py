@@ -1,7 +1,9 @@
 """Limits that speeds are compared with: the device's, the dtype's and the format's."""
 
+from collections.abc import Mapping
+
 from runner.config.schema.hardware import Hardware
-from runner.engines import find_engine
+from runner.engines import computing_at_once, find_engine
 from runner.evaluation.metrics.flops import ForwardWork, forward_work
 from runner.evaluation.metrics.speed import Limits
 from runner.pipeline.checkpoint import Checkpoint
@@ -15,11 +17,16 @@ _FORMATS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def limits(inputs: Inputs) -> list[Limits]:
-    """The measured limits, and the published ones where the table lists the device."""
+    """The measured limits, and the published ones where the table lists the device.
+
+    Both are of one device; GPUs that compute together can do as many times as much.
+    """
+    number = computing_at_once(inputs.config.engine.name, len(inputs.compute.gpus))
     found = HARDWARE.of_machine(inputs).known
-    measured = Limits("measured", None)
+    bandwidth, peaks = None, {}
     if found is not None:
-        measured = Limits("measured", found.bandwidth_bytes_per_second, found.peak_teraflops)
+        bandwidth, peaks = found.bandwidth_bytes_per_second, found.peak_teraflops
+    measured = _limits("measured", bandwidth, peaks, number)
     listed: Hardware | None = inputs.config.hardware
     if listed is None or listed.is_local:
         on_gpu = inputs.compute.device == "cuda"
@@ -28,7 +35,18 @@ def limits(inputs: Inputs) -> list[Limits]:
         return [measured]
     gigabytes = listed.memory_bandwidth_gigabytes_per_second
     bandwidth = None if gigabytes is None else gigabytes * 1e9
-    return [measured, Limits(listed.name, bandwidth, dict(listed.peak_teraflops))]
+    return [measured, _limits(listed.name, bandwidth, listed.peak_teraflops, number)]
+
+
+def _limits(
+    source: str, bandwidth: float | None, peaks: Mapping[str, float], number: int
+) -> Limits:
+    return Limits(
+        source,
+        None if bandwidth is None else number * bandwidth,
+        {name: number * rate for name, rate in peaks.items()},
+        number,
+    )
 
 
 def model_work(run: RunContext) -> ForwardWork | None:
