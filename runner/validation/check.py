@@ -23,4 +23,7 @@ def check(config: Config, facts: Facts) -> list[Verdict]:
         *check_plan(config, facts),
         *check_sensitivity(config, facts),
     ]
-    return sorted(verdicts, key=lambda verdict: verdict.severity is not Severity.illegal)
+    # What stands in the way of several things is told once.
+    return sorted(
+        dict.fromkeys(verdicts), key=lambda verdict: verdict.severity is not Severity.illegal
+    )

@@ -65,8 +65,8 @@ def judge(config: Config, facts: Facts, need: Need, *, runs: bool = True) -> Ite
     except UsageError as error:
         yield illegal(str(error), unnamed)
         return
-    if not runs:
-        return
+    if not runs or (need.device != CPU and not facts.gpus):
+        return  # that there is no GPU is told elsewhere
     built_for = environment.accelerators
     if built_for and need.device not in built_for:
         yield illegal(

@@ -10,6 +10,7 @@ from runner.config.schema.bits import NumberType
 from runner.config.schema.calibration import Cut
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import StageName
+from runner.environments.needs import Obstacle
 from runner.planning.hardware.detect import Machine
 from runner.util.gpus import Gpu
 from runner.validation.layers import linear_inputs
@@ -314,3 +315,16 @@ def test_an_environment_that_is_not_there(judged: Judge) -> None:
     (found,) = judged(GPTQ, {"stages": QUANTIZE, "method.environment": "mine"})
     assert (found.severity, found.nearest) == (ILLEGAL, "method.environment=null")
     assert judged(GPTQ, {"stages": EVAL, "method.environment": "mine"}) == []
+
+
+def test_an_obstacle_is_told_once_whatever_it_stands_in_the_way_of(
+    judged: Judge, cpu: Machine
+) -> None:
+    """Engine, backend and measurement share an environment, whose torch knows no GPU."""
+    machine = Machine(**{**vars(cpu), "gpus": (card(80 * GIGA, "9.0"),)})
+    changes = {"stages": [*QUANTIZE, *EVAL, *BENCH], "engine.device": "cuda"}
+    reason = "environment default has torch 2.13.0+cpu"
+    blocked = judged(RTN, changes, machine, obstacle=lambda *_: Obstacle(reason, "another"))
+    assert [one.reason for one in blocked].count(reason) == 1
+    none = judged(RTN, changes, cpu, obstacle=lambda *_: Obstacle(reason, "another"))
+    assert reason not in [one.reason for one in none], "without a GPU it is beside the point"
