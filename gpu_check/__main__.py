@@ -63,10 +63,15 @@ def _check(setting: Setting, given: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    checks = matrix(setting, dry=given.dry_run)
-    outcomes = carry_out(checks, setting.budget, say, dry=given.dry_run, only=given.only)
-    outcomes += carry_out(conclusions(setting), setting.budget, say, dry=given.dry_run)
-    seconds = setting.budget.seconds - setting.budget.left - 10
+    asked = tuple(given.only) or ("",)
+    checks = [one for one in matrix(setting, dry=given.dry_run) if one.name.startswith(asked)]
+    if not checks:
+        names = ", ".join(one.name for one in matrix(setting, dry=True))
+        return complain(f"--only={given.only[0]}: no check begins so; there are {names}")
+    outcomes = carry_out(checks, setting.budget, say, dry=given.dry_run)
+    if setting.records or not given.only:
+        outcomes += carry_out(conclusions(setting), setting.budget, say, dry=given.dry_run)
+    seconds = setting.budget.spent
     found = report.content(setting, outcomes, seconds)
     counts = (f"{number} {state}" for state, number in found["summary"].items() if number)
     say(f"{', '.join(counts)}; {seconds:.0f} s")

@@ -18,7 +18,7 @@ class State(Enum):
     failed = "failed"
     not_possible = "not possible here"
     left_out = "left out"
-    """The time was over before it could begin, or nobody asked for it."""
+    """The time was over before it could begin, or a dry run computes nothing."""
 
 
 class Failed(Exception):
@@ -75,12 +75,17 @@ class Budget:
         """Start now."""
         self.seconds = seconds
         self.clock = clock
-        self._end = clock() + seconds
+        self._began = clock()
+
+    @property
+    def spent(self) -> float:
+        """Since the start."""
+        return self.clock() - self._began
 
     @property
     def left(self) -> float:
         """For checks, the reserve apart."""
-        return self._end - self.clock() - RESERVE_SECONDS
+        return self.seconds - self.spent - RESERVE_SECONDS
 
 
 def carry_out(
@@ -89,7 +94,6 @@ def carry_out(
     say: Callable[[str], None],
     *,
     dry: bool = False,
-    only: Sequence[str] = (),
 ) -> list[Outcome]:
     """Go through checks in their order, the most important first.
 
@@ -98,23 +102,20 @@ def carry_out(
         budget: A check for which too little of it is left is not begun.
         say: Told each outcome as it comes.
         dry: Leave out what needs a GPU that computes.
-        only: Names of the checks asked for, or beginnings of them; empty for all.
     """
     outcomes = []
     for check in checks:
         began = budget.clock()
-        outcome = _carry_out(check, budget, dry, only)
+        outcome = _carry_out(check, budget, dry)
         outcome.seconds = budget.clock() - began
         say(outcome.line)
         outcomes.append(outcome)
     return outcomes
 
 
-def _carry_out(check: Check, budget: Budget, dry: bool, only: Sequence[str]) -> Outcome:
+def _carry_out(check: Check, budget: Budget, dry: bool) -> Outcome:
     outcome = Outcome(check.name, State.left_out, "", 0.0)
-    if only and not check.name.startswith(tuple(only)):
-        outcome.detail = "not asked for"
-    elif dry and check.computes:
+    if dry and check.computes:
         outcome.detail = "a dry run computes nothing"
     elif budget.left < check.least_seconds:
         outcome.detail = (

@@ -95,10 +95,12 @@ def test_a_check_without_time_left_is_not_begun_and_named() -> None:
     assert outcomes[1].detail == "takes 50 s or more, 40 s are left"
 
 
-def test_some_checks_are_asked_for_by_how_their_names_begin() -> None:
-    checks = [Check(name, lambda: "done") for name in ("hf fp8", "vllm bf16", "vllm fp8")]
-    outcomes = carry_out(checks, Budget(60), lambda _: None, only=["vllm"])
-    assert [one.state.value for one in outcomes] == ["left out", "ok", "ok"]
+def test_a_check_that_does_not_exist_is_refused(
+    gpu: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "detect", lambda: gpu)
+    assert command.main(["--only=vlm"]) == 2
+    assert "vllm bf16, vllm rtn w4a16, vllm fp8" in capsys.readouterr().err
 
 
 def test_without_a_gpu_it_says_so_at_once(
@@ -297,6 +299,7 @@ def test_with_a_stub_of_the_driver_every_recipe_is_judged_and_none_computes(
     told = json.loads((folder / "nvidia-h100-80gb-hbm3.json").read_text("utf-8"))
     assert [gpu["name"] for gpu in told["gpus"]] == ["NVIDIA H100 80GB HBM3"], "as was asked for"
     assert told["driver"] == {"driver": "580.95.05", "cuda_driver": "13.0"}
+    assert len(told["checks"]) == 4, "as many as were asked for"
     states = {one["name"]: (one["state"], one["detail"]) for one in told["checks"]}
     assert states["GPUs"][0] == "ok" and "85.5 GB, capability 9.0" in states["GPUs"][1]
     assert states["hf fp8"] == ("ok", "legal")
