@@ -43,11 +43,12 @@ def check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
             needs.append(Need(backend, device, config.method.environment, "method"))
     if _MEASURE.intersection(config.stages):
         needs.append(Need(_TRANSFORMERS, facts.device))
-    told: set[tuple[str, str]] = set()
-    for need in needs:
-        if (need.provided, need.device) not in told:  # one name is complained about once
-            told.add((need.provided, need.device))
-            yield from judge(config, facts, need, runs=need is not engine or facts.asks_engine)
+    found = [
+        verdict
+        for need in needs
+        for verdict in judge(config, facts, need, runs=need is not engine or facts.asks_engine)
+    ]
+    yield from dict.fromkeys(found)  # one environment may serve several needs
 
 
 def judge(config: Config, facts: Facts, need: Need, *, runs: bool = True) -> Iterator[Verdict]:
