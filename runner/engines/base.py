@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.engine import Engine
@@ -16,6 +16,17 @@ from runner.engines.traits import Traits
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Software:
+    """The package of an engine that would load a checkpoint."""
+
+    version: str
+    python: str | None
+    """Interpreter that has it; ``None``: its environment is not made yet."""
+    cache: Path
+    """Folder of the store for what was found out about it."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,10 @@ class CheckpointFacts:
     """Length of the longest sequence to compute; ``None`` if unknown."""
     dtype: str | None = None
     """Torch dtype name to compute in; ``None`` for the engine's default."""
+    compute_capability: str | None = None
+    """Of the GPU, as in ``9.0``: the lowest where there are several. ``None`` if unknown."""
+    software: Software | None = None
+    """``None``: as it is pinned."""
 
     def in_dtype(self, dtype: str) -> "CheckpointFacts":
         """The same facts with another dtype."""
@@ -132,6 +147,14 @@ class LoadedModel(Protocol):
 
     def close(self) -> None:
         """Free the model's memory and end its processes."""
+
+
+@runtime_checkable
+class DoubtingEngine(Protocol):
+    """An engine that does not always know beforehand what it can load."""
+
+    def doubt(self, checkpoint: CheckpointFacts) -> str | None:
+        """Why it is not known whether it can load a checkpoint; ``None`` where it is known."""
 
 
 class EngineImplementation(Protocol):

@@ -56,8 +56,6 @@ class Traits:
     reads_best: tuple[str, ...] = ()
     """Checkpoint formats that it, of all engines, is to check a fresh checkpoint of."""
     tells: Tells = Tells.everything
-    most_top_k: int | None = None
-    """The most tokens that it tells with ``Tells.top``."""
     generates_last: bool = False
     """It scores a window's last token by generating it, which takes room in the context."""
     computes_together: bool = False

@@ -54,7 +54,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
     compute = resolve_compute(config.engine, machine)
     model = model_facts(config.model)
     checkpoints = evaluated_checkpoints(
-        config, model.quantized_as, model.text_config, compute.device
+        config, model.quantized_as, model.text_config, compute.device, compute.gpus
     )
     arithmetic = quality_arithmetic(config, compute, model.parameters, checkpoints)
     widest = _widest(config, compute, arithmetic)

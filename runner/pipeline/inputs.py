@@ -87,7 +87,11 @@ class Inputs:
         if self._arithmetic is None:
             facts = model_facts(self.config.model)
             loaded = evaluated_checkpoints(
-                self.config, facts.quantized_as, facts.text_config, self.compute.device
+                self.config,
+                facts.quantized_as,
+                facts.text_config,
+                self.compute.device,
+                self.compute.gpus,
             )
             self._arithmetic = quality_arithmetic(
                 self.config, self.compute, facts.parameters, loaded

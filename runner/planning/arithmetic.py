@@ -2,17 +2,23 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
+
+from packaging.requirements import Requirement
 
 from runner.config.schema.engine import Dtype
 from runner.config.schema.eval import EvalDtype
 from runner.config.schema.root import Config, StageName
 from runner.engines import find_engine
-from runner.engines.base import CheckpointFacts
+from runner.engines.base import CheckpointFacts, DoubtingEngine, Software
+from runner.environments.choose import choose
+from runner.environments.manager import EnvironmentManager
 from runner.errors import UsageError
 from runner.methods import capabilities_of
 from runner.planning.compute import Compute
+from runner.util.gpus import Gpu
 
 FLOAT32 = Dtype.float32.value
 
@@ -74,7 +80,11 @@ def _against_float32(
 
 
 def evaluated_checkpoints(
-    config: Config, quantized_as: str | None, text_config: Mapping[str, Any], device: str
+    config: Config,
+    quantized_as: str | None,
+    text_config: Mapping[str, Any],
+    device: str,
+    gpus: Sequence[Gpu] = (),
 ) -> list[CheckpointFacts]:
     """What a run has its engine load: the model, and what is made of it.
 
@@ -83,27 +93,63 @@ def evaluated_checkpoints(
         quantized_as: ``quant_method`` of a model that is quantized already.
         text_config: Content of the model's config.json, of its text part where it has several.
         device: ``cpu`` or ``cuda``.
+        gpus: Those in use.
     """
-    tokens = longest_sequence(config)
-    checkpoints = [
-        CheckpointFacts(
-            quantized_as or "float", None, None, None, device, config=text_config, tokens=tokens
-        )
-    ]
+    capabilities = [gpu.compute_capability for gpu in gpus]
+    checkpoint = CheckpointFacts(
+        quantized_as or "float",
+        None,
+        None,
+        None,
+        device,
+        config=text_config,
+        tokens=longest_sequence(config),
+        compute_capability=min(capabilities, key=float, default=None),
+        software=software_of(config, device),
+    )
+    checkpoints = [checkpoint]
     if not config.makes_checkpoint:
         return checkpoints
     with contextlib.suppress(UsageError):  # legality speaks about an unknown backend
-        quantized = CheckpointFacts(
-            capabilities_of(config.method).checkpoint_format,
-            config.bits,
-            config.group_size,
-            config.method,
-            device,
-            config=text_config,
-            tokens=tokens,
+        quantized = replace(
+            checkpoint,
+            format=capabilities_of(config.method).checkpoint_format,
+            bits=config.bits,
+            group_size=config.group_size,
+            method=config.method,
         )
         checkpoints.append(quantized)
     return checkpoints
+
+
+def software_of(config: Config, device: str) -> Software | None:
+    """The package of an engine whose versions differ in what they load; ``None``: unknown."""
+    engine = find_engine(config.engine.name)
+    if not isinstance(engine, DoubtingEngine):
+        return None
+    try:
+        environment = choose(
+            config.environment, config.engine.name, device, config.engine.environment
+        )
+    except UsageError:  # another rule speaks about it
+        return None
+    pins = (Requirement(text) for text in environment.requirements)
+    asked = {pin.name: exact for pin in pins for exact in pin.specifier if exact.operator == "=="}
+    pinned = next((asked[name].version for name in engine.packages if name in asked), None)
+    root = Path(config.store.environments).expanduser().resolve()
+    cache = Path(config.store.root).expanduser().resolve() / "cache"
+    if environment.python is None and pinned is None:
+        return None
+    try:
+        ready = EnvironmentManager(root, root).find(environment)
+    except UsageError:
+        return None
+    if ready is not None:
+        there = (ready.installed.get(name) for name in engine.packages)
+        pinned = next((version for version in there if version is not None), pinned)
+    if pinned is None:
+        return None
+    return Software(pinned, None if ready is None else ready.python, cache)
 
 
 def longest_sequence(config: Config) -> int | None:

@@ -58,7 +58,7 @@ def _check_arithmetic(config: Config, facts: Facts) -> Iterator[Verdict]:
     if dtype in (EvalDtype.auto, EvalDtype.engine) or engine.traits.own_arithmetic is not None:
         return
     for checkpoint in evaluated_checkpoints(
-        config, facts.quantized_as, facts.text_config, facts.device
+        config, facts.quantized_as, facts.text_config, facts.device, facts.gpus
     ):
         reason = engine.refusal(checkpoint.in_dtype(dtype.value))
         if reason and engine.refusal(checkpoint) is None:
@@ -68,7 +68,9 @@ def _check_arithmetic(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _engines_in_float32(config: Config, facts: Facts) -> str | None:
     """Engines that have room for it, and read everything in it, where this one does not."""
-    checkpoints = evaluated_checkpoints(config, facts.quantized_as, facts.text_config, facts.device)
+    checkpoints = evaluated_checkpoints(
+        config, facts.quantized_as, facts.text_config, facts.device, facts.gpus
+    )
 
     def reads(engine: EngineImplementation) -> bool:
         refusals = (engine.refusal(one.in_dtype(FLOAT32)) for one in checkpoints)
@@ -110,11 +112,12 @@ def _check_room(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_divergence(config: Config, facts: Facts) -> Iterator[Verdict]:
     eval_ = config.eval
-    most = find_engine(config.engine.name).traits.most_top_k
-    if most is not None and not 1 <= eval_.top_k <= most:
+    tells_top = find_engine(config.engine.name).traits.tells is Tells.top
+    vocabulary = facts.architecture.vocab
+    if tells_top and vocabulary is not None and eval_.top_k > vocabulary:
         yield illegal(
-            f"eval.top_k={eval_.top_k}: engine={config.engine.name} returns 1 to {most} tokens",
-            f"eval.top_k={most}",
+            f"eval.top_k={eval_.top_k}: the model's vocabulary has {vocabulary} tokens",
+            f"eval.top_k={vocabulary}",
         )
     token_bytes = _bytes_per_token(config, facts)
     if token_bytes is None:

@@ -9,7 +9,7 @@ from runner.config.schema.bench import Interleave
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
 from runner.engines import all_engines, find_engine
-from runner.engines.base import CheckpointFacts, EngineImplementation
+from runner.engines.base import CheckpointFacts, DoubtingEngine, EngineImplementation
 from runner.errors import UsageError
 from runner.methods import capabilities_of
 from runner.planning.arithmetic import evaluated_checkpoints
@@ -67,9 +67,9 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
         with contextlib.suppress(UsageError):  # another rule speaks about an unknown backend
             if capabilities_of(config.method).model_refusal(facts.text_config):
                 return  # as it does about one that cannot do the model
-    checkpoint = evaluated_checkpoints(config, facts.quantized_as, facts.text_config, facts.device)[
-        -1
-    ]
+    checkpoint = evaluated_checkpoints(
+        config, facts.quantized_as, facts.text_config, facts.device, facts.gpus
+    )[-1]
     if reason := _refusal(engine, checkpoint):
         readers = [
             name
@@ -77,6 +77,8 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
             if name != config.engine.name and _refusal(other, checkpoint) is None
         ]
         yield illegal(reason, " or ".join(f"engine={name}" for name in readers) or None)
+    elif isinstance(engine, DoubtingEngine) and (doubt := engine.doubt(checkpoint)):
+        yield warning(doubt)
 
 
 def _refusal(engine: EngineImplementation, checkpoint: CheckpointFacts) -> str | None:

@@ -53,7 +53,11 @@ def judge(composed: Compose, machine: Machine, overrides: str) -> list[Verdict]:
             "needs 8193 tokens, but the model's context is 8192",
             "eval.context_length=8191",
         ),
-        ("engine=vllm eval.top_k=50", "1 to 20 tokens", "eval.top_k=20"),
+        (
+            "engine=vllm eval.top_k=50000 eval.reference_max_bytes=1000000000000",
+            "vocabulary has 49152 tokens",
+            "eval.top_k=49152",
+        ),
         (
             "eval.reference_max_bytes=1000000",
             "too small for one window",

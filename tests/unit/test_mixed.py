@@ -213,11 +213,11 @@ def test_vllm_takes_the_widths_it_has_kernels_for() -> None:
         facts = CheckpointFacts("compressed-tensors", bits, G64, Rtn("rtn"), "cuda")
         return VllmEngine().refusal(facts)
 
-    assert refusal([4, 8, 16]) is None
-    assert "not of w3a16" in (refusal([3, 4, 16]) or "")
-    kept = Rtn("rtn", keep=["q_proj"], keep_bits=6)
+    assert refusal([3, 4, 8, 16]) is None
+    assert "not of w9a16" in (refusal([4, 9, 16]) or "")
+    kept = Rtn("rtn", keep=["q_proj"], keep_bits=10)
     facts = CheckpointFacts("compressed-tensors", Bits(INT4, BF16), G32, kept, "cuda")
-    assert "not of w6a16" in (VllmEngine().refusal(facts) or "")
+    assert "not of w10a16" in (VllmEngine().refusal(facts) or "")
 
 
 def test_a_mix_is_as_coarse_as_its_narrowest_layer() -> None:

@@ -9,7 +9,7 @@ import pytest
 import runner
 from runner.engines import engine_names, find_engine, names_with, reader_of, traits_of
 from runner.engines.base import CheckpointFacts
-from runner.engines.traits import Tells, Traits
+from runner.engines.traits import Traits
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
 
@@ -92,9 +92,3 @@ def test_a_format_that_no_engine_reads_is_said() -> None:
     """A plug-in's method may write one."""
     with pytest.raises(UsageError, match="no engine says that it reads ternary checkpoints best"):
         reader_of("ternary")
-
-
-@pytest.mark.parametrize("name", engine_names())
-def test_traits_agree_with_each_other(name: str) -> None:
-    traits = find_engine(name).traits
-    assert (traits.most_top_k is not None) == (traits.tells is Tells.top)

@@ -11,6 +11,7 @@ import pytest
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.engines.base import CheckpointFacts, LoadSpec
+from runner.engines.server import Requests
 from runner.engines.vllm import ENGINE, VllmModel
 from runner.engines.vllm import kernels as vllm_kernels
 from runner.engines.vllm.settings import KvCacheDtype, Vllm, engine_arguments, process_environment
@@ -70,6 +71,7 @@ def test_large_model_in_fp8_on_two_gpus() -> None:
     assert arguments["tensor_parallel_size"] == 2
     assert arguments["kv_cache_dtype"] == "fp8"
     assert arguments["dtype"] == "bfloat16"
+    assert arguments["enforce_eager"] is False, "CUDA graphs"
     assert arguments["gpu_memory_utilization"] == 0.9
     assert "kv_cache_memory_bytes" not in arguments
 
@@ -128,7 +130,7 @@ def test_reads(facts: CheckpointFacts) -> None:
         (_facts("gguf", "cpu"), "not gguf"),
         (_facts("bitsandbytes", "cuda"), "not bitsandbytes"),
         (_facts("compressed-tensors", "cpu", 8), "bits=w4a16, w8a8 or fp8_e4m3 on a CPU"),
-        (_facts("compressed-tensors", "cuda", 3), "not of w3a16"),
+        (_facts("compressed-tensors", "cuda", 9), "not of w9a16"),
         (_facts("compressed-tensors", "cpu", 8, 8), "group_size=per_channel or per_tensor"),
         (_facts("gptq", "cpu", size=16), "group_size=per_channel, g32, g64 or g128"),
         (
@@ -274,3 +276,12 @@ def test_losses_are_of_the_tokens_that_came() -> None:
 def test_rounding_while_loading_needs_a_gpu() -> None:
     with pytest.raises(StageError, match=r"engine\.device=cuda"):
         ENGINE.load(_spec("cpu", quantization="fp8"))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_it_tells_as_many_tokens_as_it_is_asked_for(device: str) -> None:
+    """By default it refuses more than 20; a server has nobody to ask it."""
+    spec = _spec(device)
+    assert engine_arguments(spec)["max_logprobs"] == -1
+    command = ENGINE.server(spec, Requests(Path("/models/llama31_70b"), [], 8)).arguments
+    assert not [one for one in command if "logprobs" in one]

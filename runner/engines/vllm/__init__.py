@@ -31,7 +31,6 @@ class VllmEngine:
         harness_model=HarnessModel.vllm,
         has_server=True,
         tells=Tells.top,
-        most_top_k=20,  # unless it is started otherwise
         generates_last=True,
         computes_together=True,
         several_models=False,
@@ -41,6 +40,10 @@ class VllmEngine:
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """What its kernels on that device cannot read."""
         return vllm_kernels.reason_against(checkpoint)
+
+    def doubt(self, checkpoint: CheckpointFacts) -> str | None:
+        """Where nobody has asked its version what it reads."""
+        return vllm_kernels.doubt(checkpoint)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
         """Its own server, with the settings that measurements offline have."""

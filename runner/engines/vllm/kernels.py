@@ -1,35 +1,24 @@
-"""Which checkpoints vLLM 0.32 has kernels for, as a table."""
+"""Which checkpoints vLLM has kernels for: on CPUs by hand for 0.32, on GPUs as vLLM itself says."""
 
 import json
 import platform
 from collections.abc import Mapping
 from typing import Any
 
-from runner.config.schema.group_size import GroupSize
+from runner.config.schema.method import Method
 from runner.engines.base import CheckpointFacts, LoadSpec
+from runner.engines.vllm.layouts import row_of
+from runner.engines.vllm.tables import PINNED, table_for
 from runner.util.instructions import reported, usable
 
-_CHANNELS = ("per_channel", "per_tensor")
-_GROUPS = ("per_channel", "g32", "g64", "g128")
-_READS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
-    ("compressed-tensors", "cpu"): {
+_READS_ON_CPU: dict[str, dict[str, tuple[str, ...]]] = {
+    "compressed-tensors": {
         "w4a16": ("per_channel", "g*"),
-        "w8a8": _CHANNELS,
-        "fp8_e4m3": _CHANNELS,
+        "w8a8": ("per_channel", "per_tensor"),
+        "fp8_e4m3": ("per_channel", "per_tensor"),
     },
-    ("compressed-tensors", "cuda"): {
-        "w4a16": _GROUPS,
-        "w8a16": _GROUPS,
-        "w8a8": _CHANNELS,
-        "fp8_e4m3": _CHANNELS,
-        "fp8_e4m3_a16": _CHANNELS,
-        "fp4": ("g16", "g32"),
-        "fp4_a4": ("g16",),
-    },
-    ("gptq", "cpu"): {"w4a16": _GROUPS},
-    ("gptq", "cuda"): {"w4a16": _GROUPS, "w8a16": _GROUPS},
-    ("awq", "cpu"): {"w4a16": ("per_channel", "g*")},
-    ("awq", "cuda"): {"w4a16": _GROUPS},
+    "gptq": {"w4a16": ("per_channel", "g32", "g64", "g128")},
+    "awq": {"w4a16": ("per_channel", "g*")},
 }
 """Labels of bits and of group sizes; ``g*`` is any."""
 _LATENT_WIDTHS = (320, 512, 576)
@@ -48,8 +37,11 @@ _CPU_NEEDS = {
 """Instruction sets of x86 CPUs, one of which a kernel needs, and what to say without."""
 _STORED_AS = {"pack-quantized": "w4a16", "int-quantized": "w8a8"}
 """What compressed-tensors calls the layouts that only one of a CPU's kernels reads."""
+_SIXTEEN_ON_GPUS = "vLLM's kernels for quantized models compute in 16 bits only on GPUs"
 _SIXTEEN_ONLY = "vLLM computes with packed integer weights in 16 bits only"
-_FORMATS = ("float", *dict.fromkeys(name for name, _ in _READS))
+_FORMATS = ("float", *_READS_ON_CPU)
+_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
+"""Fields of config.json that tell of a mixture of experts."""
 
 
 def reason_against(checkpoint: CheckpointFacts) -> str | None:
@@ -58,20 +50,89 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
         return reason
     if checkpoint.format == "float":
         return None
-    table = _READS.get((checkpoint.format, checkpoint.device))
-    if table is None:
+    if checkpoint.format not in _FORMATS:
         return f"vLLM reads {_either(_FORMATS)} checkpoints, not {checkpoint.format}"
+    on_cpu = checkpoint.device == "cpu"
+    reason = _reason_against_cpu_layout(checkpoint) if on_cpu else _reason_on_gpu(checkpoint)
+    if reason is None and checkpoint.dtype == "float32":
+        if not on_cpu:
+            return _SIXTEEN_ON_GPUS
+        if _is_packed(checkpoint):
+            return _SIXTEEN_ONLY
+    return reason
+
+
+def doubt(checkpoint: CheckpointFacts) -> str | None:
+    """Why it is not known whether vLLM reads a checkpoint on a GPU; ``None`` where it is known."""
+    if checkpoint.device == "cpu" or checkpoint.format == "float" or checkpoint.bits is None:
+        return None
+    software, capability = checkpoint.software, checkpoint.compute_capability
+    if table_for(software, capability) is not None:
+        return None
+    version = PINNED if software is None else software.version
+    place = f"GPUs of compute capability {capability}" if capability else "this GPU"
+    told = "" if software is None or software.python else "; its environment is not made yet"
+    return (
+        f"it is not known what vLLM {version} reads on {place}, so it says so when it loads{told}"
+    )
+
+
+def _reason_against_cpu_layout(checkpoint: CheckpointFacts) -> str | None:
+    """Why it cannot read a quantized checkpoint on this machine's CPU."""
+    table = _READS_ON_CPU[checkpoint.format]
     bits = "w4a16" if checkpoint.format in ("gptq", "awq") else None
+    reason = None
     if checkpoint.bits is not None and checkpoint.group_size is not None:
         bits = checkpoint.bits.label
         for label in _labels(checkpoint):
-            bits, group_size = label, checkpoint.group_size
-            reason = reason or _reason_against_scheme(checkpoint, table, label, group_size)
-    if reason is None and checkpoint.device == "cpu":
-        reason = _reason_against_cpu(bits)
-    if reason is None and checkpoint.dtype == "float32" and _is_packed(checkpoint):
-        return _SIXTEEN_ONLY
-    return reason
+            bits = label
+            reason = reason or _reason_against_scheme(checkpoint, table, label, "on a CPU")
+    return reason or _reason_against_cpu(bits)
+
+
+def _reason_on_gpu(checkpoint: CheckpointFacts) -> str | None:
+    """Why it cannot read a quantized checkpoint on the GPU, as far as is known."""
+    capability = checkpoint.compute_capability
+    table = table_for(checkpoint.software, capability)
+    if table is None or checkpoint.bits is None or checkpoint.group_size is None:
+        return None
+    method = checkpoint.method
+    zero_points = _has_zero_points(method) or checkpoint.format == "awq"  # it has no other grid
+    caches = bool(getattr(method, "kv_cache", False))
+    where = f"on GPUs of compute capability {capability}" if capability else "on GPUs"
+    for shape in ("dense", "experts") if _has_experts(checkpoint.config) else ("dense",):
+        at = f"{where} for experts" if shape == "experts" else where
+        known = table.bits(shape, checkpoint.format, capability)
+        for bits in _labels(checkpoint):
+            groups = table.groups(shape, checkpoint.format, row_of(bits, zero_points), capability)
+            plain = table.groups(shape, checkpoint.format, bits, capability)
+            if zero_points and not groups and plain:
+                return _reason_against_zero_points(checkpoint, bits)
+            readable = {bits: tuple(groups)} if groups else dict.fromkeys(known, ())
+            if reason := _reason_against_scheme(checkpoint, readable, bits, at):
+                return reason
+            cached = table.groups(shape, checkpoint.format, row_of(bits, False, True), capability)
+            if caches and not cached:
+                return f"vLLM keeps keys and values in 8 bits not {at}: method.kv_cache=false"
+    return None
+
+
+def _has_zero_points(method: Method | None) -> bool:
+    """Whether a method's grid has them; AWQ's own name for it says so too."""
+    if method is None:
+        return False
+    return method.has_zero_points or bool(getattr(method, "zero_point", False))
+
+
+def _has_experts(config: Mapping[str, Any]) -> bool:
+    return any((config.get(name) or 0) > 1 for name in _EXPERTS)
+
+
+def _reason_against_zero_points(checkpoint: CheckpointFacts, bits: str) -> str:
+    return (
+        f"vLLM reads {checkpoint.format} checkpoints of bits={bits} on a symmetric grid only: "
+        f"method.{'zero_point=false' if hasattr(checkpoint.method, 'zero_point') else 'sym=true'}"
+    )
 
 
 def _reason_against_attention(config: Mapping[str, Any]) -> str | None:
@@ -99,6 +160,8 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
     if spec.checkpoint_format == "compressed-tensors":
         config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))
         stored = config["quantization_config"].get("format")
+    if stored is not None and spec.device != "cpu" and spec.dtype == "float32":
+        return f"{_SIXTEEN_ON_GPUS}: engine.dtype=bfloat16, eval.dtype=bfloat16"
     if stored == "pack-quantized" and spec.dtype == "float32":
         return f"{_SIXTEEN_ONLY}: engine.dtype=bfloat16, eval.dtype=bfloat16"
     return _reason_against_cpu(_STORED_AS.get(stored or "")) if spec.device == "cpu" else None
@@ -127,10 +190,13 @@ def _labels(checkpoint: CheckpointFacts) -> list[str]:
 
 
 def _reason_against_scheme(
-    checkpoint: CheckpointFacts, table: dict[str, tuple[str, ...]], bits: str, group_size: GroupSize
+    checkpoint: CheckpointFacts, table: Mapping[str, tuple[str, ...]], bits: str, where: str
 ) -> str | None:
-    where = "on a CPU" if checkpoint.device == "cpu" else "on a GPU"
-    if bits not in table:
+    group_size = checkpoint.group_size
+    assert group_size is not None
+    if bits not in table or not table[bits]:
+        if not table:
+            return f"vLLM reads no {checkpoint.format} checkpoints {where}"
         return (
             f"vLLM reads {checkpoint.format} checkpoints of bits={_either(tuple(table))} {where}, "
             f"not of {bits}"
@@ -146,12 +212,8 @@ def _reason_against_scheme(
 
 def _reason_against_knobs(checkpoint: CheckpointFacts, bits: str) -> str | None:
     symmetric_only = checkpoint.format == "gptq" or bits == "w8a8"
-    method = checkpoint.method
-    if symmetric_only and method is not None and method.has_zero_points:
-        return (
-            f"vLLM reads {checkpoint.format} checkpoints of bits={bits} on a symmetric grid only: "
-            "method.sym=true"
-        )
+    if symmetric_only and _has_zero_points(checkpoint.method):
+        return _reason_against_zero_points(checkpoint, bits)
     version = getattr(checkpoint.method, "version", None)
     if checkpoint.format == "awq" and version is not None and version.value != "GEMM":
         return f"vLLM reads AWQ checkpoints of method.version=GEMM, not of {version.value}"

@@ -9,6 +9,7 @@ _SERVED_AS = "model"
 # Scheduling ahead of results is what a server is for; the rest is for scoring and timing steps.
 _OFFLINE_ONLY = (
     "model", "async_scheduling", "skip_tokenizer_init", "use_tqdm_on_load", "logprobs_mode",
+    "max_logprobs",
 )  # fmt: skip
 
 

@@ -94,6 +94,8 @@ def engine_arguments(spec: LoadSpec) -> dict[str, Any]:
         # Sampling defaults of the model's maker must not leak into measurements.
         "generation_config": "vllm",
         "logprobs_mode": "raw_logprobs",
+        # Of as many tokens as ``eval.top_k`` asks for: it would tell at most 20.
+        "max_logprobs": -1,
         # Tokens found in a prefix cache are not computed, so their losses are unknown,
         # and the second of two equal prompts would cost nothing.
         "enable_prefix_caching": False,

@@ -1,0 +1,133 @@
+"""Layouts of checkpoints that the runner's methods write, as ``quantization_config`` tells them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+GROUPS = (16, 32, 64, 128, 256)
+"""Sizes of groups that vLLM is asked about."""
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+_FORMATS_OF_FLOATS = {16: "nvfp4-pack-quantized", 32: "mxfp4-pack-quantized"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One layout, by the words that configurations use."""
+
+    format: str
+    """See ``CheckpointFacts.format``."""
+    bits: str
+    """Label of the bits scheme."""
+    group_size: str
+    """Label of the group size."""
+    zero_points: bool = False
+    kv_cache: bool = False
+    """Whether the checkpoint asks for keys and values in 8-bit floats."""
+
+    @property
+    def row(self) -> str:
+        """What the table calls its row."""
+        return row_of(self.bits, self.zero_points, self.kv_cache)
+
+    def quantization_config(self) -> dict[str, Any]:
+        """What such a checkpoint's config.json says."""
+        if self.format == "gptq":
+            return {
+                "quant_method": "gptq",
+                "bits": int(self.bits[1]),
+                "group_size": self._size or -1,
+                "sym": not self.zero_points,
+                "desc_act": False,
+                "checkpoint_format": "gptq",
+            }
+        if self.format == "awq":
+            return {
+                "quant_method": "awq",
+                "bits": int(self.bits[1]),
+                "group_size": self._size or -1,
+                "zero_point": self.zero_points,
+                "version": "gemm",
+                "modules_to_not_convert": None,
+            }
+        return self._compressed_tensors()
+
+    @property
+    def _size(self) -> int | None:
+        return int(self.group_size[1:]) if self.group_size.startswith("g") else None
+
+    def _compressed_tensors(self) -> dict[str, Any]:
+        floats = self.bits.startswith("fp")
+        weights: dict[str, Any] = {
+            "num_bits": int(self.bits[2 if floats else 1]),
+            "type": "float" if floats else "int",
+            "symmetric": not self.zero_points,
+            "strategy": "group" if self._size else self.group_size.removeprefix("per_"),
+            "group_size": self._size,
+            "dynamic": False,
+        }
+        form, activations = "pack-quantized", None
+        if self.bits.startswith("fp4"):
+            form = _FORMATS_OF_FLOATS[self._size or 0]
+            if self._size == 16:
+                weights |= {"strategy": "tensor_group", "scale_dtype": "torch.float8_e4m3fn"}
+            else:
+                weights |= {"scale_dtype": "torch.uint8"}
+            if self.bits == "fp4_a4":
+                activations = {**weights, "dynamic": "local"}
+        elif floats or self.bits == "w8a8":
+            form = "float-quantized" if floats else "int-quantized"
+            if self.bits != "fp8_e4m3_a16":
+                activations = {
+                    **weights, "strategy": "token", "symmetric": True, "group_size": None,
+                    "dynamic": True,
+                }  # fmt: skip
+            else:
+                form = "naive-quantized"
+        scheme = {
+            "targets": ["Linear"],
+            "weights": weights,
+            "input_activations": activations,
+            "output_activations": None,
+            "format": form,
+        }
+        cache = {"num_bits": 8, "type": "float", "strategy": "tensor", "symmetric": True}
+        return {
+            "quant_method": "compressed-tensors",
+            "quantization_status": "compressed",
+            "format": form,
+            "config_groups": {"group_0": scheme},
+            "ignore": ["lm_head"],
+            "kv_cache_scheme": {**cache, "dynamic": False} if self.kv_cache else None,
+        }
+
+
+def row_of(bits: str, zero_points: bool = False, kv_cache: bool = False) -> str:
+    """What tables call a scheme; it begins with the label of its bits."""
+    cache = " and an fp8 KV cache" if kv_cache else ""
+    return f"{bits}{' with zero points' if zero_points else ''}{cache}"
+
+
+def layouts() -> Iterator[Layout]:
+    """Every layout that is asked about."""
+    groups = ("per_channel", *(f"g{size}" for size in GROUPS))
+    for width in WIDTHS:
+        for size in ("per_tensor", *groups):
+            for zero_points in (False, True):
+                yield Layout("compressed-tensors", f"w{width}a16", size, zero_points)
+    for size in ("per_tensor", *groups):
+        yield Layout("compressed-tensors", "w8a8", size)
+    yield Layout("compressed-tensors", "w8a8", "per_channel", zero_points=True)
+    for size in ("per_tensor", *groups):
+        for bits in ("fp8_e4m3", "fp8_e4m3_a16"):
+            yield Layout("compressed-tensors", bits, size)
+    yield Layout("compressed-tensors", "fp8_e4m3", "per_channel", kv_cache=True)
+    yield Layout("compressed-tensors", "fp8_e4m3", "per_tensor", kv_cache=True)
+    for size in ("g16", "g32"):
+        yield Layout("compressed-tensors", "fp4", size)
+    yield Layout("compressed-tensors", "fp4_a4", "g16")
+    for width in (2, 3, 4, 8):
+        for size in groups:
+            for zero_points in (False, True):
+                yield Layout("gptq", f"w{width}a16", size, zero_points)
+    for size in groups:
+        yield Layout("awq", "w4a16", size, zero_points=True)
