@@ -19,6 +19,7 @@ from runner.multirun.launchers.task import SWEEP_VARIABLE, own_number
 from runner.multirun.run_location import RunLocation
 from runner.util.names import Name
 from runner.util.paths import conf_dir, plugins_dir
+from runner.util.processes import die_with_parent
 from runner.util.shown import tell
 from runner.util.surroundings import settle
 
@@ -33,7 +34,9 @@ def execute() -> int:
     sweep = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{os.getpid()}"
     sweep = Name.given(SWEEP_VARIABLE, os.environ.get(SWEEP_VARIABLE, sweep))
     os.environ[SWEEP_VARIABLE] = sweep
-    _ = own_number()
+    if own_number() is not None:
+        # Or a run would go on, and hold its GPU, when the launcher's process is killed.
+        die_with_parent()
     # Launchers' processes unpickle what Hydra found among our plugins.
     paths = [str(plugins_dir()), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))

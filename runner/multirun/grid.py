@@ -21,6 +21,7 @@ from runner.config.renamed import present_axes
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import require_lists, require_positive, require_sections
 from runner.multirun.combinations import Combinations
+from runner.multirun.launchers.allotment import refuse_sharing
 from runner.multirun.launchers.base import ClusterLauncher
 from runner.multirun.launchers.thrifty import Spared, ThriftyLauncher
 from runner.multirun.order import by_checkpoint
@@ -165,6 +166,7 @@ class GridSweeper(BasicSweeper):
                 seen()
         self._effects.refuse()
         if not here:
+            refuse_sharing(launcher, (combinations.config(job) for job in batch))
             return
 
         def once(master: DictConfig, overrides: list[str]) -> DictConfig:

@@ -28,13 +28,13 @@ from runner.multirun.launchers.task import (
 from runner.multirun.launchers.thrifty import ThriftyLauncher, spared
 from runner.store.records import Status, write_record
 from runner.util.paths import conf_dir
+from tests.unit.conftest import StubDriver
 from tests.unit.test_launching import read, record
 
 pytestmark = pytest.mark.unit
 
 SETTINGS: dict[str, Any] = {
-    "poll_seconds": 0.1, "address": None, "num_cpus": 1.0, "num_gpus": 0.0, "memory_gb": None,
-    "resources": None,
+    "poll_seconds": 0.1, "address": None, "num_cpus": 1.0, "memory_gb": None, "resources": None,
 }  # fmt: skip
 
 
@@ -184,18 +184,20 @@ def test_a_number_that_no_launcher_set_is_refused(
 @pytest.mark.parametrize(
     ("asked", "address", "started"),
     [
-        (1.0, None, {"num_cpus": 4, "include_dashboard": False}),
-        (9.0, None, {"num_cpus": 9, "include_dashboard": False}),
+        (1.0, None, {"num_cpus": 4, "num_gpus": 0, "include_dashboard": False}),
+        (9.0, None, {"num_cpus": 9, "num_gpus": 0, "include_dashboard": False}),
         (9.0, "host:6379", {}),
     ],
 )
 def test_a_ray_of_ones_own_grants_what_a_run_asks_for(
-    asked: float, address: str | None, started: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    asked: float, address: str | None, started: dict[str, Any],
+    stub_driver: StubDriver, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    stub_driver(None)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     calls: list[dict[str, Any]] = []
     ray_launcher(num_cpus=asked, address=address)._connect(
-        SimpleNamespace(init=lambda **settings: calls.append(settings))
+        SimpleNamespace(init=lambda **settings: calls.append(settings)), []
     )
     always = {"address": address or "local", "log_to_driver": False, "logging_level": "error"}
     assert calls == [{**always, **started}]
@@ -213,7 +215,7 @@ def test_a_ray_that_does_not_answer_is_told_in_one_line(error: Exception, said: 
         raise error
 
     with pytest.raises(UsageError) as refused:
-        ray_launcher(address="h:1")._connect(SimpleNamespace(init=refuse))
+        ray_launcher(address="h:1")._connect(SimpleNamespace(init=refuse), [])
     assert said in str(refused.value)
 
 
@@ -222,7 +224,7 @@ def test_a_ray_that_does_not_answer_is_told_in_one_line(error: Exception, said: 
     [
         ({"num_cpus": 2}, None),
         ({"num_cpus": 2, "resources": {"far": 1}}, None),
-        ({"num_gpus": 1}, "no node of the cluster has CPU: 1, GPU: 1; the runs wait for one"),
+        ({"gpus": 1}, "no node of the cluster has CPU: 1, GPU: 1; the runs wait for one"),
         ({"num_cpus": 3}, "no node of the cluster has CPU: 3; the runs wait for one"),
         # Both are there, on two nodes.
         ({"num_cpus": 2, "memory_gb": 2}, "has CPU: 2, memory: 2e+09;"),
@@ -236,7 +238,9 @@ def test_what_no_living_node_has_is_told(
         {"Alive": True, "Resources": {"CPU": 1, "memory": 4e9}},
         {"Alive": False, "Resources": {"CPU": 64, "GPU": 8, "memory": 4e12}},
     ]
-    ray_launcher(**settings)._warn_of_want(SimpleNamespace(nodes=lambda: nodes))
+    gpus = settings.get("gpus", 0)
+    asked = {name: value for name, value in settings.items() if name != "gpus"}
+    ray_launcher(**asked)._warn_of_want(SimpleNamespace(nodes=lambda: nodes), gpus)
     told = capsys.readouterr().err
     assert told == "" if wants is None else wants in told
 

@@ -62,6 +62,8 @@ class ClusterLauncher(Launcher):
         place, detach = prepared[0].place, prepared[0].config.launch.detach
         if detach and not self.detaches:
             raise UsageError("launch.detach=true needs hydra/launcher=submitit_slurm")
+        if computing := [job for job in prepared if not job.is_light]:
+            self.look_at(computing)
         to_do = [job for job in prepared if not job.done]
         for job in to_do:
             job.open_record()
@@ -79,6 +81,17 @@ class ClusterLauncher(Launcher):
 
         Raises:
             UsageError: It is not.
+        """
+
+    @abstractmethod
+    def look_at(self, jobs: "list[Prepared]") -> None:
+        """See that every run can have the devices that it asks for.
+
+        Args:
+            jobs: All that compute, those that are done already included.
+
+        Raises:
+            UsageError: One cannot.
         """
 
     @abstractmethod

@@ -3,15 +3,19 @@
 import contextlib
 import importlib
 import importlib.util
+import math
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import UsageError
+from runner.multirun.launchers.allotment import Allotment, gpus_used, measures
 from runner.multirun.launchers.base import ClusterLauncher
 from runner.multirun.launchers.task import NOT_BEGUN, RunTask
 from runner.store.records import Status, close_record, read_record
+from runner.util.gpus import VISIBLE, visible_gpus, visible_variables
 from runner.util.secrets.names import is_secret_name
 from runner.util.shown import tell
 from runner.util.surroundings import ELSEWHERE, SAFE_PATH
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from runner.multirun.launchers.prepare import Prepared
 
 _CARRIED = ("QUANT_RUNNER_", "HYDRA_", "HF_", "WANDB_", "PYTHONPATH", SAFE_PATH)
+_UNSET = "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"
 
 
 class RayLauncher(ClusterLauncher):
@@ -37,7 +42,8 @@ class RayLauncher(ClusterLauncher):
         poll_seconds: float,
         address: str | None,
         num_cpus: float,
-        num_gpus: float,
+        num_gpus: float | None = None,
+        gpus_per_run: float | None = None,
         memory_gb: float | None,
         resources: dict[str, float] | None,
     ) -> None:
@@ -47,7 +53,9 @@ class RayLauncher(ClusterLauncher):
             poll_seconds: Seconds between looks at the tasks.
             address: Of a cluster: ``auto`` or ``HOST:PORT``.
             num_cpus: That a run gets.
-            num_gpus: That a run gets; a part of one shares it.
+            num_gpus: Ray's name of ``gpus_per_run``.
+            gpus_per_run: GPUs that a run gets which computes on one, by default as many as it uses.
+                A part of one lets runs share it; zero hides them from all runs.
             memory_gb: That a run is scheduled with; Ray does not enforce it.
             resources: Custom resources of the cluster that a run asks for.
         """
@@ -55,6 +63,7 @@ class RayLauncher(ClusterLauncher):
         self.address = address
         self.num_cpus = num_cpus
         self.num_gpus = num_gpus
+        self.gpus_per_run = gpus_per_run
         self.memory_bytes = int((memory_gb or 0) * 1e9)
         self.resources = dict(resources or {})
 
@@ -66,6 +75,52 @@ class RayLauncher(ClusterLauncher):
         """
         if importlib.util.find_spec("ray") is None:
             raise UsageError("hydra/launcher=ray needs Ray: pip install 'quant-runner[ray]'")
+        if self.num_gpus is not None and self.gpus_per_run is not None:
+            raise UsageError("hydra.launcher.num_gpus is gpus_per_run by another name: set one")
+        if (least := self._least) is not None and (least < 0 or (least > 1 and least % 1)):
+            raise UsageError(f"{self._setting} must be a whole number, or a part of one GPU")
+
+    def look_at(self, jobs: "list[Prepared]") -> None:
+        """See that Ray can grant what every run asks for, and that no speed is one of a shared GPU.
+
+        Raises:
+            UsageError: It cannot, or one is.
+        """
+        shares = self._least is not None and 0 < self._least < 1
+        for job in jobs:
+            config = job.config
+            if self._least != 0 and config.engine.first_gpu:
+                raise UsageError(
+                    f"{job.run} names engine.device={config.engine.device}, but Ray chooses the "
+                    f"GPUs of a run: engine.device=cuda, and {VISIBLE} for those to choose from"
+                )
+            if shares and gpus_used(config.engine, True) and (timed := measures(config)):
+                raise UsageError(
+                    f"{self._setting}: {', '.join(timed)} would measure speeds of runs that share "
+                    "a GPU; hydra.launcher.gpus_per_run=1 gives each its own"
+                )
+        if self.address is None:
+            least = None if self._least is None else math.ceil(self._least)
+            Allotment(visible_gpus(), least, self._setting).refuse(jobs)
+            if visible_gpus() and self._least != 0 and os.environ.get(_UNSET):
+                raise UsageError(f"with {_UNSET} Ray gives all runs all GPUs: unset it")
+
+    @property
+    def _least(self) -> float | None:
+        return self.num_gpus if self.gpus_per_run is None else self.gpus_per_run
+
+    @property
+    def _setting(self) -> str:
+        name = "num_gpus" if self.gpus_per_run is None else "gpus_per_run"
+        return f"hydra.launcher.{name}={self._least}"
+
+    def _gpus_of(self, job: "Prepared", there: bool) -> float:
+        """How many GPUs, or which part of one, a run gets."""
+        # What was asked for is waited for, be it not there yet.
+        used = gpus_used(job.config.engine, there if self._least is None else self._least > 0)
+        if self._least is None or used == 0:
+            return used
+        return self._least if used == 1 else max(used, self._least)
 
     def carry_out(self, jobs: "list[Prepared]", sweep: Path, detach: bool) -> None:
         """Run the jobs on the cluster, and wait for them.
@@ -76,16 +131,22 @@ class RayLauncher(ClusterLauncher):
         ray: Any = importlib.import_module("ray")
         why = "Ray was not available"
         try:
-            self._connect(ray)
+            self._connect(ray, jobs)
             why = "the process that started the sweep ended first"
-            self._warn_of_want(ray)
+            there = any(node["Resources"].get("GPU") for node in ray.nodes() if node["Alive"])
+            gpus = {one.run: self._gpus_of(one, there) for one in jobs}
+            for much in sorted(set(gpus.values())):
+                self._warn_of_want(ray, much)
             # A run that failed is a result, and the next start finds what is finished of it.
             remote = ray.remote(
-                num_cpus=self.num_cpus, num_gpus=self.num_gpus, memory=self.memory_bytes,
-                resources=self.resources, max_retries=0,
+                num_cpus=self.num_cpus, memory=self.memory_bytes, resources=self.resources,
+                max_retries=0,
             )(_run)  # fmt: skip
             tasks = {
-                remote.remote(one.task, str(Path.cwd()), _variables()): one.run for one in jobs
+                remote.options(num_gpus=gpus[one.run]).remote(
+                    one.task, str(Path.cwd()), _variables()
+                ): one.run
+                for one in jobs
             }
             home = ray.get_runtime_context().get_node_id()
             self.wait(sweep, jobs, lambda: _states(ray, tasks, home, sweep))
@@ -94,15 +155,27 @@ class RayLauncher(ClusterLauncher):
             for one in jobs:
                 close_record(sweep / one.run / "record.json", Status.interrupted, why)
 
-    def _connect(self, ray: Any) -> None:
+    def _connect(self, ray: Any, jobs: "list[Prepared]") -> None:
         here: dict[str, Any] = {}
+        names: dict[str, str] = {}
         if self.address is None:
+            gpus = visible_gpus()
+            at_once = 1
+            if any(self._gpus_of(job, bool(gpus)) for job in jobs):
+                # As many as the GPUs allow, be there too few processors for them.
+                at_once = max(1, int(len(gpus) / (self._least or 1)))
+                # Ray would count cards where these are slices of them, and hands on names as given.
+                names = visible_variables(gpus)
             # What a run asks for is granted, be the machine as small as it may.
-            processors = max(os.cpu_count() or 1, int(self.num_cpus))
-            here = {"num_cpus": processors, "include_dashboard": False}
+            processors = max(os.cpu_count() or 1, math.ceil(at_once * self.num_cpus))
+            here = {"num_cpus": processors, "num_gpus": len(gpus), "include_dashboard": False}
         try:
             # Ray has its workers import from where it is started.
-            with warnings.catch_warnings(action="ignore"), contextlib.chdir(ELSEWHERE):
+            with (
+                warnings.catch_warnings(action="ignore"),
+                contextlib.chdir(ELSEWHERE),
+                _environment(names),
+            ):
                 ray.init(
                     address=self.address or "local", log_to_driver=False,
                     logging_level="error", **here,
@@ -114,13 +187,27 @@ class RayLauncher(ClusterLauncher):
                 "(Ray's own logs: /tmp/ray/session_latest/logs; docs/clusters.md)"
             ) from None
 
-    def _warn_of_want(self, ray: Any) -> None:
-        wanted = {"CPU": self.num_cpus, "GPU": self.num_gpus, "memory": self.memory_bytes}
+    def _warn_of_want(self, ray: Any, gpus: float) -> None:
+        wanted = {"CPU": self.num_cpus, "GPU": gpus, "memory": self.memory_bytes}
         wanted = {name: much for name, much in {**wanted, **self.resources}.items() if much}
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not any(all(node.get(k, 0) >= much for k, much in wanted.items()) for node in nodes):
             much = ", ".join(f"{name}: {much:g}" for name, much in wanted.items())
             tell(f"no node of the cluster has {much}; the runs wait for one", error=True)
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """With these variables in this process's environment, which processes that it starts get."""
+    kept = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _variables() -> dict[str, str]:

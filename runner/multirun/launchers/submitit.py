@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import RunnerError, UsageError
+from runner.multirun.launchers.allotment import Allotment, gpus_used
 from runner.multirun.launchers.base import ClusterLauncher
 from runner.multirun.launchers.jobs import slurm_states, write_jobs
+from runner.multirun.launchers.slots import Slots
 from runner.store.records import Status, close_record
+from runner.util.gpus import visible_gpus
 from runner.util.shown import tell
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ class SubmititLauncher(ClusterLauncher):
         cluster: str,
         poll_seconds: float,
         max_concurrent: int | None = None,
+        gpus_per_run: int | None = None,
         **parameters: Any,
     ) -> None:
         """Settings come from ``conf/hydra/launcher``.
@@ -35,13 +39,17 @@ class SubmititLauncher(ClusterLauncher):
         Args:
             cluster: submitit's name of it: ``slurm`` or ``local``.
             poll_seconds: Seconds between looks at the jobs' states.
-            max_concurrent: Jobs at a time on this machine; for ``local``.
+            max_concurrent: Jobs at a time on this machine, for ``local``: one by default, or as
+                many as its GPUs allow where ``gpus_per_run`` is set.
+            gpus_per_run: GPUs of this machine that a job gets which computes on one, for ``local``;
+                by default as many as it uses. Zero hides them from all jobs.
             parameters: Passed on to submitit's executor, ``null`` ones left out.
         """
         super().__init__(poll_seconds)
         self.cluster = cluster
         self.detaches = cluster == "slurm"
         self.max_concurrent = max_concurrent
+        self.gpus_per_run = gpus_per_run
         self.parameters = {key: value for key, value in parameters.items() if value is not None}
 
     def require(self) -> None:
@@ -59,10 +67,44 @@ class SubmititLauncher(ClusterLauncher):
                 "hydra/launcher=submitit_slurm: there is no sbatch here; run it on a login node, "
                 "or hydra/launcher=submitit_local"
             )
+        self._require_settings()
         try:
             self._executor(Path())
         except (TypeError, ValueError, NameError, AssertionError) as error:
             raise UsageError(f"hydra.launcher: {' '.join(str(error).split())}") from None
+
+    def _require_settings(self) -> None:
+        here = self.cluster == "local"
+        for name, least in (("max_concurrent", 1), ("gpus_per_run", 0)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not here:
+                raise UsageError(f"hydra.launcher.{name} has no effect under Slurm")
+            if type(value) is not int or value < least:
+                raise UsageError(
+                    f"hydra.launcher.{name}={value} must be a whole number, {least} or more"
+                )
+        if here and (told := {"gpus_per_node", "visible_gpus"} & {*self.parameters}):
+            raise UsageError(f"hydra.launcher.{min(told)} has no effect here: use gpus_per_run")
+
+    def look_at(self, jobs: "list[Prepared]") -> None:
+        """See that every run can have the GPUs that it asks for.
+
+        Raises:
+            UsageError: One cannot.
+        """
+        if self.cluster == "local":
+            self._allotment().refuse(jobs)
+            return
+        given: int | None = self.parameters.get("gpus_per_node")
+        if given is None:
+            return
+        for job in jobs:
+            if (used := gpus_used(job.config.engine, given > 0)) > given:
+                raise UsageError(
+                    f"{job.run} computes on {used} GPUs, but hydra.launcher.gpus_per_node={given}"
+                )
 
     def carry_out(self, jobs: "list[Prepared]", sweep: Path, detach: bool) -> None:
         """Submit the runs, and wait for them unless they are to be left alone."""
@@ -73,7 +115,16 @@ class SubmititLauncher(ClusterLauncher):
         if self.cluster == "slurm":
             self._under_slurm(executor, jobs, sweep, detach)
         else:
-            self.wait(sweep, jobs, _Slots(executor, jobs, self.max_concurrent).look)
+            allotment = self._allotment()
+            self.wait(sweep, jobs, Slots(executor, jobs, self._limit(allotment), allotment).look)
+
+    def _allotment(self) -> Allotment:
+        return Allotment(visible_gpus(), self.gpus_per_run)
+
+    def _limit(self, allotment: Allotment) -> int:
+        if self.max_concurrent is not None:
+            return self.max_concurrent
+        return max(1, len(allotment.gpus) // self.gpus_per_run) if self.gpus_per_run else 1
 
     def _executor(self, folder: Path) -> Any:
         import submitit
@@ -109,27 +160,3 @@ class SubmititLauncher(ClusterLauncher):
 
         if not detach:
             self.wait(sweep, prepared, look)
-
-
-class _Slots:
-    """Jobs on this machine, so many at a time."""
-
-    def __init__(self, executor: Any, waiting: "list[Prepared]", limit: int | None) -> None:
-        self._executor = executor
-        self._waiting = waiting
-        self._limit = limit or len(waiting)
-        self._started: dict[str, Any] = {}
-
-    def look(self) -> dict[str, str]:
-        """Start what there is room for; the state of every run's job."""
-        running = sum(not job.done() for job in self._started.values())
-        for one in self._waiting[: max(0, self._limit - running)]:
-            self._started[one.run] = self._executor.submit(one.task)
-        self._waiting = [one for one in self._waiting if one.run not in self._started]
-        states = {run: _state(job) for run, job in self._started.items()}
-        return {**states, **{one.run: "PENDING" for one in self._waiting}}
-
-
-def _state(job: Any) -> str:
-    # A record that is still open when its process is gone belongs to a failed run.
-    return "FAILED" if job.done() else "RUNNING"

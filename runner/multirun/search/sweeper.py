@@ -18,6 +18,7 @@ from runner.config.renamed import present_axes
 from runner.config.schema.sweepers import require_positive, require_sections
 from runner.errors import UsageError
 from runner.multirun.grid import GridSweeper
+from runner.multirun.launchers.allotment import refuse_sharing
 from runner.multirun.launchers.task import SWEEP_VARIABLE
 from runner.multirun.search.objectives import measured, objectives_of
 from runner.multirun.search.space import Point, Space
@@ -102,6 +103,7 @@ class SearchSweeper(Sweeper):
             return []
         if base.launch.detach:
             raise UsageError("a search waits for its runs; remove launch.detach=true")
+        refuse_sharing(self.launcher, [base])
         folder = (
             Path(base.store.root).expanduser().resolve()
             / "runs"

@@ -1,0 +1,334 @@
+"""A node's GPUs among a sweep's runs, on a stub of the driver: each is one run's at a time."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner.config.schema.engine import Engine
+from runner.engines.vllm.settings import Vllm
+from runner.errors import UsageError
+from runner.multirun.launchers.allotment import Allotment, refuse_sharing
+from runner.multirun.launchers.ray import RayLauncher
+from runner.multirun.launchers.slots import LocalTask, Slots, cpu_shares
+from runner.multirun.launchers.submitit import SubmititLauncher
+from runner.planning.hardware.detect import Machine
+from runner.util.gpus import VISIBLE, Gpu
+from tests.stub_driver import H100, cards
+from tests.unit.conftest import Compose, StubDriver
+
+pytestmark = pytest.mark.unit
+
+GPUS = tuple(Gpu("NVIDIA H100 80GB HBM3", 80, "9.0", f"GPU-{n}", n) for n in (0, 2, 5, 7))
+SLICES = tuple(Gpu("NVIDIA A100 MIG 3g.20gb", 20, "8.0", f"MIG-{n}") for n in "ab")
+TIMED = ("quantize", "bench")
+
+
+def job(
+    run: str, device: str = "auto", *, two: bool = False, stages: Sequence[str] = ("eval",)
+) -> Any:
+    """A run as a launcher is handed it, of which two GPUs share the model or one has it."""
+    engine = Vllm(device=device, tensor_parallel_size=2) if two else Engine(device=device)
+    config = SimpleNamespace(engine=engine, stages=[*stages])
+    return SimpleNamespace(run=run, config=config, task=Probe(run))
+
+
+@dataclass
+class Probe:
+    """Says which GPUs its process finds."""
+
+    run: str
+    told: Path = field(default_factory=Path)
+
+    def __call__(self) -> int:
+        begun = time.monotonic()
+        time.sleep(0.03)
+        said = [os.environ.get(VISIBLE), begun, time.monotonic(), [*os.sched_getaffinity(0)]]
+        (self.told / self.run).write_text(json.dumps(said))
+        if self.run.startswith("killed"):
+            os.kill(os.getpid(), 9)
+        return 0
+
+
+class Processes:
+    """Submits as submitit does, without a second that its interpreter takes to start."""
+
+    def submit(self, task: LocalTask) -> Any:
+        process = multiprocessing.get_context("fork").Process(target=task)
+        process.start()
+        return SimpleNamespace(done=lambda: not process.is_alive())
+
+
+def carried_out(
+    jobs: list[Any], folder: Path, limit: int, allotment: Allotment
+) -> dict[str, tuple[str, float, float, list[int]]]:
+    for one in jobs:
+        one.task.told = folder
+    slots = Slots(Processes(), jobs, limit, allotment)
+    deadline = time.monotonic() + 60
+    while set(slots.look().values()) != {"FAILED"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return {one.run: tuple(json.loads((folder / one.run).read_text())) for one in jobs}
+
+
+def test_a_gpu_is_one_runs_at_a_time_however_a_run_ends(tmp_path: Path) -> None:
+    jobs = [job("killed"), job("b", two=True), job("c"), job("on cpu", "cpu"), job("d", "cuda")]
+    told = carried_out(jobs, tmp_path, 3, Allotment(GPUS[1:3], None))
+    assert told["on cpu"][0] == ""
+    assert told["b"][0] == "2,5"
+    on_gpus = [told[name] for name in ("killed", "b", "c", "d")]
+    assert {gpus for gpus, *_ in on_gpus} <= {"2", "5", "2,5"}
+    for number, (gpus, begun, ended, _) in enumerate(on_gpus):
+        for others, other_begun, other_ended, _ in on_gpus[number + 1 :]:
+            if {*gpus.split(",")} & {*others.split(",")}:
+                assert ended <= other_begun or other_ended <= begun
+    assert told["on cpu"][1] < told["b"][2], "it waits for no GPU"
+    assert told["killed"][2] <= told["b"][1] <= told["c"][1], "and none overtakes one that waits"
+    assert told["c"][1] < told["d"][2] and told["d"][1] < told["c"][2], "two at a time"
+
+
+def test_runs_get_the_gpus_that_they_use_or_more() -> None:
+    def given(least: int | None, engine: Engine, gpus: Sequence[Gpu] = GPUS) -> str:
+        allotment = Allotment(gpus, least)
+        own = allotment.take("r", engine, frozenset())
+        assert own is not None
+        return ",".join(gpu.named for gpu in allotment.visible_to(engine, own))
+
+    two = Vllm(tensor_parallel_size=2)
+    assert [given(least, Engine()) for least in (None, 1, 2, 0)] == ["0", "0", "0,2", ""]
+    assert [given(least, two) for least in (None, 1, 3)] == ["0,2", "0,2", "0,2,5"]
+    assert given(1, Engine(device="cpu")) == ""
+    assert given(None, Engine(), ()) == "", "where there is none, a run computes on the CPU"
+    assert given(1, Engine(), [*SLICES, *GPUS]) == "MIG-a"
+    assert given(1, two, [*SLICES, *GPUS]) == "0,2", "slices work alone"
+    assert given(1, Engine(device="cuda:2")) == "0,2,5,7", "its number counts among all of them"
+
+
+def test_a_run_that_names_a_gpu_gets_that_one() -> None:
+    allotment = Allotment(GPUS, None)
+    free: frozenset[Gpu] = frozenset()
+    assert allotment.take("a", Engine(device="cuda:0"), free) == GPUS[:1]
+    assert allotment.take("b", Engine(device="cuda:0"), free) is None
+    assert allotment.take("c", Vllm(device="cuda:2", tensor_parallel_size=2), free) == GPUS[2:]
+    assert allotment.take("d", Engine(), frozenset(GPUS[1:2])) is None, "that one is awaited"
+    allotment.release("a")
+    assert allotment.take("b", Engine(device="cuda:0"), free) == GPUS[:1]
+
+
+@pytest.mark.parametrize(
+    ("least", "gpus", "jobs", "said"),
+    [
+        (1, (), [job("a")], "gpus_per_run=1, but no GPU answers on this machine"),
+        (1, GPUS, [job("a", "cpu")], "gpus_per_run=1: no run computes on a GPU"),
+        (0, GPUS, [job("a", "cuda")], "gpus_per_run=0 leaves a no GPU for engine.device=cuda"),
+        (5, GPUS, [job("a")], r"more GPUs than there are \(hydra.launcher.gpus_per_run=5\): .* 4"),
+        (None, GPUS[:1], [job("a"), job("b", two=True)],
+         r"b asks for more .* \(engine.tensor_parallel_size=2\): this machine has 1 GPU"),
+        (None, GPUS, [job("a", "cuda:4")], r"\(engine.device=cuda:4\): this machine has 4 GPUs"),
+        (None, GPUS, [job("a", "cuda:3", two=True)], "engine.device=cuda:3, engine.tensor_para"),
+        (None, SLICES, [job("a", two=True)], "2 GPUs, 2 of them slices, which work alone"),
+        (None, (), [job("a", "cuda")], r"\(engine.device=cuda\): this machine has 0 GPUs"),
+    ],
+)  # fmt: skip
+def test_what_no_gpu_can_meet_is_refused_before_anything_starts(
+    least: int | None, gpus: Sequence[Gpu], jobs: list[Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        Allotment(gpus, least).refuse(jobs)
+
+
+@pytest.mark.parametrize(("least", "jobs"), [(None, ["auto", "cpu"]), (1, ["cpu", "cuda:3"])])
+def test_what_can_be_met_is_not_refused(least: int | None, jobs: list[str]) -> None:
+    Allotment(GPUS, least).refuse(job(device, device) for device in jobs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ({}, 1),
+        ({"gpus_per_run": 1}, 8),
+        ({"gpus_per_run": 3}, 2),
+        ({"gpus_per_run": 1, "max_concurrent": 3}, 3),
+        ({"max_concurrent": 12}, 12),
+    ],
+)
+def test_as_many_runs_start_as_gpus_allow(
+    settings: dict[str, int], limit: int, stub_driver: StubDriver
+) -> None:
+    stub_driver(cards(*[H100] * 9), CUDA_VISIBLE_DEVICES="1,2,3,4,5,6,7,8")
+    launcher = SubmititLauncher("local", 1.0, **settings)
+    assert launcher._limit(launcher._allotment()) == limit
+    assert {gpu.index for gpu in launcher._allotment().gpus} == {*range(1, 9)}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "settings", "said"),
+    [
+        ("local", {"gpus_per_run": -1}, "gpus_per_run=-1 must be a whole number, 0 or more"),
+        ("local", {"gpus_per_run": 0.5}, "gpus_per_run=0.5 must be a whole number"),
+        ("local", {"max_concurrent": 0}, "max_concurrent=0 must be a whole number, 1 or more"),
+        ("local", {"gpus_per_node": 2}, "gpus_per_node has no effect here: use gpus_per_run"),
+        ("slurm", {"gpus_per_run": 1}, "gpus_per_run has no effect under Slurm"),
+    ],
+)
+def test_settings_without_an_effect_are_refused(
+    cluster: str, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        SubmititLauncher(cluster, 1.0, **settings)._require_settings()
+
+
+def test_slurm_is_asked_for_the_gpus_that_runs_use() -> None:
+    jobs = [job("a"), job("b", two=True)]
+    with pytest.raises(UsageError, match=r"b computes on 2 GPUs, but hydra.*gpus_per_node=1"):
+        SubmititLauncher("slurm", 1.0, gpus_per_node=1).look_at(jobs)
+    for given in (2, None):
+        SubmititLauncher("slurm", 1.0, gpus_per_node=given).look_at(jobs)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "number", "shares"),
+    [
+        # Both threads of a core are in one part.
+        ({0, 1, 2, 3}, 2, [(0, 2), (1, 3)]),
+        ({0, 1, 2, 3}, 3, [(0,), (2,), (1,)]),
+        ({0, 1, 2, 3}, 1, []),
+        ({0, 1}, 3, []),
+    ],
+)
+def test_runs_at_a_time_share_the_processors_out(
+    cpus: set[int], number: int, shares: list[tuple[int, ...]], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
+        path = tmp_path / f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+        path.parent.mkdir(parents=True)
+        path.write_text(siblings)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cpus)
+    assert cpu_shares(number, tmp_path) == shares
+
+
+def test_a_gpus_runs_have_the_processors_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many runs there are, so that all of a sweep are timed alike."""
+    monkeypatch.setattr(
+        "runner.multirun.launchers.slots.cpu_shares", lambda number: [(n,) for n in range(number)]
+    )
+    started: list[LocalTask] = []
+    going_on = SimpleNamespace(done=lambda: False)
+    executor = SimpleNamespace(submit=lambda task: started.append(task) or going_on)
+    own_number = job("b")
+    own_number.config.engine.threads = 3
+    jobs = [job("a", "cuda:3"), own_number, job("c"), job("d"), job("e"), job("f", "cpu")]
+    states = Slots(executor, jobs, 5, Allotment(GPUS, 1)).look()
+    assert [states[run] for run in "abcdef"] == [*["RUNNING"] * 4, "PENDING", "RUNNING"]
+    assert [task.variables[VISIBLE] for task in started] == ["0,2,5,7", "0", "2", "5", ""]
+    assert [task.cpus for task in started] == [(3,), (), (1,), (2,), ()]
+
+
+def test_a_job_of_submitits_finds_the_gpus_that_it_is_given(tmp_path: Path) -> None:
+    submitit = pytest.importorskip("submitit")
+    executor = submitit.AutoExecutor(tmp_path / "jobs", cluster="local")
+    # Of its own accord it hides all.
+    done = executor.submit(
+        LocalTask(Probe("r", tmp_path), {VISIBLE: "MIG-a"}, (min(os.sched_getaffinity(0)),))
+    )  # type: ignore[arg-type]
+    assert done.result() == 0
+    gpus, _, _, cpus = json.loads((tmp_path / "r").read_text())
+    assert (gpus, cpus) == ("MIG-a", [min(os.sched_getaffinity(0))])
+
+
+@pytest.mark.parametrize(
+    ("at_once", "stages", "device", "refused"),
+    [
+        (2, TIMED, "auto", True),
+        (-1, TIMED, "cuda", True),
+        (1, TIMED, "auto", False),
+        (2, ("quantize", "eval"), "auto", False),
+        (2, TIMED, "cpu", False),
+    ],
+)
+def test_joblibs_runs_time_no_gpu_that_they_share(
+    at_once: int, stages: Sequence[str], device: str, refused: bool, gpu: Machine, cpu: Machine,
+    composed: Compose,
+) -> None:  # fmt: skip
+    launcher = SimpleNamespace(joblib={"n_jobs": at_once})
+    config = composed("model=tiny", f"stages=[{','.join(stages)}]", f"engine.device={device}")
+    says = f"n_jobs={at_once}: bench would .*submitit_local hydra.launcher.gpus_per_run=1"
+    with pytest.raises(UsageError, match=says) if refused else contextlib.nullcontext():
+        refuse_sharing(launcher, [None, config], gpu)
+    if device == "auto":
+        refuse_sharing(launcher, [config], cpu)
+
+
+def ray_launcher(**settings: Any) -> RayLauncher:
+    always = {"poll_seconds": 0.1, "address": None, "num_cpus": 4, "memory_gb": None}
+    return RayLauncher(**{**always, "resources": None, **settings})
+
+
+def test_a_ray_of_ones_own_has_the_visible_gpus(
+    stub_driver: StubDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub_driver(cards(H100, H100, H100), CUDA_VISIBLE_DEVICES="GPU-2aaa,1")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    found: list[Any] = []
+
+    def init(**settings: Any) -> None:
+        found.append([os.environ[VISIBLE], settings["num_gpus"], settings["num_cpus"]])
+
+    for jobs, least in (([job("a")], 1), ([job("a")], None), ([job("a", "cpu")], None)):
+        ray_launcher(gpus_per_run=least)._connect(SimpleNamespace(init=init), jobs)
+    assert found == [["2,1", 2, 8], ["2,1", 2, 8], ["GPU-2aaa,1", 2, 4]]
+    assert os.environ[VISIBLE] == "GPU-2aaa,1", "ours is as it was"
+
+
+@pytest.mark.parametrize("name", ["gpus_per_run", "num_gpus"])
+def test_ray_is_asked_for_the_gpus_that_runs_use(name: str) -> None:
+    def asked(much: float | None, one: Any, there: bool = True) -> float:
+        return ray_launcher(**{name: much})._gpus_of(one, there)
+
+    assert [asked(much, job("a")) for much in (None, 1, 2, 0.5, 0)] == [1, 1, 2, 0.5, 0]
+    assert [asked(much, job("a", two=True)) for much in (None, 1, 3, 0.5)] == [2, 2, 3, 2]
+    assert [asked(much, job("a", "cpu")) for much in (None, 1)] == [0, 0]
+    assert [asked(None, job("a", device), there=False) for device in ("auto", "cuda")] == [0, 1]
+    assert asked(1, job("a"), there=False) == 1, "it waits, and does not turn to the CPU"
+
+
+@pytest.mark.parametrize(
+    ("settings", "one", "said"),
+    [
+        ({"gpus_per_run": 1}, job("a", "cuda:1"), "a names engine.device=cuda:1, but Ray chooses"),
+        ({"num_gpus": 0.5}, job("a", stages=TIMED), "num_gpus=0.5: bench would measure"),
+        ({"num_gpus": 4}, job("a"), r"num_gpus=4\): this machine has 3 GPUs"),
+        ({"address": "h:1", "gpus_per_run": 0.5}, job("a", stages=TIMED), "gives each its own"),
+    ],
+)
+def test_what_ray_cannot_grant_is_refused_before_anything_starts(
+    settings: dict[str, Any], one: Any, said: str, stub_driver: StubDriver
+) -> None:
+    stub_driver(cards(H100, H100, H100))
+    with pytest.raises(UsageError, match=said):
+        ray_launcher(**settings).look_at([one])
+    ray_launcher(num_gpus=0.5).look_at([job("a", "cpu", stages=TIMED), job("b")])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"num_gpus": 1, "gpus_per_run": 1}, "num_gpus is gpus_per_run by another name"),
+        ({"num_gpus": 1.5}, "num_gpus=1.5 must be a whole number, or a part of one GPU"),
+        ({"gpus_per_run": -1}, "gpus_per_run=-1 must be"),
+    ],
+)
+def test_ray_has_one_meaning_of_a_number_of_gpus(settings: dict[str, float], said: str) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match=said):
+        ray_launcher(**settings).require()
