@@ -21,7 +21,7 @@ from runner.environments.cuda_compiler import compiled_for
 from runner.environments.needs import unmet
 from runner.environments.ready import installed_versions
 from runner.environments.torch_build import computes_on_gpus, torch_build, uv_choice
-from runner.environments.torch_cuda import torch_without_cuda
+from runner.environments.torch_cuda import torch_of
 from runner.errors import StageError
 from runner.store.files import sha256_of_json, write_json_atomically
 from runner.util.logs import BoundedLog, shown_lines
@@ -99,11 +99,12 @@ def _fill(
     )  # fmt: skip
     installed_versions.cache_clear()
     build = torch_build(environment)
-    if computes_on_gpus(build) and (version := torch_without_cuda(str(python))):
+    torch_here = torch_of(str(python)) if computes_on_gpus(build) else None
+    if torch_here is not None and torch_here.cuda is None:
         # The last resort of uv's automatic choice is one for CPUs.
         raise StageError(
             f"environment {environment.name} cannot be created: uv found no torch for CUDA that "
-            f"this machine's driver runs, only {version} (asked for: {build})"
+            f"this machine's driver runs, only {torch_here.version} (asked for: {build})"
         )
     write_json_atomically(
         directory / READY_FILE,

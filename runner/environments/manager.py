@@ -19,10 +19,11 @@ from runner.environments.create import READY_FILE, WORKER_REQUIREMENTS, constrai
 from runner.environments.ready import ReadyEnvironment, installed_versions
 from runner.environments.self_test import self_test
 from runner.environments.torch_build import AUTO, CPU, computes_on_gpus, torch_build
-from runner.environments.torch_cuda import torch_without_cuda
+from runner.environments.torch_cuda import torch_of
 from runner.store.files import sha256_of_json
 from runner.store.locks import held
 from runner.util.names import path_part
+from runner.util.nvidia_driver import installed_driver
 from runner.util.serialise import to_json
 
 _DETERMINING = (
@@ -205,9 +206,12 @@ def _digest(environment: Environment, torch: str | None = None) -> str:
 def _control_suffices(environment: Environment) -> bool:
     if not environment.adopts_control:
         return False
-    # It was not made for this machine: with a GPU here, its torch may still be one for CPUs.
-    if computes_on_gpus(torch_build(environment)) and torch_without_cuda(sys.executable):
-        return False
+    # It was not made for this machine: with a GPU here, its torch may be one that cannot use it.
+    driver = installed_driver()
+    if driver is not None and computes_on_gpus(torch_build(environment)):
+        torch = torch_of(sys.executable)
+        if torch is not None and torch.unfit_for(driver):
+            return False
     installed = installed_versions(sys.executable)
     for text in environment.requirements:
         requirement = Requirement(text)

@@ -1,11 +1,13 @@
-"""Whether an interpreter's torch was built for CUDA, found without importing it."""
+"""Whether an interpreter's torch can use this machine's GPU, found without importing it."""
 
 import ast
 import functools
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from runner.environments.ready import asked
+from runner.util.nvidia_driver import Driver
 
 _FIND = """
 import importlib.util, json
@@ -14,11 +16,29 @@ print(json.dumps(spec and spec.origin))
 """
 
 
-@functools.cache
-def torch_without_cuda(python: str) -> str | None:
-    """The version of an interpreter's torch if that cannot compute on GPUs.
+@dataclass(frozen=True)
+class Torch:
+    """A torch as its own files describe it."""
 
-    ``None`` where it can, where there is no torch, or where its files do not say.
+    version: str
+    cuda: str | None
+    """Release of CUDA that it was built for."""
+
+    def unfit_for(self, driver: Driver) -> str | None:
+        """Why it cannot use a GPU with this driver, as a description of it; ``None`` if it can."""
+        if self.cuda is None:
+            return f"torch {self.version}, which was built without CUDA"
+        if int(self.cuda.partition(".")[0]) <= driver.cuda_major:
+            return None
+        return (
+            f"torch {self.version}, which was built for CUDA {self.cuda}, and this machine's "
+            f"driver {driver.version} runs CUDA {driver.cuda} at most"
+        )
+
+
+@functools.cache
+def torch_of(python: str) -> Torch | None:
+    """An interpreter's torch; ``None`` without one, or where its files say nothing of CUDA.
 
     Raises:
         UsageError: The interpreter cannot be run.
@@ -30,11 +50,10 @@ def torch_without_cuda(python: str) -> str | None:
         text = Path(origin).with_name("version.py").read_text("utf-8")
     except OSError:
         return None
-    stated = {name: _stated(text, name) for name in ("__version__", "cuda", "hip")}
-    if stated["cuda"] != "None" or stated["hip"] not in (None, "None"):
+    version, cuda, hip = (_stated(text, name) for name in ("__version__", "cuda", "hip"))
+    if version is None or cuda is None or hip not in (None, "None"):
         return None
-    version = ast.literal_eval(stated["__version__"] or "'?'")
-    return str(version)
+    return Torch(ast.literal_eval(version), ast.literal_eval(cuda))
 
 
 def _stated(text: str, name: str) -> str | None:

@@ -19,14 +19,14 @@ from runner.environments.manager import EnvironmentManager, State, _digest
 from runner.environments.needs import unmet
 from runner.environments.obstacle import obstacle
 from runner.environments.torch_build import torch_build, uv_choice
-from runner.environments.torch_cuda import torch_without_cuda
-from runner.errors import StageError
+from runner.environments.torch_cuda import Torch, torch_of
+from runner.errors import RunnerError, StageError
 from runner.pipeline.facts import gather_facts
 from runner.planning.hardware.detect import Machine
 from runner.util.nvidia_driver import OLDEST_DRIVERS, Driver, driver_of, installed_driver
 from runner.validation.check import check
 from tests.stub_driver import H100, cards
-from tests.unit.conftest import Compose, StubDriver
+from tests.unit.conftest import Compose, MakeInputs, StubDriver
 from tests.unit.judging import illegal_ones
 
 pytestmark = pytest.mark.unit
@@ -53,6 +53,7 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> SetDriver:
             "environments.torch_build",
             "environments.needs",
             "environments.obstacle",
+            "environments.manager",
             "cli.env",
         ):
             monkeypatch.setattr(f"runner.{module}.installed_driver", lambda: driver)
@@ -212,32 +213,43 @@ def test_a_cpu_build_of_the_runners_own_torch_is_not_taken_beside_a_gpu(
     own = mine(adopts_control=True, requirements=["numpy"])
     assert manager.state(own) is State.control
     driven(R580)
-    where = "runner.environments.manager.torch_without_cuda"
-    monkeypatch.setattr(where, lambda python: "2.13.0+cpu" if python == sys.executable else None)
+    where = "runner.environments.manager.torch_of"
+    monkeypatch.setattr(where, {sys.executable: Torch("2.13.0+cpu", None)}.get)
     assert manager.state(own) is State.absent
     assert (
         manager.state(mine(adopts_control=True, requirements=["numpy"], torch_backend="cpu"))
         is State.control
     )
-    monkeypatch.setattr(where, lambda _: None)
+    monkeypatch.setattr(where, lambda _: Torch("2.13.0", "13.0"))
     assert manager.state(own) is State.control
+    driven(R550)
+    assert manager.state(own) is State.absent
 
 
 @pytest.mark.parametrize(
-    ("text", "version"),
+    ("text", "torch"),
     [
-        (CPU_TORCH, "2.13.0+cpu"),
-        (CUDA_TORCH, None),
+        (CPU_TORCH, Torch("2.13.0+cpu", None)),
+        (CUDA_TORCH, Torch("2.13.0", "13.0")),
         (CPU_TORCH.replace("hip: Optional[str] = None", "hip = '6.3'"), None),
-        ("__version__ = '1.0'\ncuda = None\n", "1.0"),
+        ("__version__ = '1.0'\ncuda = None\n", Torch("1.0", None)),
         ("# it says 'nothing'", None),
     ],
 )
-def test_a_torch_without_cuda_is_found_without_importing_it(
-    text: str, version: str | None, driven: SetDriver, tmp_path: Path
+def test_what_a_torch_was_built_for_is_found_without_importing_it(
+    text: str, torch: Torch | None, driven: SetDriver, tmp_path: Path
 ) -> None:
     python = made(tmp_path, mine(), text) / "bin" / "python"
-    assert torch_without_cuda(str(python)) == version
+    assert torch_of(str(python)) == torch
+
+
+def test_a_torch_for_a_newer_cuda_than_the_driver_runs_cannot_use_the_gpu() -> None:
+    torch = Torch("2.13.0", "13.0")
+    assert torch.unfit_for(R580) is None
+    assert torch.unfit_for(R550) == (
+        "torch 2.13.0, which was built for CUDA 13.0, and this machine's driver 550.144.03 runs "
+        "CUDA 12.4 at most"
+    )
 
 
 def test_an_environment_whose_torch_cannot_use_the_gpu_is_refused_with_the_command_that_mends_it(
@@ -297,7 +309,7 @@ def test_an_environment_that_got_a_torch_for_cpus_beside_a_gpu_is_not_kept(
     """The last index that uv looks into for ``auto`` is the one for CPUs."""
     driven(R580)
     monkeypatch.setattr("runner.environments.create._call", lambda *_: None)
-    monkeypatch.setattr("runner.environments.create.torch_without_cuda", lambda _: "2.13.0+cpu")
+    monkeypatch.setattr("runner.environments.create.torch_of", lambda _: Torch("2.13.0+cpu", None))
     place = tmp_path / "new"
     place.mkdir()
     with pytest.raises(StageError, match=r"no torch for CUDA .* only 2\.13\.0\+cpu .*cuda13"):
@@ -374,3 +386,16 @@ def test_the_cuda_compiler_is_asked_for_its_release(
     assert compiled_for(mine(build_tools={"nvcc": "x"})) == "12.8"
     assert compiled_for(mine(build_tools={"c++": "x"})) is None
     _release.cache_clear()
+
+
+def test_a_backend_that_needs_no_gpu_runs_in_the_environment_for_cpus_beside_one(
+    inputs: MakeInputs, gpu: Machine
+) -> None:
+    beside = inputs("method=gguf", "model=tiny", "stages=[quantize]", machine=gpu)
+    seen = beside.session.look(beside.config, "sweep")  # type: ignore[attr-defined]
+    assert seen.unknown == "environment llama_cpp must be built first"
+    with pytest.raises(RunnerError, match="environment llama_cpp_cuda must be built first"):
+        beside.environment("llama_cpp")
+    assert (beside.compute.device, beside.on("cpu").device, beside.on("cpu").gpus) == (
+        "cuda", "cpu", ()
+    )  # fmt: skip
