@@ -1,6 +1,7 @@
 """This machine as a device of a plan, with its measured limits."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ def machine_key(host: dict[str, Any], device: str) -> str:
     gpus = host.get("gpus")
     if device == "cpu" or not gpus:
         return f"{host.get('cpu_name')}, {host.get('usable_cores')} cores"
-    name = str(gpus[0]["name"])
-    return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
+    counts = Counter(str(gpu.get("name")) for gpu in gpus)
+    return " + ".join(name if n == 1 else f"{n} x {name}" for name, n in counts.items())
 
 
 def local_device(machine: Machine, device: str, store: Path) -> Hardware | None:

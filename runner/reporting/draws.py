@@ -16,6 +16,7 @@ from typing import Any
 
 from runner.config.schema.root import StageName
 from runner.pipeline.stages.eval import STAGE as EVAL
+from runner.planning.hardware.detect import kind_of
 from runner.reporting.flatten import flatten
 from runner.reporting.quality.answered import accuracy_difference, answered, joined_answers
 from runner.reporting.quality.evaluated import Evaluated, first_evaluation, joined, seed_of
@@ -87,7 +88,8 @@ def _identity(record: RunRecord) -> tuple[str, ...] | None:
     told = flatten(record.config)
     if told.pop(_SEED, None) is None:
         return None
-    machine = {name: record.host.get(name) for name in ("cpu_name", "gpus")}
+    host = kind_of(record.host)
+    machine = {name: host.get(name) for name in ("cpu_name", "gpus")}
     return (
         record.sweep,
         record.model,

@@ -12,9 +12,9 @@ from runner.store.records import RunRecord, Status
 from runner.util.shown import printable
 
 _HEAD = (
-    "", "recipe", "seeds", "engine", "sweep", "text", "protocol", "arithmetic", "bits/weight",
-    "checkpoint MB", "perplexity", "change [95%]", "KL divergence, nats [95%]", "decode tok/s",
-    "peak memory MB",
+    "", "recipe", "seeds", "engine", "machine", "sweep", "text", "protocol", "arithmetic",
+    "bits/weight", "checkpoint MB", "perplexity", "change [95%]", "KL divergence, nats [95%]",
+    "decode tok/s", "peak memory MB",
 )  # fmt: skip
 
 
@@ -119,8 +119,10 @@ def _table(rows: list[Row]) -> list[str]:
         lines = [line | {"protocol": ""} for line in lines]
     if len({row.sweep for row in rows}) < 2:
         lines = [line | {"sweep": ""} for line in lines]
+    if len({row.machine for row in rows if row.machine}) < 2:
+        lines = [line | {"machine": ""} for line in lines]
     heads = [head for head in _HEAD if any(line[head] for line in lines)]
-    words = ("recipe", "engine", "sweep", "text", "protocol", "arithmetic")
+    words = ("recipe", "engine", "machine", "sweep", "text", "protocol", "arithmetic")
     aligned = [":-:" if not head else ":--" if head in words else "--:" for head in heads]
     found = [heads, aligned, *([line[head] for head in heads] for line in lines)]
     return [f"| {' | '.join(cells)} |" for cells in found]
@@ -137,6 +139,7 @@ def _cells(row: Row) -> dict[str, str]:
         _plain(row.recipe),
         _number(row.seeds, 0) if (row.seeds or 1) > 1 else "",
         row.engine,
+        _plain(row.machine or ""),
         _plain(row.sweep or ""),
         _plain(row.text or ""),
         row.perplexity_protocol or "",

@@ -16,13 +16,20 @@ STAR = (
 
 
 def quality_notes(rows: list[Row]) -> list[str]:
-    """What intervals speak of, where the evaluated tokens come from, and what arithmetic does.
+    """What intervals speak of, where evaluated tokens come from, what arithmetic and machines do.
 
     Args:
         rows: Of one model.
     """
     rows = [row for row in rows if row.status == Status.ok.value]
-    return [*_sampling(rows), *_draws(rows), *_floor(rows)]
+    return [*_sampling(rows), *_draws(rows), *_floor(rows), *_machines(rows)]
+
+
+def _machines(rows: list[Row]) -> list[str]:
+    names = list(dict.fromkeys(row.machine for row in rows if row.machine))
+    if len(names) < 2:
+        return []
+    return [f"Speeds are of {len(names)} machines ({'; '.join(names)}) and compared within each."]
 
 
 def alike(rows: Sequence[Row]) -> str:

@@ -74,6 +74,8 @@ class Row:
     task_accuracy_delta_high: float | None = None
     task_recovery_percent: float | None = None
     """Of the unquantized model's mean."""
+    machine: str | None = None
+    """What speeds were measured on: the GPUs in use, or the CPU with the cores in use."""
     batch_size: int | None = None
     decode_tokens_per_second: float | None = None
     decode_tokens_per_second_sd: float | None = None

@@ -14,6 +14,7 @@ from runner.pipeline.stages.jobs.overlap import STAGE as OVERLAP
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.pipeline.stages.quantize import QuantizeResult
 from runner.pipeline.stages.tasks import STAGE as TASKS
+from runner.planning.local import machine_key
 from runner.reporting.draws import by_recipe, together
 from runner.reporting.further import further_metrics
 from runner.reporting.quality.answered import accuracy_difference, answered
@@ -31,7 +32,7 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
     That is one a run, but for runs that are draws of one recipe: see ``runner.reporting.draws``.
     """
     rows: list[Row] = []
-    seen: dict[tuple[str, str, str], Row] = {}
+    seen: dict[tuple[str, str, str], list[Row]] = {}
     for draws in by_recipe(records):
         for record in draws.records:
             baseline = _baseline_row(record)
@@ -39,14 +40,26 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
                 continue
             measured = f"{baseline.text} {baseline.arithmetic} {baseline.perplexity}"
             identity = (record.model, record.engine, measured)
-            if identity in seen:
-                _fill(seen[identity], baseline)
+            same = seen.setdefault(identity, [])
+            # Its speed on one machine says nothing of it on another.
+            known = next((r for r in same if None in (r.machine, baseline.machine)
+                          or r.machine == baseline.machine), None)  # fmt: skip
+            if known is not None:
+                _fill(known, baseline)
             else:
-                seen[identity] = baseline
-                rows += [baseline, *_floor_rows(record)]
+                rows += [baseline, *([] if same else _floor_rows(record))]
+                same.append(baseline)
         own = [_recipe_row(record) for record in draws.records if not _stands_for_itself(record)]
         rows += [together(own, draws)] if len(own) > 1 else own
     return rows
+
+
+def timed_on(record: RunRecord) -> str | None:
+    """What a run's speeds were measured on; ``None`` where it measured none, or does not say."""
+    bench = record.result(BENCH, RECIPE) or record.result(BENCH, BASELINE)
+    if bench is None or not record.host.get("cpu_name"):
+        return None
+    return machine_key(record.host, bench.device)
 
 
 def evaluated_on(rows: list[Row]) -> str | None:
@@ -128,6 +141,7 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
         own = subject == BASELINE
         against = [None if own else record.result(BENCH, s) for s in (BASELINE, BASELINE_AGAIN)]
         _add_speed(row, bench, *against)
+        row.machine = timed_on(record)
         row.checkpoint_bytes = bench.checkpoint_bytes
     row.further = further_metrics(record, subject)
 

@@ -78,6 +78,7 @@ def _columns(rows: list[Row]) -> list[_Column]:
         _Column("recipe", "recipe", [row.recipe for row in rows], True),
         _Column("seeds", "seeds", [str(row.seeds or _ABSENT) for row in rows]),
         _Column("engine", "engine", [row.engine for row in rows], True),
+        _Column("machine", "machine", [row.machine or _ABSENT for row in rows], True),
         _Column("sweep", "sweep", [row.sweep or _ABSENT for row in rows], True),
         _Column("text", "text", [row.text or _ABSENT for row in rows], True),
         _Column("protocol", "protocol", [r.perplexity_protocol or _ABSENT for r in rows], True),
@@ -120,6 +121,8 @@ def _columns(rows: list[Row]) -> list[_Column]:
     unsaid = {"engine"} if len({row.engine for row in rows}) < 2 else set()
     if all((row.seeds or 1) < 2 for row in rows):
         unsaid.add("seeds")
+    if len({row.machine for row in rows if row.machine}) < 2:
+        unsaid.add("machine")
     if len({row.sweep for row in rows}) < 2:
         unsaid.add("sweep")
     if len({row.text for row in rows if row.text}) < 2:

@@ -179,6 +179,7 @@ def test_else_efficiency_is_as_published(engine: LocalEngine, label: str, device
         ("cpu", [{"name": "A100"}], "a CPU, 2 cores"),
         ("cuda", [{"name": "A100"}], "A100"),
         ("cuda", [{"name": "A100"}, {"name": "A100"}], "2 x A100"),
+        ("cuda", [{"name": "L4"}, {"name": "A100"}, {"name": "L4"}], "2 x L4 + A100"),
         ("cuda", [], "a CPU, 2 cores"),
     ],
 )

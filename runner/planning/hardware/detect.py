@@ -59,10 +59,7 @@ class Machine:
 
     def identity(self) -> dict[str, Any]:
         """What decides how fast it is: its GPUs without what tells one from another of its kind."""
-        return {
-            **self.to_dict(),
-            "gpus": [{key: vars(gpu)[key] for key in _OF_A_KIND} for gpu in self.gpus],
-        }
+        return kind_of(self.to_dict())
 
 
 def detect(root: Path = Path("/")) -> Machine:
@@ -88,6 +85,14 @@ def detect(root: Path = Path("/")) -> Machine:
         memory_bytes=_memory_bytes(root),
         gpus=visible_gpus(),
     )
+
+
+def kind_of(host: dict[str, Any]) -> dict[str, Any]:
+    """A recorded machine without what tells its GPUs from others of their kind."""
+    if "gpus" not in host:
+        return host
+    gpus = [{key: gpu.get(key) for key in _OF_A_KIND} for gpu in host["gpus"]]
+    return {**host, "gpus": gpus}
 
 
 def recognises(hardware: "Hardware", machine: Machine) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.planning.hardware.detect import kind_of
 from runner.reporting.timing import summary_of
 from runner.store.records import BASELINE, RunRecord, StageRecord
 
@@ -60,6 +61,6 @@ def alike(a: RunRecord, b: RunRecord, one: StageRecord, other: StageRecord) -> b
         bench = record.read(entry, BENCH)
         lengths = None if bench is None else (bench.prompt_tokens, bench.new_tokens)
         engine = (record.engine, record.config.get("engine"), entry.environment, entry.versions)
-        return record.model, record.host, lengths, engine
+        return record.model, kind_of(record.host), lengths, engine
 
     return circumstances(a, one) == circumstances(b, other)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runner.planning.hardware.detect import kind_of
 from runner.reporting.compare.figure import Figure
 from runner.reporting.compare.figures import figures
 from runner.reporting.compare.find import Side
@@ -116,5 +117,5 @@ def _described(record: RunRecord) -> dict[str, Any]:
         for versions in (record.versions, *(entry.versions for entry in record.stages))
         for name, version in versions.items()
     }
-    host = {f"host.{name}": value for name, value in record.host.items()}
+    host = {f"host.{name}": value for name, value in kind_of(record.host).items()}
     return flatten(record.config) | versions | host

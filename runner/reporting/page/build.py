@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runner.reporting.page.data import encoded, packed_rows, packed_runs
 from runner.reporting.page.library import chart_script
 from runner.reporting.page.sections import sections_of
-from runner.reporting.page.subject import GROUPS, Subject
+from runner.reporting.page.subject import GROUPS, Subject, used_device
 from runner.util.serialise import to_json
 
 if TYPE_CHECKING:
@@ -74,10 +74,7 @@ def _overview(subject: Subject) -> dict[str, Any]:
     """What stands above everything: what ran, where, when, and how it ended."""
     records = subject.records
     statuses = Counter(record.status.value for record in records)
-    hosts = {
-        (record.host.get("gpus") or [{}])[0].get("name") or record.host.get("cpu_name") or "?"
-        for record in records
-    }
+    hosts = {used_device(record) or "?" for record in records}
     return {
         "sweep": subject.sweep,
         "models": sorted({record.model for record in records}),

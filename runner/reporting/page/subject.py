@@ -6,10 +6,12 @@ from typing import Any
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
+from runner.config.schema.hardware import LOCAL
 from runner.pipeline.experience.fitted_efficiency import PredictedCase
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
-from runner.reporting.rows import Row
+from runner.planning.local import machine_key
+from runner.reporting.rows import Row, timed_on
 from runner.reporting.timing import against_unquantized
 from runner.store.records import BASELINE, BASELINE_AGAIN, RunRecord
 from runner.util.serialise import from_json
@@ -46,13 +48,13 @@ class Subject:
         """Rows as JSON, with their groups, their speed at every batch size, and a number."""
         by_run = {record.run: record for record in self.records}
         baselines = {
-            (r.sweep, r.model, r.engine): r
+            (r.sweep, r.model, r.engine, timed_on(r)): r
             for r in reversed(self.records)
             if any(entry.subject == "baseline" for entry in r.stages)
         }
         found = []
         for number, row in enumerate(self.rows):
-            origin = (row.sweep or "", row.model, row.engine)
+            origin = (row.sweep or "", row.model, row.engine, row.machine)
             record = by_run.get(row.run or "") or baselines.get(origin)
             content: dict[str, Any] = row.content()
             content["id"] = number
@@ -75,9 +77,7 @@ def groups_of(record: RunRecord, is_baseline: bool) -> dict[str, str]:
     """
     config = record.config
     method = {"name": "none", "backend": "none"} if is_baseline else config.get("method", {})
-    hardware = config.get("hardware", {}).get("name", "local")
-    gpus = record.host.get("gpus") or []
-    here = (gpus[0].get("name") if gpus else record.host.get("cpu_name")) or "local"
+    hardware = config.get("hardware", {}).get("name", LOCAL)
     quantized = record.result(QUANTIZE)
     calibration = quantized is not None and quantized.calibration_tokens
     return {
@@ -87,8 +87,15 @@ def groups_of(record: RunRecord, is_baseline: bool) -> dict[str, str]:
         "group_size": "none" if is_baseline else _label(GroupSize, config.get("group_size")),
         "calibration": str(config.get("calibration", {}).get("name")) if calibration else "none",
         "text": str(config.get("eval", {}).get("text", {}).get("name")),
-        "hardware": str(here if hardware == "local" else hardware),
+        "hardware": str(used_device(record) or LOCAL if hardware == LOCAL else hardware),
     }
+
+
+def used_device(record: RunRecord) -> str | None:
+    """What a run computed on: its GPUs, as in ``2 x NVIDIA H100 80GB HBM3``, or the CPU."""
+    if record.host.get("gpus"):
+        return machine_key(record.host, "cuda")
+    return record.host.get("cpu_name")
 
 
 def _label(kind: Any, content: Any) -> str:
