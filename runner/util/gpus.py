@@ -84,9 +84,17 @@ def _visible(library: Any) -> list[tuple[Any, Gpu]]:
 
 
 def _installed(library: Any) -> Iterator[list[tuple[Any, Gpu]]]:
-    """Every GPU of the machine: itself, or its slices in MIG mode."""
-    for index in range(library.nvmlDeviceGetCount()):
-        handle = library.nvmlDeviceGetHandleByIndex(index)
+    """Every GPU of the machine: itself, or its slices in MIG mode.
+
+    NVML counts those that a cluster has locked away from this process, and those that have failed.
+    Neither it nor CUDA can use them, and what ``CUDA_VISIBLE_DEVICES`` numbers are the others.
+    """
+    gone = (library.NVMLError_NoPermission, library.NVMLError_GpuIsLost)
+    handles = []
+    for place in range(library.nvmlDeviceGetCount()):
+        with contextlib.suppress(*gone):
+            handles.append(library.nvmlDeviceGetHandleByIndex(place))
+    for index, handle in enumerate(handles):
         major, minor = library.nvmlDeviceGetCudaComputeCapability(handle)
         capability = f"{major}.{minor}"
         if not _is_sliced(library, handle):

@@ -4,7 +4,8 @@
  *
  * STUB_GPUS       cards separated by |, each "name;bytes;capability;uuid", and for one in MIG mode
  *                 ";slice,bytes,uuid/slice,bytes,uuid"; bytes "-" where it has none of its own.
- *                 Unset: no driver answers.
+ *                 Unset: no driver answers. A name that begins with ! is of a card that is locked
+ *                 away from this process.
  * STUB_PROCESSES  "card,pid,bytes" separated by |: the processes that compute on a card; an entry
  *                 whose bytes are "-" is one of which the driver does not say
  * STUB_MILLIJOULES  what a card has used in all, separated by |; "-" for one without a counter
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SUCCESS = 0, INVALID = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, NO_DRIVER = 9 };
+enum { SUCCESS = 0, INVALID = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6, TOO_SMALL = 7, NO_DRIVER = 9 };
 enum { CARDS = 16, SLICES = 8, TEXT = 96 };
 #define API __attribute__((visibility("default"))) int
 
@@ -79,7 +80,8 @@ API nvmlDeviceGetCount_v2(unsigned *count) {
     return SUCCESS;
 }
 API nvmlDeviceGetHandleByIndex_v2(unsigned index, card_t **device) {
-    return (*device = card(index)) ? SUCCESS : INVALID;
+    *device = card(index);
+    return !*device ? INVALID : (*device)->name[0] == '!' ? NO_PERMISSION : SUCCESS;
 }
 API nvmlDeviceGetHandleByUUID(const char *uuid, card_t **device) {
     for (int n = 0; (*device = card(n)); n++)

@@ -36,6 +36,16 @@ def test_gpus_are_as_the_driver_tells(stub_driver: StubDriver) -> None:
     )
 
 
+@pytest.mark.parametrize("asked", [None, "0", "GPU-1aaa"])
+def test_gpus_that_a_cluster_locks_away_are_not_counted(
+    asked: str | None, stub_driver: StubDriver
+) -> None:
+    """Slurm numbers the rest from 0 where it locks devices away, and NVML lists all."""
+    stub_driver(cards(f"!{H100}", A100, f"!{L4}"), CUDA_VISIBLE_DEVICES=asked)
+    assert [(gpu.uuid, gpu.index) for gpu in visible_gpus()] == [("GPU-1aaa", 0)]
+    assert len(handles()) == 1
+
+
 def test_without_a_driver_there_is_no_gpu(stub_driver: StubDriver) -> None:
     stub_driver(None)
     assert visible_gpus() == () and handles() == []
