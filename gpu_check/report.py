@@ -98,7 +98,7 @@ def page(found: dict[str, Any]) -> str:
             "The model is generated: its perplexity says that GPU and library compute, nothing "
             "else. The bound is the measured bandwidth over the bytes that a step reads.",
             _table(
-                ("recipe", "bits/ weight", "perplexity", "batch", "decode tok/s", "bound tok/s",
+                ("recipe", "bits/weight", "perplexity", "batch", "decode tok/s", "bound tok/s",
                  "MBU", "prefill MFU", "ms a step", "predicted", "weights", "peak"),
                 [_recipe(one) for one in found["recipes"]],
             ),

@@ -7,6 +7,7 @@ from gpu_check.recipes import (
     HF,
     LOAD,
     ONE_BILLION,
+    REHEARSED,
     TINY,
     TINY_LOAD,
     Recipe,
@@ -27,7 +28,7 @@ _TINY_SWEEP, _TINY_ON_CPU = "tiny", "tiny_on_cpu"
 
 def size(setting: Setting) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Model and load of the recipes: tiny in a rehearsal."""
-    return (TINY, TINY_LOAD) if setting.device == "cpu" else (ONE_BILLION, LOAD)
+    return (REHEARSED, TINY_LOAD) if setting.device == "cpu" else (ONE_BILLION, LOAD)
 
 
 def tiny(setting: Setting) -> str:

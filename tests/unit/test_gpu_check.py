@@ -310,3 +310,19 @@ def test_with_a_stub_of_the_driver_every_recipe_is_judged_and_none_computes(
     server = " ".join(told["servers"]["vllm bf16"])
     assert "CUDA_VISIBLE_DEVICES=0 " in server and "--gpu-memory-utilization" in server
     assert told["recipes"] == [] and "2 ok, 1 not possible here" in done.stdout
+
+
+def test_the_most_memory_in_use_is_kept_while_something_runs(
+    gpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = {"first": 5, "second": 7}
+    monkeypatch.setattr(driver, "_handles", lambda _: [(None, "first"), (None, "second")])
+    monkeypatch.setattr(driver, "_used", lambda _, handle: used[handle])
+    monkeypatch.setattr(driver, "_EVERY_SECONDS", 0.001)
+    with driver.watched(gpu.gpus * 2) as seen:
+        used["second"] = 30
+        deadline = time.monotonic() + 10
+        while seen.added != [0, 23] and time.monotonic() < deadline:
+            time.sleep(0.001)
+        used["second"] = 8
+    assert (seen.before, seen.added) == ([5, 7], [0, 23])
