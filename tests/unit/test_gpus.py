@@ -127,6 +127,17 @@ def test_a_worker_on_a_gpu_reaches_the_driver(
     assert len(bindings) == (0 if has_binding else 1)
 
 
+def test_float32_is_no_tf32_in_a_container_that_switches_it_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless an environment's own settings do."""
+    name = "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
+    monkeypatch.setenv(name, "1")
+    for own, found in (({}, "0"), ({name: "1"}, "1")):
+        chosen = ReadyEnvironment("other", "/elsewhere", {}, variables=own)
+        assert dict(Start.of(chosen, tmp_path, visible_variables(())).variables)[name] == found
+
+
 def test_looking_for_gpus_imports_no_torch() -> None:
     program = (
         "import json, sys; from runner.planning.hardware.detect import detect; "

@@ -27,6 +27,8 @@ def variables_for(chosen: ReadyEnvironment, cache: Path, gpus: Mapping[str, str]
         **for_children(),
         **for_workers(cache / "home"),
         **{name: limit for name, limit in limits.items() if name not in os.environ},
+        # Containers of NVIDIA's have torch round float32's factors to TF32, which none asked for.
+        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0",
         **chosen.variables,
         # The worker decides about threads after its fork; tokenizers warn about forks otherwise.
         "TOKENIZERS_PARALLELISM": "false",
