@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.method import UNQUANTIZED_BITS
 from runner.engines import traits_of
 from runner.errors import UsageError
 from runner.methods import find_method
@@ -75,6 +76,25 @@ def runtime_format_of(
         return dense_format(engine, dtype)
     stored = recipe_format(config)
     return None if stored is None else runtime_format(stored, engine, dtype)
+
+
+def is_made_dense(engine: str, config: dict[str, Any]) -> bool:
+    """Whether an engine makes dense weights of a recipe's quantized ones when it loads them.
+
+    Its speed is then that of the dense model, and tells nothing of kernels for the recipe's format.
+    """
+    packed = traits_of(engine).unpacks_all_but
+    if packed is None:
+        return False
+    try:
+        stored = recipe_format(config)
+        if stored is not None:
+            return stored.weight_bits < UNQUANTIZED_BITS and stored.label not in packed
+        # A format that plans do not know is none of those that stay packed.
+        method = from_json(find_method(config["method"]["name"]).config, config["method"])
+        return method.rounds(from_json(Bits, config["bits"]))
+    except (KeyError, TypeError, UsageError, ValueError):  # of another version of the runner
+        return False
 
 
 def kv_number_bytes(engine: str, dtype: str) -> float:

@@ -4,7 +4,7 @@ from runner.reporting.claims.decide import Decision
 from runner.reporting.claims.show import comparison_line
 from runner.reporting.comparable import comparable_rows
 from runner.reporting.floor import at_floor
-from runner.reporting.notes import alike, quality_notes
+from runner.reporting.notes import alike, dense_mark, quality_notes
 from runner.reporting.recommend import USUAL_TOLERANCE, picks
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.scores import Cell, Line, names_of, score_lines
@@ -149,7 +149,7 @@ def _cells(row: Row) -> dict[str, str]:
         _number(row.perplexity, 3),
         change,
         ("≤ " if at_floor(row) else "") + _interval(row),
-        _number(row.decode_tokens_per_second, 1),
+        _number(row.decode_tokens_per_second, 1) + dense_mark(row),
         _number(row.peak_memory_bytes, 0, 1e-6),
     ]
     return dict(zip(_HEAD, cells, strict=True))

@@ -18,11 +18,13 @@ STAR = (
 def quality_notes(rows: list[Row]) -> list[str]:
     """What intervals speak of, where evaluated tokens come from, what arithmetic and machines do.
 
+    And which speeds are not those of a recipe.
+
     Args:
         rows: Of one model.
     """
     rows = [row for row in rows if row.status == Status.ok.value]
-    return [*_sampling(rows), *_draws(rows), *_floor(rows), *_machines(rows)]
+    return [*_sampling(rows), *_draws(rows), *_floor(rows), *_machines(rows), *_dense(rows)]
 
 
 def _machines(rows: list[Row]) -> list[str]:
@@ -76,6 +78,22 @@ def _draws(rows: list[Row]) -> list[str]:
             "other seeds (set calibration.seed=0,1,2,3 to include them)."
         )
     return notes
+
+
+def dense_mark(row: Row) -> str:
+    """What stands behind a speed that is not the quantized model's."""
+    return "†" if row.decode_of_dense and row.decode_tokens_per_second is not None else ""
+
+
+def _dense(rows: list[Row]) -> list[str]:
+    marked = [row for row in rows if dense_mark(row)]
+    if not marked:
+        return []
+    engines = " and ".join(sorted({row.engine for row in marked}))
+    return [
+        f"† measured on dequantized weights, which {engines} makes when it loads these formats: "
+        "speed and memory say nothing of kernels for them."
+    ]
 
 
 def _floor(rows: list[Row]) -> list[str]:

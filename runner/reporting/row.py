@@ -79,6 +79,9 @@ class Row:
     batch_size: int | None = None
     decode_tokens_per_second: float | None = None
     decode_tokens_per_second_sd: float | None = None
+    decode_of_dense: bool | None = None
+    """Whether that is the speed of dense weights, which the engine made of quantized ones when it
+    loaded them on a GPU: see ``runner.planning.runtime_format.is_made_dense``."""
     decode_ratio: float | None = None
     """Over the unquantized model's; of repetitions taken in turns where there are any."""
     decode_ratio_low: float | None = None

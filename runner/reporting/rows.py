@@ -15,6 +15,7 @@ from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.pipeline.stages.quantize import QuantizeResult
 from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.planning.local import machine_key
+from runner.planning.runtime_format import is_made_dense
 from runner.reporting.draws import by_recipe, together
 from runner.reporting.further import further_metrics
 from runner.reporting.quality.answered import accuracy_difference, answered
@@ -142,8 +143,14 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
         against = [None if own else record.result(BENCH, s) for s in (BASELINE, BASELINE_AGAIN)]
         _add_speed(row, bench, *against)
         row.machine = timed_on(record)
+        row.decode_of_dense = bench.device != "cpu" and _is_made_dense(record, subject)
         row.checkpoint_bytes = bench.checkpoint_bytes
     row.further = further_metrics(record, subject)
+
+
+def _is_made_dense(record: RunRecord, subject: str) -> bool:
+    quantized = subject == RECIPE and record.entry(QUANTIZE.name, RECIPE) is not None
+    return quantized and is_made_dense(record.engine, record.config)
 
 
 def _add_answers(row: Row, record: RunRecord, subject: str) -> None:

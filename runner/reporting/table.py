@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from runner.evaluation.metrics.overlap import LARGE_SHARE
 from runner.reporting.floor import at_floor
-from runner.reporting.notes import STAR, quality_notes
+from runner.reporting.notes import STAR, dense_mark, quality_notes
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.timing import Protocol
 from runner.store.records import Status
@@ -226,4 +226,4 @@ def _speed(row: Row) -> str:
         return _ABSENT
     same = "~" if row.decode_within_noise and not row.is_baseline else ""
     ratio = f" ({same}{row.decode_ratio:.2f}x)" if row.decode_ratio is not None else ""
-    return f"{row.decode_tokens_per_second:.1f}{ratio}"
+    return f"{row.decode_tokens_per_second:.1f}{dense_mark(row)}{ratio}"

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+_LOADED_ALREADY = os.RTLD_NOLOAD | os.RTLD_LAZY
+_NOT_INITIALIZED = 3
+"""``CUDA_ERROR_NOT_INITIALIZED``: nobody has called ``cuInit``."""
 ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
@@ -152,3 +155,16 @@ def _chosen(groups: list[list[tuple[Any, Gpu]]], asked: str) -> list[tuple[Any, 
             return []
         found += named
     return found
+
+
+def uses_cuda() -> bool:
+    """Whether something in this process has begun to use CUDA, by the driver's own account.
+
+    Some libraries do when they are imported (FlashInfer), and torch to count the slices of a GPU in
+    MIG mode. A process forked after that cannot use CUDA.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1", mode=_LOADED_ALREADY)
+    except OSError:
+        return False
+    return bool(driver.cuCtxGetCurrent(ctypes.byref(ctypes.c_void_p())) != _NOT_INITIALIZED)

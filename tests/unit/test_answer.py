@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.errors import UsageError
+from runner.methods import find_method
 from runner.reporting.comparable import comparable_rows
+from runner.reporting.markdown import markdown
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.quality.answered import Answered, TaskScore
 from runner.reporting.recommend import picks
@@ -17,7 +20,9 @@ from runner.reporting.report import report
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.table import build_table, footnotes
 from runner.store.records import RunRecord, StageRecord, Status, write_record
-from tests.unit.records import measured, whole
+from runner.util.serialise import to_json
+from tests.unit.records import content_of, measured, whole
+from tests.unit.records import recipe as whole_recipe
 
 pytestmark = pytest.mark.unit
 
@@ -340,3 +345,29 @@ def test_report_of_what_is_not_there(tmp_path: Path) -> None:
     write_record(tmp_path, record(0, "a", baseline()))
     with pytest.raises(UsageError, match="no records of sweep other; latest: demo"):
         report(tmp_path, "other", None)
+
+
+@pytest.mark.parametrize(
+    ("label", "method", "bits", "engine", "device", "marked"),
+    [
+        ("gptq-w4a16", "gptq", "int", "hf", "cuda", True),
+        ("nf4", "bnb_4bit", "normal_float", "hf", "cuda", False),
+        ("gptq-w4a16", "gptq", "int", "vllm", "cuda", False),
+        ("gptq-w4a16", "gptq", "int", "hf", "cpu", False),
+    ],
+)
+def test_a_speed_of_dequantized_weights_is_marked_on_a_gpu(
+    label: str, method: str, bits: str, engine: str, device: str, marked: bool
+) -> None:
+    made = whole_recipe(0, label, 21.0, 50.0, 10**8, engine=engine)
+    names = find_method(method).config(name=method)
+    made.config["method"] = to_json(names)
+    made.config["bits"] = to_json(Bits(NumberFormat(NumberType(bits), 4)))
+    made.config["group_size"] = {"granularity": "group", "size": 64}
+    for subject in ("baseline", "recipe"):
+        content_of(made, "bench", subject)["device"] = device
+    rows = rows_of([made])
+    cells = [*next(c for c in build_table(rows).columns if "decode" in str(c.header)).cells]
+    assert [("†" in str(cell)) for cell in cells] == [False, marked]
+    assert any("measured on dequantized weights" in note for note in footnotes(rows)) == marked
+    assert ("50.0†" in markdown(rows, [made], [])) == marked

@@ -66,7 +66,7 @@ def test_packed_integers_of_every_width_are_read(width: int, group: str, capabil
             "method.kv_cache=false",
         ),
         (_facts(CT, FP8, "per_tensor", "8.9", activation=FP8, method=Fp8(kv_cache=True)), None),
-        (_facts(CT, 4, "g512", "9.0"), "g16, g32, g64, g128 or g256 on GPUs"),
+        (_facts(CT, 4, "g48", "9.0"), "g16, g32, g64, g128, g256 or g512 on GPUs"),
         (_facts(CT, 4, "per_tensor", "9.0"), "not with per_tensor"),
         (_facts("gptq", 4, "g16", "9.0"), "per_channel, g32, g64 or g128"),
         (_facts("gptq", 3, "g32", "9.0"), "bits=w4a16 or w8a16 on GPUs"),

@@ -26,7 +26,11 @@ _FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf"
 
 
 class HfEngine:
-    """transformers. GPTQ, AWQ and GGUF checkpoints are dequantized into a dense model."""
+    """transformers. What it loads is dequantized into a dense model, but for bitsandbytes.
+
+    So of compressed-tensors, GPTQ, AWQ and GGUF the quality is the recipe's, and the speed and the
+    memory are not.
+    """
 
     config = Engine
     packages = ("transformers", "torch", "compressed-tensors", "bitsandbytes", "gguf")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-GROUPS = (16, 32, 64, 128, 256)
+GROUPS = (16, 32, 64, 128, 256, 512)
 """Sizes of groups that vLLM is asked about."""
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
 _FORMATS_OF_FLOATS = {16: "nvfp4-pack-quantized", 32: "mxfp4-pack-quantized"}

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from runner.pipeline.worker.job import run_job, send
 from runner.pipeline.worker.model_cache import ModelCache
 from runner.pipeline.worker.protocol import Job
+from runner.util.gpus import uses_cuda
 from runner.util.processes import die_with_parent
 
 _POLL_SECONDS = 0.02
@@ -55,6 +56,11 @@ def main() -> None:
         importlib.import_module(f"runner.environments.patches.{name}").apply()
     for name in modules:
         importlib.import_module(name)
+    if modules and uses_cuda():
+        # No process forked from this one could use it. The jobs import for themselves then.
+        os.dup2(events, 1)
+        program = [sys.executable, "-m", "runner.pipeline.worker.server", patches]
+        os.execv(sys.executable, program)
     send(events, event="ready", pid=os.getpid())
     keeper: _Child | None = None
     for line in _lines(0):
