@@ -128,12 +128,19 @@ def memory(setting: Setting) -> str:
         (record,) = setting.run("memory", *arguments, limit=120.0)
     found = RunResult.of(record)
     bench = found.bench or found.baseline_bench
-    if bench is None or bench.device_memory is None:
+    if bench is None or bench.device_peak_memory_bytes is None:
         raise Failed("its record holds no memory of the GPU")
-    added, claimed = sum(seen.added), bench.device_memory.process_bytes
-    setting.facts["memory"] = {"driver_bytes": added, "record_bytes": claimed}
+    added, claimed = sum(seen.added), bench.held_memory_bytes
+    needed = bench.device_peak_memory_bytes
+    setting.facts["memory"] = {
+        "driver_bytes": added,
+        "record_bytes": claimed,
+        "needed_bytes": needed,
+    }
     if claimed is None:
         raise Failed("its record does not tell what the driver charges the process with")
+    if needed > claimed:
+        raise Failed(f"{bytes_in_words(needed)} were needed and {bytes_in_words(claimed)} held")
     words = f"{bytes_in_words(claimed)} in the record, {bytes_in_words(added)} by the driver"
     if abs(claimed - added) > _ACCOUNTED * added:
         raise Failed(f"{words}: {100 * abs(claimed - added) / added:.0f}% apart")

@@ -113,6 +113,27 @@ class Footprint:
         return dense + touched * self.routed_bytes
 
 
+@dataclass
+class DeviceMemory:
+    """Memory of the GPUs in use, all together and of all of an engine's processes, in bytes."""
+
+    weights: int
+    kv_cache: int
+    """Keys and values of the last generation's tokens, however much is set aside for more."""
+    activations: int
+    """Most that computing took at a time besides, since ``begin_device_peak``. Graphs that were
+    captured keep theirs for good."""
+    other: int
+    """What the engine holds all the time besides: buffers, workspaces."""
+    kv_cache_reserved: int | None = None
+    """Set aside for keys and values; ``None`` where it is taken as they come."""
+
+    @property
+    def needed(self) -> int:
+        """What it took to compute this: recipes differ by it, whatever is set aside."""
+        return self.weights + self.kv_cache + self.activations + self.other
+
+
 class LoadedModel(Protocol):
     """A checkpoint that an engine has loaded."""
 
@@ -142,8 +163,11 @@ class LoadedModel(Protocol):
     def measured_kv_cache_bytes_per_token(self) -> float | None:
         """Measured cache bytes per token of the last generation; ``None`` if unknown."""
 
-    def device_memory_peak_bytes(self) -> int | None:
-        """Peak of the accelerator's memory in this process; ``None`` on a CPU."""
+    def begin_device_peak(self) -> None:
+        """Begin a new peak of the GPUs' memory; on a CPU nothing."""
+
+    def device_memory(self) -> DeviceMemory | None:
+        """Memory of the GPUs after a generation; ``None`` on a CPU, and where it is not known."""
 
     def close(self) -> None:
         """Free the model's memory and end its processes."""

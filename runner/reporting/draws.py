@@ -30,7 +30,7 @@ _MEANS = (
     "top_1_agreement", "task_accuracy", "task_recovery_percent", "decode_tokens_per_second",
     "time_to_first_token_seconds", "memory_bandwidth_utilization",
 )  # fmt: skip
-_WHOLE_MEANS = ("checkpoint_bytes", "peak_memory_bytes")
+_WHOLE_MEANS = ("checkpoint_bytes", "peak_memory_bytes", "held_memory_bytes")
 _GEOMETRIC = ("decode_ratio", "decode_ratio_low", "decode_ratio_high")
 """An interval of a speed's mean over draws is no wider than the geometric mean of theirs."""
 

@@ -94,6 +94,9 @@ class Row:
     time_to_first_token_seconds: float | None = None
     memory_bandwidth_utilization: float | None = None
     peak_memory_bytes: int | None = None
+    """On GPUs theirs, without what is set aside for more; ``None`` where it is not known."""
+    held_memory_bytes: int | None = None
+    """Of the GPUs, what is set aside included; ``None`` on a CPU."""
     seeds: int | None = None
     """Checkpoints that were made of the recipe from different seeds; intervals speak of the recipe
     where there are several, and of one draw's text alone where there is one. ``None`` where the

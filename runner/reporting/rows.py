@@ -213,7 +213,8 @@ def _add_speed(
     row.decode_tokens_per_second_sd = first.decode_tokens_per_second.sd
     row.time_to_first_token_seconds = first.time_to_first_token_seconds.mean
     row.memory_bandwidth_utilization = first.memory_bandwidth_utilization
-    row.peak_memory_bytes = bench.device_peak_memory_bytes or bench.peak_memory_bytes
+    row.peak_memory_bytes = bench.memory_bytes
+    row.held_memory_bytes = bench.held_memory_bytes
     if row.is_baseline:
         row.decode_ratio = 1.0
     elif told := against_unquantized(bench, baseline, again, first.batch_size):

@@ -1,9 +1,11 @@
-"""Child processes that end with their parent."""
+"""Child processes: which there are, and some that end with their parent."""
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -15,3 +17,13 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids of all that a process has started, and of what those have."""
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text("ascii").split()):
+                found += [child, *descendants(child)]
+    return found

@@ -8,6 +8,8 @@
  *                 away from this process.
  * STUB_PROCESSES  "card,pid,bytes" separated by |: the processes that compute on a card; an entry
  *                 whose bytes are "-" is one of which the driver does not say
+ * STUB_USED       bytes of a card's memory that are used, separated by |; 0 where nothing is said, "-"
+ *                 for one whose driver does not tell
  * STUB_MILLIJOULES  what a card has used in all, separated by |; "-" for one without a counter
  * STUB_DRIVER, STUB_CUDA  the driver's version and the CUDA it brings: "580.95.05", "13000"
  */
@@ -95,9 +97,23 @@ API nvmlDeviceGetCudaComputeCapability(card_t *it, int *major, int *minor) {
     return sscanf(it->capability, "%d.%d", major, minor) == 2 ? SUCCESS : NOT_SUPPORTED;
 }
 API nvmlDeviceGetMemoryInfo(card_t *it, bytes_t *total_free_used) {
+    char text[TEXT] = "0";
     if (it->memory[0] == '-') return NOT_SUPPORTED;
-    total_free_used[0] = total_free_used[1] = strtoull(it->memory, 0, 10);
-    total_free_used[2] = 0;
+    listed("STUB_USED", it->place, text);
+    total_free_used[0] = strtoull(it->memory, 0, 10);
+    total_free_used[2] = strtoull(text, 0, 10);
+    total_free_used[1] = total_free_used[0] - total_free_used[2];
+    return SUCCESS;
+}
+/* What the second version adds, the driver's own memory, is none here. */
+API nvmlDeviceGetMemoryInfo_v2(card_t *it, bytes_t *version_total_reserved_free_used) {
+    char text[TEXT] = "0";
+    bytes_t first[3];
+    if (listed("STUB_USED", it->place, text) && text[0] == '-') return NOT_SUPPORTED;
+    int code = nvmlDeviceGetMemoryInfo(it, first);
+    if (code != SUCCESS) return code;
+    bytes_t said[] = {first[0], 0, first[1], first[2]};
+    memcpy(version_total_reserved_free_used + 1, said, sizeof said);
     return SUCCESS;
 }
 

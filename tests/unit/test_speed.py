@@ -1,6 +1,5 @@
 """Speed, operations and energy from readings, against cases worked out by hand."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +8,7 @@ import pytest
 from runner.engines.base import Footprint, GenerationTiming
 from runner.engines.hf import HfModel
 from runner.engines.instruments.energy import Energy, EnergyMeter, total
-from runner.engines.instruments.memory import (
-    DeviceMemory,
-    control_group_memory,
-    device_memory,
-    free_memory_bytes,
-)
-from runner.engines.vllm import VllmModel
+from runner.engines.instruments.memory import control_group_memory
 from runner.evaluation.metrics.flops import ForwardWork, forward_work
 from runner.evaluation.metrics.speed import (
     BatchMemory,
@@ -195,24 +188,12 @@ def test_no_control_group(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def gpus(stub_driver: StubDriver, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def gpus(stub_driver: StubDriver) -> Callable[..., None]:
     """Sets what the driver says of four GPUs, of which CUDA knows the last and the second."""
-    import torch
-
-    for name, answer in {
-        "current_device": lambda: 1,
-        "memory_allocated": lambda: 40,
-        "max_memory_allocated": lambda: 70,
-        "memory_reserved": lambda: 90,
-        "max_memory_reserved": lambda: 95,
-        "mem_get_info": lambda: (500, 1000),
-    }.items():
-        monkeypatch.setattr(torch.cuda, name, answer)
 
     def tell(**said: str | None) -> None:
         stub_driver(cards(H100, H100, H100, H100), CUDA_VISIBLE_DEVICES="3,1", **said)
 
-    tell()
     return tell
 
 
@@ -279,32 +260,6 @@ def test_without_a_driver_no_gpu_is_metered(stub_driver: StubDriver, tmp_path: P
     stub_driver(None)
     assert EnergyMeter("cuda", tmp_path).read() == {}
     assert used(EnergyMeter("cuda", tmp_path)) is None
-
-
-def test_memory_of_a_gpu_is_what_torch_and_the_driver_say(gpus: Callable[..., None]) -> None:
-    gpus(STUB_PROCESSES=f"1,1,9|1,{os.getpid()},99|3,{os.getpid()},5")
-    assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=99)
-    gpus(STUB_PROCESSES="1,1,9")
-    assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=None)
-    gpus(STUB_PROCESSES=f"1,{os.getpid()},-")
-    assert device_memory("cuda") == DeviceMemory(40, 70, 95, process_bytes=None)
-    assert device_memory("cpu") is None
-    assert free_memory_bytes("cuda") == 500 + 90 - 40
-
-
-def test_a_gpu_that_other_processes_use_says_nothing_of_the_model(
-    gpus: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 0)
-    assert device_memory("cuda") is None
-    assert VllmModel(None, "cuda").device_memory_peak_bytes() is None
-    assert HfModel(None, "cpu").device_memory_peak_bytes() is None
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 70)
-    assert VllmModel(None, "cuda").device_memory_peak_bytes() == 70
-    assert VllmModel(None, "cpu").device_memory_peak_bytes() is None
-    assert HfModel(None, "cuda").device_memory_peak_bytes() == 70
 
 
 def test_a_gpu_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

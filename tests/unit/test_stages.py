@@ -132,7 +132,7 @@ def test_a_server_tells_every_level_by_its_load() -> None:
     assert told["serving/concurrency_4/attainment"] == 0.5
     assert told["serving/concurrency_4/time_to_first_token_seconds/p90"] == 0.25
     assert told["serving/arrival_rate_0.5/failed"] == 3
-    assert len(told) == 2 + 2 * (5 + 3 * 4)
+    assert len(told) == 3 + 2 * (5 + 3 * 4)
 
 
 def test_everything_has_a_rough_cost(composed: Compose) -> None:

@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.engine import Engine
-from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.engines.base import (
+    CheckpointFacts,
+    DeviceMemory,
+    Footprint,
+    GenerationTiming,
+    LoadSpec,
+)
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
-from runner.engines.hf.footprints import footprint_of
+from runner.engines.hf.footprints import device_bytes, footprint_of
 from runner.engines.hf.head import find_head, is_linear_in_states, widen_head
 from runner.engines.hf.reading import GGUF_FAMILIES, read_checkpoint
+from runner.engines.instruments import torch_memory
 from runner.engines.overflow import not_finite
 from runner.engines.responses import layer_responses
 from runner.engines.traits import HarnessModel, Tells, Traits
@@ -78,6 +85,7 @@ class HfEngine:
                     module.support_avx512bf16_for_cpu = False
         loaded = HfModel(model, spec.device, spec.checkpoint, wide_logits=spec.wide_logits)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
+        torch_memory.let_go_of_unused()
         return loaded
 
 
@@ -99,6 +107,8 @@ class HfModel:
         self._checkpoint = checkpoint
         self._chunked: bool | None = None
         self._stored_head: LinearHead | None = None
+        self._allocated = 0
+        """Bytes on GPUs when a peak was begun."""
         self._kv_cache: tuple[int, int] | None = None
         """Bytes and tokens of the last generation's cache."""
 
@@ -187,11 +197,23 @@ class HfModel:
         held, tokens = self._kv_cache
         return held / tokens
 
-    def device_memory_peak_bytes(self) -> int | None:
-        """What torch allocated at most on the GPU."""
-        import torch
+    def begin_device_peak(self) -> None:
+        """Begin torch's peaks anew, and remember what it holds beforehand."""
+        if self._device.startswith("cuda"):
+            self._allocated = torch_memory.begin_peak()
 
-        return torch.cuda.max_memory_allocated() if self._device.startswith("cuda") else None
+    def device_memory(self) -> DeviceMemory | None:
+        """What torch allocated on all GPUs. The cache is taken as tokens come."""
+        if not self._device.startswith("cuda") or self._kv_cache is None:
+            return None
+        weights, cache = device_bytes(self.model), self._kv_cache[0]
+        computing = torch_memory.peak_bytes() - self._allocated
+        return DeviceMemory(
+            weights=weights,
+            kv_cache=cache,
+            activations=max(0, computing - cache),
+            other=max(0, self._allocated - weights),
+        )
 
     def close(self) -> None:
         """Let go of the model."""

@@ -52,6 +52,11 @@ def footprint_of(model: Any, kv_cache_bytes_per_token: int, device: str) -> Foot
     )
 
 
+def device_bytes(model: Any) -> int:
+    """Bytes of a model's tensors that lie on GPUs."""
+    return sum(tensor.nbytes for tensor in _held(model).values() if tensor.is_cuda)
+
+
 def routed_share(config: Any) -> float | None:
     """Part of a layer's routed experts that a token meets; ``None`` for a dense model."""
     experts, chosen = (

@@ -1,12 +1,12 @@
-"""Memory of this process as Linux counts it, and of a GPU as torch and NVML do."""
+"""Memory of this process as Linux counts it, and what is free for it."""
 
 import contextlib
-import os
 import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.util.gpus import handles
+from runner.engines.instruments import torch_memory
+from runner.engines.instruments.driver import read_gpus
 
 _VERSION_2 = ("memory.current", "memory.peak", "memory.max")
 _VERSION_1 = ("memory.usage_in_bytes", "memory.max_usage_in_bytes", "memory.limit_in_bytes")
@@ -31,19 +31,6 @@ class ControlGroupMemory:
     """``None`` without a limit."""
     reclaimable_bytes: int = 0
     """File pages among the current bytes that were not used of late."""
-
-
-@dataclass
-class DeviceMemory:
-    """Memory of the GPU in use, as three parties count it."""
-
-    allocated_bytes: int
-    """Of torch's tensors, now."""
-    allocated_peak_bytes: int
-    reserved_peak_bytes: int
-    """Most that torch's allocator took from the driver."""
-    process_bytes: int | None
-    """What the driver (NVML) charges this process with: CUDA's own context included."""
 
 
 def process_memory_bytes() -> ProcessMemory:
@@ -93,13 +80,10 @@ def free_memory_bytes(device: str, root: Path = Path("/")) -> int | None:
     """What a process may still take without pushing others out; ``None`` where nobody says.
 
     On a CPU the smaller of what the system has available and what the control group leaves, whose
-    inactive file pages can be dropped; on a GPU what the driver has, and torch's unused reserve.
+    inactive file pages can be dropped; on GPUs what the driver has, and torch's unused reserve.
     """
     if device.startswith("cuda"):
-        import torch
-
-        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        return int(torch.cuda.mem_get_info()[0] + unused)
+        return _free_on_gpus()
     bounds = []
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/meminfo").read_text("ascii").splitlines():
@@ -111,30 +95,13 @@ def free_memory_bytes(device: str, root: Path = Path("/")) -> int | None:
     return max(0, min(bounds)) if bounds else None
 
 
-def device_memory(device: str) -> DeviceMemory | None:
-    """The GPU's memory; ``None`` on a CPU, or when other processes than this one use the GPU."""
-    if not device.startswith("cuda"):
+def _free_on_gpus() -> int | None:
+    """All together, where each tells. Not asked of torch, which would begin to use all of them."""
+    free = [reading.free_bytes for reading in read_gpus()]
+    told = [one for one in free if one is not None]
+    if not told or len(told) < len(free):
         return None
-    import torch
-
-    if not torch.cuda.max_memory_allocated():
-        return None
-    return DeviceMemory(
-        allocated_bytes=torch.cuda.memory_allocated(),
-        allocated_peak_bytes=torch.cuda.max_memory_allocated(),
-        reserved_peak_bytes=torch.cuda.max_memory_reserved(),
-        process_bytes=_driver_bytes(torch.cuda.current_device()),
-    )
-
-
-def _driver_bytes(place: int) -> int | None:
-    with contextlib.suppress(Exception):  # a driver that tells no processes, or no such GPU
-        library, handle = handles()[place]
-        for process in library.nvmlDeviceGetComputeRunningProcesses(handle):
-            # In a container the driver may know this process by another number.
-            if process.pid == os.getpid():
-                return int(process.usedGpuMemory)
-    return None
+    return sum(told) + torch_memory.unused_bytes()
 
 
 def _number(path: Path) -> int | None:

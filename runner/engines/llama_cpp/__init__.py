@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING, Any
 from runner.data.models.gguf_file import only_gguf, read_gguf
 from runner.data.models.llama_cpp_families import family_refusal
 from runner.data.models.sentence_piece import sentence_piece_file
-from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.engines.base import (
+    CheckpointFacts,
+    DeviceMemory,
+    Footprint,
+    GenerationTiming,
+    LoadSpec,
+)
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
+from runner.engines.llama_cpp.buffers import Buffers
 from runner.engines.llama_cpp.cache import KV_BYTES
 from runner.engines.llama_cpp.footprint import gguf_footprint
 from runner.engines.llama_cpp.settings import NO_GPU, LlamaCpp, layers_on_gpu
 from runner.engines.server import PORT, Requests, ServerCommand
 from runner.engines.traits import OwnArithmetic, Products, Traits
 from runner.errors import StageError
-from runner.util.llama_cpp_log import listen, print_warnings
+from runner.util.llama_cpp_log import listen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +109,8 @@ class LlamaCppEngine:
         settings = spec.settings
         assert isinstance(settings, LlamaCpp)
         file = only_gguf(spec.checkpoint)
-        listen(print_warnings)
+        buffers = Buffers()
+        listen(buffers.hear)
         llama_cpp.llama_backend_init()
         parameters = llama_cpp.llama_model_default_params()
         parameters.n_gpu_layers = layers_on_gpu(spec.device, settings)
@@ -111,7 +119,7 @@ class LlamaCppEngine:
         model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
         if not model:
             raise StageError(f"llama.cpp cannot load {file.name}")
-        loaded = LlamaCppModel(model, file, settings, spec.threads)
+        loaded = LlamaCppModel(model, file, settings, spec.threads, buffers)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
 
@@ -126,8 +134,10 @@ def _start(device: str) -> list[str]:
 class LlamaCppModel:
     """A model loaded by llama.cpp, and the context that the last call needed."""
 
-    def __init__(self, model: Any, path: Path, settings: LlamaCpp, threads: int) -> None:
-        """Wrap a model read from ``path``."""
+    def __init__(
+        self, model: Any, path: Path, settings: LlamaCpp, threads: int, buffers: Buffers
+    ) -> None:
+        """Wrap a model read from ``path``, whose ``buffers`` hear llama.cpp's log."""
         import llama_cpp
 
         self._api = llama_cpp
@@ -135,6 +145,7 @@ class LlamaCppModel:
         self._path = path
         self._settings = settings
         self._threads = threads
+        self._buffers = buffers
         self._vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
         self._context: Any = None
         self._shape = (0, 0)
@@ -213,9 +224,13 @@ class LlamaCppModel:
         """Size of a sequence's saved state, over its tokens: a few bytes of positions included."""
         return float(self._api.llama_state_seq_get_size(self._context, 0)) / self._tokens
 
-    def device_memory_peak_bytes(self) -> int | None:
-        """``None``: llama.cpp does not tell what it took of a GPU's memory."""
-        return None
+    def begin_device_peak(self) -> None:
+        """Nothing: what it computes in is of a size."""
+
+    def device_memory(self) -> DeviceMemory | None:
+        """What it logged of its buffers, with the cache of the last generation."""
+        used = self._api.llama_state_seq_get_size(self._context, 0) * self._shape[0]
+        return self._buffers.on_gpus(used)
 
     def close(self) -> None:
         """Free the context and the model."""
@@ -243,6 +258,7 @@ class LlamaCppModel:
         parameters.n_seq_max = sequences
         parameters.n_batch = parameters.n_ubatch = max(self._settings.batch_size, sequences)
         parameters.n_threads = parameters.n_threads_batch = self._threads
+        self._buffers.new_context()
         self._context = self._api.llama_init_from_model(self._model, parameters)
         self._shape = (sequences, room)
         if not self._context:

@@ -16,6 +16,7 @@ from typing import Any
 
 from runner.errors import StageError
 from runner.util.logs import BoundedLog, Pump
+from runner.util.processes import descendants
 from runner.util.surroundings import ELSEWHERE
 
 PORT = "{port}"
@@ -66,7 +67,7 @@ class Server:
 
     def processes(self) -> list[int]:
         """Process ids of the server and all it has started."""
-        return _descendants(self.guard)
+        return descendants(self.guard)
 
 
 @contextlib.contextmanager
@@ -167,15 +168,6 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def _descendants(pid: int) -> list[int]:
-    descendants: list[int] = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, children.read_text("ascii").split()):
-                descendants += [child, *_descendants(child)]
-    return descendants
 
 
 def _peak_bytes(pid: int) -> int:

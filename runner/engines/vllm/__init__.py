@@ -5,7 +5,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from runner.engines.base import CheckpointFacts, Footprint, GenerationTiming, LoadSpec
+from runner.engines.base import (
+    CheckpointFacts,
+    DeviceMemory,
+    Footprint,
+    GenerationTiming,
+    LoadSpec,
+)
 from runner.engines.distributions import TOP_FIELDS, TopDistributions
 from runner.engines.hf.footprints import routed_share
 from runner.engines.server import Requests, ServerCommand
@@ -81,6 +87,10 @@ class VllmModel:
         self._llm = llm
         self._device = device
         self._requests = 0
+        self._allocated = 0
+        """Bytes on GPUs when a peak was begun."""
+        self._tokens = 0
+        """Of all sequences in the cache after the last generation."""
 
     def token_losses(self, window: list[int]) -> "NDArray[np.float32]":
         """Losses as vLLM reports them: of the prompt's tokens, and of the one it is made to add.
@@ -160,6 +170,7 @@ class VllmModel:
             marks += [now] * (min(counts.values()) - len(marks))
         engine.abort_request([name for name, count in counts.items() if count < new_tokens + ahead])
         marks = marks[:new_tokens]
+        self._tokens = batch_size * (prompt_tokens + new_tokens - 1)
         return GenerationTiming(marks[0] - start, np.diff(marks).tolist())
 
     def footprint(self) -> Footprint:
@@ -198,13 +209,27 @@ class VllmModel:
         total = sum(self._llm.collective_rpc(vllm_weights.kv_cache_bytes))
         return float(total / (cache.num_gpu_blocks * cache.block_size))
 
-    def device_memory_peak_bytes(self) -> int | None:
-        """What torch allocated at most on the GPU; ``None`` when other processes did it."""
-        if not self._device.startswith("cuda"):
-            return None
-        import torch
+    def begin_device_peak(self) -> None:
+        """Begin torch's peaks anew in all of its processes."""
+        if self._device.startswith("cuda"):
+            self._allocated = sum(self._llm.collective_rpc(vllm_weights.begin_peak))
 
-        return torch.cuda.max_memory_allocated() or None
+    def device_memory(self) -> DeviceMemory | None:
+        """What torch allocated in all of its processes, which have set the cache aside."""
+        a_token = self.measured_kv_cache_bytes_per_token()
+        if not self._device.startswith("cuda") or a_token is None:
+            return None
+        peaks = self._llm.collective_rpc(vllm_weights.peak)
+        graphs = sum(self._llm.collective_rpc(vllm_weights.graphs))
+        reserved = sum(self._llm.collective_rpc(vllm_weights.kv_cache_bytes))
+        weights = self.footprint().weight_bytes
+        return DeviceMemory(
+            weights=weights,
+            kv_cache=round(a_token * self._tokens),
+            activations=max(0, sum(peaks) - self._allocated) + graphs,
+            other=max(0, self._allocated - weights - reserved),
+            kv_cache_reserved=reserved,
+        )
 
     def close(self) -> None:
         """Shut the engine down, its processes included, and free the model."""
@@ -238,7 +263,9 @@ class VllmModel:
         dtype = str(config.cache_config.cache_dtype)
         width = 1 if dtype.startswith("fp8") else model.dtype.itemsize
         layers = model.hf_text_config.num_hidden_layers
-        return int(2 * layers * model.get_total_num_kv_heads() * model.get_head_size() * width)
+        # GPUs that are more than there are heads keep copies of them.
+        heads = max(model.get_total_num_kv_heads(), config.parallel_config.tensor_parallel_size)
+        return int(2 * layers * heads * model.get_head_size() * width)
 
 
 ENGINE = VllmEngine()

@@ -4,6 +4,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any
 
+from runner.engines.instruments import torch_memory
+
 LOADER = "quant_runner"
 """Load format of the loader that notes sizes."""
 
@@ -64,8 +66,25 @@ def _taken_over(model: Any) -> dict[str, tuple[Any, int]]:
 
 def kv_cache_bytes(worker: Any) -> int:
     """Bytes of keys and values that a vLLM worker has set aside. Runs in its process."""
-    tensors: dict[int, int] = {}
+    # Layers may be views of one allocation, and overlap where some see less of the past.
+    allocations: dict[int, int] = {}
     for held in worker.model_runner.kv_caches:
         for tensor in held if isinstance(held, (list, tuple)) else (held,):
-            tensors[tensor.data_ptr()] = tensor.nbytes
-    return sum(tensors.values())
+            storage = tensor.untyped_storage()
+            allocations[storage.data_ptr()] = storage.nbytes()
+    return sum(allocations.values())
+
+
+def begin_peak(_: Any) -> int:
+    """Begin a new peak of a worker's GPU; bytes allocated there now. Runs in its process."""
+    return torch_memory.begin_peak()
+
+
+def peak(_: Any) -> int:
+    """Most bytes of a worker's tensors since then. Runs in its process."""
+    return torch_memory.peak_bytes()
+
+
+def graphs(_: Any) -> int:
+    """Bytes that a worker's captured graphs compute in. Runs in its process."""
+    return torch_memory.graph_bytes()

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from runner.engines.base import Footprint, GenerationTiming
+from runner.engines.base import DeviceMemory, Footprint, GenerationTiming
+from runner.engines.instruments.driver import Held
 from runner.engines.instruments.energy import Energy
 from runner.evaluation.metrics.flops import ForwardWork
 from runner.evaluation.metrics.noise import Comparison, compare, relative_noise
@@ -44,12 +45,17 @@ class BatchMemory:
     """Where the worker's memory went at one batch size, in bytes."""
 
     peak: int
-    """Most resident memory of the process while this batch size was measured."""
+    """Most resident memory of the process while this batch size was measured: none of a GPU's."""
     kv_cache: int | None
     """Keys and values at the end of a repetition, as the engine holds them."""
     activations: int | None
-    """What the peak has over the loaded model and the KV cache: activations and workspace.
-    ``None`` where the cache is set aside at loading, or on a GPU that others account for."""
+    """What the peak has over the loaded model and the KV cache: activations and workspace. On a GPU
+    that of ``device``; ``None`` on a CPU where the cache is set aside at loading."""
+    device: DeviceMemory | None = None
+    """Of the GPUs in use; ``None`` on a CPU, and where the engine does not tell."""
+    held: Held | None = None
+    """What the engine's processes hold of the GPUs by the driver's account, at the end of the
+    repetitions: all of ``device``, what is set aside, and CUDA's own."""
 
 
 @dataclass

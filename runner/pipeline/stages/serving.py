@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.config.schema.serving import Serving
 from runner.data.models.weights import weight_file_bytes
+from runner.engines.instruments.driver import Held, held_by, read_gpus
 from runner.engines.server import Requests, ServerCommand, serve
 from runner.evaluation.serving.load import Level, Target, apply_load
 from runner.pipeline.stages.base import Cost, Stage, StageContext
@@ -34,6 +35,8 @@ class ServingRequest:
     variables: dict[str, str]
     command: ServerCommand
     load: Serving
+    device: str = "cpu"
+    """``cpu`` or ``cuda``."""
 
 
 @dataclass
@@ -47,8 +50,11 @@ class ServingResult:
     startup_seconds: float
     """Until the first answer, loading included."""
     server_peak_memory_bytes: int
-    """Most resident memory of the server and its children, summed."""
+    """Most resident memory of the server and its children, summed: none of a GPU's."""
     levels: list[Level]
+    server_device_memory: Held | None = None
+    """What they held of the GPUs in use when the last request was answered, what the server sets
+    aside included; ``None`` on a CPU, and where the driver does not tell."""
 
 
 class ServingStage(Stage[ServingRequest, ServingResult]):
@@ -65,6 +71,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
         """Start the server, send requests, stop it."""
         load = request.load
         context.progress(0, 2, "starting the server")
+        unused = [] if request.device == "cpu" else read_gpus()
         start = time.perf_counter()
         with (
             tempfile.TemporaryDirectory() as scratch,
@@ -82,6 +89,9 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             target = Target(server.url, command.model, command.body, request.tokenizer_directory)
             levels = apply_load(target, load, Path(scratch))
             peak = server.peak_memory_bytes()
+            held = None
+            if request.device != "cpu":
+                held = held_by(server.processes(), unused, read_gpus())
         context.progress(2, 2, "sending requests")
         return ServingResult(
             engine=request.engine,
@@ -91,6 +101,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             startup_seconds=startup,
             server_peak_memory_bytes=peak,
             levels=levels,
+            server_device_memory=held,
         )
 
     def carry_out(self, run: "RunContext") -> None:
@@ -133,6 +144,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             variables=own.variables,
             command=command,
             load=replace(load, reuse=False),
+            device=load_request.device,
         )
         determinants = {
             "subject": subject.identity,
@@ -157,9 +169,11 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
 
     def metrics(self, result: ServingResult) -> dict[str, float | None]:
         """Start-up, memory, and what requests met at every level of load."""
+        held = result.server_device_memory
         metrics: dict[str, float | None] = {
             "serving/startup_seconds": result.startup_seconds,
             "serving/server_peak_memory_bytes": result.server_peak_memory_bytes,
+            "serving/server_device_memory_bytes": None if held is None else held.bytes,
         }
         for level in result.levels:
             stem = f"serving/concurrency_{level.concurrency}"

@@ -24,8 +24,10 @@ def figures(
     yield from quality(a, b, allow_different_dtypes=allow_different_dtypes)
     yield from answers(a, b, allow_different_dtypes=allow_different_dtypes)
     yield from speeds(a, b)
-    if mine is not None and its is not None:
-        yield once("peak_memory_bytes", mine.peak_memory_bytes, its.peak_memory_bytes)
+    if mine is not None and its is not None and mine.device == its.device:
+        taken, its_own = mine.memory_bytes, its.memory_bytes
+        if taken is not None and its_own is not None:
+            yield once("peak_memory_bytes", taken, its_own)
     yield from _further(a, b)
 
 

@@ -40,6 +40,7 @@ COLUMNS = (
     Column("time_to_first_token_seconds", "First token", "ms", 1, 1e3, better="low"),
     Column("memory_bandwidth_utilization", "Bandwidth used", "%", 0, 100, better="high"),
     Column("peak_memory_bytes", "Peak memory", "MB", 0, 1e-6, better="low"),
+    Column("held_memory_bytes", "GPU memory held", "MB", 0, 1e-6),
 )
 
 _NOT_FIGURES = {

@@ -1,6 +1,7 @@
 """Stage ``bench``: speed and memory of a checkpoint in an engine, batch size by batch size."""
 
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.bench import Bench, Interleave
@@ -8,7 +9,7 @@ from runner.config.schema.root import Config
 from runner.data.models.tensors import TensorReport
 from runner.engines import find_engine, traits_of
 from runner.engines.base import Footprint
-from runner.engines.instruments.memory import ControlGroupMemory, DeviceMemory
+from runner.engines.instruments.memory import ControlGroupMemory
 from runner.engines.loading import LoadRequest
 from runner.evaluation.metrics.flops import ForwardWork
 from runner.evaluation.metrics.speed import BatchResult, InTurns, Limits
@@ -58,10 +59,11 @@ class BenchResult:
     resident_memory_bytes: int
     """What loading the model added to the process's resident memory."""
     peak_memory_bytes: int
-    """Most resident memory of the process, imported libraries included."""
+    """Most resident memory of the process, imported libraries included: none of a GPU's."""
     device_peak_memory_bytes: int | None
-    """Most accelerator memory allocated; ``None`` on a CPU."""
-    device_memory: DeviceMemory | None
+    """Most that a batch size took of the GPUs in use: weights, the KV cache of its tokens,
+    activations, and not what is set aside for more. ``None`` on a CPU, and where it is not known.
+    """
     control_group: ControlGroupMemory | None
     footprint: Footprint
     kv_cache_bytes_per_token_measured: float | None
@@ -75,14 +77,33 @@ class BenchResult:
     not_in_turns: str | None = None
     """Why none were, where there is something to compare with."""
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """What recipes are compared by: of the GPUs where they compute, else of the process."""
+        on_gpu = self.device.startswith("cuda")
+        return self.device_peak_memory_bytes if on_gpu else self.peak_memory_bytes
+
+    @property
+    def held_memory_bytes(self) -> int | None:
+        """Most that the engine's processes held of the GPUs, set aside or used."""
+        held = [batch.memory.held for batch in self.batches]
+        told = [one.bytes for one in held if one is not None]
+        return max(told) if told and len(told) == len(held) else None
+
+
+def _without_device_memory(content: dict[str, Any]) -> dict[str, Any]:
+    """A result of version 3, whose peak on a GPU had what was set aside, or one GPU's alone."""
+    return {**content, "device_peak_memory_bytes": None}
+
 
 class BenchStage(Stage[BenchRequest, BenchResult]):
     """Measures speed and memory."""
 
     name = "bench"
-    schema_version = 3
+    schema_version = 4
     request = BenchRequest
     result = BenchResult
+    older = MappingProxyType({3: _without_device_memory})
     measures = True
     follows = ("tasks", "eval", "quantize")
 

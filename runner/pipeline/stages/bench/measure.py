@@ -1,16 +1,18 @@
 """Times a checkpoint in an engine, interleaved with the unquantized model if asked."""
 
+import os
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from runner.config.schema.bench import Interleave
 from runner.data.models.tensors import report_tensors
 from runner.data.models.weights import weight_file_bytes
 from runner.engines.base import LoadedModel
+from runner.engines.instruments.driver import GpuReading, held_by, read_gpus
 from runner.engines.instruments.energy import EnergyMeter
 from runner.engines.instruments.memory import (
     control_group_memory,
-    device_memory,
     process_memory_bytes,
     reset_peak_memory,
 )
@@ -19,6 +21,7 @@ from runner.engines.loading import load
 from runner.evaluation.metrics.speed import BatchMemory, batch_result, in_turns
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.bench import BenchRequest, BenchResult
+from runner.util.processes import descendants
 
 
 def measure(request: BenchRequest, context: StageContext) -> BenchResult:
@@ -31,6 +34,7 @@ def measure(request: BenchRequest, context: StageContext) -> BenchResult:
     ticks = _Ticks(_repetitions(request), context)
     ticks.begin("loading the checkpoint")
     before = process_memory_bytes().resident
+    unused = [] if request.subject.device == "cpu" else read_gpus()
     start = time.perf_counter()
     model = load(request.subject, context.threads)
     load_seconds = time.perf_counter() - start
@@ -41,10 +45,11 @@ def measure(request: BenchRequest, context: StageContext) -> BenchResult:
     memory: dict[int, BatchMemory] = {}
     for size in sizes:
         reset_peak_memory()
+        model.begin_device_peak()
         watch.warm_up(model, size, least=0 if request.against is None else 1)
         if request.against is None:
             repetitions[size] = watch.alone(model, size)
-        memory[size] = _memory(model, after.resident, size, request)
+        memory[size] = _memory(model, after.resident, size, request, unused)
     result = BenchResult(
         engine=request.subject.engine.name,
         device=request.subject.device,
@@ -56,8 +61,7 @@ def measure(request: BenchRequest, context: StageContext) -> BenchResult:
         checkpoint=report_tensors(request.subject.checkpoint),
         resident_memory_bytes=after.resident - before,
         peak_memory_bytes=max(after.peak, *(one.peak for one in memory.values())),
-        device_peak_memory_bytes=model.device_memory_peak_bytes(),
-        device_memory=device_memory(request.subject.device),
+        device_peak_memory_bytes=_most_needed(memory.values()),
         control_group=control_group_memory(),
         footprint=footprint,
         kv_cache_bytes_per_token_measured=model.measured_kv_cache_bytes_per_token(),
@@ -146,15 +150,20 @@ def _beside(
 
 
 def _memory(
-    model: LoadedModel, resident_bytes: int, batch_size: int, request: BenchRequest
+    model: LoadedModel,
+    resident_bytes: int,
+    batch_size: int,
+    request: BenchRequest,
+    unused: Sequence[GpuReading],
 ) -> BatchMemory:
-    """Since the peak was reset.
+    """Since the peaks were reset.
 
     Args:
         model: What generated meanwhile.
         resident_bytes: Of the process once the model was loaded.
         batch_size: Sequences at once.
         request: The lengths, and where it computes.
+        unused: What the driver said of the GPUs before this process used them.
     """
     peak = process_memory_bytes().peak
     a_token = model.measured_kv_cache_bytes_per_token()
@@ -164,4 +173,20 @@ def _memory(
         cache = round(a_token * tokens * batch_size)
         if request.subject.device == "cpu" and not model.reserves_kv_cache:
             activations = max(0, peak - resident_bytes - cache)
-    return BatchMemory(peak, cache, activations)
+    if request.subject.device == "cpu":
+        return BatchMemory(peak, cache, activations)
+    device, own = model.device_memory(), os.getpid()
+    return BatchMemory(
+        peak,
+        cache,
+        None if device is None else device.activations,
+        device,
+        held_by([own, *descendants(own)], unused, read_gpus()),
+    )
+
+
+def _most_needed(memory: Iterable[BatchMemory]) -> int | None:
+    """Of the GPUs; ``None`` unless it is known of every batch size."""
+    device = [one.device for one in memory]
+    told = [one.needed for one in device if one is not None]
+    return max(told) if len(told) == len(device) else None

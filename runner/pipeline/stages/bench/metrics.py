@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from runner.evaluation.metrics.speed import BatchMemory
 from runner.evaluation.metrics.statistics import Summary
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def metrics_of(result: "BenchResult") -> dict[str, float | None]:
         metrics[f"{stem}/energy_joules_per_token"] = batch.energy_joules_per_token
         metrics[f"{stem}/kv_cache_bytes"] = batch.memory.kv_cache
         metrics[f"{stem}/activations_bytes"] = batch.memory.activations
+        metrics |= _of_device(f"{stem}/device", batch.memory)
         for used in batch.utilization:
             of = f"{stem}/utilization_of_{used.limits}"
             metrics[f"{of}/memory_bandwidth"] = used.memory_bandwidth
@@ -45,3 +47,11 @@ def metrics_of(result: "BenchResult") -> dict[str, float | None]:
         metrics[f"{stem}/decode_ratio_low"] = ratio.low
         metrics[f"{stem}/decode_ratio_high"] = ratio.high
     return metrics
+
+
+def _of_device(stem: str, memory: BatchMemory) -> dict[str, float | None]:
+    device, held = memory.device, memory.held
+    return {
+        f"{stem}_{name}_bytes": None if device is None else getattr(device, name)
+        for name in ("weights", "kv_cache", "kv_cache_reserved", "other", "needed")
+    } | {f"{stem}_held_bytes": None if held is None else held.bytes}
