@@ -128,7 +128,6 @@ def test_a_run_that_names_a_gpu_gets_that_one() -> None:
     ("least", "gpus", "jobs", "said"),
     [
         (1, (), [job("a")], "gpus_per_run=1, but no GPU answers on this machine"),
-        (1, GPUS, [job("a", "cpu")], "gpus_per_run=1: no run computes on a GPU"),
         (0, GPUS, [job("a", "cuda")], "gpus_per_run=0 leaves a no GPU for engine.device=cuda"),
         (5, GPUS, [job("a")], r"more GPUs than there are \(hydra.launcher.gpus_per_run=5\): .* 4"),
         (None, GPUS[:1], [job("a"), job("b", two=True)],
@@ -143,12 +142,29 @@ def test_what_no_gpu_can_meet_is_refused_before_anything_starts(
     least: int | None, gpus: Sequence[Gpu], jobs: list[Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        Allotment(gpus, least).refuse(jobs)
+        Allotment(gpus, least).look_at(jobs)
 
 
-@pytest.mark.parametrize(("least", "jobs"), [(None, ["auto", "cpu"]), (1, ["cpu", "cuda:3"])])
-def test_what_can_be_met_is_not_refused(least: int | None, jobs: list[str]) -> None:
-    Allotment(GPUS, least).refuse(job(device, device) for device in jobs)
+UNLIKE = (*GPUS[:1], Gpu("NVIDIA L4", 24, "8.9", "GPU-9", 9))
+
+
+@pytest.mark.parametrize(
+    ("least", "gpus", "jobs", "said"),
+    [
+        (None, GPUS, [job("a"), job("b", "cpu")], None),
+        (1, GPUS, [job("a", "cpu"), job("b", "cuda:3")], None),
+        (1, GPUS, [job("a", "cpu")], "gpus_per_run=1 has no effect: none of these runs"),
+        (1, UNLIKE, [job("a", stages=TIMED)], "the GPUs differ (NVIDIA H100 80GB HBM3, NVIDIA L4)"),
+        (None, UNLIKE, [job("a", "cuda:1", stages=TIMED), job("b")], None),
+    ],
+)
+def test_what_can_be_met_is_told_where_it_may_surprise(
+    least: int | None, gpus: Sequence[Gpu], jobs: list[Any], said: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    Allotment(gpus, least).look_at(jobs)
+    told = capsys.readouterr().err
+    assert told == "" if said is None else said in told
 
 
 @pytest.mark.parametrize(

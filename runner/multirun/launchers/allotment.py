@@ -11,6 +11,7 @@ from runner.pipeline.stages import find_stage
 from runner.planning.compute import resolve_compute
 from runner.planning.hardware.detect import Machine, detect
 from runner.util.gpus import VISIBLE, Gpu
+from runner.util.shown import tell
 
 if TYPE_CHECKING:
     from runner.multirun.launchers.prepare import Prepared
@@ -57,24 +58,32 @@ class Allotment:
         used = gpus_used(engine, bool(self.gpus) and self.least != 0)
         return max(used, self.least or 1) if used else 0
 
-    def refuse(self, jobs: "Iterable[Prepared]") -> None:
-        """See that every run can have what it asks for, and that what was set has an effect.
+    def look_at(self, jobs: "Sequence[Prepared]") -> None:
+        """See that every run can have what it asks for, and say what may surprise.
 
         Raises:
-            UsageError: One cannot, or no run computes on a GPU.
+            UsageError: One cannot.
         """
         setting = self._setting
         engines = {job.run: job.config.engine for job in jobs}
         if self.least and not self.gpus:
             raise UsageError(f"{setting}, but no GPU answers on this machine{_hidden()}")
-        if self.least and not any(self.wanted(engine) for engine in engines.values()):
-            raise UsageError(f"{setting}: no run computes on a GPU, so leave it out")
         for run, engine in engines.items():
             wanted = self.wanted(engine)
             if wanted and self.least == 0:
                 raise UsageError(f"{setting} leaves {run} no GPU for engine.device={engine.device}")
             if len(self._eligible(engine)) < wanted:
                 raise UsageError(f"{run} {self._lacks(engine, wanted)}{_hidden()}")
+        if self.least and not any(map(self.wanted, engines.values())):
+            # No mistake in a batch of a sweep whose other batches do.
+            tell(f"{setting} has no effect: none of these runs computes on a GPU", error=True)
+        kinds = list(dict.fromkeys(gpu.name for gpu in self.gpus))
+        if len(kinds) > 1 and any(measures(job.config) for job in jobs if self._may_vary(job)):
+            tell(
+                f"the GPUs differ ({', '.join(kinds)}), so speeds of some runs will not be "
+                f"compared with others'; {VISIBLE} chooses those that are alike",
+                error=True,
+            )
 
     def take(self, run: str, engine: Engine, withheld: frozenset[Gpu]) -> tuple[Gpu, ...] | None:
         """Give a run its GPUs; ``None`` while they are not free.
@@ -103,6 +112,10 @@ class Allotment:
     def visible_to(self, engine: Engine, own: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
         """The GPUs that a run's process finds: its own, or all of which its device names some."""
         return self.gpus if own and _names_one(engine) else own
+
+    def _may_vary(self, job: "Prepared") -> bool:
+        engine = job.config.engine
+        return self.wanted(engine) > 0 and not _names_one(engine)
 
     def _eligible(self, engine: Engine) -> tuple[Gpu, ...]:
         wanted = self.wanted(engine)

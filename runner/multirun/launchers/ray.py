@@ -101,7 +101,7 @@ class RayLauncher(ClusterLauncher):
                 )
         if self.address is None:
             least = None if self._least is None else math.ceil(self._least)
-            Allotment(visible_gpus(), least, self._setting).refuse(jobs)
+            Allotment(visible_gpus(), least, self._setting).look_at(jobs)
             if visible_gpus() and self._least != 0 and os.environ.get(_UNSET):
                 raise UsageError(f"with {_UNSET} Ray gives all runs all GPUs: unset it")
 

@@ -95,7 +95,7 @@ class SubmititLauncher(ClusterLauncher):
             UsageError: One cannot.
         """
         if self.cluster == "local":
-            self._allotment().refuse(jobs)
+            self._allotment().look_at(jobs)
             return
         given: int | None = self.parameters.get("gpus_per_node")
         if given is None:
