@@ -68,13 +68,16 @@ class RayLauncher(ClusterLauncher):
         self.resources = dict(resources or {})
 
     def require(self) -> None:
-        """See that Ray is installed.
+        """See that Ray is installed, and that the settings make sense.
 
         Raises:
-            UsageError: It is not.
+            UsageError: It is not, or one does not.
         """
         if importlib.util.find_spec("ray") is None:
             raise UsageError("hydra/launcher=ray needs Ray: pip install 'quant-runner[ray]'")
+        self._require_settings()
+
+    def _require_settings(self) -> None:
         if self.num_gpus is not None and self.gpus_per_run is not None:
             raise UsageError("hydra.launcher.num_gpus is gpus_per_run by another name: set one")
         if (least := self._least) is not None and (least < 0 or (least > 1 and least % 1)):
