@@ -174,11 +174,11 @@ class LoadedModel(Protocol):
 
 
 @runtime_checkable
-class DoubtingEngine(Protocol):
-    """An engine that does not always know beforehand what it can load."""
+class CautiousEngine(Protocol):
+    """An engine with something to say beforehand of checkpoints that it does not refuse."""
 
-    def doubt(self, checkpoint: CheckpointFacts) -> str | None:
-        """Why it is not known whether it can load a checkpoint; ``None`` where it is known."""
+    def caution(self, checkpoint: CheckpointFacts) -> str | None:
+        """Why it is not known whether it can load a checkpoint, or what it makes of it there."""
 
 
 class EngineImplementation(Protocol):

@@ -12,7 +12,7 @@ from runner.config.schema.engine import Dtype
 from runner.config.schema.eval import EvalDtype
 from runner.config.schema.root import Config, StageName
 from runner.engines import find_engine
-from runner.engines.base import CheckpointFacts, DoubtingEngine, Software
+from runner.engines.base import CautiousEngine, CheckpointFacts, Software
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager
 from runner.errors import UsageError
@@ -125,7 +125,7 @@ def evaluated_checkpoints(
 def software_of(config: Config, device: str) -> Software | None:
     """The package of an engine whose versions differ in what they load; ``None``: unknown."""
     engine = find_engine(config.engine.name)
-    if not isinstance(engine, DoubtingEngine):
+    if not isinstance(engine, CautiousEngine):
         return None
     try:
         environment = choose(

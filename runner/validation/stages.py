@@ -9,7 +9,7 @@ from runner.config.schema.bench import Interleave
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
 from runner.engines import all_engines, find_engine
-from runner.engines.base import CheckpointFacts, DoubtingEngine, EngineImplementation
+from runner.engines.base import CautiousEngine, CheckpointFacts, EngineImplementation
 from runner.errors import UsageError
 from runner.methods import capabilities_of
 from runner.planning.arithmetic import evaluated_checkpoints
@@ -77,8 +77,8 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
             if name != config.engine.name and _refusal(other, checkpoint) is None
         ]
         yield illegal(reason, " or ".join(f"engine={name}" for name in readers) or None)
-    elif isinstance(engine, DoubtingEngine) and (doubt := engine.doubt(checkpoint)):
-        yield warning(doubt)
+    elif isinstance(engine, CautiousEngine) and (said := engine.caution(checkpoint)):
+        yield warning(said)
 
 
 def _refusal(engine: EngineImplementation, checkpoint: CheckpointFacts) -> str | None:

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.unit
 CT = "compressed-tensors"
 BF16 = NumberFormat(NumberType.bfloat, 16)
 INT8, FP8 = NumberFormat(NumberType.int, 8), NumberFormat(NumberType.float, 8, 4)
+FP4 = NumberFormat(NumberType.float, 4)
 MIXTURE = {"num_experts": 8}
 
 
@@ -87,6 +88,26 @@ def test_what_is_read_depends_on_the_gpu(facts: CheckpointFacts, says: str | Non
         assert says in (reason or "")
 
 
+@pytest.mark.parametrize(
+    ("weight", "activation", "group", "capability", "warned"),
+    [
+        (FP8, FP8, "per_channel", "8.0", True),
+        (FP8, FP8, "per_channel", "8.9", False),
+        (FP4, FP4, "g16", "9.0", True),
+        (FP4, FP4, "g16", "10.0", False),
+        (FP4, BF16, "g16", "9.0", False),
+        (INT8, INT8, "per_channel", "8.0", False),
+    ],
+)
+def test_activations_that_stay_in_sixteen_bits_are_said(
+    weight: NumberFormat, activation: NumberFormat, group: str, capability: str, warned: bool
+) -> None:
+    """vLLM reads the checkpoint all the same, with kernels for weights alone."""
+    facts = _facts(CT, weight, group, capability, activation=activation)
+    assert ENGINE.refusal(facts) is None
+    assert ("leaves activations in 16 bits" in (ENGINE.caution(facts) or "")) == warned
+
+
 def test_the_gpu_in_use_decides(composed: Compose, cpu: Machine) -> None:
     """Not the first of the machine; of several the one that reads least."""
     cards = tuple(Gpu("a GPU", 80 << 30, one, f"GPU-{one}") for one in ("10.0", "9.0"))
@@ -115,7 +136,9 @@ def test_a_version_without_a_table_is_asked_and_else_said_to_be_unknown(
     there = Software("0.26.0", sys.executable, tmp_path)
     unknown = CheckpointFacts(**{**vars(facts), "software": absent})
     assert ENGINE.refusal(unknown) is None, "another version's table does not count"
-    assert "what vLLM 0.26.0 reads on GPUs of compute capability 10.0" in str(ENGINE.doubt(unknown))
+    assert "what vLLM 0.26.0 reads on GPUs of compute capability 10.0" in str(
+        ENGINE.caution(unknown)
+    )
 
     def ask(python: str, version: str, capability: str, kept: Path) -> None:
         assert (python, version, capability) == (sys.executable, "0.26.0", "10.0")
@@ -126,7 +149,7 @@ def test_a_version_without_a_table_is_asked_and_else_said_to_be_unknown(
 
     monkeypatch.setattr(module, "_ask", ask)
     known = CheckpointFacts(**{**vars(facts), "software": there})
-    assert ENGINE.refusal(known) is None and ENGINE.doubt(known) is None
+    assert ENGINE.refusal(known) is None and ENGINE.caution(known) is None
     three = CheckpointFacts(**{**vars(_facts(CT, 3, "g64", "10.0")), "software": there})
     assert "bits=w8a8 on GPUs" in (ENGINE.refusal(three) or "")
     monkeypatch.setattr(module, "_ask", lambda *_: pytest.fail("asked twice"))

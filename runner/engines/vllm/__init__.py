@@ -47,9 +47,9 @@ class VllmEngine:
         """What its kernels on that device cannot read."""
         return vllm_kernels.reason_against(checkpoint)
 
-    def doubt(self, checkpoint: CheckpointFacts) -> str | None:
-        """Where nobody has asked its version what it reads."""
-        return vllm_kernels.doubt(checkpoint)
+    def caution(self, checkpoint: CheckpointFacts) -> str | None:
+        """Where nobody has asked its version what it reads, and where it widens activations."""
+        return vllm_kernels.caution(checkpoint)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
         """Its own server, with the settings that measurements offline have."""

@@ -37,6 +37,9 @@ _CPU_NEEDS = {
 """Instruction sets of x86 CPUs, one of which a kernel needs, and what to say without."""
 _STORED_AS = {"pack-quantized": "w4a16", "int-quantized": "w8a8"}
 """What compressed-tensors calls the layouts that only one of a CPU's kernels reads."""
+_OF_WEIGHTS_ALONE = ("Marlin", "Humming")
+"""Kernels that widen weights and multiply in 16 bits; of others' kernels for 8 and 4 bits they take
+the place where a GPU has no units for those."""
 _SIXTEEN_ON_GPUS = "vLLM's kernels for quantized models compute in 16 bits only on GPUs"
 _SIXTEEN_ONLY = "vLLM computes with packed integer weights in 16 bits only"
 _FORMATS = ("float", *_READS_ON_CPU)
@@ -62,18 +65,32 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
     return reason
 
 
-def doubt(checkpoint: CheckpointFacts) -> str | None:
-    """Why it is not known whether vLLM reads a checkpoint on a GPU; ``None`` where it is known."""
-    if checkpoint.device == "cpu" or checkpoint.format == "float" or checkpoint.bits is None:
+def caution(checkpoint: CheckpointFacts) -> str | None:
+    """Why it is not known whether vLLM reads a checkpoint on a GPU, or that it widens activations.
+
+    ``None`` where neither is so.
+    """
+    bits, group_size = checkpoint.bits, checkpoint.group_size
+    if checkpoint.device == "cpu" or checkpoint.format == "float" or not bits or not group_size:
         return None
     software, capability = checkpoint.software, checkpoint.compute_capability
-    if table_for(software, capability) is not None:
-        return None
-    version = PINNED if software is None else software.version
+    table = table_for(software, capability)
     place = f"GPUs of compute capability {capability}" if capability else "this GPU"
-    told = "" if software is None or software.python else "; its environment is not made yet"
+    if table is None:
+        version = PINNED if software is None else software.version
+        absent = "" if software is None or software.python else "; its environment is not made yet"
+        return (
+            f"it is not known what vLLM {version} reads on {place}, so it says so when it loads"
+            f"{absent}"
+        )
+    if capability is None or not bits.quantizes_activations:
+        return None
+    kernel = table.groups("dense", checkpoint.format, bits.label, capability).get(group_size.label)
+    if kernel is None or not kernel.startswith(_OF_WEIGHTS_ALONE):
+        return None
     return (
-        f"it is not known what vLLM {version} reads on {place}, so it says so when it loads{told}"
+        f"vLLM has no {bits.label} kernel for {place}: it reads the weights and leaves activations "
+        "in 16 bits, so neither quality nor speed are those of the recipe"
     )
 
 
