@@ -103,23 +103,34 @@ VLLM = (
 LLAMA_CPP = (Recipe("llama_cpp Q4_K_M", ("method=gguf", "bits=w4a16"), "llama_cpp", needs=30.0),)
 
 
-def possible(setting: Setting, arguments: Sequence[str]) -> Config:
-    """The configuration of a run that can be carried out here.
+def possible(setting: Setting, arguments: Sequence[str]) -> None:
+    """Nothing, where a run can be carried out here.
+
+    Raises:
+        NotPossible: See ``require``; or the configuration is invalid.
+    """
+    overrides = setting.arguments(*arguments)
+    try:
+        config = compose_config(overrides)
+    except UsageError as error:
+        raise NotPossible(str(error)) from None
+    require(setting, config, overrides)
+
+
+def require(setting: Setting, config: Config, overrides: list[str]) -> None:
+    """Nothing, where a configuration can be carried out here.
 
     Raises:
         NotPossible: It is refused, or an environment that it needs is not there. None is made:
             that takes minutes and gigabytes.
     """
-    overrides = setting.arguments(*arguments)
     try:
-        config = compose_config(overrides)
         if reasons := judge(config, setting.machine, overrides).reasons:
             raise NotPossible(reasons[0])
         for need, named in _needs(config):
             _there(setting, config, need, named)
     except UsageError as error:
         raise NotPossible(str(error)) from None
-    return config
 
 
 def server_command(setting: Setting, config: Config) -> list[str]:

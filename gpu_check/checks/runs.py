@@ -12,6 +12,7 @@ from gpu_check.recipes import (
     TINY_LOAD,
     Recipe,
     possible,
+    require,
     server_command,
 )
 from gpu_check.setting import Setting
@@ -114,9 +115,10 @@ def legal(setting: Setting, one: Recipe) -> str:
     arguments = one.arguments(*size(setting))
     overrides = setting.arguments(*arguments)
     setting.commands[one.sweep] = " ".join(("runner", *overrides))
-    if command := server_command(setting, compose_config(overrides)):
+    config = compose_config(overrides)
+    if command := server_command(setting, config):
         setting.facts.setdefault("servers", {})[one.name] = command
-    possible(setting, arguments)
+    require(setting, config, overrides)
     return "legal"
 
 

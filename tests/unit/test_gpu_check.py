@@ -95,14 +95,6 @@ def test_a_check_without_time_left_is_not_begun_and_named() -> None:
     assert outcomes[1].detail == "takes 50 s or more, 40 s are left"
 
 
-def test_a_check_that_does_not_exist_is_refused(
-    gpu: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(command, "detect", lambda: gpu)
-    assert command.main(["--only=vlm"]) == 2
-    assert "vllm bf16, vllm rtn w4a16, vllm fp8" in capsys.readouterr().err
-
-
 def test_without_a_gpu_it_says_so_at_once(
     cpu: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

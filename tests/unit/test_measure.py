@@ -433,8 +433,6 @@ def test_a_full_gpu_is_no_missing_kernel(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (("method=fp8",), "fp8"),
         (("method=nvfp4", "bits.activation={type: float, num_bits: 4}"), "fp4"),
-        (("method=nvfp4",), "bf16"),
-        (("method=smoothquant",), "int8"),
     ],
 )
 def test_speed_is_held_against_the_peak_of_its_own_format(
