@@ -10,6 +10,8 @@ from typing import Any
 from runner.util.gpus import Gpu, handles
 
 _EVERY_SECONDS = 0.02
+_MOMENT = 25
+"""Samples: half a second."""
 
 
 def versions() -> dict[str, str]:
@@ -45,26 +47,33 @@ class Watched:
     """Memory of each GPU over some time."""
 
     before: list[int]
-    peak: list[int] = field(default_factory=list)
+    samples: list[list[int]] = field(default_factory=list)
 
     @property
     def added(self) -> list[int]:
         """What the peak has over the beginning, GPU by GPU."""
-        return [peak - before for peak, before in zip(self.peak, self.before, strict=True)]
+        gpus = zip(*self.samples, strict=True)
+        return [max(used) - before for used, before in zip(gpus, self.before, strict=True)]
+
+    @property
+    def at_the_end(self) -> int:
+        """Most that was in use of all GPUs in the last moment before it was let go of."""
+        sums = [sum(sample) - sum(self.before) for sample in self.samples]
+        last = max(at for at, used in enumerate(sums) if used >= max(sums) / 2)
+        return max(sums[max(0, last + 1 - _MOMENT) : last + 1])
 
 
 @contextlib.contextmanager
 def watched(gpus: Sequence[Gpu]) -> Iterator[Watched]:
-    """Keep the most memory that is in use on each GPU meanwhile, looked at fifty times a second."""
+    """Keep what is in use on each GPU meanwhile, fifty times a second."""
     known = _handles(gpus)
     before = [_used(*one) for one in known]
-    found = Watched(before, list(before))
+    found = Watched(before, [before])
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(_EVERY_SECONDS):
-            now = [_used(*one) for one in known]
-            found.peak = [max(pair) for pair in zip(found.peak, now, strict=True)]
+            found.samples.append([_used(*one) for one in known])
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

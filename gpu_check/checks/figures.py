@@ -17,6 +17,8 @@ from runner.reporting.predictions import comparisons
 _OVER = 1.05
 """What is measured may have over what is published: clocks differ."""
 _ACCOUNTED = 0.05
+_OWN_BYTES = 10**9
+"""More than CUDA's context and the workspaces of its libraries should take on a GPU."""
 
 
 def benches(setting: Setting) -> Iterator[tuple[Recipe, RunResult, BenchResult]]:
@@ -130,18 +132,26 @@ def memory(setting: Setting) -> str:
     bench = found.bench or found.baseline_bench
     if bench is None or bench.device_peak_memory_bytes is None:
         raise Failed("its record holds no memory of the GPU")
-    added, claimed = sum(seen.added), bench.held_memory_bytes
+    added, claimed = seen.at_the_end, bench.held_memory_bytes
     needed = bench.device_peak_memory_bytes
     setting.facts["memory"] = {
         "driver_bytes": added,
+        "driver_peak_bytes": sum(seen.added),
         "record_bytes": claimed,
         "needed_bytes": needed,
+        "parts": [vars(batch.memory.device) for batch in bench.batches if batch.memory.device],
     }
     if claimed is None:
         raise Failed("its record does not tell what the driver charges the process with")
     if needed > claimed:
         raise Failed(f"{bytes_in_words(needed)} were needed and {bytes_in_words(claimed)} held")
-    words = f"{bytes_in_words(claimed)} in the record, {bytes_in_words(added)} by the driver"
+    own = claimed - needed
+    words = (
+        f"{bytes_in_words(claimed)} in the record, {bytes_in_words(added)} by the driver; of those "
+        f"{bytes_in_words(needed)} are accounted for and {bytes_in_words(own)} are CUDA's own"
+    )
+    if own > _OWN_BYTES:
+        raise Failed(f"{words}: more than a context takes")
     if abs(claimed - added) > _ACCOUNTED * added:
         raise Failed(f"{words}: {100 * abs(claimed - added) / added:.0f}% apart")
     return words

@@ -1,5 +1,6 @@
 """``make gpu-check``: its lines, time and report, and how far a stub of the driver takes it."""
 
+import contextlib
 import json
 import os
 import stat
@@ -318,3 +319,43 @@ def test_the_most_memory_in_use_is_kept_while_something_runs(
             time.sleep(0.001)
         used["second"] = 8
     assert (seen.before, seen.added) == ([5, 7], [0, 23])
+
+
+def test_memory_is_compared_as_it_was_before_it_was_let_go_of() -> None:
+    """Not its peak: loading may have taken more."""
+    seen = driver.Watched([10], [[10], [190], *[[110]] * 30, [60], [10], [12]])
+    assert (seen.added, seen.at_the_end) == ([180], 100)
+
+
+@pytest.mark.parametrize(
+    ("needed", "held", "says"),
+    [
+        (2.2e9, 2.6e9, None),
+        (2.2e9, 2.8e9, "8% apart"),
+        (2.7e9, 2.6e9, "2.7 GB were needed and 2.6 GB held"),
+        (1.5e9, 2.6e9, "more than a context takes"),
+        (None, 2.6e9, "holds no memory of the GPU"),
+        (2.2e9, None, "does not tell what the driver charges"),
+    ],
+)
+def test_memory_that_does_not_add_up_fails(
+    needed: float | None,
+    held: float | None,
+    says: str | None,
+    setting: Setting,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The driver tells of 2.6 GB."""
+    result = bench([0.01, 0.02]) | {"device": "cuda", "device_peak_memory_bytes": needed}
+    for batch in result["batches"]:
+        own = None if held is None else {"bytes": int(held), "counted": "processes"}
+        batch["memory"] = {"peak": 1, "kv_cache": 1, "activations": 1, "held": own}
+    one = record("smollm2_135m", result, ("method=none",))
+    seen = driver.Watched([0], [[0], [2_600_000_000], [0]])
+    monkeypatch.setattr(driver, "watched", lambda _: contextlib.nullcontext(seen))
+    monkeypatch.setattr(setting, "run", lambda *_, **__: [one])
+    if says is None:
+        assert "2.2 GB are accounted for and 400 MB are CUDA's own" in figures.memory(setting)
+        return
+    with pytest.raises(Failed, match=says):
+        figures.memory(setting)
