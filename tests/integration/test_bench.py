@@ -70,7 +70,8 @@ def test_bench_accounts_for_memory(result: dict[str, Any]) -> None:
     assert sum(footprint["weight_bytes_by_dtype"].values()) == footprint["weight_bytes"]
     assert result["peak_memory_bytes"] >= max(b["memory"]["peak"] for b in result["batches"])
     assert result["resources"]["peak_memory_bytes"] >= result["peak_memory_bytes"]
-    assert result["device_memory"] is None, "a run on the CPU"
+    assert result["device_peak_memory_bytes"] is None, "a run on the CPU"
+    assert all(b["memory"]["device"] is b["memory"]["held"] is None for b in result["batches"])
 
 
 def test_bench_puts_speeds_beside_the_devices_limits(result: dict[str, Any]) -> None:

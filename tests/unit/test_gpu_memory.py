@@ -96,11 +96,23 @@ def test_in_a_container_a_device_that_nobody_used_tells_the_processes(
     assert held_by([7], [], []) is None
 
 
-def test_of_a_slice_the_driver_tells_what_is_in_use(stub_driver: StubDriver) -> None:
-    """It charges no process with a part of it."""
+def test_a_process_that_was_there_before_is_none_of_ours(gpus: Callable[..., None]) -> None:
+    """Another's number in a container may be ours outside of it."""
+    gpus(STUB_PROCESSES="1,7,20")
+    before = read_gpus()
+    gpus(STUB_PROCESSES="1,7,20|1,70001,30", STUB_USED=f"0|{GIB}")
+    assert held_by([7], before, read_gpus()) is None
+    gpus(STUB_PROCESSES="1,7,20|1,8,30", STUB_USED=f"0|{GIB}")
+    assert held_by([7, 8], before, read_gpus()) == Held(30, Counted.processes)
+
+
+def test_a_process_whose_memory_the_driver_does_not_tell_is_unknown(
+    stub_driver: StubDriver,
+) -> None:
     stub_driver(SLICED, CUDA_VISIBLE_DEVICES="MIG-2ccc", STUB_USED="0")
     before = read_gpus()
-    stub_driver(SLICED, CUDA_VISIBLE_DEVICES="MIG-2ccc", STUB_USED=f"{GIB}", STUB_PROCESSES="0,7,-")
+    used = {"STUB_USED": str(GIB), "STUB_PROCESSES": "0,7,-"}
+    stub_driver(SLICED, CUDA_VISIBLE_DEVICES="MIG-2ccc", **used)
     assert held_by([7], before, read_gpus()) is None
     assert held_by([8], before, read_gpus()) == Held(GIB, Counted.device)
 

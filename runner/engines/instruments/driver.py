@@ -56,8 +56,10 @@ def held_by(
         before: Readings from before they began.
         now: Readings of the same GPUs.
     """
+    # One that was there before they began is somebody else's, by another's numbers.
+    others = {pid for reading in before for pid in reading.processes or {}}
     known = [reading.processes or {} for reading in now]
-    charged = [bytes_ for one in known for pid, bytes_ in one.items() if pid in pids]
+    charged = [bytes_ for one in known for pid, bytes_ in one.items() if pid in {*pids} - others]
     if charged:
         # On a GPU that lists none of them they hold nothing.
         told = [one for one in charged if one is not None]
@@ -81,7 +83,7 @@ def _reading(library: Any, handle: Any) -> GpuReading:
         memory = library.nvmlDeviceGetMemoryInfo(handle, version=library.nvmlMemory_v2)
         used, free = int(memory.used), int(memory.free)
     with contextlib.suppress(Exception):  # a driver that tells no processes
-        # In MIG mode, and where it may not be told, a process's memory is ``None``.
+        # A process's memory is ``None`` where the driver does not manage it.
         processes = {
             int(one.pid): None if one.usedGpuMemory is None else int(one.usedGpuMemory)
             for one in library.nvmlDeviceGetComputeRunningProcesses(handle)

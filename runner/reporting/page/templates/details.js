@@ -60,7 +60,7 @@ report.details = {
     this.part(body, "Stages", run.stages.map((at) => values[at]).map((stage) => [
       `${stage.stage} (${stage.subject})`,
       `${stage.reused ? "reused" : `${report.number(stage.seconds, 1)} s`} · environment ${stage.environment}` +
-      (stage.resources.peak_memory_bytes ? ` · peak ${report.number(stage.resources.peak_memory_bytes / 1e6, 0)} MB` : "") +
+      (stage.resources.peak_memory_bytes ? ` · resident peak ${report.number(stage.resources.peak_memory_bytes / 1e6, 0)} MB` : "") +
       ` · ${this.list(values[stage.versions])} · key ${stage.key}`,
     ]));
     this.part(body, "Configuration", keys
