@@ -14,6 +14,7 @@ from runner.engines.server import Requests
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager, State
 from runner.errors import UsageError
+from runner.methods import capabilities_of
 from runner.pipeline.judge import judge
 from runner.planning.compute import resolve_compute
 from runner.util.gpus import visible_variables
@@ -127,8 +128,8 @@ def require(setting: Setting, config: Config, overrides: list[str]) -> None:
     try:
         if reasons := judge(config, setting.machine, overrides).reasons:
             raise NotPossible(reasons[0])
-        for need, named in _needs(config):
-            _there(setting, config, need, named)
+        for need, named, device in _needs(config, setting.device):
+            _there(setting, config, need, named, device)
     except UsageError as error:
         raise NotPossible(str(error)) from None
 
@@ -155,15 +156,17 @@ def server_command(setting: Setting, config: Config) -> list[str]:
     return [*(f"{name}={value}" for name, value in variables.items()), *command.arguments]
 
 
-def _needs(config: Config) -> list[tuple[str, str | None]]:
-    needs = [(config.engine.name, config.engine.environment)]
+def _needs(config: Config, device: str) -> list[tuple[str, str | None, str]]:
+    """What environments provide, the name of one if it is given, and where it is to compute."""
+    needs = [(config.engine.name, config.engine.environment, device)]
     if StageName.quantize in config.stages:
-        needs.append((config.method.backend, config.method.environment))
+        where = "cpu" if capabilities_of(config.method).only_on_cpus else device
+        needs.append((config.method.backend, config.method.environment, where))
     return needs
 
 
-def _there(setting: Setting, config: Config, need: str, named: str | None) -> None:
-    environment = choose(config.environment, need, setting.device, named)
+def _there(setting: Setting, config: Config, need: str, named: str | None, device: str) -> None:
+    environment = choose(config.environment, need, device, named)
     manager = EnvironmentManager(setting.environments, setting.store / "logs")
     if manager.state(environment) in (State.absent, State.outdated):
         raise NotPossible(
