@@ -2,8 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from runner.config.schema.method import Method
 from runner.engines.base import CheckpointFacts, Software
 from runner.engines.vllm import ENGINE
 from runner.engines.vllm import tables as module
-from runner.engines.vllm.derive import written
+from runner.engines.vllm.derive import Asked, table, written
 from runner.engines.vllm.layouts import Layout, layouts
 from runner.engines.vllm.tables import PINNED, read_table, table_for
 from runner.methods.awq import Awq
@@ -162,6 +163,36 @@ def test_an_interpreter_that_cannot_say_leaves_no_table(
     module._ask(str(tmp_path / "python"), "0.1", "9.0", tmp_path / "kept" / "table.json")
     assert "it did not say" in caplog.text
     assert not (tmp_path / "kept" / "table.json").exists()
+
+
+class _Version:
+    """A vLLM that reads some layouts."""
+
+    version = "0.1"
+
+    def __init__(self, reads: Callable[[str, Any], bool]) -> None:
+        self._reads = reads
+
+    def kernels(self, capability: str, config: dict[str, Any], dtype: str) -> list[str]:
+        assert dtype == ("float16" if capability == "7.5" else "bfloat16")
+        if not self._reads(capability, config.get("quantization_config")):
+            raise ValueError("no")
+        return ["AKernel"]
+
+
+def test_a_version_that_cannot_be_asked_is_not_one_that_reads_nothing() -> None:
+    """What it refuses otherwise is left out."""
+
+    def packed_on_ampere(capability: str, quantization: Any) -> bool:
+        packed = quantization is None or quantization.get("format") == "pack-quantized"
+        return packed and (capability == "8.0" or quantization is None)
+
+    found = table(cast(Asked, _Version(packed_on_ampere)), ["7.5", "8.0"])
+    assert found["dense"][CT]["w4a16"]["g64"] == {"AKernel": ["8.0"]}
+    assert [*found["experts"]] == [CT] and "w8a8" not in found["dense"][CT]
+    for reads in (lambda *_: False, lambda _, quantization: quantization is None):
+        with pytest.raises(ValueError, match="no"):
+            table(cast(Asked, _Version(reads)), ["8.0"])
 
 
 def test_a_table_reads_as_it_was_written(tmp_path: Path) -> None:

@@ -164,6 +164,10 @@ def model_config(layout: Layout, shape: str, dtype: str) -> dict[str, Any]:
     return {**_MODELS[shape], "torch_dtype": dtype, "quantization_config": quantization}
 
 
+def _unquantized(shape: str, dtype: str) -> dict[str, Any]:
+    return {**_MODELS[shape], "torch_dtype": dtype}
+
+
 def dtype_for(capability: str) -> str:
     """The 16-bit type that GPUs of a compute capability have."""
     return "bfloat16" if float(capability) >= 8 else "float16"
@@ -197,10 +201,17 @@ def _kernels(model: Any) -> Iterator[str]:
 
 
 def table(asked: Asked, capabilities: Sequence[str]) -> dict[str, Any]:
-    """What vLLM reads: kernels by shape, format, row and group size, each with its capabilities."""
+    """What vLLM reads: kernels by shape, format, row and group size, each with its capabilities.
+
+    Raises:
+        Exception: Not even an unquantized model can be built like this, or no quantized one. Then
+            it is the way of asking that a version refuses, and nothing is known of its kernels.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {shape: {} for shape in SHAPES}
     for capability in capabilities:
         dtype = dtype_for(capability)
+        for shape in SHAPES:
+            asked.kernels(capability, _unquantized(shape, dtype), dtype)
         for shape, layout in itertools.product(SHAPES, layouts()):
             try:
                 kernels = asked.kernels(capability, model_config(layout, shape, dtype), dtype)
@@ -209,6 +220,8 @@ def table(asked: Asked, capabilities: Sequence[str]) -> dict[str, Any]:
             rows = found[shape].setdefault(layout.format, {})
             groups = rows.setdefault(layout.row, {}).setdefault(layout.group_size, {})
             groups.setdefault(" + ".join(kernels), []).append(capability)
+    if not all(found[shape].get("compressed-tensors") for shape in SHAPES):
+        raise ValueError(f"vLLM {asked.version} built no quantized model at all")
     return {"vllm": asked.version, "capabilities": [*capabilities], **found}
 
 
