@@ -1,6 +1,7 @@
 """Traits of an engine, which the runner asks instead of its name."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -72,6 +73,9 @@ class Traits:
     unpacks_all_but: tuple[str, ...] | None = None
     """It makes dense weights of what it loads, but for these formats of plans. ``None``: it holds
     what was stored."""
+    unpacks_in_memory: Mapping[str, int] = field(default_factory=dict)
+    """Checkpoint formats that it makes dense in the machine's memory before they go to GPUs, by
+    how many GPUs share the model at least."""
     dense_without_bfloat16: str = "float32"
     """Type of unquantized weights where bfloat16 would be emulated."""
     kv_cache_number_bytes: float | None = None

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import autoawq, llm_compressor
-from runner.methods.base import Capabilities, QuantizeJob
+from runner.methods.base import Capabilities, Onloading, QuantizeJob
 from runner.methods.recipe import Recipe
 
 
@@ -47,6 +47,7 @@ class AwqMethod:
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
                 group_sizes=("per_channel", "g*"),
                 keeps_scales=False,
+                onloading=Onloading(activations=True),
                 cannot=(("clip", True, "does not search narrower ranges"),),
             ),
             "autoawq": Capabilities(
@@ -61,6 +62,7 @@ class AwqMethod:
                 model_refusal=autoawq.model_refusal,
                 # Scales are searched in the type asked for.
                 rounds_in="float16",
+                onloading=Onloading(activations=True),
             ),
         }
     )

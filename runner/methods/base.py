@@ -44,6 +44,18 @@ class Holder(Enum):
 
 
 @dataclass(frozen=True)
+class Onloading:
+    """What lies on the GPU where a backend takes a model there one block at a time.
+
+    The model itself then lies in the machine's memory, and so does the calibration text's way
+    through it, unless said otherwise.
+    """
+
+    activations: bool = False
+    """Outputs of a block for all of the calibration text."""
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a method can do through one backend: rows of the legality table."""
 
@@ -74,6 +86,11 @@ class Capabilities:
     only_on_cpus: bool = False
     """Whether the backend computes on the CPU whatever the engine's device is: it then runs in an
     environment for CPUs, and what it makes is looked at there."""
+    onloading: Onloading | None = None
+    """How it takes a model's blocks to the GPU one at a time; ``None``: the whole model has to lie
+    there."""
+    rounds_on_load: bool = False
+    """Whether only rounded weights reach the GPU: what is read is rounded tensor by tensor."""
     emulated_on_cpus: str | None = None
     """The part of its checkpoints' arithmetic that CPUs only emulate, in words."""
     cannot: tuple[tuple[str, Any, str], ...] = ()

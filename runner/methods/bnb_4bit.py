@@ -44,6 +44,7 @@ class Bnb4bitMethod:
                 holders=bits_and_bytes.HOLDERS,
                 emulated_on_cpus="4-bit floats",
                 rounds_in=bits_and_bytes.LOADS_IN,
+                rounds_on_load=True,
             )
         }
     )

@@ -8,7 +8,7 @@ from runner.config.bounds import bounded
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import auto_gptq, gptqmodel, llm_compressor
-from runner.methods.base import ActivationScales, Capabilities, Holder, QuantizeJob
+from runner.methods.base import ActivationScales, Capabilities, Holder, Onloading, QuantizeJob
 from runner.methods.recipe import Recipe
 
 
@@ -64,6 +64,7 @@ class GptqMethod:
                 holders=(Holder.linear, Holder.linear_subclass, Holder.conv1d),
                 model_refusal=auto_gptq.model_refusal,
                 rounds_in="float32",
+                onloading=Onloading(),
             ),
             "gptqmodel": Capabilities(
                 bits=("w4a16", "w8a16", "w3a16", "w2a16"),
@@ -73,6 +74,7 @@ class GptqMethod:
                 holders=tuple(Holder),
                 model_refusal=gptqmodel.model_refusal,
                 rounds_in="float32",
+                onloading=Onloading(activations=True),
             ),
         }
     )

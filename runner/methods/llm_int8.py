@@ -46,6 +46,7 @@ class LlmInt8Method:
                 emulated_on_cpus="LLM.int8() products",
                 # bitsandbytes divides by a row's scale in it.
                 rounds_in="float16",
+                rounds_on_load=True,
             )
         }
     )

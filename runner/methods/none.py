@@ -7,7 +7,7 @@ from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.data.models.directory import save_weights
 from runner.data.models.load import load_model
-from runner.methods.base import Capabilities, QuantizeJob
+from runner.methods.base import Capabilities, Onloading, QuantizeJob
 from runner.methods.recipe import Recipe
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -37,6 +37,8 @@ class NoneMethod:
                 checkpoint_format="float",
                 packages=("transformers", "torch"),
                 holders=None,
+                # It never leaves the machine's memory.
+                onloading=Onloading(),
             )
         }
     )

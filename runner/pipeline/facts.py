@@ -28,7 +28,8 @@ from runner.planning.arithmetic import (
     evaluated_checkpoints,
     quality_arithmetic,
 )
-from runner.planning.compute import DTYPE_BITS, Compute, resolve_compute
+from runner.planning.compute import DTYPE_BITS, Compute
+from runner.planning.compute_for import compute_for, subject_of
 from runner.planning.hardware.detect import Machine
 from runner.planning.model_facts import model_facts
 from runner.util.given import user_path
@@ -51,8 +52,8 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         for text in _texts_read(config)
         if text.path is not None and (size := precheck(text)) is not None
     }
-    compute = resolve_compute(config.engine, machine)
     model = model_facts(config.model)
+    compute = compute_for(config, machine, model)
     checkpoints = evaluated_checkpoints(
         config, model.quantized_as, model.text_config, compute.device, compute.gpus
     )
@@ -67,6 +68,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
     return Facts(
         architecture=model.architecture,
         parameters=model.parameters,
+        memory=subject_of(config, compute, model),
         quantized_as=model.quantized_as,
         loads_model=works,
         asks_engine=asks_engine(config),

@@ -15,6 +15,7 @@ from runner.engines.loading import LoadRequest
 from runner.environments.choose import choose
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import Refused
+from runner.methods import capabilities_of
 from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.stage_job import StageJob, StageResult, WorkerTask
 from runner.pipeline.stages.jobs.gguf import STAGE as GGUF
@@ -27,6 +28,7 @@ from runner.planning.arithmetic import (
     quality_arithmetic,
 )
 from runner.planning.compute import Compute, resolve_compute
+from runner.planning.compute_for import compute_for
 from runner.planning.model_facts import model_facts
 from runner.store.files import sha256_of_json
 from runner.util.extensions import Kind, names, versions_of
@@ -57,7 +59,7 @@ class Inputs:
         self.session = session
         session.verify, session.warn = config.store.verify, self.warn
         self.sweep = sweep
-        self.compute = resolve_compute(config.engine, session.machine)
+        self.compute = compute_for(config, session.machine)
         self.machine = session.machine.using(self.compute.gpus)
         """This one, with the GPUs in use."""
         self._arithmetic: Arithmetic | None = None
@@ -104,19 +106,23 @@ class Inputs:
             return self.compute
         return resolve_compute(replace(self.config.engine, device=device), self.session.machine)
 
-    def rounding_dtype(self, model: Checkpoint, device: str | None = None) -> str:
+    def rounding_dtype(
+        self, model: Checkpoint, device: str | None = None, *, whole: bool = False
+    ) -> str:
         """Torch dtype name in which the recipe computes and rounds, and sensitivities are measured.
 
         Args:
             model: What is rounded.
             device: Where; the engine's device by default.
+            whole: Whether all of it lies on the device, whatever the recipe's backend does.
 
         Raises:
             Refused: The model's numbers may lie beyond the range of what was asked for.
         """
         asked = self.config.method.rounding_dtype
         parameters = model_facts(self.config.model).parameters
-        found = self.on(device).rounding_dtype(asked, model.dtype, parameters)
+        by_blocks = not whole and capabilities_of(self.config.method).onloading is not None
+        found = self.on(device).rounding_dtype(asked, model.dtype, parameters, by_blocks=by_blocks)
         if asked is Dtype.float16 and model.dtype != found:
             raise Refused(
                 f"method.rounding_dtype=float16: the model's weights are {model.dtype}, whose "
@@ -124,8 +130,9 @@ class Inputs:
             )
         if asked is Dtype.auto and found != FLOAT32:
             self.warn(
-                f"weights are rounded in {found}: this GPU has too little memory for float32, in "
-                "which another machine would make a different checkpoint"
+                f"weights are rounded in {found}: this {'machine' if by_blocks else 'GPU'} has too "
+                "little memory for float32, in which another machine would make a different "
+                "checkpoint"
             )
         return found
 
@@ -272,7 +279,8 @@ def engine_versions(environment: ReadyEnvironment, name: str, *others: str) -> d
 
 def engine_determinants(load: LoadRequest) -> dict[str, Any]:
     """What of an engine and its arithmetic determines a result."""
-    settings = {key: value for key, value in to_json(load.engine).items() if key not in _RESOLVED}
+    without = {*_RESOLVED, *load.engine.decides_nothing}
+    settings = {key: value for key, value in to_json(load.engine).items() if key not in without}
     return {"engine": settings, "device": load.device, "dtype": load.dtype}
 
 

@@ -12,7 +12,7 @@ from runner.config.schema.root import Config, StageName
 from runner.environments.ready import installed_versions
 from runner.errors import StageError
 from runner.methods import used_recipe
-from runner.planning.compute import resolve_compute
+from runner.planning.compute_for import compute_for
 from runner.planning.hardware.detect import Machine
 from runner.store.checked_files import set_file_aside
 from runner.store.records import OPEN, RunRecord, Status, read_record
@@ -71,7 +71,7 @@ def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRe
         overrides=redact(identity.overrides),
         config=_masked(content),
         versions={name: installed.get(name, "absent") for name in _RECORDED_PACKAGES},
-        host=machine.using(resolve_compute(config.engine, machine).gpus).to_dict(),
+        host=machine.using(compute_for(config, machine).gpus).to_dict(),
     )
 
 

@@ -31,6 +31,8 @@ class Compute:
     """Of the device, of the smallest where there are several; ``None`` where it is not known."""
     gpus: tuple[Gpu, ...] = ()
     """Those in use: none on a CPU."""
+    host_bytes: int | None = None
+    """Of the machine's memory, beside GPUs'; ``None`` on a CPU."""
 
     def dtype_for(self, stored: str) -> str:
         """Torch dtype name in which a model that is stored in ``stored`` is timed."""
@@ -41,37 +43,50 @@ class Compute:
 
         A size that is not known is taken to fit.
         """
-        if parameters is None or self.memory_bytes is None:
-            return True
-        return parameters * _FLOAT32_BYTES <= _SHARE * self.memory_bytes
+        return _holds(self.memory_bytes, parameters)
 
-    def rounding_dtype(self, asked: Dtype, stored: str, parameters: int | None) -> str:
+    def rounding_dtype(
+        self, asked: Dtype, stored: str, parameters: int | None, *, by_blocks: bool = False
+    ) -> str:
         """Torch dtype name in which weights are rounded, and in which that is measured alone.
 
         ``auto`` is float32, so that a recipe makes one checkpoint whatever the CPU, and whatever
         the engine that will serve it. Dividing by scales in bfloat16 was measured to add a quarter
         to the squared error of 8 bits, and computing in it to drown what rounding one layer to 8
-        bits changes. Only a GPU that has no room for it takes the model's own: on a CPU a
-        model that does not fit is refused instead.
+        bits changes. Only where a GPU has no room for it, or the memory beside it from which blocks
+        are taken there, it is the model's own: on a CPU a model that does not fit is refused.
 
         Args:
             asked: Of the recipe: ``method.rounding_dtype``.
             stored: Torch dtype name of the model's tensors.
             parameters: Of the model; ``None`` where that is not known.
+            by_blocks: Whether the model lies in the machine's memory, one block at a time on a GPU.
         """
         if asked is not Dtype.auto:
             named: str = asked.value
             return named
-        if self.device == "cpu" or self.holds_float32(parameters):
+        room = self.host_bytes if by_blocks else self.memory_bytes
+        if self.device == "cpu" or _holds(room, parameters):
             return Dtype.float32.value
         return stored
 
 
-def resolve_compute(engine: Engine, machine: Machine) -> Compute:
+def _holds(memory_bytes: int | None, parameters: int | None) -> bool:
+    if parameters is None or memory_bytes is None:
+        return True
+    return parameters * _FLOAT32_BYTES <= _SHARE * memory_bytes
+
+
+def resolve_compute(engine: Engine, machine: Machine, number: int | None = None) -> Compute:
     """Resolve ``auto``: a GPU where there is one; float32 on a CPU without bfloat16 units.
 
     On such a CPU bfloat16 is emulated: a forward pass of the default model was measured to
     take five times as long as in float32.
+
+    Args:
+        engine: Its settings.
+        machine: Where it runs.
+        number: Of GPUs that share the model where the settings do not say; one by default.
     """
     on_gpu = engine.device.startswith("cuda") or (engine.device == "auto" and bool(machine.gpus))
     dtype = engine.dtype.value
@@ -80,11 +95,12 @@ def resolve_compute(engine: Engine, machine: Machine) -> Compute:
     threads = engine.threads or machine.usable_cores
     if not on_gpu:
         return Compute("cpu", dtype, threads, machine.memory_bytes)
-    _, number = engine.shared_by() or ("", 1)
-    gpus = machine.gpus[engine.first_gpu :][:number]
+    _, wanted = engine.shared_by() or ("", number or 1)
+    gpus = machine.gpus[engine.first_gpu :][:wanted]
     # One without memory of its own computes in the machine's.
     memories = [gpu.memory_bytes or machine.memory_bytes for gpu in gpus]
-    return Compute("cuda", dtype, threads, min(memories, default=None), gpus)
+    least = min(memories, default=None)
+    return Compute("cuda", dtype, threads, least, gpus, machine.memory_bytes)
 
 
 def model_config(model: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from runner.config.schema.model import Architecture
 from runner.environments.needs import Obstacle
 from runner.planning.arithmetic import Arithmetic
 from runner.planning.hardware.detect import Machine
+from runner.planning.memory import Subject
 from runner.util.gpus import Gpu
 
 
@@ -39,6 +40,8 @@ class Facts:
     """Settings that would make that less, all of them together."""
     parameters: int | None = None
     """Of the model, counted from its dimensions where nobody says."""
+    memory: Subject | None = None
+    """The model with what its stages take of memory; ``None`` where its size is not known."""
     arithmetic: Arithmetic = field(default_factory=lambda: Arithmetic("auto"))
     """In which quality is measured."""
     text_config: Mapping[str, Any] = field(default_factory=dict)

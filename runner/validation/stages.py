@@ -17,6 +17,7 @@ from runner.planning.hardware.detect import recognises
 from runner.util.gpus import VISIBLE
 from runner.validation.context import Facts
 from runner.validation.environments import check_environments
+from runner.validation.memory import check_gpu_memory
 from runner.validation.serving import check_serving
 from runner.validation.verdict import Verdict, illegal, warning
 
@@ -183,28 +184,28 @@ def _check_memory(config: Config, facts: Facts) -> Iterator[Verdict]:
     parameters = facts.parameters
     if parameters is None or not facts.loads_model:
         return
+    gpus = [gpu.memory_bytes for gpu in facts.gpus if gpu.memory_bytes is not None]
+    available = sum(gpus) if gpus else facts.machine.memory_bytes
+    yield from _check_both(config, parameters, available)
+    if gpus and facts.memory is not None:
+        subject = replace(facts.memory, parameters=parameters)
+        yield from check_gpu_memory(subject, facts.machine)
+        return
     needed = parameters * facts.load_bytes_per_parameter
     if not config.makes_checkpoint:
         # An engine may round while it loads, and share the model out.
         if (bits := config.engine.loaded_bits) is not None:
             needed = parameters * bits / 8
         needed /= (config.engine.shared_by() or ("", 1))[1]
-    available = facts.machine.memory_bytes
-    where = "memory"
-    gpus = [gpu.memory_bytes for gpu in facts.gpus if gpu.memory_bytes is not None]
-    if gpus:
-        available = min(gpus)
-        where = "GPU memory"
-    yield from _check_both(config, parameters, available)
     if needed > available:
         nearest = "a machine with more memory, or a smaller model"
         if facts.load_bytes_per_parameter > _HALF and parameters * _HALF <= available:
             nearest = " ".join(facts.load_narrower)
         elif config.model.kind is ModelKind.hub:
-            nearest = f"a machine with more {where}, or model=smollm2_135m to try the runner"
+            nearest = "a machine with more memory, or model=smollm2_135m to try the runner"
         yield illegal(
             f"{config.model.name} needs about {needed / 1e9:.0f} GB to load unquantized, "
-            f"this machine has {available / 1e9:.0f} GB of {where}",
+            f"this machine has {available / 1e9:.0f} GB of memory",
             nearest,
         )
 

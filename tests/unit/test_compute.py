@@ -22,7 +22,7 @@ pytestmark = pytest.mark.unit
 @pytest.mark.parametrize("asked", ["auto", "cuda"])
 def test_a_gpu_is_used_where_there_is_one(asked: str, gpu: Machine) -> None:
     found = resolve_compute(Engine("hf", device=asked), gpu)
-    assert found == Compute("cuda", "auto", 2, 85_000_000_000, gpu.gpus)
+    assert found == Compute("cuda", "auto", 2, 85_000_000_000, gpu.gpus, 24_000_000_000)
 
 
 def test_the_gpus_in_use_are_those_that_were_asked_for(gpu: Machine) -> None:

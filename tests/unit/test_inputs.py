@@ -53,7 +53,9 @@ def test_a_gpu_without_room_for_float32_is_told(inputs: MakeInputs, gpu: Machine
     assert (small.rounding_dtype(MODEL), small.warnings) == ("float32", [])
     large = inputs("model=llama31_405b", machine=gpu)
     assert large.rounding_dtype(MODEL) == "bfloat16"
-    assert "weights are rounded in bfloat16: this GPU has too little memory" in large.warnings[0]
+    assert (
+        "weights are rounded in bfloat16: this machine has too little memory" in large.warnings[0]
+    )
 
 
 def test_windows_of_almost_no_tokens_are_told(

@@ -270,9 +270,10 @@ def test_a_plan_needs_no_machine_for_the_model(composed: Compose, cpu: Machine) 
 
 
 def test_gpu_memory_counts_on_a_gpu(composed: Compose, gpu: Machine) -> None:
-    (found,) = illegal_ones(judge(composed, gpu, ["model=llama31_70b"]))
-    assert "about 141 GB" in found.reason
-    assert "85 GB of GPU memory" in found.reason
+    asked = ["model=llama31_70b", "method=none", "bits=bf16", "stages=[eval]"]
+    (found,) = illegal_ones(judge(composed, gpu, asked))
+    assert "about 143 GB of GPU memory" in found.reason
+    assert "the GPU has 85 GB" in found.reason
 
 
 def test_the_illegal_come_first(composed: Compose, cpu: Machine) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.schema.engine import Engine
 from runner.config.schema.eval import PerplexityProtocol
 from runner.config.schema.root import Config
 from runner.data.texts.protocols import Excerpt
+from runner.engines.hf.settings import Hf
 from runner.engines.loading import LoadRequest
 from runner.methods.base import ActivationScales
 from runner.methods.gptq import Gptq
@@ -25,7 +25,7 @@ def test_a_request_with_paths_and_none() -> None:
         load=LoadRequest(
             checkpoint=Path("/a"),
             checkpoint_format="gptq",
-            engine=Engine(name="hf"),
+            engine=Hf(name="hf", gpus=2),
             device="cpu",
             dtype="auto",
             trust_remote_code=False,

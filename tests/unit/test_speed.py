@@ -265,7 +265,8 @@ def test_without_a_driver_no_gpu_is_metered(stub_driver: StubDriver, tmp_path: P
 def test_a_gpu_is_waited_for_before_the_clock_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    waits: list[str] = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append("waited"))
+    waits: list[int] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert HfModel(None, "cpu")._now() <= HfModel(None, "cuda")._now()
-    assert waits == ["waited"]
+    assert waits == [0, 1], "each of those that share the model"

@@ -62,6 +62,32 @@ class Engine:
         """The field that says how many devices share a model, and its value; ``None``: one."""
         return None
 
+    @property
+    def takes_gpus(self) -> str | None:
+        """The field that would say how many GPUs share a model; ``None`` where their number is set.
+
+        Without it, as few are taken as hold the model.
+        """
+        return None
+
+    @property
+    def memory_share(self) -> float:
+        """Part of a GPU's memory that it may take."""
+        return 1.0
+
+    @property
+    def keeps_blocks_whole(self) -> bool:
+        """Whether each block of layers lies on one device, where several share a model.
+
+        Otherwise each has a slice of every matrix.
+        """
+        return False
+
+    @property
+    def decides_nothing(self) -> tuple[str, ...]:
+        """Fields of its own that change no result: how fast it is is told by the GPUs in use."""
+        return ()
+
     def longest_sequence(self) -> tuple[str, int] | None:
         """The field that limits a sequence's tokens, and its value; ``None``: no such limit."""
         return None

@@ -43,6 +43,10 @@ def save(model: Any, tokenizer: Any, destination: Path) -> None:
     make_readable(destination)
 
 
+SHARD_BYTES = 5 * 10**9
+"""Of a file of weights at most: what writes or rewrites one holds as much a second time."""
+
+
 def save_weights(model: Any, destination: Path, **options: Any) -> None:
     """Save a transformers model without what tells how to generate with it.
 
@@ -59,7 +63,7 @@ def save_weights(model: Any, destination: Path, **options: Any) -> None:
     find = getattr(model.config, "_get_generation_parameters", dict)
     for name in find():
         delattr(model.config, name)
-    model.save_pretrained(destination, **options)
+    model.save_pretrained(destination, **{"max_shard_size": SHARD_BYTES, **options})
 
 
 def finish(model_directory: Path, checkpoint: Path, trust_remote_code: bool) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.config.schema.engine import Engine
 from runner.engines.base import (
     CheckpointFacts,
     DeviceMemory,
@@ -19,6 +18,7 @@ from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, Linear
 from runner.engines.hf.footprints import device_bytes, footprint_of
 from runner.engines.hf.head import find_head, is_linear_in_states, widen_head
 from runner.engines.hf.reading import GGUF_FAMILIES, read_checkpoint
+from runner.engines.hf.settings import Hf
 from runner.engines.instruments import torch_memory
 from runner.engines.overflow import not_finite
 from runner.engines.responses import layer_responses
@@ -39,7 +39,7 @@ class HfEngine:
     memory are not.
     """
 
-    config = Engine
+    config = Hf
     packages = ("transformers", "torch", "compressed-tensors", "bitsandbytes", "gguf")
     dense_format = "float"
     traits = Traits(
@@ -48,6 +48,7 @@ class HfEngine:
         tells=Tells.states,
         # It widens all but LLM.int8() when it loads, and bitsandbytes computes with what it stored.
         narrow_formats=("bitsandbytes",),
+        unpacks_in_memory={"gptq": 1, "awq": 1, "gguf": 1, "compressed-tensors": 2},
         unpacks_all_but=("nf4", "nf4-dq", "llm_int8"),
     )
 
@@ -118,15 +119,15 @@ class HfModel:
 
         with torch.inference_mode():
             states, head = self._states(window)
-            targets = torch.tensor(window[1:], device=self._device)
-            losses = [
-                torch.nn.functional.cross_entropy(head(part).float(), right, reduction="none")
-                for part, right in zip(
-                    torch.split(states, ROWS_AT_ONCE),
-                    torch.split(targets, ROWS_AT_ONCE),
-                    strict=True,
+            targets = torch.split(torch.tensor(window[1:]), ROWS_AT_ONCE)
+            losses = []
+            for part, right in zip(torch.split(states, ROWS_AT_ONCE), targets, strict=True):
+                # On the last of several GPUs, where the head is.
+                logits = head(part).float()
+                targets_there = right.to(logits.device)
+                losses.append(
+                    torch.nn.functional.cross_entropy(logits, targets_there, reduction="none")
                 )
-            ]
             return torch.cat(losses).cpu().numpy()
 
     def distributions(self, window: list[int], scored: int, top_k: int) -> FullDistributions:
@@ -247,7 +248,8 @@ class HfModel:
         if self._device.startswith("cuda"):
             import torch
 
-            torch.cuda.synchronize()
+            for gpu in range(torch.cuda.device_count()):
+                torch.cuda.synchronize(gpu)
         return time.perf_counter()
 
 

@@ -45,9 +45,16 @@ def widen_head(model: Any) -> None:
     import torch
 
     head = model.get_output_embeddings()
-    plain = type(head) is torch.nn.Linear and "forward" not in vars(head)
-    if plain and head.weight.dtype in (torch.bfloat16, torch.float16):
-        head.forward = lambda states: product(states, head.weight, head.bias)
+    # Where several GPUs share a model, accelerate's way around a layer takes its inputs along.
+    name = "_old_forward" if hasattr(head, "_hf_hook") else "forward"
+    own = vars(head).get(name)
+    given = own is None or getattr(own, "__func__", None) is torch.nn.Linear.forward
+    if (
+        type(head) is torch.nn.Linear
+        and given
+        and head.weight.dtype in (torch.bfloat16, torch.float16)
+    ):
+        setattr(head, name, lambda states: product(states, head.weight, head.bias))
 
 
 def is_linear_in_states(model: Any, ids: "torch.Tensor") -> bool:
@@ -85,7 +92,11 @@ def is_linear_in_states(model: Any, ids: "torch.Tensor") -> bool:
     if len(states) != 1 or len(calls) != 1:
         return False
     ((given, product),) = calls
-    return torch.equal(given, states[0]) and torch.equal(product.float(), logits.float())
+    # Several GPUs that share a model bring its logits back to the first.
+    logits = logits.to(product.device)
+    return torch.equal(given, states[0].to(given.device)) and torch.equal(
+        product.float(), logits.float()
+    )
 
 
 def find_head(model: Any, checkpoint: Path) -> LinearHead | None:

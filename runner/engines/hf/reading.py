@@ -6,6 +6,7 @@ from runner.data.models.gguf_file import MODEL_CONFIG
 from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
 from runner.engines.base import LoadSpec
+from runner.engines.hf.spread import dispatched, placement, require_on_gpus
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ def read_checkpoint(spec: LoadSpec) -> Any:
             getattr(torch, name),
             trust_remote_code=spec.trust_remote_code,
         )
-        return dense.to(spec.device).eval()
+        return dispatched(dense, spec.device).eval()
     if spec.checkpoint_format == "gguf":
         (file,) = spec.checkpoint.glob("*.gguf")
         if (config := spec.checkpoint / MODEL_CONFIG).exists():
@@ -41,7 +42,7 @@ def read_checkpoint(spec: LoadSpec) -> Any:
             # positions, soft caps, windows.
             options["config"] = AutoConfig.from_pretrained(config)
         model = load_model(spec.checkpoint, gguf_file=file.name, dtype=dtype, **options)
-        return model.to(spec.device).eval()
+        return dispatched(model, spec.device).eval()
     if spec.checkpoint_format == "compressed-tensors":
         from transformers import CompressedTensorsConfig
 
@@ -50,16 +51,17 @@ def read_checkpoint(spec: LoadSpec) -> Any:
     model = load_model(
         spec.checkpoint,
         dtype=dtype,
-        device_map={"": spec.device},
+        **placement(spec),
         trust_remote_code=spec.trust_remote_code,
         **options,
     ).eval()
+    require_on_gpus(model, spec.device)
     if spec.checkpoint_format == "bitsandbytes" and dtype != "auto":
         _cast_dense(model, getattr(torch, spec.dtype))
     if not options:
         return model
     _unwrap(model)
-    return model if dtype == "auto" else model.to(dtype)
+    return dispatched(model if dtype == "auto" else model.to(dtype), spec.device)
 
 
 def _cast_dense(model: Any, dtype: "torch.dtype") -> None:

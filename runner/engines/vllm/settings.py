@@ -67,6 +67,11 @@ class Vllm(Engine):
         return None if self.max_model_len is None else ("max_model_len", self.max_model_len)
 
     @property
+    def memory_share(self) -> float:
+        """``gpu_memory_utilization``, unless the size of the KV cache is set."""
+        return 1.0 if self.kv_cache_bytes is not None else self.gpu_memory_utilization
+
+    @property
     def loaded_bits(self) -> float | None:
         """8 for ``fp8``; what other schemes leave is not known here."""
         return 8.0 if self.quantization == "fp8" else None

@@ -69,7 +69,7 @@ def quantize_gptq(
         {"input_ids": window, "attention_mask": [1] * len(window)} for window in job.windows
     ]
     with _without({model.get_submodule(name) for name in ignored}), _progress(job.progress):
-        quantizable.quantize(examples, batch_size=1, cache_examples_on_gpu=job.device != "cpu")
+        quantizable.quantize(examples, batch_size=1, cache_examples_on_gpu=False)
     tensors = quantizable.model.state_dict()
     packed.write_checkpoint(
         job,

@@ -59,6 +59,8 @@ def quantize_awq(
             str(legacy_view(job)),
             torch_dtype=getattr(torch, job.compute_dtype),
             trust_remote_code=job.trust_remote_code,
+            # It takes blocks to the GPU itself; what "auto" had left no room for there is lost.
+            device_map="cpu",
         )
     ignored = packed.ignored_layers(model.model, job.recipe.method.ignore)
     group_size = packed.group_size(job)

@@ -15,7 +15,14 @@ from runner.data.models.directory import save_weights
 from runner.data.models.kept_dtypes import KeptDtypes
 from runner.data.models.load import load_model
 from runner.data.models.weights import weight_files
-from runner.methods.base import ActivationScales, Capabilities, Holder, Progress, QuantizeJob
+from runner.methods.base import (
+    ActivationScales,
+    Capabilities,
+    Holder,
+    Onloading,
+    Progress,
+    QuantizeJob,
+)
 from runner.methods.recipe import Recipe
 
 NAME = "llm_compressor"
@@ -32,6 +39,7 @@ def capabilities(
     mixes: bool = False,
     keeps_scales: bool = True,
     plain_rounding: bool = False,
+    onloading: Onloading | None = None,
     cannot: tuple[tuple[str, Any, str], ...] = (),
 ) -> Capabilities:
     """Capabilities through llm-compressor, which always writes compressed-tensors."""
@@ -45,6 +53,7 @@ def capabilities(
         holders=(Holder.linear, Holder.experts),
         keeps_scales=keeps_scales,
         plain_rounding=plain_rounding,
+        onloading=onloading or Onloading(),
         cannot=cannot,
     )
 
@@ -149,7 +158,11 @@ def gptq_modifier(
 
 
 def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
-    """Run llm-compressor's one-shot flow and write a compressed-tensors checkpoint."""
+    """Run llm-compressor's one-shot flow and write a compressed-tensors checkpoint.
+
+    The model is left in the machine's memory: llm-compressor takes the block that it works on to
+    the GPU, if this process has one, and brings it back. What is on the GPU already stays there.
+    """
     import torch
     from llmcompressor import oneshot
 
@@ -160,7 +173,7 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
     compute_dtype = getattr(torch, job.compute_dtype)
     model = load_model(
         job.model_directory, dtype=compute_dtype, trust_remote_code=job.trust_remote_code
-    ).to(job.device)
+    )
     arguments: dict[str, Any] = {
         "model": model,
         "recipe": modifiers,
@@ -177,6 +190,7 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
     with _progress_from_log(model, job.recipe.method.ignore, job.progress):
         oneshot(**arguments)
     save_weights(model, job.checkpoint_directory, save_compressed=True)
+    del model, arguments
     renamed = rename_experts(job.checkpoint_directory, names)
     store_as_came(job.checkpoint_directory, KeptDtypes(job.model_directory), renamed)
 

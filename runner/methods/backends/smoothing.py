@@ -14,7 +14,8 @@ _BEFORE_MLP = "pre_feedforward_layernorm"
 
 
 def awq_modifier(**options: Any) -> Any:
-    """An ``AWQModifier``."""
+    """An ``AWQModifier``, which keeps what it is calibrated on in the machine's memory."""
+    import torch
     from llmcompressor.modifiers.transform.awq import AWQModifier
 
     class Modifier(AWQModifier):  # type: ignore[misc]
@@ -26,7 +27,7 @@ def awq_modifier(**options: Any) -> Any:
             if not self._resolved_mappings:
                 raise _refusal("AWQ", model, "no layer's input would be scaled")
 
-    return _named(Modifier, AWQModifier)(**options)
+    return _named(Modifier, AWQModifier)(offload_device=torch.device("cpu"), **options)
 
 
 def smoothquant_modifier(**options: Any) -> Any:

@@ -9,8 +9,10 @@ from runner.errors import StageError
 from runner.pipeline.record import used_recipe_label
 from runner.pipeline.stages import find_stage
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
-from runner.planning.compute import resolve_compute
+from runner.planning.compute_for import compute_for, subject_of
 from runner.planning.hardware.detect import Machine
+from runner.planning.memory import Need, need
+from runner.planning.model_facts import model_facts
 from runner.store.records import RunRecord, StageRecord
 
 _CPU_OPERATIONS_PER_SECOND = 8e9
@@ -30,10 +32,14 @@ class Estimate:
 
     seconds: float = 0.0
     memory_bytes: float = 0.0
-    """At its highest."""
+    """Of the machine's, at its highest."""
     disk_bytes: float = 0.0
     rough: bool = False
     """Part of it comes from no measurement."""
+    gpu_bytes: float = 0.0
+    """Of each GPU in use, at its highest; zero where there is none, or nothing goes there."""
+    gpus: int = 0
+    """Those that share it."""
 
     def and_then(self, other: "Estimate") -> "Estimate":
         """Both, one after the other."""
@@ -42,13 +48,19 @@ class Estimate:
             max(self.memory_bytes, other.memory_bytes),
             self.disk_bytes + other.disk_bytes,
             self.rough or other.rough,
+            max(self.gpu_bytes, other.gpu_bytes),
+            max(self.gpus, other.gpus),
         )
 
     def __str__(self) -> str:
         how = "roughly" if self.rough else "about"
+        on_gpus = ""
+        if self.gpu_bytes:
+            several = f"{self.gpus} times " if self.gpus > 1 else ""
+            on_gpus = f"{several}{self.gpu_bytes / 1e9:.1f} GB of GPU memory, "
         return (
             f"{how} {_duration(self.seconds)}, {self.memory_bytes / 1e9:.1f} GB of memory, "
-            f"{self.disk_bytes / 1e6:.1f} MB of disk"
+            f"{on_gpus}{self.disk_bytes / 1e6:.1f} MB of disk"
         )
 
 
@@ -64,7 +76,9 @@ class Experience:
                 if stage.reused:
                     continue
                 estimate = Estimate(
-                    stage.seconds, stage.resources.peak_memory_bytes or 0, _written(stage)
+                    stage.seconds,
+                    stage.resources.peak_memory_bytes or 0,
+                    disk_bytes=_written(stage),
                 )
                 for key in _ladder(stage.stage, record.model, record.engine, method, record.label):
                     self._known.setdefault(key, []).append(estimate)
@@ -81,10 +95,13 @@ class Experience:
         names = (config.model.name, config.engine.name, config.method.name)
         for key in _ladder(stage, *names, used_recipe_label(config)):
             if like := self._known.get(key):
+                taken = _need(stage, config, machine)
                 return Estimate(
                     statistics.median(one.seconds for one in like),
                     max(one.memory_bytes for one in like),
                     statistics.median(one.disk_bytes for one in like),
+                    gpu_bytes=taken.gpu_bytes if taken else 0.0,
+                    gpus=taken.gpus if taken else 0,
                 )
         return _roughly(stage, config, machine, parameters)
 
@@ -104,10 +121,10 @@ def _ladder(stage: str, model: str, engine: str, method: str, label: str) -> lis
 
 def _roughly(stage: str, config: Config, machine: Machine, parameters: int) -> Estimate:
     """Two operations a weight and token; everything read once a decoded token."""
-    gpu = resolve_compute(config.engine, machine).device != "cpu"
+    gpu = compute_for(config, machine).device != "cpu"
     cost = find_stage(stage).cost(config, gpu)
     if cost.seconds is not None:
-        return Estimate(cost.seconds, _INTERPRETER_BYTES, 0.0, rough=True)
+        return Estimate(cost.seconds, _INTERPRETER_BYTES, rough=True)
     rate = _GPU_OPERATIONS_PER_SECOND if gpu else _CPU_OPERATIONS_PER_SECOND * machine.usable_cores
     bandwidth = _GPU_BYTES_PER_SECOND if gpu else _CPU_BYTES_PER_SECOND
     weights: float = parameters * (2 if gpu else 4)
@@ -115,7 +132,26 @@ def _roughly(stage: str, config: Config, machine: Machine, parameters: int) -> E
     seconds += cost.decoded_tokens * weights / bandwidth
     seconds += cost.converted_bits / 8 * parameters / _CONVERTED_BYTES_PER_SECOND
     memory = _INTERPRETER_BYTES + (1.3 + cost.models - 1) * weights
-    return Estimate(seconds, memory, cost.stored_bits / 8 * parameters, rough=True)
+    stored = cost.stored_bits / 8 * parameters
+    if (taken := _need(stage, config, machine)) is None:
+        return Estimate(seconds, memory, disk_bytes=stored, rough=True)
+    return Estimate(
+        seconds,
+        taken.host_bytes,
+        stored,
+        rough=True,
+        gpu_bytes=taken.gpu_bytes,
+        gpus=taken.gpus,
+    )
+
+
+def _need(stage: str, config: Config, machine: Machine) -> Need | None:
+    """What a stage takes of this machine's memory and its GPUs'; ``None`` without a GPU."""
+    compute = compute_for(config, machine)
+    if not compute.gpus:
+        return None
+    subject = subject_of(config, compute, model_facts(config.model))
+    return None if subject is None else need(stage, subject)
 
 
 def _duration(seconds: float) -> str:

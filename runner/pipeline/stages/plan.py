@@ -14,7 +14,7 @@ from runner.pipeline.experience.data_points import all_records, stored_cases
 from runner.pipeline.experience.from_store import LocalEngine, measured_quality
 from runner.pipeline.stage_job import StageResult
 from runner.pipeline.stages.base import Cost, Place, Stage
-from runner.planning.compute import resolve_compute
+from runner.planning.compute_for import compute_for
 from runner.planning.devices import devices_of
 from runner.planning.formats import find_format
 from runner.planning.local import local_device, machine_key
@@ -115,7 +115,7 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
     plan, shape = config.plan, Shape(architecture)
     formats = tuple(find_format(label) for label in plan.recipes)
     devices = devices_of(plan.devices, config.hardware)
-    compute = resolve_compute(config.engine, session.machine)
+    compute = compute_for(config, session.machine)
     machine = session.machine.using(compute.gpus)
     if any(device.name == LOCAL for device in devices):
         local = local_device(machine, compute.device, session.store.root)

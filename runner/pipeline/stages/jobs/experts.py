@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
 
+_SHARE = 0.8
+"""Of a GPU's free memory that weights may take; the rest is for what is computed."""
+
 
 @dataclass
 class ExpertsRequest:
@@ -68,7 +71,7 @@ class ExpertsStage(Stage[ExpertsRequest, ExpertsResult]):
             dtype=getattr(torch, request.dtype),
             trust_remote_code=request.trust_remote_code,
         )
-        model = model.to(request.device).eval()
+        model = taken_there(model, request.device).eval()
         with torch.inference_mode(), counted_experts(model) as counts:
             for number, window in enumerate(windows):
                 context.progress(number, len(windows), "counting experts' calibration tokens")
@@ -80,6 +83,18 @@ class ExpertsStage(Stage[ExpertsRequest, ExpertsResult]):
             layers={name: found.tolist() for name, found in known.items()},
             uncounted=sorted(counts.keys() - known.keys()),
         )
+
+
+def taken_there(model: Any, device: str) -> Any:
+    """A model on a device; a GPU without room for it is given each layer when it is called."""
+    import torch
+
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    if not device.startswith("cuda") or size <= _SHARE * torch.cuda.mem_get_info()[0]:
+        return model.to(device)
+    from accelerate import cpu_offload
+
+    return cpu_offload(model, torch.device(device), offload_buffers=True)
 
 
 @contextmanager

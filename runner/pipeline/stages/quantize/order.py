@@ -19,6 +19,9 @@ from runner.pipeline.stages.jobs.windows import INDECISIVE, WindowsResult, calib
 from runner.pipeline.stages.quantize import DIRECTORY, STAGE, QuantizeRequest, QuantizeResult
 from runner.pipeline.stages.sensitivity import SensitivityResult
 from runner.pipeline.stages.sensitivity.layers import layer_bits
+from runner.planning.compute_for import subject_of
+from runner.planning.memory import checks_on_gpus
+from runner.planning.model_facts import model_facts
 from runner.store.lineage import Lineage
 from runner.store.objects import RESULT_FILE
 from runner.store.records import RECIPE
@@ -141,13 +144,15 @@ def _inspector(
 
     def inspect(directory: Path) -> "WorkerTask[CheckResult]":
         place = directory / DIRECTORY
+        dtype, place_of_work = _looked_at_in(inputs, model, device)
+        subject = inputs.load(
+            Checkpoint(place, checkpoint_format, {}, "", model.dtype),
+            engine,
+            dtype,
+            place_of_work,
+        )
         request = CheckRequest(
-            subject=inputs.load(
-                Checkpoint(place, checkpoint_format, {}, "", model.dtype),
-                engine,
-                inputs.rounding_dtype(model, device),
-                device,
-            ),
+            subject=subject,
             model_directory=model.directory,
             text_directory=text.directory,
             bits=recipe.bits,
@@ -158,6 +163,22 @@ def _inspector(
         return inputs.task(CHECK, request, environment)
 
     return inspect
+
+
+def _looked_at_in(inputs: "Inputs", model: Checkpoint, device: str) -> tuple[str, str]:
+    """Torch dtype name and device in which a fresh checkpoint and its model are looked at.
+
+    On GPUs both have to lie there, whole: in the model's own type where there is no room for that
+    in which weights were rounded. Where the GPUs have no room even so, the CPU does it.
+    """
+    rounded_in = inputs.rounding_dtype(model, device)
+    subject = subject_of(inputs.config, inputs.compute, model_facts(inputs.config.model))
+    if device == "cpu" or subject is None:
+        return rounded_in, device
+    for dtype in (rounded_in, model.dtype):
+        if checks_on_gpus(subject, dtype):
+            return dtype, device
+    return model.dtype, "cpu"
 
 
 def _coarsest(directory: Path) -> float | None:

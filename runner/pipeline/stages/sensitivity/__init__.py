@@ -113,7 +113,7 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
             context_length=wanted.context_length,
             windows=wanted.windows,
             device=inputs.compute.device,
-            compute_dtype=inputs.rounding_dtype(model),
+            compute_dtype=inputs.rounding_dtype(model, whole=True),
             scale_dtype=model.dtype,
             trust_remote_code=inputs.config.model.trust_remote_code,
         )
