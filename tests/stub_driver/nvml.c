@@ -60,6 +60,7 @@ static int listed(const char *variable, int n, char *into) {
 }
 
 API nvmlInitWithFlags(unsigned flags) { (void)flags; return getenv("STUB_GPUS") ? SUCCESS : NO_DRIVER; }
+API nvmlInit(void) { return nvmlInitWithFlags(0); }
 API nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 API nvmlShutdown(void) { return SUCCESS; }
 __attribute__((visibility("default"))) const char *nvmlErrorString(int code) { (void)code; return "stub"; }
@@ -85,12 +86,27 @@ API nvmlDeviceGetHandleByIndex_v2(unsigned index, card_t **device) {
     *device = card(index);
     return !*device ? INVALID : (*device)->name[0] == '!' ? NO_PERMISSION : SUCCESS;
 }
+API nvmlDeviceGetMigDeviceHandleByIndex(card_t *it, unsigned index, card_t **device);
 API nvmlDeviceGetHandleByUUID(const char *uuid, card_t **device) {
-    for (int n = 0; (*device = card(n)); n++)
-        if (!strcmp((*device)->uuid, uuid)) return SUCCESS;
+    card_t *whole;
+    for (int n = 0; (whole = *device = card(n)); n++) {
+        if (!strcmp(whole->uuid, uuid)) return SUCCESS;
+        for (int slice = 0; slice < SLICES; slice++)
+            if (nvmlDeviceGetMigDeviceHandleByIndex(whole, slice, device) == SUCCESS
+                && !strcmp((*device)->uuid, uuid)) return SUCCESS;
+    }
     return NOT_FOUND;
 }
-API nvmlDeviceGetIndex(card_t *it, unsigned *index) { *index = it->place; return SUCCESS; }
+static int is_slice(card_t *it) { return it >= slices[0] && it < slices[0] + CARDS * SLICES; }
+/* Of a slice: its place among those of its card, as NVML has it. */
+API nvmlDeviceGetIndex(card_t *it, unsigned *index) {
+    *index = is_slice(it) ? it - slices[it->place] : it->place;
+    return SUCCESS;
+}
+API nvmlDeviceGetDeviceHandleFromMigDeviceHandle(card_t *it, card_t **device) {
+    *device = card(it->place);
+    return is_slice(it) ? SUCCESS : INVALID;
+}
 API nvmlDeviceGetName(card_t *it, char *into, unsigned size) { snprintf(into, size, "%s", it->name); return SUCCESS; }
 API nvmlDeviceGetUUID(card_t *it, char *into, unsigned size) { snprintf(into, size, "%s", it->uuid); return SUCCESS; }
 API nvmlDeviceGetCudaComputeCapability(card_t *it, int *major, int *minor) {

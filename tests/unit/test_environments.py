@@ -1,10 +1,11 @@
 """Environments: which is chosen, what it takes to make one, and what is said of them."""
 
+import importlib
 import importlib.metadata
 import shutil
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -17,13 +18,15 @@ from runner.environments import create as module
 from runner.environments.choose import choose
 from runner.environments.create import constraints_file, create
 from runner.environments.manager import EnvironmentManager, State
-from runner.environments.patches import vllm_cpu_version
+from runner.environments.patches import vllm_cpu_version, vllm_slices
 from runner.environments.patches.late import after_import
 from runner.environments.ready import installed_versions
 from runner.errors import StageError, UsageError
 from runner.planning.hardware.detect import Machine
 from runner.util.logs import BoundedLog
 from runner.util.paths import conf_dir
+from tests.stub_driver import H100, cards
+from tests.unit.conftest import StubDriver
 
 pytestmark = pytest.mark.unit
 
@@ -188,3 +191,27 @@ def test_a_check_of_vllm_imports_what_a_quantized_checkpoint_makes_it_import(nam
     assert {"compressed_tensors", "auto_gptq", "auto_awq", "fp8"} <= readers
     # It initializes CUDA when it is imported, after which no fork can use it.
     assert not [one for one in environment.preload if "flashinfer" in one]
+
+
+def test_a_slice_of_a_gpu_stands_for_its_gpu(stub_driver: StubDriver) -> None:
+    """vLLM asks for the index of what it is to use, and NVML counts slices within their GPU."""
+    sliced = f"{H100};1g.10gb,10737418240,MIG-a/1g.10gb,10737418240,MIG-b"
+    stub_driver(cards(H100, sliced))
+    pynvml = importlib.import_module("pynvml")
+
+    class Platform:
+        @classmethod
+        def device_control_id_to_physical_device_id(cls, device_id: str) -> int:
+            """As vLLM's."""
+            try:
+                return int(device_id)
+            except ValueError:
+                handle = pynvml.nvmlDeviceGetHandleByUUID(device_id)
+                return int(pynvml.nvmlDeviceGetIndex(handle))
+
+    found = Platform.device_control_id_to_physical_device_id
+    pynvml.nvmlInit()
+    assert [found(name) for name in ("MIG-a", "MIG-b")] == [0, 1], "what is wrong with it"
+    vllm_slices.mend(SimpleNamespace(NvmlCudaPlatform=Platform, pynvml=pynvml))
+    found = Platform.device_control_id_to_physical_device_id
+    assert [found(name) for name in ("MIG-a", "MIG-b", "GPU-1aaa", "0")] == [1, 1, 1, 0]
