@@ -19,6 +19,8 @@ def obstacle(environment: Environment, manager: EnvironmentManager, device: str)
     Raises:
         UsageError: It names an interpreter that does not run.
     """
+    if device == CPU and not environment.build_tools:
+        return None  # nothing to look for, which thousands of runs of a sweep need not do
     state = manager.state(environment)
     if state in (State.absent, State.outdated):
         return unmet(environment)
