@@ -97,6 +97,13 @@ class Subject:
         return max(block, self.shape.embedding_weights)
 
     @property
+    def onloaded_weights(self) -> float:
+        """Of a block, with the embedding that the first comes with."""
+        if self.shape is None:
+            return self.block_weights
+        return self.shape.linear_weights / self.shape.layers + self.shape.embedding_weights
+
+    @property
     def sensitivity_bytes(self) -> float:
         """Of a weight while sensitivities are measured."""
         return self.width(self._rounding(by_blocks=False))
@@ -265,10 +272,12 @@ def _to_quantize(subject: Subject) -> Need | None:
     if can.only_on_cpus:
         device = 0.0
     elif can.onloading is not None:
-        device += subject.block_weights * width + subject.hessian_bytes()
+        device += subject.onloaded_weights * width + subject.hessian_bytes()
         device += subject.activation_bytes(window, width)
         if can.onloading.activations:
-            device += 2 * subject.hidden_bytes(tokens, width)
+            # What a block's parts are given lies beside the GPU, what they make of it there.
+            host += states
+            device += states
     elif can.rounds_on_load:
         host, device = 0.0, device + stored + subject.block_weights * _HALF_BITS / 8
     else:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from runner.config.schema.root import Config, StageName
-from runner.engines.hf import HfModel
+from runner.engines.base import LoadSpec
+from runner.engines.hf import HfModel, spread
 from runner.engines.hf.settings import Hf
 from runner.engines.hf.spread import device_map
 from runner.errors import StageError
@@ -270,3 +271,30 @@ def test_a_model_that_is_shared_out_computes_as_one_that_is_not() -> None:
         assert made(input_ids=ids()).logits.dtype.itemsize == 4, "the head is widened"
     assert (found[0][0] == found[1][0]).all()
     assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize(
+    ("format", "shared", "expected"),
+    [
+        ("float", False, {"device_map": {"": "cuda"}}),
+        ("bitsandbytes", False, {"device_map": {"": "cuda"}}),
+        ("bitsandbytes", True, {"device_map": "sequential", "max_memory": {0: 5, 1: 6}}),
+        # Made dense beside the GPUs, and then shared out.
+        ("compressed-tensors", True, {"device_map": {"": "cpu"}}),
+    ],
+)
+def test_each_format_is_read_to_where_it_can_be_made_dense(
+    format: str, shared: bool, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "shares", lambda _: shared)
+    monkeypatch.setattr(spread, "free_by_gpu", lambda: {0: 5, 1: 6})
+    asked = LoadSpec(Path("none"), format, "cuda", "bfloat16", False, 1, Hf("hf"))
+    assert spread.placement(asked) == expected
+
+
+def test_what_transformers_left_to_the_cpu_is_no_model_on_gpus() -> None:
+    places = SimpleNamespace(hf_device_map={"model": 0, "lm_head": "cpu"})
+    with pytest.raises(StageError, match="do not hold the model: cpu took the rest"):
+        spread.require_on_gpus(places, "cuda")
+    spread.require_on_gpus(places, "cpu")
+    spread.require_on_gpus(SimpleNamespace(hf_device_map={"": 0, "lm_head": 1}), "cuda")

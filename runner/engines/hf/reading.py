@@ -55,7 +55,8 @@ def read_checkpoint(spec: LoadSpec) -> Any:
         trust_remote_code=spec.trust_remote_code,
         **options,
     ).eval()
-    require_on_gpus(model, spec.device)
+    if not options:  # what is to be dequantized may have been read into the machine's memory
+        require_on_gpus(model, spec.device)
     if spec.checkpoint_format == "bitsandbytes" and dtype != "auto":
         _cast_dense(model, getattr(torch, spec.dtype))
     if not options:
