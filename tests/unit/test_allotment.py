@@ -20,7 +20,7 @@ from runner.multirun.launchers.allotment import Allotment
 from runner.multirun.launchers.slots import LocalTask, Slots, cpu_shares
 from runner.multirun.launchers.task import RUN_VARIABLE
 from runner.util.gpus import VISIBLE, Gpu
-from tests.unit.conftest import raising
+from tests.unit.conftest import Compose, raising
 
 pytestmark = pytest.mark.unit
 
@@ -132,10 +132,11 @@ def test_a_run_ends_with_the_process_of_its_launcher(monkeypatch: pytest.MonkeyP
 
 def test_runs_get_the_gpus_that_they_use_or_more() -> None:
     def given(least: int | None, engine: Engine, gpus: Sequence[Gpu] = GPUS) -> str:
-        allotment = Allotment(gpus, least)
-        own = allotment.take("r", engine, frozenset())
+        allotment, one = Allotment(gpus, least), job("r")
+        one.config.engine = engine
+        own = allotment.take(one, frozenset())
         assert own is not None
-        return ",".join(gpu.named for gpu in allotment.visible_to(engine, own))
+        return ",".join(gpu.named for gpu in allotment.visible_to(one, own))
 
     two = Vllm(tensor_parallel_size=2)
     assert [given(least, Engine()) for least in (None, 1, 2, 0)] == ["0", "0", "0,2", ""]
@@ -147,15 +148,30 @@ def test_runs_get_the_gpus_that_they_use_or_more() -> None:
     assert given(1, Engine(device="cuda:2")) == "0,2,5,7", "its number counts among all of them"
 
 
+def test_a_run_gets_as_many_gpus_as_its_engine_takes_for_its_model(composed: Compose) -> None:
+    """The transformers engine takes as few as hold the model."""
+    cards = [Gpu("NVIDIA H100 80GB HBM3", 85_520_809_984, "9.0", f"GPU-{n}", n) for n in range(4)]
+    allotment = Allotment(cards, 1)
+    runs = [job("large"), job("named", "cuda:2"), job("small"), job("large on cpu", "cpu")]
+    for one, model in zip(runs, ("llama31_70b", "llama31_70b", "tiny", "tiny"), strict=True):
+        device = one.config.engine.device
+        one.config = composed(f"model={model}", "method=none", "stages=[eval]",
+                              "eval.dtype=bfloat16", f"engine.device={device}")  # fmt: skip
+    assert [allotment.wanted(one) for one in runs] == [2, 2, 1, 0]
+    assert allotment.take(runs[0], frozenset()) == (*cards[:2],)
+    assert allotment.take(runs[1], frozenset()) == (*cards[2:],)
+    assert allotment.take(runs[2], frozenset()) is None
+
+
 def test_a_run_that_names_a_gpu_gets_that_one() -> None:
     allotment = Allotment(GPUS, None)
     free: frozenset[Gpu] = frozenset()
-    assert allotment.take("a", Engine(device="cuda:0"), free) == GPUS[:1]
-    assert allotment.take("b", Engine(device="cuda:0"), free) is None
-    assert allotment.take("c", Vllm(device="cuda:2", tensor_parallel_size=2), free) == GPUS[2:]
-    assert allotment.take("d", Engine(), frozenset(GPUS[1:2])) is None, "that one is awaited"
+    assert allotment.take(job("a", "cuda:0"), free) == GPUS[:1]
+    assert allotment.take(job("b", "cuda:0"), free) is None
+    assert allotment.take(job("c", "cuda:2", two=True), free) == GPUS[2:]
+    assert allotment.take(job("d"), frozenset(GPUS[1:2])) is None, "that one is awaited"
     allotment.release("a")
-    assert allotment.take("b", Engine(device="cuda:0"), free) == GPUS[:1]
+    assert allotment.take(job("b", "cuda:0"), free) == GPUS[:1]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from runner.config.schema.root import Config
 from runner.errors import UsageError
 from runner.pipeline.stages import find_stage
 from runner.planning.compute import resolve_compute
+from runner.planning.compute_for import compute_for
 from runner.planning.hardware.detect import Machine, detect
 from runner.util.gpus import VISIBLE, Gpu
 from runner.util.shown import tell
@@ -20,16 +21,20 @@ INSTEAD = "hydra/launcher=submitit_local hydra.launcher.gpus_per_run=1"
 """What gives each run a GPU of its own."""
 
 
-def gpus_used(engine: Engine, there: bool) -> int:
+def gpus_used(config: Config, there: bool, machine: Machine | None = None) -> int:
     """How many GPUs a run computes on.
 
     Args:
-        engine: Its settings.
+        config: The run's.
         there: Whether it finds GPUs, where it takes one if there is one.
+        machine: Where it runs, with all GPUs to choose from: an engine may take as many as hold
+            its model. ``None``: elsewhere.
     """
+    engine = config.engine
     if engine.device == "cpu" or (engine.device == "auto" and not there):
         return 0
-    return (engine.shared_by() or ("", 1))[1]
+    _, asked = engine.shared_by() or ("", 1)
+    return asked if machine is None else max(asked, len(compute_for(config, machine).gpus))
 
 
 def measures(config: Config) -> list[str]:
@@ -51,12 +56,18 @@ class Allotment:
         self.gpus = tuple(gpus)
         self.least = least
         self._setting = setting or f"hydra.launcher.gpus_per_run={least}"
+        self._machine: Machine | None = None
+        self._wanted: dict[str, int] = {}
+        """By run: some engines look at the model first."""
         self._taken: dict[str, tuple[Gpu, ...]] = {}
 
-    def wanted(self, engine: Engine) -> int:
+    def wanted(self, job: "Prepared") -> int:
         """How many GPUs a run gets."""
-        used = gpus_used(engine, bool(self.gpus) and self.least != 0)
-        return max(used, self.least or 1) if used else 0
+        if job.run not in self._wanted:
+            self._machine = self._machine or detect().using(self.gpus)
+            used = gpus_used(job.config, bool(self.gpus) and self.least != 0, self._machine)
+            self._wanted[job.run] = max(used, self.least or 1) if used else 0
+        return self._wanted[job.run]
 
     def look_at(self, jobs: "Sequence[Prepared]") -> None:
         """See that every run can have what it asks for, and say what may surprise.
@@ -65,16 +76,17 @@ class Allotment:
             UsageError: One cannot.
         """
         setting = self._setting
-        engines = {job.run: job.config.engine for job in jobs}
         if self.least and not self.gpus:
             raise UsageError(f"{setting}, but no GPU answers on this machine{_hidden()}")
-        for run, engine in engines.items():
-            wanted = self.wanted(engine)
+        for job in jobs:
+            wanted, engine = self.wanted(job), job.config.engine
             if wanted and self.least == 0:
-                raise UsageError(f"{setting} leaves {run} no GPU for engine.device={engine.device}")
-            if len(self._eligible(engine)) < wanted:
-                raise UsageError(f"{run} {self._lacks(engine, wanted)}{_hidden()}")
-        if self.least and not any(map(self.wanted, engines.values())):
+                raise UsageError(
+                    f"{setting} leaves {job.run} no GPU for engine.device={engine.device}"
+                )
+            if len(self._eligible(job)) < wanted:
+                raise UsageError(f"{job.run} {self._lacks(engine, wanted)}{_hidden()}")
+        if self.least and not any(map(self.wanted, jobs)):
             # No mistake in a batch of a sweep whose other batches do.
             tell(f"{setting} has no effect: none of these runs computes on a GPU", error=True)
         kinds = list(dict.fromkeys(gpu.name for gpu in self.gpus))
@@ -85,40 +97,38 @@ class Allotment:
                 error=True,
             )
 
-    def take(self, run: str, engine: Engine, withheld: frozenset[Gpu]) -> tuple[Gpu, ...] | None:
+    def take(self, job: "Prepared", withheld: frozenset[Gpu]) -> tuple[Gpu, ...] | None:
         """Give a run its GPUs; ``None`` while they are not free.
 
         Args:
-            run: Its name.
-            engine: Its settings.
+            job: The run.
             withheld: GPUs that runs before it are waiting for.
         """
-        wanted = self.wanted(engine)
+        wanted = self.wanted(job)
         busy = withheld.union(*self._taken.values())
-        free = [gpu for gpu in self._eligible(engine) if gpu not in busy]
+        free = [gpu for gpu in self._eligible(job) if gpu not in busy]
         if len(free) < wanted:
             return None
-        found = self._taken[run] = tuple(free[:wanted])
+        found = self._taken[job.run] = tuple(free[:wanted])
         return found
 
-    def awaited(self, engine: Engine) -> tuple[Gpu, ...]:
+    def awaited(self, job: "Prepared") -> tuple[Gpu, ...]:
         """The GPUs that runs behind a waiting one must leave to it."""
-        return self._eligible(engine) if self.wanted(engine) else ()
+        return self._eligible(job) if self.wanted(job) else ()
 
     def release(self, run: str) -> None:
         """Take a run's GPUs back."""
         self._taken.pop(run, None)
 
-    def visible_to(self, engine: Engine, own: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
+    def visible_to(self, job: "Prepared", own: tuple[Gpu, ...]) -> tuple[Gpu, ...]:
         """The GPUs that a run's process finds: its own, or all of which its device names some."""
-        return self.gpus if own and _names_one(engine) else own
+        return self.gpus if own and _names_one(job.config.engine) else own
 
     def _may_vary(self, job: "Prepared") -> bool:
-        engine = job.config.engine
-        return self.wanted(engine) > 0 and not _names_one(engine)
+        return self.wanted(job) > 0 and not _names_one(job.config.engine)
 
-    def _eligible(self, engine: Engine) -> tuple[Gpu, ...]:
-        wanted = self.wanted(engine)
+    def _eligible(self, job: "Prepared") -> tuple[Gpu, ...]:
+        wanted, engine = self.wanted(job), job.config.engine
         # A process can use one slice of a GPU.
         gpus = [gpu for gpu in self.gpus if wanted == 1 or not gpu.is_slice]
         if not _names_one(engine):

@@ -14,6 +14,7 @@ from runner.errors import UsageError
 from runner.multirun.launchers.allotment import Allotment, gpus_used, measures
 from runner.multirun.launchers.base import ClusterLauncher
 from runner.multirun.launchers.task import NOT_BEGUN, RunTask
+from runner.planning.hardware.detect import detect
 from runner.store.records import Status, close_record, read_record
 from runner.util.gpus import VISIBLE, visible_gpus, visible_variables
 from runner.util.secrets.names import is_secret_name
@@ -97,7 +98,7 @@ class RayLauncher(ClusterLauncher):
                     f"{job.run} names engine.device={config.engine.device}, but Ray chooses the "
                     f"GPUs of a run: engine.device=cuda, and {VISIBLE} for those to choose from"
                 )
-            if shares and gpus_used(config.engine, True) and (timed := measures(config)):
+            if shares and gpus_used(config, True) and (timed := measures(config)):
                 raise UsageError(
                     f"{self._setting}: {', '.join(timed)} would measure speeds of runs that share "
                     "a GPU; hydra.launcher.gpus_per_run=1 gives each its own"
@@ -120,7 +121,8 @@ class RayLauncher(ClusterLauncher):
     def _gpus_of(self, job: "Prepared", there: bool) -> float:
         """How many GPUs, or which part of one, a run gets."""
         # What was asked for is waited for, be it not there yet.
-        used = gpus_used(job.config.engine, there if self._least is None else self._least > 0)
+        here = detect() if self.address is None else None
+        used = gpus_used(job.config, there if self._least is None else self._least > 0, here)
         if self._least is None or used == 0:
             return used
         return self._least if used == 1 else max(used, self._least)

@@ -81,13 +81,12 @@ class Slots:
         withheld: frozenset[Gpu] = frozenset()
         left = []
         for one in self._waiting:
-            engine = one.config.engine
             own = None
             if room > 0:
-                own = self._allotment.take(one.run, engine, withheld)
+                own = self._allotment.take(one, withheld)
             if own is None:
                 # Or one that needs several would wait for those that need one, to the last.
-                withheld |= frozenset(self._allotment.awaited(engine))
+                withheld |= frozenset(self._allotment.awaited(one))
                 left.append(one)
                 continue
             room -= 1
@@ -95,10 +94,9 @@ class Slots:
         self._waiting = left
 
     def _task(self, one: "Prepared", own: tuple[Gpu, ...]) -> LocalTask:
-        engine = one.config.engine
-        visible = self._allotment.visible_to(engine, own)
+        visible = self._allotment.visible_to(one, own)
         cpus: tuple[int, ...] = ()
-        if own and engine.threads is None:
+        if own and one.config.engine.threads is None:
             place = self._allotment.gpus.index(own[0])
             cpus = self._pinned[one.run] = self._free_cpus(place)
         return LocalTask(one.task, visible_variables(visible), cpus)

@@ -101,7 +101,7 @@ class SubmititLauncher(ClusterLauncher):
         if given is None:
             return
         for job in jobs:
-            if (used := gpus_used(job.config.engine, given > 0)) > given:
+            if (used := gpus_used(job.config, given > 0)) > given:
                 raise UsageError(
                     f"{job.run} computes on {used} GPUs, but hydra.launcher.gpus_per_node={given}"
                 )
