@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +15,7 @@ from gpu_check.setting import Setting, bytes_in_words
 from runner.environments.ready import installed_versions
 from runner.util.serialise import to_json
 
-_PACKAGES = (
-    "torch", "transformers", "accelerate", "compressed-tensors", "llmcompressor", "bitsandbytes",
-    "vllm", "llama-cpp-python",
-)  # fmt: skip
+_CONTROL = ("quant-runner", "hydra-core", "torch")
 
 
 def device_name(setting: Setting) -> str:
@@ -59,18 +57,15 @@ def content(setting: Setting, outcomes: Sequence[Outcome], seconds: float) -> di
     }
 
 
-def _versions(setting: Setting) -> dict[str, str]:
-    """Of the environments that records name, those that decide results."""
-    found: dict[str, str] = {}
-    for records in setting.records.values():
-        for record in records:
-            found |= record.versions
-            for stage in record.stages:
-                found |= {name: v for name, v in stage.versions.items() if v != "absent"}
-    import sys
-
+def _versions(setting: Setting) -> dict[str, dict[str, str]]:
+    """Of what decides results, by the environment that it is in."""
     own = installed_versions(sys.executable)
-    return {**{name: own[name] for name in _PACKAGES if name in own}, **found}
+    found = {"runner": {name: own[name] for name in _CONTROL if name in own}}
+    for records in setting.records.values():
+        for stage in (stage for record in records for stage in record.stages):
+            told = {name: v for name, v in stage.versions.items() if v != "absent"}
+            found[stage.environment] = found.get(stage.environment, {}) | told
+    return found
 
 
 def page(found: dict[str, Any]) -> str:
@@ -78,12 +73,16 @@ def page(found: dict[str, Any]) -> str:
     names = sorted({gpu["name"] for gpu in found["gpus"]}) or ["CPU (a rehearsal)"]
     several = f"{len(found['gpus'])} x " if len(found["gpus"]) > 1 else ""
     driver = found["driver"]
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    versions = "; ".join(
+        f"{environment}: {', '.join(' '.join(one) for one in sorted(packages.items()))}"
+        for environment, packages in found["versions"].items()
+    )
     parts = [
         f"# {several}{', '.join(names)}",
         f"`make gpu-check`, {found['date'][:10]}, {found['seconds']:.0f} of "
         f"{found['budget_seconds']:.0f} s. Driver {driver.get('driver', 'unknown')}, CUDA "
-        f"{driver.get('cuda_driver', 'unknown')}, Python {found['python']}; {versions}.",
+        f"{driver.get('cuda_driver', 'unknown')}, Python {found['python']}.",
+        f"Versions by environment: {versions}.",
     ]
     if found["overrides"]:
         parts.append(f"Overrides: `{' '.join(found['overrides'])}`.")
