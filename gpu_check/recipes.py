@@ -13,7 +13,7 @@ from runner.engines.base import LoadSpec
 from runner.engines.server import Requests
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager, State
-from runner.errors import UsageError
+from runner.errors import StageError, UsageError
 from runner.methods import capabilities_of
 from runner.pipeline.judge import judge
 from runner.planning.compute import resolve_compute
@@ -137,7 +137,8 @@ def require(setting: Setting, config: Config, overrides: list[str]) -> None:
 def server_command(setting: Setting, config: Config) -> list[str]:
     """How the engine's own server would be started, with its environment variables before it.
 
-    It has the arguments that the engine is given in a worker. Empty for engines without a server.
+    It has the arguments that the engine is given in a worker. Empty for engines without a server,
+    and for those that look at a checkpoint's files first.
     """
     compute = resolve_compute(config.engine, setting.machine)
     spec = LoadSpec(
@@ -149,7 +150,10 @@ def server_command(setting: Setting, config: Config) -> list[str]:
         threads=compute.threads,
         settings=config.engine,
     )
-    command = find_engine(config.engine.name).server(spec, Requests(Path("MODEL"), [], 512))
+    try:
+        command = find_engine(config.engine.name).server(spec, Requests(Path("MODEL"), [], 512))
+    except StageError:
+        return []
     if command is None:
         return []
     variables = visible_variables(compute.gpus) | command.variables

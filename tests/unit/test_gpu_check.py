@@ -279,7 +279,7 @@ def test_with_a_stub_of_the_driver_every_recipe_is_judged_and_none_computes(
     # An interpreter without a torch that would be refused for lack of CUDA.
     python = script(tmp_path / "python", f'exec {sys.executable} -I -S "$@"')
     folder = tmp_path / "report"
-    only = [f"--only={name}" for name in ("GPUs", "kill", "hf fp8", "vllm bf16")]
+    only = [f"--only={name}" for name in ("GPUs", "kill", "hf fp8", "vllm bf16", "llama_cpp")]
     own = f"environment.default.python={python}"
     stubbed = for_processes(cards(H100, A100)) | {"STUB_DRIVER": "580.95.05", "STUB_CUDA": "13000"}
     done = subprocess.run(
@@ -292,17 +292,18 @@ def test_with_a_stub_of_the_driver_every_recipe_is_judged_and_none_computes(
     told = json.loads((folder / "nvidia-h100-80gb-hbm3.json").read_text("utf-8"))
     assert [gpu["name"] for gpu in told["gpus"]] == ["NVIDIA H100 80GB HBM3"], "as was asked for"
     assert told["driver"] == {"driver": "580.95.05", "cuda_driver": "13.0"}
-    assert len(told["checks"]) == 4, "as many as were asked for"
+    assert len(told["checks"]) == 5, "as many as were asked for"
     states = {one["name"]: (one["state"], one["detail"]) for one in told["checks"]}
     assert states["GPUs"][0] == "ok" and "85.5 GB, capability 9.0" in states["GPUs"][1]
     assert states["hf fp8"] == ("ok", "legal")
     assert states["vllm bf16"][0] == "not possible here" and "vllm_cuda" in states["vllm bf16"][1]
+    assert states["llama_cpp Q4_K_M"][0] == "not possible here"
     assert states["kill"] == ("left out", "a dry run computes nothing")
     command = told["commands"]["vllm_bf16"]
     assert command.startswith("runner ") and command.endswith(own) and " engine=vllm " in command
     server = " ".join(told["servers"]["vllm bf16"])
     assert "CUDA_VISIBLE_DEVICES=0 " in server and "--gpu-memory-utilization" in server
-    assert told["recipes"] == [] and "2 ok, 1 not possible here" in done.stdout
+    assert told["recipes"] == [] and "2 ok, 2 not possible here" in done.stdout
 
 
 def test_the_most_memory_in_use_is_kept_while_something_runs(
