@@ -71,7 +71,8 @@ def rows(model: str) -> Iterator[str]:
         cells = []
         for size in CARDS:
             if (found := fewest(text, size)) is None:
-                cells.append(f"more than {_MOST}")
+                alone = not work.startswith("eval")
+                cells.append("too small" if alone else f"more than {_MOST}")
                 continue
             number, taken = found
             cells.append(f"{number} × {taken.gpu_bytes / _GIGA:.0f} GB")  # noqa: RUF001

@@ -6,7 +6,7 @@ where those are known, and else left out.
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from runner.config.schema.model import Architecture
@@ -77,16 +77,15 @@ class Subject:
     @property
     def rounding_bytes(self) -> float:
         """Of a weight while the recipe is made."""
-        return self.width(self._rounding(by_blocks=self.goes_by_blocks))
+        can, compute = self.capabilities, self.compute
+        if can is not None and can.only_on_cpus:
+            compute = replace(compute, device="cpu")
+        return self._rounding(compute, by_blocks=can is not None and can.onloading is not None)
 
-    @property
-    def goes_by_blocks(self) -> bool:
-        """Whether the recipe's backend takes one block of the model to the GPU at a time."""
-        return self.capabilities is not None and self.capabilities.onloading is not None
-
-    def _rounding(self, *, by_blocks: bool) -> str:
+    def _rounding(self, compute: Compute, *, by_blocks: bool) -> float:
         asked = self.config.method.rounding_dtype
-        return self.compute.rounding_dtype(asked, self.stored, self.parameters, by_blocks=by_blocks)
+        dtype = compute.rounding_dtype(asked, self.stored, self.parameters, by_blocks=by_blocks)
+        return self.width(dtype)
 
     @cached_property
     def block_weights(self) -> float:
@@ -106,7 +105,7 @@ class Subject:
     @property
     def sensitivity_bytes(self) -> float:
         """Of a weight while sensitivities are measured."""
-        return self.width(self._rounding(by_blocks=False))
+        return self._rounding(self.compute, by_blocks=False)
 
     def activation_bytes(self, tokens: int, number_bytes: float) -> float:
         """What a block computes with for so many tokens at once, and their logits."""

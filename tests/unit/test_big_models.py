@@ -179,6 +179,11 @@ def test_hessians_and_states_are_counted_where_they_lie(composed: Compose, cpu: 
         assert subject is not None
         return need("quantize", subject)
 
+    gguf = of("method=gguf engine=llama_cpp")
+    assert (gguf.gpu_bytes, gguf.gpus) == (0.0, 0), "made, and looked at, on the CPU in float32"
+    assert gguf.host_bytes > 4 * 70_553_706_496
+    nf4 = of("method=bnb_4bit bits=nf4 group_size=g64")
+    assert 4 * 70.5 / 8 < nf4.gpu_bytes / GIGA < 45, "only what is rounded"
     rtn, gptq, awq = of("method=rtn"), of("method=gptq"), of("method=awq")
     text = " calibration.samples=512 calibration.sequence_length=2048"
     assert gptq.gpu_bytes > rtn.gpu_bytes + 4 * 28672**2
