@@ -40,11 +40,6 @@ class Gpu:
         """Whether it is part of a GPU in MIG mode. A process can use one slice, not several."""
         return self.uuid.startswith("MIG-")
 
-    @property
-    def named(self) -> str:
-        """What ``CUDA_VISIBLE_DEVICES`` calls it."""
-        return self.uuid if self.index is None else str(self.index)
-
 
 def visible_gpus() -> tuple[Gpu, ...]:
     """The GPUs that CUDA would find in a process like this one, in CUDA's order."""
@@ -58,8 +53,11 @@ def handles() -> list[tuple[Any, Any]]:
 
 
 def visible_variables(gpus: Sequence[Gpu]) -> dict[str, str]:
-    """Environment variables of a process that is to find these GPUs and no others."""
-    return {**ORDER, VISIBLE: ",".join(gpu.named for gpu in gpus)}
+    """Environment variables of a process that is to find these GPUs and no others.
+
+    They are named by UUID: where a cluster locks GPUs away, NVML's numbers are not CUDA's.
+    """
+    return {**ORDER, VISIBLE: ",".join(gpu.uuid for gpu in gpus)}
 
 
 def _library() -> Any:

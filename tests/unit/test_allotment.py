@@ -88,9 +88,9 @@ def test_a_gpu_is_one_runs_at_a_time_however_a_run_ends(tmp_path: Path) -> None:
     # Else it would not end: the one on the CPU waits for no GPU, and two have one each.
     told = carried_out(jobs, tmp_path, 3, Allotment(GPUS[1:3], None))
     assert told["on cpu"][0] == ""
-    assert told["b"][0] == "2,5"
+    assert told["b"][0] == "GPU-2,GPU-5"
     on_gpus = [told[name] for name in ("killed", "b", "c", "d")]
-    assert {gpus for gpus, *_ in on_gpus} <= {"2", "5", "2,5"}
+    assert {gpus for gpus, *_ in on_gpus} <= {"GPU-2", "GPU-5", "GPU-2,GPU-5"}
     for number, (gpus, begun, ended, _) in enumerate(on_gpus):
         for others, other_begun, other_ended, _ in on_gpus[number + 1 :]:
             if {*gpus.split(",")} & {*others.split(",")}:
@@ -141,7 +141,7 @@ def test_runs_get_the_gpus_that_they_use_or_more() -> None:
         one.config.engine = engine
         own = allotment.take(one, frozenset())
         assert own is not None
-        return ",".join(gpu.named for gpu in allotment.visible_to(one, own))
+        return ",".join(gpu.uuid.removeprefix("GPU-") for gpu in allotment.visible_to(one, own))
 
     two = Vllm(tensor_parallel_size=2)
     assert [given(least, Engine()) for least in (None, 1, 2, 0)] == ["0", "0", "0,2", ""]
@@ -257,7 +257,8 @@ def test_a_gpus_runs_have_the_processors_beside_it(monkeypatch: pytest.MonkeyPat
     jobs = [job("a", "cuda:3"), own_number, job("c"), job("d"), job("e"), job("f", "cpu")]
     states = Slots(executor, jobs, 5, Allotment(GPUS, 1)).look()
     assert [states[run] for run in "abcdef"] == [*["RUNNING"] * 4, "PENDING", "RUNNING"]
-    assert [task.variables[VISIBLE] for task in started] == ["0,2,5,7", "0", "2", "5", ""]
+    visible = [task.variables[VISIBLE] for task in started]
+    assert visible == ["GPU-0,GPU-2,GPU-5,GPU-7", "GPU-0", "GPU-2", "GPU-5", ""]
     assert [task.cpus for task in started] == [(3,), (), (1,), (2,), ()]
 
 

@@ -302,7 +302,7 @@ def test_with_a_stub_of_the_driver_every_recipe_is_judged_and_none_computes(
     command = told["commands"]["vllm_bf16"]
     assert command.startswith("runner ") and command.endswith(own) and " engine=vllm " in command
     server = " ".join(told["servers"]["vllm bf16"])
-    assert "CUDA_VISIBLE_DEVICES=0 " in server and "--gpu-memory-utilization" in server
+    assert "CUDA_VISIBLE_DEVICES=GPU-0aaa " in server and "--gpu-memory-utilization" in server
     assert told["recipes"] == [] and "2 ok, 2 not possible here" in done.stdout
 
 

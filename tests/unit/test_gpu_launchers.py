@@ -104,7 +104,7 @@ def test_a_ray_of_ones_own_has_the_visible_gpus(
 
     for jobs, least in (([job("a")], 1), ([job("a")], None), ([job("a", "cpu")], None)):
         ray_launcher(gpus_per_run=least)._connect(SimpleNamespace(init=init), jobs)
-    assert found == [["2,1", 2, 8], ["2,1", 2, 8], ["GPU-2aaa,1", 2, 4]]
+    assert found == [["GPU-2aaa,GPU-1aaa", 2, 8], ["GPU-2aaa,GPU-1aaa", 2, 8], ["GPU-2aaa,1", 2, 4]]
     assert os.environ[VISIBLE] == "GPU-2aaa,1", "ours is as it was"
 
 

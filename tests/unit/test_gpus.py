@@ -81,7 +81,7 @@ def test_cuda_visible_devices_decides_which_gpus_there_are(
 @pytest.mark.parametrize(
     ("asked", "found"),
     [
-        (None, ["0", "MIG-1ccc", "MIG-2ccc"]),
+        (None, ["GPU-0aaa", "MIG-1ccc", "MIG-2ccc"]),
         ("MIG-2ccc", ["MIG-2ccc"]),
         ("1", ["MIG-1ccc", "MIG-2ccc"]),
         ("MIG-1", ["MIG-1ccc"]),
@@ -93,7 +93,7 @@ def test_a_gpu_in_mig_mode_is_its_slices(
 ) -> None:
     stub_driver(f"{cards(H100)}|{SLICED}", CUDA_VISIBLE_DEVICES=asked)
     gpus = visible_gpus()
-    assert [gpu.named for gpu in gpus] == found
+    assert [gpu.uuid for gpu in gpus] == found
     slices = [gpu for gpu in gpus if gpu.is_slice]
     assert len(slices) == len([name for name in found if name.startswith("MIG-")])
     for gpu in slices:
@@ -162,11 +162,9 @@ def test_workers_find_the_gpus_in_use_and_no_others(
     task = given.task(HARDWARE, None, NOWHERE)
     start = Start.of(NOWHERE, tmp_path, visible_variables(task.gpus))
     found = dict(start.variables)["CUDA_VISIBLE_DEVICES"]
-    assert found == {"auto": "2", "cpu": "", "cuda:1": "1"}[device]
+    assert found == {"auto": "GPU-2aaa", "cpu": "", "cuda:1": "GPU-1aaa"}[device]
     described = given.machine.identity()["gpus"]
     assert [gpu["name"] for gpu in described] == [gpu.name for gpu in task.gpus]
     assert not any({"uuid", "index"} & gpu.keys() for gpu in described), "those alike share results"
     record = new_record(given.config, detect(), RunIdentity("s", 0, []))
-    assert [gpu["index"] for gpu in record.host["gpus"]] == [
-        int(one) for one in found.split(",") if one
-    ]
+    assert ",".join(gpu["uuid"] for gpu in record.host["gpus"]) == found
