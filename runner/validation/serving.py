@@ -11,7 +11,8 @@ from runner.validation.verdict import Verdict, illegal
 def check_serving(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Whether there is a server, and whether the load makes sense."""
     load = config.serving
-    if not find_engine(name := config.engine.name).traits.has_server:
+    traits = find_engine(name := config.engine.name).traits
+    if not traits.has_server:
         servers = names_with(lambda traits: traits.has_server)
         yield illegal(
             f"serving needs an engine with a server, but engine={name} has none",
@@ -22,9 +23,21 @@ def check_serving(config: Config, facts: Facts) -> Iterator[Verdict]:
             "serving has no load; set serving.concurrencies or serving.arrival_rates",
             "serving.concurrencies=[1,4]",
         )
+    if not traits.serves_from_slices and any(gpu.is_slice for gpu in facts.gpus):
+        yield illegal(
+            f"serving: the server of engine={name} takes a slice of a GPU in MIG mode for a whole "
+            "one",
+            "a GPU that is not in MIG mode, or stages without serving",
+        )
     total, context = load.prompt_tokens + load.new_tokens, facts.architecture.context
     if context is not None and total > context:
         yield illegal(
             f"serving needs {total} tokens, but the model's context is {context}",
             f"serving.prompt_tokens={max(1, context - load.new_tokens)}",
+        )
+    field, room = config.engine.longest_sequence() or ("", total)
+    if total > room:
+        yield illegal(
+            f"serving needs {total} tokens, which do not fit engine.{field}={room}",
+            f"engine.{field}={total}",
         )

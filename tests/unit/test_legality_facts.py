@@ -152,6 +152,17 @@ def test_slices_of_gpus_share_no_model(judged: Judge, cpu: Machine) -> None:
     assert found.nearest == "engine.tensor_parallel_size=1"
 
 
+def test_a_server_that_takes_a_slice_for_a_gpu_is_not_started(judged: Judge, cpu: Machine) -> None:
+    cards = Gpu("A100 MIG 3g.20gb", 20 * GIGA, "8.0", "MIG-1"), card(80 * GIGA)
+    machine = Machine(**{**vars(cpu), "gpus": cards})
+
+    def refused(device: str, stage: StageName = StageName.serving) -> int:
+        verdicts = judged(VLLM, {"stages": [stage], "engine.device": device}, machine)
+        return len([one for one in verdicts if "MIG" in one.reason])
+
+    assert (refused("cuda:0"), refused("cuda:1"), refused("cuda:0", StageName.eval)) == (1, 0, 0)
+
+
 def test_a_gpu_that_is_named_has_to_be_there(
     judged: Judge, cpu: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

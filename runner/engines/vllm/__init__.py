@@ -36,6 +36,7 @@ class VllmEngine:
     traits = Traits(
         harness_model=HarnessModel.vllm,
         has_server=True,
+        serves_from_slices=False,
         tells=Tells.top,
         generates_last=True,
         computes_together=True,
