@@ -54,6 +54,9 @@ def build_site(directory: Path) -> None:
             docs_dir=str(sources),
             site_dir=str(directory.resolve()),
         )
+        # Written by `make gpu-check`, one for each device that it ran on.
+        if devices := sorted(page.name for page in (ROOT / "docs" / "gpu").glob("*.md")):
+            config.nav.append({"Checked GPUs": [f"docs/gpu/{name}" for name in devices]})
         config.plugins.on_startup(command="build", dirty=False)
         build(config)
 
