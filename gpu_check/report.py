@@ -4,6 +4,7 @@ import json
 import platform
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +20,15 @@ _CONTROL = ("quant-runner", "hydra-core", "torch")
 
 
 def device_name(setting: Setting) -> str:
-    """``nvidia-h100-80gb-hbm3``; several alike are ``2x-…``."""
-    if not setting.gpus:
-        return "cpu"
-    several = f"{len(setting.gpus)}x-" if len(setting.gpus) > 1 else ""
-    return several + re.sub(r"[^a-z0-9]+", "-", setting.gpus[0].name.lower()).strip("-")
+    """``nvidia-h100-80gb-hbm3``; several are ``2-x-nvidia-h100-80gb-hbm3-nvidia-l4``."""
+    names = _called([gpu.name for gpu in setting.gpus])
+    return re.sub(r"[^a-z0-9]+", "-", names.lower()).strip("-")
+
+
+def _called(names: Sequence[str]) -> str:
+    """GPUs by their names, those alike counted; a machine without any is a CPU."""
+    counts = Counter(names)
+    return ", ".join(name if n == 1 else f"{n} x {name}" for name, n in counts.items()) or "CPU"
 
 
 def content(setting: Setting, outcomes: Sequence[Outcome], seconds: float) -> dict[str, Any]:
@@ -70,15 +75,13 @@ def _versions(setting: Setting) -> dict[str, dict[str, str]]:
 
 def page(found: dict[str, Any]) -> str:
     """The same for people, in Markdown."""
-    names = sorted({gpu["name"] for gpu in found["gpus"]}) or ["CPU (a rehearsal)"]
-    several = f"{len(found['gpus'])} x " if len(found["gpus"]) > 1 else ""
     driver = found["driver"]
     versions = "; ".join(
         f"{environment}: {', '.join(' '.join(one) for one in sorted(packages.items()))}"
         for environment, packages in found["versions"].items()
     )
     parts = [
-        f"# {several}{', '.join(names)}",
+        f"# {_called([gpu['name'] for gpu in found['gpus']])}",
         f"`make gpu-check`, {found['date'][:10]}, {found['seconds']:.0f} of "
         f"{found['budget_seconds']:.0f} s. Driver {driver.get('driver', 'unknown')}, CUDA "
         f"{driver.get('cuda_driver', 'unknown')}, Python {found['python']}.",

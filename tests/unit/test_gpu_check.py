@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -360,3 +361,21 @@ def test_memory_that_does_not_add_up_fails(
         return
     with pytest.raises(Failed, match=says):
         figures.memory(setting)
+
+
+@pytest.mark.parametrize(
+    ("names", "title", "file"),
+    [
+        (["NVIDIA H100 80GB HBM3"], "NVIDIA H100 80GB HBM3", "nvidia-h100-80gb-hbm3"),
+        (["NVIDIA L4"] * 2, "2 x NVIDIA L4", "2-x-nvidia-l4"),
+        (["NVIDIA L4", "NVIDIA T4"], "NVIDIA L4, NVIDIA T4", "nvidia-l4-nvidia-t4"),
+        ([], "CPU", "cpu"),
+    ],
+)
+def test_a_report_is_called_by_all_gpus_of_the_machine(
+    names: list[str], title: str, file: str, setting: Setting
+) -> None:
+    gpus = tuple(replace(setting.gpus[0], name=name) for name in names)
+    setting.machine = replace(setting.machine, gpus=gpus)
+    assert report.device_name(setting) == file
+    assert report.page(report.content(setting, [], 1.0)).startswith(f"# {title}\n")
