@@ -12,7 +12,7 @@ from runner.validation.context import Facts
 from runner.validation.verdict import Verdict, illegal
 
 _TRANSFORMERS = "transformers"
-_MEASURE = {StageName.bench, StageName.plan, StageName.sensitivity}
+_MEASURE = {StageName.bench, StageName.sensitivity}
 """Stages in which transformers' environment computes for itself, whatever the engine."""
 
 

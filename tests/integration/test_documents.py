@@ -11,6 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from runner.cli.main import main
 from runner.pipeline.facts import gather_facts
 from runner.planning.hardware.detect import detect
 from runner.store.records import write_record
+from runner.util.gpus import Gpu
 from runner.util.paths import conf_dir, sweeps_dir
 from runner.validation.check import check
 from runner.validation.verdict import Severity
@@ -34,6 +36,7 @@ REFUSED = {"runner group_size=g128"}
 CARRIED_OUT = ("list", "verify", "--help")
 """Verbs that change nothing and take no time. (``env list`` looks through gigabytes: see
 test_environments.py.)"""
+GPUS = tuple(Gpu("NVIDIA H100 80GB HBM3", 85 * 10**9, "9.0", f"GPU-{n}", n) for n in range(8))
 PLACEHOLDERS = {"SWEEP": "shown", "…": "method=rtn", "/models/mine": "models/mine"}
 
 
@@ -124,7 +127,7 @@ def test_a_documented_command_works_as_written(
 ) -> None:
     program, *arguments = command.words
     if program == "make":
-        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
         assert {word for word in arguments if "=" not in word} <= set(targets)
     elif program == "python":
         assert importlib.util.find_spec(arguments[arguments.index("-m") + 1])
@@ -167,7 +170,7 @@ def try_out(arguments: list[str], refused: bool, capsys: pytest.CaptureFixture[s
 
 
 def legal(arguments: list[str]) -> bool:
-    """Whether any of a command line's runs would be carried out on some machine like this one."""
+    """Whether any of a command line's runs would be carried out here, or on a node of GPUs."""
     name = arguments[arguments.index("-cn") + 1] if "-cn" in arguments else "config"
     overrides = [a for a in arguments if "=" in a and not a.startswith("hydra")]
     for launcher in [a.partition("=")[2] for a in arguments if a.startswith("hydra/launcher=")]:
@@ -176,13 +179,15 @@ def legal(arguments: list[str]) -> bool:
     if name != "config" and not overrides:
         # Every run of a ready sweep is composed by tests/unit/test_configs.py.
         return any((folder / f"{name}.yaml").is_file() for folder in (sweeps_dir(), Path("sweeps")))
-    machine = detect()
-    found = []
+    here = detect()
+    node = replace(here, memory_bytes=2 * 10**12, gpus=GPUS)
     for job in jobs(overrides) if "-m" in arguments else [overrides]:
         config = compose_config(job, name)
-        verdicts = check(config, gather_facts(config, machine, job))
-        found.append(all(verdict.severity is not Severity.illegal for verdict in verdicts))
-    return any(found)
+        for machine in (here, node):
+            verdicts = check(config, gather_facts(config, machine, job))
+            if all(verdict.severity is not Severity.illegal for verdict in verdicts):
+                return True
+    return False
 
 
 def jobs(overrides: list[str]) -> list[list[str]]:

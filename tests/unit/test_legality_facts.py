@@ -341,3 +341,9 @@ def test_an_obstacle_is_told_once_whatever_it_stands_in_the_way_of(
     assert [one.reason for one in blocked].count(reason) == 1
     none = judged(RTN, changes, cpu, obstacle=lambda *_: Obstacle(reason, "another"))
     assert reason not in [one.reason for one in none], "without a GPU it is beside the point"
+
+
+def test_a_plan_needs_no_environment(judged: Judge, gpu: Machine) -> None:
+    """It is arithmetic: a torch that knows no GPU stands in nobody's way."""
+    found = judged(NONE, {"stages": PLAN}, gpu, obstacle=lambda *_: Obstacle("no CUDA", "another"))
+    assert "no CUDA" not in [one.reason for one in found]
