@@ -21,6 +21,7 @@ from runner.data.models.read_tokenizer import read_tokenizer
 from runner.data.models.sentencepiece_model import write_sentencepiece
 from runner.data.models.tokenizer import SPACE, gguf_tokenizer
 from runner.data.packages import fetch_tree
+from runner.engines.llama_cpp.settings import NO_GPU
 from runner.methods.backends import llama_cpp
 from tests.integration.conftest import Called, here, records
 
@@ -329,7 +330,7 @@ def test_engine_llama_cpp_says_what_it_cannot_do_and_makes_room_for_the_rest(
     repository = str(Path(runner.__file__).parents[1])
     paths, window = [repository, str(file.parent), str(tmp_path)], list(range(2, 130))
     assert asked(plain_variables, tmp_path, ENGINE, paths, window) == [
-        "this llama.cpp was compiled for CPUs: engine.device=cpu",
+        NO_GPU,
         "llama.cpp cannot load damaged.gguf",
         "2 tokens do not fit engine.context_length=1",
         "301 tokens do not fit engine.context_length=300",
