@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import uuid
@@ -92,6 +93,7 @@ def _may_lie_below(root: Path, error: Exception) -> bool:
     return Path(named).is_relative_to(root) or root.is_relative_to(named)
 
 
+@functools.cache  # as it was at first: the same complaint of several jobs is told once
 def _room(root: Path) -> str:
     try:
         usage = shutil.disk_usage(root)
