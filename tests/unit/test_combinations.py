@@ -64,7 +64,7 @@ def test_every_job_is_what_hydra_composes_and_few_are_composed() -> None:
     combinations = Combinations(jobs, compose)
     assert len(jobs) == 1600
     assert count[0] < 20
-    for job in jobs[:: len(jobs) // 4 - 1]:
+    for job in jobs[:: len(jobs) // 2 - 1]:
         assert combinations.knows(job)
         assert repr(combinations.config(job)) == repr(compose_config(job))
 
