@@ -62,11 +62,16 @@ class EnvironmentManager:
         self.root = root
         self._logs = logs
 
-    def state(self, environment: Environment) -> State:
-        """Whether it can be used as it is."""
+    def state(self, environment: Environment, device: str | None = None) -> State:
+        """Whether it can be used as it is.
+
+        Args:
+            environment: Which.
+            device: ``cpu`` where it is to compute there; else on a GPU, if there is one.
+        """
         if environment.python:
             return State.own
-        if _control_suffices(environment):
+        if _control_suffices(environment, device):
             return State.control
         if (self._place(environment) / READY_FILE).exists():
             return State.ready
@@ -74,13 +79,13 @@ class EnvironmentManager:
         outdated = any(not is_for_another_machine(environment, kept) for kept in others)
         return State.outdated if outdated else State.absent
 
-    def find(self, environment: Environment) -> ReadyEnvironment | None:
-        """The environment if it can be used as it is.
+    def find(self, environment: Environment, device: str | None = None) -> ReadyEnvironment | None:
+        """The environment if it can be used as it is; see ``state``.
 
         Raises:
             UsageError: It names an interpreter that does not run.
         """
-        state = self.state(environment)
+        state = self.state(environment, device)
         if state in (State.absent, State.outdated):
             return None
         python = str(self._place(environment) / "bin" / "python")
@@ -203,11 +208,11 @@ def _digest(environment: Environment, torch: str | None = None) -> str:
     return sha256_of_json({**pins, "constraints": versions, "worker": WORKER_REQUIREMENTS})[:12]
 
 
-def _control_suffices(environment: Environment) -> bool:
+def _control_suffices(environment: Environment, device: str | None) -> bool:
     if not environment.adopts_control:
         return False
     # It was not made for this machine: with a GPU here, its torch may be one that cannot use it.
-    driver = installed_driver()
+    driver = None if device == CPU else installed_driver()
     if driver is not None and computes_on_gpus(torch_build(environment)):
         torch = torch_of(sys.executable)
         if torch is not None and torch.unfit_for(driver):

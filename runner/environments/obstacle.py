@@ -21,7 +21,7 @@ def obstacle(environment: Environment, manager: EnvironmentManager, device: str)
     """
     if device == CPU and not environment.build_tools:
         return None  # nothing to look for, which thousands of runs of a sweep need not do
-    state = manager.state(environment)
+    state = manager.state(environment, device)
     if state in (State.absent, State.outdated):
         return unmet(environment)
     driver = installed_driver()

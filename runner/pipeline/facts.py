@@ -159,7 +159,7 @@ def _known_tasks(config: Config, device: str) -> frozenset[str] | None:
     try:
         environment = choose(config.environment, harness_need(config.engine.name), device)
         root = Path(config.store.environments).expanduser().resolve()
-        ready = EnvironmentManager(root, root).find(environment)
+        ready = EnvironmentManager(root, root).find(environment, device)
     except UsageError:  # a rule of legality speaks about it
         return None
     folder = harness_tasks(package_folders(ready)) if ready else None

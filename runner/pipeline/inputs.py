@@ -200,8 +200,9 @@ class Inputs:
             named: The environment's name, where the configuration gives one.
             device: Where it is to compute; the engine's device by default.
         """
-        chosen = choose(self.config.environment, need, device or self.compute.device, named)
-        return self.session.environment(chosen)
+        device = device or self.compute.device
+        chosen = choose(self.config.environment, need, device, named)
+        return self.session.environment(chosen, device)
 
     def obtain(
         self,

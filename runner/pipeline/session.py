@@ -43,7 +43,7 @@ class Session:
         self.machine: Machine = detect()
         self._pool = kept_workers() or WorkerPool()
         self._manager = EnvironmentManager(environments, self.logs)
-        self._environments: dict[str, ReadyEnvironment] = {}
+        self._environments: dict[tuple[str, str | None], ReadyEnvironment] = {}
         self._mentioned: set[Address] = set()
         self.verify = Verify.auto
         """When what is reused is compared with its digests: ``store.verify``."""
@@ -63,17 +63,22 @@ class Session:
         else:
             self._pool.__exit__()
 
-    def environment(self, environment: Environment) -> ReadyEnvironment:
+    def environment(self, environment: Environment, device: str | None = None) -> ReadyEnvironment:
         """An environment ready for use, made now when it is not there.
+
+        Args:
+            environment: Which.
+            device: Where it is to compute: see ``EnvironmentManager.state``.
 
         Raises:
             StageError: It cannot be made.
             UsageError: It names an interpreter that does not run.
         """
-        ready = self._environments.get(environment.name)
+        key = environment.name, device
+        ready = self._environments.get(key)
         if ready is None:
-            ready = self._manager.find(environment) or self._make_environment(environment)
-            self._environments[environment.name] = ready
+            ready = self._manager.find(environment, device) or self._make_environment(environment)
+            self._environments[key] = ready
         return ready
 
     def _make_environment(self, environment: Environment) -> ReadyEnvironment:

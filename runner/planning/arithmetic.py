@@ -141,7 +141,7 @@ def software_of(config: Config, device: str) -> Software | None:
     if environment.python is None and pinned is None:
         return None
     try:
-        ready = EnvironmentManager(root, root).find(environment)
+        ready = EnvironmentManager(root, root).find(environment, device)
     except UsageError:
         return None
     if ready is not None:

@@ -215,7 +215,10 @@ def test_a_cpu_build_of_the_runners_own_torch_is_not_taken_beside_a_gpu(
     driven(R580)
     where = "runner.environments.manager.torch_of"
     monkeypatch.setattr(where, {sys.executable: Torch("2.13.0+cpu", None)}.get)
-    assert manager.state(own) is State.absent
+    assert manager.state(own) is manager.state(own, "cuda") is State.absent
+    assert manager.state(own, "cpu") is State.control, "it serves what computes on the CPU"
+    ready = manager.find(own, "cpu")
+    assert ready is not None and ready.is_control and manager.find(own) is None
     assert (
         manager.state(mine(adopts_control=True, requirements=["numpy"], torch_backend="cpu"))
         is State.control
@@ -399,3 +402,17 @@ def test_a_backend_that_needs_no_gpu_runs_in_the_environment_for_cpus_beside_one
     assert (beside.compute.device, beside.on("cpu").device, beside.on("cpu").gpus) == (
         "cuda", "cpu", ()
     )  # fmt: skip
+
+
+def test_a_run_on_the_cpu_beside_a_gpu_makes_no_environment_with_cuda(
+    driven: SetDriver, inputs: MakeInputs, gpu: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after ``make TORCH_BACKEND=cpu``: what is there is enough for it."""
+    driven(R580)
+    monkeypatch.setattr("runner.environments.manager.computes_on_gpus", lambda _: True)
+    where = "runner.environments.manager.torch_of"
+    monkeypatch.setattr(where, {sys.executable: Torch("2.13.0+cpu", None)}.get)
+    on_cpu = inputs("model=tiny", "engine.device=cpu", machine=gpu)
+    assert on_cpu.environment("transformers").is_control
+    with pytest.raises(RunnerError, match="environment default must be built first"):
+        inputs("model=tiny", machine=gpu).environment("transformers")

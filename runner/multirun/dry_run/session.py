@@ -41,7 +41,9 @@ class PeekSession(ObservedSession):
         super().__init__(root, environments, live=False)
         self.seen = Seen()
         self._to_be_made: set[Address] = set()
-        self._looked_for: dict[int, tuple[Environment, ReadyEnvironment | None]] = {}
+        self._looked_for: dict[
+            tuple[int, str | None], tuple[Environment, ReadyEnvironment | None]
+        ] = {}
         self._contents: dict[Address, dict[str, Any] | None] = {}
 
     def look(self, config: Config, sweep: str) -> Seen:
@@ -69,16 +71,16 @@ class PeekSession(ObservedSession):
             self.seen.unknown = "they need a result that is not there yet" if waits else problem
         return self.seen
 
-    def environment(self, environment: Environment) -> ReadyEnvironment:
+    def environment(self, environment: Environment, device: str | None = None) -> ReadyEnvironment:
         """The environment, if it is ready.
 
         Raises:
             RunnerError: It is not.
         """
         # Runs of a sweep share theirs, which are kept here so that no other gets its number.
-        key = id(environment)
+        key = id(environment), device
         if key not in self._looked_for:
-            self._looked_for[key] = (environment, self._manager.find(environment))
+            self._looked_for[key] = (environment, self._manager.find(environment, device))
         _, ready = self._looked_for[key]
         if ready is None:
             raise RunnerError(f"environment {environment.name} must be built first")
