@@ -215,6 +215,7 @@ class Inputs:
         reuse: bool = True,
         shared: Checkpoint | None = None,
         inspection: Callable[[Path], WorkerTask[Any]] | None = None,
+        device: str | None = None,
     ) -> StageResult[Result]:
         """A stage's result: from the store, or made now by a worker.
 
@@ -228,13 +229,14 @@ class Inputs:
             reuse: Whether one that another sweep measured will do.
             shared: See ``task``.
             inspection: See ``StageJob.inspection``.
+            device: See ``task``.
         """
         if stage.name in names(Kind.stage) and (own := versions_of(Kind.stage, stage.name)):
             versions = {**determinants.get("versions", {}), **own}
             determinants = {**determinants, "versions": versions}
         if not reuse:
             determinants = {**determinants, "measured_in": self.sweep}
-        task = self.task(stage, request, environment, shared)
+        task = self.task(stage, request, environment, shared, device)
         force = stage.name in self.config.force
         return self.session.obtain(StageJob(title, task, determinants, force, inspection))
 
@@ -244,6 +246,7 @@ class Inputs:
         request: Request,
         environment: ReadyEnvironment,
         shared: Checkpoint | None = None,
+        device: str | None = None,
     ) -> WorkerTask[Result]:
         """A stage's work in an environment, with this configuration's threads.
 
@@ -253,6 +256,7 @@ class Inputs:
             environment: Where it runs.
             shared: What ``request.load`` loads and the next task may use, if it is the same. Tasks
                 that measure memory load for themselves.
+            device: Where to compute; the engine's device by default. On a CPU no GPU is found.
         """
         model = None
         if shared is not None:
@@ -261,9 +265,8 @@ class Inputs:
             plugin = versions_of(Kind.engine, loading.load.engine.name)
             loaded = [shared.identity, to_json(loading.load), self.compute.threads, plugin]
             model = sha256_of_json(loaded)
-        return WorkerTask(
-            stage, request, environment, self.compute.threads, model, self.compute.gpus
-        )
+        gpus = self.on(device).gpus
+        return WorkerTask(stage, request, environment, self.compute.threads, model, gpus)
 
 
 def engine_versions(environment: ReadyEnvironment, name: str, *others: str) -> dict[str, str]:

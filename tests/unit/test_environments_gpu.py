@@ -18,10 +18,12 @@ from runner.environments.cuda_compiler import _release, compiled_for
 from runner.environments.manager import EnvironmentManager, State, _digest
 from runner.environments.needs import unmet
 from runner.environments.obstacle import obstacle
+from runner.environments.ready import ReadyEnvironment
 from runner.environments.torch_build import torch_build, uv_choice
 from runner.environments.torch_cuda import Torch, torch_of
 from runner.errors import RunnerError, StageError
 from runner.pipeline.facts import gather_facts
+from runner.pipeline.stages.jobs.hardware import STAGE as HARDWARE
 from runner.planning.hardware.detect import Machine
 from runner.util.nvidia_driver import OLDEST_DRIVERS, Driver, driver_of, installed_driver
 from runner.validation.check import check
@@ -399,6 +401,9 @@ def test_a_backend_that_needs_no_gpu_runs_in_the_environment_for_cpus_beside_one
     assert seen.unknown == "environment llama_cpp must be built first"
     with pytest.raises(RunnerError, match="environment llama_cpp_cuda must be built first"):
         beside.environment("llama_cpp")
+    nowhere = ReadyEnvironment("nowhere", "/nowhere", {})
+    tasks = [beside.task(HARDWARE, None, nowhere, device=device) for device in (None, "cpu")]
+    assert [task.gpus for task in tasks] == [gpu.gpus, ()], "nor does its worker find one"
     assert (beside.compute.device, beside.on("cpu").device, beside.on("cpu").gpus) == (
         "cuda", "cpu", ()
     )  # fmt: skip

@@ -55,7 +55,7 @@ class GgufStage(Stage[GgufRequest, GgufResult]):
         converted = inputs.obtain(
             self, GgufRequest(subject.directory, dtype), environment,
             title=f"GGUF of {subject.label}",
-            determinants={**subject.identity, "dtype": dtype, "versions": versions},
+            determinants={**subject.identity, "dtype": dtype, "versions": versions}, device="cpu",
         )  # fmt: skip
         return replace(
             subject,

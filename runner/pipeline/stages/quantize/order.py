@@ -89,6 +89,7 @@ def make_checkpoint(
     made = inputs.obtain(
         STAGE, request, environment,
         title=f"quantize {recipe.label}", determinants=determinants, inspection=inspector,
+        device=device,
     )  # fmt: skip
     if not inputs.only_looks:
         lineage.note()
@@ -160,7 +161,7 @@ def _inspector(
             stored_bits=_coarsest(directory),
             compares_layers=capabilities_of(recipe.method).keeps_scales,
         )
-        return inputs.task(CHECK, request, environment)
+        return inputs.task(CHECK, request, environment, device=place_of_work)
 
     return inspect
 
