@@ -29,7 +29,8 @@ def local_device(machine: Machine, device: str, store: Path) -> Hardware | None:
     """This machine, or ``None`` while the store holds no measurement of it.
 
     Formats that the machine emulates, slower than fp32, are none that it has. A GPU that the
-    table knows brings its price and link along.
+    table knows brings its price and link along; of one that it does not know, devices of the same
+    compute capability tell the generation.
 
     Args:
         machine: With the GPUs in use, of which the first stands for all.
@@ -40,9 +41,6 @@ def local_device(machine: Machine, device: str, store: Path) -> Hardware | None:
     measured = _newest_measurement(store, machine_key(machine.to_dict(), device), device)
     if measured is None:
         return None
-    listed = next(
-        (one for name in device_names() if recognises(one := read_device(name), machine)), None
-    )
     peaks: dict[str, float] = measured["peak_teraflops"]
     least = peaks.get("fp32", 0.0)
     peaks = {name: rate for name, rate in peaks.items() if rate >= least}
@@ -58,10 +56,21 @@ def local_device(machine: Machine, device: str, store: Path) -> Hardware | None:
         native_formats=list(peaks),
         source="measured",
     )
-    if listed is not None and on_gpu:
-        local.interconnect, local.price = listed.interconnect, listed.price
-        local.compute_capability = listed.compute_capability
+    if on_gpu:
+        _complete(local, machine)
     return local
+
+
+def _complete(local: Hardware, machine: Machine) -> None:
+    """Add what the table knows of the machine's first GPU to what was measured."""
+    table = [read_device(name) for name in device_names()]
+    local.compute_capability = machine.gpus[0].compute_capability
+    listed = next((one for one in table if recognises(one, machine)), None)
+    if listed is not None:
+        local.interconnect, local.price = listed.interconnect, listed.price
+    same = (one for one in table if one.compute_capability == local.compute_capability)
+    if alike := listed or next(same, None):
+        local.architecture, local.memory_type = alike.architecture, alike.memory_type
 
 
 def measured_peaks(store: Path, machine: str, device: str) -> dict[str, float]:

@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
-from runner.config.schema.hardware import Hardware
+from runner.config.schema.hardware import Hardware, Interconnect
 from runner.planning.hardware.detect import Machine, detect, recognises
 from runner.util.gpus import Gpu
 
@@ -17,6 +18,12 @@ pytestmark = pytest.mark.unit
 
 TABLE = Path(__file__).parents[2] / "conf" / "hardware"
 FORMATS = {"fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"}
+GENERATIONS = {
+    "Volta HBM", "Turing GDDR", "Ampere HBM", "Ampere GDDR", "Ada GDDR", "Hopper HBM",
+    "Blackwell HBM", "Blackwell GDDR", "Blackwell LPDDR", "CDNA3 HBM", "CDNA4 HBM",
+    "RDNA3.5 LPDDR", "Xe2 GDDR", "Apple LPDDR", "Gaudi3 HBM", "TPU HBM", "Trainium2 HBM",
+}  # fmt: skip
+"""One spelling each: tables of constants are kept by these."""
 FILES = sorted(TABLE.glob("*.yaml"))
 
 
@@ -53,6 +60,37 @@ def test_a_device_is_complete_and_plausible(hardware: Hardware) -> None:
     assert set(hardware.native_formats) <= FORMATS
     price = hardware.price
     assert bool(price.dollars_per_hour) == bool(price.date) == bool(price.source)
+
+
+@pytest.mark.parametrize("hardware", LISTED, ids=lambda hardware: hardware.name)
+def test_a_device_says_by_what_its_constants_are_kept_and_how_it_reaches_others(
+    hardware: Hardware,
+) -> None:
+    assert hardware.generation in GENERATIONS
+    link = hardware.interconnect
+    assert link.name or link.largest_group == 1
+    if link.through_host:  # neither more than the host's connection gives, nor less
+        bridge = replace(link, name="NVLink bridge", largest_group=1)
+        assert bridge.among(2) == link
+    if hardware.kind == "cuda" and not link.through_host:
+        assert link.largest_group in {1, 2, 8, 72}
+
+
+def test_a_group_too_large_for_its_link_takes_the_next_slower_one() -> None:
+    pair = ALL["h100_nvl"].interconnect
+    assert pair.among(2) is pair and not pair.through_host
+    assert pair.among(4) == Interconnect("PCIe5", 128, pcie_generation=5)
+    assert pair.among(4).through_host
+    assert ALL["h100_sxm"].interconnect.among(16) == Interconnect(), "a network, which is unknown"
+    assert ALL["l40s"].interconnect.among(8) is ALL["l40s"].interconnect
+    assert Interconnect().among(8).name is None
+
+
+def test_what_a_file_does_not_say_has_no_generation() -> None:
+    assert Hardware("mine", "cuda", architecture="Ada").generation is None
+    assert (
+        Hardware("mine", "cuda", architecture="Ada", memory_type="gddr6x").generation == "Ada GDDR"
+    )
 
 
 @pytest.mark.parametrize("hardware", CUDA, ids=lambda hardware: hardware.name)

@@ -83,22 +83,35 @@ def test_a_measured_gpu_brings_its_price_and_link(
     assert (local.memory_gigabytes, local.visible_memory_gibibytes) == (85, 85e9 / 2**30)
     assert (local.interconnect, local.price) == (listed.interconnect, listed.price)
     assert local.price.dollars_per_hour and local.compute_capability == "8.0"
+    assert local.generation == listed.generation == "Ampere HBM"
     beside = local_device(gpu, "cpu", store)
     assert beside is not None
     assert beside.memory_gigabytes == 24
     assert beside.price.dollars_per_hour is beside.compute_capability is None
+    assert beside.generation is None
 
 
 def test_a_gpu_that_is_not_listed_or_has_no_memory_of_its_own(
     measured: Measured, gpu: Machine, cpu: Machine, store: Path
 ) -> None:
-    shared = replace(gpu, gpus=(Gpu("NVIDIA GB10", None, "12.1", "GPU-1"),))
+    shared = replace(gpu, gpus=(Gpu("NVIDIA Orin", None, "8.7", "GPU-1"),))
     measured("one", machine=shared, device="cuda")
     local = local_device(shared, "cuda", store)
     assert local is not None
     assert local.memory_gigabytes == 24
-    assert local.price.dollars_per_hour is local.compute_capability is None
+    assert local.price.dollars_per_hour is local.generation is None
+    assert local.compute_capability == "8.7"
     assert local_device(cpu, "cuda", store) is None, "it is gone"
+
+
+def test_a_gpu_that_is_not_listed_is_of_the_generation_of_its_compute_capability(
+    measured: Measured, gpu: Machine, store: Path
+) -> None:
+    other = replace(gpu, gpus=(Gpu("NVIDIA GeForce RTX 4070", 12 * 10**9, "8.9", "GPU-1"),))
+    measured("one", machine=other, device="cuda")
+    local = local_device(other, "cuda", store)
+    assert local is not None and local.generation == "Ada GDDR"
+    assert local.interconnect.name is None
 
 
 def test_the_newest_measurement_of_a_device_counts(
