@@ -5,9 +5,12 @@ import re
 from dataclasses import dataclass, replace
 
 from runner.errors import UsageError
-from runner.planning.model_shape import Shape
+from runner.planning.model_shape import Linear, Shape
 
+EXPERTS = "experts"
+"""Part of a model that its routed experts are."""
 _SCALE_BITS = 16
+_BLOCK_SCALE_BITS = 8
 _K_BLOCK = 256
 PLANNED_WIDTHS = range(2, 9)
 """Bits of integer weights."""
@@ -37,6 +40,11 @@ class Format:
     bandwidth_share: float | None = None
     """Published part of a device's bandwidth that its own kernels reach, where it is known."""
     bandwidth_source: str = ""
+    block: int | None = None
+    """Side of the square of weights that share a scale, instead of a group."""
+    covers: tuple[str, ...] | None = None
+    """Parts of the model whose linear layers are stored so, the others being in 16 bits;
+    ``None``: all."""
 
     @property
     def prior_bits(self) -> int:
@@ -48,19 +56,39 @@ class Format:
         """True when products run in fewer than 16 bits."""
         return self.arithmetic in ("int8", "fp8", "fp4")
 
+    @property
+    def has_float_blocks(self) -> bool:
+        """Whether its scales are of blocks of floats, which kernels for experts pad."""
+        return self.block is not None or (
+            self.group is not None and self.scale_bits == _BLOCK_SCALE_BITS
+        )
+
+    def covers_part(self, part: str) -> bool:
+        """Whether linear layers of a part of the model are stored so."""
+        return self.covers is None or part in self.covers
+
+    def of(self, linear: Linear) -> "Format":
+        """How certain linear layers are stored: so, or in 16 bits."""
+        return self if self.covers_part(part_of(linear)) else _PLAIN
+
+    def bits_of(self, linear: Linear) -> float:
+        """Bits of certain linear layers' weights, scales and zero points included."""
+        if not self.covers_part(part_of(linear)):
+            return 16.0 * linear.weights
+        if self.fallback_bits is not None:
+            whole = linear.inputs % _K_BLOCK == 0
+            return linear.weights * (self.weight_bits if whole else self.fallback_bits)
+        shared = self.block**2 if self.block else self.group or linear.inputs
+        return linear.weights * (self.weight_bits + (self.scale_bits + self.zero_bits) / shared)
+
     @functools.lru_cache(maxsize=1024)  # noqa: B019 - formats are few and live long
     def linear_bits(self, shape: Shape) -> float:
         """Bits of all linear layers' weights, scales and zero points included."""
-        if self.fallback_bits is not None:
-            return sum(
-                linear.weights
-                * (self.weight_bits if linear.inputs % _K_BLOCK == 0 else self.fallback_bits)
-                for linear in shape.linears
-            )
-        bits = shape.linear_weights * self.weight_bits
-        if self.group:
-            return bits + shape.linear_weights * (self.scale_bits + self.zero_bits) / self.group
-        return bits + shape.channels * (self.scale_bits + self.zero_bits)
+        return sum(self.bits_of(linear) for linear in shape.linears)
+
+    @functools.lru_cache(maxsize=1024)  # noqa: B019
+    def _routed_bits(self, shape: Shape) -> float:
+        return sum(self.bits_of(linear) for linear in shape.linears if linear.routed)
 
     def bits_per_weight(self, shape: Shape) -> float:
         """Stored bits per weight of the linear layers."""
@@ -82,8 +110,7 @@ class Format:
         """
         linear = self.linear_bits(shape)
         if shape.routed_weights:
-            routed = linear * shape.routed_weights / shape.linear_weights
-            linear -= routed * (1.0 - shape.routed_share_touched(batch))
+            linear -= self._routed_bits(shape) * (1.0 - shape.routed_share_touched(batch))
         return (linear + shape.embedding_weights * self.head_bits) / 8
 
 
@@ -105,27 +132,28 @@ _NAMED = {
         _PLAIN,
         replace(_PLAIN, label="fp16", arithmetic="fp16"),
         Format("fp32", 32, "fp32", embedding_bits=32, head_bits=32),
-        Format("w8a8", 8, "int8", None, _SCALE_BITS),
+        Format("w8a8", 8, "int8", scale_bits=_SCALE_BITS),
         Format(
             "llm_int8",
             8,
             "int8",
-            None,
-            _SCALE_BITS,
+            scale_bits=_SCALE_BITS,
             outliers_apart=True,
             bandwidth_share=0.07,
             bandwidth_source="prior: 154.6 against 32.9 ms, RTX 3090",
         ),
-        Format("fp8_e4m3", 8, "fp8", None, _SCALE_BITS),
-        Format("fp8_e4m3_a16", 8, "bf16", None, _SCALE_BITS),
+        Format("fp8_e4m3", 8, "fp8", scale_bits=_SCALE_BITS),
+        Format("fp8_e4m3_a16", 8, "bf16", scale_bits=_SCALE_BITS),
+        # DeepSeek-V3 (arXiv 2412.19437, 3.3.2): a scale in fp32 for 128 x 128 weights.
+        Format("fp8_block", 8, "fp8", scale_bits=32, block=128),
         # QLoRA (arXiv 2305.14314): fp32 scales for blocks of 64, or 8 bits and 32 for 256 of them.
-        Format("nf4", 4, "bf16", 64, 32),
-        Format("nf4-dq", 4, "bf16", 64, 8 + 32 / 256),
-        Format("mxfp4", 4, "bf16", 32, 8),
-        Format("nvfp4", 4, "bf16", 16, 8),
-        Format("mxfp4_a4", 4, "fp4", 32, 8),
-        Format("nvfp4_a4", 4, "fp4", 16, 8),
-        Format("mxfp8", 8, "fp8", 32, 8),
+        Format("nf4", 4, "bf16", 64, scale_bits=32),
+        Format("nf4-dq", 4, "bf16", 64, scale_bits=8 + 32 / 256),
+        Format("mxfp4", 4, "bf16", 32, scale_bits=_BLOCK_SCALE_BITS),
+        Format("nvfp4", 4, "bf16", 16, scale_bits=_BLOCK_SCALE_BITS),
+        Format("mxfp4_a4", 4, "fp4", 32, scale_bits=_BLOCK_SCALE_BITS),
+        Format("nvfp4_a4", 4, "fp4", 16, scale_bits=_BLOCK_SCALE_BITS),
+        Format("mxfp8", 8, "fp8", 32, scale_bits=_BLOCK_SCALE_BITS),
         # Mixes of block types: the mean over a block's layers follows from llama.cpp's whole-file
         # bits of Llama-3.1-8B (its quantize README), given 6.5625-bit heads.
         _gguf("q8_0", 8.5, 8.5, 8.5, 8.5),
@@ -168,7 +196,12 @@ def integer_format(bits: int, group: int | None, zero_points: bool) -> Format:
     scheme = f"w{bits}a16"
     label = f"{scheme}-{f'g{group}' if group else 'per_channel'}{'-asym' if zero_points else ''}"
     zero = float(bits) if zero_points else 0.0
-    return Format(label, bits, "bf16", group, _SCALE_BITS, zero, scheme=scheme)
+    return Format(label, bits, "bf16", group, scale_bits=_SCALE_BITS, zero_bits=zero, scheme=scheme)
+
+
+def part_of(linear: Linear) -> str:
+    """Part of the model that linear layers belong to."""
+    return EXPERTS if linear.routed else "dense"
 
 
 def _unknown(label: str) -> str:

@@ -1,6 +1,6 @@
 """One combination of recipe, device and number of devices, with its predictions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -8,9 +8,14 @@ class Feasibility(Enum):
     """Whether an option serves."""
 
     meets = "meets"
+    unproven = "unproven"
+    """It meets what is asked for, but nobody has measured its quality, or said whether an engine
+    reads it on the device."""
     quality_risk = "quality_risk"
     too_slow = "too_slow"
     does_not_fit = "does_not_fit"
+    unsupported = "unsupported"
+    """No engine that serves reads the recipe on the device."""
     impossible = "impossible"
     """The model cannot be shared out so, or the table lacks the device's limits."""
 
@@ -72,3 +77,7 @@ class Option:
     quality: str = ""
     quality_source: str = ""
     efficiency_source: str = ""
+    engine: str | None = None
+    """What would serve it; ``None``: nothing that is known to."""
+    warnings: list[str] = field(default_factory=list)
+    """What is copied, padded or has to be asked for, and what is not known."""

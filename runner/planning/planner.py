@@ -12,6 +12,7 @@ from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Option, Range
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.roofline import Roofline, limits_of
+from runner.planning.sharding import share_out
 
 HOURS_PER_MONTH = 730
 SECONDS_PER_DAY = 86400
@@ -76,8 +77,10 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
     )
     quality = quality_of(fmt, shape, plan.min_recovery_percent, question.measured.get(fmt.label))
     option.quality, option.quality_source = quality.text, quality.source
-    if reason := split_problem(shape, fmt, degree):
-        return _ended(option, Feasibility.impossible, reason)
+    sharing = share_out(shape, fmt, degree)
+    option.warnings += sharing.warnings
+    if sharing.obstacle is not None:
+        return _ended(option, Feasibility.impossible, sharing.obstacle)
     fmt = question.held(fmt, device)
     option.weight_bytes = fmt.stored_bytes(shape)
     limits = limits_of(fmt, device)
@@ -101,20 +104,6 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
     if quality.risk:
         return _ended(option, Feasibility.quality_risk, f"quality risk; {quality.text}")
     return option
-
-
-def split_problem(shape: Shape, fmt: Format, degree: int) -> str | None:
-    """Why a model cannot be shared out over ``degree`` devices; ``None`` when it can."""
-    if degree < 1 or shape.heads % degree:
-        return f"{shape.heads} attention heads do not divide by {degree}"
-    if shape.kv_heads % degree and degree % shape.kv_heads:
-        return f"{shape.kv_heads} key-value heads do not divide by {degree}, nor the reverse"
-    for width in (shape.heads * shape.head_dim, shape.architecture.intermediate or 0):
-        if width % degree:
-            return f"a layer of {width} inputs does not divide by {degree}"
-        if degree > 1 and fmt.group and (width // degree) % fmt.group:
-            return f"{width} inputs over {degree} devices leave no whole groups of {fmt.group}"
-    return None
 
 
 def memory_bytes(device: Hardware) -> float | None:

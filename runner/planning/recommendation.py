@@ -66,6 +66,18 @@ def reasons(options: Sequence[Option]) -> list[str]:
     ]
 
 
+def cautions(options: Sequence[Option]) -> list[str]:
+    """What is to be known of options, each warning once with the options that it is about."""
+    about: dict[str, list[str]] = {}
+    for option in options:
+        for warning in option.warnings:
+            about.setdefault(warning, []).append(f"{option.recipe} on {where(option)}")
+    return [
+        f"{first}{f' and {len(others)} more' if others else ''}: {warning}"
+        for warning, (first, *others) in about.items()
+    ]
+
+
 def _nothing_serves(options: Sequence[Option]) -> str:
     if not options:
         return "No option to compare."

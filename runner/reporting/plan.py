@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.pipeline.stages.plan import STAGE as PLAN
 from runner.planning.option import Feasibility, Option, Range
-from runner.planning.recommendation import reasons, where
+from runner.planning.recommendation import cautions, reasons, where
 from runner.planning.result import PlanResult
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 _ABSENT = "-"
 _SHORT = {
     Feasibility.meets: "",
+    Feasibility.unproven: "unproven",
     Feasibility.quality_risk: "quality",
     Feasibility.too_slow: "slow",
     Feasibility.does_not_fit: "no fit",
+    Feasibility.unsupported: "no engine",
     Feasibility.impossible: "no",
 }
 
@@ -65,6 +67,7 @@ def flat(option: Option) -> dict[str, Any]:
                 row[f"{name}_{case}"] = None if value is None else getattr(value, case)
         else:
             row[name] = value.value if isinstance(value, Feasibility) else value
+    row["warnings"] = "; ".join(option.warnings)
     return row
 
 
@@ -95,7 +98,7 @@ def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
             console.print(f"  {line}", soft_wrap=True)
         if len(lines) > rows:
             console.print(f"  and {len(lines) - rows} more, in plan.csv", soft_wrap=True)
-        for note in plan.notes:
+        for note in [*cautions(plan.options[:rows]), *plan.notes]:
             console.print(f"! {note}", soft_wrap=True)
         sources = sorted({o.efficiency_source for o in plan.options if o.efficiency_source})
         console.print(

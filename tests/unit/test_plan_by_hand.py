@@ -8,7 +8,7 @@ import pytest
 from runner.config.schema.hardware import Hardware, Price
 from runner.config.schema.model import Architecture
 from runner.config.schema.plan import Plan
-from runner.planning.formats import Format, find_format
+from runner.planning.formats import find_format
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Range
 from runner.planning.planner import (
@@ -16,7 +16,6 @@ from runner.planning.planner import (
     activation_bytes,
     memory_bytes,
     options,
-    split_problem,
 )
 from runner.planning.quality import MeasuredQuality
 from tests.unit.small_plan import DEVICE, PLAN, SMALL, one, question
@@ -247,30 +246,3 @@ def test_activations_of_experts_are_those_of_all_that_a_token_meets(
     experts = {"experts": 4, "experts_per_token": 2, "dense_layers": 1}
     shape = Shape(Architecture(**{**vars(SMALL), **experts, "expert_intermediate": width}))
     assert activation_bytes(shape, PLAN) == 10 * 2 * inner * 2
-
-
-@pytest.mark.parametrize(
-    ("architecture", "group", "degree", "problem"),
-    [
-        (SMALL, None, 1, None),
-        (SMALL, 3, 1, None),  # whole layers need no whole groups
-        (SMALL, 4, 2, None),
-        (SMALL, 2, 4, None),
-        (SMALL, 8, 2, "8 inputs over 2 devices leave no whole groups of 8"),
-        (SMALL, None, 0, "4 attention heads do not divide by 0"),
-        (SMALL, None, 3, "4 attention heads do not divide by 3"),
-        (replace(SMALL, intermediate=18), None, 4, "a layer of 18 inputs does not divide by 4"),
-        (replace(SMALL, intermediate=12), 4, 2, "12 inputs over 2 devices leave no whole groups"),
-        (
-            replace(SMALL, heads=12, kv_heads=3), None, 2,
-            "3 key-value heads do not divide by 2, nor the reverse",
-        ),
-        (replace(SMALL, heads=12, kv_heads=3, intermediate=24), None, 6, None),
-    ],
-)  # fmt: skip
-def test_sharing_out(
-    architecture: Architecture, group: int | None, degree: int, problem: str | None
-) -> None:
-    fmt = Format("x", 4, "bf16", group, 16)
-    found = split_problem(Shape(architecture), fmt, degree)
-    assert found is None if problem is None else (found or "").startswith(problem)

@@ -19,7 +19,7 @@ from runner.planning.formats import find_format
 from runner.planning.hardware.detect import detect
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Option
-from runner.planning.planner import Question, make_plan, options, split_problem
+from runner.planning.planner import Question, make_plan, options
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.recommendation import reasons, recommendation
 from runner.validation.common_mistakes import mistakes_of_plan
@@ -249,28 +249,6 @@ def test_weights_shrink_and_the_cache_does_not(shapes: dict[str, Shape]) -> None
     # Fewer bits shorten the reading of weights, not of the cache; the step gains little.
     assert dense.decode_seconds and four.decode_seconds
     assert 1.0 < dense.decode_seconds.expected / four.decode_seconds.expected < 1.3
-
-
-@pytest.mark.parametrize(
-    ("model", "degree", "label", "said"),
-    [
-        ("smollm2_135m", 2, "bf16", "9 attention heads do not divide by 2"),
-        ("llama31_8b", 3, "bf16", "32 attention heads do not divide by 3"),
-        ("qwen25_7b", 8, "bf16", "28 attention heads do not divide by 8"),
-        ("phi4", 4, "bf16", "10 key-value heads do not divide by 4, nor the reverse"),
-        ("qwen25_7b", 4, "w4a16-g512", "leave no whole groups of 512"),
-    ],
-)
-def test_what_cannot_be_shared_out(
-    model: str, degree: int, label: str, said: str, shapes: dict[str, Shape]
-) -> None:
-    assert said in (split_problem(shapes[model], find_format(label), degree) or "")
-
-
-def test_devices_beyond_the_heads_hold_them_twice(shapes: dict[str, Shape]) -> None:
-    shape = shapes["llama31_405b"]
-    assert split_problem(shape, find_format("bf16"), 16) is None
-    assert shape.kv_bytes(10, 2.0, 16) == shape.kv_bytes(10, 2.0, 8)
 
 
 def test_quality_is_measured_else_published_else_unknown(shapes: dict[str, Shape]) -> None:
