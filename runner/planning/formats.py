@@ -5,7 +5,8 @@ import re
 from dataclasses import dataclass, replace
 
 from runner.errors import UsageError
-from runner.planning.model_shape import Linear, Shape
+from runner.planning.linears import Linear
+from runner.planning.model_shape import Shape
 
 EXPERTS = "experts"
 """Part of a model that its routed experts are."""
@@ -84,7 +85,7 @@ class Format:
     @functools.lru_cache(maxsize=1024)  # noqa: B019 - formats are few and live long
     def linear_bits(self, shape: Shape) -> float:
         """Bits of all linear layers' weights, scales and zero points included."""
-        return sum(self.bits_of(linear) for linear in shape.linears)
+        return sum(self.bits_of(linear) for linear in shape.linears if not linear.kept)
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019
     def _routed_bits(self, shape: Shape) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from runner.config.schema.model import Architecture
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.root import Config, StageName
 from runner.data.models.directory import SHARD_BYTES
 from runner.engines import find_engine
@@ -125,7 +125,7 @@ class Subject:
         if self.shape is None or not self.config.method.solves_with_hessians:
             return 0.0
         held, solving = 0.0, 0.0
-        for linear in self.shape.linears:
+        for linear in (one for one in self.shape.linears if not one.kept):
             square = float(linear.inputs**2)
             held += square * linear.count / self.shape.layers
             # Its Hessian reordered, or its inverse; working copies of the weights.

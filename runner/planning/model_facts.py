@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runner.config.schema.model import Architecture, Model, architecture_of
+from runner.config.schema.architecture import Architecture
+from runner.config.schema.model import Model, architecture_of
 from runner.data.models.gguf_config import architecture_of_gguf
 from runner.data.models.gguf_source import source_header
 from runner.data.models.locate import light_config

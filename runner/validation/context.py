@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.environment import Environment
-from runner.config.schema.model import Architecture
 from runner.environments.needs import Obstacle
 from runner.planning.arithmetic import Arithmetic
 from runner.planning.hardware.detect import Machine

@@ -1,6 +1,6 @@
 """Linear layers of a decoder block, by input width."""
 
-from runner.config.schema.model import Architecture
+from runner.config.schema.architecture import Architecture
 
 
 def linear_inputs(architecture: Architecture) -> dict[str, int]:

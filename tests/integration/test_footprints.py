@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.engine import Engine
-from runner.config.schema.model import Architecture
 from runner.engines import find_engine
 from runner.engines.base import LoadSpec
 from runner.engines.hf.footprints import footprint_of

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from runner.config.compose import register, typed
 from runner.config.kept_configs import KeptConfigs
 from runner.config.kept_merges import KeptMerges
-from runner.config.schema.model import Architecture
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.root import Config
 from runner.multirun.dry_run.session import PeekSession
 from runner.pipeline.inputs import Inputs
@@ -25,6 +25,7 @@ from runner.planning.model_shape import Shape
 from runner.util.gpus import Gpu
 from runner.util.nvidia_driver import installed_driver
 from runner.util.paths import conf_dir
+from runner.util.serialise import from_json
 from runner.validation.verdict import Verdict
 from tests.stub_driver import LIBRARY, compiled
 from tests.unit.judging import Changes, Judge, judge_changed
@@ -154,5 +155,5 @@ def shapes() -> dict[str, Shape]:
     for path in (conf_dir() / "model").glob("*.yaml"):
         content = yaml.safe_load(path.read_text("utf-8"))
         if "architecture" in content:
-            found[path.stem] = Shape(Architecture(**content["architecture"]))
+            found[path.stem] = Shape(from_json(Architecture, content["architecture"]))
     return found

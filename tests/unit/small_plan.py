@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.hardware import Hardware, Interconnect, Price
-from runner.config.schema.model import Architecture
 from runner.config.schema.plan import Plan
 from runner.planning.efficiency import Efficiency
 from runner.planning.formats import find_format

@@ -16,16 +16,18 @@ from packaging.utils import canonicalize_name
 
 from runner.api import run
 from runner.config.compose import register
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.bits import NumberType
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.environment import Environment
 from runner.config.schema.group_size import Granularity
 from runner.config.schema.hardware import Hardware
-from runner.config.schema.model import Architecture, Model, ModelKind, architecture_of
+from runner.config.schema.model import Model, ModelKind, architecture_of
 from runner.config.schema.root import Config, StageName
 from runner.environments.create import constraints_file
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
+from runner.planning.model_shape import Shape
 from runner.util.paths import conf_dir, sweeps_dir
 from runner.validation.layers import linear_inputs
 
@@ -166,15 +168,8 @@ def check_dimensions(model: Model) -> None:
     if shape.hidden is None:
         assert model.kind in (ModelKind.local, ModelKind.hub), "only a user's model is open"
         return
-    assert shape.heads and shape.kv_heads and shape.layers and shape.intermediate and shape.vocab
-    assert shape.heads % shape.kv_heads == 0
-    if shape.experts or shape.kv_lora_rank:
-        return  # test_plan_formulas holds these against published numbers
-    attention = 2 * shape.hidden * (shape.heads + shape.kv_heads) * (shape.head_dim or 0)
-    feed_forward = (2 if shape.family == "opt" else 3) * shape.hidden * shape.intermediate
-    embeddings = shape.vocab * shape.hidden * (1 if shape.tied_embeddings else 2)
-    matrices = shape.layers * (attention + feed_forward) + embeddings
-    assert shape.parameters == pytest.approx(matrices, rel=0.01)
+    # Norms, biases and positions are not all counted: 0.15% of OPT-6.7B.
+    assert Shape(shape).counted == pytest.approx(shape.parameters, rel=2e-3)
 
 
 def check_limits(hardware: Hardware) -> None:
@@ -230,13 +225,18 @@ def test_every_sweep_composes_and_so_does_every_job_of_it(name: str, composed: C
             seen.update(job)
 
 
+PLANNED_ALONE = {"kimi_k2", "minimax_m2"}
+"""Families of named models that no machine for tests holds and transformers may lack: a plan reads
+their dimensions, and whether methods can quantize them is not tested."""
+
+
 def test_the_zoo_has_every_family_of_the_models_named_and_the_sweep_has_the_zoo() -> None:
     named = [yaml.safe_load(path.read_text()) for path in (conf_dir() / "model").glob("*.yaml")]
     zoo = sorted((conf_dir() / "model" / "zoo").glob("*.yaml"))
     kinds = {yaml.safe_load(path.read_text())["config"]["model_type"] for path in zoo}
     families = {model.get("architecture", {}).get("family") for model in named} - {None}
     assert {"llama", "deepseek_v3", "gemma2", "opt", "phi3"} < families
-    assert families <= kinds
+    assert families - kinds == PLANNED_ALONE
     sweep = yaml.safe_load((sweeps_dir() / "zoo.yaml").read_text())["hydra"]["sweeper"]
     assert sorted(sweep["params"]["model"].split(",")) == [f"zoo/{path.stem}" for path in zoo]
     methods = {one for grid in sweep["grids"].values() for one in grid["method"].split(",")}

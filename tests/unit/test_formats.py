@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from runner.config.schema.model import Architecture
+from runner.config.schema.architecture import Architecture
 from runner.errors import UsageError
 from runner.planning.formats import Format, find_format, integer_format
 from runner.planning.model_shape import Shape
@@ -189,11 +189,16 @@ def test_experts_are_counted_by_layer() -> None:
     experts = [(x.inputs, x.outputs, x.count, x.routed) for x in mixture.linears[3:]]
     assert experts == [
         (8, 16, 2, False), (16, 8, 1, False),
-        (8, 5, 16, True), (5, 8, 8, True),
-        (8, 5, 8, False), (5, 8, 4, False),
+        (8, 4, 2, False), (8, 5, 16, True), (5, 8, 8, True),
+        (8, 10, 4, False), (10, 8, 2, False),
     ]  # fmt: skip
+    assert [x.part for x in mixture.linears[3:]] == [
+        "mlp", "mlp", "router", "experts", "experts", "shared_experts", "shared_experts"
+    ]  # fmt: skip
+    assert (mixture.expert_layers, mixture.mlp_layers, mixture.attention_layers) == (2, 1, 3)
     assert mixture.routed_weights == 8 * 3 * 40
-    assert mixture.flops_per_token == 2 * (mixture.linear_weights - 480 + 80)
+    # Routers are computed with, but not quantized.
+    assert mixture.flops_per_token == 2 * (mixture.linear_weights + 64 - 480 + 80)
     assert mixture.active_parameters == mixture.parameters - 480
     # Of 960 routed weights two tokens meet three quarters.
     fmt = find_format("bf16")

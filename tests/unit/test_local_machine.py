@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from runner.config.schema.model import Architecture
+from runner.config.schema.architecture import Architecture
 from runner.errors import UsageError
 from runner.pipeline.stages.plan import make_result
 from runner.planning.devices import read_device

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.model import (
-    Architecture,
     ByteTokenizer,
     Model,
     ModelKind,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.hardware import Hardware, Price
-from runner.config.schema.model import Architecture
 from runner.config.schema.plan import Plan
 from runner.planning.formats import find_format
 from runner.planning.model_shape import Shape

@@ -7,6 +7,7 @@ from typing import Any, Optional
 from omegaconf import MISSING
 
 from runner.config.bounds import BYTES, SEED, bounded
+from runner.config.schema.architecture import Architecture
 
 
 class ModelKind(Enum):
@@ -40,61 +41,6 @@ _OF_KIND = {
     ModelKind.local: frozenset({"path", "file", "allow_pickle"}),
     ModelKind.generated: frozenset({"seed", "config", "tokenizer", "special_tokens"}),
 }
-
-
-_WITHOUT_GATE = ("opt",)
-"""Families with a plain MLP, as far as plans are made for them."""
-
-
-@dataclass
-class Architecture:
-    """Dimensions of a decoder-only transformer, as its ``config.json`` names them.
-
-    ``None`` means "read it from the model's own config.json when it is at hand".
-    """
-
-    family: Optional[str] = None
-    """Value of ``model_type`` (llama, qwen2, opt, …)."""
-    layers: Optional[int] = bounded(None, least=1)
-    hidden: Optional[int] = bounded(None, least=1)
-    intermediate: Optional[int] = bounded(None, least=1)
-    heads: Optional[int] = bounded(None, least=1)
-    kv_heads: Optional[int] = bounded(None, least=1)
-    head_dim: Optional[int] = bounded(None, least=1)
-    vocab: Optional[int] = bounded(None, least=1)
-    context: Optional[int] = bounded(None, least=1)
-    """Longest supported sequence, in tokens."""
-    tied_embeddings: Optional[bool] = None
-    parameters: Optional[int] = bounded(None, least=1, most=BYTES)
-
-    experts: Optional[int] = None
-    """Routed experts of a mixture-of-experts layer; ``None`` in a dense model."""
-    experts_per_token: Optional[int] = None
-    shared_experts: Optional[int] = None
-    """Experts that every token uses in addition to its routed ones."""
-    expert_intermediate: Optional[int] = None
-    """Inner width of one expert; ``intermediate`` is that of dense layers."""
-    dense_layers: Optional[int] = None
-    """Number of first layers of a mixture of experts that are dense."""
-
-    kv_lora_rank: Optional[int] = None
-    """Width of the compressed keys and values of multi-head latent attention (MLA)."""
-    q_lora_rank: Optional[int] = None
-    rope_head_dim: Optional[int] = None
-    """Width of the part of an MLA head that encodes the position; cached once for all heads."""
-    value_head_dim: Optional[int] = None
-    """Width of an MLA head's values; its keys have ``head_dim`` in addition to the position
-    part."""
-
-    sliding_window: Optional[int] = None
-    """Window of windowed layers, in tokens; ``None`` if every layer sees the whole context."""
-    global_layer_interval: Optional[int] = None
-    """One layer in this many sees the whole context; ``None`` if all layers are windowed."""
-
-    @property
-    def has_gate(self) -> bool:
-        """Whether a block's MLP has a gate beside its way up."""
-        return self.family not in _WITHOUT_GATE
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from runner.config.schema.model import Architecture
+from runner.config.schema.architecture import Architecture
 from runner.data.models.gguf_header import GgufHeader
 from runner.data.models.gguf_values import check_values
 from runner.errors import UsageError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.config.schema.model import Architecture
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.root import StageName
 from runner.errors import StageError, UsageError
 from runner.evaluation.metrics.speed import BatchResult

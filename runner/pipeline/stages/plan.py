@@ -5,8 +5,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.hardware import LOCAL
-from runner.config.schema.model import Architecture, Model
+from runner.config.schema.model import Model
 from runner.config.schema.root import Config
 from runner.engines import computing_at_once
 from runner.errors import UsageError
