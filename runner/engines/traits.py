@@ -54,6 +54,8 @@ class Traits:
     """``None``: stage ``tasks`` cannot ask it."""
     has_server: bool = False
     """Whether stage ``serving`` can start it."""
+    serves_together: bool = False
+    """Whether its server computes the requests of several users at once."""
     serves_from_slices: bool = True
     """Whether its server, which runs without our patches, finds a slice of a GPU in MIG mode."""
     reads_best: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from runner.planning.model_shape import Shape
 
 EXPERTS = "experts"
 """Part of a model that its routed experts are."""
+_ONLY_EXPERTS = "-experts"
 _SCALE_BITS = 16
 _BLOCK_SCALE_BITS = 8
 _K_BLOCK = 256
@@ -35,7 +36,9 @@ class Format:
     fallback_bits: float | None = None
     """Bits of layers whose inputs are no multiple of 256 (llama.cpp's K types)."""
     scheme: str | None = None
-    """Name of its bits without their groups, by which figures are published."""
+    """Name without groups and parts, by which figures are published, if not its own."""
+    stored_as: str | None = None
+    """Label of the bits scheme whose checkpoints are so, if not its own; ``gguf``."""
     outliers_apart: bool = False
     """Whether activations far larger than the rest are computed in 16 bits."""
     bandwidth_share: float | None = None
@@ -64,17 +67,24 @@ class Format:
             self.group is not None and self.scale_bits == _BLOCK_SCALE_BITS
         )
 
+    def problem_with(self, shape: Shape) -> str | None:
+        """Why a model cannot be stored so; ``None`` when it can."""
+        if self.covers == (EXPERTS,) and not shape.experts:
+            dense = self.label.removesuffix(_ONLY_EXPERTS)
+            return f"{self.label} is of experts, and the model has none: use {dense}"
+        return None
+
     def covers_part(self, part: str) -> bool:
         """Whether linear layers of a part of the model are stored so."""
         return self.covers is None or part in self.covers
 
     def of(self, linear: Linear) -> "Format":
         """How certain linear layers are stored: so, or in 16 bits."""
-        return self if self.covers_part(part_of(linear)) else _PLAIN
+        return self if not linear.kept and self.covers_part(linear.part) else _PLAIN
 
     def bits_of(self, linear: Linear) -> float:
         """Bits of certain linear layers' weights, scales and zero points included."""
-        if not self.covers_part(part_of(linear)):
+        if linear.kept or not self.covers_part(linear.part):
             return 16.0 * linear.weights
         if self.fallback_bits is not None:
             whole = linear.inputs % _K_BLOCK == 0
@@ -123,6 +133,7 @@ def _gguf(label: str, block: float, head: float, embedding: float, fallback: flo
         embedding_bits=embedding,
         head_bits=head,
         fallback_bits=fallback,
+        stored_as="gguf",
     )
 
 
@@ -146,14 +157,14 @@ _NAMED = {
         Format("fp8_e4m3", 8, "fp8", scale_bits=_SCALE_BITS),
         Format("fp8_e4m3_a16", 8, "bf16", scale_bits=_SCALE_BITS),
         # DeepSeek-V3 (arXiv 2412.19437, 3.3.2): a scale in fp32 for 128 x 128 weights.
-        Format("fp8_block", 8, "fp8", scale_bits=32, block=128),
+        Format("fp8_block", 8, "fp8", scale_bits=32, block=128, stored_as="fp8_e4m3"),
         # QLoRA (arXiv 2305.14314): fp32 scales for blocks of 64, or 8 bits and 32 for 256 of them.
         Format("nf4", 4, "bf16", 64, scale_bits=32),
-        Format("nf4-dq", 4, "bf16", 64, scale_bits=8 + 32 / 256),
-        Format("mxfp4", 4, "bf16", 32, scale_bits=_BLOCK_SCALE_BITS),
-        Format("nvfp4", 4, "bf16", 16, scale_bits=_BLOCK_SCALE_BITS),
-        Format("mxfp4_a4", 4, "fp4", 32, scale_bits=_BLOCK_SCALE_BITS),
-        Format("nvfp4_a4", 4, "fp4", 16, scale_bits=_BLOCK_SCALE_BITS),
+        Format("nf4-dq", 4, "bf16", 64, scale_bits=8 + 32 / 256, stored_as="nf4"),
+        Format("mxfp4", 4, "bf16", 32, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp4"),
+        Format("nvfp4", 4, "bf16", 16, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp4"),
+        Format("mxfp4_a4", 4, "fp4", 32, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp4_a4"),
+        Format("nvfp4_a4", 4, "fp4", 16, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp4_a4"),
         Format("mxfp8", 8, "fp8", 32, scale_bits=_BLOCK_SCALE_BITS),
         # Mixes of block types: the mean over a block's layers follows from llama.cpp's whole-file
         # bits of Llama-3.1-8B (its quantize README), given 6.5625-bit heads.
@@ -172,11 +183,13 @@ _INTEGER = re.compile(
 
 
 def find_format(label: str) -> Format:
-    """The format of a label: ``bf16``, ``w4a16-g128``, ``w4a16-g64-asym``, ``q4_k_m``.
+    """The format of a label: ``bf16``, ``w4a16-g128``, ``w4a16-g64-asym``, ``mxfp4-experts``.
 
     Raises:
         UsageError: There is no such format.
     """
+    if label.endswith(_ONLY_EXPERTS):
+        return _of_experts(find_format(label.removesuffix(_ONLY_EXPERTS)), label)
     if label in _NAMED:
         return _NAMED[label]
     match = _INTEGER.fullmatch(label)
@@ -200,9 +213,20 @@ def integer_format(bits: int, group: int | None, zero_points: bool) -> Format:
     return Format(label, bits, "bf16", group, scale_bits=_SCALE_BITS, zero_bits=zero, scheme=scheme)
 
 
-def part_of(linear: Linear) -> str:
-    """Part of the model that linear layers belong to."""
-    return EXPERTS if linear.routed else "dense"
+def _of_experts(fmt: Format, label: str) -> Format:
+    """The format of a model whose routed experts alone are quantized."""
+    if fmt.weight_bits >= _PLAIN.weight_bits or fmt.fallback_bits is not None:
+        raise UsageError(
+            f"plan.recipes: {label}: no checkpoint has {fmt.label} in its experts alone; "
+            f"try {fmt.label}, or w4a16-g32-experts or mxfp4-experts"
+        )
+    return replace(
+        fmt,
+        label=label,
+        covers=(EXPERTS,),
+        scheme=fmt.scheme or fmt.label,
+        stored_as=fmt.stored_as or fmt.scheme or fmt.label,
+    )
 
 
 def _unknown(label: str) -> str:
@@ -215,5 +239,5 @@ def _unknown(label: str) -> str:
         )
     return (
         f"plan.recipes: there is no {label}; it is one of {known}, or like w4a16-g128, "
-        "w4a16-g64-asym, w8a16-per_channel"
+        "w4a16-g64-asym, w8a16-per_channel, mxfp4-experts"
     )

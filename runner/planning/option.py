@@ -78,6 +78,8 @@ class Option:
     quality_source: str = ""
     efficiency_source: str = ""
     engine: str | None = None
-    """What would serve it; ``None``: nothing that is known to."""
+    """What would serve it; ``None``: no engine reads the recipe there."""
+    engine_known: bool = True
+    """Whether it is known to, by its version's own tables or source."""
     warnings: list[str] = field(default_factory=list)
     """What is copied, padded or has to be asked for, and what is not known."""

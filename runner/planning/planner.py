@@ -1,7 +1,7 @@
 """Predicts every combination of recipes, devices and tensor-parallel degrees, and ranks them."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from runner.config.schema.hardware import Hardware
@@ -11,7 +11,9 @@ from runner.planning.formats import Format
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Option, Range
 from runner.planning.quality import MeasuredQuality, quality_of
+from runner.planning.ranking import judged, rank
 from runner.planning.roofline import Roofline, limits_of
+from runner.planning.serving import Serving, serving
 from runner.planning.sharding import share_out
 
 HOURS_PER_MONTH = 730
@@ -22,6 +24,7 @@ _SHOWN_OF_UNKNOWN = 0.92
 
 EfficiencyOf = Callable[[Format, Hardware], Efficiency]
 HeldAs = Callable[[Format, Hardware], Format]
+ServedBy = Callable[[Format, Hardware, Shape], Serving]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Question:
     """Given the format as it is held."""
     held: HeldAs = lambda fmt, _: fmt
     """What an engine makes of a stored format on a device."""
+    serving: ServedBy = serving
+    """Which engine serves a format on a device."""
     measured: dict[str, MeasuredQuality] = field(default_factory=dict)
     """By format label."""
 
@@ -43,12 +48,9 @@ class Question:
 def make_plan(question: Question) -> list[Option]:
     """Every combination, the best first.
 
-    Options that meet everything come first, the cheapest ahead (by the month where traffic
-    is given, else by the hour of one copy: a price by the token would assume that every device
-    is busy day and night; those without a price after them), then quality risks, then what is
-    too slow, by how much, then what does not fit.
+    See ``ranking.rank`` for the order.
     """
-    return sorted(options(question), key=_rank)
+    return sorted(options(question), key=rank)
 
 
 def options(question: Question) -> Iterator[Option]:
@@ -56,10 +58,13 @@ def options(question: Question) -> Iterator[Option]:
     for fmt in question.formats:
         for device in question.devices:
             for degree in question.plan.tensor_parallel:
-                yield _option(question, fmt, device, degree)
+                served = question.serving(fmt, device, question.shape)
+                yield judged(_option(question, fmt, device, degree, served), served)
 
 
-def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> Option:
+def _option(
+    question: Question, fmt: Format, device: Hardware, degree: int, served: Serving
+) -> Option:
     shape, plan = question.shape, question.plan
     number_bytes = plan.kv_cache_bits / 8
     option = Option(
@@ -77,7 +82,7 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
     )
     quality = quality_of(fmt, shape, plan.min_recovery_percent, question.measured.get(fmt.label))
     option.quality, option.quality_source = quality.text, quality.source
-    sharing = share_out(shape, fmt, degree)
+    sharing = share_out(shape, fmt, degree, served.computes_together)
     option.warnings += sharing.warnings
     if sharing.obstacle is not None:
         return _ended(option, Feasibility.impossible, sharing.obstacle)
@@ -92,9 +97,9 @@ def _option(question: Question, fmt: Format, device: Hardware, degree: int) -> O
         return _ended(option, Feasibility.does_not_fit, _why_it_does_not_fit(option, plan, memory))
     efficiency = question.efficiency(fmt, device)
     option.efficiency_source = efficiency.source
-    roofline = Roofline(shape, fmt, limits, efficiency, number_bytes, degree)
+    roofline = Roofline(shape, fmt, limits, efficiency, number_bytes, sharing.at_once)
     _add_times(option, roofline, plan)
-    _serve(option, roofline, plan)
+    _serve(option, roofline, plan, plan.max_batch_size if served.many_at_once else 1)
     assert option.decode_seconds is not None
     objective = plan.max_time_per_output_token_seconds
     if objective is not None and option.decode_seconds.expected > objective:
@@ -159,14 +164,14 @@ def _add_times(option: Option, roofline: Roofline, plan: Plan) -> None:
     option.tokens_per_second = Range(*(plan.batch_size / step.total for step in reversed(steps)))
 
 
-def _serve(option: Option, roofline: Roofline, plan: Plan) -> None:
+def _serve(option: Option, roofline: Roofline, plan: Plan, most: int) -> None:
     """Largest batch inside the objective, what it yields and what that costs."""
 
     def seconds(batch: int) -> float:
         return roofline.decode(batch, plan.context_length).total
 
     assert option.prefill_seconds is not None
-    batch = max(min(option.largest_batch, plan.max_batch_size), plan.batch_size)
+    batch = max(min(option.largest_batch, most), plan.batch_size)
     if plan.max_time_per_output_token_seconds is not None:
         batch = _largest(seconds, plan.max_time_per_output_token_seconds, plan.batch_size, batch)
     option.served_batch = batch
@@ -208,26 +213,6 @@ def _ended(option: Option, verdict: Feasibility, reason: str) -> Option:
     return option
 
 
-_ORDER = tuple(Feasibility)
-
-
-def _rank(option: Option) -> tuple[int, float, bool, float]:
-    cost = option.monthly_cost
-    if cost is None and option.price_per_hour is not None:
-        cost = option.price_per_hour * option.tensor_parallel
-    seconds = option.decode_seconds.expected if option.decode_seconds else math.inf
-    first = (
-        seconds if option.verdict is Feasibility.too_slow else (math.inf if cost is None else cost)
-    )
-    # Of two that cost the same, the one whose quality somebody has measured.
-    return (_ORDER.index(option.verdict), first, option.quality_source == "unknown", seconds)
-
-
 def tokens_per_second_needed(tokens_per_day: float) -> float:
     """Mean rate of a day's traffic."""
     return tokens_per_day / SECONDS_PER_DAY
-
-
-def best(options: Iterable[Option]) -> Option | None:
-    """The first that meets everything."""
-    return next((option for option in options if option.verdict is Feasibility.meets), None)

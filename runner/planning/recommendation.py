@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.plan import Plan
 from runner.planning.option import Feasibility, Option, Range
-from runner.planning.planner import best
+from runner.planning.ranking import best
 
 
 def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, Hardware]) -> str:
@@ -34,6 +34,8 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
     objective = plan.max_time_per_output_token_seconds
     if objective is not None and chosen.decode_seconds.high > objective:
         sure = "; the SLO lies within the predicted range, so measure before you buy"
+    if chosen.verdict is Feasibility.unproven:
+        sure += f"; it {chosen.reason}"
     heading, unsaid = "Best option (predicted)", ""
     if plan.tokens_per_day is None and chosen.price_per_hour is not None:
         heading = "Cheapest option per hour for one replica (predicted)"

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runner.planning.formats import Format
+from runner.planning.layers import ATTENTION
+from runner.planning.linears import Linear
 from runner.planning.model_shape import Shape
 
 _PADDED_TO = 128
@@ -30,56 +32,73 @@ class Sharing:
     """Why no engine shares it out so."""
     warnings: tuple[str, ...] = ()
     """What is copied or padded, or has to be asked for."""
+    at_once: int = 1
+    """How many of the devices compute at the same time."""
 
 
-def share_out(shape: Shape, fmt: Format, degree: int) -> Sharing:
-    """How ``degree`` devices that compute at once share a model in a format."""
+def share_out(shape: Shape, fmt: Format, degree: int, together: bool = True) -> Sharing:
+    """How devices share a model in a format.
+
+    Args:
+        shape: Of the model.
+        fmt: As it is stored.
+        degree: How many devices.
+        together: Whether they compute at once, each with a part of every layer. Else they take
+            turns, each with some of the layers.
+    """
+    if (problem := fmt.problem_with(shape)) is not None:
+        return Sharing(problem)
     if degree == 1:
         return Sharing()
+    if not together:
+        return _by_layers(shape, degree)
     if (problem := next(_obstacles(shape, fmt, degree), None)) is not None:
         fewer = (n for n in range(degree - 1, 1, -1) if not any(_obstacles(shape, fmt, n)))
         fits = next(fewer, 1)
         hint = f" ({fits} devices can)" if degree > 1 and fits > 1 else ""
         return Sharing(f"{problem}{hint}")
-    return Sharing(warnings=tuple(_warnings(shape, fmt, degree)))
+    return Sharing(warnings=tuple(_warnings(shape, fmt, degree)), at_once=degree)
+
+
+def _by_layers(shape: Shape, degree: int) -> Sharing:
+    if not 0 < degree <= shape.layers:
+        return Sharing(f"{shape.layers} layers are too few for {degree} devices")
+    turns = f"{degree} devices take turns, layer after layer: they hold more, and are no faster"
+    return Sharing(warnings=(turns,))
 
 
 def _obstacles(shape: Shape, fmt: Format, degree: int) -> Iterator[str]:
     if degree < 1 or shape.heads % degree:
         yield f"{shape.heads} attention heads do not divide by {degree}"
         return
-    latent = shape.architecture.kv_lora_rank
-    if not latent and shape.kv_heads % degree and degree % shape.kv_heads:
-        yield f"{shape.kv_heads} key-value heads do not divide by {degree}, nor the reverse"
-    for part, width in _inputs_cut(shape):
+    for heads in _kv_heads(shape):
+        if heads % degree and degree % heads:
+            yield f"{heads} key-value heads do not divide by {degree}, nor the reverse"
+    for linear in _cut_by_inputs(shape):
+        width, block = linear.inputs, _block(fmt, linear.part)
+        if linear.routed:
+            continue
         if width % degree:
             yield f"a layer of {width} inputs does not divide by {degree}"
-        elif (block := _block(fmt, part)) and (width // degree) % block:
+        elif block and (width // degree) % block:
             yield f"{width} inputs over {degree} devices leave no whole groups of {block}"
-    if not latent and (side := fmt.block if fmt.covers_part("attention") else None):
-        for heads in (shape.heads, shape.kv_heads):
+    if (side := fmt.block) and fmt.covers_part("attention"):
+        for heads in _kv_heads(shape):
             outputs = max(1, heads // degree) * shape.head_dim
             if outputs % side:
                 yield f"{outputs} outputs of attention a device are no whole blocks of {side}"
 
 
-def _inputs_cut(shape: Shape) -> Iterator[tuple[str, int]]:
-    """Parts with the width of their matrices that are cut by inputs."""
-    architecture = shape.architecture
-    latent = architecture.kv_lora_rank
-    yield "attention", shape.heads * ((latent and architecture.value_head_dim) or shape.head_dim)
-    if _has_dense_layers(shape):
-        yield "mlp", architecture.intermediate or 0
-    if shape.experts and architecture.shared_experts:
-        yield "shared_experts", _expert_width(shape) * architecture.shared_experts
+def _cut_by_inputs(shape: Shape) -> Iterator[Linear]:
+    """Matrices whose inputs devices share out; of the others they share out outputs."""
+    return (linear for linear in shape.linears if linear.reduces)
 
 
-def _has_dense_layers(shape: Shape) -> bool:
-    return not shape.experts or bool(shape.architecture.dense_layers)
-
-
-def _expert_width(shape: Shape) -> int:
-    return shape.architecture.expert_intermediate or shape.architecture.intermediate or 0
+def _kv_heads(shape: Shape) -> list[int]:
+    """Key-value heads of layers that have some; latent attention has none to share out."""
+    if shape.architecture.kv_lora_rank or shape.architecture.output_lora_rank:
+        return []
+    return sorted({layer.kv_heads for layer in shape.kinds if layer.mixer in ATTENTION})
 
 
 def _block(fmt: Format, part: str) -> int | None:
@@ -88,36 +107,32 @@ def _block(fmt: Format, part: str) -> int | None:
 
 
 def _warnings(shape: Shape, fmt: Format, degree: int) -> Iterator[str]:
-    if shape.architecture.kv_lora_rank:
+    if shape.architecture.kv_lora_rank or shape.architecture.output_lora_rank:
         yield f"each of {degree} devices holds the whole latent KV cache"
-    elif degree > shape.kv_heads:
-        yield (
-            f"{shape.kv_heads} key-value heads are copied to {degree} devices: "
-            f"{degree / shape.kv_heads:g} times the KV cache"
-        )
-    if shape.experts:
-        yield from _of_experts(shape, fmt, degree)
+    for heads in _kv_heads(shape):
+        if degree > heads:
+            yield (
+                f"{heads} key-value heads are copied to {degree} devices: "
+                f"{degree / heads:g} times the KV cache"
+            )
+    for linear in _cut_by_inputs(shape):
+        if linear.routed:
+            yield from _of_experts(linear.inputs, _block(fmt, linear.part), fmt, degree)
 
 
-def _of_experts(shape: Shape, fmt: Format, degree: int) -> Iterator[str]:
-    width = _expert_width(shape)
+def _of_experts(width: int, block: int | None, fmt: Format, degree: int) -> Iterator[str]:
     if width % degree:
         yield (
             f"experts of {width} do not divide by {degree}: they are shared out whole, with "
             "--enable-expert-parallel"
         )
         return
-    each, block = width // degree, _block(fmt, "experts")
+    each = width // degree
     if not block or each % block == 0:
         return
+    torn = f"{width} inputs of experts over {degree} devices leave no whole groups of {block}"
     if fmt.has_float_blocks:
         padded = -(-each // _PADDED_TO) * _PADDED_TO
-        yield (
-            f"{width} inputs of experts over {degree} devices leave no whole groups of {block}: "
-            f"engines pad {each} to {padded}, {padded / each - 1:.0%} more than predicted"
-        )
+        yield f"{torn}: engines pad {each} to {padded}, {padded / each - 1:.0%} more than predicted"
     else:
-        yield (
-            f"{width} inputs of experts over {degree} devices leave no whole groups of {block}: "
-            "engines share experts out whole (--enable-expert-parallel)"
-        )
+        yield f"{torn}: engines share experts out whole (--enable-expert-parallel)"

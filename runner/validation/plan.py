@@ -17,9 +17,10 @@ def check_plan(config: Config, facts: Facts) -> Iterator[Verdict]:
         return
     plan = config.plan
     try:
-        Shape(facts.architecture)
+        shape = Shape(facts.architecture)
         for label in plan.recipes:
-            find_format(label)
+            if (problem := find_format(label).problem_with(shape)) is not None:
+                yield illegal(f"plan.recipes: {problem}")
         devices_of(plan.devices, config.hardware)
     except UsageError as error:
         yield illegal(str(error))

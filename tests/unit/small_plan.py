@@ -25,6 +25,7 @@ its keys and values are 2·2·2·2 = 16 numbers.
 DEVICE = Hardware(
     name="box",
     kind="cuda",
+    compute_capability="9.0",
     visible_memory_gibibytes=16384 / 2**30,
     memory_bandwidth_gigabytes_per_second=1e-6,
     peak_teraflops={"bf16": 1e-8},

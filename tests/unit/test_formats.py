@@ -47,6 +47,34 @@ def test_bytes_of_a_small_model(label: str, stored: float, streamed: float) -> N
     assert fmt.streamed_bytes(shape()) == pytest.approx(streamed)
 
 
+def test_of_a_mixture_experts_alone_may_be_quantized() -> None:
+    """Two layers of 4 experts of 16 x 8, three matrices each: 3072 weights of 3456."""
+    mixture = shape(experts=4, experts_per_token=2, expert_intermediate=16, dense_layers=0)
+    routed, rest, router = 2 * 4 * 3 * 16 * 8, 2 * (8 * 8 * 2 + 8 * 4 * 2), 2 * 8 * 4
+    plain, whole, part = map(find_format, ("bf16", "w4a16-g8", "w4a16-g8-experts"))
+    assert plain.linear_bits(mixture) == 16 * (routed + rest)
+    assert part.linear_bits(mixture) == 6 * routed + 16 * rest
+    assert whole.linear_bits(mixture) == 6 * (routed + rest)
+    assert part.stored_bytes(mixture) == plain.stored_bytes(mixture) - 10 * routed / 8
+    # One token reads half of the experts, and everything else.
+    assert part.streamed_bytes(mixture) == (6 * routed / 2 + 16 * rest + 80 * 16) / 8
+    experts, others = (
+        [linear for linear in mixture.linears if linear.routed is kind] for kind in (True, False)
+    )
+    assert {part.of(linear).label for linear in experts} == {"w4a16-g8-experts"}
+    assert {part.of(linear).label for linear in others} == {"bf16"}
+    # Routers stay in 16 bits whatever the recipe.
+    assert sum(linear.weights for linear in others if linear.kept) == router
+    assert sum(plain.bits_of(linear) for linear in others if linear.kept) == 16 * router
+
+
+@pytest.mark.parametrize(
+    ("label", "bits"), [("fp8_block", 8 + 32 / 128**2), ("mxfp8", 8 + 8 / 32), ("nvfp4", 4.5)]
+)
+def test_scales_of_blocks_are_counted(label: str, bits: float) -> None:
+    assert find_format(label).bits_per_weight(shape()) == pytest.approx(bits)
+
+
 def test_a_tied_table_is_stored_once_and_streamed_all_the_same() -> None:
     tied = shape(tied_embeddings=True)
     assert find_format("bf16").stored_bytes(tied) == 2 * 1272
@@ -99,7 +127,7 @@ def test_integers_are_labelled(group: int | None, zero_points: bool, label: str)
         (
             "w9a16",
             "plan.recipes: there is no w9a16; it is one of bf16, fp16, fp32, w8a8, llm_int8,",
-            "q2_k, or like w4a16-g128, w4a16-g64-asym, w8a16-per_channel",
+            "q2_k, or like w4a16-g128, w4a16-g64-asym, w8a16-per_channel, mxfp4-experts",
         ),
         (
             "int4",
@@ -107,7 +135,7 @@ def test_integers_are_labelled(group: int | None, zero_points: bool, label: str)
             "try w4a16-g128 (4-bit weights, products in 16 bits)",
         ),
         ("w4a4-g128", "plan.recipes: w4a4-g128 needs 4-bit integer products", "bits)"),
-        ("w4a16-g0", "plan.recipes: there is no w4a16-g0", "per_channel"),
+        ("w4a16-g0", "plan.recipes: there is no w4a16-g0", "mxfp4-experts"),
     ],
 )
 def test_an_unknown_label_is_told(label: str, start: str, end: str) -> None:

@@ -331,6 +331,7 @@ def test_the_command_prints_the_decision(
 PLANS: list[tuple[str, Any, str, str]] = [
     ("recipes", ["w9a16"], "there is no w9a16", ""),
     ("recipes", ["w4a4"], "4-bit integer products", ""),
+    ("recipes", ["mxfp4-experts"], "of experts, and the model has none: use mxfp4", ""),
     ("devices", ["a1000"], "there is no a1000", ""),
     ("prompt_tokens", 2048, "no room for output", "plan.context_length=4096"),
     ("context_length", 200000, "context of 131072", "plan.context_length=131072"),

@@ -7,12 +7,10 @@ import pytest
 
 from runner.config.schema.hardware import Price
 from runner.planning.option import Feasibility, Option, Range
-from runner.planning.planner import (
-    best,
-    make_plan,
-    tokens_per_second_needed,
-)
+from runner.planning.planner import make_plan, tokens_per_second_needed
+from runner.planning.ranking import best, judged
 from runner.planning.recommendation import milliseconds, reasons, recommendation, where
+from runner.planning.serving import Serving
 from tests.unit.small_plan import DEVICE, PLAN, question
 
 pytestmark = pytest.mark.unit
@@ -34,20 +32,53 @@ def test_rows_are_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
         row("by the month", monthly_cost=1.0, price_per_hour=90.0),
         row("two at 1 $", price_per_hour=1.0, degree=2, decode_seconds=Range(1, 1, 1)),
         row("as dear, slower", price_per_hour=2.0, decode_seconds=Range(1, 9, 9)),
-        row("as dear, unmeasured", price_per_hour=2.0, quality_source="unknown"),
         row("dearer", price_per_hour=3.0),
-        row("no price", quality_source="unknown"),
-        row("a risk", verdict=Feasibility.quality_risk, price_per_hour=0.1),
+        row("no price"),
+        row("a risk", verdict=Feasibility.quality_risk, price_per_hour=0.2),
+        row("nobody knows", verdict=Feasibility.unproven, price_per_hour=0.1),
+        row(
+            "nor whether it is read",
+            verdict=Feasibility.unproven,
+            price_per_hour=0.0,
+            engine_known=False,
+        ),
         row("nearly", verdict=Feasibility.too_slow, price_per_hour=9.0),
         row("far too slow", verdict=Feasibility.too_slow, decode_seconds=Range(3, 4, 5)),
         row("fits nowhere", verdict=Feasibility.does_not_fit, decode_seconds=None),
+        row("read by none", verdict=Feasibility.unsupported, price_per_hour=0.0),
         row("cannot be", verdict=Feasibility.impossible, decode_seconds=None),
     ]
     for mixed in (ranked[::-1], ranked[1::2] + ranked[::2]):
         rows = iter(mixed)
         monkeypatch.setattr("runner.planning.planner.options", lambda _, rows=rows: rows)
         assert [option.recipe for option in make_plan(question())] == [r.recipe for r in ranked]
-    assert best(ranked[5:]) is ranked[5] and best(ranked[6:]) is None
+    assert best(ranked[4:]) is ranked[4] and best(ranked[5:]) is None
+    assert best(ranked[6:]) is ranked[6] and best(ranked[8:]) is None
+
+
+@pytest.mark.parametrize(
+    ("served", "quality", "verdict", "reason"),
+    [
+        (Serving("vllm"), "published", Feasibility.meets, ""),
+        (
+            Serving("vllm"), "unknown", Feasibility.unproven,
+            "meets the rest, but quality unknown",
+        ),
+        (
+            Serving("vllm", known=False, said="nobody has said"), "exact", Feasibility.unproven,
+            "meets the rest, but nobody has said",
+        ),
+        (Serving(None, said="none reads it"), "exact", Feasibility.unsupported, "none reads it"),
+    ],
+)  # fmt: skip
+def test_what_is_not_known_is_no_promise(
+    served: Serving, quality: str, verdict: Feasibility, reason: str
+) -> None:
+    option = judged(row("x", quality_source=quality), served)
+    assert (option.verdict, option.reason) == (verdict, reason)
+    slow = judged(row("x", quality_source=quality, verdict=Feasibility.too_slow), served)
+    unread = served.engine is None
+    assert slow.verdict is (Feasibility.unsupported if unread else Feasibility.too_slow)
 
 
 def test_a_days_traffic_by_the_second() -> None:

@@ -119,3 +119,24 @@ def test_options_carry_what_is_padded_and_the_plan_says_it_once() -> None:
     assert sorted(len(option.warnings) for option in found) == [1, 1]
     assert len(cautions([found[0], found[0], found[1]])) == 2
     assert "and 1 more: 2880 inputs of experts" in cautions([found[0], found[0]])[0]
+
+
+def test_devices_of_an_engine_without_tensor_parallelism_take_turns() -> None:
+    shape = Shape(SMALL)
+    turns = share_out(shape, find_format("q4_k_m"), 2, together=False)
+    assert turns.at_once == 1 and "take turns" in turns.warnings[0]
+    # No head is cut, only layers are shared out.
+    assert share_out(shape, find_format("q4_k_m"), 3).obstacle
+    many = share_out(shape, find_format("q4_k_m"), 3, together=False)
+    assert many.obstacle == "2 layers are too few for 3 devices"
+    plan = replace(PLAN, tensor_parallel=[1, 2], memory_utilization=0.9)
+    llama = (find_format("q4_k_m"),)
+    one, two = sorted(
+        make_plan(Question(Shape(SMALL), llama, (read_device("l40s"),), plan)),
+        key=lambda option: option.tensor_parallel,
+    )
+    assert one.engine == two.engine == "llama_cpp"
+    assert one.decode_seconds == two.decode_seconds
+    # Nor does its server compute several users' requests at once.
+    assert one.served_batch == PLAN.batch_size < one.largest_batch
+    assert "llama_cpp answers one request after the other" in one.warnings

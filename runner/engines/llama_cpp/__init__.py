@@ -20,7 +20,9 @@ from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_so
 from runner.engines.llama_cpp.buffers import Buffers
 from runner.engines.llama_cpp.cache import KV_BYTES
 from runner.engines.llama_cpp.footprint import gguf_footprint
+from runner.engines.llama_cpp.planned import reads
 from runner.engines.llama_cpp.settings import NO_GPU, LlamaCpp, layers_on_gpu
+from runner.engines.planned import Place, Reads, Weights
 from runner.engines.server import PORT, Requests, ServerCommand
 from runner.engines.traits import OwnArithmetic, Products, Traits
 from runner.errors import StageError
@@ -71,6 +73,10 @@ class LlamaCppEngine:
         if checkpoint.format != "gguf":
             return f"llama.cpp reads GGUF files, not {checkpoint.format}; method=gguf makes one"
         return family_refusal(checkpoint.config, checkpoint.tokens)
+
+    def reads(self, weights: Weights, place: Place) -> Reads:
+        """GGUF files, wherever it has a backend."""
+        return reads(weights, place)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
         """llama-cpp-python's server. It answers one request after the other."""

@@ -14,9 +14,11 @@ from runner.engines.base import (
 )
 from runner.engines.distributions import TOP_FIELDS, TopDistributions
 from runner.engines.hf.footprints import routed_share
+from runner.engines.planned import Place, Reads, Weights
 from runner.engines.server import Requests, ServerCommand
 from runner.engines.traits import HarnessModel, Tells, Traits
 from runner.engines.vllm import kernels as vllm_kernels
+from runner.engines.vllm import planned as vllm_planned
 from runner.engines.vllm import server as vllm_server
 from runner.engines.vllm import weights as vllm_weights
 from runner.engines.vllm.settings import Vllm, engine_arguments, process_environment
@@ -36,6 +38,7 @@ class VllmEngine:
     traits = Traits(
         harness_model=HarnessModel.vllm,
         has_server=True,
+        serves_together=True,
         serves_from_slices=False,
         tells=Tells.top,
         generates_last=True,
@@ -51,6 +54,10 @@ class VllmEngine:
     def caution(self, checkpoint: CheckpointFacts) -> str | None:
         """Where nobody has asked its version what it reads, and where it widens activations."""
         return vllm_kernels.caution(checkpoint)
+
+    def reads(self, weights: Weights, place: Place) -> Reads:
+        """As its tables and its source say."""
+        return vllm_planned.reads(weights, place)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
         """Its own server, with the settings that measurements offline have."""

@@ -8,7 +8,7 @@ from typing import Any
 from runner.config.schema.method import Method
 from runner.engines.base import CheckpointFacts, LoadSpec
 from runner.engines.vllm.layouts import row_of
-from runner.engines.vllm.tables import PINNED, table_for
+from runner.engines.vllm.tables import PINNED, is_of_weights_alone, table_for
 from runner.util.instructions import reported, usable
 
 _READS_ON_CPU: dict[str, dict[str, tuple[str, ...]]] = {
@@ -37,9 +37,6 @@ _CPU_NEEDS = {
 """Instruction sets of x86 CPUs, one of which a kernel needs, and what to say without."""
 _STORED_AS = {"pack-quantized": "w4a16", "int-quantized": "w8a8"}
 """What compressed-tensors calls the layouts that only one of a CPU's kernels reads."""
-_OF_WEIGHTS_ALONE = ("Marlin", "Humming")
-"""Kernels that widen weights and multiply in 16 bits; of others' kernels for 8 and 4 bits they take
-the place where a GPU has no units for those."""
 _SIXTEEN_ON_GPUS = "vLLM's kernels for quantized models compute in 16 bits only on GPUs"
 _SIXTEEN_ONLY = "vLLM computes with packed integer weights in 16 bits only"
 _FORMATS = ("float", *_READS_ON_CPU)
@@ -86,7 +83,7 @@ def caution(checkpoint: CheckpointFacts) -> str | None:
     if capability is None or not bits.quantizes_activations:
         return None
     kernel = table.groups("dense", checkpoint.format, bits.label, capability).get(group_size.label)
-    if kernel is None or not kernel.startswith(_OF_WEIGHTS_ALONE):
+    if kernel is None or not is_of_weights_alone(kernel):
         return None
     return (
         f"vLLM has no {bits.label} kernel for {place}: it reads the weights and leaves activations "

@@ -15,7 +15,7 @@ from runner.util.surroundings import ELSEWHERE, for_children
 
 PINNED = "0.33.0"
 """Version in environment ``vllm_cuda``."""
-_SHIPPED = Path(__file__).parent / "reads"
+SHIPPED = Path(__file__).parent / "reads"
 _SECONDS = 600
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,14 @@ class Table:
         return list(dict.fromkeys(row.split(" ")[0] for row in read))
 
 
+def is_of_weights_alone(kernel: str) -> bool:
+    """Whether a kernel widens weights and multiplies in 16 bits.
+
+    Of others' kernels for 8 and 4 bits these take the place where a GPU has no units for those.
+    """
+    return kernel.startswith(("Marlin", "Humming", "MARLIN", "HUMMING"))
+
+
 @functools.cache
 def read_table(file: Path) -> Table:
     """A table from its file."""
@@ -66,7 +74,7 @@ def table_for(software: Software | None, capability: str | None) -> Table | None
         ``None`` where it is not known what vLLM reads there.
     """
     version = PINNED if software is None else software.version
-    shipped = _SHIPPED / f"vllm-{version}.json"
+    shipped = SHIPPED / f"vllm-{version}.json"
     if shipped.exists():
         table = read_table(shipped)
         if capability is None or capability in table.capabilities:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.config.schema.hardware import LOCAL, Hardware
+from runner.engines import traits_of
 from runner.pipeline.experience.data_points import DataPoint
 from runner.pipeline.experience.fitted_efficiency import fit
 from runner.pipeline.stages.eval import STAGE as EVAL
+from runner.planning import serving
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.formats import Format
+from runner.planning.model_shape import Shape
 from runner.planning.quality import MeasuredQuality
 from runner.planning.roofline import arithmetic_used
 from runner.planning.runtime_format import recipe_format, runtime_format
@@ -34,6 +37,14 @@ class LocalEngine:
     def held(self, fmt: Format, device: Hardware) -> Format:
         """How the engine holds a format here; elsewhere kernels compute with it as stored."""
         return runtime_format(fmt, self.engine, self.dtype) if device.name == LOCAL else fmt
+
+    def serving(self, fmt: Format, device: Hardware, shape: Shape) -> serving.Serving:
+        """This engine here, whether it serves many users or not; elsewhere one that does."""
+        if device.name == LOCAL:
+            return serving.Serving(
+                self.engine, computes_together=traits_of(self.engine).computes_together
+            )
+        return serving.serving(fmt, device, shape)
 
     def efficiency(self, fmt: Format, device: Hardware) -> Efficiency:
         """Fitted to this machine's own runs where there are enough, else published."""

@@ -20,8 +20,8 @@ from runner.planning.devices import devices_of
 from runner.planning.formats import find_format
 from runner.planning.local import local_device, machine_key
 from runner.planning.model_shape import Shape
-from runner.planning.option import Feasibility
 from runner.planning.planner import Question, make_plan
+from runner.planning.ranking import best
 from runner.planning.recommendation import recommendation
 from runner.planning.result import PlanResult
 from runner.store.distinct_names import is_same_model
@@ -88,15 +88,14 @@ class PlanStage(Stage[PlanRequest, PlanResult]):
 
     def metrics(self, result: PlanResult) -> dict[str, float | None]:
         """The predicted best option's figures; ``None`` where nothing serves."""
-        first = result.options[0] if result.options else None
-        best = first if first is not None and first.verdict is Feasibility.meets else None
+        take = best(result.options)
         metrics: dict[str, float | None] = {"plan/options": len(result.options)}
-        if best is not None:
-            decode, cost = best.decode_seconds, best.cost_per_million_tokens
+        if take is not None:
+            decode, cost = take.decode_seconds, take.cost_per_million_tokens
             metrics["plan/best/predicted_decode_seconds"] = decode.expected if decode else None
             metrics["plan/best/predicted_cost_per_million_tokens"] = cost
-            metrics["plan/best/predicted_monthly_cost"] = best.monthly_cost
-            metrics["plan/best/devices"] = best.devices_needed
+            metrics["plan/best/predicted_monthly_cost"] = take.monthly_cost
+            metrics["plan/best/devices"] = take.devices_needed
         return metrics
 
     def cost(self, config: Config, on_gpu: bool) -> Cost:
@@ -143,6 +142,7 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
         plan=plan,
         efficiency=here.efficiency,
         held=here.held,
+        serving=here.serving,
         measured=measured_quality(_of_model(records, config.model), config.model.name),
     )
     options = make_plan(question)

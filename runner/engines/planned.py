@@ -1,0 +1,59 @@
+"""What an engine says of serving a recipe on a device that is not at hand, for plans."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+FLOATS = ("bf16", "fp16", "fp32")
+"""Schemes of unquantized weights."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How linear layers are stored."""
+
+    scheme: str
+    """Label of their bits, as in ``conf/bits``; ``gguf`` for llama.cpp's types."""
+    group: str = "per_channel"
+    """``per_channel``, ``g128``; ``b128`` for squares of 128 x 128 weights that share a scale."""
+    zero_points: bool = False
+    experts: bool = False
+    """Whether the model has routed experts."""
+    only_experts: bool = False
+    """Whether nothing but the routed experts is stored so."""
+
+    @property
+    def text(self) -> str:
+        """``w4a16 g128``."""
+        return self.scheme if self.group == "per_channel" else f"{self.scheme} {self.group}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A kind of device."""
+
+    kind: str
+    """See ``Hardware.kind``."""
+    compute_capability: str | None = None
+
+    @property
+    def text(self) -> str:
+        """``cuda 9.0``."""
+        return f"{self.kind} {self.compute_capability or ''}".strip()
+
+
+@dataclass(frozen=True)
+class Reads:
+    """An engine's answer."""
+
+    yes: bool | None
+    """``None``: nobody has said."""
+    said: str = ""
+    """Why not, or what is not known, or what it makes of them there."""
+
+
+@runtime_checkable
+class ServingEngine(Protocol):
+    """An engine that serves many users and that plans may name."""
+
+    def reads(self, weights: Weights, place: Place) -> Reads:
+        """Whether it serves such weights there. Imports nothing heavy."""
