@@ -1,5 +1,8 @@
 """The hardware table, read from its files without composing a configuration."""
 
+import difflib
+import re
+
 from runner.config.options import option_files, read_option
 from runner.config.schema.hardware import LOCAL, Hardware
 from runner.errors import UsageError
@@ -19,11 +22,24 @@ def read_device(name: str) -> Hardware:
         UsageError: There is none of that name, or its file is not as the schema says.
     """
     if name not in option_files(_GROUP):
+        near = _near(name)
+        guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise UsageError(
-            f"plan.devices: there is no {name}; devices are files in conf/hardware: "
-            + ", ".join(device_names())
+            f"plan.devices: there is no {name}; {guess}"
+            f"(files in conf/hardware: {', '.join(device_names())})"
         )
     return read_option(_GROUP, name, Hardware)
+
+
+def _near(name: str) -> list[str]:
+    """Devices that may have been meant: those that ``name`` is a part of, else the most similar.
+
+    ``h100`` means h100_nvl, h100_pcie or h100_sxm, and ``RTX 5090`` rtx5090.
+    """
+    known = {re.sub(r"\W|_", "", one): one for one in device_names()}
+    asked = re.sub(r"\W|_", "", name.lower())
+    parts = [key for key in known if len(asked) > 1 and asked in key]
+    return [known[key] for key in parts or difflib.get_close_matches(asked[:100], known, n=3)]
 
 
 def devices_of(names: list[str], configured: Hardware) -> list[Hardware]:
@@ -40,4 +56,4 @@ def devices_of(names: list[str], configured: Hardware) -> list[Hardware]:
     if configured.kind != LOCAL:
         return [configured]
     everything = [read_device(name) for name in device_names()]
-    return [device for device in everything if device.price.dollars_per_hour is not None]
+    return [device for device in everything if device.is_driven and device.price.dollars_per_hour]

@@ -120,9 +120,23 @@ def test_devices_of_a_plan() -> None:
     assert devices_of([], mine) == [mine]
     everything = [device.name for device in devices_of(["all"], mine)]
     assert everything == sorted(everything) == list(device_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [
+        ("h100", "did you mean h100_nvl or h100_pcie or h100_sxm? "),
+        ("RTX 5090", "did you mean rtx5090? "),
+        ("rtx-pro-6000", "did you mean rtx_pro_6000_server or rtx_pro_6000_workstation? "),
+        ("h100_sxn", "did you mean h100_sxm or h200_sxm or h100_nvl? "),
+        ("", ""),
+        ("quantum", ""),
+    ],
+)
+def test_an_unknown_device_is_answered_with_those_that_may_be_meant(name: str, guess: str) -> None:
     with pytest.raises(UsageError) as refused:
-        read_device("a1000")
+        read_device(name)
     assert str(refused.value) == (
-        "plan.devices: there is no a1000; devices are files in conf/hardware: "
-        + ", ".join(device_names())
+        f"plan.devices: there is no {name}; {guess}"
+        f"(files in conf/hardware: {', '.join(device_names())})"
     )

@@ -178,12 +178,15 @@ def check_limits(hardware: Hardware) -> None:
         assert hardware.memory_gigabytes is None
         return
     assert hardware.memory_gigabytes and hardware.memory_bandwidth_gigabytes_per_second
-    assert hardware.source and hardware.interconnect.name and hardware.power_watts
+    assert hardware.source and hardware.generation
+    assert hardware.interconnect.name or hardware.interconnect.largest_group == 1
     peak, native = hardware.peak_teraflops, hardware.native_formats
     assert set(native) - {"int4"} <= set(peak)
     assert set(peak) - {"fp32", "tf32", "fp16"} <= set(native)
     if (shown := hardware.visible_memory_gibibytes) is not None:
-        assert 0.9 < shown / hardware.memory_gigabytes < 1
+        # Where the CPU shares it, the GPU gets three quarters of it, as a rule.
+        shared = (hardware.memory_type or "").startswith("LPDDR")
+        assert (0.74 if shared else 0.9) < shown / hardware.memory_gigabytes < 1
     if hardware.price.dollars_per_hour is not None:
         assert hardware.price.date and hardware.price.source
         assert 0.1 < hardware.price.dollars_per_hour < 20
@@ -199,7 +202,7 @@ def check_generation(hardware: Hardware) -> None:
     """Matrix formats follow from the compute capability, whatever a table in circulation says."""
     generation = float(hardware.compute_capability or 0)
     native = set(hardware.native_formats)
-    assert ("int8" in native) == (generation >= 7.5)
+    assert ("int8" in native) == (generation >= 7.5 and generation != 10.3)
     assert ("bf16" in native) == (generation >= 8.0)  # the RTX 3090 and A10G among them
     assert ("fp8" in native) == (generation >= 8.9)  # Ada as well as Hopper
     assert ("fp4" in native) == (generation >= 10.0)

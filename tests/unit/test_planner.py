@@ -280,9 +280,10 @@ def test_a_quality_risk_ranks_behind_what_meets_everything(shapes: dict[str, Sha
 
 
 def test_the_table_of_devices() -> None:
-    assert len(device_names()) == 25 and "local" not in device_names()
+    assert len(device_names()) == 54 and "local" not in device_names()
     bare = Hardware(name="local", kind="local")
     priced = devices_of([], bare)
+    assert {device.kind for device in priced} == {"cuda"}, "what engines here can serve on"
     assert priced and all(device.price.dollars_per_hour for device in priced)
     assert devices_of([], read_device("t4")) == [read_device("t4")]
     assert len(devices_of(["all"], bare)) == len(device_names())

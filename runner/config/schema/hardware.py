@@ -102,6 +102,14 @@ class Hardware:
     source: Optional[str] = bounded(None, prose=True)
 
     @property
+    def is_driven(self) -> bool:
+        """Whether engines here run on devices of its kind; others are planned where they are named.
+
+        What a plan recommends unasked must be servable: its constants are of kernels for CUDA.
+        """
+        return self.kind in (LOCAL, "cuda")
+
+    @property
     def generation(self) -> Optional[str]:
         """What measured constants are kept by: the architecture and the family of its memory.
 

@@ -22,7 +22,7 @@ class Plan:
     """Number formats: bf16, w8a8, fp8_e4m3, w4a16-g128, w4a16-g64-asym, nf4, q4_k_m …"""
     devices: list[str] = field(default_factory=list)
     """Options of ``hardware``; ``all`` selects every one. If empty, the configured ``hardware``, or
-    all with a price if that is ``local``."""
+    all NVIDIA GPUs with a price if that is ``local``."""
     tensor_parallel: list[int] = bounded(factory=_degrees, least=1, most=10**4, filled=True)
     """Numbers of devices that share one replica of the model."""
     context_length: int = bounded(2048, least=2)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # A worker's environment may lack OmegaConf, which this modul
     from runner.config.schema.hardware import Hardware
 
 _OF_A_KIND = ("name", "memory_bytes", "compute_capability")
-VARIANTS = "D|Ti|SUPER|Laptop|Max-Q|NVL|MIG"  # after a device's name they make it another device
+VARIANTS = "D|Ti|SUPER|Laptop|Max|Pro|Ultra|NVL|MIG"
+"""After a device's name they make it another device."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,12 @@ def recognises(hardware: "Hardware", machine: Machine) -> bool:
     """Whether ``machine`` has the device that ``hardware`` lists.
 
     ``match`` must be part of a GPU's name in whole words, or "NVIDIA A10" would be an A100 too, and
-    no word may follow that makes it another device ("RTX 3090 Ti", "H200 NVL").
+    nothing may follow that makes it another device ("RTX 3090 Ti", "H200 NVL", "H20-3e", or
+    "A10-8Q", a third of an A10 in a virtual machine).
     """
     if hardware.is_local or not hardware.match:
         return hardware.is_local
-    name = rf"(?<!\w){re.escape(hardware.match)}(?!\w)(?! (?:{VARIANTS})\b)"
+    name = rf"(?<!\w){re.escape(hardware.match)}(?![\w-])(?! (?:{VARIANTS})\b)"
     return any(re.search(name, gpu.name) for gpu in machine.gpus)
 
 
