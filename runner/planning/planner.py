@@ -84,14 +84,16 @@ def _option(
     option.quality, option.quality_source = quality.text, quality.source
     sharing = share_out(shape, fmt, degree, served.computes_together)
     option.warnings += sharing.warnings
-    if sharing.obstacle is not None:
-        return _ended(option, Feasibility.impossible, sharing.obstacle)
+    if (obstacle := sharing.obstacle or _why_not_joined(device, degree)) is not None:
+        return _ended(option, Feasibility.impossible, obstacle)
     fmt = question.held(fmt, device)
     option.weight_bytes = fmt.stored_bytes(shape)
     limits = limits_of(fmt, device)
     memory = memory_bytes(device)
     if limits is None or memory is None:
-        return _ended(option, Feasibility.impossible, f"the limits of {device.name} are not known")
+        unknown = " and ".join(f"hardware.{name}" for name in device.unknown_limits)
+        reason = f"of {device.name} {unknown or 'a rate for this recipe'} is not known"
+        return _ended(option, Feasibility.impossible, reason)
     _add_memory(option, shape, plan, memory * plan.memory_utilization, degree)
     if option.largest_batch < plan.batch_size:
         return _ended(option, Feasibility.does_not_fit, _why_it_does_not_fit(option, plan, memory))
@@ -109,6 +111,15 @@ def _option(
     if quality.risk:
         return _ended(option, Feasibility.quality_risk, f"quality risk; {quality.text}")
     return option
+
+
+def _why_not_joined(device: Hardware, degree: int) -> str | None:
+    link = device.interconnect
+    if link.joins(degree):
+        return None
+    if link.largest_group == 1:
+        return f"nothing connects two {device.name}; plan.tensor_parallel=[1]"
+    return f"{link.name or 'the link'} connects {link.largest_group} {device.name} at most"
 
 
 def memory_bytes(device: Hardware) -> float | None:

@@ -191,18 +191,22 @@ def test_sizes_of_weights_are_told_in_gigabytes() -> None:
 
 
 @pytest.mark.parametrize(
-    "bare",
+    ("bare", "unknown"),
     [
-        replace(DEVICE, visible_memory_gibibytes=None),
-        replace(DEVICE, peak_teraflops={}),
-        replace(DEVICE, memory_bandwidth_gigabytes_per_second=None),
+        (replace(DEVICE, visible_memory_gibibytes=None), "hardware.memory_gigabytes"),
+        (replace(DEVICE, peak_teraflops={}), "hardware.peak_teraflops"),
+        (replace(DEVICE, peak_teraflops={"fp4": 1.0}), "a rate for this recipe"),
+        (
+            Hardware("box", "cuda", memory_gigabytes=1, price=DEVICE.price),
+            "hardware.memory_bandwidth_gigabytes_per_second and hardware.peak_teraflops",
+        ),
     ],
 )
-def test_a_device_without_limits_is_impossible(bare: Hardware) -> None:
+def test_a_device_without_limits_is_impossible(bare: Hardware, unknown: str) -> None:
     option = one(device=bare)
     assert (option.verdict, option.reason) == (
         Feasibility.impossible,
-        "the limits of box are not known",
+        f"of box {unknown} is not known",
     )
     assert option.weight_bytes == 2704 and option.price_per_hour == 1.5
 

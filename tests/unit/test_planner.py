@@ -291,6 +291,24 @@ def test_the_table_of_devices() -> None:
         devices_of(["a1000"], bare)
 
 
+@pytest.mark.parametrize(
+    ("device", "degree", "reason"),
+    [
+        ("apple_m3_ultra", 2, "nothing connects two apple_m3_ultra; plan.tensor_parallel=[1]"),
+        ("h100_sxm", 16, "NVLink4 connects 8 h100_sxm at most"),
+        ("h100_nvl", 4, None),  # beyond a bridge's two, through the host
+        ("gb200", 16, None),
+    ],
+)
+def test_devices_that_nothing_connects_share_no_model(
+    device: str, degree: int, reason: str | None, shapes: dict[str, Shape]
+) -> None:
+    plan = Plan(tensor_parallel=[degree])
+    (option,) = ask(shapes["llama31_70b"], ["bf16"], [device], plan).values()
+    assert (option.verdict is Feasibility.impossible) == (reason is not None)
+    assert reason is None or option.reason == reason
+
+
 def test_a_device_of_the_users_own_is_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,11 @@ class Interconnect:
         """Whether devices reach each other through the host, having no link of their own."""
         return (self.name or "").startswith(_HOST)
 
+    def joins(self, devices: int) -> bool:
+        """Whether anything but a network between machines connects so many, as far as is known."""
+        group = self.largest_group
+        return group is None or devices <= group or self.among(devices).name is not None
+
     def among(self, devices: int) -> "Interconnect":
         """The link that bounds a group: this one or, of more cards than a bridge joins, the host's.
 
@@ -100,6 +105,17 @@ class Hardware:
     power_watts: Optional[float] = bounded(None, above=True)
     price: Price = field(default_factory=Price)
     source: Optional[str] = bounded(None, prose=True)
+
+    @property
+    def unknown_limits(self) -> list[str]:
+        """Fields without which nothing can be predicted and that are empty."""
+        memory = self.memory_gigabytes or self.visible_memory_gibibytes
+        found = {
+            "memory_gigabytes": memory,
+            "memory_bandwidth_gigabytes_per_second": self.memory_bandwidth_gigabytes_per_second,
+            "peak_teraflops": self.peak_teraflops,
+        }
+        return [name for name, value in found.items() if not value]
 
     @property
     def is_driven(self) -> bool:
