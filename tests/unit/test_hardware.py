@@ -48,6 +48,10 @@ def machine_with(*gpu_names: str) -> Machine:
 def test_the_table_is_there() -> None:
     assert len(LISTED) == 54
     assert ALL["local"] == Hardware(name="local", kind="local")
+    priced = sum(device.price.dollars_per_hour is not None for device in LISTED)
+    said = (TABLE.parents[1] / "docs" / "plan.md").read_text("utf-8")
+    assert f"has {len(LISTED)} devices: {len(CUDA)} of NVIDIA" in said
+    assert f"({priced} have one)" in said
 
 
 @pytest.mark.parametrize("hardware", LISTED, ids=lambda hardware: hardware.name)
