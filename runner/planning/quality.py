@@ -1,33 +1,15 @@
 """The quality cost of a format: as measured here, else as published, else unknown."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from runner.planning.formats import Format
+from runner.planning.formats import PLANNED_WIDTHS, Format, find_format, integer_format
 from runner.planning.model_shape import Shape
+from runner.planning.published import MOST_PERPLEXITY_RATIO, figure_for, harsher
 
-_SIZES = (8.0e9, 70.0e9, 405.0e9)
-_RECOVERY = {
-    "fp8_e4m3": ((99.3, 101.2), (99.7, 100.0), (100.1, 99.9)),
-    "w8a8": ((100.3, 101.5), (99.9, 97.3), (99.3, 98.3)),
-    "w4a16": ((98.7, 96.1), (99.5, 97.4), (100.0, 98.9)),
-}
-"""Accuracy in percent of the unquantized Llama-3.1 8B, 70B and 405B on two suites of benchmarks
-(arXiv 2411.02355v4); the 4-bit one is GPTQ with groups of 128."""
-
-_DIVERGENCE = {
-    "q8_0": 0.00136,
-    "q6_k": 0.00545,
-    "q5_k_m": 0.01076,
-    "q4_k_m": 0.0313,
-    "q4_0": 0.0719,
-    "q3_k_m": 0.102,
-    "q2_k": 0.445,
-}
-"""Mean KL divergence from Llama-3-8B in 16 bits, nats a token (llama.cpp's perplexity README)."""
-
-_MOST_DIVERGENCE = 0.1
-_MOST_PERPLEXITY_RATIO = 1.05
+_MUCH_LARGER = 4
+_FINE = 128
+"""Weights of a group; larger ones and whole channels are rounded no better."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +32,29 @@ class Quality:
     risk: bool
 
 
+_UNKNOWN = Quality(
+    "unknown: no figure in the tables; measure it (stages=[quantize,eval])", "unknown", False
+)
+
+
 def quality_of(
-    fmt: Format, shape: Shape, min_recovery_percent: float, measured: MeasuredQuality | None
+    fmt: Format,
+    shape: Shape,
+    min_recovery_percent: float,
+    measured: MeasuredQuality | None,
+    published_as: str | None = None,
 ) -> Quality:
-    """The best that is known of a format's quality on a model."""
+    """The best that is known of a format's quality on a model.
+
+    Args:
+        fmt: Any.
+        shape: Of the model.
+        min_recovery_percent: Accuracy in percent of the model's own, below which it is a risk.
+        measured: Of this format on this model.
+        published_as: Label of the format in which the model is published.
+    """
+    if fmt.label == published_as:
+        return Quality("as the model is published", "exact", False)
     if fmt.weight_bits >= 16:
         return Quality("unquantized", "exact", False)
     if measured is not None:
@@ -61,29 +62,53 @@ def quality_of(
             f"measured here: perplexity x{measured.ratio:.3f} "
             f"[{measured.low:.3f}, {measured.high:.3f}] ({measured.label})",
             "measured",
-            measured.low > _MOST_PERPLEXITY_RATIO,
+            measured.low > MOST_PERPLEXITY_RATIO,
         )
-    if (divergence := _DIVERGENCE.get(fmt.label)) is not None:
-        text = f"published: mean KL divergence {divergence:g} nats (Llama-3-8B, llama.cpp)"
-        return Quality(text, "published", divergence > _MOST_DIVERGENCE)
-    if (rows := _RECOVERY.get(fmt.scheme or fmt.label)) is not None and _comparable(fmt):
-        nearest = min(range(len(_SIZES)), key=lambda i: abs(math.log(shape.parameters / _SIZES[i])))
-        first, second = rows[nearest]
-        text = (
-            f"published: keeps {first:g}% and {second:g}% of accuracy on two suites "
-            f"(Llama-3.1-{_SIZES[nearest] / 1e9:.0f}B, arXiv 2411.02355)"
-        )
-        return Quality(text, "published", min(first, second) < min_recovery_percent)
-    return Quality(
-        "unknown: no figure in the tables; measure it (stages=[quantize,eval])", "unknown", False
-    )
+    own = _published(fmt, shape, min_recovery_percent)
+    return own or _concluded(fmt, shape, min_recovery_percent) or _UNKNOWN
 
 
-def _comparable(fmt: Format) -> bool:
-    """Whether the published figure is of about this granularity."""
-    return stem_bits(fmt) != 4 or (fmt.group is not None and fmt.group <= 128)
+def _concluded(fmt: Format, shape: Shape, min_recovery_percent: float) -> Quality | None:
+    """What follows from formats that round more coarsely and lose little, or less and lose much."""
+    for relation, others, risk in (
+        ("worse", _no_better(fmt), False),
+        ("better", _no_worse(fmt), True),
+    ):
+        for other in others:
+            found = _published(other, shape, min_recovery_percent)
+            if found is not None and found.risk is risk:
+                return replace(found, text=f"no {relation} than {other.label}: {found.text}")
+    return None
 
 
-def stem_bits(fmt: Format) -> int:
-    """Bits of a weight, scales left out."""
-    return round(fmt.weight_bits)
+def _published(fmt: Format, shape: Shape, min_recovery_percent: float) -> Quality | None:
+    row = figure_for(fmt, shape.parameters)
+    if row is None:
+        return None
+    times = row.parameters / shape.parameters
+    small = f"; of a model {times:.0f} times as large, and small ones lose more"
+    text = f"{row.text}{small if times > _MUCH_LARGER else ''}"
+    return Quality(text, "published", row.is_risk(min_recovery_percent))
+
+
+def _no_better(fmt: Format) -> Iterator[Format]:
+    """Formats that round as coarsely at least, the nearest first."""
+    if (name := harsher(fmt)) is not None:
+        yield find_format(name)
+    yield from _of_widths(fmt, range(int(fmt.weight_bits) - 1, PLANNED_WIDTHS.start - 1, -1))
+
+
+def _no_worse(fmt: Format) -> Iterator[Format]:
+    """Formats that round as finely at least, the nearest first."""
+    widths = range(int(fmt.weight_bits), PLANNED_WIDTHS.stop)
+    yield from _of_widths(fmt, widths)
+    if fmt.group is None or fmt.group > _FINE:
+        yield from _of_widths(replace(fmt, group=_FINE), widths)
+
+
+def _of_widths(fmt: Format, widths: range) -> Iterator[Format]:
+    """The same groups of integers of other widths; none of a format of other numbers."""
+    if fmt.scheme != f"w{fmt.weight_bits:g}a16":
+        return
+    for bits in widths:
+        yield integer_format(bits, fmt.group, fmt.zero_bits > 0)

@@ -258,8 +258,6 @@ def test_quality_is_measured_else_published_else_unknown(shapes: dict[str, Shape
     assert not quality_of(four, shape, 96.0, None).risk
     measured = quality_of(four, shape, 97.0, MeasuredQuality("gptq-w4a16-g128", 1.02, 1.01, 1.03))
     assert measured.source == "measured" and not measured.risk and "x1.020" in measured.text
-    assert quality_of(find_format("w3a16-g64"), shape, 97.0, None).source == "unknown"
-    assert quality_of(find_format("w4a16-per_channel"), shape, 97.0, None).source == "unknown"
     assert quality_of(find_format("q2_k"), shape, 97.0, None).risk
     assert not quality_of(find_format("q4_k_m"), shape, 97.0, None).risk
     assert quality_of(find_format("bf16"), shape, 97.0, None).source == "exact"
