@@ -47,6 +47,11 @@ class Option:
     kv_capacity_bytes: float = 0.0
     """What is left for the KV cache on all devices together; negative: does not fit."""
     kv_capacity_tokens: int = 0
+    """Of all sequences together, as vLLM logs it: see ``Room.kv_tokens``."""
+    kv_tokens: Range | None = None
+    """The same, with its range."""
+    memory_bytes_per_device: dict[str, float] = field(default_factory=dict)
+    """What takes memory beside the KV cache: weights, logits, CUDA graphs …"""
     largest_batch: int = 0
     """Sequences of ``context_length`` tokens that fit."""
     arithmetic: str | None = None

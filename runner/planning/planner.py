@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.plan import Plan
+from runner.planning.capacity import add_capacity, memory_bytes
 from runner.planning.efficiency import Efficiency, prior
 from runner.planning.formats import Format
 from runner.planning.model_shape import Shape
@@ -13,16 +14,15 @@ from runner.planning.option import Feasibility, Option, Range
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.ranking import judged, rank
 from runner.planning.roofline import Roofline, limits_of
+from runner.planning.room_rules import Rules, rules_of
 from runner.planning.serving import Serving, serving
 from runner.planning.sharding import share_out
 
 HOURS_PER_MONTH = 730
 SECONDS_PER_DAY = 86400
 _CASES = ("low", "expected", "high")
-_SHOWN_OF_UNKNOWN = 0.92
-"""Of a device's memory, in GiB for every GB sold, where what it shows is not in the table."""
-
 EfficiencyOf = Callable[[Format, Hardware], Efficiency]
+RulesOf = Callable[[str | None], Rules]
 HeldAs = Callable[[Format, Hardware], Format]
 ServedBy = Callable[[Format, Hardware, Shape], Serving]
 
@@ -41,6 +41,8 @@ class Question:
     """What an engine makes of a stored format on a device."""
     serving: ServedBy = serving
     """Which engine serves a format on a device."""
+    rules: RulesOf = rules_of
+    """What an engine keeps free of the KV cache, given its name."""
     measured: dict[str, MeasuredQuality] = field(default_factory=dict)
     """By format label."""
 
@@ -89,14 +91,13 @@ def _option(
     fmt = question.held(fmt, device)
     option.weight_bytes = fmt.stored_bytes(shape)
     limits = limits_of(fmt, device)
-    memory = memory_bytes(device)
-    if limits is None or memory is None:
+    if limits is None or memory_bytes(device) is None:
         unknown = " and ".join(f"hardware.{name}" for name in device.unknown_limits)
         reason = f"of {device.name} {unknown or 'a rate for this recipe'} is not known"
         return _ended(option, Feasibility.impossible, reason)
-    _add_memory(option, shape, plan, memory * plan.memory_utilization, degree)
-    if option.largest_batch < plan.batch_size:
-        return _ended(option, Feasibility.does_not_fit, _why_it_does_not_fit(option, plan, memory))
+    rules = question.rules(served.engine)
+    if lack := add_capacity(option, shape, fmt, device, plan=plan, rules=rules):
+        return _ended(option, Feasibility.does_not_fit, lack)
     efficiency = question.efficiency(fmt, device)
     option.efficiency_source = efficiency.source
     roofline = Roofline(shape, fmt, limits, efficiency, number_bytes, sharing.at_once)
@@ -120,45 +121,6 @@ def _why_not_joined(device: Hardware, degree: int) -> str | None:
     if link.largest_group == 1:
         return f"nothing connects two {device.name}; plan.tensor_parallel=[1]"
     return f"{link.name or 'the link'} connects {link.largest_group} {device.name} at most"
-
-
-def memory_bytes(device: Hardware) -> float | None:
-    """Memory that programs see on a device, in bytes."""
-    if device.visible_memory_gibibytes is not None:
-        return device.visible_memory_gibibytes * 2**30
-    if device.memory_gigabytes is None:
-        return None
-    return device.memory_gigabytes * _SHOWN_OF_UNKNOWN * 2**30
-
-
-def activation_bytes(shape: Shape, plan: Plan) -> float:
-    """Memory of a prefill step: both halves of the widest gated layer in 16 bits."""
-    architecture = shape.architecture
-    routed = (architecture.expert_intermediate or 0) * shape.experts_per_token
-    inner = max(architecture.intermediate or 0, routed)
-    return plan.prefill_chunk_tokens * 2 * inner * 2.0
-
-
-def _add_memory(option: Option, shape: Shape, plan: Plan, usable: float, degree: int) -> None:
-    number_bytes = plan.kv_cache_bits / 8
-    option.weight_bytes_per_device = option.weight_bytes / degree
-    activations = activation_bytes(shape, plan) / degree
-    room = usable - option.weight_bytes_per_device - activations
-    sequence = shape.kv_bytes(plan.context_length, number_bytes, degree)
-    option.kv_capacity_bytes = room * degree
-    option.kv_capacity_tokens = max(0, int(room / sequence * plan.context_length))
-    option.largest_batch = max(0, int(room // sequence))
-
-
-def _why_it_does_not_fit(option: Option, plan: Plan, memory: float) -> str:
-    per_device = option.weight_bytes_per_device / 1e9
-    usable = memory * plan.memory_utilization / 1e9
-    if option.kv_capacity_bytes <= 0:
-        return f"does not fit: {per_device:.1f} GB of weights per device, {usable:.1f} GB usable"
-    return (
-        f"does not fit: room for {option.kv_capacity_tokens} tokens of KV cache, but "
-        f"{plan.batch_size} x {plan.context_length} are needed"
-    )
 
 
 def _add_times(option: Option, roofline: Roofline, plan: Plan) -> None:

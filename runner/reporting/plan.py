@@ -68,10 +68,12 @@ def flat(option: Option) -> dict[str, Any]:
         else:
             row[name] = value.value if isinstance(value, Feasibility) else value
     row["warnings"] = "; ".join(option.warnings)
+    parts = option.memory_bytes_per_device.items()
+    row["memory_bytes_per_device"] = "; ".join(f"{name} {size:.0f}" for name, size in parts)
     return row
 
 
-_RANGES = ("decode_seconds", "prefill_seconds", "tokens_per_second")
+_RANGES = ("kv_tokens", "decode_seconds", "prefill_seconds", "tokens_per_second")
 
 
 def print_plans(records: Sequence[RunRecord], console: "Console") -> None:

@@ -11,6 +11,7 @@ from runner.planning.formats import find_format
 from runner.planning.model_shape import Shape
 from runner.planning.option import Option
 from runner.planning.planner import Question, options
+from runner.planning.room_rules import Rules
 
 SMALL = Architecture(
     family="llama", layers=2, hidden=8, intermediate=16, heads=4, kv_heads=2, head_dim=2,
@@ -35,6 +36,10 @@ DEVICE = Hardware(
 )
 """16 KiB of memory at 1000 bytes a second, 10,000 operations a second; 1000 bytes over the link."""
 
+BARE = Rules("bare", batched_tokens=(10, 10, 10), sequences=(4, 4, 4), logit_bytes=0,
+    context_gibibytes=0)  # fmt: skip
+"""An engine that takes nothing for logits, graphs, communication and context."""
+
 HALF = Efficiency(0.5, 0.25, 0.25, 0.1, "made up", cache_bandwidth=0.8)
 
 PLAN = Plan(
@@ -47,7 +52,12 @@ PLAN = Plan(
 def question(label: str = "bf16", device: Hardware = DEVICE, **asked: Any) -> Question:
     plan = replace(PLAN, **asked)
     return Question(
-        Shape(SMALL), (find_format(label),), (device,), plan, efficiency=lambda *_: HALF
+        Shape(SMALL),
+        (find_format(label),),
+        (device,),
+        plan,
+        efficiency=lambda *_: HALF,
+        rules=lambda _: BARE,
     )
 
 

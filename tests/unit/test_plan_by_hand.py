@@ -5,20 +5,15 @@ from typing import Any
 
 import pytest
 
-from runner.config.schema.architecture import Architecture
 from runner.config.schema.hardware import Hardware, Price
 from runner.config.schema.plan import Plan
+from runner.planning.capacity import memory_bytes
 from runner.planning.formats import find_format
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Range
-from runner.planning.planner import (
-    Question,
-    activation_bytes,
-    memory_bytes,
-    options,
-)
+from runner.planning.planner import Question, options
 from runner.planning.quality import MeasuredQuality
-from tests.unit.small_plan import DEVICE, PLAN, SMALL, one, question
+from tests.unit.small_plan import DEVICE, SMALL, one, question
 
 pytestmark = pytest.mark.unit
 
@@ -33,17 +28,25 @@ def in_order(found: Range | None) -> Any:
 
 
 def test_memory_of_a_row() -> None:
-    """Half of 16384 bytes, less 2704 of weights and 10·2·16·2 of a prefill's activations."""
+    """Half of 16384 bytes, less 2704 of weights and what 10 tokens need in a layer.
+
+    That is 1.08 times 2 bytes of the input, the residual and 3·16 of the MLP.
+    """
     alone, shared = options(question())
     assert (alone.bits_per_weight, alone.weight_bytes) == (16, 2704)
     assert (alone.kv_bytes_per_token, alone.kv_bytes_per_sequence) == (16, 128)
     assert alone.weight_bytes_per_device == 2704
-    assert alone.kv_capacity_bytes == 8192 - 2704 - 640
-    assert (alone.kv_capacity_tokens, alone.largest_batch) == (303, 37)  # 4848 / 16 and / 128
-    # Each of two devices has half of all that, and one of the two key-value heads.
-    assert shared.weight_bytes_per_device == 1352
-    assert shared.kv_capacity_bytes == 2 * (8192 - 1352 - 320)
-    assert (shared.kv_capacity_tokens, shared.largest_batch) == (815, 101)  # 6520 / 8 and / 64
+    assert alone.kv_capacity_bytes == pytest.approx(8192 - 2704 - 1382.4)
+    assert (alone.kv_capacity_tokens, alone.largest_batch) == (256, 32)  # 4105.6 / 16 and / 128
+    assert (
+        pytest.approx(18.125) == (13.52 + 0.2 * 1382.4) / 16
+    )  # 0.5% of the weights and the spread
+    assert in_order(alone.kv_tokens) == (256.6 - 11.213, 256.6, 256.6 + 10.349)
+    assert alone.memory_bytes_per_device["activations"] == pytest.approx(1382.4)
+    # Each of two devices has half of the matrices, all 40 norms and one of the two key-value heads.
+    assert shared.weight_bytes_per_device == 1392
+    assert shared.kv_capacity_bytes == pytest.approx(2 * (8192 - 1392 - 864))
+    assert (shared.kv_capacity_tokens, shared.largest_batch) == (742, 92)  # 5936 / 8 and / 64
 
 
 def test_times_of_a_row() -> None:
@@ -116,7 +119,7 @@ def test_without_traffic_or_price_nothing_is_said_of_them() -> None:
 
 
 def test_the_largest_batch_counts_where_it_is_less_than_the_engines() -> None:
-    assert one(max_batch_size=1000).served_batch == 37
+    assert one(max_batch_size=1000).served_batch == 32
     assert one(max_batch_size=1).served_batch == 2  # what is asked for at least
     assert one(prompt_tokens=8, tokens_per_day=None).served_tokens_per_second == pytest.approx(
         1 / (one(prompt_tokens=8).prefill_seconds.expected + 5.668 / 4)  # type: ignore[union-attr]
@@ -152,16 +155,16 @@ def test_what_is_too_slow(objective: float, reason: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ({"batch_size": 37}, None),
+        ({"batch_size": 32}, None),
         (
-            {"batch_size": 38},
-            "does not fit: room for 303 tokens of KV cache, but 38 x 8 are needed",
+            {"batch_size": 33},
+            "does not fit: room for 256 tokens of KV cache, but 33 x 8 are needed",
         ),
         (
             {"memory_utilization": 0.2},
             "does not fit: 0.0 GB of weights per device, 0.0 GB usable",
         ),
-        ({"context_length": 304}, "does not fit: room for 303 tokens of KV cache, but 2 x 304"),
+        ({"context_length": 257}, "does not fit: room for 256 tokens of KV cache, but 2 x 257"),
     ],
 )
 def test_what_does_not_fit(asked: dict[str, Any], reason: str | None) -> None:
@@ -173,7 +176,7 @@ def test_what_does_not_fit(asked: dict[str, Any], reason: str | None) -> None:
 
 def test_what_does_not_fit_has_no_room() -> None:
     option = one(memory_utilization=0.2)
-    assert option.kv_capacity_bytes == pytest.approx(0.2 * 16384 - 3344)
+    assert option.kv_capacity_bytes == pytest.approx(0.2 * 16384 - 2704 - 1382.4)
     assert (option.kv_capacity_tokens, option.largest_batch) == (0, 0)
 
 
@@ -185,7 +188,8 @@ def test_sizes_of_weights_are_told_in_gigabytes() -> None:
     (option,) = options(Question(shape, (fmt,), (device,), plan))
     per_device = shape.parameters * 2 / 2 / 1e9
     assert option.reason == (
-        f"does not fit: {per_device:.1f} GB of weights per device, 2.1 GB usable"
+        f"does not fit: {per_device:.1f} GB of weights, 0.3 GB of activations, 0.2 GB of "
+        "communication, 0.2 GB of context per device, 2.1 GB usable"
     )
     assert 3 < per_device < 5
 
@@ -241,12 +245,3 @@ def test_memory_that_programs_see(
 ) -> None:
     device = Hardware(visible_memory_gibibytes=visible, memory_gigabytes=nominal)
     assert memory_bytes(device) == (None if size is None else pytest.approx(size))
-
-
-@pytest.mark.parametrize(("width", "inner"), [(30, 60), (7, 16), (None, 16)])
-def test_activations_of_experts_are_those_of_all_that_a_token_meets(
-    width: int | None, inner: int
-) -> None:
-    experts = {"experts": 4, "experts_per_token": 2, "dense_layers": 1}
-    shape = Shape(Architecture(**{**vars(SMALL), **experts, "expert_intermediate": width}))
-    assert activation_bytes(shape, PLAN) == 10 * 2 * inner * 2

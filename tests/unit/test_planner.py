@@ -104,16 +104,19 @@ def test_the_70b_story(shapes: dict[str, Shape]) -> None:
     single = found["w8a8", "a100_80_sxm", 1]
     assert single.verdict is Feasibility.too_slow
     assert single.reason == "too slow by 1.06x; may still pass, measure it"
-    assert single.kv_capacity_tokens == pytest.approx(9000, rel=0.05)  # claim C7
+    # Claim C7 has 9,000, and leaves nothing for CUDA graphs, a sampler and the context.
+    assert single.kv_capacity_tokens == pytest.approx(7500, rel=0.05)
     four = found["w4a16-g128", "a100_80_sxm", 1]
     assert four.verdict is Feasibility.meets
-    assert four.kv_capacity_tokens == pytest.approx(110_000, rel=0.01)
+    assert four.kv_capacity_tokens == pytest.approx(102_800, rel=0.01)
     eight = found["fp8_e4m3", "h100_sxm", 1]
     assert eight.verdict is Feasibility.meets
-    assert eight.kv_capacity_tokens == pytest.approx(9000, rel=0.05)
-    # Claim C8: about 73 and 34 GiB for the KV cache.
-    assert found["w8a8", "a100_80_sxm", 2].kv_capacity_bytes / GIB == pytest.approx(73, abs=1)
-    assert found["nf4-dq", "a100_80_sxm", 1].kv_capacity_bytes / GIB == pytest.approx(34, abs=0.6)
+    # 8192 tokens in a step, as an H100 gets by default, take 1.7 GiB; an A100 gets 2048.
+    assert eight.kv_capacity_tokens == pytest.approx(3200, rel=0.05)
+    assert any("--max-num-seqs" in warning for warning in eight.warnings)
+    # Claim C8 has 73 and 34 GiB for the KV cache, if weights alone take memory.
+    assert found["w8a8", "a100_80_sxm", 2].kv_capacity_bytes / GIB == pytest.approx(66.6, abs=0.5)
+    assert found["nf4-dq", "a100_80_sxm", 1].kv_capacity_bytes / GIB == pytest.approx(31.4, abs=0.3)
     # Claim C6: it moves the same bytes a device as two do in 16 bits; cost is halved, time is not.
     assert single.decode_seconds is not None
     assert single.decode_seconds.expected == pytest.approx(pair.decode_seconds.expected, rel=0.1)

@@ -13,6 +13,7 @@ LOCAL = "local"
 
 _HOST = "PCIe"
 _BRIDGE = "bridge"
+_BRIDGED = 2
 _PCIE_LANE_GIGABYTES_PER_SECOND = {3: 2, 4: 4, 5: 8, 6: 16}
 """Of one lane in both directions, by generation, as vendors round it."""
 
@@ -42,6 +43,11 @@ class Interconnect:
         """Whether anything but a network between machines connects so many, as far as is known."""
         group = self.largest_group
         return group is None or devices <= group or self.among(devices).name is not None
+
+    @property
+    def has_switch(self) -> bool:
+        """Whether the devices share a switch or a network: neither slots nor a bridge of two."""
+        return not self.through_host and self.largest_group != _BRIDGED
 
     def among(self, devices: int) -> "Interconnect":
         """The link that bounds a group: this one or, of more cards than a bridge joins, the host's.

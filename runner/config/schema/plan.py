@@ -35,8 +35,9 @@ class Plan:
     kv_cache_bits: int = bounded(16, least=4, most=64)
     memory_utilization: float = bounded(0.9, above=True, most=1)
     """Share of a device's visible memory that the engine may use."""
-    prefill_chunk_tokens: int = bounded(8192, least=1)
-    """Prompt tokens in one step; their activations need memory."""
+    prefill_chunk_tokens: Optional[int] = bounded(None, least=1)
+    """Prompt tokens in one step (``--max-num-batched-tokens``); their activations need memory. If
+    ``None``, the engine's default on the device."""
     max_time_per_output_token_seconds: Optional[float] = bounded(None, above=True)
     """Longest acceptable time per output token."""
     tokens_per_day: Optional[float] = bounded(None, least=1, most=BYTES)
