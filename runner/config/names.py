@@ -28,10 +28,15 @@ def package_folder(name: str) -> str:
 
 
 def last_part(path: str | None) -> str:
-    """Last part of a path, whatever way the path is written; of ``.`` the directory's name."""
+    """Last part of a path, whatever way the path is written.
+
+    Of ``.`` and of a config.json it is the directory's name.
+    """
     if not path:
         return "local"
     place = Path(os.path.expanduser(path))  # noqa: PTH111 - Path raises where nobody's home is meant
     # Only what has no name of its own is looked up: links are called what the user calls them.
+    if place.name == "config.json":
+        place = place.parent
     named = place.name not in ("", "..")
     return (place if named else Path(os.path.realpath(place))).name or str(path)

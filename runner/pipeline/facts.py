@@ -7,7 +7,7 @@ from runner.config.schema.engine import Dtype
 from runner.config.schema.environment import Environment
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.text import Text
-from runner.data.models.locate import code_refusal
+from runner.data.models.locate import code_refusal, require_weights
 from runner.data.texts.files import text_path
 from runner.data.texts.precheck import precheck
 from runner.data.texts.source import source_of
@@ -52,7 +52,9 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         for text in _texts_read(config)
         if text.path is not None and (size := precheck(text)) is not None
     }
-    model = model_facts(config.model)
+    if loads_model(config):
+        require_weights(config.model)
+    model = model_facts(config.model, fetch=StageName.plan in config.stages)
     compute = compute_for(config, machine, model)
     checkpoints = evaluated_checkpoints(
         config, model.quantized_as, model.text_config, compute.device, compute.gpus
@@ -70,6 +72,9 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         parameters=model.parameters,
         memory=subject_of(config, compute, model),
         quantized_as=model.quantized_as,
+        unreadable=model.unreadable,
+        family_known=model.family_known,
+        not_counted=model.not_counted,
         loads_model=works,
         asks_engine=asks_engine(config),
         machine=machine,

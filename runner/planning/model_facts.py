@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.config.schema.architecture import Architecture
-from runner.config.schema.model import Model, architecture_of
+from runner.config.schema.model import Model
+from runner.data.models.architecture.reading import read_architecture
+from runner.data.models.architecture.says import as_family, families
 from runner.data.models.gguf_config import architecture_of_gguf
 from runner.data.models.gguf_source import source_header
-from runner.data.models.locate import light_config
+from runner.data.models.locate import fetched_config, light_config
 from runner.errors import UsageError
 from runner.planning.model_shape import Shape
 
@@ -23,6 +25,12 @@ class ModelFacts:
     """``quant_method`` of a model that is quantized already."""
     hf_config: Mapping[str, Any]
     """Content of its config.json; empty where there is none yet."""
+    unreadable: str | None = None
+    """Why its layers cannot be counted, by its config.json."""
+    family_known: bool = True
+    """Whether the family of its config.json is known; else it was read as most families are."""
+    not_counted: tuple[str, ...] = ()
+    """What of the model its parameters leave out."""
 
     @property
     def text_config(self) -> Mapping[str, Any]:
@@ -41,21 +49,46 @@ class ModelFacts:
             return None
 
 
-def model_facts(model: Model) -> ModelFacts:
-    """Read what there is.
+def model_facts(model: Model, *, fetch: bool = False) -> ModelFacts:
+    """Read what there is; of a local model without its weights.
+
+    Args:
+        model: Of any kind.
+        fetch: Download a hub model's config.json where its dimensions are not known otherwise.
 
     Raises:
-        UsageError: A local model's directory is not one.
+        UsageError: A local model's directory is not one, or the file cannot be had.
     """
     source = source_header(model)
     hf_config = {} if source else light_config(model) or {}
-    read = architecture_of(hf_config) if hf_config else Architecture()
-    if source:
-        read = architecture_of_gguf(source)
-    known = {name: value for name, value in vars(read).items() if value is not None}
+    if fetch and not source and not hf_config and model.architecture.hidden is None:
+        hf_config = fetched_config(model)
     quantization = hf_config.get("quantization_config") or {}
+    quantized_as = quantization.get("quant_method")
+    if source:
+        return ModelFacts(_known(model, architecture_of_gguf(source)), quantized_as, hf_config)
+    if not hf_config:
+        return ModelFacts(model.architecture, quantized_as, hf_config)
+    reading = read_architecture(hf_config)
+    if not reading.known_family and (family := model.architecture.family) in families():
+        # The user says whose layers these are.
+        reading = read_architecture(as_family(hf_config, str(family)))
     return ModelFacts(
-        architecture=replace(model.architecture, **known),
-        quantized_as=quantization.get("quant_method"),
+        architecture=_known(model, reading.architecture),
+        quantized_as=quantized_as,
         hf_config=hf_config,
+        unreadable=reading.problem,
+        family_known=reading.known_family,
+        not_counted=reading.notes,
     )
+
+
+def _known(model: Model, read: Architecture) -> Architecture:
+    """What is said of a model, and over it what was read of it."""
+    nothing = Architecture()
+    known = {
+        name: value
+        for name, value in vars(read).items()
+        if value is not None and value != getattr(nothing, name)
+    }
+    return replace(model.architecture, **known)

@@ -42,6 +42,12 @@ class Facts:
     """Of the model, counted from its dimensions where nobody says."""
     memory: Subject | None = None
     """The model with what its stages take of memory; ``None`` where its size is not known."""
+    unreadable: str | None = None
+    """Why the model's layers cannot be counted, by its config.json."""
+    family_known: bool = True
+    """Whether the family of its config.json is known; else it was read as most families are."""
+    not_counted: tuple[str, ...] = ()
+    """What of the model its parameters leave out."""
     arithmetic: Arithmetic = field(default_factory=lambda: Arithmetic("auto"))
     """In which quality is measured."""
     text_config: Mapping[str, Any] = field(default_factory=dict)

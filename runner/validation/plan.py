@@ -8,6 +8,7 @@ from runner.planning.devices import devices_of
 from runner.planning.formats import find_format
 from runner.planning.model_shape import Shape
 from runner.validation.context import Facts
+from runner.validation.sizes import check_sizes
 from runner.validation.verdict import Verdict, illegal
 
 
@@ -16,10 +17,16 @@ def check_plan(config: Config, facts: Facts) -> Iterator[Verdict]:
     if StageName.plan not in config.stages:
         return
     plan = config.plan
+    shape = _shape(facts)
+    if isinstance(shape, Shape):
+        yield from check_sizes(config.model, shape, facts)
+    else:
+        yield illegal(f"model {config.model.name}: {shape}")
     try:
-        shape = Shape(facts.architecture)
         for label in plan.recipes:
-            if (problem := find_format(label).problem_with(shape)) is not None:
+            found = find_format(label)
+            problem = found.problem_with(shape) if isinstance(shape, Shape) else None
+            if problem is not None:
                 yield illegal(f"plan.recipes: {problem}")
         devices_of(plan.devices, config.hardware)
     except UsageError as error:
@@ -35,4 +42,17 @@ def check_plan(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield illegal(
             f"plan.context_length={plan.context_length} exceeds the model's context of {longest}",
             f"plan.context_length={longest}",
+        )
+
+
+def _shape(facts: Facts) -> Shape | str:
+    """The model's, or why there is none."""
+    try:
+        return Shape(facts.architecture)
+    except UsageError as error:
+        if facts.unreadable is None:
+            return str(error)
+        return (
+            f"its config.json cannot be planned with: {facts.unreadable}; try saying its layers in "
+            "model.architecture"
         )

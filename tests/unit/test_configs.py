@@ -22,8 +22,9 @@ from runner.config.schema.calibration import Calibration
 from runner.config.schema.environment import Environment
 from runner.config.schema.group_size import Granularity
 from runner.config.schema.hardware import Hardware
-from runner.config.schema.model import Model, ModelKind, architecture_of
+from runner.config.schema.model import Model, ModelKind
 from runner.config.schema.root import Config, StageName
+from runner.data.models.architecture.reading import architecture_of
 from runner.environments.create import constraints_file
 from runner.errors import UsageError
 from runner.methods import find_method, method_names

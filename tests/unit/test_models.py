@@ -14,13 +14,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from runner.config.schema.architecture import Architecture
-from runner.config.schema.model import (
-    ByteTokenizer,
-    Model,
-    ModelKind,
-    Part,
-    architecture_of,
-)
+from runner.config.schema.model import ByteTokenizer, Model, ModelKind, Part
+from runner.data.models.architecture.reading import architecture_of
 from runner.data.models.directory import save
 from runner.data.models.fingerprint import fingerprint
 from runner.data.models.gguf_model import name_special_tokens

@@ -6,7 +6,7 @@ import pytest
 
 from runner.config.schema.architecture import Architecture
 from runner.config.schema.hardware import Hardware, Interconnect
-from runner.config.schema.model import architecture_of
+from runner.data.models.architecture.reading import architecture_of
 from runner.errors import UsageError
 from runner.planning.devices import read_device
 from runner.planning.efficiency import Efficiency, prior

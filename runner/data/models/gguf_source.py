@@ -66,6 +66,8 @@ def _local(model: Model) -> Path | None:
                 f"model.file={shown(model.file)} has no effect: model.path={shown(model.path)} is "
                 "a file"
             )
+        if place.suffix == ".json":
+            return None  # a config.json alone, which can be planned for
         if place.suffix != _SUFFIX:
             raise UsageError(
                 f"model.path={shown(model.path)} is neither a directory in Hugging Face layout nor "

@@ -41,8 +41,9 @@ def told(model: Model) -> Iterator[None]:
             "model.revision, or set HF_TOKEN if it is private"
         ) from None
     except RemoteEntryNotFoundError:
+        named = "config.json" if model.file is None else model.file
         raise StageError(
-            f"{model.hub_id} has no file {model.file} at {model.revision}: check model.file"
+            f"{model.hub_id} has no file {named} at {model.revision}: check model.file"
         ) from None
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise StageError(

@@ -7,7 +7,7 @@ from typing import Any
 from runner.config.schema.model import Model, ModelKind
 from runner.data.models.code import code_complaint
 from runner.data.models.config_json import read_config
-from runner.data.models.hub import cached_file, gguf_files, require_revision, told
+from runner.data.models.hub import cached_file, fetch_file, gguf_files, require_revision, told
 from runner.data.models.weights import complaint, is_pickle, weight_files
 from runner.errors import StageError, UsageError
 from runner.util.given import shown, user_path
@@ -73,21 +73,39 @@ def pickled(directory: Path, model: Model) -> bool:
 def light_config(model: Model) -> dict[str, Any] | None:
     """Content of the model's config.json if it is on this machine already, without torch.
 
-    Of a generated model it is what is said of it; the rest is transformers' defaults.
+    Of a generated model it is what is said of it; the rest is transformers' defaults. Whether
+    there are weights beside it is not looked at; see ``require_weights``.
 
     Raises:
-        UsageError: A local directory is not a model that can be used, or ``hub_id`` no name.
+        UsageError: A local directory is no model's, or ``hub_id`` no name.
     """
     path: Path | None = None
     if model.kind is ModelKind.generated:
         return dict(model.config) or None
     if model.kind is ModelKind.local:
-        path = _check_directory(model) / "config.json"
+        path = _config_json(model)
     elif model.kind is ModelKind.hub:
         path = cached_file(model, "config.json")
     if path is None:
         return None
     return read_config(path)
+
+
+def fetched_config(model: Model) -> dict[str, Any]:
+    """Content of a hub model's config.json, downloading that one file; empty of other models.
+
+    Raises:
+        UsageError: It cannot be had.
+    """
+    if model.kind is not ModelKind.hub or model.file is not None:
+        return {}
+    try:
+        return read_config(fetch_file(model, "config.json"))
+    except StageError as error:
+        raise UsageError(
+            f"the dimensions of {model.hub_id} are not known: {error}; a plan needs its "
+            "config.json alone (model=local model.path=/its/config.json)"
+        ) from None
 
 
 def code_refusal(model: Model) -> str | None:
@@ -110,6 +128,24 @@ def code_refusal(model: Model) -> str | None:
     return f"{_named(model)} {refusal}" if refusal else None
 
 
+def require_weights(model: Model) -> None:
+    """See that a local model is there as a whole; any other is fetched when it is used.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if model.kind is ModelKind.local:
+        _check_directory(model)
+
+
+def _config_json(model: Model) -> Path:
+    """The config.json of a local model, which may be all there is of it."""
+    place = user_path(str(model.path), "model.path")
+    if place.suffix == ".json" and place.is_file():
+        return place
+    return _check_directory(model, bare=True) / "config.json"
+
+
 def _check_code(directory: Path, model: Model, *, whole: bool) -> None:
     file = directory / "config.json"
     if not file.is_file():
@@ -126,18 +162,27 @@ def _named(model: Model) -> str:
     return str(model.hub_id)
 
 
-def _complaint(directory: Path, model: Model) -> str | None:
-    trusted = model.trust_remote_code
-    return complaint(directory, trust_remote_code=trusted, allow_pickle=model.allow_pickle)
+def _complaint(directory: Path, model: Model, *, bare: bool = False) -> str | None:
+    return complaint(
+        directory,
+        trust_remote_code=model.trust_remote_code,
+        allow_pickle=model.allow_pickle,
+        bare=bare,
+    )
 
 
-def _check_directory(model: Model) -> Path:
+def _check_directory(model: Model, *, bare: bool = False) -> Path:
     directory = user_path(str(model.path), "model.path")
+    if directory.suffix == ".json" and directory.is_file():
+        raise UsageError(
+            f"model.path={shown(model.path)} is a file without weights, which is enough for "
+            "stages=[plan]; give the model's directory"
+        )
     if not directory.is_dir():
         raise UsageError(f"model.path={shown(model.path)} is not a directory")
     if not os.access(directory, os.R_OK | os.X_OK):
         raise UsageError(f"model.path={shown(model.path)} cannot be read: permission denied")
-    problem = _complaint(directory, model)
+    problem = _complaint(directory, model, bare=bare)
     # An adapter has no config.json, and is to be called what it is.
     if not (directory / "config.json").is_file() and "adapter" not in (problem or ""):
         raise UsageError(

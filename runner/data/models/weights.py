@@ -92,7 +92,11 @@ def stored_dtype(directory: Path) -> str:
 
 
 def complaint(
-    directory: Path, *, trust_remote_code: bool = False, allow_pickle: bool = False
+    directory: Path,
+    *,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    bare: bool = False,
 ) -> str | None:
     """Why a directory's files cannot be told, or read, with the way out; ``None`` if they can.
 
@@ -103,10 +107,13 @@ def complaint(
         directory: A model's.
         trust_remote_code: Whether code beside it is used, which may read any file there.
         allow_pickle: Whether pickled weights are read, as data.
+        bare: Look at no weights, which may be missing.
     """
     try:
         if problem := fault(directory, trust_remote_code):
             return problem
+        if bare:
+            return _adapter(directory, [])
         weights = weight_files(directory, pickles=allow_pickle)
         for file in filter(os.path.lexists, weights):
             require_own(directory, file)

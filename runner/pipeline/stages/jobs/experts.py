@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.calibration import Calibration
-from runner.config.schema.model import architecture_of
+from runner.data.models.architecture.reading import architecture_of
 from runner.data.models.load import load_model
 from runner.errors import Refused
 from runner.evaluation.metrics.expert_tokens import describe_starved, experts_below

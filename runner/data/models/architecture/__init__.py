@@ -1,0 +1,1 @@
+"""The layers of a model, as its config.json describes them."""
