@@ -52,9 +52,9 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         for text in _texts_read(config)
         if text.path is not None and (size := precheck(text)) is not None
     }
-    if loads_model(config):
-        require_weights(config.model)
     model = model_facts(config.model, fetch=StageName.plan in config.stages)
+    if model.hf_config and loads_model(config):
+        require_weights(config.model)
     compute = compute_for(config, machine, model)
     checkpoints = evaluated_checkpoints(
         config, model.quantized_as, model.text_config, compute.device, compute.gpus

@@ -60,7 +60,7 @@ def model_facts(model: Model, *, fetch: bool = False) -> ModelFacts:
         UsageError: A local model's directory is not one, or the file cannot be had.
     """
     source = source_header(model)
-    hf_config = {} if source else light_config(model) or {}
+    hf_config = {} if source else light_config(model, bare=True) or {}
     if fetch and not source and not hf_config and model.architecture.hidden is None:
         hf_config = fetched_config(model)
     quantization = hf_config.get("quantization_config") or {}

@@ -392,7 +392,7 @@ def test_dimensions_by_older_names(
 @pytest.mark.parametrize(
     ("says", "every"),
     [
-        ({"sliding_window_pattern": 6}, 6),
+        ({"sliding_window_pattern": 6, "num_hidden_layers": 13}, 6),
         ({"layer_types": ["sliding_attention", "full_attention"] * 2}, 2),
         ({"layer_types": ["sliding_attention"] * 4}, None),
     ],

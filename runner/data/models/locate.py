@@ -70,20 +70,23 @@ def pickled(directory: Path, model: Model) -> bool:
     return any(map(is_pickle, weight_files(directory, pickles=model.allow_pickle)))
 
 
-def light_config(model: Model) -> dict[str, Any] | None:
+def light_config(model: Model, *, bare: bool = False) -> dict[str, Any] | None:
     """Content of the model's config.json if it is on this machine already, without torch.
 
-    Of a generated model it is what is said of it; the rest is transformers' defaults. Whether
-    there are weights beside it is not looked at; see ``require_weights``.
+    Of a generated model it is what is said of it; the rest is transformers' defaults.
+
+    Args:
+        model: Of any kind.
+        bare: Of a local model the config.json may be all there is.
 
     Raises:
-        UsageError: A local directory is no model's, or ``hub_id`` no name.
+        UsageError: A local directory is not a model that can be used, or ``hub_id`` no name.
     """
     path: Path | None = None
     if model.kind is ModelKind.generated:
         return dict(model.config) or None
     if model.kind is ModelKind.local:
-        path = _config_json(model)
+        path = _config_json(model) if bare else _check_directory(model) / "config.json"
     elif model.kind is ModelKind.hub:
         path = cached_file(model, "config.json")
     if path is None:

@@ -57,9 +57,6 @@ def mixture(says: Says, layers: int) -> dict[str, Any]:
         if len({*per_token}) > 1:
             raise Unreadable("experts per token differ from layer to layer")
         says.text["num_experts_per_tok"] = per_token[0]
-    used = says.whole(*_PER_TOKEN)
-    if not used:
-        raise Unreadable(f"it has {experts} experts, and does not say how many a token uses")
     if says.whole("zero_expert_num"):
         raise Unreadable("it has experts that compute nothing (zero_expert_num)")
     width = _one_width(says, _WIDTH)
@@ -70,15 +67,17 @@ def mixture(says: Says, layers: int) -> dict[str, Any]:
     regular = all(kind is Mlp.experts for kind in kinds[first:])
     found: dict[str, Any] = {
         "experts": experts,
-        "experts_per_token": used,
+        "experts_per_token": says.whole(*_PER_TOKEN),
         "expert_intermediate": width or says.whole("intermediate_size"),
-        "dense_layers": first if regular and says.whole(*_DENSE_FIRST) is not None else None,
+        "dense_layers": first or None if regular else None,
         "shared_experts": says.whole(*_SHARED),
     }
     shared = _shared_width(says, found["expert_intermediate"] or 0)
     if shared is not None:
         found["shared_intermediate"] = shared
-    if not regular or (first and found["dense_layers"] is None):
+    if not layers:
+        found["dense_layers"] = says.whole(*_DENSE_FIRST)
+    elif not regular:
         found["mlp_kinds"] = kinds
     if latent := says.whole("moe_latent_size", "routed_expert_hidden_size"):
         found["expert_hidden"] = latent

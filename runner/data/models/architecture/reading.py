@@ -8,7 +8,7 @@ from runner.config.schema.architecture import Architecture, Mixer
 from runner.data.models.architecture import attention
 from runner.data.models.architecture.exceptions import exceptions
 from runner.data.models.architecture.mixers import mixers_of, single_blocks, window_of
-from runner.data.models.architecture.mixtures import mixture
+from runner.data.models.architecture.mixtures import experts_of, mixture
 from runner.data.models.architecture.says import Says, Unreadable
 from runner.data.models.architecture.searched_blocks import searched_blocks
 
@@ -57,6 +57,10 @@ def _basics(says: Says) -> Architecture:
         except Unreadable:
             return None
 
+    try:
+        experts = experts_of(says) or None
+    except Unreadable:
+        experts = None
     return Architecture(
         family=says.family,
         layers=whole("num_hidden_layers"),
@@ -64,6 +68,7 @@ def _basics(says: Says) -> Architecture:
         vocab=whole("vocab_size"),
         context=whole("max_position_embeddings"),
         tied_embeddings=says.flag("tie_word_embeddings"),
+        experts=experts,
     )
 
 
@@ -72,7 +77,7 @@ def _read(says: Says) -> Architecture:
     searched = searched_blocks(says)
     if blocks:
         says.text["num_hidden_layers"] = len(blocks[0])
-    layers = says.whole("num_hidden_layers") or 0
+    layers = says.whole("num_hidden_layers") or len(says.items("layer_types") or ())
     found: dict[str, Any] = vars(_basics(says)) | attention.heads(says) | _mlp(says)
     experts = mixture(says, layers)
     if blocks:
