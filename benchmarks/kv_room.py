@@ -6,19 +6,22 @@ neither weights nor cache) lies from what is expected: fitted, and for each grou
 """
 
 import csv
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from runner.config.options import option_files, read_option
 from runner.config.schema.architecture import Architecture
+from runner.config.schema.hardware import Hardware
 from runner.config.schema.model import Model
+from runner.planning.capacity import devices_of
 from runner.planning.devices import device_names, read_device
-from runner.planning.formats import find_format
+from runner.planning.formats import Format, find_format
 from runner.planning.model_shape import Shape
 from runner.planning.room import Devices, Room, Step, kv_room
 from runner.planning.room_rules import GIB, rules_of
@@ -80,33 +83,47 @@ def shape_of(model: str) -> Shape:
     return Shape(architecture)
 
 
-def _logged(row: Mapping[str, str]) -> Logged:
-    degree = int(row["tp"])
-    device = read_device(row["device"]) if row["device"] in device_names() else None
-    visible = float(row["visible_gibibytes"] or (device and device.visible_memory_gibibytes) or 0)
-    link = device.interconnect.among(degree) if device else None
-    devices = Devices(
-        visible * GIB,
-        degree,
-        switched=link is not None and link.has_switch,
-        compute_capability=device.compute_capability if device else None,
-    )
-    step = Step(
-        *(int(row[name]) if row[name] else None for name in ("batched_tokens", "sequences"))
-    )
-    context = int(row["context"])
-    room = kv_room(
-        shape_of(row["model"]),
-        find_format(row["precision"]),
+def room_of(
+    row: Mapping[str, str], shape: Shape, fmt: Format, device: Hardware | None, degree: int
+) -> Room:
+    """What is predicted for a row of ours, or of a file like ``serving.csv``.
+
+    There, ``prompt_tokens`` are the longest sequence, and ``output_tokens`` say
+    ``utilization=0.93``, or nothing where it is the engine's default.
+
+    Args:
+        row: With the engine, the date and the server's flags.
+        shape: Of its model.
+        fmt: Of its precision.
+        device: Of the table; ``None``: the row says what programs see of its memory.
+        degree: Devices that share the model.
+    """
+    stated = row.get("visible_gibibytes")
+    if device is None:
+        devices = Devices(float(stated or 0) * GIB, degree)
+    else:
+        devices = devices_of(device, degree)
+        devices = replace(devices, memory=float(stated) * GIB) if stated else devices
+    rules = rules_of(row["engine"], row["date"][:7])
+    said = re.search(r"utilization=([\d.]+)", row.get("output_tokens", ""))
+    return kv_room(
+        shape,
+        fmt,
         devices,
-        context,
-        utilization=float(row["utilization"]),
-        step=step,
-        rules=rules_of(row["engine"], row["date"][:7]),
+        int(row.get("context") or row["prompt_tokens"]),
+        utilization=float(row.get("utilization") or (said and said[1]) or rules.utilization),
+        step=Step(*(int(row.get(name) or 0) or None for name in ("batched_tokens", "sequences"))),
+        rules=rules,
     )
+
+
+def _logged(row: Mapping[str, str]) -> Logged:
+    device = read_device(row["device"]) if row["device"] in device_names() else None
+    fmt = find_format(row["precision"])
+    room = room_of(row, shape_of(row["model"]), fmt, device, int(row["tp"]))
     value = float(row["value"])
     if row["metric"] == "kv_tokens":
-        return Logged(row, room, value / context * room.sequence_bytes)
+        return Logged(row, room, value * room.token_bytes)
     return Logged(row, room, value * GIB)
 
 

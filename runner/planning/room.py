@@ -51,11 +51,16 @@ class Room:
     kv_bytes: Range
     """Left for the cache; negative: the weights do not fit."""
     kv_tokens: Range
-    """As vLLM logs it, "GPU KV cache size": the most sequences of the context length at once, which
-    need not be whole, times that length. While it is prefilled a sequence holds a window's length
-    and a step's tokens in layers with a sliding window."""
+    """As the engine logs it: ``kv_bytes`` by ``token_bytes``."""
+    token_bytes: float
+    """Of a token in the cache of one device, as the engine counts.
+
+    vLLM since 0.21: a part of ``sequence_bytes``. Before, and elsewhere: what a token would take if
+    every layer kept it, those with a window or a state too, in groups of equally many layers.
+    """
     sequence_bytes: float
-    """Of such a sequence in the cache of one device."""
+    """Of a sequence of the context length in the cache of one device, with its recurrent state. In
+    layers with a sliding window it holds, while it is prefilled, the window and a step's tokens."""
     rules: str
     """Whose rules these are."""
 
@@ -142,11 +147,35 @@ def kv_room(
     left = _range(usable, weights, overhead)
     sequence = _held(shape, tokens).kv_bytes(context, number_bytes, degree)
     sequence += shape.state_bytes_per_sequence(_ACTIVATION_BYTES, degree)
+    token = sequence / context
+    if rules.counts_blocks:
+        token = _grouped_layers(shape) * _layer_bytes(shape, number_bytes, degree)
     return Room(
         usable, weights, activations, experts, logits, graphs, peers, used, left,
-        Range(*(max(0.0, b / sequence * context) for b in (left.low, left.expected, left.high))),
-        sequence, rules.label,
+        Range(*(max(0.0, size / token) for size in (left.low, left.expected, left.high))),
+        token, sequence, rules.label,
     )  # fmt: skip
+
+
+def _layer_bytes(shape: Shape, number_bytes: float, degree: int) -> float:
+    """Bytes of a token in one attention layer."""
+    return shape.kv_bytes(1, number_bytes, degree) / max(shape.attention_layers, 1)
+
+
+def _grouped_layers(shape: Shape) -> int:
+    """Layers that have a block for a token, groups being filled up to one size.
+
+    In vLLM groups are as large as the smallest kind of layers, or as the largest where that is not
+    half as large again.
+    """
+    kinds = [
+        shape.attention_layers - shape.windowed_layers,
+        shape.windowed_layers,
+        shape.linear_attention_layers,
+    ]
+    counts = [count for count in kinds if count]
+    size = max(counts) if max(counts) < 1.5 * min(counts) else min(counts)
+    return sum(-(-count // size) for count in counts) * size
 
 
 def _range(usable: float, weights: float, overhead: float) -> Range:

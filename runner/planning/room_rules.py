@@ -33,12 +33,16 @@ class Rules:
     """Memory for one sequence and entry of the vocabulary while the first token is drawn."""
     context_gibibytes: float
     """What counts as in use beside PyTorch's memory, on one device."""
+    utilization: float = 0.9
+    """Share of a device that it uses by default."""
     graph_mebibytes: float = 0.0
     """Of a CUDA graph in one layer, where graphs are taken from the engine's share."""
     communication_gibibytes: Mapping[str, float] = field(default_factory=dict)
     """Buffers among devices, joined ``direct`` or ``switched``; what is not named is 0."""
     whole_prompts_to: int = 0
     """Longest context for which a step holds a whole prompt by default."""
+    counts_blocks: bool = True
+    """Whether tokens are those of blocks, and not those of sequences that fit."""
     logits_of_every_token: bool = False
     """Whether each token of a step has logits, and not each sequence."""
     reserves_the_rest: bool = False

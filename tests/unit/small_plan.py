@@ -37,7 +37,7 @@ DEVICE = Hardware(
 """16 KiB of memory at 1000 bytes a second, 10,000 operations a second; 1000 bytes over the link."""
 
 BARE = Rules("bare", batched_tokens=(10, 10, 10), sequences=(4, 4, 4), logit_bytes=0,
-    context_gibibytes=0)  # fmt: skip
+    context_gibibytes=0, counts_blocks=False)  # fmt: skip
 """An engine that takes nothing for logits, graphs, communication and context."""
 
 HALF = Efficiency(0.5, 0.25, 0.25, 0.1, "made up", cache_bandwidth=0.8)

@@ -60,7 +60,7 @@ def test_a_log_part_by_part() -> None:
     assert (found.activations, found.graphs, found.communication) == (0, 0, 0)
     assert found.kv_bytes.expected / GIB == pytest.approx(18.69, abs=0.05)
     assert found.kv_tokens.expected == pytest.approx(136_080, rel=0.005)
-    assert found.sequence_bytes == 2 * 36 * 8 * 128 * 2 * 40960
+    assert found.sequence_bytes == 40960 * found.token_bytes == 2 * 36 * 8 * 128 * 2 * 40960
     assert next(iter(found.parts)) == "weights"
 
 
@@ -90,7 +90,10 @@ def test_a_hybrid_adds_a_state_to_each_sequence() -> None:
     """Qwen3-Next-80B on two H200: 44.59 GiB, 14.77 sequences of 262,144 tokens."""
     found = room("qwen3_next_80b", 139.81, "vllm 0.10.2", degree=2, context=262_144)
     assert found.kv_bytes.expected / GIB == pytest.approx(44.59, rel=0.02)
-    assert found.kv_tokens.expected / 262_144 == pytest.approx(14.77, rel=0.02)
+    assert found.kv_bytes.expected / found.sequence_bytes == pytest.approx(14.77, rel=0.02)
+    # 12 layers with a cache and 36 with a state are four groups of 12: 973,760 tokens in its log.
+    assert found.token_bytes == 48 * 2 * 1 * 256 * 2
+    assert found.kv_tokens.expected == pytest.approx(973_760, rel=0.02)
     state = found.sequence_bytes - 12 * 2 * 1 * 256 * 2 * 262_144
     assert state == shape_of("qwen3_next_80b").state_bytes_per_sequence(2, 2) > 0
 
@@ -113,19 +116,19 @@ def test_llama_cpp_keeps_logits_of_every_token_of_a_small_batch() -> None:
 
 
 def test_a_window_is_held_with_the_step_that_fills_it() -> None:
-    short = room("gpt_oss_20b", 79.25, "vllm 0.19.0", label="mxfp4-experts", step=Step(tokens=2048))
-    long = room(
-        "gpt_oss_20b",
-        79.25,
-        "vllm 0.19.0",
-        label="mxfp4-experts",
-        step=Step(tokens=2048),
-        context=131_072,
-    )
+    def asked(engine: str, context: int) -> Room:
+        step = Step(tokens=2048)
+        label = "mxfp4-experts"
+        return room("gpt_oss_20b", 79.25, engine, label=label, step=step, context=context)
+
+    short, long = asked("vllm", 8192), asked("vllm", 131_072)
     # 2·8·64 numbers of 2 bytes; 127 + 2048 tokens in blocks of 16, and one block more.
-    assert long.sequence_bytes == 2048 * (12 * 131_072 + 12 * 2192)
     assert short.sequence_bytes == 2048 * (12 * 8192 + 12 * 2192)
+    assert long.sequence_bytes == 2048 * (12 * 131_072 + 12 * 2192)
     assert long.kv_tokens.expected > 1.2 * short.kv_tokens.expected
+    assert short.token_bytes == short.sequence_bytes / 8192
+    # Versions before counted blocks, which all 24 layers have.
+    assert asked("vllm 0.19.0", 8192).token_bytes == 24 * 2048
 
 
 def test_more_of_anything_leaves_less() -> None:
