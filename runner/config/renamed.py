@@ -38,10 +38,11 @@ class Renamed:
 
 
 RENAMED = (
-    Renamed("plan", "batch", "batch_size"),
+    Renamed("plan", "batch", "concurrency"),
+    Renamed("plan", "batch_size", "concurrency"),
     Renamed("plan", "comparison", "show_measured"),
     Renamed("plan", "largest_batch", "max_batch_size"),
-    Renamed("plan", "latency_seconds", "max_time_per_output_token_seconds"),
+    Renamed("plan", "max_time_per_output_token_seconds", "latency_seconds"),
     Renamed("plan", "least_recovery_percent", "min_recovery_percent"),
     Renamed("sensitivity", "grain", "granularity"),
     Renamed("serving", "objective", "slo"),

@@ -67,7 +67,7 @@ def add_capacity(
             rules=rules,
         )
         _add(option, shape, plan, room, sequences)
-        if option.largest_batch >= plan.batch_size:
+        if option.largest_batch >= plan.concurrency:
             break
     else:
         return _why_not(option, plan, room)
@@ -81,10 +81,10 @@ def add_capacity(
 def _sequences(plan: Plan) -> Iterator[int]:
     """Sequences that an engine can be told to expect, the most first."""
     sequences = plan.max_batch_size
-    while sequences > plan.batch_size:
+    while sequences > plan.concurrency:
         yield sequences
         sequences //= 4
-    yield plan.batch_size
+    yield plan.concurrency
 
 
 def _add(option: Option, shape: Shape, plan: Plan, room: Room, sequences: int) -> None:
@@ -112,5 +112,5 @@ def _why_not(option: Option, plan: Plan, room: Room) -> str:
         return f"does not fit: {parts} per device, {room.usable / 1e9:.1f} GB usable"
     return (
         f"does not fit: room for {option.kv_capacity_tokens} tokens of KV cache, but "
-        f"{plan.batch_size} x {plan.context_length} are needed"
+        f"{plan.concurrency} x {plan.context_length} are needed"
     )

@@ -55,24 +55,33 @@ class Option:
     largest_batch: int = 0
     """Sequences of ``context_length`` tokens that fit."""
     arithmetic: str | None = None
-    batch: int = 0
+    concurrency: int = 0
+    """Users at once, for the times that follow."""
     bound_decode_seconds: float | None = None
-    """The device's published limits fully used: nothing is faster."""
-    decode_seconds: Range | None = None
+    """A step's with the device's published limits fully used: nothing is faster."""
+    time_per_output_token_seconds: Range | None = None
+    """From one token of an answer to the next, other users' prompts included."""
+    decode_step_seconds: float | None = None
+    """Without other users' prompts."""
+    time_to_first_token_seconds: Range | None = None
     limited_by: str | None = None
-    """``memory`` or ``compute``, at ``batch``."""
+    """``memory`` or ``compute``, while tokens are decoded."""
     communication_seconds: float | None = None
+    """Of a decode step."""
     prefill_seconds: Range | None = None
+    """Of one prompt alone."""
     crossover_batch: float | None = None
     """Batch at which decoding turns compute-bound; ``None``: at no batch."""
     tokens_per_second: Range | None = None
-    """Generated, decode steps alone, at ``batch``."""
-    served_batch: int = 0
-    """Most sequences at once that fit and meet the objective."""
-    served_tokens_per_second: float | None = None
-    """Generated at that batch, the prompts' prefill included."""
+    """Generated, of all users together."""
+    served_concurrency: int = 0
+    """Most users at once that fit and meet the objectives."""
+    served_tokens_per_second: Range | None = None
+    """Generated at that many, prompts included."""
+    requests_per_second: float | None = None
+    """Answered then within the objectives (goodput)."""
     price_per_hour: float | None = None
-    cost_per_million_tokens: float | None = None
+    cost_per_million_tokens: Range | None = None
     """Dollars, every device busy all the time."""
     replicas: int | None = None
     devices_needed: int | None = None
@@ -81,7 +90,14 @@ class Option:
     cost_per_million_tokens_at_traffic: float | None = None
     quality: str = ""
     quality_source: str = ""
-    efficiency_source: str = ""
+    source: str = ""
+    """Whose constants its times are predicted by."""
+    regime: str = ""
+    """What kind of prediction its time per output token is."""
+    median_error: float | None = None
+    """Of such predictions, held against published measurements."""
+    misses: list[str] = field(default_factory=list)
+    """Objectives that it misses, and by how much."""
     engine: str | None = None
     """What would serve it; ``None``: no engine reads the recipe there."""
     engine_known: bool = True

@@ -60,7 +60,11 @@ def rank(option: Option) -> tuple[int, bool, float, float]:
     cost = option.monthly_cost
     if cost is None and option.price_per_hour is not None:
         cost = option.price_per_hour * option.tensor_parallel
-    seconds = option.decode_seconds.expected if option.decode_seconds else math.inf
+    seconds = (
+        option.time_per_output_token_seconds.expected
+        if option.time_per_output_token_seconds
+        else math.inf
+    )
     first = (
         seconds if option.verdict is Feasibility.too_slow else (math.inf if cost is None else cost)
     )

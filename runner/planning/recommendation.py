@@ -13,12 +13,13 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
     chosen = best(options)
     if chosen is None:
         return _nothing_serves(options)
-    assert chosen.decode_seconds is not None
+    assert chosen.time_per_output_token_seconds is not None
     price = devices[chosen.device].price
     parts = [
-        f"{milliseconds(chosen.decode_seconds)} per token at batch {chosen.batch}",
-        f"up to {chosen.served_batch} sequences of {plan.context_length} tokens"
-        + (" within the SLO" if plan.max_time_per_output_token_seconds is not None else ""),
+        f"{milliseconds(chosen.time_per_output_token_seconds)} per token with "
+        f"{chosen.concurrency} at once",
+        f"up to {chosen.served_concurrency} sequences of {plan.context_length} tokens"
+        + (" within the SLO" if plan.latency_seconds is not None else ""),
     ]
     if chosen.monthly_cost is not None and chosen.devices_needed is not None:
         parts.append(
@@ -31,8 +32,8 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
         parts.append(f"no price for {chosen.device}; set hardware.price.dollars_per_hour=…")
     parts.append(f"quality {chosen.quality}")
     sure = ""
-    objective = plan.max_time_per_output_token_seconds
-    if objective is not None and chosen.decode_seconds.high > objective:
+    objective = plan.latency_seconds
+    if objective is not None and chosen.time_per_output_token_seconds.high > objective:
         sure = "; the SLO lies within the predicted range, so measure before you buy"
     if chosen.verdict is Feasibility.unproven:
         sure += f"; it {chosen.reason}"
@@ -40,7 +41,7 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
     if plan.tokens_per_day is None and chosen.price_per_hour is not None:
         heading = "Cheapest option per hour for one replica (predicted)"
         unsaid = (
-            f" $/M tok assumes {chosen.served_batch} sequences are always in flight; set "
+            f" $/M tok assumes {chosen.served_concurrency} sequences are always in flight; set "
             "plan.tokens_per_day for a real cost."
         )
     return f"{heading}: {chosen.recipe} on {where(chosen)}: {'; '.join(parts)}{sure}.{unsaid}"

@@ -14,7 +14,7 @@ class PlanResult:
     active_parameters: int
     context_length: int
     prompt_tokens: int
-    batch: int
+    concurrency: int
     latency_seconds: float | None
     tokens_per_day: float | None
     recommendation: str

@@ -73,7 +73,16 @@ def flat(option: Option) -> dict[str, Any]:
     return row
 
 
-_RANGES = ("kv_tokens", "decode_seconds", "prefill_seconds", "tokens_per_second")
+_RANGES = (
+    "kv_tokens",
+    "time_per_output_token_seconds",
+    "time_to_first_token_seconds",
+    "prefill_seconds",
+    "tokens_per_second",
+    "served_tokens_per_second",
+    "cost_per_million_tokens",
+    "kv_tokens",
+)
 
 
 def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
@@ -102,7 +111,7 @@ def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
             console.print(f"  and {len(lines) - rows} more, in plan.csv", soft_wrap=True)
         for note in [*cautions(plan.options[:rows]), *plan.notes]:
             console.print(f"! {note}", soft_wrap=True)
-        sources = sorted({o.efficiency_source for o in plan.options if o.efficiency_source})
+        sources = sorted({o.source for o in plan.options if o.source})
         console.print(
             "All figures are predicted; ranges [low, high] from " + " | ".join(sources),
             soft_wrap=True,
@@ -120,7 +129,7 @@ def plan_table(plan: PlanResult, rows: int) -> "Table":
     for head in (
         "weights\nGB",
         "KV room\ntokens",
-        f"ms/token, batch {plan.batch}\n[low, high]",
+        f"ms/token, {plan.concurrency} at once\n[low, high]",
         "bound\nms",
         "prefill\nms",
         "serves tok/s\n@ batch",
@@ -135,11 +144,14 @@ def plan_table(plan: PlanResult, rows: int) -> "Table":
             where(option),
             f"{option.weight_bytes / 1e9:.1f}",
             _thousands(option.kv_capacity_tokens),
-            _range(option.decode_seconds),
+            _range(option.time_per_output_token_seconds),
             _milli(option.bound_decode_seconds),
             _milli(option.prefill_seconds.expected if option.prefill_seconds else None),
             _served(option),
-            _dollars(option.cost_per_million_tokens, 2),
+            _dollars(
+                option.cost_per_million_tokens.expected if option.cost_per_million_tokens else None,
+                2,
+            ),
             _monthly(option),
             _SHORT[option.verdict],
             style=None if option.verdict is Feasibility.meets else "dim",
@@ -165,7 +177,7 @@ def _milli(seconds: float | None) -> str:
 def _served(option: Option) -> str:
     if option.served_tokens_per_second is None:
         return _ABSENT
-    return f"{option.served_tokens_per_second:,.0f} @ {option.served_batch}"
+    return f"{option.served_tokens_per_second.expected:,.0f} @ {option.served_concurrency}"
 
 
 def _dollars(value: float | None, digits: int = 0) -> str:

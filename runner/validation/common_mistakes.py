@@ -58,9 +58,9 @@ def mistakes_of_plan(
     smallest = min(formats, key=lambda fmt: fmt.stored_bytes(shape), default=None)
     if smallest is not None and smallest.weight_bits < 16:
         yield from _cache_dominates(
-            plan.batch_size,
+            plan.concurrency,
             plan.context_length,
-            cache=plan.batch_size * shape.kv_bytes(plan.context_length, plan.kv_cache_bits / 8),
+            cache=plan.concurrency * shape.kv_bytes(plan.context_length, plan.kv_cache_bits / 8),
             weights=smallest.stored_bytes(shape),
             dense=2.0 * shape.parameters,
             nearest="plan.kv_cache_bits=8",

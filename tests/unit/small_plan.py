@@ -43,7 +43,7 @@ BARE = Rules("bare", batched_tokens=(10, 10, 10), sequences=(4, 4, 4), logit_byt
 HALF = Efficiency(0.5, 0.25, 0.25, 0.1, "made up", cache_bandwidth=0.8)
 
 PLAN = Plan(
-    tensor_parallel=[1, 2], context_length=8, prompt_tokens=3, batch_size=2, max_batch_size=4,
+    tensor_parallel=[1, 2], context_length=8, prompt_tokens=3, concurrency=2, max_batch_size=4,
     kv_cache_bits=8, memory_utilization=0.5, prefill_chunk_tokens=10, tokens_per_day=864_000,
     peak_factor=2.0,
 )  # fmt: skip

@@ -38,7 +38,7 @@ OUTSIDE = [
     ("serving.concurrencies=[0]", "is less than 1", ""),
     ("serving.slo.request_latency_seconds=0", "is not above 0", ""),
     ("plan.memory_utilization=1.5", "is more than 1", "plan.memory_utilization=1"),
-    ("plan.max_time_per_output_token_seconds=nan", "is not a finite number", ""),
+    ("plan.latency_seconds=nan", "is not a finite number", ""),
     ("plan.peak_factor=inf", "is not a finite number", "plan.peak_factor=3.0"),
     ("plan.tensor_parallel=[0]", "is less than 1", ""),
     ("hardware=h100_sxm hardware.peak_teraflops.bf16=0", "peak_teraflops.bf16=0", ""),

@@ -128,14 +128,14 @@ def test_the_largest_batch_counts_where_it_is_less_than_the_engines() -> None:
 
 def test_batches_stop_at_the_objective() -> None:
     """3 sequences take 5.508 s a step, 4 take 5.668, 2 take 5.348."""
-    three = one(batch_size=3).decode_seconds
+    three = one(concurrency=3).decode_seconds
     assert three is not None and three.expected == pytest.approx(5.508)
     served = {
-        objective: one(max_time_per_output_token_seconds=objective).served_batch
+        objective: one(latency_seconds=objective).served_batch
         for objective in (5.35, 5.5, three.expected, 5.6, 5.7)
     }
     assert list(served.values()) == [2, 2, 3, 3, 4]
-    exactly = one(batch_size=3, max_time_per_output_token_seconds=three.expected)
+    exactly = one(concurrency=3, latency_seconds=three.expected)
     assert exactly.verdict is Feasibility.meets
 
 
@@ -147,7 +147,7 @@ def test_batches_stop_at_the_objective() -> None:
     ],
 )
 def test_what_is_too_slow(objective: float, reason: str) -> None:
-    option = one(max_time_per_output_token_seconds=objective)
+    option = one(latency_seconds=objective)
     assert (option.verdict, option.reason) == (Feasibility.too_slow, reason)
     assert option.served_batch == 2
 
@@ -155,9 +155,9 @@ def test_what_is_too_slow(objective: float, reason: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        ({"batch_size": 32}, None),
+        ({"concurrency": 32}, None),
         (
-            {"batch_size": 33},
+            {"concurrency": 33},
             "does not fit: room for 256 tokens of KV cache, but 33 x 8 are needed",
         ),
         (

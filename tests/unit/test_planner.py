@@ -29,9 +29,7 @@ from runner.validation.verdict import Severity
 pytestmark = pytest.mark.unit
 
 GIB = 2**30
-SERVICE = Plan(
-    max_time_per_output_token_seconds=0.05, tokens_per_day=1e7, batch_size=1, context_length=2048
-)
+SERVICE = Plan(latency_seconds=0.05, tokens_per_day=1e7, concurrency=1, context_length=2048)
 
 
 def ask(
@@ -63,7 +61,7 @@ STORY = [
 
 
 def test_tokens_per_second_are_the_batch_over_a_step(shapes: dict[str, Shape]) -> None:
-    plan = replace(SERVICE, batch_size=8)
+    plan = replace(SERVICE, concurrency=8)
     option = ask(shapes["llama31_8b"], ["bf16"], ["h100_sxm"], plan)["bf16", "h100_sxm", 1]
     step, rate = option.decode_seconds, option.tokens_per_second
     assert step is not None and rate is not None
@@ -76,7 +74,7 @@ def test_tokens_per_second_are_the_batch_over_a_step(shapes: dict[str, Shape]) -
 def test_small_batches_are_limited_by_memory_and_large_ones_by_arithmetic(
     batch: int, limit: str, shapes: dict[str, Shape]
 ) -> None:
-    plan = Plan(batch_size=batch, context_length=16, prompt_tokens=8)
+    plan = Plan(concurrency=batch, context_length=16, prompt_tokens=8)
     option = ask(shapes["llama31_8b"], ["bf16"], ["h100_sxm"], plan)["bf16", "h100_sxm", 1]
     assert option.limited_by == limit
 
@@ -173,7 +171,7 @@ def test_without_traffic_one_copy_is_priced_by_the_hour(shapes: dict[str, Shape]
 def test_idle_capacity_is_what_costs(shapes: dict[str, Shape]) -> None:
     """Claim C24: 10 M tokens a day are 116 a second; two A100 for them cost 7.9 $ a million."""
     device = replace(read_device("a100_80_sxm"), price=Price(1.64, "2026", "the claim's"))
-    plan = replace(SERVICE, peak_factor=1.0, max_time_per_output_token_seconds=None)
+    plan = replace(SERVICE, peak_factor=1.0, latency_seconds=None)
     question = Question(shapes["llama31_70b"], (find_format("w8a8"),), (device,), plan)
     (two,) = (o for o in options(question) if o.tensor_parallel == 2)
     assert two.devices_needed == 2 and two.monthly_cost == pytest.approx(2400, rel=0.01)
@@ -200,7 +198,7 @@ def test_the_served_batch_is_the_largest_within_the_objective(shapes: dict[str, 
     args = (shapes["llama31_70b"], ["w4a16-g128"], ["a100_80_sxm"])
     option = ask(*args)["w4a16-g128", "a100_80_sxm", 1]
     for batch, meets in ((option.served_batch, True), (option.served_batch + 1, False)):
-        there = ask(*args, replace(SERVICE, batch_size=batch))["w4a16-g128", "a100_80_sxm", 1]
+        there = ask(*args, replace(SERVICE, concurrency=batch))["w4a16-g128", "a100_80_sxm", 1]
         assert (there.verdict is Feasibility.meets) is meets
 
 
@@ -227,9 +225,7 @@ def test_fp8_equals_int8_on_a100_only_while_memory_bound(shapes: dict[str, Shape
     assert small["w8a8", *key].decode_seconds == small["fp8_e4m3", *key].decode_seconds
     large = ask(
         *args,
-        replace(
-            SERVICE, batch_size=256, max_time_per_output_token_seconds=None, context_length=1100
-        ),
+        replace(SERVICE, concurrency=256, latency_seconds=None, context_length=1100),
     )
     int8, fp8 = (large[label, *key].decode_seconds for label in ("w8a8", "fp8_e4m3"))
     assert int8 and fp8 and fp8.expected > 1.2 * int8.expected
@@ -243,7 +239,7 @@ def test_fp8_equals_int8_on_a100_only_while_memory_bound(shapes: dict[str, Shape
 
 def test_weights_shrink_and_the_cache_does_not(shapes: dict[str, Shape]) -> None:
     """Claim C21."""
-    plan = Plan(batch_size=128, context_length=4096, tensor_parallel=[8])
+    plan = Plan(concurrency=128, context_length=4096, tensor_parallel=[8])
     found = ask(shapes["llama31_70b"], ["bf16", "w4a16-g128"], ["h200_sxm"], plan)
     dense, four = (found[r, "h200_sxm", 8] for r in ("bf16", "w4a16-g128"))
     cache = 128 * dense.kv_bytes_per_sequence
@@ -267,7 +263,7 @@ def test_quality_is_measured_else_published_else_unknown(shapes: dict[str, Shape
 
 
 def test_a_quality_risk_ranks_behind_what_meets_everything(shapes: dict[str, Shape]) -> None:
-    plan = Plan(max_time_per_output_token_seconds=0.1, tensor_parallel=[1])
+    plan = Plan(latency_seconds=0.1, tensor_parallel=[1])
     question = Question(
         shapes["llama31_8b"],
         (find_format("w4a16-g128"), find_format("w8a8")),
@@ -388,5 +384,5 @@ def test_mistakes_that_a_plan_invites(shapes: dict[str, Shape]) -> None:
     assert "a100_80_sxm has no matrix units for fp8_e4m3" in said("fp8_e4m3", "a100_80_sxm l4")
     assert said("fp8_e4m3", "l4 h100_sxm") == ""
     assert "uniform w3a16-g64: below 4 bits" in said("w3a16-g64", "l4")
-    cache = said("w8a16-per_channel", "l4", batch_size=128, context_length=4096)
+    cache = said("w8a16-per_channel", "l4", concurrency=128, context_length=4096)
     assert "quantizing weights makes them 1.8x smaller, but the whole only 1.1x" in cache

@@ -86,8 +86,8 @@ def test_a_days_traffic_by_the_second() -> None:
 
 
 def test_a_recommendation_says_what_serves_and_what_it_costs() -> None:
-    found = make_plan(question(tensor_parallel=[1], max_time_per_output_token_seconds=6.0))
-    plan = replace(PLAN, max_time_per_output_token_seconds=6.0)
+    found = make_plan(question(tensor_parallel=[1], latency_seconds=6.0))
+    plan = replace(PLAN, latency_seconds=6.0)
     assert recommendation(found, plan, {"box": DEVICE}) == (
         "Best option (predicted): bf16 on 1x box: 5.35e+03 ms [4.28e+03, 6.69e+03] per token at "
         "batch 2; up to 4 sequences of 8 tokens within the SLO; 49 devices for the traffic, "

@@ -71,7 +71,7 @@ def test_every_form_of_an_override_is_known() -> None:
     for word, expected in (
         (f"~{OLD}", f"~{NEW}"),
         (f"{OLD}=1,2", f"{NEW}=1,2"),
-        ("plan={batch: 2,largest_batch:3}", "plan={batch_size: 2,max_batch_size:3}"),
+        ("plan={batch: 2,largest_batch:3}", "plan={concurrency: 2,max_batch_size:3}"),
         (f"plan.rows=${{{OLD}}}", f"plan.rows=${{{NEW}}}"),
         ("serving.objective.request_latency_seconds=1", "serving.slo.request_latency_seconds=1"),
         (
@@ -88,7 +88,7 @@ def test_every_form_of_an_override_is_known() -> None:
         ),
         (
             "plan={rows:3,devices:[{batch:1}],batch:2}",
-            "plan={rows:3,devices:[{batch:1}],batch_size:2}",
+            "plan={rows:3,devices:[{batch:1}],concurrency:2}",
         ),
         ("compare={a: x, mix_arithmetic: true}", "compare={a: x, allow_different_dtypes: true}"),
         ("environment.legacy.shims=[]", "environment.legacy.patches=[]"),
@@ -103,8 +103,8 @@ def test_every_form_of_an_override_is_known() -> None:
 def test_both_names_at_once_are_refused(own: Path) -> None:
     with pytest.raises(UsageError, match="same field"):
         compose_config([f"{OLD}=1", f"+{NEW}=2"])
-    with pytest.raises(UsageError, match=r"grid x: plan\.batch and plan\.batch_size"):
-        present_axes({"plan.batch": 1, "++plan.batch_size": 2}, "grid x")
+    with pytest.raises(UsageError, match=r"grid x: plan\.batch and plan\.concurrency"):
+        present_axes({"plan.batch": 1, "++plan.concurrency": 2}, "grid x")
     path = own / "conf/plan/mine.yaml"
     path.write_text("rows: 3\nbatch: 1\nbatch_size: 2\n")
     with pytest.raises(UsageError, match=r"mine\.yaml, line 2: plan\.batch and"):
@@ -119,9 +119,9 @@ def test_files_of_the_users_own_may_have_old_names(
         "defaults: [config, _self_]\nplan: {batch: 5, rows: '${plan.largest_batch}'}\n"
     )
     plan = compose_config(["plan=mine"]).plan
-    assert (plan.max_batch_size, plan.batch_size) == (9, 3)
+    assert (plan.max_batch_size, plan.concurrency) == (9, 3)
     plan = compose_config([f"{NEW}=8"], "mine").plan
-    assert (plan.batch_size, plan.rows) == (5, 8)
+    assert (plan.concurrency, plan.rows) == (5, 8)
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2, "each name once"
     assert f"mine.yaml, line 2: {OLD} was renamed to {NEW}" in told[0]

@@ -128,9 +128,7 @@ def test_what_is_widened_is_said() -> None:
 
 
 def test_what_no_engine_reads_is_not_recommended() -> None:
-    plan = replace(
-        PLAN, tensor_parallel=[1], memory_utilization=0.9, max_time_per_output_token_seconds=None
-    )
+    plan = replace(PLAN, tensor_parallel=[1], memory_utilization=0.9, latency_seconds=None)
     formats = tuple(map(find_format, ("w8a8", "nf4", "bf16", "w4a16-g128")))
     found = make_plan(Question(Shape(SMALL), formats, (read_device("b200_sxm"),), plan))
     verdicts = {option.recipe: option.verdict for option in found}

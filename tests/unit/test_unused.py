@@ -103,7 +103,7 @@ READ = [
     "model=tiny model.seed=3 model.architecture.hidden=128",
     "model=hub model.hub_id=a/b model.revision=x model.trust_remote_code=true",
     "tasks=packaged tasks.limit=9 tasks.own.facts.items.count=9 tasks.own.facts.items.path=x",
-    "stages=[eval] bench.batch_sizes=[8] calibration.samples=8 tasks.limit=9 plan.batch_size=2",
+    "stages=[eval] bench.batch_sizes=[8] calibration.samples=8 tasks.limit=9 plan.concurrency=2",
     "stages=[compare] compare.a=x compare.b=y",
     "tracker=wandb tracker.tags=[x] tracker.mode=online tracker.job_type=x",
     "tracker=trackio tracker.project=x",

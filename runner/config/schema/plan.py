@@ -28,8 +28,8 @@ class Plan:
     context_length: int = bounded(2048, least=2)
     """Final length of a sequence in tokens, including the prompt, which its KV cache must hold."""
     prompt_tokens: int = bounded(1024, least=1)
-    batch_size: int = bounded(1, least=1)
-    """Sequences decoded at once, for the times in the table."""
+    concurrency: int = bounded(1, least=1)
+    """Users at once, each of whom sends the next prompt when an answer is complete."""
     max_batch_size: int = bounded(256, least=1)
     """Maximum number of sequences that the engine decodes at once, even if more fit."""
     kv_cache_bits: int = bounded(16, least=4, most=64)
@@ -38,8 +38,10 @@ class Plan:
     prefill_chunk_tokens: Optional[int] = bounded(None, least=1)
     """Prompt tokens in one step (``--max-num-batched-tokens``); their activations need memory. If
     ``None``, the engine's default on the device."""
-    max_time_per_output_token_seconds: Optional[float] = bounded(None, above=True)
-    """Longest acceptable time per output token."""
+    latency_seconds: Optional[float] = bounded(None, above=True)
+    """Longest acceptable time per output token, others' prompts included."""
+    ttft_seconds: Optional[float] = bounded(None, above=True)
+    """Longest acceptable time to the first token."""
     tokens_per_day: Optional[float] = bounded(None, least=1, most=BYTES)
     """Generated tokens to serve; ``None`` plans one replica of the model."""
     peak_factor: float = bounded(3.0, least=1)

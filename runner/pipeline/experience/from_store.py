@@ -9,12 +9,12 @@ from runner.pipeline.experience.data_points import DataPoint
 from runner.pipeline.experience.fitted_efficiency import fit
 from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.planning import serving
-from runner.planning.efficiency import Efficiency, prior
 from runner.planning.formats import Format
+from runner.planning.kernels.measured import MeasuredConstants, measured_forward
 from runner.planning.model_shape import Shape
 from runner.planning.quality import MeasuredQuality
-from runner.planning.roofline import arithmetic_used
 from runner.planning.runtime_format import recipe_format, runtime_format
+from runner.planning.timing import Subject, Timing, published
 from runner.store.records import RunRecord
 
 _LEAST_SPREAD = 0.1
@@ -28,11 +28,7 @@ class LocalEngine:
     engine: str
     device: str
     dtype: str
-    layers: int
-    """Of the model that is planned: overhead goes by layers."""
     cases: Sequence[DataPoint]
-    devices: int = 1
-    """How many GPUs compute at once here; a device of a plan is one of them."""
 
     def held(self, fmt: Format, device: Hardware) -> Format:
         """How the engine holds a format here; elsewhere kernels compute with it as stored."""
@@ -46,32 +42,26 @@ class LocalEngine:
             )
         return serving.serving(fmt, device, shape)
 
-    def efficiency(self, fmt: Format, device: Hardware) -> Efficiency:
-        """Fitted to this machine's own runs where there are enough, else published."""
-        if device.name != LOCAL:
-            return prior(fmt, device)
-        group = (self.machine, self.engine, self.device, fmt.label, self.dtype)
+    def timing(self, subject: Subject) -> Timing:
+        """By constants fitted to this machine's own runs where there are enough, else published."""
+        if subject.device.name != LOCAL:
+            return published(subject)
+        group = (self.machine, self.engine, self.device, subject.fmt.label, self.dtype)
         factors = fit([case for case in self.cases if case.group == group])
-        # The cases are of what all of them had to do.
-        bandwidth = (device.memory_bandwidth_gigabytes_per_second or 0) * 1e9 * self.devices
-        if factors is None or not bandwidth:
-            return prior(fmt, device)
-        arithmetic = arithmetic_used(fmt, device)
-        peak = device.peak_teraflops[arithmetic] * 1e12 * self.devices if arithmetic else 0.0
-        return Efficiency(
-            bandwidth=_part(factors.seconds_per_byte, bandwidth),
-            cache_bandwidth=_part(factors.seconds_per_byte, bandwidth),
-            compute=_part(factors.seconds_per_operation, peak),
-            spread=max(_LEAST_SPREAD, 2 * factors.spread),
-            overhead_seconds=factors.seconds_per_layer * self.layers,
-            source=f"calibrated: {factors.cases} cases of {self.engine} here",
-            overlaps=False,
+        if factors is None:
+            return published(subject)
+        passes = measured_forward(
+            subject.shape,
+            subject.fmt,
+            MeasuredConstants(
+                factors.seconds_per_byte, factors.seconds_per_operation, factors.seconds_per_layer
+            ),
+            kv_bits=subject.kv_bits,
+            context=subject.context_tokens,
+            prompt=subject.prompt_tokens,
         )
-
-
-def _part(seconds_each: float, rate: float) -> float:
-    """Fraction of a rate; without any time of its own it is unlimited."""
-    return 1 / (seconds_each * rate) if seconds_each and rate else float("inf")
+        source = f"calibrated: {factors.cases} cases of {self.engine} here"
+        return Timing(passes, source, self.engine, spread=max(_LEAST_SPREAD, 2 * factors.spread))
 
 
 def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, MeasuredQuality]:

@@ -9,7 +9,6 @@ from runner.config.schema.architecture import Architecture
 from runner.config.schema.hardware import LOCAL
 from runner.config.schema.model import Model
 from runner.config.schema.root import Config
-from runner.engines import computing_at_once
 from runner.errors import UsageError
 from runner.pipeline.experience.data_points import all_records, stored_cases
 from runner.pipeline.experience.from_store import LocalEngine, measured_quality
@@ -91,9 +90,15 @@ class PlanStage(Stage[PlanRequest, PlanResult]):
         take = best(result.options)
         metrics: dict[str, float | None] = {"plan/options": len(result.options)}
         if take is not None:
-            decode, cost = take.decode_seconds, take.cost_per_million_tokens
-            metrics["plan/best/predicted_decode_seconds"] = decode.expected if decode else None
-            metrics["plan/best/predicted_cost_per_million_tokens"] = cost
+            token, first = take.time_per_output_token_seconds, take.time_to_first_token_seconds
+            cost = take.cost_per_million_tokens
+            metrics["plan/best/predicted_time_per_output_token_seconds"] = (
+                token.expected if token else None
+            )
+            metrics["plan/best/predicted_time_to_first_token_seconds"] = (
+                first.expected if first else None
+            )
+            metrics["plan/best/predicted_cost_per_million_tokens"] = cost.expected if cost else None
             metrics["plan/best/predicted_monthly_cost"] = take.monthly_cost
             metrics["plan/best/devices"] = take.devices_needed
         return metrics
@@ -131,16 +136,14 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
         engine=config.engine.name,
         device=compute.device,
         dtype=compute.dtype,
-        layers=shape.layers,
         cases=stored_cases(records),
-        devices=computing_at_once(config.engine.name, len(compute.gpus)),
     )
     question = Question(
         shape=shape,
         formats=formats,
         devices=tuple(devices),
         plan=plan,
-        efficiency=here.efficiency,
+        timing=here.timing,
         held=here.held,
         serving=here.serving,
         measured=measured_quality(_of_model(records, config.model), config.model.name),
@@ -152,8 +155,8 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
         active_parameters=shape.active_parameters,
         context_length=plan.context_length,
         prompt_tokens=plan.prompt_tokens,
-        batch=plan.batch_size,
-        latency_seconds=plan.max_time_per_output_token_seconds,
+        concurrency=plan.concurrency,
+        latency_seconds=plan.latency_seconds,
         tokens_per_day=plan.tokens_per_day,
         recommendation=recommendation(options, plan, {d.name: d for d in devices}),
         notes=[str(verdict) for verdict in mistakes_of_plan(shape, formats, devices, plan)],

@@ -1,0 +1,1 @@
+"""Predictions of plans held against published measurements."""

@@ -1,0 +1,191 @@
+"""What an option does for users: their times, how many it serves, and what that costs."""
+
+import math
+
+from runner.config.schema.plan import Plan
+from runner.planning.kernels.load import Load, Served, serve
+from runner.planning.option import Option, Range
+from runner.planning.regimes import (
+    Regime,
+    prompt_regime,
+    regimes,
+    spread_regime,
+    token_regime,
+)
+from runner.planning.roofline import (
+    Step,
+    bound_seconds,
+    crossover_batch,
+    decode_work,
+    limits_of,
+)
+from runner.planning.timing import Subject, Timing
+
+HOURS_PER_MONTH = 730
+SECONDS_PER_DAY = 86400
+_ALL_EXPERTS = 1e9
+"""Tokens of which some choose each expert."""
+
+
+def add_service(
+    option: Option, subject: Subject, timing: Timing, plan: Plan, most_running: int
+) -> None:
+    """Add times, objectives missed, users served and costs to an option that fits.
+
+    Args:
+        option: To complete.
+        subject: What it is.
+        timing: Of its passes.
+        plan: The load and its objectives.
+        most_running: Sequences that fit, and that the engine decodes at once.
+    """
+    users = _Users(subject, timing, plan, most_running)
+    asked = users.served(plan.concurrency)
+    token, first = users.token_regime(plan.concurrency), users.prompt_regime(plan.concurrency)
+    _add_limits(option, subject, timing, asked)
+    option.source, option.regime, option.median_error = (
+        timing.source,
+        token.what,
+        token.median_error,
+    )
+    option.decode_step_seconds = asked.decode_seconds
+    option.time_per_output_token_seconds = token.around(asked.time_per_output_token_seconds)
+    option.time_to_first_token_seconds = first.around(asked.time_to_first_token_seconds)
+    option.prefill_seconds = users.prompt_regime(1).around(
+        timing.forward.prefill_seconds(plan.prompt_tokens)
+    )
+    option.tokens_per_second = _inverse(token, asked.tokens_per_second)
+    option.misses = _misses(option, plan)
+    _add_costs(option, users, plan)
+
+
+class _Users:
+    """An option under a number of users."""
+
+    def __init__(self, subject: Subject, timing: Timing, plan: Plan, most_running: int) -> None:
+        self._subject, self._timing, self._plan = subject, timing, plan
+        self.most_running = most_running
+        self._new_tokens = max(1, plan.context_length - plan.prompt_tokens)
+
+    def served(self, concurrency: int) -> Served:
+        """What so many users see."""
+        load = Load(concurrency, self._plan.prompt_tokens, self._new_tokens, self.most_running)
+        return serve(self._timing.forward, load)
+
+    def most(self) -> int:
+        """Most users at once within the objectives; as many as asked for where they miss them."""
+        low, high = self._plan.concurrency, max(self._plan.concurrency, self.most_running)
+        if high == low or self._meets(high):
+            return high
+        if not self._meets(low):
+            return low
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._meets(middle):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def token_regime(self, concurrency: int) -> Regime:
+        """Of times per output token."""
+        timing = self._timing
+        if timing.spread is not None:
+            return spread_regime(timing.spread)
+        experts = bool(self._subject.shape.experts)
+        name = token_regime(
+            concurrency, experts=experts, exact=timing.is_exact, family=timing.family
+        )
+        return regimes()[name]
+
+    def prompt_regime(self, concurrency: int) -> Regime:
+        """Of times to the first token."""
+        timing = self._timing
+        if timing.spread is not None:
+            return spread_regime(timing.spread)
+        return regimes()[prompt_regime(concurrency, exact=timing.is_exact, family=timing.family)]
+
+    def _meets(self, concurrency: int) -> bool:
+        found = self.served(concurrency)
+        token, first = self._plan.latency_seconds, self._plan.ttft_seconds
+        return (token is None or found.time_per_output_token_seconds <= token) and (
+            first is None or found.time_to_first_token_seconds <= first
+        )
+
+
+def _add_limits(option: Option, subject: Subject, timing: Timing, asked: Served) -> None:
+    """What the device's published limits say, and what a step is made of."""
+    limits = limits_of(subject.fmt, subject.device)
+    assert limits is not None
+    option.arithmetic = limits.arithmetic
+    shape, fmt, devices = subject.shape, subject.fmt, subject.at_once
+    steps = (
+        Step(batch, subject.context_tokens, subject.kv_bits / 8, devices)
+        for batch in (option.concurrency, 1)
+    )
+    work, one = (decode_work(shape, fmt, step) for step in steps)
+    option.bound_decode_seconds = bound_seconds(work, limits)
+    all_weights = fmt.streamed_bytes(shape, _ALL_EXPERTS) / devices
+    option.crossover_batch = crossover_batch(one, all_weights, limits)
+    reading, computing = timing.forward.parts(asked.running)
+    option.limited_by = "memory" if reading >= computing else "compute"
+    option.communication_seconds = timing.forward.reduce_seconds(asked.running)
+
+
+def _misses(option: Option, plan: Plan) -> list[str]:
+    """Objectives that are expected to be missed, and by how much."""
+    found = []
+    for what, seconds, objective in (
+        ("per output token", option.time_per_output_token_seconds, plan.latency_seconds),
+        ("to the first token", option.time_to_first_token_seconds, plan.ttft_seconds),
+    ):
+        if seconds is None or objective is None or seconds.expected <= objective:
+            continue
+        over = seconds.expected / objective
+        hope = "" if seconds.low > objective else "; may still pass, measure it"
+        found.append(
+            f"too slow by {over:.2f}x: {_shown(seconds.expected)} {what}, "
+            f"{_shown(objective)} at most{hope}"
+        )
+    return found
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+
+
+def _add_costs(option: Option, users: _Users, plan: Plan) -> None:
+    """Most users inside the objectives, what they get, and what that costs."""
+    option.served_concurrency = users.most()
+    found = users.served(option.served_concurrency)
+    regime = users.token_regime(option.served_concurrency)
+    option.served_tokens_per_second = _inverse(regime, found.tokens_per_second)
+    if not option.misses:
+        running = min(option.served_concurrency, users.most_running)
+        option.requests_per_second = running / found.request_seconds
+    price, degree = option.price_per_hour, option.tensor_parallel
+    seconds = regime.around(1 / found.tokens_per_second)
+    if price is not None:
+        dollars = degree * price * 1e6 / 3600
+        option.cost_per_million_tokens = Range(
+            dollars * seconds.low, dollars * seconds.expected, dollars * seconds.high
+        )
+    if plan.tokens_per_day is None:
+        return
+    demand = tokens_per_second_needed(plan.tokens_per_day) * plan.peak_factor
+    option.replicas = max(1, math.ceil(demand * seconds.expected))
+    option.devices_needed = option.replicas * degree
+    if price is not None:
+        option.monthly_cost = option.devices_needed * price * HOURS_PER_MONTH
+        tokens_a_month = plan.tokens_per_day * HOURS_PER_MONTH / 24
+        option.cost_per_million_tokens_at_traffic = option.monthly_cost / tokens_a_month * 1e6
+
+
+def _inverse(regime: Regime, rate: float) -> Range:
+    """A rate, by the range of the times that it follows from."""
+    return Range(rate / regime.high, rate, rate / regime.low)
+
+
+def tokens_per_second_needed(tokens_per_day: float) -> float:
+    """Mean rate of a day's traffic."""
+    return tokens_per_day / SECONDS_PER_DAY

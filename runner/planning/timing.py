@@ -1,0 +1,62 @@
+"""How long an option's passes take, and where that is known from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runner.config.schema.hardware import Hardware
+from runner.planning.formats import Format
+from runner.planning.kernels.constants import engine_family, family_names
+from runner.planning.kernels.forward import Forward, Setting, forward
+from runner.planning.kernels.table import has_rows
+from runner.planning.model_shape import Shape
+
+_COMMON = "vllm"
+"""Family of constants by which an engine is predicted that has none of its own."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be timed: a model as an engine holds it, on devices that compute at once."""
+
+    shape: Shape
+    fmt: Format
+    device: Hardware
+    engine: str | None
+    at_once: int
+    kv_bits: float
+    context_tokens: int
+    """Of a sequence while it is decoded, in the mean."""
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A model's passes, and how well such predictions are known."""
+
+    forward: Forward
+    source: str
+    """In words: whose constants."""
+    family: str
+    is_exact: bool = True
+    """Whether kernels were measured on this generation of devices."""
+    spread: float | None = None
+    """Low and high are expected times divided and multiplied by 1 + spread; ``None``: by what
+    published measurements of the regime say."""
+
+
+TimingOf = Callable[[Subject], Timing]
+
+
+def published(subject: Subject) -> Timing:
+    """By kernels' published measurements, and an engine's constants that are fitted to others."""
+    known = subject.engine is not None and subject.engine in family_names()
+    family = engine_family(subject.engine if known and subject.engine else _COMMON)
+    exact = has_rows(subject.device)
+    setting = Setting(subject.device, family, subject.at_once, subject.kv_bits)
+    passes = forward(
+        subject.shape, subject.fmt, setting, subject.context_tokens, subject.prompt_tokens
+    )
+    kernels = f"kernels measured on {subject.device.generation}"
+    if not exact:
+        kernels = f"kernels of {subject.device.generation or subject.device.name} assumed"
+    return Timing(passes, f"{family.name}: {kernels}", family.name, exact)
