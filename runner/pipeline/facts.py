@@ -75,6 +75,7 @@ def gather_facts(config: Config, machine: Machine, overrides: list[str]) -> Fact
         unreadable=model.unreadable,
         family_known=model.family_known,
         not_counted=model.not_counted,
+        published_as=model.published_as,
         loads_model=works,
         asks_engine=asks_engine(config),
         machine=machine,

@@ -11,6 +11,9 @@ from runner.planning.model_shape import Shape
 EXPERTS = "experts"
 """Part of a model that its routed experts are."""
 _ONLY_EXPERTS = "-experts"
+_COVERS = {_ONLY_EXPERTS: (EXPERTS,), "-mlp": (EXPERTS, "shared_experts", "mlp")}
+"""Parts of a model that labels with such an end are about: the others are in 16 bits, or in what
+follows a plus sign."""
 _SCALE_BITS = 16
 _BLOCK_SCALE_BITS = 8
 _K_BLOCK = 256
@@ -47,8 +50,9 @@ class Format:
     block: int | None = None
     """Side of the square of weights that share a scale, instead of a group."""
     covers: tuple[str, ...] | None = None
-    """Parts of the model whose linear layers are stored so, the others being in 16 bits;
-    ``None``: all."""
+    """Parts of the model whose linear layers are stored so; ``None``: all."""
+    rest: "Format | None" = None
+    """How the others are stored; ``None``: in 16 bits."""
 
     @property
     def prior_bits(self) -> int:
@@ -70,7 +74,7 @@ class Format:
     def problem_with(self, shape: Shape) -> str | None:
         """Why a model cannot be stored so; ``None`` when it can."""
         if self.covers == (EXPERTS,) and not shape.experts:
-            dense = self.label.removesuffix(_ONLY_EXPERTS)
+            dense = self.label.split("+")[0].removesuffix(_ONLY_EXPERTS)
             return f"{self.label} is of experts, and the model has none: use {dense}"
         return None
 
@@ -79,13 +83,15 @@ class Format:
         return self.covers is None or part in self.covers
 
     def of(self, linear: Linear) -> "Format":
-        """How certain linear layers are stored: so, or in 16 bits."""
-        return self if not linear.kept and self.covers_part(linear.part) else _PLAIN
+        """How certain linear layers are stored: so, or as the rest is."""
+        if linear.kept:
+            return _PLAIN
+        return self if self.covers_part(linear.part) else self.rest or _PLAIN
 
     def bits_of(self, linear: Linear) -> float:
         """Bits of certain linear layers' weights, scales and zero points included."""
-        if linear.kept or not self.covers_part(linear.part):
-            return 16.0 * linear.weights
+        if (own := self.of(linear)) is not self:
+            return 16.0 * linear.weights if own is _PLAIN else own.bits_of(linear)
         if self.fallback_bits is not None:
             whole = linear.inputs % _K_BLOCK == 0
             return linear.weights * (self.weight_bits if whole else self.fallback_bits)
@@ -183,13 +189,16 @@ _INTEGER = re.compile(
 
 
 def find_format(label: str) -> Format:
-    """The format of a label: ``bf16``, ``w4a16-g128``, ``w4a16-g64-asym``, ``mxfp4-experts``.
+    """The format of a label: ``bf16``, ``w4a16-g128``, ``mxfp4-experts``, ``nvfp4-mlp+mxfp8``.
 
     Raises:
         UsageError: There is no such format.
     """
-    if label.endswith(_ONLY_EXPERTS):
-        return _of_experts(find_format(label.removesuffix(_ONLY_EXPERTS)), label)
+    first, plus, rest = label.partition("+")
+    for suffix, parts in _COVERS.items():
+        if first.endswith(suffix):
+            inner = find_format(first.removesuffix(suffix))
+            return _of_parts(inner, label, parts, find_format(rest) if plus else None)
     if label in _NAMED:
         return _NAMED[label]
     match = _INTEGER.fullmatch(label)
@@ -213,17 +222,18 @@ def integer_format(bits: int, group: int | None, zero_points: bool) -> Format:
     return Format(label, bits, "bf16", group, scale_bits=_SCALE_BITS, zero_bits=zero, scheme=scheme)
 
 
-def _of_experts(fmt: Format, label: str) -> Format:
-    """The format of a model whose routed experts alone are quantized."""
+def _of_parts(fmt: Format, label: str, parts: tuple[str, ...], rest: Format | None) -> Format:
+    """The format of a model some of whose parts alone are quantized so."""
     if fmt.weight_bits >= _PLAIN.weight_bits or fmt.fallback_bits is not None:
         raise UsageError(
-            f"plan.recipes: {label}: no checkpoint has {fmt.label} in its experts alone; "
+            f"plan.recipes: {label}: no checkpoint has {fmt.label} in some of its parts alone; "
             f"try {fmt.label}, or w4a16-g32-experts or mxfp4-experts"
         )
     return replace(
         fmt,
         label=label,
-        covers=(EXPERTS,),
+        covers=parts,
+        rest=rest,
         scheme=fmt.scheme or fmt.label,
         stored_as=fmt.stored_as or fmt.scheme or fmt.label,
     )

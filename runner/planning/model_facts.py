@@ -13,6 +13,7 @@ from runner.data.models.gguf_source import source_header
 from runner.data.models.locate import fetched_config, light_config
 from runner.errors import UsageError
 from runner.planning.model_shape import Shape
+from runner.planning.published_format import published_format
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class ModelFacts:
     """Whether the family of its config.json is known; else it was read as most families are."""
     not_counted: tuple[str, ...] = ()
     """What of the model its parameters leave out."""
+    published_as: str | None = None
+    """Recipe of a plan in which its weights are; ``None``: in 16 bits, or in none that is known."""
 
     @property
     def text_config(self) -> Mapping[str, Any]:
@@ -68,7 +71,9 @@ def model_facts(model: Model, *, fetch: bool = False) -> ModelFacts:
     if source:
         return ModelFacts(_known(model, architecture_of_gguf(source)), quantized_as, hf_config)
     if not hf_config:
-        return ModelFacts(model.architecture, quantized_as, hf_config)
+        return ModelFacts(
+            model.architecture, quantized_as, hf_config, published_as=model.published_as
+        )
     reading = read_architecture(hf_config)
     if not reading.known_family and (family := model.architecture.family) in families():
         # The user says whose layers these are.
@@ -80,6 +85,7 @@ def model_facts(model: Model, *, fetch: bool = False) -> ModelFacts:
         unreadable=reading.problem,
         family_known=reading.known_family,
         not_counted=reading.notes,
+        published_as=published_format(hf_config),
     )
 
 

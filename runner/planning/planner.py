@@ -39,6 +39,8 @@ class Question:
     """Which engine serves a format on a device."""
     rules: RulesOf = rules_of
     """What an engine keeps free of the KV cache, given its name."""
+    published_as: str | None = None
+    """Label of the format in which the model is published, if not in 16 bits."""
     measured: dict[str, MeasuredQuality] = field(default_factory=dict)
     """By format label."""
 
@@ -78,7 +80,13 @@ def _option(
         concurrency=plan.concurrency,
         price_per_hour=device.price.dollars_per_hour,
     )
-    quality = quality_of(fmt, shape, plan.min_recovery_percent, question.measured.get(fmt.label))
+    quality = quality_of(
+        fmt,
+        shape,
+        plan.min_recovery_percent,
+        question.measured.get(fmt.label),
+        question.published_as,
+    )
     option.quality, option.quality_source = quality.text, quality.source
     sharing = share_out(shape, fmt, degree, served.computes_together)
     option.warnings += sharing.warnings

@@ -64,6 +64,9 @@ def quality_of(
             "measured",
             measured.low > MOST_PERPLEXITY_RATIO,
         )
+    if published_as is not None and find_format(published_as).prior_bits == 4:
+        why = f"figures are of models in 16 bits, this one is published as {published_as}"
+        return replace(_UNKNOWN, text=f"unknown: {why}")
     own = _published(fmt, shape, min_recovery_percent)
     return own or _concluded(fmt, shape, min_recovery_percent) or _UNKNOWN
 

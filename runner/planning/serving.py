@@ -30,7 +30,9 @@ def serving(fmt: Format, device: Hardware, shape: Shape) -> Serving:
 
     Of those that read it, one that computes the requests of several users at once comes first.
     """
-    return _serving(weights_of(fmt, bool(shape.experts)), _place(device))
+    formats = [fmt, *([fmt.rest] if fmt.rest else [])]
+    weights = tuple(weights_of(one, bool(shape.experts)) for one in formats)
+    return _serving(weights, _place(device))
 
 
 def weights_of(fmt: Format, mixture: bool) -> Weights:
@@ -55,7 +57,7 @@ def _place(device: Hardware) -> Place:
 
 
 @functools.lru_cache(maxsize=4096)
-def _serving(weights: Weights, place: Place) -> Serving:
+def _serving(weights: tuple[Weights, ...], place: Place) -> Serving:
     answers = _answers(weights, place)
     for verdict in (True, None):
         for name, answer in answers:
@@ -71,14 +73,21 @@ def _serving(weights: Weights, place: Place) -> Serving:
     return Serving(None, said="; ".join(answer.said for _, answer in answers))
 
 
-def _answers(weights: Weights, place: Place) -> list[tuple[str, Reads]]:
+def _answers(weights: tuple[Weights, ...], place: Place) -> list[tuple[str, Reads]]:
     """Of all engines that serve, those that serve many users first."""
     engines = [
         (not engine.traits.serves_together, name, engine)
         for name, engine in all_engines().items()
         if isinstance(engine, ServingEngine)
     ]
-    return [
-        (name, engine.reads(weights, place))
-        for _, name, engine in sorted(engines, key=lambda one: one[:2])
-    ]
+    ordered = sorted(engines, key=lambda one: one[:2])
+    return [(name, _all_of(engine, weights, place)) for _, name, engine in ordered]
+
+
+def _all_of(engine: ServingEngine, weights: tuple[Weights, ...], place: Place) -> Reads:
+    """The worst answer for the parts of a model."""
+    answers = [engine.reads(one, place) for one in weights]
+    for verdict in (False, None):
+        if (worst := next((a for a in answers if a.yes is verdict), None)) is not None:
+            return worst
+    return next((answer for answer in answers if answer.said), answers[0])

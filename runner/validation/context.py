@@ -60,5 +60,7 @@ class Facts:
     """Name and path of texts that a recipe looks at and that are, by content, the evaluation's."""
     obstacle: Callable[[Environment, str], Obstacle | None] = field(default=lambda *_: None)
     """Why nothing can run in an environment on ``cpu`` or ``cuda``, if so."""
+    published_as: str | None = None
+    """Recipe of a plan in which the model's weights are, if plans know it."""
     local_text_bytes: dict[str, int] = field(default_factory=dict)
     """Characters, in bytes, of local calibration texts by path, where they were read."""

@@ -7,6 +7,7 @@ from runner.errors import UsageError
 from runner.planning.devices import devices_of
 from runner.planning.formats import find_format
 from runner.planning.model_shape import Shape
+from runner.planning.recipes import recipes_of
 from runner.validation.context import Facts
 from runner.validation.sizes import check_sizes
 from runner.validation.verdict import Verdict, illegal
@@ -23,7 +24,7 @@ def check_plan(config: Config, facts: Facts) -> Iterator[Verdict]:
     else:
         yield illegal(f"model {config.model.name}: {shape}")
     try:
-        for label in plan.recipes:
+        for label in recipes_of(plan, facts.published_as):
             found = find_format(label)
             problem = found.problem_with(shape) if isinstance(shape, Shape) else None
             if problem is not None:

@@ -64,6 +64,11 @@ def test_what_a_model_is_published_in_costs_nothing() -> None:
         "as the model is published", "exact", False
     )
     assert of("mxfp4-experts", shape).source == "unknown"
+    # Nobody has rounded it once more.
+    again = of("w4a16-g128", shape, published_as="mxfp4-experts")
+    assert again.source == "unknown" and "published as mxfp4-experts" in again.text
+    assert of("bf16", shape, published_as="mxfp4-experts").source == "exact"
+    assert of("w4a16-g128", shape, published_as="fp8_block").source == "published"
     measured = MeasuredQuality("mine", 1.2, 1.1, 1.3)
     own = quality_of(find_format("mxfp4-experts"), shape, 97.0, measured, "mxfp4-experts")
     assert own.source == "exact"

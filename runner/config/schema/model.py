@@ -62,6 +62,10 @@ class Model:
     kind: ModelKind = MISSING
     architecture: Architecture = field(default_factory=Architecture)
 
+    published_as: Optional[str] = None
+    """Recipe of a plan in which the weights are published, where its config.json is not at hand;
+    ``None``: in 16 bits."""
+
     hub_id: Optional[str] = None
     """Hugging Face repository, ``owner/name`` (kind hub)."""
     revision: str = "main"

@@ -5,9 +5,10 @@ from typing import Optional
 
 from runner.config.bounds import BYTES, bounded
 
-
-def _recipes() -> list[str]:
-    return ["bf16", "w8a8", "fp8_e4m3", "w8a16-per_channel", "w4a16-g128", "nf4-dq"]
+USUAL_RECIPES = (
+    "bf16", "w8a8", "fp8_e4m3", "w8a16-per_channel", "w4a16-g128", "nvfp4_a4", "q4_k_m",
+)  # fmt: skip
+"""What a plan compares where it is not told what."""
 
 
 def _degrees() -> list[int]:
@@ -18,8 +19,9 @@ def _degrees() -> list[int]:
 class Plan:
     """Recipes x devices x tensor-parallel degrees, with the load and SLO to meet."""
 
-    recipes: list[str] = bounded(factory=_recipes, filled=True)
-    """Number formats: bf16, w8a8, fp8_e4m3, w4a16-g128, w4a16-g64-asym, nf4, q4_k_m …"""
+    recipes: list[str] = field(default_factory=list)
+    """Number formats: bf16, w8a8, fp8_e4m3, w4a16-g128, w4a16-g64-asym, mxfp4-experts, q4_k_m … If
+    empty, what the model is published in and the usual ones."""
     devices: list[str] = field(default_factory=list)
     """Options of ``hardware``; ``all`` selects every one. If empty, the configured ``hardware``, or
     all NVIDIA GPUs with a price if that is ``local``."""

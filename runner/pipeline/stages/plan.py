@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,12 @@ from runner.pipeline.stage_job import StageResult
 from runner.pipeline.stages.base import Cost, Place, Stage
 from runner.planning.compute_for import compute_for
 from runner.planning.devices import devices_of
-from runner.planning.formats import find_format
+from runner.planning.formats import Format, find_format
 from runner.planning.local import local_device, machine_key
 from runner.planning.model_shape import Shape
 from runner.planning.planner import Question, make_plan
 from runner.planning.ranking import best
+from runner.planning.recipes import recipes_of
 from runner.planning.recommendation import recommendation
 from runner.planning.result import PlanResult
 from runner.store.distinct_names import is_same_model
@@ -61,7 +63,7 @@ class PlanStage(Stage[PlanRequest, PlanResult]):
 
         start, session = time.monotonic(), run.session
         facts = run.facts or model_facts(run.config.model)
-        result = make_result(run.config, facts.architecture, session)
+        result = make_result(run.config, facts.architecture, session, facts.published_as)
         seconds = time.monotonic() - start
         content = to_json(result)
         address = Address.of(self.name, {"schema_version": self.schema_version, "result": content})
@@ -111,14 +113,25 @@ class PlanStage(Stage[PlanRequest, PlanResult]):
 STAGE = PlanStage()
 
 
-def make_result(config: Config, architecture: Architecture, session: "Session") -> PlanResult:
+def make_result(
+    config: Config,
+    architecture: Architecture,
+    session: "Session",
+    published_as: str | None = None,
+) -> PlanResult:
     """The plan itself.
+
+    Args:
+        config: Of the run.
+        architecture: Of its model.
+        session: Whose machine and store it is made with.
+        published_as: Recipe in which the model is published, if not in 16 bits.
 
     Raises:
         UsageError: Something that the plan names is unknown, or ``local`` was never measured.
     """
     plan, shape = config.plan, Shape(architecture)
-    formats = tuple(find_format(label) for label in plan.recipes)
+    formats = tuple(find_format(label) for label in recipes_of(plan, published_as))
     devices = devices_of(plan.devices, config.hardware)
     compute = compute_for(config, session.machine)
     machine = session.machine.using(compute.gpus)
@@ -146,6 +159,7 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
         timing=here.timing,
         held=here.held,
         serving=here.serving,
+        published_as=published_as,
         measured=measured_quality(_of_model(records, config.model), config.model.name),
     )
     options = make_plan(question)
@@ -159,9 +173,22 @@ def make_result(config: Config, architecture: Architecture, session: "Session") 
         latency_seconds=plan.latency_seconds,
         tokens_per_day=plan.tokens_per_day,
         recommendation=recommendation(options, plan, {d.name: d for d in devices}),
-        notes=[str(verdict) for verdict in mistakes_of_plan(shape, formats, devices, plan)],
+        notes=[
+            *map(str, mistakes_of_plan(shape, formats, devices, plan)),
+            *_of_the_published(formats, published_as),
+        ],
         options=options,
     )
+
+
+def _of_the_published(formats: Sequence[Format], published_as: str | None) -> Iterator[str]:
+    """What other recipes of a model are made from that is published in one."""
+    others = [fmt.label for fmt in formats if fmt.label != published_as]
+    if published_as is not None and others:
+        yield (
+            f"the model is published as {published_as}: {', '.join(others)} would have to be made "
+            "from that, dequantized"
+        )
 
 
 def _of_model(records: list[RunRecord], model: Model) -> list[RunRecord]:
