@@ -37,8 +37,11 @@ class Place:
 
     @property
     def text(self) -> str:
-        """``cuda 9.0``."""
-        return f"{self.kind} {self.compute_capability or ''}".strip()
+        """``compute capability 9.0``, ``gfx942``, ``tpu``."""
+        if self.compute_capability is None:
+            return self.kind
+        numbered = self.compute_capability[:1].isdigit()
+        return f"{'compute capability ' if numbered else ''}{self.compute_capability}"
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Reads:
     """``None``: nobody has said."""
     said: str = ""
     """Why not, or what is not known, or what it makes of them there."""
+    widens: bool = False
+    """Whether it multiplies in 16 bits, although activations are to be in fewer."""
 
 
 @runtime_checkable

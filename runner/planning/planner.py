@@ -11,7 +11,7 @@ from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Option
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.ranking import judged, rank
-from runner.planning.roofline import limits_of
+from runner.planning.roofline import arithmetic_used, limits_of
 from runner.planning.room_rules import Rules, rules_of
 from runner.planning.service import add_service
 from runner.planning.serving import Serving, serving
@@ -92,7 +92,9 @@ def _option(
     option.warnings += sharing.warnings
     if (obstacle := sharing.obstacle or _why_not_joined(device, degree)) is not None:
         return _ended(option, Feasibility.impossible, obstacle)
-    fmt = question.held(fmt, device)
+    if served.widens and arithmetic_used(fmt, device) == fmt.arithmetic:
+        option.warnings.append(f"{served.engine} has no {fmt.label} kernel there but of 16 bits")
+    fmt = question.held(served.held(fmt), device)
     option.weight_bytes = fmt.stored_bytes(shape)
     limits = limits_of(fmt, device)
     if limits is None or memory_bytes(device) is None:

@@ -1,13 +1,15 @@
 """Which engine serves a format on a device."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.config.schema.hardware import Hardware
 from runner.engines import all_engines, traits_of
 from runner.engines.planned import Place, Reads, ServingEngine, Weights
 from runner.planning.formats import EXPERTS, Format
 from runner.planning.model_shape import Shape
+
+_WIDE = "bf16"
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class Serving:
     """Whether it computes the requests of several users at once."""
     computes_together: bool = True
     """Whether devices that share a model compute at once, and do not take turns."""
+    widens: bool = False
+    """Whether it multiplies in 16 bits, although activations are to be in fewer."""
+
+    def held(self, fmt: Format) -> Format:
+        """A format as its kernels compute with it."""
+        return replace(fmt, arithmetic=_WIDE) if self.widens else fmt
 
 
 def serving(fmt: Format, device: Hardware, shape: Shape) -> Serving:
@@ -69,6 +77,7 @@ def _serving(weights: tuple[Weights, ...], place: Place) -> Serving:
                     answer.said,
                     traits.serves_together,
                     traits.computes_together,
+                    answer.widens,
                 )
     return Serving(None, said="; ".join(answer.said for _, answer in answers))
 
@@ -90,4 +99,4 @@ def _all_of(engine: ServingEngine, weights: tuple[Weights, ...], place: Place) -
     for verdict in (False, None):
         if (worst := next((a for a in answers if a.yes is verdict), None)) is not None:
             return worst
-    return next((answer for answer in answers if answer.said), answers[0])
+    return next((answer for answer in answers if answer.said or answer.widens), answers[0])

@@ -119,11 +119,41 @@ def test_experts_need_experts() -> None:
             find_format(label)
 
 
-def test_what_is_widened_is_said() -> None:
-    ampere = serving(find_format("fp8_e4m3"), device("cuda", "8.0"), DENSE)
-    assert "multiplies in 16 bits there" in ampere.said
-    assert not serving(find_format("fp8_e4m3"), device("cuda", "8.9"), DENSE).said
-    assert not serving(find_format("fp8_e4m3_a16"), device("cuda", "8.0"), DENSE).said
+@pytest.mark.parametrize(
+    ("label", "capability", "widens"),
+    [
+        ("fp8_e4m3", "8.0", True),
+        ("fp8_e4m3", "8.9", False),
+        ("fp8_e4m3_a16", "8.0", False),  # nothing to widen
+        ("fp8_block", "8.9", True),  # though the device has units for it
+        ("fp8_block", "9.0", False),
+        ("nvfp4_a4", "9.0", True),
+        ("nvfp4_a4", "12.0", False),
+        ("w8a8", "8.0", False),
+    ],
+)
+def test_what_kernels_widen_is_planned_in_16_bits(
+    label: str, capability: str, widens: bool
+) -> None:
+    fmt = find_format(label)
+    found = serving(fmt, device("cuda", capability), DENSE)
+    assert found.engine == "vllm" and found.widens is widens
+    assert found.held(fmt).arithmetic == ("bf16" if widens else fmt.arithmetic)
+    assert found.held(fmt).label == label
+
+
+def test_what_a_device_could_do_and_the_engine_does_not_is_said() -> None:
+    plan = replace(PLAN, tensor_parallel=[1], memory_utilization=0.9)
+    fmt = (find_format("fp8_block"),)
+    ada, ampere = (
+        make_plan(Question(DENSE, fmt, (read_device(name),), plan))[0]
+        for name in ("l40s", "a100_80_sxm")
+    )
+    assert ada.warnings == ["vllm has no fp8_block kernel there but of 16 bits"]
+    assert ada.arithmetic == ampere.arithmetic == "bf16" and not ampere.warnings
+
+
+def test_a_16_bit_type_that_a_device_lacks_is_said() -> None:
     assert "float16" in serving(find_format("bf16"), device("cuda", "7.5"), DENSE).said
 
 
@@ -137,10 +167,12 @@ def test_what_no_engine_reads_is_not_recommended() -> None:
     first = best(found)
     assert first is not None and first.recipe in ("bf16", "w4a16-g128")
     reason = next(option.reason for option in found if option.recipe == "w8a8")
-    assert "vLLM" in reason and "w8a8 on cuda 10.0" in reason and "llama.cpp" in reason
+    assert (
+        "vLLM" in reason and "w8a8 on compute capability 10.0" in reason and "llama.cpp" in reason
+    )
 
 
 def test_what_was_read_by_hand_has_words_of_its_own() -> None:
     assert len(rows()) > 50
-    assert {row.reads for row in rows()} == {"yes", "widened", "emulated", "no"}
+    assert {row.reads for row in rows()} == {"yes", "widened", "emulated", "depends", "no"}
     assert {row.where for row in rows()} <= {"all", "dense", "experts"}

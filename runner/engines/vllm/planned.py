@@ -21,7 +21,6 @@ _NO_READER = {
 _GROUPS = ("per_channel", "per_tensor", *(f"g{size}" for size in GROUPS))
 """What it was asked about."""
 _BFLOAT16_SINCE = 8.0
-_WIDENED = "multiplies in 16 bits there: speed is not that of the recipe"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def reads(weights: Weights, place: Place) -> Reads:
     for verdict in (False, None):
         if (worst := next((a for a in answers if a.yes is verdict), None)) is not None:
             return worst
-    return next((answer for answer in answers if answer.said), answers[0])
+    return next((answer for answer in answers if answer.said or answer.widens), answers[0])
 
 
 def _part(weights: Weights, place: Place, where: str) -> Reads:
@@ -78,7 +77,9 @@ def _answer(row: Row, weights: Weights, place: Place) -> Reads:
     if row.reads in ("no", "emulated"):
         why = "only dequantizes" if row.reads == "emulated" else "has no kernel for"
         return Reads(False, f"{_NAMED} {why} {weights.text} on {place.text}{note}")
-    return Reads(True, f"{_NAMED} {_WIDENED}" if row.reads == "widened" else "")
+    if row.reads == "depends":
+        return Reads(None, f"{_NAMED} reads {weights.text} on {place.text} only with{note}")
+    return Reads(True, widens=row.reads == "widened")
 
 
 def _from_table(table: Table, weights: Weights, place: Place, where: str) -> Reads:
@@ -99,9 +100,7 @@ def _from_table(table: Table, weights: Weights, place: Place, where: str) -> Rea
         of = " of experts" if where == "experts" else ""
         return Reads(False, f"{_NAMED} has no kernel for {weights.text}{of} on {place.text}")
     widens = not weights.scheme.endswith("a16") and weights.scheme != "fp4"
-    if widens and is_of_weights_alone(kernel):
-        return Reads(True, f"{_NAMED} {_WIDENED}")
-    return Reads(True)
+    return Reads(True, widens=widens and is_of_weights_alone(kernel))
 
 
 @functools.cache
