@@ -7,6 +7,7 @@ this project does not depend on it.
 
 import argparse
 import csv
+import functools
 import json
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 _HERE = Path(__file__).parent
 _WORKER = _HERE / "aiconfigurator_worker.py"
 _MODELS = _HERE / "points" / "aiconfigurator_models.csv"
+_NAMES = _HERE / "points" / "names.yaml"
 _ANSWERS = _HERE / "points" / "aiconfigurator.csv"
 
 _COLUMNS = ("id", "value", "unit", "backend", "version", "tables", "reason")
@@ -73,6 +75,12 @@ def main() -> None:
     print("\n".join(summary(rows, answers)))
 
 
+def read_answers() -> dict[str, float]:
+    """The predictions that are kept, in the rows' units, by the rows' ids."""
+    with _ANSWERS.open(encoding="utf-8", newline="") as file:
+        return {row["id"]: float(row["value"]) for row in csv.DictReader(file) if row["value"]}
+
+
 def ask(rows: Iterable[Row], interpreter: str) -> list[dict[str, Any]]:
     """One answer a row, in the rows' order."""
     models = _read_models()
@@ -112,7 +120,9 @@ def make_case(row: Row, models: dict[tuple[str, str], Row]) -> dict[str, Any]:
         raise Unasked(f"aiconfigurator does not predict {name}")
     if row["metric"] == "kv_tokens":
         raise Unasked("aiconfigurator states no KV room")
-    known = models.get((row["model"], row["precision"])) or models.get((row["model"], ""))
+    plain = row["model"].lower().replace("-", "_")
+    model = _names().get(plain, plain)
+    known = models.get((model, row["precision"])) or models.get((model, ""))
     if not known:
         raise Unasked(f"no identifier of {row['model']} in {_MODELS.name}")
     concurrency = row["batch_or_concurrency"]
@@ -154,11 +164,16 @@ def _modes(row: Row, known: Row, backend: str) -> dict[str, str]:
 def _read_models() -> dict[tuple[str, str], Row]:
     """Its identifier of a model by our name of it and the format, which is empty for all others."""
     with _MODELS.open(encoding="utf-8", newline="") as file:
-        return {
-            (name, row["precision"]): row
-            for row in csv.DictReader(file)
-            for name in row["models"].split()
-        }
+        return {(row["model"], row["precision"]): row for row in csv.DictReader(file)}
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+    """Names of models in published tables, as an option of ``model`` is named."""
+    import yaml
+
+    names: dict[str, str] = yaml.safe_load(_NAMES.read_text(encoding="utf-8"))["models"]
+    return names
 
 
 def summary(rows: Iterable[Row], answers: Iterable[dict[str, Any]]) -> Iterator[str]:

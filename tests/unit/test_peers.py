@@ -36,6 +36,7 @@ def _case(**changes: str) -> dict[str, Any]:
 
 def test_a_case_says_what_was_served() -> None:
     case = _case()
+    assert _case(model="Llama-3/3.1/3.3-70B") == case
     assert (case["identifier"], case["backend"]) == ("nvidia/Llama-3.1-70B-Instruct-FP8", "vllm")
     assert (case["version"], case["run"], case["dimensions"]) == ("0.12.0", "run_7", {})
     assert _case(model="llama2_7b", precision="fp16")["dimensions"]["hidden_size"] == 4096
@@ -129,3 +130,4 @@ def test_kept_answers_have_a_value_or_a_reason_and_their_version() -> None:
             assert float(answer["value"]) > 0 and answer["version"] and not answer["reason"]
         else:
             assert answer["reason"]
+    assert len(peers.read_answers()) == sum(bool(answer["value"]) for answer in answers)
