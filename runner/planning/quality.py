@@ -1,5 +1,6 @@
 """The quality cost of a format: as measured here, else as published, else unknown."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,7 @@ _UNKNOWN = Quality(
 )
 
 
+@functools.lru_cache(maxsize=1024)  # asked for each device and number of them
 def quality_of(
     fmt: Format,
     shape: Shape,

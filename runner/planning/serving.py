@@ -28,6 +28,11 @@ class Serving:
     widens: bool = False
     """Whether it multiplies in 16 bits, although activations are to be in fewer."""
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether an engine is known to read it there."""
+        return self.engine is not None and self.known
+
     def held(self, fmt: Format) -> Format:
         """A format as its kernels compute with it."""
         return replace(fmt, arithmetic=_WIDE) if self.widens else fmt

@@ -49,7 +49,7 @@ def share_out(shape: Shape, fmt: Format, degree: int, together: bool = True) -> 
     if (problem := fmt.problem_with(shape)) is not None:
         return Sharing(problem)
     if degree == 1:
-        return Sharing()
+        return Sharing(warnings=tuple(_torn(shape, fmt)))
     if not together:
         return _by_layers(shape, degree)
     if (problem := next(_obstacles(shape, fmt, degree), None)) is not None:
@@ -57,7 +57,19 @@ def share_out(shape: Shape, fmt: Format, degree: int, together: bool = True) -> 
         fits = next(fewer, 1)
         hint = f" ({fits} devices can)" if degree > 1 and fits > 1 else ""
         return Sharing(f"{problem}{hint}")
-    return Sharing(warnings=tuple(_warnings(shape, fmt, degree)), at_once=degree)
+    warnings = (*_torn(shape, fmt), *_warnings(shape, fmt, degree))
+    return Sharing(warnings=warnings, at_once=degree)
+
+
+def _torn(shape: Shape, fmt: Format) -> Iterator[str]:
+    """Layers whose inputs are no whole groups, however many devices there are."""
+    widths = {
+        linear.inputs
+        for linear in shape.linears
+        if fmt.group and not fmt.has_float_blocks and fmt.of(linear) is fmt
+    }
+    for width in sorted(width for width in widths if width % (fmt.group or 1)):
+        yield f"{width} inputs are no whole groups of {fmt.group}: few quantizers round such layers"
 
 
 def _by_layers(shape: Shape, degree: int) -> Sharing:
@@ -128,7 +140,7 @@ def _of_experts(width: int, block: int | None, fmt: Format, degree: int) -> Iter
         )
         return
     each = width // degree
-    if not block or each % block == 0:
+    if not block or each % block == 0 or (width % block and not fmt.has_float_blocks):
         return
     torn = f"{width} inputs of experts over {degree} devices leave no whole groups of {block}"
     if fmt.has_float_blocks:

@@ -17,6 +17,7 @@ from runner.planning.formats import Format
 from runner.planning.hardware.detect import recognises
 from runner.planning.model_shape import Shape
 from runner.planning.roofline import arithmetic_used
+from runner.planning.serving import serving
 from runner.validation.context import Facts
 from runner.validation.verdict import Verdict, illegal, warning
 
@@ -51,7 +52,13 @@ def mistakes_of_plan(
         yield _no_int4_products("prefill and large batches gain nothing")
     for fmt in formats:
         if fmt.quantizes_activations:
-            lacking = [d.name for d in devices if arithmetic_used(fmt, d) in (*_SIXTEEN, None)]
+            lacking = [
+                device.name
+                for device in devices
+                if arithmetic_used(fmt, device) in (*_SIXTEEN, None)
+                # What no engine reads there needs no word on how it would compute.
+                and serving(fmt, device, shape).is_sure
+            ]
             yield from _without_units(fmt.label, lacking)
     if low := [fmt.label for fmt in formats if fmt.prior_bits == 4 and fmt.weight_bits < 4]:
         yield _uniform_few_bits(", ".join(low))

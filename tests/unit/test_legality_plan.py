@@ -30,6 +30,8 @@ OUTLIERS = ("w8a8 rounds activations: plain rounding", "method=smoothquant or me
             [("a100_80_sxm, t4 has no matrix units for fp8_e4m3", None)],
         ),
         ("fp8_e4m3", "l4 h100_sxm", []),
+        # Nobody serves it there.
+        ("nvfp4_a4", "mi300x", []),
         # Of 16 bits at least, activations do not matter.
         ("bf16 w8a16-per_channel", "t4", []),
         (

@@ -69,7 +69,9 @@ def test_what_engines_refuse(
         (4, "mxfp4", ("pad 720 to 768, 7% more than predicted",)),
         (8, "mxfp4", ("pad 360 to 384, 7% more than predicted",)),
         (4, "bf16", ()),
-        (8, "w4a16-g128", ("--enable-expert-parallel",)),
+        (8, "w4a16-g64", ("--enable-expert-parallel",)),
+        (1, "w4a16-g128", ("2880 inputs are no whole groups of 128",)),
+        (8, "w4a16-g128", ("2880 inputs are no whole groups of 128",)),
         (16, "bf16", ("8 key-value heads are copied to 16 devices: 2 times the KV cache",)),
     ],
 )
