@@ -41,6 +41,11 @@ def linears_of(architecture: Architecture, layers: Mapping[Layer, int]) -> tuple
     if width and width != hidden:
         counts[Linear(width, hidden, 1)] = 1
         counts[Linear(hidden, width, 1)] = 1
+    if streams := architecture.residual_streams:
+        # Hyper-connections before attention and before the MLP (arXiv 2409.19606).
+        mixed = Linear(streams * hidden, (2 + streams) * streams, 1, kept=True)
+        counts[mixed] = 2 * (architecture.layers or 0)
+        counts[Linear(streams * hidden, streams, 1, kept=True)] = 1
     if architecture.layer_embedding:
         wide = (architecture.layers or 0) * architecture.layer_embedding
         counts[Linear(hidden, wide, 1)] = 1

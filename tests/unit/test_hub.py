@@ -123,6 +123,7 @@ from runner.data.models.gguf_source import gguf_file
 from runner.data.models.locate import code_refusal, locate
 from runner.data.texts.hub import hub_files
 from runner.errors import StageError, UsageError
+from runner.planning.model_facts import model_facts
 def tell(ask, *given):
     try:
         found = ask(*given)
@@ -133,6 +134,17 @@ def tell(ask, *given):
     return " ".join(sorted(p.name for p in found.iterdir())) if found.is_dir() else found.name
 models, sets = json.load(sys.stdin)
 said = []
+def planned(name):
+    try:
+        model = Model(name="m", kind=ModelKind.hub, hub_id=f"owner/{name}")
+        hidden = model_facts(model, fetch=True).architecture.hidden
+    except UsageError as error:
+        return str(error)
+    (repository,) = huggingface_hub.scan_cache_dir().repos
+    files = [file.file_name for one in repository.revisions for file in one.files]
+    return f"{hidden} {files}"
+import huggingface_hub
+plans = [planned(name) for name in ("whole", "files", "absent")]
 for name, (fields, _) in models.items():
     model = Model(name="m", kind=ModelKind.hub, hub_id=f"owner/{name.strip()}", **fields)
     if name == "coded":
@@ -146,7 +158,7 @@ for name, (member, _) in sets.items():
 import huggingface_hub.constants
 huggingface_hub.constants.HF_HUB_OFFLINE = True
 offline = tell(locate, Model(name="m", kind=ModelKind.hub, hub_id="owner/files"))
-json.dump([said, before, after, offline], sys.stdout)
+json.dump([said, before, after, offline, plans], sys.stdout)
 """
 
 
@@ -172,7 +184,7 @@ def test_what_is_read_is_fetched_and_what_cannot_be_had_is_told(hub: str, tmp_pa
         env={**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub,
              "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_TOKEN": ""},
     )  # fmt: skip
-    said, before, after, offline = json.loads(done.stdout)
+    said, before, after, offline, plans = json.loads(done.stdout)
     expected = [*(one for _, one in MODELS.values()), *(one for _, one in SETS.values())]
     for found, wanted in zip(said, expected, strict=True):
         assert found.startswith(wanted), found
@@ -180,6 +192,12 @@ def test_what_is_read_is_fetched_and_what_cannot_be_had_is_told(hub: str, tmp_pa
     assert before is None, "nothing of it is here yet"
     assert after.startswith("owner/coded needs the code that ships with it (mine.C)")
     assert offline.endswith("has no config.json; it is not a Hugging Face model")
+    # A plan fetches one file, and is refused in one sentence where there is none.
+    assert plans[0] == f"{CONFIG['hidden_size']} ['config.json']"
+    assert plans[1].startswith(
+        "the dimensions of owner/files are not known: owner/files has no file"
+    )
+    assert plans[2].startswith("the dimensions of owner/absent are not known: the hub has no owner")
 
 
 @pytest.mark.parametrize("revision", ["", "../main", "-x", "/etc", "a\nb"])

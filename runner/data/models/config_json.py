@@ -97,6 +97,8 @@ def _wrong_number(name: str, value: Any) -> str | None:
     if _is_any(name, _IMPLEMENTATIONS):
         fits = not any("/" in str(one) for one in _values(value))
         return None if fits else "it names code that would be downloaded; remove it"
+    if name == "sliding_window_pattern" and isinstance(value, str) and set(value) <= {*"LG"}:
+        return None  # Exaone's letters, one a layer
     layers = _is_any(name, _LAYERS)
     if not layers and not _is_any(name, _SIZES):
         return None

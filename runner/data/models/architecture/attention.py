@@ -56,11 +56,6 @@ def _kv_heads(says: Says, number: int | None) -> int | None:
         return 1
     if isinstance(attention := says.get("attn_config"), dict) and attention.get("kv_n_heads"):
         return int(attention["kv_n_heads"])
-    value = says.get("num_key_value_heads")
-    if isinstance(value, list):
-        if len({*value}) > 1:
-            raise Unreadable("num_key_value_heads differs from layer to layer")
-        return int(value[0])
     if groups := says.whole("multi_query_group_num"):
         return groups
     return says.whole("num_key_value_heads") or number
@@ -91,10 +86,11 @@ def _windowed_heads(says: Says, all_heads: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gate(says: Says) -> AttentionGate | None:
+    said = says.flag("attn_output_gate", "attention_output_gate", "mla_use_output_gate")
+    if said is not None:
+        return AttentionGate.per_channel if said else None
     if (implied := says.means.get("attention_gate")) is not None:
         return AttentionGate(implied)
-    if says.flag("attn_output_gate", "attention_output_gate", "mla_use_output_gate"):
-        return AttentionGate.per_channel
     if says.flag("use_head_wise_attn_gate"):
         return AttentionGate.per_head
     return None

@@ -57,7 +57,7 @@ def mixers_of(says: Says, layers: int) -> list[Mixer]:
         return _compressed(by_layer("compress_ratios", ratios, layers, spare))
     for name in ("layer_types", "layers_block_type"):
         if kinds := says.items(name):
-            found = [_kind(says, one) for one in by_layer(name, kinds, layers, spare)]
+            found = by_layer(name, [_kind(says, one) for one in kinds], layers, spare)
             return _indexed(says, _windowed(says, found))
     for read in (_by_number, _by_interval, _by_lists):
         if (found_ := read(says, layers)) is not None:

@@ -32,12 +32,6 @@ def experts_of(says: Says) -> int:
     Raises:
         Unreadable: Layers have different numbers.
     """
-    for name in _EXPERTS:
-        value = says.text.get(name)
-        if isinstance(value, list):
-            if len({*value}) > 1:
-                raise Unreadable(f"{name} differs from layer to layer")
-            return int(value[0])
     if says.flag("enable_moe_block") is False:
         return 0
     return says.whole(*_EXPERTS) or 0
@@ -52,14 +46,9 @@ def mixture(says: Says, layers: int) -> dict[str, Any]:
     experts = experts_of(says)
     if not experts or (experts == 1 and not says.get(*_PER_TOKEN)):
         return {}
-    per_token = says.get(*_PER_TOKEN)
-    if isinstance(per_token, list):
-        if len({*per_token}) > 1:
-            raise Unreadable("experts per token differ from layer to layer")
-        says.text["num_experts_per_tok"] = per_token[0]
     if says.whole("zero_expert_num"):
         raise Unreadable("it has experts that compute nothing (zero_expert_num)")
-    width = _one_width(says, _WIDTH)
+    width = says.whole(*_WIDTH)
     kinds = _kinds(says, layers)
     first = 0
     while first < layers and kinds[first] is Mlp.dense:
@@ -82,16 +71,6 @@ def mixture(says: Says, layers: int) -> dict[str, Any]:
     if latent := says.whole("moe_latent_size", "routed_expert_hidden_size"):
         found["expert_hidden"] = latent
     return found
-
-
-def _one_width(says: Says, names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = says.text.get(name)
-        if isinstance(value, list):
-            if len({*value}) > 1:
-                raise Unreadable(f"{name} differs from layer to layer")
-            return int(value[0])
-    return says.whole(*names)
 
 
 def _shared_width(says: Says, expert: int) -> int | None:

@@ -39,10 +39,12 @@ def architecture_of(hf_config: Mapping[str, Any]) -> Architecture:
 def read_architecture(hf_config: Mapping[str, Any]) -> Reading:
     """Read the dimensions, and what is wrong with them, if anything."""
     says = Says(hf_config)
+    if says.cannot is not None:
+        return Reading(_basics(says), says.cannot)
     try:
-        return Reading(_read(says), says.cannot, says.known, _notes(says))
+        return Reading(_read(says), None, says.known, _notes(says))
     except Unreadable as error:
-        return Reading(_basics(says), says.cannot or str(error), says.known)
+        return Reading(_basics(says), str(error), says.known)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError):
         # One of a hundred fields holds what none of its family does.
         return Reading(_basics(says), "its fields do not fit together", says.known)

@@ -69,7 +69,7 @@ class Says:
         return next((self.text[one] for one in names if self.text.get(one) is not None), None)
 
     def whole(self, *names: str) -> int | None:
-        """The same, of whole numbers.
+        """The same, of whole numbers; of a list by layer the one that all layers have.
 
         Raises:
             Unreadable: It is something else.
@@ -78,6 +78,10 @@ class Says:
             value = self.text.get(name)
             if value is None:
                 continue
+            if isinstance(value, list) and value:
+                if any(one != value[0] for one in value):
+                    raise Unreadable(f"{name} differs from layer to layer")
+                value = value[0]
             if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
                 raise Unreadable(f"it says {name}={value!r}, which should be a whole number")
             return int(value)
