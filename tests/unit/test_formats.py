@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from runner.api import compose_config
 from runner.config.schema.architecture import Architecture
 from runner.errors import UsageError
 from runner.planning.formats import Format, find_format, integer_format
@@ -66,6 +67,15 @@ def test_of_a_mixture_experts_alone_may_be_quantized() -> None:
     # Routers stay in 16 bits whatever the recipe.
     assert sum(linear.weights for linear in others if linear.kept) == router
     assert sum(plain.bits_of(linear) for linear in others if linear.kept) == 16 * router
+
+
+@pytest.mark.parametrize(("model", "gibibytes"), [("gpt_oss_20b", 12.8), ("gpt_oss_120b", 60.8)])
+def test_a_model_takes_as_much_as_its_card_says(model: str, gibibytes: float) -> None:
+    """Checkpoints of gpt-oss (arXiv 2508.10925, table 1)."""
+    found = compose_config([f"model={model}"]).model
+    assert found.published_as is not None
+    stored = find_format(found.published_as).stored_bytes(Shape(found.architecture))
+    assert stored / 2**30 == pytest.approx(gibibytes, rel=0.01)
 
 
 @pytest.mark.parametrize(
