@@ -71,17 +71,17 @@ def present_overrides(overrides: Sequence[str], *, warn: bool = True) -> list[st
         warn: Somebody can change them.
 
     Raises:
-        UsageError: A field is set under both names.
+        UsageError: A field is set under two names.
     """
     if not any(one.old in word for word in overrides for one in RENAMED):
         return list(overrides)
     result = [_present_override(word, warn) for word in overrides]
-    fields = {_field_of(word) for word in overrides}
-    for word, present in zip(overrides, result, strict=True):
+    names: dict[str, str] = {}
+    for word, present in zip(overrides, result, strict=True) if warn else ():
         old, new = _field_of(word), _field_of(present)
-        if warn and old != new:
-            if new in fields:
-                raise UsageError(_both(old, new))
+        if (other := names.setdefault(new, old)) != old:
+            raise UsageError(_both(other, old, new))
+        if old != new:
             _warn(old, new, "")
     return result
 
@@ -94,15 +94,16 @@ def present_axes(axes: Mapping[str, Any], place: str) -> dict[str, Any]:
         place: What holds it, for messages.
 
     Raises:
-        UsageError: It has a field under both names.
+        UsageError: It has a field under two names.
     """
     result: dict[str, Any] = {}
+    names: dict[str, str] = {}
     for key, value in ((str(key), value) for key, value in axes.items()):
         name = key.lstrip("+")
         new = present_name(name)
+        if (other := names.setdefault(new, name)) != name:
+            raise UsageError(f"{place}: {_both(other, name, new)}")
         if new != name:
-            if {new, f"+{new}", f"++{new}"}.intersection(axes):
-                raise UsageError(f"{place}: {_both(name, new)}")
             _warn(name, new, place)
         result[key.removesuffix(name) + new] = value
     return result
@@ -117,7 +118,7 @@ def present_section(content: Any, section: str, place: Callable[[str], str]) -> 
         place: Where in the file a field is, by its dotted name.
 
     Raises:
-        UsageError: It has a field under both names.
+        UsageError: It has a field under two names.
     """
     if isinstance(content, list):
         return [present_section(one, f"{section}.{at}", place) for at, one in enumerate(content)]
@@ -126,13 +127,14 @@ def present_section(content: Any, section: str, place: Callable[[str], str]) -> 
     if not isinstance(content, dict):
         return content
     result: dict[Any, Any] = {}
+    names: dict[str, str] = {}
     for key, value in content.items():
         old = f"{section}.{key}" if section else str(key)
         new = present_name(old)
         name = key if new == old else new.rpartition(".")[2]
+        if (other := names.setdefault(new, old)) != old:
+            raise UsageError(f"{place(other)}: {_both(other, old, new)}")
         if name != key:
-            if name in content:
-                raise UsageError(f"{place(old)}: {_both(old, new)}")
             _warn(old, new, place(old))
         result[name] = present_section(value, new, place)
     return result
@@ -167,7 +169,8 @@ def names_of_keys(section: str, content: dict[str, Any]) -> dict[str, Any]:
         section: Its dotted name.
         content: Its fields, as JSON values.
     """
-    old = {one.new: one.old for one in RENAMED if one.section == section}
+    # Of several old names the first in the table is the oldest.
+    old = {one.new: one.old for one in reversed(RENAMED) if one.section == section}
     return {old.get(name, name): value for name, value in content.items()}
 
 
@@ -224,16 +227,20 @@ def _present_override(word: str, warn: bool) -> str:
 
 def _present_keys(text: str, section: str, warn: bool) -> str:
     """A section as one word, ``{old: value, inner: {…}}``, under present names."""
-    result, outer, field = "", [], section
+    result, field = "", section
+    outer: list[tuple[str, dict[str, str]]] = []
     for token, colon in _TOKEN.findall(text):
         shown = token
         if token == "{":
-            outer.append(field)
+            outer.append((field, {}))
         elif token == "}" and outer:
             outer.pop()
         elif colon and outer:
-            old = f"{outer[-1]}.{token.strip()}"
+            inside, names = outer[-1]
+            old = f"{inside}.{token.strip()}"
             field = present_name(old)
+            if (other := names.setdefault(field, old)) != old and warn:
+                raise UsageError(_both(other, old, field))
             if field != old:
                 shown = token.replace(token.strip(), field.rpartition(".")[2])
                 if warn:
@@ -247,5 +254,7 @@ def _field_of(word: str) -> str:
     return word.partition("=")[0].lstrip("+~").rpartition("@")[2]
 
 
-def _both(old: str, new: str) -> str:
-    return f"{old} and {new} are the same field (renamed); remove {old}"
+def _both(one: str, other: str, new: str) -> str:
+    """Two names of a field, of which the older goes."""
+    old, kept = (other, one) if one == new else (one, other)
+    return f"{old} and {kept} are the same field (renamed); remove {old}"

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 from runner.config.schema.hardware import Hardware
 from runner.planning.formats import Format
-from runner.planning.kernels.constants import engine_family, family_names
+from runner.planning.kernels.constants import family_of
 from runner.planning.kernels.forward import Forward, Setting, forward
 from runner.planning.kernels.table import has_rows
 from runner.planning.model_shape import Shape
-
-_COMMON = "vllm"
-"""Family of constants by which an engine is predicted that has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +46,7 @@ TimingOf = Callable[[Subject], Timing]
 
 def published(subject: Subject) -> Timing:
     """By kernels' published measurements, and an engine's constants that are fitted to others."""
-    known = subject.engine is not None and subject.engine in family_names()
-    family = engine_family(subject.engine if known and subject.engine else _COMMON)
+    family = family_of(subject.engine)
     exact = has_rows(subject.device)
     setting = Setting(subject.device, family, subject.at_once, subject.kv_bits)
     passes = forward(

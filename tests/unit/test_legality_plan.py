@@ -75,7 +75,7 @@ def test_a_cache_larger_than_the_smallest_format_s_weights(shapes: dict[str, Sha
     most = int(stored // 131_072)
 
     def told(tokens: int, batch: int = 1, bits: int = 16, of: int = 2) -> list[str]:
-        plan = Plan(batch_size=batch, context_length=tokens, kv_cache_bits=bits)
+        plan = Plan(concurrency=batch, context_length=tokens, kv_cache_bits=bits)
         return [str(one) for one in mistakes_of_plan(shape, formats[:of], [], plan)]
 
     assert told(most) == []

@@ -106,9 +106,30 @@ def test_both_names_at_once_are_refused(own: Path) -> None:
     with pytest.raises(UsageError, match=r"grid x: plan\.batch and plan\.concurrency"):
         present_axes({"plan.batch": 1, "++plan.concurrency": 2}, "grid x")
     path = own / "conf/plan/mine.yaml"
-    path.write_text("rows: 3\nbatch: 1\nbatch_size: 2\n")
+    path.write_text("rows: 3\nbatch: 1\nconcurrency: 2\n")
     with pytest.raises(UsageError, match=r"mine\.yaml, line 2: plan\.batch and"):
         compose_config(["plan=mine"])
+
+
+def test_two_old_names_of_one_field_are_refused(own: Path) -> None:
+    """A field may have been renamed twice."""
+    old, older = "plan.batch_size", "plan.batch"
+    for words in (
+        [f"{older}=1", f"+{old}=2"],
+        [f"{old}=2", f"{older}=1"],
+        ["plan={batch: 1, rows: 3, batch_size: 2}"],
+        ["plan={batch: 1, concurrency: 2}"],
+    ):
+        with pytest.raises(UsageError, match=r"same field \(renamed\); remove plan\.batch"):
+            present_overrides(words)
+    with pytest.raises(UsageError, match=r"grid x: plan\.batch_size and plan\.batch are"):
+        present_axes({"plan.batch_size": 2, "+plan.batch": 1}, "grid x")
+    path = own / "conf/plan/mine.yaml"
+    path.write_text("rows: 3\nbatch: 1\nbatch_size: 2\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml, line 2: plan\.batch and plan\.batch_size"):
+        compose_config(["plan=mine"])
+    twice = ["plan={inner: [{batch: 1}, {batch: 2}]}", f"{older}=1", f"{older}=2"]
+    assert present_overrides(twice)[1:] == ["plan.concurrency=1", "plan.concurrency=2"]
 
 
 def test_files_of_the_users_own_may_have_old_names(
@@ -176,3 +197,4 @@ def test_keys_of_the_store_are_made_of_the_names_of_old() -> None:
     kept = names_of_keys("serving", to_json(Serving()))
     key = "3932f433c8ccb1f0abe0fba0b599587ddb14caff4f92249fdd78777498c67ec3"
     assert sha256_of_json(kept) == key, "results of earlier versions would not be found"
+    assert names_of_keys("plan", {"concurrency": 2}) == {"batch": 2}, "the oldest of its names"

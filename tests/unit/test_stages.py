@@ -95,14 +95,18 @@ def metrics(name: str, partial: dict[str, Any]) -> dict[str, float | None]:
 
 
 def test_a_plan_tells_trackers_of_its_first_row_where_it_serves() -> None:
-    spread = {"low": 1.0, "expected": 2.0, "high": 3.0}
+    def around(expected: float) -> dict[str, float]:
+        return {"low": expected / 2, "expected": expected, "high": 2 * expected}
+
     first = {
-        "verdict": "meets", "decode_seconds": spread, "cost_per_million_tokens": 0.5,
+        "verdict": "meets", "time_per_output_token_seconds": around(2.0),
+        "time_to_first_token_seconds": around(3.0), "cost_per_million_tokens": around(0.5),
         "monthly_cost": 7.0, "devices_needed": 4,
     }  # fmt: skip
     assert metrics("plan", {"options": [first, first]}) == {
         "plan/options": 2,
-        "plan/best/predicted_decode_seconds": 2.0,
+        "plan/best/predicted_time_per_output_token_seconds": 2.0,
+        "plan/best/predicted_time_to_first_token_seconds": 3.0,
         "plan/best/predicted_cost_per_million_tokens": 0.5,
         "plan/best/predicted_monthly_cost": 7.0,
         "plan/best/devices": 4,

@@ -45,7 +45,7 @@ class PlanStage(Stage[PlanRequest, PlanResult]):
     """Predicts."""
 
     name = "plan"
-    schema_version = 1
+    schema_version = 2
     request = PlanRequest
     result = PlanResult
     place = Place.control

@@ -99,6 +99,7 @@ def engine_family(name: str) -> EngineFamily:
     return EngineFamily(name, kernels, EngineConstants(**values), generations)
 
 
-def family_names() -> tuple[str, ...]:
-    """Names of all families."""
-    return tuple(_content()["engines"])
+def family_of(engine: str | None) -> EngineFamily:
+    """The constants of an engine; of one that has none of its own, the table's ``default``."""
+    content = _content()
+    return engine_family(engine if engine in content["engines"] else content["default"])

@@ -90,12 +90,12 @@ class Forward:
     def parts(self, batch: float) -> tuple[float, float]:
         """Seconds of a decode step's reading, and of its arithmetic, as if each were alone."""
         products = (*self.products, self.head)
-        reading = sum(p.count * (p.read_fixed + p.read_token * batch) for p in products)
-        computing = sum(p.count * p.compute_token * batch for p in products)
+        reading = sum(p.count * (p.read_fixed + p.read_per_token * batch) for p in products)
+        computing = sum(p.count * p.compute_per_token * batch for p in products)
         if (experts := self.experts) is not None:
             read = experts.read_expert * experts.touched(batch)
-            reading += experts.layers * (read + experts.read_token * batch)
-            computing += experts.layers * experts.compute_token * batch
+            reading += experts.layers * (read + experts.read_per_token * batch)
+            computing += experts.layers * experts.compute_per_token * batch
         return reading + batch * self.attention.read_sequence, computing
 
 
@@ -154,9 +154,9 @@ def _product(launch: Launch, rates: MatmulRates, weight_bytes: float) -> Product
     return Product(
         count=launch.count,
         read_fixed=weight_bytes / launch.count / rates.bytes_per_second,
-        read_token=moved / rates.bytes_per_second,
+        read_per_token=moved / rates.bytes_per_second,
         compute_fixed=per_input * rates.tiles_half * _TILE,
-        compute_token=per_input * launch.outputs,
+        compute_per_token=per_input * launch.outputs,
     )
 
 
@@ -177,9 +177,9 @@ def _experts(shape: Shape, fmt: Format, setting: Setting) -> Experts | None:
         per_token=shape.experts_per_token,
         distinct_tokens_share=rates.distinct_tokens_share,
         read_expert=expert_bytes / rates.bytes_per_second,
-        read_token=shape.experts_per_token * moved / rates.bytes_per_second,
+        read_per_token=shape.experts_per_token * moved / rates.bytes_per_second,
         compute_expert=operations * rates.rows_half * narrow,
-        compute_token=operations * shape.experts_per_token * narrow,
+        compute_per_token=operations * shape.experts_per_token * narrow,
         floor_seconds=rates.floor_seconds,
     )
 
@@ -233,7 +233,7 @@ def _reduce(shape: Shape, setting: Setting) -> Reduce | None:
     return Reduce(
         count=reductions(shape),
         small_latency=rates.small_latency_seconds,
-        small_token=message / rates.small_bytes_per_second,
+        small_per_token=message / rates.small_bytes_per_second,
         large_latency=rates.large_latency_seconds,
-        large_token=message / rates.large_bytes_per_second,
+        large_per_token=message / rates.large_bytes_per_second,
     )

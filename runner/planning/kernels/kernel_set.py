@@ -29,14 +29,18 @@ _ANY_SMALL_SHARE = 0.1
 
 
 _OF_ARITHMETIC = {"fp8": "w8a8_fp8", "int8": "w8a8_int8", "fp4": "w4a4"}
+_OF_BLOCKS = {"fp8": "w8a8_fp8_block"}
+"""Where weights have a scale for each square block."""
 
 
 @functools.lru_cache(maxsize=4096)
 def _kernel(fmt: Format, arithmetic: str | None, has_fp4: bool) -> str:
     if fmt.weight_bits >= 16:
         return PLAIN
+    if fmt.block and arithmetic in _OF_BLOCKS:
+        return _OF_BLOCKS[arithmetic]
     if arithmetic in _OF_ARITHMETIC:
-        return _OF_ARITHMETIC[arithmetic] + ("_block" if fmt.block and arithmetic == "fp8" else "")
+        return _OF_ARITHMETIC[arithmetic]
     if fmt.weight_bits > _EIGHT_BITS:
         return "w8a16"
     if fmt.has_float_blocks and fmt.group == _MX_GROUP:

@@ -66,12 +66,12 @@ def _experts(shape: Shape, fmt: Format, byte: float, operation: float) -> Expert
         per_token=shape.experts_per_token,
         distinct_tokens_share=1.0,
         read_expert=byte * sum(fmt.bits_of(linear) for linear in routed) / 8 / each,
-        read_token=2
+        read_per_token=2
         * operation
         * shape.experts_per_token
         * sum(linear.weights for linear in routed)
         / each,
         compute_expert=0.0,
-        compute_token=0.0,
+        compute_per_token=0.0,
         floor_seconds=0.0,
     )

@@ -27,11 +27,11 @@ class Product:
     count: float
     read_fixed: float
     """Seconds to read the weights."""
-    read_token: float
+    read_per_token: float
     """Seconds to read and write one token's activations."""
     compute_fixed: float
     """Seconds lost by a product that is too small to fill the device."""
-    compute_token: float
+    compute_per_token: float
 
     def seconds(self, tokens: float, reading: float = 1.0, computing: float = 1.0) -> float:
         """Of all of them together, without floors.
@@ -42,8 +42,8 @@ class Product:
             computing: The same of arithmetic.
         """
         return self.count * slower_of(
-            (self.read_fixed + self.read_token * tokens) / reading,
-            (self.compute_fixed + self.compute_token * tokens) / computing,
+            (self.read_fixed + self.read_per_token * tokens) / reading,
+            (self.compute_fixed + self.compute_per_token * tokens) / computing,
         )
 
 
@@ -58,10 +58,10 @@ class Experts:
     """Tokens' choices are alike: of so many other tokens each has chosen for itself."""
     read_expert: float
     """Seconds to read one expert of a layer."""
-    read_token: float
+    read_per_token: float
     compute_expert: float
     """Seconds lost on each expert in use, whose last tile is not full."""
-    compute_token: float
+    compute_per_token: float
     floor_seconds: float
 
     def touched(self, tokens: float) -> float:
@@ -78,8 +78,8 @@ class Experts:
         return self.layers * (
             self.floor_seconds * floors
             + slower_of(
-                (self.read_expert * used + self.read_token * tokens) / reading,
-                (self.compute_expert * used + self.compute_token * tokens) / computing,
+                (self.read_expert * used + self.read_per_token * tokens) / reading,
+                (self.compute_expert * used + self.compute_per_token * tokens) / computing,
             )
         )
 
@@ -90,14 +90,14 @@ class Reduce:
 
     count: float
     small_latency: float
-    small_token: float
+    small_per_token: float
     large_latency: float
-    large_token: float
+    large_per_token: float
 
     def seconds(self, tokens: float) -> float:
         """Of all of them."""
-        small = self.small_latency + self.small_token * tokens
-        large = self.large_latency + self.large_token * tokens
+        small = self.small_latency + self.small_per_token * tokens
+        large = self.large_latency + self.large_per_token * tokens
         return self.count * least(small, large)
 
 
