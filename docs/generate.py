@@ -19,6 +19,7 @@ from runner.config.field_docs import field_docs
 from runner.config.renamed import RENAMED
 from runner.config.schema.root import Config
 from runner.config.schema.text import Text
+from runner.config.units import UNITS
 from runner.methods import find_method
 from runner.util.extensions import Kind, names
 
@@ -40,6 +41,9 @@ quotes of its own (`"sweep='null'"` is the text null), and `${…}`, which refer
 (`\\${` is the text). All other fields, and every field of a sweep (`-m`), use [Hydra's
 grammar](https://hydra.cc/docs/advanced/override_grammar/basic/): commas separate choices,
 `[A,B]` is a list. An ambiguous word is refused, and the message shows how to write each meaning.
+
+**Units.** A number whose name ends in its unit takes one behind it, wherever it is set:
+UNITS. `30mb` for seconds is refused.
 
 **Errors.** A wrong request prints one line on standard error, which names the word, or the file
 and the line, and what it should be; it leaves no folder behind. Exit codes: 0 if every run is
@@ -68,7 +72,8 @@ def generate() -> str:
     """The whole page."""
     hints = get_type_hints(Config)
     groups = {*options.groups(own=False)}
-    parts = [_HEAD, "## General settings\n\n", _doc(Config), "\n\n"]
+    units = "; ".join(f"`…_{end}`: {unit.example}" for end, unit in UNITS.items())
+    parts = [_HEAD.replace("UNITS", units), "## General settings\n\n", _doc(Config), "\n\n"]
     plain = [f for f in fields(Config) if not _is_group(hints[f.name]) and f.name not in groups]
     parts.append(_table(Config, "", plain))
     for field in fields(Config):

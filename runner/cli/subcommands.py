@@ -42,6 +42,7 @@ class Subcommand:
         """How a stage's subcommand is called, and the fields of its section."""
         assert self.section is not None
         from runner.config.field_docs import field_docs
+        from runner.config.units import unit_of
 
         module, owner = self.section
         section = getattr(importlib.import_module(module), owner)
@@ -53,6 +54,8 @@ class Subcommand:
                 default = field.default_factory()
             lines.append(f"  {self.name}.{field.name}={_shown(default)}")
             text = about.get(field.name, "").replace("``", "")
+            if (unit := unit_of(field.name)) is not None:
+                text = f"{text} Such as {unit.example}."
             lines += textwrap.wrap(text, 80, initial_indent=_INDENT, subsequent_indent=_INDENT)
         return "\n".join([*lines, _EVERYWHERE.format(name=self.name)])
 

@@ -23,7 +23,11 @@ from runner.config import output_folder as output
 from runner.config.bounds import faults
 from runner.config.errors import explain
 from runner.config.files import register_sources
-from runner.config.hydra_internals import collect_choices_where_needed, replace_saving
+from runner.config.hydra_internals import (
+    collect_choices_where_needed,
+    read_numbers_by,
+    replace_saving,
+)
 from runner.config.names import register_resolvers
 from runner.config.options import conf_dirs, option_files, sweeps_dirs
 from runner.config.plugin_sections import root_type
@@ -33,6 +37,7 @@ from runner.config.schema.root import Config
 from runner.config.schema.sweepers import GridSettings, SearchSettings
 from runner.config.schema.text import TextKind
 from runner.config.text_by_name import resolve_text
+from runner.config.units import in_unit
 from runner.config.words import quoted  # noqa: F401  (where callers have always found it)
 from runner.errors import UsageError
 from runner.util.extensions import Kind, find, names
@@ -72,6 +77,7 @@ def register() -> None:
     register_resolvers()
     replace_saving(_save_masked)
     collect_choices_where_needed()
+    read_numbers_by(in_unit)
     store = ConfigStore.instance()
     for name in names(Kind.method, builtin=True):
         store.store(group="schema/method", name=name, node=find(Kind.method, name).load().config)

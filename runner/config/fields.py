@@ -12,6 +12,7 @@ from typing import Any
 from runner.config.bounds import choices_of
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import GridSettings, SearchSettings
+from runner.config.units import unit_of
 from runner.util.extensions import Kind, loaded
 
 _PLAIN: dict[type, str] = {
@@ -60,7 +61,9 @@ def members(key: str) -> list[str]:
 
 def _wanted(key: str, name: str, kind: Any) -> str | None:
     if isinstance(kind, type) and kind in _PLAIN:
-        return _PLAIN[kind]
+        unit = unit_of(name) if kind in (int, float) else None
+        counts = "" if unit is None else f" of {unit.plural}"
+        return _PLAIN[kind] if unit is None else f"{_PLAIN[kind]}{counts}, such as {unit.example}"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"one of {', '.join(kind.__members__)}"
     if typing.get_origin(kind) is list:

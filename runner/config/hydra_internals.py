@@ -21,6 +21,8 @@ The rest has no public counterpart:
   and the line, which takes reading it ourselves. The registry keeps the first class of a scheme.
 - ``get_args_parser``: Hydra's flags, to tell them from overrides before Hydra sees either.
 - ``save_config``: what Hydra files of a request in ``.hydra`` is masked before it is written.
+- ``_validate_and_convert_impl`` of OmegaConf's numbers: whatever sets a field, be it a word, a file
+  or an axis of a sweep, comes through it, so that ``30ms`` is read in one place.
 """
 
 from collections.abc import Callable
@@ -39,7 +41,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core import utils
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.plugins.config_source import ConfigResult, ConfigSource
-from omegaconf import DictConfig
+from omegaconf import DictConfig, FloatNode, IntegerNode
 
 if TYPE_CHECKING:
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BasicLauncher", "BasicSweeper", "CachingConfigRepository", "ConfigLoaderImpl",
     "ConfigRepository", "FileConfigSource", "IConfigRepository", "collect_choices_where_needed",
-    "get_args_parser", "header_of", "replace_file_source", "replace_merging", "replace_saving",
+    "get_args_parser", "header_of", "read_numbers_by", "replace_file_source", "replace_merging",
+    "replace_saving",
 ]  # fmt: skip
 
 Merge = Callable[[list[ResultDefault], IConfigRepository], DictConfig]
@@ -80,6 +83,26 @@ def replace_saving(save: Callable[[DictConfig, str, Any], None]) -> None:
     """Have Hydra file requests by ``save(config, file name, folder)``."""
     patched: Any = utils
     patched._save_config = save
+
+
+def read_numbers_by(read: Callable[[str, str], float | int | None]) -> None:
+    """Have the texts that number fields are given read by ``read(field's name, text)``.
+
+    What it has no number for stays OmegaConf's to read, or to refuse.
+    """
+    for node in (FloatNode, IntegerNode):
+        _read_by(node, read)
+
+
+def _read_by(node: type, read: Callable[[str, str], float | int | None]) -> None:
+    patched: Any = node
+    own = patched._validate_and_convert_impl
+
+    def convert(self: Any, value: Any) -> Any:
+        number = read(str(self._key()), value) if isinstance(value, str) else None
+        return own(self, value if number is None else number)
+
+    patched._validate_and_convert_impl = convert
 
 
 def replace_merging(loader: ConfigLoaderImpl, merge: Merge, load: Load) -> tuple[Merge, Load]:
