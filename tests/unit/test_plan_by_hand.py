@@ -1,5 +1,6 @@
 """A plan of a model so small that every figure of a row is worked out by hand."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,14 @@ from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Range
 from runner.planning.planner import Question, options
 from runner.planning.quality import MeasuredQuality
-from tests.unit.small_plan import DEVICE, SMALL, one, question
+from runner.planning.timing import Subject, Timing
+from tests.unit.small_plan import DEVICE, SMALL, by_hand, one, question
 
 pytestmark = pytest.mark.unit
+
+
+CLOSE = 1e-3
+"""The steady state is found in three rounds."""
 
 
 def spread(expected: float) -> tuple[float, float, float]:
@@ -24,7 +30,7 @@ def spread(expected: float) -> tuple[float, float, float]:
 
 def in_order(found: Range | None) -> Any:
     assert found is not None
-    return pytest.approx((found.low, found.expected, found.high))
+    return pytest.approx((found.low, found.expected, found.high), rel=CLOSE)
 
 
 def test_memory_of_a_row() -> None:
@@ -49,62 +55,115 @@ def test_memory_of_a_row() -> None:
     assert (shared.kv_capacity_tokens, shared.largest_batch) == (742, 92)  # 5936 / 8 and / 64
 
 
+def steady(users: int) -> tuple[float, float, float]:
+    """Seconds a token, to the first one, and of a request: of users who decode a share s of it.
+
+    A step of 1 + (C-1)·s sequences takes 2.65 + 0.2·(1 + (C-1)·s). A prompt stalls the others for
+    2 s: half of its 3.2, and half of the 0.8 by which it lengthens a step that it rides along
+    with. While 5 tokens are generated, (C-1)·s prompts come. A prompt takes 3.2 s, and as much for
+    a quarter of the others, and waits for half a step. From s = 5·token / (first + 5·token)
+    follows a·s² + b·s - c = 0.
+    """
+    others = users - 1
+    token, slope = 2.85, others * (0.2 + 2 / 5)
+    first, ahead = 3.2 * (1 + others / 4) + (2.85 / 2 if others else 0), others * 0.1
+    a, b, c = 5 * slope + ahead, 5 * token + first - 5 * slope, 5 * token
+    share = (math.sqrt(b * b + 4 * a * c) - b) / (2 * a) if a else c / b
+    token, first = token + slope * share, first + ahead * share
+    return token, first, first + 5 * token
+
+
+def test_the_steady_state_of_two_users_is_round() -> None:
+    """They decode three quarters of the time: a step of 1.75 takes 3 s, and stalls add 0.3."""
+    assert steady(2) == pytest.approx((3.3, 5.5, 22.0))
+    assert steady(1) == pytest.approx((2.85, 3.2, 17.45))
+
+
 def test_times_of_a_row() -> None:
     option = one()
-    memory = 2464 / 500 + 2 * 128 / 800
-    assert spread(memory + 0.1) == in_order(option.decode_seconds)
-    assert option.bound_decode_seconds == pytest.approx((2464 + 256) / 1000)
-    assert (option.batch, option.arithmetic, option.limited_by) == (2, "bf16", "memory")
+    assert option.decode_step_seconds == pytest.approx(3.0, rel=CLOSE)
+    assert spread(3.3) == in_order(option.time_per_output_token_seconds)
+    assert spread(5.5) == in_order(option.time_to_first_token_seconds)
+    assert spread(3.2) == in_order(option.prefill_seconds)
+    assert spread(2 * 5 / 22) == in_order(option.tokens_per_second)
+    assert (option.concurrency, option.arithmetic, option.limited_by) == (2, "bf16", "memory")
     assert option.communication_seconds == 0
-    # 7360 operations of a prompt of 3 take 2.9 s, less than reading the weights.
-    assert spread(2464 / 500 + 0.1) == in_order(option.prefill_seconds)
-    rate = option.tokens_per_second
-    assert in_order(rate) == (2 / 1.25 / 5.348, 2 / 5.348, 2 * 1.25 / 5.348)
-    # A sequence adds 128/800 s of reading and 2976/2500 s of arithmetic.
-    assert option.crossover_batch == pytest.approx(4.928 / (1.1904 - 0.16))
-    assert (option.efficiency_source, option.price_per_hour) == ("made up", 1.5)
-    assert (option.verdict, option.reason) == (Feasibility.meets, "")
+    # Two sequences' caches of 5 tokens in 8 bits, at the device's full 1000 bytes a second.
+    assert option.bound_decode_seconds == pytest.approx((2464 + 2 * 80) / 1000)
+    # A sequence adds 80/1000 s of reading and 2784/10,000 s of arithmetic.
+    assert option.crossover_batch == pytest.approx(2.464 / (0.2784 - 0.08))
+    assert (option.source, option.price_per_hour) == ("made up", 1.5)
+    assert (option.regime, option.median_error) == ("calibrated here", 0.125)
+    assert (option.verdict, option.reason, option.misses) == (Feasibility.meets, "", [])
+
+
+def test_a_user_alone_is_stalled_by_nobody() -> None:
+    option = one(concurrency=1)
+    assert spread(2.85) == in_order(option.time_per_output_token_seconds)
+    assert option.decode_step_seconds == pytest.approx(2.85)
+    assert spread(3.2) == in_order(option.time_to_first_token_seconds)
+    assert option.time_to_first_token_seconds == option.prefill_seconds
+
+
+def test_a_prompt_takes_longer_the_longer_it_is_and_fewer_tokens_follow() -> None:
+    """7 of 8 tokens: one is generated, after 2.9 + 7/10 seconds."""
+    option = one(concurrency=1, prompt_tokens=7)
+    assert spread(3.6) == in_order(option.prefill_seconds)
+    cached = 7  # of 7 tokens in the mean, 112 bytes
+    assert option.decode_step_seconds == pytest.approx(2.8 + cached * 16 / 1600)
+    assert spread(1 / (3.6 + 2.87)) == in_order(option.tokens_per_second)
+    assert in_order(one(concurrency=1, prompt_tokens=8).tokens_per_second) == spread(
+        1 / (3.7 + 2.88)
+    ), "one token at least"
 
 
 def test_times_of_a_row_over_two_devices() -> None:
-    """Two all-reduces a layer, each of 2·1/2·2·8·2 bytes, after 3·2·3.5 us over PCIe."""
-    _, option = options(question())
-    communication = 4 * (32 / 1000 + 2.1e-5)
-    assert option.communication_seconds == pytest.approx(communication)
-    assert option.decode_seconds is not None
-    assert option.decode_seconds.expected == pytest.approx(
-        1232 / 500 + 2 * 64 / 800 + communication + 0.1
-    )
-    assert option.decode_seconds.high == pytest.approx(
-        1.25 * (1232 / 500 + 2 * 64 / 800 + 0.1) + 4 * (32 / 1000 + 3.0e-5)
-    )
-
-
-def test_a_long_prompt_is_limited_by_arithmetic() -> None:
-    option = one(prompt_tokens=7)
-    # 2304 a token, the head's 160 once, and 32·7·2·7/2 of attention.
-    assert option.prefill_seconds is not None
-    assert option.prefill_seconds.expected == pytest.approx((2304 * 7 + 160 + 1568) / 2500 + 0.1)
+    """Half of the weights and of the heads on each; 4 sums, each 0.02 s and 0.01 s a token."""
+    _, option = options(question(concurrency=1))
+    assert option.communication_seconds == pytest.approx(4 * 0.03)
+    assert option.decode_step_seconds == pytest.approx(2.85 - 1.0 - 0.025 + 0.12)
+    # Large messages go the other way, which takes 0.05 s.
+    _, long = options(question(concurrency=1, prompt_tokens=7))
+    assert option.prefill_seconds is not None and long.prefill_seconds is not None
+    assert option.prefill_seconds.expected == pytest.approx(3.2 - 1.0 + 4 * 0.05)
+    assert long.prefill_seconds.expected == pytest.approx(3.6 - 1.0 + 4 * 0.05)
+    assert option.bound_decode_seconds == pytest.approx((1232 + 40) / 1000)
 
 
 def test_service_and_cost_of_a_row() -> None:
     """Ten tokens a second on average, twice that at the peak."""
     option = one()
-    assert option.served_batch == 4
-    # A request's prefill makes 5 tokens; a step of 4 takes 4.928 + 512/800 + 0.1.
-    per_token = 5.028 / 5 + 5.668 / 4
-    assert option.served_tokens_per_second == pytest.approx(1 / per_token)
-    assert option.cost_per_million_tokens == pytest.approx(1.5 / 3600 * 1e6 * per_token)
-    assert (option.replicas, option.devices_needed) == (49, 49)  # 20 x 2.4226 s
-    assert option.monthly_cost == 49 * 1.5 * 730
-    assert option.cost_per_million_tokens_at_traffic == pytest.approx(53655 / 26.28)
+    assert option.served_concurrency == 4
+    _, _, request = steady(4)
+    assert option.requests_per_second == pytest.approx(4 / request, rel=CLOSE)
+    assert spread(4 * 5 / request) == in_order(option.served_tokens_per_second)
+    assert spread(1.5 / 3600 * 1e6 * request / 20) == in_order(option.cost_per_million_tokens)
+    assert (option.replicas, option.devices_needed) == (29, 29)  # 20 x 1.409 s
+    assert option.monthly_cost == 29 * 1.5 * 730
+    assert option.cost_per_million_tokens_at_traffic == pytest.approx(31755 / 26.28)
     _, shared = options(question())
     assert shared.replicas is not None and shared.devices_needed == 2 * shared.replicas
     assert shared.monthly_cost == shared.devices_needed * 1.5 * 730
-    assert shared.served_tokens_per_second is not None
-    assert shared.cost_per_million_tokens == pytest.approx(
-        2 * 1.5 / 3600 * 1e6 / shared.served_tokens_per_second
-    )
+    rate, cost = shared.served_tokens_per_second, shared.cost_per_million_tokens
+    assert rate is not None and cost is not None
+    dollars = 2 * 1.5 / 3600 * 1e6
+    assert in_order(cost) == (dollars / rate.high, dollars / rate.expected, dollars / rate.low)
+
+
+def test_users_beyond_what_is_decoded_at_once_wait() -> None:
+    """Of 8 users 4 are decoded; each waits for one whole request before its own."""
+    _, first, request = steady(4)
+    option = one(concurrency=8)
+    assert spread(first + request) == in_order(option.time_to_first_token_seconds)
+    four = one(concurrency=4)
+    assert option.time_per_output_token_seconds == four.time_per_output_token_seconds
+    assert option.tokens_per_second == four.tokens_per_second
+    assert option.served_concurrency == 8
+    # No more requests are answered than by the four that are decoded.
+    assert option.requests_per_second == pytest.approx(4 / (2 * request), rel=CLOSE)
+    alone = one(max_batch_size=1)
+    assert spread(3.2 + 17.45) == in_order(alone.time_to_first_token_seconds)
+    assert spread(2.85) == in_order(alone.time_per_output_token_seconds)
 
 
 def test_without_traffic_or_price_nothing_is_said_of_them() -> None:
@@ -114,42 +173,83 @@ def test_without_traffic_or_price_nothing_is_said_of_them() -> None:
     free = one(device=replace(DEVICE, price=Price()))
     assert free.cost_per_million_tokens is free.monthly_cost is None
     assert free.cost_per_million_tokens_at_traffic is None
-    assert free.devices_needed == 49
+    assert free.devices_needed == 29
     assert one(tokens_per_day=1.0).replicas == 1
 
 
-def test_the_largest_batch_counts_where_it_is_less_than_the_engines() -> None:
-    assert one(max_batch_size=1000).served_batch == 32
-    assert one(max_batch_size=1).served_batch == 2  # what is asked for at least
-    assert one(prompt_tokens=8, tokens_per_day=None).served_tokens_per_second == pytest.approx(
-        1 / (one(prompt_tokens=8).prefill_seconds.expected + 5.668 / 4)  # type: ignore[union-attr]
-    )
+def test_what_fits_counts_where_it_is_less_than_the_engine_decodes_at_once() -> None:
+    assert one(max_batch_size=1000).served_concurrency == 32
+    assert one(max_batch_size=3).served_concurrency == 3
+    assert one(max_batch_size=1).served_concurrency == 2  # what is asked for at least
 
 
-def test_batches_stop_at_the_objective() -> None:
-    """3 sequences take 5.508 s a step, 4 take 5.668, 2 take 5.348."""
-    three = one(concurrency=3).decode_seconds
-    assert three is not None and three.expected == pytest.approx(5.508)
-    served = {
-        objective: one(latency_seconds=objective).served_batch
-        for objective in (5.35, 5.5, three.expected, 5.6, 5.7)
-    }
-    assert list(served.values()) == [2, 2, 3, 3, 4]
-    exactly = one(concurrency=3, latency_seconds=three.expected)
-    assert exactly.verdict is Feasibility.meets
+TOKENS = {users: steady(users)[0] for users in (2, 3, 4)}
+"""3.3, 3.75 and 4.19 s."""
+FIRSTS = {users: steady(users)[1] for users in (2, 3, 4)}
+"""5.5, 6.37 and 7.25 s."""
 
 
 @pytest.mark.parametrize(
-    ("objective", "reason"),
+    ("asked", "users"),
     [
-        (5.0, "too slow by 1.07x; may still pass, measure it"),
-        (4.2, "too slow by 1.27x"),  # low is 4.278
+        ({"latency_seconds": TOKENS[2] + 0.1}, 2),
+        ({"latency_seconds": TOKENS[3] - 0.1}, 2),
+        ({"latency_seconds": TOKENS[3] + 0.1}, 3),
+        ({"latency_seconds": TOKENS[4] + 0.1}, 4),
+        ({"ttft_seconds": FIRSTS[3] - 0.1}, 2),
+        ({"ttft_seconds": FIRSTS[3] + 0.1}, 3),
+        ({"ttft_seconds": FIRSTS[4] + 0.1}, 4),
+        ({"latency_seconds": TOKENS[4] + 0.1, "ttft_seconds": FIRSTS[3] + 0.1}, 3),
+        ({"latency_seconds": TOKENS[3] + 0.1, "ttft_seconds": FIRSTS[4] + 0.1}, 3),
+        ({"latency_seconds": 100.0, "max_batch_size": 1000}, 32),
     ],
 )
-def test_what_is_too_slow(objective: float, reason: str) -> None:
-    option = one(latency_seconds=objective)
-    assert (option.verdict, option.reason) == (Feasibility.too_slow, reason)
-    assert option.served_batch == 2
+def test_users_are_served_up_to_the_objectives(asked: dict[str, Any], users: int) -> None:
+    option = one(**asked)
+    assert (option.verdict, option.served_concurrency) == (Feasibility.meets, users)
+    if users <= 4:
+        assert option.requests_per_second == pytest.approx(users / steady(users)[2], rel=CLOSE)
+
+
+def test_an_objective_that_is_just_met_is_met() -> None:
+    found = one(concurrency=3).time_per_output_token_seconds
+    assert found is not None
+    exactly = one(concurrency=3, latency_seconds=found.expected)
+    assert (exactly.verdict, exactly.served_concurrency) == (Feasibility.meets, 3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "misses"),
+    [
+        (
+            {"latency_seconds": 3.0},
+            ["1.10x: 3.3 s per output token, 3 s at most; may still pass, measure it"],
+        ),
+        ({"latency_seconds": 2.6}, ["1.27x: 3.3 s per output token, 2.6 s at most"]),  # low: 2.64
+        (
+            {"ttft_seconds": 5.0},
+            ["1.10x: 5.5 s to the first token, 5 s at most; may still pass, measure it"],
+        ),
+        (
+            {"latency_seconds": 0.5, "ttft_seconds": 4.0},
+            [
+                "6.60x: 3.3 s per output token, 500 ms at most",
+                "1.38x: 5.5 s to the first token, 4 s at most",
+            ],
+        ),
+        (
+            {"latency_seconds": 4.0, "ttft_seconds": 4.0},
+            ["1.38x: 5.5 s to the first token, 4 s at most"],
+        ),
+    ],
+)
+def test_what_is_too_slow(asked: dict[str, Any], misses: list[str]) -> None:
+    option = one(**asked)
+    assert option.misses == [f"too slow by {miss}" for miss in misses]
+    assert (option.verdict, option.reason) == (Feasibility.too_slow, "; ".join(option.misses))
+    # Times, rates and costs are those of what was asked for, which nobody answers in time.
+    assert (option.served_concurrency, option.requests_per_second) == (2, None)
+    assert option.served_tokens_per_second == option.tokens_per_second
 
 
 @pytest.mark.parametrize(
@@ -171,7 +271,8 @@ def test_what_does_not_fit(asked: dict[str, Any], reason: str | None) -> None:
     option = one(**asked)
     assert (option.verdict is Feasibility.does_not_fit) is (reason is not None)
     assert option.reason.startswith(reason or "")
-    assert (option.decode_seconds is None) is (reason is not None)
+    assert (option.time_per_output_token_seconds is None) is (reason is not None)
+    assert (option.time_to_first_token_seconds is None) is (reason is not None)
 
 
 def test_what_does_not_fit_has_no_room() -> None:
@@ -221,8 +322,23 @@ def test_what_an_engine_holds_counts_for_memory_and_time() -> None:
     assert option.recipe == "w8a8"
     assert option.bits_per_weight == pytest.approx(8 + 16 * 128 / 1152)
     assert option.weight_bytes == 1352 * 4
-    assert option.decode_seconds is not None
-    assert option.decode_seconds.expected == pytest.approx(2 * 2464 / 500 + 256 / 800 + 0.1)
+    alone = next(options(replace(asked, plan=replace(asked.plan, concurrency=1))))
+    assert alone.decode_step_seconds == pytest.approx(2.85 + 2.0)
+
+
+def test_a_timing_is_asked_for_what_is_held_where_and_how() -> None:
+    subjects: list[Subject] = []
+
+    def noted(subject: Subject) -> Timing:
+        subjects.append(subject)
+        return by_hand(subject)
+
+    list(options(replace(question("w8a8"), timing=noted, held=lambda *_: find_format("fp32"))))
+    one, two = subjects
+    assert (one.fmt.label, one.device, one.shape.parameters) == ("fp32", DEVICE, 1352)
+    assert (one.engine, one.kv_bits, one.prompt_tokens) == ("vllm", 8, 3)
+    assert one.context_tokens == 5, "the mean of 3 and 8"
+    assert (one.at_once, two.at_once) == (1, 2)
 
 
 def test_quality_of_a_row_is_what_was_measured_of_its_format() -> None:
