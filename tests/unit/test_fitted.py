@@ -9,9 +9,12 @@ from runner.config.schema.hardware import Hardware
 from runner.pipeline.experience.data_points import DataPoint
 from runner.pipeline.experience.fitted_efficiency import PredictedCase, compare, fit
 from runner.pipeline.experience.from_store import LocalEngine
-from runner.planning.efficiency import Efficiency, prior
+from runner.planning.efficiency import Efficiency
 from runner.planning.formats import find_format
 from runner.planning.local import machine_key
+from runner.planning.model_shape import Shape
+from runner.planning.timing import Subject, published
+from tests.unit.small_plan import SMALL
 
 pytestmark = pytest.mark.unit
 
@@ -130,47 +133,53 @@ def test_a_model_learns_from_others_of_its_format_else_of_its_engine() -> None:
         assert (nothing.calibrated, nothing.calibrated_on) == (None, 0)
 
 
-def test_an_engines_efficiency_is_a_part_of_this_machines_limits() -> None:
-    """5 of 10 GB/s, 20 of 100 GFLOP/s, 0.2 ms for each of 7 layers."""
-    found = LocalEngine(*HERE, 7, FOUR).efficiency(find_format("fp32"), LOCAL)
-    assert found.bandwidth == found.cache_bandwidth == pytest.approx(0.5)
-    assert found.compute == pytest.approx(0.2)
-    assert found.overhead_seconds == pytest.approx(7 * 2e-4)
-    assert (found.spread, found.overlaps) == (0.1, False)
+SHAPE = Shape(SMALL)
+
+
+def subject(label: str = "fp32", device: Hardware = LOCAL) -> Subject:
+    return Subject(SHAPE, find_format(label), device, "hf", 1, 16, 5, 3)
+
+
+def test_an_engines_constants_are_what_was_fitted_here() -> None:
+    """A byte takes 1/5e9 s, an operation 1/20e9, each of 2 layers 0.2 ms."""
+    found = LocalEngine(*HERE, FOUR).timing(subject())
     assert found.source == "calibrated: 4 cases of hf here"
-    rough = LocalEngine(*HERE, 7, noisy(1.0)).efficiency(find_format("fp32"), LOCAL)
+    assert (found.spread, found.family) == (0.1, "hf")
+    cache, attention = 16 * 2 * 5, 4 * 8 * 2 * 5  # bytes and operations of a sequence of 5 tokens
+    for batch in (1, 3):
+        assert found.forward.decode_seconds(batch) == pytest.approx(
+            (4 * 1232 + batch * cache) / 5e9 + batch * (2 * 1232 + attention) / 20e9 + 2 * 2e-4,
+            rel=1e-3,
+        )
+    # Three tokens through the layers, one through the head, and half of the square of attention.
+    assert found.forward.prefill_seconds(3) == pytest.approx(
+        4 * 1232 / 5e9 + (3 * 2 * 1152 + 2 * 80 + 4 * 8 * 2 * 3) / 20e9 + 2 * 2e-4, rel=1e-3
+    )
+    rough = LocalEngine(*HERE, noisy(1.0)).timing(subject())
     assert rough.spread == pytest.approx(2 * 20 / 202)
-    assert rough.compute == float("inf"), "no time of its own"
-    assert rough.bandwidth == pytest.approx(202 / 20 / 10e9)
-
-
-def test_efficiency_on_several_gpus_is_that_of_each() -> None:
-    """Two that share the work at the same time: each has half of the bytes to read."""
-    one = LocalEngine(*HERE, 7, FOUR).efficiency(find_format("fp32"), LOCAL)
-    two = LocalEngine(*HERE, 7, FOUR, devices=2).efficiency(find_format("fp32"), LOCAL)
-    assert two.bandwidth == pytest.approx(one.bandwidth / 2)
-    assert two.compute == pytest.approx(one.compute / 2)
-    assert two.overhead_seconds == one.overhead_seconds
+    # No time of its own for arithmetic or layers: only bytes count.
+    reading, computing = rough.forward.parts(1)
+    assert rough.forward.decode_seconds(1) == pytest.approx(reading) and computing == 0
+    assert reading == pytest.approx((4 * 1232 + cache) * 20 / 202)
 
 
 @pytest.mark.parametrize(
     ("engine", "label", "device"),
     [
-        (LocalEngine(*HERE, 7, FOUR), "nf4", LOCAL),
-        (LocalEngine("other", *HERE[1:], 7, FOUR), "fp32", LOCAL),
-        (LocalEngine(*HERE[:3], "bfloat16", 7, FOUR), "fp32", LOCAL),
-        (LocalEngine(*HERE, 7, FOUR[:2]), "fp32", LOCAL),
-        (LocalEngine(*HERE, 7, FOUR), "fp32", replace(LOCAL, name="h100_sxm")),
-        (
-            LocalEngine(*HERE, 7, FOUR),
-            "fp32",
-            replace(LOCAL, memory_bandwidth_gigabytes_per_second=None),
-        ),
+        (LocalEngine(*HERE, FOUR), "nf4", LOCAL),
+        (LocalEngine("other", *HERE[1:], FOUR), "fp32", LOCAL),
+        (LocalEngine(*HERE[:3], "bfloat16", FOUR), "fp32", LOCAL),
+        (LocalEngine(*HERE, FOUR[:2]), "fp32", LOCAL),
+        (LocalEngine(*HERE, FOUR), "fp32", replace(LOCAL, name="h100_sxm")),
     ],
 )
-def test_else_efficiency_is_as_published(engine: LocalEngine, label: str, device: Hardware) -> None:
-    fmt = find_format(label)
-    assert engine.efficiency(fmt, device) == prior(fmt, device)
+def test_else_an_engines_constants_are_published(
+    engine: LocalEngine, label: str, device: Hardware
+) -> None:
+    asked = subject(label, device)
+    found = engine.timing(asked)
+    assert found == published(asked)
+    assert found.spread is None and "calibrated" not in found.source
 
 
 @pytest.mark.parametrize(

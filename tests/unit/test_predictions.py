@@ -23,10 +23,13 @@ from runner.pipeline.experience.data_points import (
 from runner.pipeline.experience.fitted_efficiency import Factors, fit
 from runner.pipeline.experience.from_store import LocalEngine, measured_quality
 from runner.pipeline.staleness import stale_calibration
+from runner.planning.devices import read_device
 from runner.planning.formats import find_format
 from runner.planning.local import local_device
+from runner.planning.model_shape import Shape
 from runner.planning.quality import MeasuredQuality
 from runner.planning.runtime_format import recipe_format, runtime_format
+from runner.planning.timing import Subject, Timing
 from runner.reporting.predictions import (
     accuracies,
     comparisons,
@@ -38,6 +41,7 @@ from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.serialise import to_json
 from runner.util.shown import console
 from tests.unit.records import comparison, whole
+from tests.unit.small_plan import SMALL
 
 pytestmark = pytest.mark.unit
 
@@ -382,14 +386,20 @@ def test_the_machine_at_hand_is_a_device_once_measured(
     assert local is not None
     assert local.memory_bandwidth_gigabytes_per_second == 10
     assert set(local.peak_teraflops) == {"fp32", "int8"}, "bf16 is emulated"
-    here = LocalEngine("a CPU, 2 cores", "hf", "cpu", "float32", 30, stored_cases(records))
-    fitted = here.efficiency(find_format("fp32"), local)
+    here = LocalEngine("a CPU, 2 cores", "hf", "cpu", "float32", stored_cases(records))
+    shape = Shape(SMALL)
+
+    def timing(label: str, device: Hardware) -> Timing:
+        return here.timing(Subject(shape, find_format(label), device, "hf", 1, 16, 5, 3))
+
+    fitted = timing("fp32", local)
     assert fitted.source == "calibrated: 8 cases of hf here"
-    assert fitted.bandwidth == pytest.approx(1.0, rel=0.02)
-    assert fitted.overhead_seconds == pytest.approx(30e-4, rel=0.05)
+    # A byte of weights at 10 GB/s; 0.1 ms a layer.
+    assert fitted.forward.parts(0)[0] == pytest.approx(4 * 1232 / 10e9, rel=0.02)
+    assert fitted.forward.constants.layer_seconds == pytest.approx(1e-4, rel=0.05)
     assert here.held(find_format("w4a16-g64"), local).label == "fp32"
-    other = Hardware(name="h100_sxm", kind="cuda")
-    assert here.efficiency(find_format("bf16"), other).source.startswith("prior")
+    other = read_device("h100_sxm")
+    assert timing("bf16", other).source == "hf: kernels measured on Hopper HBM"
     assert here.held(find_format("w4a16-g64"), other).label == "w4a16-g64"
 
 
