@@ -56,8 +56,8 @@ def _kv_heads(says: Says, number: int | None) -> int | None:
         return 1
     if isinstance(attention := says.get("attn_config"), dict) and attention.get("kv_n_heads"):
         return int(attention["kv_n_heads"])
-    if groups := says.whole("multi_query_group_num"):
-        return groups
+    if says.flag("multi_query_attention"):
+        return says.whole("multi_query_group_num")
     return says.whole("num_key_value_heads") or number
 
 

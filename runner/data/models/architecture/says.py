@@ -17,8 +17,9 @@ _OTHER_NAMES = {
     "max_position_embeddings": ("n_positions", "n_ctx", "max_seq_len", "seq_length"),
     "num_key_value_heads": ("num_kv_heads", "n_head_kv", "num_attention_groups"),
     "head_dim": ("attention_head_dim", "kv_channels"),
+    "vocab_size": ("padded_vocab_size",),
 }
-"""Names that older families have for the usual ones: GPT-2, GPT-J, OPT, Falcon, BLOOM, MPT."""
+"""Names that older families have for the usual ones: GPT-2, GPT-J, OPT, Falcon, BLOOM, MPT, GLM."""
 
 
 class Unreadable(Exception):
@@ -36,7 +37,8 @@ class Says:
                 kept = {key: text[key] for key in ("tie_word_embeddings",) if key in text}
                 # The whole model's word about the head counts, the part's repeats defaults.
                 text = {"model_type": text.get("model_type"), **part, **kept}
-        self.outer = hf_config
+        if isinstance(part := text.get("ffn_config"), dict):
+            text = {**part, **text}  # DBRX's
         self.has_other_inputs = any(
             key.endswith("_config") and ("vision" in key or "audio" in key) and value
             for key, value in hf_config.items()
@@ -82,7 +84,8 @@ class Says:
                 if any(one != value[0] for one in value):
                     raise Unreadable(f"{name} differs from layer to layer")
                 value = value[0]
-            if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or value < 0 or value != value // 1:
                 raise Unreadable(f"it says {name}={value!r}, which should be a whole number")
             return int(value)
         return None
