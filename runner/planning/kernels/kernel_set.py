@@ -1,5 +1,6 @@
 """The rows of the tables that predict a recipe on a device, as rates."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 
@@ -54,15 +55,18 @@ def kernel_of(fmt: Format, device: Hardware) -> str:
     return _kernel(fmt, arithmetic_used(fmt, device), "fp4" in device.native_formats)
 
 
-def _kernels(name: str) -> tuple[str, tuple[str, ...]]:
-    """The column of kernels' names, and those whose rows will do."""
-    return ("kernel", (name, *_NEXT.get(name, ()), PLAIN))
+def _of_kernels(table: str, device: Hardware, engines: Sequence[str], fmt: Format) -> Found:
+    """The row of a format's kernels, of those that come next, or of 16 bits."""
+    name = kernel_of(fmt, device)
+    for names in ((name, *_NEXT.get(name, ())), (PLAIN,)):
+        with contextlib.suppress(LookupError):
+            return find_row(table, device, engines, of=("kernel", names))
+    raise LookupError(f"table {table} has no row for everything else")
 
 
 def matmul_rates(device: Hardware, engines: Sequence[str], fmt: Format) -> MatmulRates:
     """Of products with weights of a format."""
-    kernel = kernel_of(fmt, device)
-    found = find_row("gemm", device, engines, of=_kernels(kernel))
+    found = _of_kernels("gemm", device, engines, fmt)
     share = fmt.bandwidth_share or found.number("bandwidth_share")
     return MatmulRates(
         floor_seconds=found.number("floor_microseconds") / 1e6,
@@ -76,8 +80,7 @@ def matmul_rates(device: Hardware, engines: Sequence[str], fmt: Format) -> Matmu
 
 def expert_rates(device: Hardware, engines: Sequence[str], fmt: Format) -> ExpertRates:
     """Of routed experts whose weights are of a format."""
-    kernel = kernel_of(fmt, device)
-    found = find_row("experts", device, engines, of=_kernels(kernel))
+    found = _of_kernels("experts", device, engines, fmt)
     return ExpertRates(
         floor_seconds=found.number("floor_microseconds") / 1e6,
         bytes_per_second=found.number("bandwidth_share") * _bandwidth(device),

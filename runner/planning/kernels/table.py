@@ -66,8 +66,9 @@ def find_row(
 ) -> Found:
     """The row to go by.
 
-    What a kernel is comes before whose it is: of another engine's kernels in the same format more
-    is to be expected than of the same engine's in another.
+    What a kernel is comes before whose it is: of a related engine's kernels in the same format more
+    is to be expected than of the same engine's in another. Rows of engines that are not named tell
+    nothing: llama.cpp's kernels are no measure of a server's.
 
     Args:
         table: Name of its file.
@@ -88,8 +89,6 @@ def find_row(
                 if of_engine:
                     nearest = min(of_engine, key=lambda row: _distance(row, device))
                     return Found(nearest, name == generation and name != ANY)
-            if alike:
-                return Found(min(alike, key=lambda row: _distance(row, device)), False)
     raise LookupError(f"table {table} has no row for everything else ({column} in {values})")
 
 
