@@ -22,7 +22,7 @@ def check_sizes(model: Model, shape: Shape, facts: Facts) -> Iterator[Verdict]:
         active = "active " if one.active else ""
         yield warning(
             f"the dimensions of model {model.name} give {_billions(_count(one, shape))} {active}"
-            f"parameters, and {one.source} says {_span(one)}: the plan goes by the dimensions",
+            f"parameters, by {one.source} it should be {_span(one)}: the plan goes by the dimensions",
             "model.architecture with the right ones",
         )
     known = facts.architecture.parameters
@@ -43,12 +43,14 @@ def _of_unknown_family(
     read = f"read as most families are it has {_billions(shape.counted)} parameters"
     if stated and len(agree) == len(stated):
         return warning(
-            f"model_type {family} is not known here: {read}, as {agree[0].source} says; whether "
+            f"model_type {family} is not known here: {read}, as it should by {agree[0].source}; whether "
             "its KV cache is as large as other families' is not known"
         )
-    says = f"{stated[0].source} says {_span(stated[0])}" if stated else "nothing says it should"
+    says = "and nothing says how many it should have"
+    if stated:
+        says = f"by {stated[0].source} it should be {_span(stated[0])}"
     return illegal(
-        f"model_type {family} is not known here: {read}, and {says}",
+        f"model_type {family} is not known here: {read}, {says}",
         "model.architecture.family=llama, if its layers are Llama's",
     )
 

@@ -25,6 +25,7 @@ from runner.config.schema.hardware import Hardware
 from runner.config.schema.model import Model, ModelKind
 from runner.config.schema.root import Config, StageName
 from runner.data.models.architecture.reading import architecture_of
+from runner.data.models.stated_size import named_sizes
 from runner.environments.create import constraints_file
 from runner.errors import UsageError
 from runner.methods import find_method, method_names
@@ -170,7 +171,12 @@ def check_dimensions(model: Model) -> None:
         assert model.kind in (ModelKind.local, ModelKind.hub), "only a user's model is open"
         return
     # Norms, biases and positions are not all counted: 0.15% of OPT-6.7B.
-    assert Shape(shape).counted == pytest.approx(shape.parameters, rel=2e-3)
+    counted = Shape(shape)
+    assert counted.counted == pytest.approx(shape.parameters, rel=2e-3)
+    for stated in named_sizes(model):
+        number = counted.active_parameters if stated.active else counted.parameters
+        tables = counted.embedding_weights * (1 if counted.tied else 2)
+        assert stated.holds(number, number - tables), stated
 
 
 def check_limits(hardware: Hardware) -> None:

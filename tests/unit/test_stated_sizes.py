@@ -117,7 +117,19 @@ def test_a_count_that_is_not_what_a_name_states_is_told(said: Any) -> None:
     assert said("mine") == []
     (told,) = said("mine-7B")
     assert told.startswith(f"warning: the dimensions of model mine-7B give {COUNTED / 1e6:.3g} M")
-    assert "its name (7B) says 6.37 B to 7.65 B" in told
+    assert "by its name (7B) it should be 6.37 B to 7.65 B" in told
+
+
+def test_weights_that_are_of_another_size_are_told(said: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine-7B").mkdir()
+    for numbers, agrees in ((COUNTED, True), (COUNTED * 11 // 10, False)):
+        weights = {"model.layers.0.a.weight": np.zeros(numbers, np.float16)}
+        save_file(weights, tmp_path / "mine-7B" / "model.safetensors")
+        found = said("mine-7B")
+        # What the files say counts more than a name.
+        assert [one for one in found if "its name" in one] == []
+        assert (found == []) is agrees
+        assert agrees or "by the heads of its safetensors files it should be 0.0892 M" in found[0]
 
 
 def test_an_unknown_family_needs_something_that_its_count_agrees_with(said: Any) -> None:
