@@ -19,10 +19,10 @@ def check_sizes(model: Model, shape: Shape, facts: Facts) -> Iterator[Verdict]:
         yield _of_unknown_family(shape, facts, stated, agree)
     elif stated and len(agree) < len(stated):
         one = next(one for one in stated if one not in agree)
-        active = "active " if one.active else ""
+        counted = _billions(_count(one, shape)) + (" active" if one.active else "")
         yield warning(
-            f"the dimensions of model {model.name} give {_billions(_count(one, shape))} {active}"
-            f"parameters, by {one.source} it should be {_span(one)}: the plan goes by the dimensions",
+            f"the dimensions of model {model.name} give {counted} parameters, by {one.source} it "
+            f"should be {_span(one)}: the plan goes by the dimensions",
             "model.architecture with the right ones",
         )
     known = facts.architecture.parameters
@@ -43,8 +43,8 @@ def _of_unknown_family(
     read = f"read as most families are it has {_billions(shape.counted)} parameters"
     if stated and len(agree) == len(stated):
         return warning(
-            f"model_type {family} is not known here: {read}, as it should by {agree[0].source}; whether "
-            "its KV cache is as large as other families' is not known"
+            f"model_type {family} is not known here: {read}, as it should by {agree[0].source}; "
+            "whether its KV cache is as large as other families' is not known"
         )
     says = "and nothing says how many it should have"
     if stated:
