@@ -12,15 +12,22 @@ from runner.config.options import option_files, read_option
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.model import Model
 from runner.errors import UsageError
-from runner.planning.devices import read_device
+from runner.planning.capacity import memory_bytes
+from runner.planning.devices import device_names, read_device
 from runner.planning.formats import Format, find_format
 from runner.planning.kernels.constants import EngineFamily, engine_family
+from runner.planning.kernels.table import has_rows
 from runner.planning.model_shape import Shape
+from runner.util.yaml_files import load
 
 FOLDER = Path(__file__).parents[1] / "points"
-DEFAULT = FOLDER / "serving.csv"
-_MANY = 10**6
-_METRICS = {"tpot_ms", "ttft_ms", "output_tok_s", "max_output_tok_s", "e2e_s", "kv_tokens"}
+SERVING = FOLDER / "serving.csv"
+MORE = FOLDER / "more.csv"
+KV_TOKENS = "kv_tokens"
+MANY = 10**6
+"""Sequences at once, of a run that had as many as fitted."""
+_METRICS = {"tpot_ms", "ttft_ms", "output_tok_s", "max_output_tok_s", "e2e_s", KV_TOKENS}
+_NARROW = ("fp8_e4m3", "nvfp4_a4")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,11 @@ class Point:
         """Mean tokens of a sequence while it is decoded."""
         return self.prompt + self.new // 2
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether kernels were measured on this generation of devices."""
+        return has_rows(self.device)
+
 
 @dataclass(frozen=True)
 class Left:
@@ -62,15 +74,24 @@ class Left:
 
 
 def read_points(paths: Iterable[Path]) -> tuple[list[Point], list[Left]]:
-    """All rows of some files."""
+    """All rows of some files.
+
+    Raises:
+        UsageError: A file cannot be read, or is none of measurements.
+    """
     points, left = [], []
     for path in paths:
-        with path.open(encoding="utf-8", newline="") as lines:
-            for row in csv.DictReader(lines):
-                try:
-                    points.append(_point(row))
-                except (UsageError, ValueError, KeyError) as error:
-                    left.append(Left(row, str(error)))
+        try:
+            with path.open(encoding="utf-8", newline="") as lines:
+                rows = list(csv.DictReader(lines))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} cannot be read: {error}") from error
+        for row in rows:
+            try:
+                points.append(_point(row))
+            except (UsageError, ValueError, KeyError, TypeError) as error:
+                lacks = f"it lacks column {error}" if isinstance(error, KeyError) else str(error)
+                left.append(Left(row, lacks))
     return points, left
 
 
@@ -81,36 +102,43 @@ def _point(row: dict[str, str]) -> Point:
     device = _device(row["device"])
     family = engine_family(_family(f"{row['engine']} on {device.kind}"))
     precision = _names()["precisions"].get(model, {}).get(row["precision"], row["precision"])
-    batch = row["batch_or_concurrency"]
-    output = row["output_tokens"]
+    fmt, shape = find_format(precision), _shape(model)
+    if problem := fmt.problem_with(shape):
+        raise UsageError(problem)
+    batch, output = row["batch_or_concurrency"], row["output_tokens"]
     return Point(
         row=row,
-        shape=_shape(model),
+        shape=shape,
         model=model,
-        fmt=find_format(precision),
+        fmt=fmt,
         device=device,
         devices=int(row["tp"]),
         family=family,
         kv_bits=_kv_bits(row, family),
-        concurrency=_MANY if batch == "max" else float(batch),
+        concurrency=MANY if batch == "max" else float(batch),
         prompt=max(1, int(row["prompt_tokens"])),
         new=int(output) if output.isdigit() else 0,
         metric=metric,
-        value=float(row["value"]),
+        value=_positive(row["value"]),
     )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise UsageError(f"value {text} is not positive")
+    return value
 
 
 @functools.cache
 def _names() -> dict[str, Any]:
-    import yaml
-
-    content: dict[str, Any] = yaml.safe_load((FOLDER / "names.yaml").read_text("utf-8"))
+    content: dict[str, Any] = load(FOLDER / "names.yaml")
     return content
 
 
 @functools.cache
 def _model(name: str) -> str:
-    plain = name.lower().replace("-", "_").replace(" ", "_")
+    plain = re.sub(r"[\s-]+", "_", name.strip().lower())
     found = _names()["models"].get(plain, plain)
     if found not in option_files("model"):
         raise UsageError(f"there is no model {found} in conf/model")
@@ -124,9 +152,12 @@ def _shape(model: str) -> Shape:
 
 @functools.cache
 def _device(name: str) -> Hardware:
+    if name not in device_names():
+        raise UsageError(f"there is no device {name} in conf/hardware")
     device = read_device(name)
-    if not device.memory_bandwidth_gigabytes_per_second or not device.peak_teraflops:
-        raise UsageError(f"the limits of {name} are not known")
+    if device.unknown_limits or memory_bytes(device) is None:
+        unknown = ", ".join(device.unknown_limits) or "memory"
+        raise UsageError(f"of {name} {unknown} is not known")
     return device
 
 
@@ -139,17 +170,14 @@ def _family(engine: str) -> str:
 
 
 def _kv_bits(row: dict[str, str], family: EngineFamily) -> int:
-    """NVIDIA's FP8 and NVFP4 checkpoints of dense models say that their cache is of 8 bits.
+    """Bits of the KV cache's numbers: as the row says, else as its engine chooses.
 
-    TensorRT-LLM goes by it, and so does vLLM as it was run on Blackwell.
+    TensorRT-LLM follows NVIDIA's FP8 and NVFP4 checkpoints, which ask for 8 bits. Others do as they
+    were run on Blackwell: measured times stop growing with users where a cache of 8 bits is full.
     """
-    narrow = row["precision"] in ("fp8_e4m3", "nvfp4_a4")
-    if "rc3" in row["engine"] and "1.0" in row["engine"]:
-        return 16
-    if narrow and family.name == "trtllm":
+    if "kv fp8" in row["engine"].lower():
         return 8
-    return (
-        8
-        if narrow and row["device"].startswith(("b200", "b300", "gb")) and "lama" in row["model"]
-        else 16
-    )
+    if row["precision"] not in _NARROW or row["engine"].endswith("1.0.0rc3"):
+        return 16
+    on_blackwell = row["device"].startswith(("b200", "b300", "gb2", "gb3"))
+    return 8 if family.name == "trtllm" or on_blackwell else 16

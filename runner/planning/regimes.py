@@ -13,6 +13,7 @@ from runner.planning.option import Range
 
 _FILE = Path(__file__).parent / "kernels" / "tables" / "ranges.yaml"
 _FEW = 8
+_SMALL = 1.5e9
 
 
 @dataclass(frozen=True)
@@ -42,32 +43,46 @@ def regimes() -> dict[str, Regime]:
     return {name: Regime(name=name, **values) for name, values in content.items()}
 
 
-def token_regime(concurrency: float, *, experts: bool, exact: bool, family: str) -> str:
-    """Name of the regime of times per output token.
+@dataclass(frozen=True)
+class Kind:
+    """What decides how well something can be predicted."""
 
-    Args:
-        concurrency: Users at once.
-        experts: Whether the model is a mixture of experts.
-        exact: Whether kernels were measured on this generation of devices.
-        family: Of engines.
-    """
-    own = f"{family}_decode"
-    if own in regimes():
-        return own
-    if not exact:
-        return "elsewhere"
-    load = "one" if concurrency <= 1 else "few" if concurrency <= _FEW else "many"
-    return f"{load}_{'experts' if experts else 'dense'}"
+    family: str
+    """Of engines."""
+    experts: bool
+    """Whether the model is a mixture of experts."""
+    parameters: int
+    """Models that are small are as fast as the machine's host, whatever the device."""
+    exact: bool
+    """Whether kernels were measured on this generation of devices."""
 
+    def _found(self, what: str) -> str | None:
+        own = f"{self.family}_{what}"
+        for name in (f"{own}_experts" if self.experts else own, own):
+            if name in regimes():
+                return name
+        return None if self.exact else "elsewhere"
 
-def prompt_regime(concurrency: float, *, exact: bool, family: str) -> str:
-    """Name of the regime of times to the first token."""
-    own = f"{family}_prefill"
-    if own in regimes():
-        return own
-    if not exact:
-        return "elsewhere"
-    return "first_token" if concurrency <= 1 else "first_token_under_load"
+    def token_regime(self, concurrency: float) -> Regime:
+        """Of times per output token, with so many users at once."""
+        load = "one" if concurrency <= 1 else "few" if concurrency <= _FEW else "many"
+        name = f"{load}_{'experts' if self.experts else 'dense'}"
+        if self.parameters < _SMALL and load == "one":
+            name = "one_small"
+        return regimes()[self._found("decode") or name]
+
+    def prompt_regime(self, concurrency: float) -> Regime:
+        """Of times to the first token."""
+        name = "first_token" if concurrency <= 1 else "first_token_under_load"
+        if self.parameters < _SMALL and concurrency <= 1:
+            name = "first_token_small"
+        return regimes()[self._found("prefill") or name]
+
+    def throughput_regime(self, concurrency: float) -> Regime:
+        """Of tokens per second, as a time."""
+        if concurrency <= 1:
+            return self.token_regime(concurrency)
+        return regimes()[self._found("decode") or "throughput"]
 
 
 def spread_regime(spread: float) -> Regime:

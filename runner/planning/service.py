@@ -5,13 +5,7 @@ import math
 from runner.config.schema.plan import Plan
 from runner.planning.kernels.load import Load, Served, serve
 from runner.planning.option import Option, Range
-from runner.planning.regimes import (
-    Regime,
-    prompt_regime,
-    regimes,
-    spread_regime,
-    token_regime,
-)
+from runner.planning.regimes import Kind, Regime, spread_regime
 from runner.planning.roofline import (
     Step,
     bound_seconds,
@@ -54,7 +48,9 @@ def add_service(
     option.prefill_seconds = users.prompt_regime(1).around(
         timing.forward.prefill_seconds(plan.prompt_tokens)
     )
-    option.tokens_per_second = _inverse(token, asked.tokens_per_second)
+    option.tokens_per_second = _inverse(
+        users.throughput_regime(plan.concurrency), asked.tokens_per_second
+    )
     option.misses = _misses(option, plan)
     _add_costs(option, users, plan)
 
@@ -63,8 +59,11 @@ class _Users:
     """An option under a number of users."""
 
     def __init__(self, subject: Subject, timing: Timing, plan: Plan, most_running: int) -> None:
-        self._subject, self._timing, self._plan = subject, timing, plan
+        self._timing, self._plan = timing, plan
         self.most_running = most_running
+        self._calibrated = None if timing.spread is None else spread_regime(timing.spread)
+        shape = subject.shape
+        self._kind = Kind(timing.family, bool(shape.experts), shape.parameters, timing.is_exact)
         self._new_tokens = max(1, plan.context_length - plan.prompt_tokens)
 
     def served(self, concurrency: int) -> Served:
@@ -89,21 +88,15 @@ class _Users:
 
     def token_regime(self, concurrency: int) -> Regime:
         """Of times per output token."""
-        timing = self._timing
-        if timing.spread is not None:
-            return spread_regime(timing.spread)
-        experts = bool(self._subject.shape.experts)
-        name = token_regime(
-            concurrency, experts=experts, exact=timing.is_exact, family=timing.family
-        )
-        return regimes()[name]
+        return self._calibrated or self._kind.token_regime(concurrency)
 
     def prompt_regime(self, concurrency: int) -> Regime:
         """Of times to the first token."""
-        timing = self._timing
-        if timing.spread is not None:
-            return spread_regime(timing.spread)
-        return regimes()[prompt_regime(concurrency, exact=timing.is_exact, family=timing.family)]
+        return self._calibrated or self._kind.prompt_regime(concurrency)
+
+    def throughput_regime(self, concurrency: int) -> Regime:
+        """Of tokens per second, as a time."""
+        return self._calibrated or self._kind.throughput_regime(concurrency)
 
     def _meets(self, concurrency: int) -> bool:
         found = self.served(concurrency)
@@ -158,7 +151,7 @@ def _add_costs(option: Option, users: _Users, plan: Plan) -> None:
     """Most users inside the objectives, what they get, and what that costs."""
     option.served_concurrency = users.most()
     found = users.served(option.served_concurrency)
-    regime = users.token_regime(option.served_concurrency)
+    regime = users.throughput_regime(option.served_concurrency)
     option.served_tokens_per_second = _inverse(regime, found.tokens_per_second)
     if not option.misses:
         running = min(option.served_concurrency, users.most_running)

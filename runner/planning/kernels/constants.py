@@ -95,6 +95,7 @@ def engine_family(name: str) -> EngineFamily:
         raise UsageError(f"times of engine {name} cannot be predicted; those of {known} can")
     values = dict(content["engines"][name])
     kernels = tuple(values.pop("kernels"))
+    values.pop("points", None)
     generations = values.pop("generations", {})
     return EngineFamily(name, kernels, EngineConstants(**values), generations)
 
@@ -103,3 +104,9 @@ def family_of(engine: str | None) -> EngineFamily:
     """The constants of an engine; of one that has none of its own, the table's ``default``."""
     content = _content()
     return engine_family(engine if engine in content["engines"] else content["default"])
+
+
+def forget() -> None:
+    """Read the file anew at the next question: it was written."""
+    _content.cache_clear()
+    engine_family.cache_clear()

@@ -6,8 +6,10 @@ Like the operators, everything works on numbers and on NumPy arrays of them.
 from dataclasses import dataclass
 
 from runner.planning.kernels.forward import Forward
-from runner.planning.kernels.operators import least
+from runner.planning.kernels.operators import least, most
 
+_STEP_TOKENS = 8192.0
+"""Of prompts in one step, at most: the usual default of servers."""
 _ROUNDS = 3
 """Of the fixed point: a fourth changes no prediction by 0.1%."""
 
@@ -46,25 +48,29 @@ def serve(forward: Forward, load: Load) -> Served:
     Of the C users, those who decode share each step; while one of them waits for an answer of n
     tokens, each other user sends one prompt, whose prefill adds to the time of all: a token takes
     decode(B) + (C-1)·share·prefill/n, where share is the part of its life in which a request
-    decodes. With chunked prefill a prompt rides along with decode steps: weights are read once
-    for both. A new prompt waits for the step that is under way and for prompts that came before
-    it: those whose answers end in one step begin in one step, so that in published runs an eighth
-    of all others come first, far more than of arrivals at random.
+    decodes. Prompts ride along with decode steps (chunked prefill), where weights are read once
+    for both, or have steps of their own. Those whose answers end in one step begin in one step, so
+    that a prompt waits for an eighth of all others', far more than if they came at random; so many
+    share a step, up to its most tokens.
     """
     prompt, new, own = load.prompt_tokens, load.new_tokens, forward.constants
     users = least(load.concurrency, load.most_running)
-    others, prefill = users - 1, forward.prefill_seconds(prompt)
+    others = users - 1
+    together = 1 + own.prompts_ahead * others
+    batch = prompt * most(least(together, _STEP_TOKENS / prompt), 1.0)
     attention = forward.attention.prefill_seconds / own.attending
-    share, running, first = 1.0, users, prefill
+    alone = (forward.body_seconds(batch) + own.prefill_seconds) * prompt / batch + attention
+    first = forward.prefill_seconds(prompt) + (together - 1) * alone
+    share, running = 1.0, users
     for _ in range(_ROUNDS):
         body = forward.body_seconds(running)
         step = forward.step_seconds(running, body)
-        riding = forward.body_seconds(running + prompt) - body + attention
-        stall = own.separate_prefill * prefill + (1 - own.separate_prefill) * riding
+        riding = (forward.body_seconds(running + batch) - body) * prompt / batch + attention
+        stall = own.separate_prefill * alone + (1 - own.separate_prefill) * riding
         token = step + others * share * stall / new
-        first = prefill * (1 + own.prompts_ahead * others) + least(others, 1.0) * step / 2
         share = new * token / (first + new * token)
         running = 1 + others * share
+    first = first + least(others, 1.0) * step / 2
     life = first + new * token
     waiting = (load.concurrency / users - 1) * life
     return Served(

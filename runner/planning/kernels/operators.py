@@ -20,6 +20,11 @@ def least(one: float, other: float) -> float:
     return (one + other - abs(one - other)) / 2
 
 
+def most(one: float, other: float) -> float:
+    """The larger of two numbers, or of each pair of two arrays."""
+    return (one + other + abs(one - other)) / 2
+
+
 @dataclass(frozen=True)
 class Product:
     """Equal products of weights with activations in a pass, as times: fixed, and of a token."""
