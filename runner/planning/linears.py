@@ -128,6 +128,17 @@ def _latent(architecture: Architecture) -> Iterator[Linear]:
     yield Linear(heads * value, hidden, 1, part="attention", reduces=True)
 
 
+def leads_to_latent(architecture: Architecture, linear: Linear) -> bool:
+    """Whether its outputs are latent queries, or the latent keys and values that are cached.
+
+    All heads need all of those, so that devices that share out the heads have it whole.
+    """
+    if linear.part != "attention" or linear.reduces or not architecture.kv_lora_rank:
+        return False
+    cached = architecture.kv_lora_rank + (architecture.rope_head_dim or 0)
+    return linear.outputs in (cached, architecture.q_lora_rank)
+
+
 def _shared_key(architecture: Architecture, layer: Layer) -> Iterator[Linear]:
     """DeepSeek-V4's: one key that is the value too, groups of heads projected to low rank."""
     hidden, heads, key = (

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from runner.config.schema.architecture import Mlp
 from runner.planning.formats import Format
+from runner.planning.linears import leads_to_latent
 from runner.planning.model_shape import Shape
 from runner.planning.option import Range
 from runner.planning.room_rules import GIB, Rules, default_step, rules_of, spread
@@ -197,7 +198,7 @@ def weights_per_device(shape: Shape, fmt: Format, degree: int) -> float:
     copied = sum(
         fmt.bits_of(linear) * (1 - 1 / degree)
         for linear in shape.linears
-        if linear.outputs in _into_cache(shape) and linear.part == "attention"
+        if leads_to_latent(shape.architecture, linear)
     )
     if not shape.architecture.kv_lora_rank:
         heads = -(-shape.kv_heads // degree) - shape.kv_heads / degree
@@ -212,17 +213,6 @@ def weights_per_device(shape: Shape, fmt: Format, degree: int) -> float:
         if linear.routed
     )
     return fmt.stored_bytes(shape) / degree + (copied + padded) / 8
-
-
-def _into_cache(shape: Shape) -> tuple[int, ...]:
-    """Outputs of the projections that lead into a latent cache and to latent queries."""
-    architecture = shape.architecture
-    if not architecture.kv_lora_rank:
-        return ()
-    return (
-        architecture.kv_lora_rank + (architecture.rope_head_dim or 0),
-        architecture.q_lora_rank or 0,
-    )
 
 
 def _padding(shape: Shape, fmt: Format, degree: int) -> float:

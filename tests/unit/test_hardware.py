@@ -21,7 +21,7 @@ FORMATS = {"fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"}
 GENERATIONS = {
     "Volta HBM", "Turing GDDR", "Ampere HBM", "Ampere GDDR", "Ada GDDR", "Hopper HBM",
     "Blackwell HBM", "Blackwell GDDR", "Blackwell LPDDR", "CDNA3 HBM", "CDNA4 HBM",
-    "RDNA3.5 LPDDR", "Xe2 GDDR", "Apple LPDDR", "Apple M5 LPDDR", "Gaudi3 HBM", "TPU HBM",
+    "RDNA3.5 LPDDR", "Battlemage GDDR", "Apple LPDDR", "Apple M5 LPDDR", "Gaudi3 HBM", "TPU HBM",
     "Trainium2 HBM",
 }  # fmt: skip
 """One spelling each: tables of constants are kept by these."""

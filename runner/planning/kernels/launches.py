@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 
-from runner.planning.linears import Linear
+from runner.planning.linears import Linear, leads_to_latent
 from runner.planning.model_shape import Shape
 
 
@@ -31,18 +31,18 @@ def launches(shape: Shape, devices: int) -> tuple[Launch, ...]:
     back to the hidden state is split by its inputs, all else by its outputs (Megatron-LM, arXiv
     1909.08053); the way down to a latent vector is whole on every device.
     """
-    fused: dict[tuple[str, int, bool], list[Linear]] = {}
+    fused: dict[tuple[str, int, bool, bool], list[Linear]] = {}
     for linear in shape.linears:
         if not linear.routed:
             width = linear.outputs if linear.reduces else linear.inputs
-            fused.setdefault((linear.part, width, linear.reduces), []).append(linear)
+            kind = (linear.part, width, linear.reduces, _is_whole(shape, linear))
+            fused.setdefault(kind, []).append(linear)
     found = []
-    for (part, width, reduces), linears in fused.items():
+    for (part, width, reduces, whole), linears in fused.items():
         count = _count(shape, part) or min(linear.count for linear in linears)
         other = sum(
             (linear.inputs if reduces else linear.outputs) * linear.count for linear in linears
         )
-        whole = all(_is_whole(shape, linear) for linear in linears)
         each = other / count / (1 if whole else devices)
         inputs, outputs = (each, width) if reduces else (width, each)
         found.append(Launch(tuple(linears), count, inputs, outputs, devices if whole else 1))
@@ -63,9 +63,7 @@ def _count(shape: Shape, part: str) -> int:
 
 def _is_whole(shape: Shape, linear: Linear) -> bool:
     """Whether every device has all of it: ways down to latent vectors, and routers."""
-    latent = shape.architecture.kv_lora_rank
-    down = latent and linear.part == "attention" and linear.inputs == shape.hidden
-    return linear.part == "router" or bool(down)
+    return linear.part == "router" or leads_to_latent(shape.architecture, linear)
 
 
 def reductions(shape: Shape) -> int:
