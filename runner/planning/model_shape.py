@@ -77,7 +77,8 @@ class Shape:
     @cached_property
     def linear_attention_layers(self) -> int:
         """Layers that keep a state of one size."""
-        return sum(n for layer, n in self.kinds.items() if layer.mixer in (*LINEAR, *STATE_SPACE))
+        stateful = (*LINEAR, *STATE_SPACE, Mixer.convolution)
+        return sum(n for layer, n in self.kinds.items() if layer.mixer in stateful)
 
     @cached_property
     def expert_layers(self) -> int:
@@ -164,11 +165,8 @@ class Shape:
     @cached_property
     def kv_numbers_per_token(self) -> int:
         """Numbers that a token adds over all layers while it is inside every window."""
-        return sum(
-            n
-            * (self._numbers(layer) // (layer.ratio or 1) if layer.ratio else self._numbers(layer))
-            for layer, n in self._caching.items()
-        )
+        caching = self._caching.items()
+        return sum(n * (self._numbers(layer) // (layer.ratio or 1)) for layer, n in caching)
 
     def attention_flops(self, context: int) -> int:
         """Operations in all layers' attention for one token after ``context`` others."""

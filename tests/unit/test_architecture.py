@@ -18,7 +18,7 @@ from tests.unit.small_plan import SMALL
 pytestmark = pytest.mark.unit
 
 CASES: dict[str, Any] = yaml.safe_load(
-    Path(__file__).with_name("model_configs.yaml").read_text("utf-8")
+    (Path(__file__).parent / "data" / "model_configs.yaml").read_text("utf-8")
 )
 BLOCKS = {"M": "mamba", "E": "moe", "*": "attention"}
 LLAMA = {
