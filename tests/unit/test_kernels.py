@@ -29,7 +29,7 @@ from runner.planning.kernels.operators import (
 )
 from runner.planning.kernels.table import find_row, has_rows
 from runner.planning.model_shape import Shape
-from runner.planning.regimes import prompt_regime, regimes, spread_regime, token_regime
+from runner.planning.regimes import Kind, regimes, spread_regime
 from runner.planning.timing import Subject, published
 from tests.unit.small_plan import SMALL
 
@@ -396,26 +396,45 @@ def test_a_prediction_says_whose_kernels_it_is_made_of(device: str, exact: bool,
     assert has_rows(read_device(device)) is exact
 
 
+SIZES = (1_000_000_000, 8_000_000_000)
+KINDS = [
+    Kind(family, experts, parameters, exact)
+    for family in ("vllm", "llama_cpp", "hf")
+    for experts in (True, False)
+    for parameters in SIZES
+    for exact in (True, False)
+]
+
+
 def test_every_kind_of_prediction_has_a_range() -> None:
     names = {
-        token_regime(users, experts=experts, exact=exact, family=family)
+        ask(users).name
+        for kind in KINDS
+        for ask in (kind.token_regime, kind.prompt_regime, kind.throughput_regime)
         for users in (1, 2, 8, 9, 1000)
-        for experts in (True, False)
-        for exact in (True, False)
-        for family in ("vllm", "llama_cpp", "hf")
-    } | {
-        prompt_regime(users, exact=exact, family=family)
-        for users in (1, 2)
-        for exact in (True, False)
-        for family in ("vllm", "llama_cpp", "hf")
     }
-    assert names <= set(regimes()) and len(names) > 8
+    assert len(names) > 10
     for regime in regimes().values():
-        assert 0 < regime.low < 1.2 and regime.high > max(0.8, regime.low)
+        assert 0 < regime.low < regime.high and regime.low < 1.2 and regime.high > 0.8
         assert regime.what and 0 < regime.median_error < 1
-    one = regimes()[token_regime(1, experts=False, exact=True, family="vllm")]
-    assert one is not regimes()[token_regime(8, experts=False, exact=True, family="vllm")]
-    found = one.around(2.0)
+
+
+def test_what_a_range_depends_on() -> None:
+    dense = Kind("vllm", experts=False, parameters=SIZES[1], exact=True)
+    assert dense.token_regime(1) is not dense.token_regime(2)
+    assert dense.token_regime(2) is dense.token_regime(8) is not dense.token_regime(9)
+    assert replace(dense, experts=True).token_regime(9) is not dense.token_regime(9)
+    assert replace(dense, parameters=SIZES[0]).token_regime(1) is not dense.token_regime(1)
+    assert replace(dense, exact=False).token_regime(1).name == "elsewhere"
+    assert replace(dense, family="llama_cpp").token_regime(1).name == "llama_cpp_decode"
+    assert dense.prompt_regime(1) is not dense.prompt_regime(2)
+    # One user's rate is what a token takes; many users' hangs on their prompts too.
+    assert dense.throughput_regime(1) is dense.token_regime(1)
+    assert dense.throughput_regime(64) is not dense.token_regime(64)
+    found, one = dense.token_regime(1).around(2.0), dense.token_regime(1)
     assert (found.low, found.expected, found.high) == (2 * one.low, 2, 2 * one.high)
+
+
+def test_what_was_fitted_here_has_its_own_range() -> None:
     fitted = spread_regime(0.25)
     assert (fitted.low, fitted.high, fitted.median_error) == pytest.approx((0.8, 1.25, 0.125))

