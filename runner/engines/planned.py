@@ -56,6 +56,38 @@ class Reads:
     """Whether it multiplies in 16 bits, although activations are to be in fewer."""
 
 
+@dataclass(frozen=True)
+class Deployment:
+    """What is to be served, and how, for an engine to say in its own words."""
+
+    model: str
+    """Repository, or folder or file of a checkpoint."""
+    devices: int
+    """That share the model."""
+    context_length: int
+    """Tokens of the longest sequence."""
+    sequences: int
+    """That the engine is to expect at once."""
+    kv_cache_bits: int
+    memory_utilization: float
+    """Share of a device's memory that the engine may take."""
+    prefill_chunk_tokens: int | None = None
+    """Prompt tokens in one step; ``None``: the engine's default."""
+    whole_experts: bool = False
+    """Whether devices share experts out whole."""
+
+
+@runtime_checkable
+class DeployedEngine(Protocol):
+    """An engine that says how it is started for what a plan has chosen."""
+
+    def serve_command(self, deployment: Deployment) -> str:
+        """A line for a shell. Imports nothing heavy."""
+
+    def measured_with(self, deployment: Deployment) -> list[str]:
+        """Overrides of the runner's own configuration that make it serve likewise."""
+
+
 @runtime_checkable
 class ServingEngine(Protocol):
     """An engine that serves many users and that plans may name."""

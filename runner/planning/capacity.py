@@ -97,6 +97,7 @@ def _add(option: Option, shape: Shape, plan: Plan, room: Room, sequences: int) -
     # A sequence that is being decoded holds no more than the window, one in prefill does.
     sequence = shape.kv_bytes(plan.context_length, plan.kv_cache_bits / 8, degree)
     sequence += shape.state_bytes_per_sequence(_STATE_NUMBER_BYTES, degree)
+    option.engine_sequences = sequences
     option.largest_batch = max(0, int(room.kv_bytes.expected // sequence))
     if sequences < plan.max_batch_size:
         option.largest_batch = min(option.largest_batch, sequences)

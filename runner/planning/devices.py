@@ -7,6 +7,8 @@ from runner.config.options import option_files, read_option
 from runner.config.schema.hardware import LOCAL, Hardware
 from runner.errors import UsageError
 
+ALL = "all"
+"""Stands for every device of the table."""
 _GROUP = "hardware"
 
 
@@ -49,7 +51,7 @@ def devices_of(names: list[str], configured: Hardware) -> list[Hardware]:
         names: ``plan.devices``.
         configured: The ``hardware`` group.
     """
-    if names == ["all"]:
+    if names == [ALL]:
         names = list(device_names())
     if names:
         return [configured if name == configured.name else read_device(name) for name in names]

@@ -29,6 +29,26 @@ class Range:
     high: float
 
 
+@dataclass(frozen=True)
+class Miss:
+    """An objective that a prediction lies above."""
+
+    what: str
+    """``ITL`` (from a token to the next) or ``TTFT`` (time to the first)."""
+    seconds: Range
+    at_most: float
+
+    @property
+    def over(self) -> float:
+        """What is predicted over what is asked for."""
+        return self.seconds.expected / self.at_most
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the objective lies within the range."""
+        return self.seconds.low <= self.at_most
+
+
 @dataclass
 class Option:
     """A row of a plan. Every time, rate and cost in it is a prediction; ``None``: none made."""
@@ -75,7 +95,11 @@ class Option:
     tokens_per_second: Range | None = None
     """Generated, of all users together."""
     served_concurrency: int = 0
-    """Most users at once that fit and meet the objectives."""
+    """Most users at once that fit and meet the objectives; as many as asked for if those miss."""
+    decoded_at_once: int = 0
+    """Most users whose requests are computed together: further ones wait."""
+    users_within: int | None = None
+    """Most users at once within the objectives, be they fewer than asked for; 0: not even one."""
     served_tokens_per_second: Range | None = None
     """Generated at that many, prompts included."""
     requests_per_second: float | None = None
@@ -96,11 +120,25 @@ class Option:
     """What kind of prediction its time per output token is."""
     median_error: float | None = None
     """Of such predictions, held against published measurements."""
-    misses: list[str] = field(default_factory=list)
-    """Objectives that it misses, and by how much."""
+    first_token_regime: str = ""
+    """The same, of its time to the first token."""
+    misses: list[Miss] = field(default_factory=list)
+    """Objectives that it misses."""
     engine: str | None = None
     """What would serve it; ``None``: no engine reads the recipe there."""
+    engine_sequences: int | None = None
+    """Sequences that the engine is told to expect at once."""
     engine_known: bool = True
     """Whether it is known to, by its version's own tables or source."""
     warnings: list[str] = field(default_factory=list)
     """What is copied, padded or has to be asked for, and what is not known."""
+
+    @property
+    def queues(self) -> bool:
+        """Whether some of the users wait for others' answers to end."""
+        return 0 < self.decoded_at_once < self.concurrency
+
+    @property
+    def over(self) -> float:
+        """The worst miss: what is predicted over what is asked for; 0 where none is missed."""
+        return max((miss.over for miss in self.misses), default=0.0)

@@ -9,6 +9,7 @@ from runner.planning.capacity import add_capacity, memory_bytes
 from runner.planning.formats import Format
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Option
+from runner.planning.phrases import missed
 from runner.planning.quality import MeasuredQuality, quality_of
 from runner.planning.ranking import judged, rank
 from runner.planning.roofline import arithmetic_used, limits_of
@@ -118,7 +119,7 @@ def _option(
     most = plan.max_batch_size if served.many_at_once else 1
     add_service(option, subject, timing, plan, min(most, option.largest_batch))
     if option.misses:
-        return _ended(option, Feasibility.too_slow, "; ".join(option.misses))
+        return _ended(option, Feasibility.too_slow, "; ".join(map(missed, option.misses)))
     if quality.risk:
         return _ended(option, Feasibility.quality_risk, f"quality risk; {quality.text}")
     return option

@@ -48,31 +48,28 @@ def judged(option: Option, served: Serving) -> Option:
     return option
 
 
-def rank(option: Option) -> tuple[int, bool, float, float]:
+def rank(option: Option) -> tuple[int, bool, bool, float, float, float]:
     """Sort key: the best first.
 
     By verdict, in this order: what meets everything, known quality risks, what is unproven, what is
-    too slow (the nearest miss ahead), what does not fit, what no engine serves, what is impossible.
-    Within a verdict what an engine is known to read comes before what nobody has said, then the
-    cheapest: by the month where traffic is given, else by the hour of one copy (a price by
-    the token would assume that every device is busy day and night); what has no price comes last.
+    too slow, what does not fit, what no engine serves, what is impossible. Within a verdict what an
+    engine is known to read comes before what nobody has said, and what computes all users' requests
+    together before what has some wait; of what is too slow, the nearest miss comes first. Then the
+    cheapest: by the month where traffic is given, else by the hour of one copy (a price by the
+    token would assume that every device is busy day and night); what has no price comes last. Of
+    what costs the same, what generates more comes first.
     """
     cost = option.monthly_cost
     if cost is None and option.price_per_hour is not None:
         cost = option.price_per_hour * option.tensor_parallel
-    seconds = (
-        option.time_per_output_token_seconds.expected
-        if option.time_per_output_token_seconds
-        else math.inf
-    )
-    first = (
-        seconds if option.verdict is Feasibility.too_slow else (math.inf if cost is None else cost)
-    )
+    rate = option.tokens_per_second.expected if option.tokens_per_second else 0.0
     return (
         _ORDER.index(option.verdict),
         not option.engine_known,
-        first,
-        seconds,
+        option.queues,
+        round(option.over, 2),
+        math.inf if cost is None else cost,
+        -rate,
     )
 
 

@@ -1,8 +1,10 @@
 """The result of stage ``plan``."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from runner.planning.commands import Command
 from runner.planning.option import Option
+from runner.planning.stated_errors import StatedError
 
 
 @dataclass
@@ -21,3 +23,10 @@ class PlanResult:
     notes: list[str]
     """Mistakes that people make with such a choice, where this plan invites them."""
     options: list[Option]
+    ttft_seconds: float | None = None
+    named_devices: list[str] = field(default_factory=list)
+    """Devices that somebody asked about, each of which is answered for."""
+    commands: list[Command] = field(default_factory=list)
+    """What measures and what serves the first choice."""
+    errors: list[StatedError] = field(default_factory=list)
+    """How far predictions of these kinds were off."""

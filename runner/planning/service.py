@@ -4,7 +4,7 @@ import math
 
 from runner.config.schema.plan import Plan
 from runner.planning.kernels.load import Load, Served, serve
-from runner.planning.option import Option, Range
+from runner.planning.option import Miss, Option, Range
 from runner.planning.regimes import Kind, Regime, spread_regime
 from runner.planning.roofline import (
     Step,
@@ -42,6 +42,8 @@ def add_service(
         token.what,
         token.median_error,
     )
+    option.decoded_at_once = most_running
+    option.first_token_regime = first.what
     option.decode_step_seconds = asked.decode_seconds
     option.time_per_output_token_seconds = token.around(asked.time_per_output_token_seconds)
     option.time_to_first_token_seconds = first.around(asked.time_to_first_token_seconds)
@@ -73,11 +75,17 @@ class _Users:
 
     def most(self) -> int:
         """Most users at once within the objectives; as many as asked for where they miss them."""
-        low, high = self._plan.concurrency, max(self._plan.concurrency, self.most_running)
-        if high == low or self._meets(high):
+        asked, most = self._plan.concurrency, max(self._plan.concurrency, self.most_running)
+        return self._last(asked, most) if self._meets(asked) else asked
+
+    def within(self) -> int:
+        """Most users at once within the objectives, where as many as asked for miss them."""
+        return self._last(0, self._plan.concurrency - 1)
+
+    def _last(self, low: int, high: int) -> int:
+        """The most users that meet the objectives, of which ``low`` is known to."""
+        if high > low and self._meets(high):
             return high
-        if not self._meets(low):
-            return low
         while low < high:
             middle = (low + high + 1) // 2
             if self._meets(middle):
@@ -125,31 +133,23 @@ def _add_limits(option: Option, subject: Subject, timing: Timing, asked: Served)
     option.communication_seconds = timing.forward.reduce_seconds(asked.running)
 
 
-def _misses(option: Option, plan: Plan) -> list[str]:
-    """Objectives that are expected to be missed, and by how much."""
-    found = []
-    for what, seconds, objective in (
-        ("per output token", option.time_per_output_token_seconds, plan.latency_seconds),
-        ("to the first token", option.time_to_first_token_seconds, plan.ttft_seconds),
-    ):
-        if seconds is None or objective is None or seconds.expected <= objective:
-            continue
-        over = seconds.expected / objective
-        hope = "" if seconds.low > objective else "; may still pass, measure it"
-        found.append(
-            f"too slow by {over:.2f}x: {_shown(seconds.expected)} {what}, "
-            f"{_shown(objective)} at most{hope}"
-        )
-    return found
-
-
-def _shown(seconds: float) -> str:
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1e3 * seconds:.3g} ms"
+def _misses(option: Option, plan: Plan) -> list[Miss]:
+    """Objectives that are expected to be missed."""
+    objectives = (
+        ("ITL", option.time_per_output_token_seconds, plan.latency_seconds),
+        ("TTFT", option.time_to_first_token_seconds, plan.ttft_seconds),
+    )
+    return [
+        Miss(what, seconds, at_most)
+        for what, seconds, at_most in objectives
+        if seconds is not None and at_most is not None and seconds.expected > at_most
+    ]
 
 
 def _add_costs(option: Option, users: _Users, plan: Plan) -> None:
     """Most users inside the objectives, what they get, and what that costs."""
     option.served_concurrency = users.most()
+    option.users_within = users.within() if option.misses else option.served_concurrency
     found = users.served(option.served_concurrency)
     regime = users.throughput_regime(option.served_concurrency)
     option.served_tokens_per_second = _inverse(regime, found.tokens_per_second)

@@ -1,13 +1,17 @@
 """A plan as a table, JSON and CSV."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.pipeline.stages.plan import STAGE as PLAN
-from runner.planning.option import Feasibility, Option, Range
-from runner.planning.recommendation import cautions, reasons, where
+from runner.planning.option import Feasibility, Option
+from runner.planning.phrases import count, missed, seconds
+from runner.planning.reasons import cautions, reasons
 from runner.planning.result import PlanResult
+from runner.planning.stated_errors import said
+from runner.reporting.plan_table import plan_table, shown
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.store.records import RunRecord
 from runner.util.serialise import to_json
@@ -15,18 +19,13 @@ from runner.util.shown import csv_rows
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-_ABSENT = "-"
-_SHORT = {
-    Feasibility.meets: "",
-    Feasibility.unproven: "unproven",
-    Feasibility.quality_risk: "quality",
-    Feasibility.too_slow: "slow",
-    Feasibility.does_not_fit: "no fit",
-    Feasibility.unsupported: "no engine",
-    Feasibility.impossible: "no",
-}
+_WIDTH = 80
+"""Where there is no terminal."""
+_LOAD = (
+    "TTFT: time to the first token, with the wait for others' prompts and for room. ITL: from a "
+    "token to the next; others' prompts are prefilled in chunks between steps, and slow it down."
+)
 
 
 def plans_of(records: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, PlanResult]]:
@@ -67,6 +66,7 @@ def flat(option: Option) -> dict[str, Any]:
                 row[f"{name}_{case}"] = None if value is None else getattr(value, case)
         else:
             row[name] = value.value if isinstance(value, Feasibility) else value
+    row["misses"] = "; ".join(map(missed, option.misses))
     row["warnings"] = "; ".join(option.warnings)
     parts = option.memory_bytes_per_device.items()
     row["memory_bytes_per_device"] = "; ".join(f"{name} {size:.0f}" for name, size in parts)
@@ -81,110 +81,58 @@ _RANGES = (
     "tokens_per_second",
     "served_tokens_per_second",
     "cost_per_million_tokens",
-    "kv_tokens",
 )
 
 
 def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
-    """Print each plan: the table, the decision in a sentence, and why the rest were ruled out."""
+    """Print each plan: the table, the decision, why the rest were ruled out, and what to do next.
+
+    Sentences are broken by terminals alone, for programs they are whole; a table fits 80 columns
+    where there is no terminal that is wider.
+    """
     for record, plan in plans_of(records):
-        objective = ""
-        if plan.latency_seconds is not None:
-            objective += f", at most {1e3 * plan.latency_seconds:g} ms per token"
-        if plan.tokens_per_day is not None:
-            objective += f", {plan.tokens_per_day / 1e6:g} M tokens per day"
-        console.print(
-            f"\nplan {plan.model}: {plan.parameters / 1e9:.2f} B parameters, "
-            f"{plan.context_length}-token sequences{objective}",
-            style="bold",
-            soft_wrap=True,
-        )
-        rows = record.config["plan"]["rows"]
-        console.print(plan_table(plan, rows))
-        console.print(plan.recommendation, soft_wrap=True)
-        lines = reasons(plan.options)
-        if lines:
-            console.print("Why the others were ruled out:", style="bold")
-        for line in lines[:rows]:
-            console.print(f"  {line}", soft_wrap=True)
-        if len(lines) > rows:
-            console.print(f"  and {len(lines) - rows} more, in plan.csv", soft_wrap=True)
-        for note in [*cautions(plan.options[:rows]), *plan.notes]:
-            console.print(f"! {note}", soft_wrap=True)
-        sources = sorted({o.source for o in plan.options if o.source})
-        console.print(
-            "All figures are predicted; ranges [low, high] from " + " | ".join(sources),
-            soft_wrap=True,
-        )
+        _print_plan(plan, record.config["plan"]["rows"], console)
 
 
-def plan_table(plan: PlanResult, rows: int) -> "Table":
-    """The first options: size, room, time of a token, and what serving costs."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("recipe", no_wrap=True)
-    table.add_column("devices", no_wrap=True)
-    for head in (
-        "weights\nGB",
-        "KV room\ntokens",
-        f"ms/token, {plan.concurrency} at once\n[low, high]",
-        "bound\nms",
-        "prefill\nms",
-        "serves tok/s\n@ batch",
-        "$/M tok\nbusy",
-        "$/month\n(devices)",
-    ):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for option in plan.options[:rows]:
-        table.add_row(
-            option.recipe,
-            where(option),
-            f"{option.weight_bytes / 1e9:.1f}",
-            _thousands(option.kv_capacity_tokens),
-            _range(option.time_per_output_token_seconds),
-            _milli(option.bound_decode_seconds),
-            _milli(option.prefill_seconds.expected if option.prefill_seconds else None),
-            _served(option),
-            _dollars(
-                option.cost_per_million_tokens.expected if option.cost_per_million_tokens else None,
-                2,
-            ),
-            _monthly(option),
-            _SHORT[option.verdict],
-            style=None if option.verdict is Feasibility.meets else "dim",
-        )
-    return table
+def _print_plan(plan: PlanResult, rows: int, console: "Console") -> None:
+    console.print(f"\nplan {_heading(plan)}", style="bold", soft_wrap=True)
+    width = console.width if console.is_terminal else _piped_width()
+    options = shown(plan, rows)
+    console.print(plan_table(plan, options, width))
+    console.print(plan.recommendation, soft_wrap=True)
+    if lines := reasons(plan.options):
+        console.print("Why the others were ruled out:", style="bold")
+    for line in lines[:rows]:
+        console.print(f"  {line}", soft_wrap=True)
+    if len(lines) > rows:
+        console.print(f"  and {len(lines) - rows} more reasons, in plan.csv", soft_wrap=True)
+    for note in [*cautions(options), *plan.notes]:
+        console.print(f"! {note}", soft_wrap=True)
+    console.print(_LOAD, soft_wrap=True)
+    if plan.errors:
+        console.print("All figures are predicted. Of such predictions:", soft_wrap=True)
+    regimes = {(o.regime, o.first_token_regime) for o in options}
+    known = {name for pair in regimes for name in pair}
+    for error in plan.errors:
+        if error.regime in known:
+            console.print(f"  {said(error)}", soft_wrap=True)
+    for command in plan.commands:
+        console.print(f"{command.about}:", style="bold", soft_wrap=True)
+        console.print(f"  {command.line}", soft_wrap=True)
 
 
-def _thousands(tokens: int) -> str:
-    return f"{tokens / 1000:.1f}k" if tokens else _ABSENT
+def _heading(plan: PlanResult) -> str:
+    asked = [f"{plan.concurrency} user{'s' if plan.concurrency > 1 else ''} at once"]
+    asked.append(f"{plan.prompt_tokens} + {plan.context_length - plan.prompt_tokens} tokens")
+    if plan.ttft_seconds is not None:
+        asked.append(f"TTFT at most {seconds(plan.ttft_seconds)}")
+    if plan.latency_seconds is not None:
+        asked.append(f"ITL at most {seconds(plan.latency_seconds)}")
+    if plan.tokens_per_day is not None:
+        asked.append(f"{count(plan.tokens_per_day)} tokens a day")
+    return f"{plan.model} ({plan.parameters / 1e9:.2f} B parameters): {', '.join(asked)}"
 
 
-def _range(value: Range | None) -> str:
-    if value is None:
-        return _ABSENT
-    low, middle, high = (f"{1e3 * v:.3g}" for v in (value.low, value.expected, value.high))
-    return f"{middle} [{low}, {high}]"
-
-
-def _milli(seconds: float | None) -> str:
-    return _ABSENT if seconds is None else f"{1e3 * seconds:.3g}"
-
-
-def _served(option: Option) -> str:
-    if option.served_tokens_per_second is None:
-        return _ABSENT
-    return f"{option.served_tokens_per_second.expected:,.0f} @ {option.served_concurrency}"
-
-
-def _dollars(value: float | None, digits: int = 0) -> str:
-    return _ABSENT if value is None else f"{value:,.{digits}f}"
-
-
-def _monthly(option: Option) -> str:
-    if option.devices_needed is None:
-        return _ABSENT
-    return f"{_dollars(option.monthly_cost)} ({option.devices_needed})"
+def _piped_width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if columns.isdecimal() and int(columns) else _WIDTH

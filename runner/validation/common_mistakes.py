@@ -22,6 +22,8 @@ from runner.validation.context import Facts
 from runner.validation.verdict import Verdict, illegal, warning
 
 _ADA = (8, 9)
+_NAMED = 4
+"""Devices that a warning names."""
 _INT8 = "bits=w8a8 method=smoothquant"
 _SIXTEEN = ("bf16", "fp16", "fp32")
 
@@ -50,16 +52,21 @@ def mistakes_of_plan(
             yield _outliers(f"{fmt.label} rounds activations: plain rounding (method=rtn)")
     if any(fmt.prior_bits == 4 and fmt.arithmetic in _SIXTEEN for fmt in formats):
         yield _no_int4_products("prefill and large batches gain nothing")
+    lacking: dict[str, list[str]] = {}
     for fmt in formats:
         if fmt.quantizes_activations:
-            lacking = [
+            names = [
                 device.name
                 for device in devices
                 if arithmetic_used(fmt, device) in (*_SIXTEEN, None)
                 # What no engine reads there needs no word on how it would compute.
                 and serving(fmt, device, shape).is_sure
             ]
-            yield from _without_units(fmt.label, lacking)
+            if len(names) > _NAMED:
+                names = [*names[:_NAMED], f"{len(names) - _NAMED} more devices"]
+            lacking.setdefault(", ".join(names), []).append(fmt.label)
+    for where, labels in lacking.items():
+        yield from _without_units(" and ".join(labels), [where] if where else [])
     if low := [fmt.label for fmt in formats if fmt.prior_bits == 4 and fmt.weight_bits < 4]:
         yield _uniform_few_bits(", ".join(low))
     smallest = min(formats, key=lambda fmt: fmt.stored_bytes(shape), default=None)

@@ -17,6 +17,7 @@ from runner.engines.base import (
     LoadSpec,
 )
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
+from runner.engines.llama_cpp import deployed
 from runner.engines.llama_cpp.buffers import Buffers
 from runner.engines.llama_cpp.cache import KV_BYTES
 from runner.engines.llama_cpp.footprint import gguf_footprint
@@ -77,6 +78,9 @@ class LlamaCppEngine:
     def reads(self, weights: Weights, place: Place) -> Reads:
         """GGUF files, wherever it has a backend."""
         return reads(weights, place)
+
+    serve_command = staticmethod(deployed.serve_command)
+    measured_with = staticmethod(deployed.measured_with)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
         """llama-cpp-python's server. It answers one request after the other."""

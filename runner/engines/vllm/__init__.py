@@ -17,6 +17,7 @@ from runner.engines.hf.footprints import routed_share
 from runner.engines.planned import Place, Reads, Weights
 from runner.engines.server import Requests, ServerCommand
 from runner.engines.traits import HarnessModel, Tells, Traits
+from runner.engines.vllm import deployed as vllm_deployed
 from runner.engines.vllm import kernels as vllm_kernels
 from runner.engines.vllm import planned as vllm_planned
 from runner.engines.vllm import server as vllm_server
@@ -58,6 +59,9 @@ class VllmEngine:
     def reads(self, weights: Weights, place: Place) -> Reads:
         """As its tables and its source say."""
         return vllm_planned.reads(weights, place)
+
+    serve_command = staticmethod(vllm_deployed.serve_command)
+    measured_with = staticmethod(vllm_deployed.measured_with)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
         """Its own server, with the settings that measurements offline have."""

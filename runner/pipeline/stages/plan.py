@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.config.schema.architecture import Architecture
-from runner.config.schema.hardware import LOCAL
+from runner.config.schema.hardware import LOCAL, Hardware
 from runner.config.schema.model import Model
+from runner.config.schema.plan import Plan
 from runner.config.schema.root import Config
 from runner.errors import UsageError
 from runner.pipeline.experience.data_points import all_records, stored_cases
 from runner.pipeline.experience.from_store import LocalEngine, measured_quality
 from runner.pipeline.stage_job import StageResult
 from runner.pipeline.stages.base import Cost, Place, Stage
+from runner.planning.commands import commands
 from runner.planning.compute_for import compute_for
-from runner.planning.devices import devices_of
+from runner.planning.devices import ALL, devices_of
 from runner.planning.formats import Format, find_format
 from runner.planning.local import local_device, machine_key
 from runner.planning.model_shape import Shape
@@ -25,6 +27,7 @@ from runner.planning.ranking import best
 from runner.planning.recipes import recipes_of
 from runner.planning.recommendation import recommendation
 from runner.planning.result import PlanResult
+from runner.planning.stated_errors import stated_errors
 from runner.store.distinct_names import is_same_model
 from runner.store.objects import Address
 from runner.store.records import RECIPE, RunRecord
@@ -178,7 +181,17 @@ def make_result(
             *_of_the_published(formats, published_as),
         ],
         options=options,
+        ttft_seconds=plan.ttft_seconds,
+        named_devices=_named(plan, config.hardware, devices),
+        commands=commands(options, config.model, plan, published_as),
+        errors=stated_errors(options),
     )
+
+
+def _named(plan: Plan, hardware: Hardware, devices: Sequence[Hardware]) -> list[str]:
+    """Devices that somebody asked about, by name."""
+    asked = plan.devices != [ALL] if plan.devices else hardware.kind != LOCAL
+    return [device.name for device in devices] if asked else []
 
 
 def _of_the_published(formats: Sequence[Format], published_as: str | None) -> Iterator[str]:
