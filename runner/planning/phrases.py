@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from runner.planning.option import Miss, Option, Range
 
-OBJECTIVES = {"ITL": "from a token to the next", "TTFT": "to the first token"}
+OBJECTIVES = {"ITL": "per output token", "TTFT": "to the first token"}
 """What is asked for, by the names of the field."""
 _NAMED = 3
 """Recipes that a line names."""
@@ -54,7 +54,7 @@ def missed(miss: Miss) -> str:
     """An objective and by how much it is missed."""
     hope = "; may still pass, measure it" if miss.may_pass else ""
     found = f"{seconds(miss.seconds.expected)} {OBJECTIVES[miss.what]}"
-    return f"too slow by {times(miss.over)}: {found}, {seconds(miss.at_most)} at most{hope}"
+    return f"too slow by {miss.over:.2f}x: {found}, {seconds(miss.at_most)} at most{hope}"
 
 
 def recipes_on(options: Sequence[Option]) -> str:

@@ -53,22 +53,14 @@ def _alike(option: Option, apart: bool) -> tuple[object, ...]:
 
 
 def _said(group: Sequence[Option]) -> str:
-    verdict, nearest = group[0].verdict, group[0]
-    if verdict is Feasibility.too_slow:
-        return f"too slow: {recipes_on(group)}: {'; '.join(_missed(group))}"
-    if verdict is Feasibility.does_not_fit:
+    subject, nearest = recipes_on(group), group[0]
+    if nearest.verdict is Feasibility.too_slow:
+        return f"{subject}: too slow: {'; '.join(_missed(group))}"
+    if nearest.verdict is Feasibility.does_not_fit:
         nearest = max(group, key=lambda option: option.kv_capacity_bytes / option.tensor_parallel)
-        best = "" if len(group) == 1 else f", the nearest {nearest.recipe} on {where(nearest)}"
-        return f"does not fit: {recipes_on(group)}{best}: {_lack(nearest)}"
-    return f"{_WORDS[verdict]}{recipes_on(group)}: {nearest.reason}"
-
-
-_WORDS = {
-    Feasibility.unproven: "",
-    Feasibility.quality_risk: "",
-    Feasibility.unsupported: "no engine: ",
-    Feasibility.impossible: "",
-}
+        best = "" if len(group) == 1 else f"the nearest, {nearest.recipe} on {where(nearest)}: "
+        return f"{subject}: does not fit: {best}{_lack(nearest)}"
+    return f"{subject}: {nearest.reason}"
 
 
 def _missed(group: Sequence[Option]) -> Iterator[str]:

@@ -16,7 +16,10 @@ _WIDE = 100
 """Columns of a terminal from which those of the table stand two apart."""
 _EDGES = 2
 _VERDICT = 15
-"""Columns that a verdict needs: longer ones are broken."""
+"""Columns that a verdict needs to be of one line."""
+_LEAST_VERDICT = 9
+_NEEDED = 97
+"""Weight of columns that are never left out."""
 _WORDS = {
     Feasibility.meets: "meets",
     Feasibility.unproven: "unproven",
@@ -84,13 +87,13 @@ def plan_table(plan: PlanResult, options: Sequence[Option], width: int) -> "Tabl
 
     gap = 2 if width >= _WIDE else 1
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap - 1, 0, 0))
-    columns = list(_fitting([*_columns(plan)], options, width - _EDGES, gap))
+    *columns, verdict = _fitting([*_columns(plan)], options, width - _EDGES, gap)
     for column in columns:
         side: Literal["left", "right"] = "left" if column.left else "right"
-        wraps = column is columns[-1]
-        table.add_column(
-            column.head, justify=side, no_wrap=not wraps, overflow="fold"
-        )  # fmt: skip
+        table.add_column(column.head, justify=side, no_wrap=True)
+    left = width - _EDGES - sum(_width(column, options) + gap for column in columns)
+    table.add_column(verdict.head, max_width=max(_LEAST_VERDICT, left))
+    columns.append(verdict)
     for option in options:
         style = None if option.verdict is Feasibility.meets else "dim"
         table.add_row(*(column.cell(option) for column in columns), style=style)
@@ -126,7 +129,7 @@ def _fitting(
     chosen = set()
     for column in sorted(others, key=lambda column: -column.weight):
         need = widths[column.head] + gap
-        if need <= left or column.weight == 99:
+        if need <= left or column.weight >= _NEEDED:
             left -= need
             chosen.add(column.head)
     yield from (column for column in others if column.head in chosen)

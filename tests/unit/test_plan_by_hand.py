@@ -12,6 +12,7 @@ from runner.planning.capacity import memory_bytes
 from runner.planning.formats import find_format
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Range
+from runner.planning.phrases import missed
 from runner.planning.planner import Question, options
 from runner.planning.quality import MeasuredQuality
 from runner.planning.timing import Subject, Timing
@@ -251,8 +252,9 @@ def test_an_objective_that_is_just_met_is_met() -> None:
 )
 def test_what_is_too_slow(asked: dict[str, Any], misses: list[str]) -> None:
     option = one(**asked)
-    assert option.misses == [f"too slow by {miss}" for miss in misses]
-    assert (option.verdict, option.reason) == (Feasibility.too_slow, "; ".join(option.misses))
+    said = [f"too slow by {miss}" for miss in misses]
+    assert [*map(missed, option.misses)] == said
+    assert (option.verdict, option.reason) == (Feasibility.too_slow, "; ".join(said))
     # Times, rates and costs are those of what was asked for, which nobody answers in time.
     assert (option.served_concurrency, option.requests_per_second) == (2, None)
     assert option.served_tokens_per_second == option.tokens_per_second

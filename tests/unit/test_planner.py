@@ -21,7 +21,8 @@ from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Option, Range
 from runner.planning.planner import Question, make_plan, options
 from runner.planning.quality import MeasuredQuality, quality_of
-from runner.planning.recommendation import reasons, recommendation
+from runner.planning.reasons import reasons
+from runner.planning.recommendation import recommendation
 from runner.validation.common_mistakes import mistakes_of_plan
 from runner.validation.plan import check_plan
 from runner.validation.verdict import Severity
@@ -367,9 +368,10 @@ def test_the_command_prints_the_decision(
     assert len(result.plan.options) == 5 * 4 * 4
     report(store / "runs", None, tmp_path)
     printed = capsys.readouterr().out
-    assert "Best option (predicted): w4a16-g128 on 1x a100_80_sxm" in printed
+    assert "Take w4a16-g128 on 1x a100_80_sxm, served by vllm, for 1 user at once" in printed
     assert "All figures are predicted" in printed
     assert "bf16 on 1x a100_80_sxm: does not fit" in printed
+    assert "vllm serve CHECKPOINT --max-model-len 2048 " in printed.splitlines()[-2]
     assert "! 4-bit weights are unpacked and multiplied in 16 bits" in printed
     content = json.loads((tmp_path / "plan.json").read_text())
     assert content["plans"][0]["model"] == "llama31_70b"

@@ -10,7 +10,7 @@ from runner.planning.formats import Format, find_format
 from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility
 from runner.planning.planner import Question, make_plan
-from runner.planning.recommendation import cautions
+from runner.planning.reasons import cautions
 from runner.planning.sharding import share_out
 from tests.unit.small_plan import PLAN, SMALL
 
@@ -119,7 +119,7 @@ def test_options_carry_what_is_padded_and_the_plan_says_it_once() -> None:
     found = make_plan(Question(Shape(GPT_OSS), (find_format("mxfp4"),), (device,), plan))
     assert len(found) == 2 and all(o.verdict is not Feasibility.impossible for o in found)
     assert sorted(len(option.warnings) for option in found) == [1, 1]
-    assert len(cautions([found[0], found[0], found[1]])) == 2
+    assert len(cautions([found[0], found[0], found[1]])) == 1
     assert "and 1 more: 2880 inputs of experts" in cautions([found[0], found[0]])[0]
 
 
