@@ -116,11 +116,3 @@ def crossover_batch(one: DeviceWork, all_weight_bytes: float, limits: PeakRates)
     compute = one.operations / limits.operations_per_second
     weights = all_weight_bytes / limits.bytes_per_second
     return None if compute <= cache else weights / (compute - cache)
-
-
-def weights_crossover_batch(bits_per_weight: float, limits: PeakRates) -> float:
-    """Batch at which reading weights and multiplying by them take equally long, at full rates.
-
-    B* = peak · bits / 8 / (2 · bandwidth): the textbook figure, without KV cache.
-    """
-    return limits.operations_per_second * bits_per_weight / 8 / (2 * limits.bytes_per_second)

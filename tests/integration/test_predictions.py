@@ -51,5 +51,7 @@ def test_benched_runs_calibrate_predictions_and_plans(
     dense, four = content["plans"][0]["options"]
     # Engine hf unpacks either to the same floats here.
     assert dense["weight_bytes"] == four["weight_bytes"]
-    assert dense["decode_seconds"] == four["decode_seconds"]
+    times = ("time_per_output_token_seconds", "time_to_first_token_seconds")
+    assert [dense[name] for name in times] == [four[name] for name in times]
+    assert dense["source"].startswith("calibrated: 6 cases of hf here")
     assert list(tmp_path.glob("outputs/*/*/plan.csv"))

@@ -20,7 +20,6 @@ from runner.planning.roofline import (
     crossover_batch,
     decode_work,
     limits_of,
-    weights_crossover_batch,
 )
 
 pytestmark = pytest.mark.unit
@@ -209,17 +208,6 @@ def test_textbook_numbers_are_the_bound(bits: int, gigabytes: float, seconds: fl
     fmt = find_format({16: "bf16", 8: "w8a8", 4: "w4a16-g128"}[bits])
     found = 1e3 * bound(Shape(LLAMA_70B), fmt, PeakRates(2e12, 312e12, "bf16"), 1)
     assert found == pytest.approx(seconds, rel={16: 0.02, 8: 0.02, 4: 0.08}[bits])
-
-
-@pytest.mark.parametrize(
-    ("device", "sixteen", "four"),
-    [("a100_80_sxm", 153, 40), ("h100_sxm", 295, 77), ("h200_sxm", 206, 54), ("rtx4090", 164, 43)],
-)
-def test_crossover_batches_of_weights(device: str, sixteen: int, four: int) -> None:
-    limits = limits_of(find_format("bf16"), read_device(device))
-    assert limits is not None
-    assert weights_crossover_batch(16, limits) == pytest.approx(sixteen, abs=0.6)
-    assert weights_crossover_batch(4.15625, limits) == pytest.approx(four, abs=0.8)
 
 
 def test_time_is_a_maximum_not_a_product() -> None:
