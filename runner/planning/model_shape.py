@@ -1,5 +1,6 @@
 """Sizes and operation counts of a model, from its dimensions."""
 
+import functools
 from functools import cached_property
 
 from runner.config.schema.architecture import Architecture, Mixer, Mlp
@@ -110,6 +111,7 @@ class Shape:
         """Layers times tokens that one decode step reads: sparse attention reads some alone."""
         return sum(n * self._read(layer, context) for layer, n in self._attending.items())
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - shapes are few and live long
     def kv_bytes(self, context: int, number_bytes: float, tensor_parallel: int = 1) -> float:
         """KV cache of one sequence on one device, in bytes.
 
@@ -123,6 +125,7 @@ class Shape:
             total += n * self._index_bytes(layer, context)
         return total
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - shapes are few and live long
     def kv_read_bytes(self, context: int, number_bytes: float, tensor_parallel: int = 1) -> float:
         """What a decode step reads of one sequence's KV cache on one device, in bytes."""
         total = 0.0
@@ -132,6 +135,7 @@ class Shape:
             total += n * self._index_bytes(layer, context)
         return total
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - shapes are few and live long
     def state_bytes_per_sequence(self, number_bytes: float, tensor_parallel: int = 1) -> float:
         """Recurrent state of one sequence on one device, in bytes, whatever its length.
 
@@ -168,18 +172,12 @@ class Shape:
         caching = self._caching.items()
         return sum(n * (self._numbers(layer) // (layer.ratio or 1)) for layer, n in caching)
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - shapes are few and live long
     def attention_flops(self, context: int) -> int:
         """Operations in all layers' attention for one token after ``context`` others."""
         return sum(
             n * (self._pair(layer) * self._read(layer, context) + self._index(layer, context))
             for layer, n in self._attending.items()
-        )
-
-    @cached_property
-    def attention_flops_per_pair(self) -> int:
-        """Operations in one layer, on average, for a new token and one that it looks at."""
-        return sum(n * self._pair(layer) for layer, n in self._attending.items()) // max(
-            self.attention_layers, 1
         )
 
     @cached_property

@@ -88,8 +88,8 @@ def _of_a_sequence(
     shape: Shape, context: int, kv_number_bytes: float, devices: int
 ) -> tuple[float, float]:
     """Bytes of cache and operations of one sequence's step on each device."""
-    attention = shape.attention_flops_per_pair * shape.cached_tokens(context)
-    cache = shape.kv_bytes(context, kv_number_bytes, devices)
+    attention = shape.attention_flops(context)
+    cache = shape.kv_read_bytes(context, kv_number_bytes, devices)
     return cache, (shape.flops_per_token + attention) / devices
 
 

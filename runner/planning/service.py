@@ -76,22 +76,31 @@ class _Users:
     def most(self) -> int:
         """Most users at once within the objectives; as many as asked for where they miss them."""
         asked, most = self._plan.concurrency, max(self._plan.concurrency, self.most_running)
-        return self._last(asked, most) if self._meets(asked) else asked
+        strain = self._strain(asked)
+        return self._last(asked, strain, most) if strain <= 1 else asked
 
     def within(self) -> int:
         """Most users at once within the objectives, where as many as asked for miss them."""
-        return self._last(0, self._plan.concurrency - 1)
+        return self._last(0, 0.0, self._plan.concurrency - 1)
 
-    def _last(self, low: int, high: int) -> int:
-        """The most users that meet the objectives, of which ``low`` is known to."""
-        if high > low and self._meets(high):
-            return high
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._meets(middle):
-                low = middle
+    def _last(self, low: int, below: float, high: int) -> int:
+        """The most users that meet the objectives.
+
+        Args:
+            low: Some that do.
+            below: The largest part of an objective that they take.
+            high: Most that are asked about.
+        """
+        if high <= low or (above := self._strain(high)) <= 1:
+            return max(low, high)
+        # Times grow almost evenly with users, so that a straight line leads near.
+        while high - low > 1:
+            near = low + int((high - low) * (1 - below) / (above - below))
+            users = min(max(near, low + 1), high - 1)
+            if (strain := self._strain(users)) <= 1:
+                low, below = users, strain
             else:
-                high = middle - 1
+                high, above = users, strain
         return low
 
     def token_regime(self, concurrency: int) -> Regime:
@@ -106,11 +115,13 @@ class _Users:
         """Of tokens per second, as a time."""
         return self._calibrated or self._kind.throughput_regime(concurrency)
 
-    def _meets(self, concurrency: int) -> bool:
+    def _strain(self, concurrency: int) -> float:
+        """The largest part of an objective that so many users take; above 1 it is missed."""
         found = self.served(concurrency)
         token, first = self._plan.latency_seconds, self._plan.ttft_seconds
-        return (token is None or found.time_per_output_token_seconds <= token) and (
-            first is None or found.time_to_first_token_seconds <= first
+        return max(
+            found.time_per_output_token_seconds / token if token else 0.0,
+            found.time_to_first_token_seconds / first if first else 0.0,
         )
 
 

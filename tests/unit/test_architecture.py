@@ -162,9 +162,7 @@ def test_sparse_attention_holds_everything_and_reads_what_it_chooses() -> None:
     keys = 100 * layers * 132
     assert shape.kv_bytes(100, 2) == plain.kv_bytes(100, 2) + keys
     assert shape.kv_read_bytes(100, 2) == plain.kv_bytes(16, 2) + keys
-    assert shape.attention_flops(100) == layers * (
-        16 * plain.attention_flops_per_pair + 2 * 2 * 128 * 100
-    )
+    assert shape.attention_flops(100) == plain.attention_flops(16) + layers * 2 * 2 * 128 * 100
     # Every device chooses for itself.
     assert shape.kv_bytes(100, 2, 2) == plain.kv_bytes(100, 2, 2) + keys
 

@@ -215,8 +215,8 @@ def test_latent_attention_with_narrow_queries() -> None:
     assert kinds == [
         (8, 3, 1), (3, 4 * 4, 1), (8, 8, 1), (6, 4 * 7, 1), (4 * 5, 8, 1), (8, 16, 2), (16, 8, 1)
     ]  # fmt: skip
-    assert latent.attention_flops_per_pair == 2 * 4 * (2 * 6 + 2)
-    assert shape().attention_flops_per_pair == 4 * 4 * 2
+    assert latent.attention_flops(3) == 3 * 2 * 4 * (2 * 6 + 2)
+    assert shape().attention_flops(3) == 3 * shape().layers * 4 * 4 * 2
 
 
 def test_experts_are_counted_by_layer() -> None:

@@ -12,12 +12,13 @@ from runner.planning.kernels.kernel_set import (
     reduce_rates,
 )
 from runner.planning.kernels.launches import Launch, launches, reductions
-from runner.planning.kernels.operators import Attention, Experts, Product, Reduce
+from runner.planning.kernels.operators import SHARPNESS, Attention, Experts, Product, Reduce
 from runner.planning.kernels.rates import MatmulRates
 from runner.planning.linears import Linear
 from runner.planning.model_shape import Shape
 
 _TILE = 128 * 128
+_ROOT = 1 / SHARPNESS
 _NUMBER_BYTES = 2
 """Of activations between layers."""
 
@@ -44,8 +45,12 @@ class Forward:
         """
         own = self.constants
         seconds = self.floor_seconds * own.floors + self.layers * own.layer_seconds
+        reading, computing = own.reading, own.computing
+        # As Product.seconds, without two calls each: plans of thousands of options spend most here.
         for product in self.products:
-            seconds = seconds + product.seconds(tokens, own.reading, own.computing)
+            read = (product.read_fixed + product.read_per_token * tokens) / reading
+            compute = (product.compute_fixed + product.compute_per_token * tokens) / computing
+            seconds = seconds + product.count * (read**SHARPNESS + compute**SHARPNESS) ** _ROOT
         if self.experts is not None:
             seconds = seconds + self.experts.seconds(
                 tokens,

@@ -6,12 +6,14 @@ with the very code that predicts.
 
 from dataclasses import dataclass
 
-_SHARPNESS = 3.0
+SHARPNESS = 3.0
+"""Of the p-norm in place of a roofline's maximum: near their crossing, reading and computing hide
+each other less."""
 
 
 def slower_of(reading: float, computing: float) -> float:
     """Reading and computing overlap, but less near their crossing (p-norm of a roofline)."""
-    total: float = (reading**_SHARPNESS + computing**_SHARPNESS) ** (1 / _SHARPNESS)
+    total: float = (reading**SHARPNESS + computing**SHARPNESS) ** (1 / SHARPNESS)
     return total
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from runner.config.schema.hardware import Hardware
 
@@ -77,25 +78,41 @@ def find_row(
         of: A column, and the values that it may have, the best first.
         generation: To look for, where it is not the device's own.
     """
-    tables = _by_generation(table)
     column, values = of or ("", ("",))
-    generation = generation or device.generation or ANY
+    wanted = _Wanted(table, tuple(engines), column, tuple(values))
+    bandwidth = device.memory_bandwidth_gigabytes_per_second or 0.0
+    return _find(wanted, generation or device.generation or ANY, device.name, bandwidth)
+
+
+class _Wanted(NamedTuple):
+    """What is looked for, whatever the device."""
+
+    table: str
+    engines: tuple[str, ...]
+    column: str
+    values: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=8192)
+def _find(wanted: _Wanted, generation: str, device: str, bandwidth: float) -> Found:
+    tables, column = _by_generation(wanted.table), wanted.column
     for name in (generation, _SIMILAR.get(generation), ANY):
         rows = tables.get(name or "", ())
-        for value in values:
-            alike = [row for row in rows if of is None or row[column] == value]
-            for engine in (*engines, ANY):
+        for value in wanted.values:
+            alike = [row for row in rows if not column or row[column] == value]
+            for engine in (*wanted.engines, ANY):
                 of_engine = [row for row in alike if row["engine"] == engine]
                 if of_engine:
-                    nearest = min(of_engine, key=lambda row: _distance(row, device))
+                    nearest = min(of_engine, key=lambda row: _distance(row, device, bandwidth))
                     return Found(nearest, name == generation and name != ANY)
-    raise LookupError(f"table {table} has no row for everything else ({column} in {values})")
+    raise LookupError(
+        f"table {wanted.table} has no row for everything else ({column} in {wanted.values})"
+    )
 
 
-def _distance(row: Row, device: Hardware) -> float:
-    if row["device"] == device.name:
+def _distance(row: Row, device: str, bandwidth: float) -> float:
+    if row["device"] == device:
         return -1.0
-    bandwidth = device.memory_bandwidth_gigabytes_per_second
     there = row["device_gigabytes_per_second"]
     return abs(math.log(bandwidth / float(there))) if bandwidth and there else 0.0
 
