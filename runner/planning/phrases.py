@@ -20,8 +20,12 @@ def seconds(value: float) -> str:
 def seconds_range(value: Range) -> str:
     """``24.1 ms [20.5, 27.7]``: expected, and the low and high of the prediction."""
     factor, unit = (1, "s") if value.expected >= 1 else (1e3, "ms")
-    low, expected, high = (f"{factor * one:.3g}" for one in (value.low, value.expected, value.high))
+    low, expected, high = (_digits(factor * one) for one in (value.low, value.expected, value.high))
     return f"{expected} {unit} [{low}, {high}]"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def count(value: float) -> str:

@@ -1,9 +1,9 @@
 """Why options do not serve: those that fail alike in one line."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from runner.planning.option import Feasibility, Option
+from runner.planning.option import Feasibility, Miss, Option
 from runner.planning.phrases import OBJECTIVES, recipes_on, seconds, times, where
 
 _FEW = 5
@@ -45,37 +45,32 @@ def _alike(option: Option, apart: bool) -> tuple[object, ...]:
         apart: Whether devices are few, so that each is worth a line of its own.
     """
     device = option.device if apart else ""
-    if option.verdict is Feasibility.too_slow:
-        return option.verdict, device, tuple(miss.what for miss in option.misses)
-    if option.verdict is Feasibility.does_not_fit or not option.engine_known:
+    by_device = (Feasibility.too_slow, Feasibility.does_not_fit)
+    if option.verdict in by_device or not option.engine_known:
         return option.verdict, device
     return option.verdict, option.reason
 
 
 def _said(group: Sequence[Option]) -> str:
     subject, nearest = recipes_on(group), group[0]
-    if nearest.verdict is Feasibility.too_slow:
-        return f"{subject}: too slow: {'; '.join(_missed(group))}"
+    best = ""
     if nearest.verdict is Feasibility.does_not_fit:
         nearest = max(group, key=lambda option: option.kv_capacity_bytes / option.tensor_parallel)
-        best = "" if len(group) == 1 else f"the nearest, {nearest.recipe} on {where(nearest)}: "
+    if len(group) > 1:
+        best = f"the nearest, {nearest.recipe} on {where(nearest)}: "
+    if nearest.verdict is Feasibility.too_slow:
+        return f"{subject}: too slow: {best}{'; '.join(map(_missed, nearest.misses))}"
+    if nearest.verdict is Feasibility.does_not_fit:
         return f"{subject}: does not fit: {best}{_lack(nearest)}"
     return f"{subject}: {nearest.reason}"
 
 
-def _missed(group: Sequence[Option]) -> Iterator[str]:
-    """The least that a group misses each objective by."""
-    for what in (miss.what for miss in group[0].misses):
-        miss, option = min(
-            ((m, o) for o in group for m in o.misses if m.what == what),
-            key=lambda pair: pair[0].over,
-        )
-        at_best = f" at best ({option.recipe}, {option.tensor_parallel}x)" if len(group) > 1 else ""
-        hope = "; it may still pass, measure it" if miss.may_pass else ""
-        yield (
-            f"{seconds(miss.seconds.expected)} {OBJECTIVES[what]}{at_best}, "
-            f"{seconds(miss.at_most)} at most ({times(miss.over)}){hope}"
-        )
+def _missed(miss: Miss) -> str:
+    hope = "; it may still pass, measure it" if miss.may_pass else ""
+    return (
+        f"{seconds(miss.seconds.expected)} {OBJECTIVES[miss.what]}, "
+        f"{seconds(miss.at_most)} at most ({times(miss.over)}){hope}"
+    )
 
 
 def _lack(option: Option) -> str:

@@ -108,8 +108,9 @@ def _without_units(
     label: str, devices: Iterable[str], nearest: str | None = None
 ) -> Iterator[Verdict]:
     if where := ", ".join(devices):
+        verb = "have" if ", " in where else "has"
         yield warning(
-            f"{where} has no matrix units for {label}: it saves memory and bandwidth there, but "
+            f"{where} {verb} no matrix units for {label}: it saves memory and bandwidth there, but "
             "computes in 16 bits",
             nearest,
         )

@@ -27,7 +27,7 @@ OUTLIERS = ("w8a8 rounds activations: plain rounding", "method=smoothquant or me
         (
             "fp8_e4m3",
             "a100_80_sxm l4 t4",
-            [("a100_80_sxm, t4 has no matrix units for fp8_e4m3", None)],
+            [("a100_80_sxm, t4 have no matrix units for fp8_e4m3", None)],
         ),
         ("fp8_e4m3", "l4 h100_sxm", []),
         # Nobody serves it there.
