@@ -75,4 +75,7 @@ def _fit() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # of ``| head``
+        sys.stderr.close()
