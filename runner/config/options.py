@@ -117,8 +117,11 @@ def content(group: str, option: str) -> dict[str, Any]:
     """
     from omegaconf import OmegaConf
 
-    merged = OmegaConf.merge(*map(OmegaConf.create, _layers(group, option, option_files(group))))
-    plain: Any = OmegaConf.to_container(merged, resolve=False)
+    first, *others = _layers(group, option, option_files(group))
+    plain: Any = copy.deepcopy(first)
+    if others:
+        merged = OmegaConf.merge(*map(OmegaConf.create, (first, *others)))
+        plain = OmegaConf.to_container(merged, resolve=False)
     return {str(key): value for key, value in plain.items()}
 
 
