@@ -37,7 +37,7 @@ def _decision(chosen: Option, plan: Plan) -> str:
 
 
 def _users(number: int) -> str:
-    return f"{number} user{'s' if number > 1 else ''}"
+    return f"{number} user{'' if number == 1 else 's'}"
 
 
 def _figures(chosen: Option, plan: Plan, devices: Mapping[str, Hardware]) -> Iterator[str]:
@@ -47,23 +47,23 @@ def _figures(chosen: Option, plan: Plan, devices: Mapping[str, Hardware]) -> Ite
     yield _line("ITL", seconds_range(token) + _at_most(plan.latency_seconds))
     if chosen.tokens_per_second is not None:
         yield _line("output", f"{_rate(chosen.tokens_per_second)} tokens/s, all users together")
-    within = " within the objectives" if _has_objectives(plan) else ""
-    goodput = chosen.requests_per_second
-    if chosen.misses:
-        at_most = chosen.users_within or 0
-        yield _line("serves", f"up to {at_most} users at once within the objectives")
-    else:
-        yield _line(
-        "serves",
-        f"up to {_users(chosen.served_concurrency)} at once{within}"
-        + (f": {goodput:.2g} requests/s" if goodput is not None else "")
-        + (f", {_rate(chosen.served_tokens_per_second)} tokens/s"
-           if chosen.served_tokens_per_second is not None else ""),
-    )  # fmt: skip
+    yield _line("serves", _served(chosen, " within the objectives" * _has_objectives(plan)))
     yield from _costs(chosen, plan, devices[chosen.device])
     if chosen.kv_tokens is not None:
         yield _line("memory", f"{chosen.weight_bytes / 1e9:.1f} GB of weights, {_room(chosen)}")
     yield _line("quality", chosen.quality)
+
+
+def _served(chosen: Option, within: str) -> str:
+    """The most users at once, and what they get."""
+    if chosen.misses:
+        return f"up to {_users(chosen.users_within or 0)} at once{within}"
+    said = f"up to {_users(chosen.served_concurrency)} at once{within}"
+    if (goodput := chosen.requests_per_second) is not None:
+        said += f": {goodput:.1f} requests/s" if goodput >= 1 else f": {goodput:.2g} requests/s"
+    if chosen.served_tokens_per_second is not None:
+        said += f", {_rate(chosen.served_tokens_per_second)} tokens/s"
+    return said
 
 
 def _costs(chosen: Option, plan: Plan, device: Hardware) -> Iterator[str]:

@@ -96,9 +96,10 @@ def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
 
 def _print_plan(plan: PlanResult, rows: int, console: "Console") -> None:
     console.print(f"\nplan {_heading(plan)}", style="bold", soft_wrap=True)
-    width = console.width if console.is_terminal else _piped_width()
+    width = console.width if console.is_terminal else min(console.width, _piped_width())
     options = shown(plan, rows)
     console.print(plan_table(plan, options, width))
+    console.print()
     console.print(plan.recommendation, soft_wrap=True)
     if lines := reasons(plan.options):
         console.print("Why the others were ruled out:", style="bold")

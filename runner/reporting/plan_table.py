@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 _ABSENT = "-"
 _WIDE = 100
 """Columns of a terminal from which those of the table stand two apart."""
-_EDGES = 2
 _VERDICT = 15
 """Columns that a verdict needs to be of one line."""
 _LEAST_VERDICT = 9
@@ -86,12 +85,12 @@ def plan_table(plan: PlanResult, options: Sequence[Option], width: int) -> "Tabl
     from rich.table import Table
 
     gap = 2 if width >= _WIDE else 1
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, gap - 1, 0, 0))
-    *columns, verdict = _fitting([*_columns(plan)], options, width - _EDGES, gap)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
+    *columns, verdict = _fitting([*_columns(plan)], options, width, gap)
     for column in columns:
         side: Literal["left", "right"] = "left" if column.left else "right"
         table.add_column(column.head, justify=side, no_wrap=True)
-    left = width - _EDGES - sum(_width(column, options) + gap for column in columns)
+    left = width - sum(_width(column, options) + gap for column in columns)
     table.add_column(verdict.head, max_width=max(_LEAST_VERDICT, left))
     columns.append(verdict)
     for option in options:
@@ -106,7 +105,7 @@ def _columns(plan: PlanResult) -> Iterator[Column]:
     yield Column("devices", where, 99, left=True)
     yield Column("engine", lambda o: o.engine or _ABSENT, 30, left=True)
     yield Column("weights\nGB", lambda o: f"{o.weight_bytes / 1e9:.1f}", 40)
-    yield Column("KV room\ntokens", _room, 60)
+    yield Column("KV\ntokens", _room, 60)
     yield Column("TTFT", lambda o: _seconds(o.time_to_first_token_seconds), 98)
     yield Column("ITL ms\n[low, high]", _token, 97)
     yield Column("floor\nms", lambda o: _milli(o.bound_decode_seconds), 10)
