@@ -5,11 +5,12 @@ The one look-up, for Hydra, the planner, texts, devices and environments alike. 
 of ours.
 """
 
+import contextlib
 import copy
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ INTERNAL_GROUPS = ("hydra",)
 """Launchers and sweepers: Hydra's own groups."""
 CONFIG_DIR = "QUANT_RUNNER_CONFIG_DIR"
 """Names the folder of ``--config-dir`` to this process and those it starts."""
-_PATTERNS = ("*.yaml", "*/*.yaml")
+_SUFFIX = ".yaml"
 _HEAD_BYTES = 4096
 """Of a file, to find its first comment in."""
 _MOST_FILES = 1000
@@ -198,14 +199,22 @@ def _loaded(path: Path, changed: int) -> dict[str, Any]:
 
 
 def _files(folders: Sequence[Path]) -> dict[str, Path]:
-    files = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
-        for folder in reversed(folders)
-        for pattern in _PATTERNS
-        for path in folder.glob(pattern)
-        if path.is_file()
-    }
+    files: dict[str, Path] = {}
+    for folder in reversed(folders):
+        files.update(_inside(folder, is_outer=True))
     return _sorted(files)
+
+
+def _inside(folder: Path | str, is_outer: bool) -> Iterator[tuple[str, Path]]:
+    """Options of a folder, and of its own folders: listed for every one that is looked up."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            stem = entry.name.removesuffix(_SUFFIX)
+            if stem not in ("", entry.name) and entry.is_file():
+                yield stem, Path(entry.path)
+            elif is_outer and entry.is_dir():
+                for name, path in _inside(entry.path, is_outer=False):
+                    yield f"{entry.name}/{name}", path
 
 
 def _sorted(files: dict[str, Path]) -> dict[str, Path]:
