@@ -33,7 +33,7 @@ def count(value: float) -> str:
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             digits = 1 if value < 10 * size else 0
-            return f"{value / size:.{digits}f}{unit}"
+            return f"{value / size:.{digits}f}".removesuffix(".0") + unit
     return f"{value:.0f}"
 
 

@@ -54,7 +54,8 @@ def rank(option: Option) -> tuple[int, bool, bool, float, float, float]:
     By verdict, in this order: what meets everything, known quality risks, what is unproven, what is
     too slow, what does not fit, what no engine serves, what is impossible. Within a verdict what an
     engine is known to read comes before what nobody has said, and what computes all users' requests
-    together before what has some wait; of what is too slow, the nearest miss comes first. Then the
+    together before what has some wait; of what is too slow or does not fit, the nearest miss comes
+    first. Then the
     cheapest: by the month where traffic is given, else by the hour of one copy (a price by the
     token would assume that every device is busy day and night); what has no price comes last. Of
     what costs the same, what generates more comes first.
@@ -67,10 +68,17 @@ def rank(option: Option) -> tuple[int, bool, bool, float, float, float]:
         _ORDER.index(option.verdict),
         not option.engine_known,
         option.queues,
-        round(option.over, 2),
+        _missing(option),
         math.inf if cost is None else cost,
         -rate,
     )
+
+
+def _missing(option: Option) -> float:
+    """How far an option is from meeting what is asked for, among those of its verdict."""
+    if option.verdict is Feasibility.does_not_fit:
+        return -option.kv_capacity_bytes / option.tensor_parallel
+    return round(option.over, 2)
 
 
 def best(options: Sequence[Option]) -> Option | None:

@@ -21,6 +21,7 @@ def recommendation(options: Sequence[Option], plan: Plan, devices: Mapping[str, 
     lines = [_decision(chosen, plan), *_figures(chosen, plan, devices)]
     if doubts := list(_doubts(chosen, plan)):
         lines.append(f"Measure before you buy: {'; '.join(doubts)}.")
+        lines += _surest(options, chosen, plan)
     return "\n".join(lines)
 
 
@@ -114,6 +115,20 @@ def _doubts(chosen: Option, plan: Plan) -> Iterator[str]:
             yield f"{what} of {seconds(objective)} lies within the predicted range"
     if chosen.verdict is Feasibility.unproven:
         yield f"it {chosen.reason}"
+
+
+def _surest(options: Sequence[Option], chosen: Option, plan: Plan) -> Iterator[str]:
+    """The first option that is not in doubt, where the chosen one is."""
+    meets = (one for one in options if one.verdict is Feasibility.meets)
+    sure = next((one for one in meets if not any(_doubts(one, plan))), None)
+    if sure is None or sure is chosen:
+        return
+    price = _hourly(sure)
+    cost = f", ${dollars(price)} an hour" if math.isfinite(price) else ""
+    first, token = sure.time_to_first_token_seconds, sure.time_per_output_token_seconds
+    assert first is not None and token is not None
+    times = f"TTFT {seconds_range(first)}, ITL {seconds_range(token)}"
+    yield f"Nothing is in doubt of {sure.recipe} on {where(sure)}: {times}{cost}."
 
 
 def _has_objectives(plan: Plan) -> bool:

@@ -55,7 +55,19 @@ def test_rows_are_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         slow("nearly", "ITL", 1.1, 1, price_per_hour=9.0),
         slow("far too slow", "TTFT", 4, 1, price_per_hour=0.1),
-        row("fits nowhere", verdict=Feasibility.does_not_fit, tokens_per_second=None),
+        row(
+            "fits nearly",
+            verdict=Feasibility.does_not_fit,
+            tokens_per_second=None,
+            kv_capacity_bytes=-1.0,
+        ),
+        row(
+            "fits nowhere",
+            verdict=Feasibility.does_not_fit,
+            tokens_per_second=None,
+            kv_capacity_bytes=-9.0,
+            price_per_hour=0.1,
+        ),
         row("read by none", verdict=Feasibility.unsupported, price_per_hour=0.0),
         row("cannot be", verdict=Feasibility.impossible, tokens_per_second=None),
     ]
@@ -121,6 +133,16 @@ def test_an_objective_within_the_range_is_to_be_measured() -> None:
     plan = replace(PLAN, latency_seconds=(token.expected + token.high) / 2, tokens_per_day=None)
     said = recommendation([loose], plan, {"box": DEVICE})
     assert said.splitlines()[-1].startswith("Measure before you buy: an ITL of ")
+    sure = replace(
+        loose,
+        recipe="w8a8",
+        price_per_hour=9.0,
+        time_per_output_token_seconds=Range(0.1, 0.2, 0.3),
+    )
+    said = recommendation([loose, sure], plan, {"box": DEVICE}).splitlines()
+    assert said[-2].startswith("Measure before you buy: ")
+    assert said[-1].startswith("Nothing is in doubt of w8a8 on 1x box: TTFT ")
+    assert said[-1].endswith(", ITL 200 ms [100, 300], $9.00 an hour.")
     unproven = replace(loose, verdict=Feasibility.unproven, reason="meets the rest, but who knows")
     said = recommendation([unproven], replace(plan, latency_seconds=None), {"box": DEVICE})
     assert said.endswith("Measure before you buy: it meets the rest, but who knows.")
@@ -196,7 +218,9 @@ def test_figures_in_words() -> None:
     assert [*map(seconds, (0.5, 1.034, 299, 1350, 1e5))] == [
         "500 ms", "1.03 s", "299 s", "22.5 min", "27.8 h",
     ]  # fmt: skip
-    assert [*map(count, (34.2, 951, 119_000, 1_214_300))] == ["34", "951", "119k", "1.2M"]
+    assert [*map(count, (34.2, 951, 119_000, 1_214_300, 1e7))] == [
+        "34", "951", "119k", "1.2M", "10M",
+    ]  # fmt: skip
     assert [*map(dollars, (0.083, 1.294, 1964.2))] == ["0.083", "1.29", "1,964"]
     assert [*map(times, (1.021, 2.06, 642.2))] == ["1.02x", "2.1x", "642x"]
     four = [row(name, degree=2) for name in "abcd"]
