@@ -1,11 +1,12 @@
 """Times of operators by hand, how a model is launched, and which row of the tables is gone by."""
 
+import functools
 from dataclasses import replace
 
 import pytest
 
 from runner.config.schema.architecture import Architecture
-from runner.config.schema.hardware import Interconnect
+from runner.config.schema.hardware import Hardware, Interconnect
 from runner.errors import UsageError
 from runner.planning.devices import device_names, read_device
 from runner.planning.formats import find_format
@@ -36,6 +37,15 @@ from tests.unit.small_plan import SMALL
 pytestmark = pytest.mark.unit
 
 SERVERS = ("vllm", "trtllm", "sglang")
+
+
+@functools.cache
+def described() -> list[Hardware]:
+    """Every device of which a plan may be made."""
+    every = map(read_device, device_names())
+    return [device for device in every if not device.unknown_limits]
+
+
 MIXTURE = replace(
     SMALL, experts=8, experts_per_token=2, expert_intermediate=4, dense_layers=1, shared_experts=1
 )
@@ -246,9 +256,7 @@ def test_what_a_kernel_is_comes_before_whose_it_is() -> None:
 def test_engines_that_a_family_does_not_name_tell_nothing_of_it(family: str, label: str) -> None:
     """A server's kernels unpack 4 bits to 16; llama.cpp's multiply integers of 8."""
     kernels = engine_family(family).kernels
-    for device in map(read_device, device_names()):
-        if device.unknown_limits:
-            continue
+    for device in described():
         rates = matmul_rates(device, kernels, find_format(label))
         others = [one for one in SERVERS if one not in kernels] + ["llama_cpp"]
         for table in ("gemm", "experts"):
