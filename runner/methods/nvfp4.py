@@ -17,8 +17,8 @@ class Nvfp4(Method):
     backend: str = "llm_compressor"
 
     def plan_label(self, bits: Bits) -> str:
-        """Its own."""
-        return "nvfp4"
+        """Its own, with activations or without."""
+        return "nvfp4_a4" if bits.quantizes_activations else "nvfp4"
 
 
 class Nvfp4Method:

@@ -1,7 +1,7 @@
 """Common mistakes in quantization, each stated once, for recipes and for plans."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from runner.config.schema.bits import NumberType
 from runner.config.schema.engine import Dtype
@@ -52,7 +52,7 @@ def mistakes_of_plan(
             yield _outliers(f"{fmt.label} rounds activations: plain rounding (method=rtn)")
     if any(fmt.prior_bits == 4 and fmt.arithmetic in _SIXTEEN for fmt in formats):
         yield _no_int4_products("prefill and large batches gain nothing")
-    lacking: dict[str, list[str]] = {}
+    lacking: dict[tuple[str, ...], list[str]] = {}
     for fmt in formats:
         if fmt.quantizes_activations:
             names = [
@@ -64,9 +64,9 @@ def mistakes_of_plan(
             ]
             if len(names) > _NAMED:
                 names = [*names[:_NAMED], f"{len(names) - _NAMED} more devices"]
-            lacking.setdefault(", ".join(names), []).append(fmt.label)
+            lacking.setdefault(tuple(names), []).append(fmt.label)
     for where, labels in lacking.items():
-        yield from _without_units(" and ".join(labels), [where] if where else [])
+        yield from _without_units(" and ".join(labels), where)
     if low := [fmt.label for fmt in formats if fmt.prior_bits == 4 and fmt.weight_bits < 4]:
         yield _uniform_few_bits(", ".join(low))
     smallest = min(formats, key=lambda fmt: fmt.stored_bytes(shape), default=None)
@@ -105,10 +105,10 @@ def _no_int4_products(consequence: str) -> Verdict:
 
 
 def _without_units(
-    label: str, devices: Iterable[str], nearest: str | None = None
+    label: str, devices: Sequence[str], nearest: str | None = None
 ) -> Iterator[Verdict]:
     if where := ", ".join(devices):
-        verb = "have" if ", " in where else "has"
+        verb = "have" if len(devices) > 1 else "has"
         yield warning(
             f"{where} {verb} no matrix units for {label}: it saves memory and bandwidth there, but "
             "computes in 16 bits",

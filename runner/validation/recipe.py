@@ -20,6 +20,7 @@ _WIDTHS = {
     NumberType.float: (4, 8, 16, 32),
     NumberType.bfloat: (16,),
 }
+_BLOCK_FLOAT_BITS = 4
 _USUAL_GROUPS = (256, 128, 64, 32, 16)
 
 
@@ -154,7 +155,11 @@ def _check_group_size(
             " or ".join(f"group_size={label}" for label in reversed(usual)),
         )
         return
-    if config.bits.quantizes_activations and group_size.granularity is Granularity.group:
+    activation = config.bits.activation
+    # Floats of 4 bits have scales in blocks on both sides, and units that multiply such blocks.
+    in_blocks = activation.type is NumberType.float and activation.num_bits == _BLOCK_FLOAT_BITS
+    grouped = group_size.granularity is Granularity.group
+    if config.bits.quantizes_activations and grouped and not in_blocks:
         yield illegal(
             f"{config.bits.label} multiplies {config.bits.activation.num_bits}-bit activations, "
             "which works only with per-channel or per-tensor scales, not for every "

@@ -1,6 +1,7 @@
 """The commands that follow from a plan: they compose, and say what the plan depends on."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -13,8 +14,11 @@ from runner.engines.vllm.deployed import measured_with, serve_command
 from runner.methods import find_method
 from runner.planning.commands import Command, commands, made_with
 from runner.planning.formats import find_format
+from runner.planning.hardware.detect import Machine
 from runner.planning.option import Feasibility
+from runner.util.gpus import Gpu
 from tests.unit.conftest import Compose
+from tests.unit.judging import illegal_ones, judge
 from tests.unit.test_recommendation import row
 
 pytestmark = pytest.mark.unit
@@ -51,6 +55,17 @@ def test_what_is_named_is_made_by_a_method_in_just_that_format(
     group = config.group_size.label
     assert group in capabilities.group_sizes or "g*" in capabilities.group_sizes
     assert label.startswith((config.bits.label, config.method.plan_label(config.bits) or "?"))
+
+
+@pytest.mark.parametrize("label", ["bf16", "w8a8", "w4a16-g64-asym", "nvfp4_a4", "q4_k_m"])
+def test_the_measuring_command_is_legal(label: str, composed: Compose, cpu: Machine) -> None:
+    card = Gpu("NVIDIA B200", 180 * 10**9, "10.0", "GPU-0")
+    machine = replace(cpu, memory_bytes=10**12, gpus=(card,))
+    engine = "llama_cpp" if label == "q4_k_m" else "vllm"
+    measure, _ = follow(label, Plan(concurrency=20, ttft_seconds=0.5), engine)
+    found = illegal_ones(judge(composed, machine, shlex.split(measure.line)[1:]))
+    # Nobody serves w8a8 there, and the runner says so as the plan does.
+    assert [verdict for verdict in found if "vLLM" not in verdict.reason] == []
 
 
 @pytest.mark.parametrize("label", NOT_MADE)
