@@ -57,8 +57,9 @@ def where(option: Option) -> str:
 def missed(miss: Miss) -> str:
     """An objective and by how much it is missed."""
     hope = "; may still pass, measure it" if miss.may_pass else ""
+    over = f"{miss.over:.2f}x" if miss.over < 10 else times(miss.over)
     found = f"{seconds(miss.seconds.expected)} {OBJECTIVES[miss.what]}"
-    return f"too slow by {miss.over:.2f}x: {found}, {seconds(miss.at_most)} at most{hope}"
+    return f"too slow by {over}: {found}, {seconds(miss.at_most)} at most{hope}"
 
 
 def recipes_on(options: Sequence[Option]) -> str:

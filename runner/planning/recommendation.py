@@ -58,7 +58,8 @@ def _figures(chosen: Option, plan: Plan, devices: Mapping[str, Hardware]) -> Ite
 def _served(chosen: Option, within: str) -> str:
     """The most users at once, and what they get."""
     if chosen.misses:
-        return f"up to {_users(chosen.users_within or 0)} at once{within}"
+        number = chosen.users_within
+        return f"up to {_users(number)} at once{within}" if number else f"not even one user{within}"
     said = f"up to {_users(chosen.served_concurrency)} at once{within}"
     if (goodput := chosen.requests_per_second) is not None:
         said += f": {goodput:.1f} requests/s" if goodput >= 1 else f": {goodput:.2g} requests/s"
@@ -158,7 +159,7 @@ def _nothing_serves(
         f"Nothing meets the requirements (predicted). The nearest is {nearest.recipe} on "
         f"{where(nearest)}: {nearest.reason}."
     )
-    if nearest.time_per_output_token_seconds is not None:
+    if nearest.verdict in (Feasibility.too_slow, Feasibility.quality_risk):
         yield from _figures(nearest, plan, devices)
     changes = list(_would_serve(options, plan))
     if changes:
@@ -187,7 +188,16 @@ def _would_serve(options: Sequence[Option], plan: Plan) -> Iterator[str]:
         yield f"looser objectives, such as {' '.join(looser)}, for {option}"
     if any(option.verdict is Feasibility.quality_risk for option in options):
         yield f"another quality: plan.min_recovery_percent below {plan.min_recovery_percent:g}"
-    if not slow:
+    verdicts = {option.verdict for option in options}
+    if verdicts <= {Feasibility.unsupported, Feasibility.impossible}:
+        yield "another recipe: plan.recipes=[] compares the usual ones"
+    for unproven in [one for one in options if one.verdict is Feasibility.unproven][:1]:
+        yield f"a measurement: {unproven.recipe} on {where(unproven)} {unproven.reason}"
+    if not slow and Feasibility.does_not_fit in verdicts:
+        fitting = max(options, key=lambda option: (option.largest_batch, -_hourly(option)))
+        if fitting.largest_batch:
+            room = f"has room for {_users(fitting.largest_batch)}"
+            yield f"fewer users: {fitting.recipe} on {where(fitting)} {room}"
         yield (
             "more memory: more devices (plan.tensor_parallel), fewer bits (plan.recipes), a "
             "shorter plan.context_length, or plan.kv_cache_bits=8"

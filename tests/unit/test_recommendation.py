@@ -177,6 +177,19 @@ def test_a_miss_is_told_with_what_would_have_to_change() -> None:
     big = row("bf16", verdict=Feasibility.does_not_fit, reason="does not fit: no room",
               time_per_output_token_seconds=None)  # fmt: skip
     assert "more memory: more devices (plan.tensor_parallel)" in recommendation([big], plan, {})
+    tight = replace(big, largest_batch=3)
+    doubtful = row("w4", verdict=Feasibility.unproven, reason="meets the rest, but who knows")
+    risky = row("w3", verdict=Feasibility.quality_risk, time_to_first_token_seconds=Range(1, 2, 3))
+    told = recommendation([risky, doubtful, tight], PLAN, {"box": DEVICE})
+    assert "fewer users: bf16 on 1x box has room for 3 users" in told
+    assert "a measurement: w4 on 1x box meets the rest, but who knows" in told
+    assert "another quality: plan.min_recovery_percent below 97" in told
+    unread = row("nf4", verdict=Feasibility.unsupported, reason="nobody reads it")
+    assert recommendation([unread], PLAN, {}).splitlines()[1:] == [
+        "What would have to change:",
+        "  - another recipe: plan.recipes=[] compares the usual ones",
+        "  - other devices: plan.devices=[all] compares them all",
+    ]
     assert recommendation([], PLAN, {}) == "No option to compare."
 
 
