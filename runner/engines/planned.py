@@ -73,6 +73,8 @@ class Deployment:
     """Share of a device's memory that the engine may take."""
     prefill_chunk_tokens: int | None = None
     """Prompt tokens in one step; ``None``: the engine's default."""
+    compute_capability: str | None = None
+    """Of the devices."""
     whole_experts: bool = False
     """Whether devices share experts out whole."""
 
@@ -81,11 +83,14 @@ class Deployment:
 class DeployedEngine(Protocol):
     """An engine that says how it is started for what a plan has chosen."""
 
-    def serve_command(self, deployment: Deployment) -> str:
-        """A line for a shell. Imports nothing heavy."""
+    def serve_command(self, deployment: Deployment) -> str | None:
+        """A line for a shell; ``None``: it cannot be started so. Imports nothing heavy."""
 
-    def measured_with(self, deployment: Deployment) -> list[str]:
-        """Overrides of the runner's own configuration that make it serve likewise."""
+    def measured_with(self, deployment: Deployment) -> list[str] | None:
+        """Overrides of the runner's own configuration that make it serve likewise.
+
+        ``None``: the runner has no settings for that.
+        """
 
 
 @runtime_checkable

@@ -2,10 +2,12 @@
 
 import functools
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner.config.options import option_files
+from runner.config.schema.hardware import Hardware
 from runner.config.schema.model import Model, ModelKind
 from runner.config.schema.plan import Plan
 from runner.config.words import quoted, shell_word
@@ -13,6 +15,7 @@ from runner.engines import find_engine
 from runner.engines.planned import DeployedEngine, Deployment
 from runner.planning.formats import Format, find_format
 from runner.planning.option import Feasibility, Option
+from runner.planning.phrases import where
 from runner.planning.ranking import best
 from runner.planning.serving import weights_of
 
@@ -38,7 +41,11 @@ class Command:
 
 
 def commands(
-    options: list[Option], model: Model, plan: Plan, published_as: str | None
+    options: Sequence[Option],
+    model: Model,
+    plan: Plan,
+    published_as: str | None,
+    devices: Mapping[str, Hardware],
 ) -> list[Command]:
     """What measures and what serves the first choice, or the nearest miss where nothing serves.
 
@@ -47,6 +54,7 @@ def commands(
         model: Of the plan.
         plan: The load and its objectives.
         published_as: Recipe in which the model is published, if not in 16 bits.
+        devices: By name.
     """
     chosen = best(options)
     what = "it"
@@ -68,23 +76,18 @@ def commands(
         kv_cache_bits=plan.kv_cache_bits,
         memory_utilization=plan.memory_utilization,
         prefill_chunk_tokens=plan.prefill_chunk_tokens,
+        compute_capability=devices[chosen.device].compute_capability,
         whole_experts=any(_WHOLE in warning for warning in chosen.warnings),
     )
-    serve = Command(f"To serve {what}{source.where}", engine.serve_command(deployment))
-    if (made := source.made_with) is None:
-        return [serve]
-    words = [
-        *made,
-        f"engine={chosen.engine}",
-        *engine.measured_with(deployment),
-        *_load(plan),
-    ]
-    measure = Command(f"To measure {what}, on {_devices(chosen)}", f"runner {' '.join(words)}")
-    return [measure, serve]
-
-
-def _devices(option: Option) -> str:
-    return f"{option.tensor_parallel}x {option.device}"
+    found = []
+    made, settings = source.made_with, engine.measured_with(deployment)
+    if made is not None and settings is not None:
+        words = [*made, f"engine={chosen.engine}", *settings, *_load(plan)]
+        about = f"To measure {what}, on {where(chosen)}"
+        found.append(Command(about, f"runner {' '.join(words)}"))
+    if (line := engine.serve_command(deployment)) is not None:
+        found.append(Command(f"To serve {what}{source.where}", line))
+    return found
 
 
 class _Source:

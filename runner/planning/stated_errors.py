@@ -1,10 +1,11 @@
 """What is known of how far such predictions are off, for the kinds that a plan has."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from runner.planning.option import Option, Range
-from runner.planning.regimes import regimes
+from runner.planning.regimes import Regime, regimes
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,17 @@ def _all(options: Sequence[Option]) -> Iterator[StatedError]:
         yield from _one("TTFT", option.first_token_regime, option.time_to_first_token_seconds)
 
 
+@functools.cache
+def _by_words() -> dict[str, Regime]:
+    return {one.what: one for one in regimes().values()}
+
+
 def _one(
     figure: str, regime: str, value: Range | None, option: Option | None = None
 ) -> Iterator[StatedError]:
     if value is None or not value.expected:
         return
-    known = next((one for one in regimes().values() if one.what == regime), None)
+    known = _by_words().get(regime)
     if known is not None:
         yield StatedError(figure, regime, known.median_error, known.low, known.high, known.points)
         return

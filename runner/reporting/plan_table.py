@@ -47,8 +47,11 @@ def shown(plan: PlanResult, rows: int) -> list[Option]:
     More devices that serve the same recipe no better, and cost more, are left to plan.csv.
     """
     kept: list[Option] = []
+    alike: dict[tuple[str, str], list[Option]] = {}
     for option in plan.options:
-        if not any(_no_better(option, other) for other in kept):
+        others = alike.setdefault((option.recipe, option.device), [])
+        if not any(_no_better(option, other) for other in others):
+            others.append(option)
             kept.append(option)
     best = {name: next((o for o in kept if o.device == name), None) for name in plan.named_devices}
     first = kept[:rows]
@@ -56,10 +59,9 @@ def shown(plan: PlanResult, rows: int) -> list[Option]:
 
 
 def _no_better(option: Option, other: Option) -> bool:
-    """Whether an option that is ranked after another is of no use beside it."""
-    same = (option.recipe, option.device) == (other.recipe, other.device)
+    """Whether an option is of no use beside another of its recipe and device, ranked before it."""
     token, before = option.time_per_output_token_seconds, other.time_per_output_token_seconds
-    if not same or option.tensor_parallel < other.tensor_parallel:
+    if option.tensor_parallel < other.tensor_parallel:
         return False
     if option.verdict is not other.verdict:
         return other.verdict is Feasibility.meets or option.verdict in _NO_USE

@@ -19,6 +19,7 @@ from runner.planning.option import Feasibility
 from runner.util.gpus import Gpu
 from tests.unit.conftest import Compose
 from tests.unit.judging import illegal_ones, judge
+from tests.unit.small_plan import DEVICE
 from tests.unit.test_recommendation import row
 
 pytestmark = pytest.mark.unit
@@ -37,7 +38,7 @@ def follow(
     published_as: str | None = None, verdict: Feasibility = Feasibility.meets, **told: object,
 ) -> list[Command]:  # fmt: skip
     option = row(recipe, engine=engine, engine_sequences=64, verdict=verdict, **told)
-    return commands([option], model, plan or Plan(), published_as)
+    return commands([option], model, plan or Plan(), published_as, {"box": DEVICE})
 
 
 @pytest.mark.parametrize("label", MADE)
@@ -83,8 +84,7 @@ def test_every_engine_that_plans_name_says_how_it_is_started() -> None:
 @pytest.mark.parametrize("engine", ["vllm", "llama_cpp"])
 def test_the_measuring_command_composes(engine: str, composed: Compose) -> None:
     recipe = {"vllm": "w4a16-g128", "llama_cpp": "q4_k_m"}[engine]
-    plan = Plan(concurrency=20, ttft_seconds=0.5, latency_seconds=0.03, kv_cache_bits=8,
-                context_length=4096)  # fmt: skip
+    plan = Plan(concurrency=20, ttft_seconds=0.5, latency_seconds=0.03, context_length=4096)
     measure, _ = follow(recipe, plan, engine, degree=2)
     runner, *words = shlex.split(measure.line)
     config = composed(*words)
@@ -124,7 +124,22 @@ def test_where_nothing_serves_a_near_miss_is_measured() -> None:
     measure, _ = follow("w8a8", verdict=Feasibility.too_slow)
     assert measure.about == "To measure the nearest miss, on 1x box"
     assert not follow("w8a8", verdict=Feasibility.does_not_fit)
-    assert not commands([], LLAMA, Plan(), None)
+    assert not commands([], LLAMA, Plan(), None, {})
+
+
+@pytest.mark.parametrize(
+    ("engine", "bits", "commands"),
+    [("vllm", 8, 2), ("vllm", 4, 1), ("vllm", 5, 0), ("llama_cpp", 16, 2), ("llama_cpp", 8, 1)],
+)
+def test_what_an_engine_cannot_be_told_is_not_said(engine: str, bits: int, commands: int) -> None:
+    recipe = {"vllm": "w8a8", "llama_cpp": "q4_k_m"}[engine]
+    assert len(follow(recipe, Plan(kv_cache_bits=bits), engine)) == commands
+
+
+def test_devices_without_bfloat16_are_told_of_float16() -> None:
+    turing = Deployment("a/b", 1, 2048, 256, 16, 0.92, compute_capability="7.5")
+    assert "--dtype half " in (serve_command(turing) or "")
+    assert "engine.dtype=float16" in (measured_with(turing) or [])
 
 
 def test_vllm_is_told_what_the_plan_depends_on() -> None:
@@ -137,6 +152,8 @@ def test_vllm_is_told_what_the_plan_depends_on() -> None:
         "--max-num-seqs 64 --max-num-batched-tokens 512 --kv-cache-dtype fp8 "
         "--gpu-memory-utilization 0.9"
     )
+    measured = measured_with(Deployment("a/b", 1, 2048, 256, 8, 0.9))
+    assert measured is not None and measured[-1] == "engine.kv_cache_dtype=fp8"
     assert llama_server(Deployment("a.gguf", 2, 2048, 4, 8, 0.9)) == (
         "llama-server -m a.gguf -c 8192 -np 4 -ngl 99 -sm layer -ctk q8_0 -ctv q8_0"
     )

@@ -20,7 +20,8 @@ _NO_READER = {
 """Schemes of which its list of quantization methods has none, whatever the device."""
 _GROUPS = ("per_channel", "per_tensor", *(f"g{size}" for size in GROUPS))
 """What it was asked about."""
-_BFLOAT16_SINCE = 8.0
+BFLOAT16_SINCE = 8.0
+"""Compute capability."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _answer(row: Row, weights: Weights, place: Place) -> Reads:
 def _from_table(table: Table, weights: Weights, place: Place, where: str) -> Reads:
     capability = place.compute_capability
     if weights.scheme in FLOATS:
-        half = weights.scheme == "bf16" and float(capability or 0) < _BFLOAT16_SINCE
+        half = weights.scheme == "bf16" and float(capability or 0) < BFLOAT16_SINCE
         return Reads(True, f"{_NAMED} serves it in float16 there" if half else "")
     if weights.group not in _GROUPS:
         return Reads(None, f"it is not known whether vLLM reads {weights.text}")

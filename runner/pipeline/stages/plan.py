@@ -166,6 +166,7 @@ def make_result(
         measured=measured_quality(_of_model(records, config.model), config.model.name),
     )
     options = make_plan(question)
+    by_name = {device.name: device for device in devices}
     return PlanResult(
         model=config.model.name,
         parameters=shape.parameters,
@@ -175,7 +176,7 @@ def make_result(
         concurrency=plan.concurrency,
         latency_seconds=plan.latency_seconds,
         tokens_per_day=plan.tokens_per_day,
-        recommendation=recommendation(options, plan, {d.name: d for d in devices}),
+        recommendation=recommendation(options, plan, by_name),
         notes=[
             *map(str, mistakes_of_plan(shape, formats, devices, plan)),
             *_of_the_published(formats, published_as),
@@ -183,7 +184,7 @@ def make_result(
         options=options,
         ttft_seconds=plan.ttft_seconds,
         named_devices=_named(plan, config.hardware, devices),
-        commands=commands(options, config.model, plan, published_as),
+        commands=commands(options, config.model, plan, published_as, by_name),
         errors=stated_errors(options),
     )
 
