@@ -102,15 +102,6 @@ class Shape:
         """Layers that look back no further than the sliding window."""
         return sum(n for layer, n in self.kinds.items() if layer.mixer is Mixer.sliding)
 
-    def cached_tokens(self, context: int) -> int:
-        """Layers times tokens held for a sequence of ``context`` tokens."""
-        window = self.architecture.sliding_window
-        return sum(n * held_tokens(layer, context, window) for layer, n in self._caching.items())
-
-    def read_tokens(self, context: int) -> int:
-        """Layers times tokens that one decode step reads: sparse attention reads some alone."""
-        return sum(n * self._read(layer, context) for layer, n in self._attending.items())
-
     @functools.lru_cache(maxsize=1024)  # noqa: B019 - shapes are few and live long
     def kv_bytes(self, context: int, number_bytes: float, tensor_parallel: int = 1) -> float:
         """KV cache of one sequence on one device, in bytes.

@@ -146,7 +146,7 @@ def test_a_state_does_not_grow_and_is_shared_out_by_heads() -> None:
     # 4 heads' squares in 16 bits, and three tokens of what the convolution sees.
     assert shape.state_bytes_per_sequence(2) == layers / 2 * (4 * 64 * 2 + (2 * 16 + 32) * 3 * 2)
     assert shape.state_bytes_per_sequence(2, 4) == shape.state_bytes_per_sequence(2) / 4
-    assert shape.cached_tokens(10) == 10 * layers / 2
+    assert shape.kv_bytes(10, 2) == Shape(SMALL).kv_bytes(10, 2) / 2
     parts = {linear.part for linear in shape.linears}
     assert parts == {"linear_attention", "attention", "mlp"}
 
@@ -155,13 +155,11 @@ def test_sparse_attention_holds_everything_and_reads_what_it_chooses() -> None:
     sparse = {"layer_kinds": [Mixer.sparse], "indexer": Indexer(2, 128, 16)}
     shape = Shape(Architecture(**{**vars(SMALL), **sparse}))
     plain, layers = Shape(SMALL), SMALL.layers or 0
-    assert shape.cached_tokens(100) == 100 * layers
-    assert shape.read_tokens(100) == 16 * layers
-    assert shape.read_tokens(10) == plain.read_tokens(10) == 10 * layers
     # Keys of the indexer in fp8 with a float32 scale for 128.
     keys = 100 * layers * 132
     assert shape.kv_bytes(100, 2) == plain.kv_bytes(100, 2) + keys
     assert shape.kv_read_bytes(100, 2) == plain.kv_bytes(16, 2) + keys
+    assert shape.kv_read_bytes(10, 2) == plain.kv_bytes(10, 2) + keys / 10, "fewer than it chooses"
     assert shape.attention_flops(100) == plain.attention_flops(16) + layers * 2 * 2 * 128 * 100
     # Every device chooses for itself.
     assert shape.kv_bytes(100, 2, 2) == plain.kv_bytes(100, 2, 2) + keys
@@ -172,9 +170,9 @@ def test_compressed_entries_and_the_window_are_cached() -> None:
     shape = Shape(read_architecture(config).architecture)
     context = 2**15
     held = 43 * 128 + 21 * context // 4 + 20 * context // 128
-    assert shape.cached_tokens(context) == held
-    assert shape.read_tokens(context) == 43 * 128 + 21 * 512 + 20 * context // 128
+    read = 43 * 128 + 21 * 512 + 20 * context // 128
     keys = 21 * context // 4 * 132
+    assert shape.kv_read_bytes(context, 2) == read * 512 * 2 + keys
     assert shape.kv_bytes(context, 2, 8) == held * 512 * 2 + keys
 
 

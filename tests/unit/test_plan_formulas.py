@@ -59,10 +59,11 @@ def test_kv_cache_of_grouped_query_attention() -> None:
 
 def test_windowed_layers_forget() -> None:
     shape = Shape(Architecture(**{**vars(SMALL), "sliding_window": 4}))
-    assert shape.cached_tokens(10) == 2 * 4
+    numbers = 2 * 2 * 2  # keys and values, heads, width
+    assert shape.kv_bytes(10, 1) == 2 * 4 * numbers
     half = Shape(Architecture(**{**vars(SMALL), "sliding_window": 4, "global_layer_interval": 2}))
-    assert half.cached_tokens(10) == 10 + 4
-    assert half.cached_tokens(3) == 6
+    assert half.kv_bytes(10, 1) == (10 + 4) * numbers
+    assert half.kv_bytes(3, 1) == 6 * numbers
 
 
 def test_latent_attention_caches_one_vector_a_layer_on_every_device() -> None:
