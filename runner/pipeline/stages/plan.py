@@ -22,6 +22,7 @@ from runner.planning.devices import ALL, devices_of
 from runner.planning.formats import Format, find_format
 from runner.planning.local import local_device, machine_key
 from runner.planning.model_shape import Shape
+from runner.planning.option import Option
 from runner.planning.planner import Question, make_plan
 from runner.planning.ranking import best
 from runner.planning.recipes import recipes_of
@@ -178,7 +179,7 @@ def make_result(
         tokens_per_day=plan.tokens_per_day,
         recommendation=recommendation(options, plan, by_name),
         notes=[
-            *map(str, mistakes_of_plan(shape, formats, devices, plan)),
+            *map(str, mistakes_of_plan(shape, *_first(options, formats, devices, plan), plan)),
             *_of_the_published(formats, published_as),
         ],
         options=options,
@@ -193,6 +194,21 @@ def _named(plan: Plan, hardware: Hardware, devices: Sequence[Hardware]) -> list[
     """Devices that somebody asked about, by name."""
     asked = plan.devices != [ALL] if plan.devices else hardware.kind != LOCAL
     return [device.name for device in devices] if asked else []
+
+
+def _first(
+    options: Sequence[Option],
+    formats: Sequence[Format],
+    devices: Sequence[Hardware],
+    plan: Plan,
+) -> tuple[list[Format], list[Hardware]]:
+    """Formats and devices of the first options: nobody needs a warning of what is not taken."""
+    first = options[: plan.rows]
+    recipes, names = {one.recipe for one in first}, {one.device for one in first}
+    return (
+        [fmt for fmt in formats if fmt.label in recipes],
+        [device for device in devices if device.name in names],
+    )
 
 
 def _of_the_published(formats: Sequence[Format], published_as: str | None) -> Iterator[str]:
