@@ -83,7 +83,7 @@ def stub_driver(monkeypatch: pytest.MonkeyPatch) -> StubDriver:
 
 
 @functools.cache
-def _kept_loader(_: Path) -> ConfigLoaderImpl:
+def kept_loader(_: Path) -> ConfigLoaderImpl:
     """As a sweep's: hundreds of compositions read and merge what they share once."""
     loader = ConfigLoaderImpl(create_config_search_path(str(conf_dir())))
     loader.repository = KeptConfigs(loader.repository)
@@ -97,7 +97,7 @@ def compose_typed(*overrides: str, name: str = "config") -> Config:
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         # Which configurations there are depends on the working directory.
-        hydra.config_loader = _kept_loader(Path.cwd())
+        hydra.config_loader = kept_loader(Path.cwd())
         return typed(compose(name, overrides=list(overrides)))
 
 

@@ -36,6 +36,7 @@ from runner.planning.hardware.detect import detect
 from runner.util.paths import conf_dir
 from runner.validation.unused import refuse_unused
 from tests.fuzzing import Leaf, anything, leaves, overrides
+from tests.unit.conftest import kept_loader
 
 pytestmark = pytest.mark.unit
 
@@ -67,6 +68,9 @@ def _loader() -> ConfigLoaderImpl:
 def _composed(context: str) -> DictConfig:
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        hydra.config_loader = kept_loader(Path.cwd())
         config = compose("config", overrides=CONTEXTS[context])
     with flag_override(config, "struct", False):
         # Most of the time of a conversion would go into these.
