@@ -1,6 +1,8 @@
 """A plan as a table, JSON and CSV."""
 
 import os
+import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ from runner.util.shown import csv_rows
 if TYPE_CHECKING:
     from rich.console import Console
 
+_LABELLED = re.compile(r"  [A-Za-z]* +")
+"""A line of a recommendation, up to what it says."""
 _WIDTH = 80
 """Where there is no terminal."""
 _LOAD = (
@@ -95,31 +99,58 @@ def print_plans(records: Sequence[RunRecord], console: "Console") -> None:
 
 
 def _print_plan(plan: PlanResult, rows: int, console: "Console") -> None:
-    console.print(f"\nplan {_heading(plan)}", style="bold", soft_wrap=True)
+    console.print()
+    _say(console, f"plan {_heading(plan)}", "bold")
     width = console.width if console.is_terminal else min(console.width, _piped_width())
     options = shown(plan, rows)
     console.print(plan_table(plan, options, width))
     console.print()
-    console.print(plan.recommendation, soft_wrap=True)
+    for line in plan.recommendation.splitlines():
+        label = _LABELLED.match(line)
+        _say(console, line, hanging=len(label[0]) if label else None)
     if lines := reasons(plan.options):
         console.print("Why the others were ruled out:", style="bold")
     for line in lines[:rows]:
-        console.print(f"  {line}", soft_wrap=True)
+        _say(console, f"  {line}")
     if len(lines) > rows:
-        console.print(f"  and {len(lines) - rows} more reasons, in plan.csv", soft_wrap=True)
+        _say(console, f"  and {len(lines) - rows} more reasons, in plan.csv")
     for note in [*cautions(options), *plan.notes]:
-        console.print(f"! {note}", soft_wrap=True)
-    console.print(_LOAD, soft_wrap=True)
+        _say(console, f"! {note}")
+    _say(console, _LOAD)
     if plan.errors:
-        console.print("All figures are predicted. Of such predictions:", soft_wrap=True)
+        _say(console, "All figures are predicted. Of such predictions:")
     regimes = {(o.regime, o.first_token_regime) for o in options}
     known = {name for pair in regimes for name in pair}
     for error in plan.errors:
         if error.regime in known:
-            console.print(f"  {said(error)}", soft_wrap=True)
+            _say(console, f"  {said(error)}")
     for command in plan.commands:
-        console.print(f"{command.about}:", style="bold", soft_wrap=True)
+        _say(console, f"{command.about}:", "bold")
+        # Whole, so that it can be copied.
         console.print(f"  {command.line}", soft_wrap=True)
+
+
+def _say(
+    console: "Console", line: str, style: str | None = None, hanging: int | None = None
+) -> None:
+    """Print a line: broken between words for a person, left whole for programs.
+
+    Args:
+        console: Where to.
+        line: Without breaks.
+        style: Of rich.
+        hanging: Blanks before what goes on; by default two more than before the line.
+    """
+    if console.is_terminal and len(line) > console.width:
+        before = len(line) - len(line.lstrip()) + 2 if hanging is None else hanging
+        line = textwrap.fill(
+            line,
+            console.width,
+            subsequent_indent=" " * before,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    console.print(line, style=style, soft_wrap=True)
 
 
 def _heading(plan: PlanResult) -> str:

@@ -10,7 +10,7 @@ from runner.planning.option import Feasibility, Miss, Option, Range
 from runner.planning.regimes import regimes
 from runner.planning.result import PlanResult
 from runner.planning.stated_errors import StatedError, said, stated_errors
-from runner.reporting.plan import flat
+from runner.reporting.plan import _say, flat
 from runner.reporting.plan_table import plan_table, shown
 from runner.util.shown import console
 from tests.unit.test_recommendation import row, slow
@@ -113,3 +113,14 @@ def test_all_figures_are_in_the_files() -> None:
     assert plain - ranges <= set(flatly)
     assert flatly["kv_tokens_expected"] == 221_000
     assert flatly["misses"] == "too slow by 1.25x: 2 s per output token, 1.6 s at most"
+
+
+def test_a_terminal_breaks_sentences_between_words_and_a_pipe_does_not() -> None:
+    line = "  quality  published: keeps 99.3% and 101.2% of accuracy on two suites"
+    for terminal, count in ((True, 3), (False, 1)):
+        text = io.StringIO()
+        made = console(file=text, width=40, force_terminal=terminal)
+        _say(made, line, hanging=11)
+        lines = text.getvalue().splitlines()
+        assert len(lines) == count
+        assert all(one.startswith(" " * 11) for one in lines[1:])
