@@ -114,6 +114,8 @@ class Option:
     cost_per_million_tokens_at_traffic: float | None = None
     quality: str = ""
     quality_source: str = ""
+    is_quality_risk: bool = False
+    """Whether it is known to keep less than is asked for."""
     source: str = ""
     """Whose constants its times are predicted by."""
     regime: str = ""

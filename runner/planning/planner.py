@@ -89,6 +89,7 @@ def _option(
         question.published_as,
     )
     option.quality, option.quality_source = quality.text, quality.source
+    option.is_quality_risk = quality.risk
     sharing = share_out(shape, fmt, degree, served.computes_together)
     option.warnings += sharing.warnings
     if (obstacle := sharing.obstacle or _why_not_joined(device, degree)) is not None:

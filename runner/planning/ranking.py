@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from runner.planning.option import Feasibility, Option
 from runner.planning.serving import Serving
 
+_UNKNOWN = "unknown"
+"""Source of a quality that nobody has measured."""
 _ORDER = (
     Feasibility.meets,
     Feasibility.quality_risk,
@@ -37,7 +39,7 @@ def judged(option: Option, served: Serving) -> Option:
     unknown = [
         what
         for what, is_known in (
-            ("quality unknown", option.quality_source != "unknown"),
+            ("quality unknown", option.quality_source != _UNKNOWN),
             (served.said, served.known),
         )
         if not is_known
@@ -48,17 +50,17 @@ def judged(option: Option, served: Serving) -> Option:
     return option
 
 
-def rank(option: Option) -> tuple[int, bool, bool, float, float, float]:
+def rank(option: Option) -> tuple[int, bool, bool, bool, float, float, float]:
     """Sort key: the best first.
 
     By verdict, in this order: what meets everything, known quality risks, what is unproven, what is
     too slow, what does not fit, what no engine serves, what is impossible. Within a verdict what an
-    engine is known to read comes before what nobody has said, and what computes all users' requests
-    together before what has some wait; of what is too slow or does not fit, the nearest miss comes
-    first. Then the
-    cheapest: by the month where traffic is given, else by the hour of one copy (a price by the
-    token would assume that every device is busy day and night); what has no price comes last. Of
-    what costs the same, what generates more comes first.
+    engine is known to read comes before what nobody has said, what is known to keep its quality
+    before what is not, and what computes all users' requests together before what has some wait; of
+    what is too slow or does not fit, the nearest miss comes first. Then the cheapest: by the month
+    where traffic is given, else by the hour of one copy (a price by the token would assume that
+    every device is busy day and night); what has no price comes last. Of what costs the same, what
+    generates more comes first.
     """
     cost = option.monthly_cost
     if cost is None and option.price_per_hour is not None:
@@ -67,6 +69,7 @@ def rank(option: Option) -> tuple[int, bool, bool, float, float, float]:
     return (
         _ORDER.index(option.verdict),
         not option.engine_known,
+        option.is_quality_risk or option.quality_source == _UNKNOWN,
         option.queues,
         _missing(option),
         math.inf if cost is None else cost,

@@ -55,6 +55,8 @@ def test_rows_are_ranked(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         slow("nearly", "ITL", 1.1, 1, price_per_hour=9.0),
         slow("far too slow", "TTFT", 4, 1, price_per_hour=0.1),
+        slow("nearly, but a risk", "ITL", 1.01, 1, is_quality_risk=True),
+        slow("nearly, but unknown", "ITL", 1.02, 1, quality_source="unknown"),
         row(
             "fits nearly",
             verdict=Feasibility.does_not_fit,
