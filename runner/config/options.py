@@ -110,15 +110,21 @@ def about(path: Path) -> str:
     return first.lstrip("# ") if first.startswith("#") else ""
 
 
-def content(group: str, option: str) -> dict[str, Any]:
+def content(group: str, option: str, files: Mapping[str, Path] | None = None) -> dict[str, Any]:
     """What an option says, with what the options of its own group say that it is made from.
+
+    Args:
+        group: Of configuration.
+        option: Which.
+        files: Of the group's options, where they were listed just now.
 
     Raises:
         UsageError: There is no such option, or its file cannot be read.
     """
     from omegaconf import OmegaConf
 
-    first, *others = _layers(group, option, option_files(group))
+    files = option_files(group) if files is None else files
+    first, *others = _layers(group, option, files)
     plain: Any = copy.deepcopy(first)
     if others:
         merged = OmegaConf.merge(*map(OmegaConf.create, (first, *others)))
@@ -126,13 +132,21 @@ def content(group: str, option: str) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def read_option(group: str, option: str, schema: type[T]) -> T:
+def read_option(
+    group: str, option: str, schema: type[T], files: Mapping[str, Path] | None = None
+) -> T:
     """An option as the dataclass of its group, without composing a configuration.
+
+    Args:
+        group: Of configuration.
+        option: Which.
+        schema: The dataclass.
+        files: Of the group's options, where they were listed just now.
 
     Raises:
         UsageError: There is no such option, or its file is not as the schema says.
     """
-    files = option_files(group)
+    files = option_files(group) if files is None else files
     stated = json.dumps(_layers(group, option, files), default=str)
     owner: Any = schema
     read = copy.deepcopy(_read(files[option], stated, owner))

@@ -2,6 +2,8 @@
 
 import difflib
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 from runner.config.options import option_files, read_option
 from runner.config.schema.hardware import LOCAL, Hardware
@@ -17,20 +19,25 @@ def device_names() -> tuple[str, ...]:
     return tuple(sorted(name for name in option_files(_GROUP) if name != LOCAL))
 
 
-def read_device(name: str) -> Hardware:
+def read_device(name: str, files: Mapping[str, Path] | None = None) -> Hardware:
     """A device of the table.
+
+    Args:
+        name: Of its file.
+        files: Of all devices, where they were listed just now.
 
     Raises:
         UsageError: There is none of that name, or its file is not as the schema says.
     """
-    if name not in option_files(_GROUP):
+    files = option_files(_GROUP) if files is None else files
+    if name not in files:
         near = _near(name)
         guess = f"did you mean {' or '.join(near)}? " if near else ""
         raise UsageError(
             f"plan.devices: there is no {name}; {guess}"
             f"(files in conf/hardware: {', '.join(device_names())})"
         )
-    return read_option(_GROUP, name, Hardware)
+    return read_option(_GROUP, name, Hardware, files)
 
 
 def _near(name: str) -> list[str]:
@@ -51,11 +58,14 @@ def devices_of(names: list[str], configured: Hardware) -> list[Hardware]:
         names: ``plan.devices``.
         configured: The ``hardware`` group.
     """
+    files = option_files(_GROUP)
     if names == [ALL]:
         names = list(device_names())
     if names:
-        return [configured if name == configured.name else read_device(name) for name in names]
+        return [
+            configured if name == configured.name else read_device(name, files) for name in names
+        ]
     if configured.kind != LOCAL:
         return [configured]
-    everything = [read_device(name) for name in device_names()]
+    everything = [read_device(name, files) for name in device_names()]
     return [device for device in everything if device.is_driven and device.price.dollars_per_hour]

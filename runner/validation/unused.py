@@ -225,8 +225,9 @@ def _models(field: str) -> str | None:
 def _options(group: str, reads: Any) -> list[str]:
     """Options that read a field: first those that are made for setting it, a few at most."""
     options: list[tuple[bool, str]] = []
-    for name in option_files(group):
-        stated = content(group, name)
+    files = option_files(group)
+    for name in files:
+        stated = content(group, name, files)
         if "kind" in stated and reads(stated):
             options.append(("???" not in stated.values(), name))
     meant = [name for is_fixed, name in sorted(options) if not is_fixed]
