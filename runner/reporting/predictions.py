@@ -1,5 +1,6 @@
 """Predicted and measured decode times side by side, for every benched run of a sweep."""
 
+import functools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.hardware import LOCAL, Hardware
-from runner.pipeline.experience.data_points import stored_cases
-from runner.pipeline.experience.fitted_efficiency import PredictedCase, compare
-from runner.planning.efficiency import prior
+from runner.pipeline.experience.data_points import DataPoint, stored_cases
+from runner.pipeline.experience.fitted_constants import PredictedCase, compare
 from runner.planning.hardware.products import NARROW_FLOATS
+from runner.planning.kernels.constants import family_of
+from runner.planning.kernels.forward import Setting, forward
 from runner.planning.local import measured_peaks
 from runner.store.files import write_text_atomically
 from runner.store.records import RunRecord
@@ -29,30 +31,36 @@ calibrated_on"""
 def comparisons(
     records: Sequence[RunRecord], everything: Sequence[RunRecord], store: Path
 ) -> list[PredictedCase]:
-    """A sweep's cases, predicted from published efficiency and from all other models' cases.
+    """A sweep's cases, predicted from published kernels and from all other models' cases.
 
     Args:
         records: The sweep's.
         everything: All of the store's.
         store: Its root, where measured limits lie.
     """
-    cases = stored_cases(records)
-    nowhere = Hardware(name=LOCAL, kind=LOCAL)
-    priors = {case.held.label: prior(case.held, nowhere) for case in cases}
-    rates = {
-        machine: 1e12
-        * max(
-            # Few recipes and engines multiply in narrow floats, whose units are far ahead.
-            (
-                rate
-                for name, rate in measured_peaks(store, machine, device).items()
-                if name not in NARROW_FLOATS
-            ),
-            default=0.0,
+
+    @functools.cache
+    def peaks(machine: str, device: str) -> dict[str, float]:
+        measured = measured_peaks(store, machine, device)
+        # Few recipes and engines multiply in narrow floats, whose units are far ahead.
+        return {name: rate for name, rate in measured.items() if name not in NARROW_FLOATS}
+
+    def published(case: DataPoint) -> float | None:
+        rates, bandwidth = peaks(case.one_device, case.device), case.bandwidth_bytes_per_second
+        if not rates or not bandwidth:
+            return None
+        limits = Hardware(
+            name=LOCAL,
+            kind=LOCAL,
+            memory_bandwidth_gigabytes_per_second=bandwidth / 1e9,
+            peak_teraflops={name: rate * case.devices for name, rate in rates.items()},
+            native_formats=list(rates),
         )
-        for machine, device in {(case.one_device, case.device) for case in cases}
-    }
-    return compare(cases, stored_cases(everything), priors, rates)
+        setting = Setting(limits, family_of(case.engine), kv_bits=8 * case.kv_number_bytes)
+        passes = forward(case.shape, case.held, setting, case.context, case.context)
+        return passes.decode_seconds(case.batch)
+
+    return compare(stored_cases(records), stored_cases(everything), published)
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ def print_comparisons(found: Sequence[PredictedCase], console: "Console", in_ful
         rough = "no bandwidth measured, so decode times cannot be predicted"
         if accuracy.uncalibrated is not None:
             rough = (
-                f"median error {100 * accuracy.uncalibrated:.0f}% from published efficiency "
+                f"median error {100 * accuracy.uncalibrated:.0f}% from published kernels "
                 f"({accuracy.cases} cases)"
             )
         fitted = "uncalibrated (needs runs of other models; see docs/plan.md)"

@@ -32,7 +32,7 @@ def test_benched_runs_calibrate_predictions_and_plans(
     assert done.returncode == 0, done.stderr
     assert "predicted and measured decode time" in done.stdout
     assert "hf, predicted decode time: median error" in done.stdout
-    assert "% from published efficiency (6 cases)," in done.stdout
+    assert "% from published kernels (6 cases)," in done.stdout
     assert "calibrated on other models here (6 cases)" in done.stdout
     with (store / "runs" / "sizes" / "predictions.csv").open() as stream:
         rows = list(csv.DictReader(stream))

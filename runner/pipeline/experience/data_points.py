@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from runner.evaluation.metrics.speed import BatchResult
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.bench import BenchResult
 from runner.planning.formats import Format
+from runner.planning.kernels.measured import StepWork, step_work
 from runner.planning.local import machine_key
 from runner.planning.model_shape import Shape
 from runner.planning.roofline import Step, decode_work
@@ -35,7 +36,7 @@ class DataPoint:
     held: Format
     dtype: str
     model: str
-    layers: int
+    shape: Shape = field(compare=False)
     recipe: str
     batch: int
     context: int
@@ -47,6 +48,8 @@ class DataPoint:
     """Of the devices that computed at once, as one was measured for this run."""
     measured_seconds: float
     """Median time of a decode step: other work on the machine makes some steps slower."""
+    work: StepWork
+    kv_number_bytes: float = 2.0
     devices: int = 1
     """How many GPUs shared the work at the same time."""
     one_of_them: str | None = None
@@ -105,7 +108,7 @@ def _benched(
             held=fmt,
             dtype=bench.dtype,
             model=record.model,
-            layers=shape.layers,
+            shape=shape,
             recipe=record.label if quantized else "unquantized",
             batch=batch.batch_size,
             context=context,
@@ -113,6 +116,14 @@ def _benched(
             operations=work.operations,
             bandwidth_bytes_per_second=_bandwidth(bench, batch),
             measured_seconds=latency.p50,
+            work=step_work(
+                shape,
+                fmt,
+                batch=batch.batch_size,
+                context=context,
+                kv_number_bytes=number_bytes,
+            ),
+            kv_number_bytes=number_bytes,
             devices=max((limits.devices for limits in bench.limits), default=1),
             one_of_them=machine_key(one_gpu, bench.device),
         )

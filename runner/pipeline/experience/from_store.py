@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from runner.config.schema.hardware import LOCAL, Hardware
 from runner.engines import traits_of
 from runner.pipeline.experience.data_points import DataPoint
-from runner.pipeline.experience.fitted_efficiency import fit
+from runner.pipeline.experience.fitted_constants import fit
 from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.planning import serving
 from runner.planning.formats import Format
-from runner.planning.kernels.measured import MeasuredConstants, measured_forward
+from runner.planning.kernels.measured import measured_forward
 from runner.planning.model_shape import Shape
 from runner.planning.quality import MeasuredQuality
 from runner.planning.runtime_format import recipe_format, runtime_format
@@ -46,22 +46,22 @@ class LocalEngine:
         """By constants fitted to this machine's own runs where there are enough, else published."""
         if subject.device.name != LOCAL:
             return published(subject)
-        group = (self.machine, self.engine, self.device, subject.fmt.label, self.dtype)
-        factors = fit([case for case in self.cases if case.group == group])
-        if factors is None:
+        here = (self.machine, self.engine, self.device, self.dtype)
+        label = subject.fmt.label
+        cases = [case for case in self.cases if case.engine_group == here]
+        found = fit(cases, label)
+        if found is None or label not in {case.held.label for case in cases}:
             return published(subject)
         passes = measured_forward(
             subject.shape,
             subject.fmt,
-            MeasuredConstants(
-                factors.seconds_per_byte, factors.seconds_per_operation, factors.seconds_per_layer
-            ),
+            found.constants,
             kv_bits=subject.kv_bits,
             context=subject.context_tokens,
             prompt=subject.prompt_tokens,
         )
-        source = f"calibrated: {factors.cases} cases of {self.engine} here"
-        return Timing(passes, source, self.engine, spread=max(_LEAST_SPREAD, 2 * factors.spread))
+        source = f"calibrated: {found.cases} cases of {self.engine} here"
+        return Timing(passes, source, self.engine, spread=max(_LEAST_SPREAD, 2 * found.spread))
 
 
 def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, MeasuredQuality]:

@@ -7,7 +7,7 @@ from typing import Any
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.hardware import LOCAL
-from runner.pipeline.experience.fitted_efficiency import PredictedCase
+from runner.pipeline.experience.fitted_constants import PredictedCase
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.planning.local import machine_key

@@ -27,7 +27,7 @@ def gather(subject: Subject) -> dict[str, Any] | None:
         }
         for found in subject.comparisons
         for kind, predicted in (
-            ("published efficiency", found.uncalibrated),
+            ("published kernels", found.uncalibrated),
             ("calibrated on other models", found.calibrated),
         )
         if predicted is not None
