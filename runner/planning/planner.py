@@ -117,6 +117,11 @@ def _option(
         prompt_tokens=plan.prompt_tokens,
     )
     timing = question.timing(subject)
+    if sharing.at_once > 1 and timing.forward.reduce is None and timing.spread is None:
+        option.warnings.append(
+            f"hardware.interconnect of {device.name} is not known: what {degree} devices exchange "
+            "is left out of the times"
+        )
     most = plan.max_batch_size if served.many_at_once else 1
     add_service(option, subject, timing, plan, min(most, option.largest_batch))
     if option.misses:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runner.api import compose_config
-from runner.config.schema.hardware import Hardware, Price
+from runner.config.schema.hardware import Hardware, Interconnect, Price
 from runner.config.schema.plan import Plan
 from runner.config.schema.root import Config
 from runner.errors import UsageError
@@ -408,6 +408,17 @@ def test_what_a_plan_cannot_be_asked(
     assert [verdict.severity for verdict in verdicts] == [Severity.illegal]
     assert reason in verdicts[0].reason
     assert nearest in (verdicts[0].nearest or "")
+
+
+def test_a_link_that_nobody_knows_is_said_to_be_left_out(shapes: dict[str, Shape]) -> None:
+    known = read_device("h100_sxm")
+    unknown = replace(known, interconnect=Interconnect())
+    plan = replace(SERVICE, tensor_parallel=[1, 2], latency_seconds=None)
+    said = {}
+    for device in (known, unknown):
+        asked = Question(shapes["llama31_8b"], (find_format("bf16"),), (device,), plan)
+        said[device is known] = ["left out of the times" in str(o.warnings) for o in options(asked)]
+    assert said == {True: [False, False], False: [False, True]}
 
 
 def test_mistakes_that_a_plan_invites(shapes: dict[str, Shape]) -> None:
