@@ -141,10 +141,10 @@ def test_a_stage_of_a_plug_in_is_asked_for_run_kept_and_shown(
 def test_a_device_of_a_plug_in_is_planned_for_and_all_are_listed(
     called: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    planned = called("stages=[plan]", "hardware=h20", "tracker=none", "model=llama31_8b")
-    assert "h20" in planned.stdout
+    planned = called("stages=[plan]", "hardware=h800_sxm", "tracker=none", "model=llama31_8b")
+    assert "h800_sxm" in planned.stdout
     words = called("--help").stdout
-    for name in ("ternary", "uncached", "csv_file", "h20", "fables"):
+    for name in ("ternary", "uncached", "csv_file", "h800_sxm", "fables"):
         assert name in words
 
 
