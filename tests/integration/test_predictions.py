@@ -46,7 +46,7 @@ def test_benched_runs_calibrate_predictions_and_plans(
     small = ("plan.context_length=64", "plan.prompt_tokens=32", "plan.tensor_parallel=[1]")
     done = command(*plan, *small, "model=tiny", "tracker=none", "sweep=planned")
     assert done.returncode == 0, done.stderr
-    assert "from calibrated: " in done.stdout
+    assert "calibrated here" in done.stdout and "(fitted here)" in done.stdout
     content = json.loads((store / "runs" / "planned" / "plan.json").read_text())
     dense, four = content["plans"][0]["options"]
     # Engine hf unpacks either to the same floats here.
