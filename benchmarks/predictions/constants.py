@@ -19,6 +19,7 @@ from runner.util.yaml_files import load
 
 _TABLES = Path(__file__).parents[2] / "runner" / "planning" / "kernels" / "tables"
 _ENGINES = _TABLES / "engines.yaml"
+_RANGES = _TABLES / "ranges.yaml"
 _HEAD = """\
 # Made by `python -m benchmarks.predictions --fit`: see docs/plan.md.
 """
@@ -91,7 +92,9 @@ def write_ranges(*files: Sequence[Held]) -> None:
             "median_error": float(f"{np.median([one.error for one in points]):.2g}"),
             "points": len(points),
         }
-    _write(_TABLES / "ranges.yaml", ranges)
+    # What other commands measured stays: of a machine at hand `runner -cn roofline`.
+    kept = {name: one for name, one in load(_RANGES).items() if name not in ranges}
+    _write(_RANGES, ranges | kept)
 
 
 def _has_rows(one: Held) -> bool:

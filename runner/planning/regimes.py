@@ -55,34 +55,54 @@ class Kind:
     """Models that are small are as fast as the machine's host, whatever the device."""
     exact: bool
     """Whether kernels were measured on this generation of devices."""
+    local: bool = False
+    """Whether it is the machine at hand, of whose kernels nothing is known but its limits."""
 
-    def _found(self, what: str) -> str | None:
+    def _regime(self, what: str, name: str) -> Regime:
+        """A regime by what is predicted, wider where less is known of the device.
+
+        Args:
+            what: That families of engines may have a regime of their own for.
+            name: Of the regime of all others.
+        """
         own = f"{self.family}_{what}"
-        for name in (f"{own}_experts" if self.experts else own, own):
-            if name in regimes():
-                return name
-        return None if self.exact else "elsewhere"
+        names = (f"{own}_experts" if self.experts else own, own, name)
+        found = next(regimes()[one] for one in names if one in regimes())
+        if self.local:
+            return _wider(found, regimes()["machine"])
+        return found if self.exact else _wider(found, regimes()["elsewhere"])
 
     def token_regime(self, concurrency: float) -> Regime:
         """Of times per output token, with so many users at once."""
         load = "one" if concurrency <= 1 else "few" if concurrency <= _FEW else "many"
         name = f"{load}_{'experts' if self.experts else 'dense'}"
-        if self.parameters < _SMALL and load == "one":
-            name = "one_small"
-        return regimes()[self._found("decode") or name]
+        small = self.parameters < _SMALL and load == "one"
+        return self._regime("decode", "one_small" if small else name)
 
     def prompt_regime(self, concurrency: float) -> Regime:
         """Of times to the first token."""
-        name = "first_token" if concurrency <= 1 else "first_token_under_load"
-        if self.parameters < _SMALL and concurrency <= 1:
-            name = "first_token_small"
-        return regimes()[self._found("prefill") or name]
+        if concurrency > 1:
+            return self._regime("prefill", "first_token_under_load")
+        small = self.parameters < _SMALL
+        return self._regime("prefill", "first_token_small" if small else "first_token")
 
     def throughput_regime(self, concurrency: float) -> Regime:
         """Of tokens per second, as a time."""
         if concurrency <= 1:
             return self.token_regime(concurrency)
-        return regimes()[self._found("decode") or "throughput"]
+        return self._regime("decode", "throughput")
+
+
+def _wider(known: Regime, doubt: Regime) -> Regime:
+    """A regime where the device is in doubt too: never surer than where it is known."""
+    return Regime(
+        doubt.name,
+        doubt.what,
+        min(known.low, doubt.low),
+        max(known.high, doubt.high),
+        max(known.median_error, doubt.median_error),
+        doubt.points,
+    )
 
 
 def spread_regime(spread: float) -> Regime:

@@ -65,7 +65,13 @@ class _Users:
         self.most_running = most_running
         self._calibrated = None if timing.spread is None else spread_regime(timing.spread)
         shape = subject.shape
-        self._kind = Kind(timing.family, bool(shape.experts), shape.parameters, timing.is_exact)
+        self._kind = Kind(
+            timing.family,
+            bool(shape.experts),
+            shape.parameters,
+            timing.is_exact,
+            local=subject.device.is_local and not timing.is_exact,
+        )
         self._new_tokens = max(1, plan.context_length - plan.prompt_tokens)
 
     def served(self, concurrency: int) -> Served:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from runner.config.schema.hardware import Hardware
 from runner.planning.formats import Format
-from runner.planning.kernels.constants import family_of
+from runner.planning.kernels.constants import EngineFamily, family_of
 from runner.planning.kernels.forward import Forward, Setting, forward
-from runner.planning.kernels.table import has_rows
+from runner.planning.kernels.kernel_set import PLAIN
+from runner.planning.kernels.table import ANY, find_row, has_rows
 from runner.planning.model_shape import Shape
 
 
@@ -52,7 +53,15 @@ def published(subject: Subject) -> Timing:
     passes = forward(
         subject.shape, subject.fmt, setting, subject.context_tokens, subject.prompt_tokens
     )
-    kernels = f"kernels measured on {subject.device.generation}"
-    if not exact:
-        kernels = f"kernels of {subject.device.generation or subject.device.name} assumed"
-    return Timing(passes, f"{family.name}: {kernels}", family.name, exact)
+    return Timing(passes, f"{family.name}: {_kernels(subject.device, family)}", family.name, exact)
+
+
+def _kernels(device: Hardware, family: EngineFamily) -> str:
+    """Where the kernels were measured that a device is predicted by, in words."""
+    found = find_row("gemm", device, family.kernels, of=("kernel", (PLAIN,)))
+    measured, own = found.row["generation"], device.generation or device.name
+    if measured == own:
+        return f"kernels measured on {own}"
+    if measured == ANY:
+        return f"kernels of {own} assumed"
+    return f"kernels measured on {measured}, the nearest to {own}"

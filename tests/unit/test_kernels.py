@@ -394,7 +394,7 @@ def test_an_engine_without_constants_is_predicted_by_the_default_ones() -> None:
     ("device", "exact", "said"),
     [
         ("h100_sxm", True, "vllm: kernels measured on Hopper HBM"),
-        ("t4", False, "vllm: kernels of Turing GDDR assumed"),
+        ("t4", False, "vllm: kernels measured on Ada GDDR, the nearest to Turing GDDR"),
     ],
 )
 def test_a_prediction_says_whose_kernels_it_is_made_of(device: str, exact: bool, said: str) -> None:
@@ -435,6 +435,17 @@ def test_what_a_range_depends_on() -> None:
     assert replace(dense, parameters=SIZES[0]).token_regime(1) is not dense.token_regime(1)
     assert replace(dense, exact=False).token_regime(1).name == "elsewhere"
     assert replace(dense, family="llama_cpp").token_regime(1).name == "llama_cpp_decode"
+    for local in (False, True):
+        doubtful = replace(dense, exact=False, local=local)
+        for users in (1, 4, 64):
+            for kind in (dense, replace(dense, family="llama_cpp")):
+                known = kind.token_regime(users), kind.prompt_regime(users)
+                unsure = replace(kind, exact=False, local=local)
+                doubted = unsure.token_regime(users), unsure.prompt_regime(users)
+                for one, other in zip(known, doubted, strict=True):
+                    assert other.low <= one.low and other.high >= one.high
+                    assert other.median_error >= one.median_error
+        assert doubtful.token_regime(1).name == ("machine" if local else "elsewhere")
     assert dense.prompt_regime(1) is not dense.prompt_regime(2)
     # One user's rate is what a token takes; many users' hangs on their prompts too.
     assert dense.throughput_regime(1) is dense.token_regime(1)
