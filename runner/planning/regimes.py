@@ -93,11 +93,20 @@ class Kind:
         return self._regime("decode", "throughput")
 
 
+@functools.cache
+def by_words() -> dict[str, Regime]:
+    """All, and each where the device is in doubt too, by what they say."""
+    known = regimes()
+    doubts = [known["elsewhere"], known["machine"]]
+    wider = [_wider(one, doubt) for one in known.values() for doubt in doubts]
+    return {one.what: one for one in [*wider, *known.values()]}
+
+
 def _wider(known: Regime, doubt: Regime) -> Regime:
     """A regime where the device is in doubt too: never surer than where it is known."""
     return Regime(
-        doubt.name,
-        doubt.what,
+        f"{known.name}_{doubt.name}",
+        f"{known.what}; {doubt.what}",
         min(known.low, doubt.low),
         max(known.high, doubt.high),
         max(known.median_error, doubt.median_error),

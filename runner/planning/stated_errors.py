@@ -1,11 +1,10 @@
 """What is known of how far such predictions are off, for the kinds that a plan has."""
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from runner.planning.option import Option, Range
-from runner.planning.regimes import Regime, regimes
+from runner.planning.regimes import by_words
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class StatedError:
     high: float
     """Factors on the expected figure between which four of five measurements lie."""
     points: int
-    """Published measurements that say so; 0: those of this machine."""
+    """Measurements that say so; 0: those it was calibrated by here."""
 
 
 def stated_errors(options: Sequence[Option]) -> list[StatedError]:
@@ -33,7 +32,7 @@ def stated_errors(options: Sequence[Option]) -> list[StatedError]:
 def said(error: StatedError) -> str:
     """An error in words, after what introduces the list."""
     half = "" if error.median_error is None else f"half within {error.median_error:.0%}, "
-    source = f"{error.points} published measurements" if error.points else "fitted here"
+    source = f"{error.points} measurements" if error.points else "fitted here"
     return (
         f"{error.figure}, {error.regime}: {half}4 of 5 within {error.low - 1:+.0%} to "
         f"{error.high - 1:+.0%} ({source})"
@@ -46,17 +45,12 @@ def _all(options: Sequence[Option]) -> Iterator[StatedError]:
         yield from _one("TTFT", option.first_token_regime, option.time_to_first_token_seconds)
 
 
-@functools.cache
-def _by_words() -> dict[str, Regime]:
-    return {one.what: one for one in regimes().values()}
-
-
 def _one(
     figure: str, regime: str, value: Range | None, option: Option | None = None
 ) -> Iterator[StatedError]:
     if value is None or not value.expected:
         return
-    known = _by_words().get(regime)
+    known = by_words().get(regime)
     if known is not None:
         yield StatedError(figure, regime, known.median_error, known.low, known.high, known.points)
         return

@@ -433,7 +433,7 @@ def test_what_a_range_depends_on() -> None:
     assert dense.token_regime(2) is dense.token_regime(8) is not dense.token_regime(9)
     assert replace(dense, experts=True).token_regime(9) is not dense.token_regime(9)
     assert replace(dense, parameters=SIZES[0]).token_regime(1) is not dense.token_regime(1)
-    assert replace(dense, exact=False).token_regime(1).name == "elsewhere"
+    assert replace(dense, exact=False).token_regime(1).name == "one_dense_elsewhere"
     assert replace(dense, family="llama_cpp").token_regime(1).name == "llama_cpp_decode"
     for local in (False, True):
         doubtful = replace(dense, exact=False, local=local)
@@ -445,7 +445,7 @@ def test_what_a_range_depends_on() -> None:
                 for one, other in zip(known, doubted, strict=True):
                     assert other.low <= one.low and other.high >= one.high
                     assert other.median_error >= one.median_error
-        assert doubtful.token_regime(1).name == ("machine" if local else "elsewhere")
+        assert doubtful.token_regime(1).name.endswith("machine" if local else "elsewhere")
     assert dense.prompt_regime(1) is not dense.prompt_regime(2)
     # One user's rate is what a token takes; many users' hangs on their prompts too.
     assert dense.throughput_regime(1) is dense.token_regime(1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runner.planning.option import Feasibility, Miss, Option, Range
-from runner.planning.regimes import regimes
+from runner.planning.regimes import Kind, regimes
 from runner.planning.result import PlanResult
 from runner.planning.stated_errors import StatedError, said, stated_errors
 from runner.reporting.plan import _say, flat
@@ -98,11 +98,23 @@ def test_errors_are_stated_for_the_kinds_that_occur() -> None:
     errors = stated_errors([published, published, here])
     assert [error.points for error in errors] == [known.points, 0]
     assert said(StatedError("ITL", "many, dense", 0.084, 0.85, 1.15, 612)) == (
-        "ITL, many, dense: half within 8%, 4 of 5 within -15% to +15% (612 published measurements)"
+        "ITL, many, dense: half within 8%, 4 of 5 within -15% to +15% (612 measurements)"
     )
     assert said(errors[1]) == (
         "ITL, calibrated here: half within 10%, 4 of 5 within -50% to +100% (fitted here)"
     )
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize("small", [False, True])
+def test_the_error_that_is_stated_is_the_range_that_is_shown(local: bool, small: bool) -> None:
+    kind = Kind("vllm", False, 1e8 if small else 8e9, exact=False, local=local)
+    for regime in (kind.token_regime(1), kind.prompt_regime(16)):
+        shown_range = regime.around(1.0)
+        option = row("r", regime=regime.what, time_per_output_token_seconds=shown_range)
+        (error,) = stated_errors([option])
+        assert (error.low, error.high) == (shown_range.low, shown_range.high)
+        assert error.points
 
 
 def test_all_figures_are_in_the_files() -> None:
