@@ -52,9 +52,13 @@ UNITS = {
         "1e7, 10M, 500k, 2B",
         {"k": "1e3", "K": "1e3", "M": "1e6", "G": "1e9", "B": "1e9", "T": "1e12"},
     ),
+    "recovery": Unit("shares of 1", "0.99, 99%", {"%": "0.01"}),
+    "slowdown": Unit("shares of 1", "0.1, 10%", {"%": "0.01"}),
+    "ratio": Unit("ratios", "1.05, 105%", {"%": "0.01"}),
+    "percent": Unit("percent", "97, 97%", {"%": "1"}),
 }  # fmt: skip
 """By the end of a field's name."""
-_NUMBER = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([a-zA-Zµμ]+)")
+_NUMBER = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([a-zA-Zµμ]+|%)")
 
 
 def unit_of(name: str) -> Unit | None:

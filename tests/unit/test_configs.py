@@ -116,7 +116,9 @@ def check_option(group: str, name: str, config: Config) -> None:
     elif group == "environment":
         assert config.environment[name].name == name
         check_environment(config.environment[name])
-    elif group not in ("eval", "bench", "plan", "sensitivity", "serving") and name != "hub":
+    elif (
+        group not in ("eval", "bench", "plan", "sensitivity", "serving", "decide") and name != "hub"
+    ):
         expected = PLACES.get(f"{group}/{name}", name.replace("/", "_"))
         assert getattr(config, group).name == expected
     check_dimensions(config.model)

@@ -22,6 +22,9 @@ pytestmark = pytest.mark.unit
         ("memory_gigabytes", "512MB", 0.512), ("visible_memory_gibibytes", "22GiB", 22),
         ("ttft_seconds", "30mb", None), ("ttft_seconds", "ms", None), ("ttft_seconds", "3", None),
         ("tokens_per_day", "10m", None), ("tokens_per_day", "1e999999999M", None),
+        ("min_recovery", "99%", 0.99), ("max_perplexity_ratio", "105 %", 1.05),
+        ("max_slowdown", "10%", 0.1), ("min_recovery_percent", "97.5%", 97.5),
+        ("min_recovery", "99", None), ("max_checkpoint_bytes", "120%", None),
         ("context_length", "32k", None), ("gigabytes_per_second", "3GB", None),
     ],
 )  # fmt: skip
@@ -39,11 +42,16 @@ def test_units_are_read_from_words_files_and_sections(
     (tmp_path / "conf" / "plan" / "mine.yaml").write_text("latency_seconds: 30ms\n")
     config = compose_config(
         ["plan=mine", "plan.ttft_seconds=0.5s", "plan.tokens_per_day=10M",
+         "plan.min_recovery_percent=98%", "decide.min_recovery=99%",
+         "decide.max_checkpoint_bytes=120MB", "decide.max_ttft_seconds=30ms",
          "serving.slo={request_latency_seconds: 2min}"]
     )  # fmt: skip
     plan = config.plan
     assert (plan.latency_seconds, plan.ttft_seconds, plan.tokens_per_day) == (0.03, 0.5, 1e7)
     assert config.serving.slo.request_latency_seconds == 120
+    decide = config.decide
+    assert (plan.min_recovery_percent, decide.min_recovery) == (98, 0.99)
+    assert (decide.max_checkpoint_bytes, decide.max_ttft_seconds) == (120_000_000, 0.03)
 
 
 def test_a_unit_of_another_kind_is_refused_with_those_that_fit() -> None:

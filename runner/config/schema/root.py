@@ -12,6 +12,7 @@ from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.claims import Claim
 from runner.config.schema.compare import Compare
+from runner.config.schema.decide import Decide
 from runner.config.schema.engine import Engine
 from runner.config.schema.environment import Environment
 from runner.config.schema.eval import Eval
@@ -73,6 +74,7 @@ class Config:
     store: Store = field(default_factory=Store)
     launch: Launch = field(default_factory=Launch)
 
+    decide: Decide = field(default_factory=Decide)
     compare: Compare = field(default_factory=Compare)
     report: Report = field(default_factory=Report)
 
