@@ -1,19 +1,27 @@
-"""Losses of windows from many articles, which tests of intervals draw from.
+"""Losses of windows from many articles, which tests of intervals and of gates draw from.
 
-``python -m benchmarks.article_losses``: the default model and its 4-bit rounding score six
-windows of 64 tokens of every second article of the default evaluation text, spread evenly
-over the article, in float32 by engine ``hf``. Writes
-``tests/unit/data/article_losses.json``. Five minutes.
+``python -m benchmarks.article_losses``: the default model and recipes of it score six windows
+of 64 tokens of every second article of the default evaluation text, spread evenly over the
+article, in float32 by engine ``hf``. Writes ``tests/unit/data/article_losses.json``. Twenty
+minutes.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from runner import run
+from runner import keep_workers, run
 
 _TOKENS, _WINDOWS = 64, 6
 _PLACE = Path("tests/unit/data/article_losses.json")
+_RECIPES = (
+    ("method=rtn",),
+    ("method=rtn", "method.sym=false"),
+    ("method=rtn", "bits=w8a16"),
+    ("method=bnb_4bit",),
+    *(("method=gptq", f"calibration.seed={seed}") for seed in range(4)),
+)
+"""GPTQ of several seeds is the same recipe every time: what sets those apart is chance."""
 
 
 def measure() -> str:
@@ -24,11 +32,14 @@ def measure() -> str:
 
     from runner.data.texts.windows import read_documents_file, tokenizer_of
 
-    arguments = ["method=rtn", "stages=[quantize]", "engine.dtype=float32", "tracker=none"]
-    result = run(arguments)
-    objects = Path(result.record.config["store"]["root"]).expanduser() / "objects"
+    names, places = [], []
+    with keep_workers():
+        for recipe in _RECIPES:
+            result = run([*recipe, "stages=[quantize]", "engine.dtype=float32", "tracker=none"])
+            objects = Path(result.record.config["store"]["root"]).expanduser() / "objects"
+            names.append(" ".join(recipe))
+            places.append(objects / "quantize" / result.record.stages[0].key / "checkpoint")
     directory = _newest(objects / "model", "package:") / "model"
-    checkpoint = objects / "quantize" / result.record.stages[0].key / "checkpoint"
     tokenizer = tokenizer_of(directory, trust_remote_code=False)
     documents = read_documents_file(_newest(objects / "text", 'wikipedia"'))
     articles = {}
@@ -38,27 +49,31 @@ def measure() -> str:
         if step >= _TOKENS and number % 2 == 0:
             articles[number] = [ids[i * step : i * step + _TOKENS] for i in range(_WINDOWS)]
     batches = {number: torch.tensor(windows) for number, windows in articles.items()}
-    models: list[Any] = [
-        AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
-        for place in (directory, checkpoint)
+    values: dict[int, list[Any]] = {number: [] for number in batches}
+    base = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    for name, place in zip(names, places, strict=True):
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
+        for number, ids in batches.items():
+            with torch.inference_mode():
+                dense, own = (one(ids).logits[:, :-1].log_softmax(-1) for one in (base, model))
+            losses = [-side.gather(-1, ids[:, 1:, None])[..., 0].mean(-1) for side in (dense, own)]
+            divergence = (dense.exp() * (dense - own)).sum(-1).mean(-1)
+            values[number] += [losses[1], divergence] if values[number] else [*losses, divergence]
+        print(name, [float(values[number][-1].mean()) for number in (0, 2)], flush=True)
+    rows = [
+        {
+            "article": number,
+            "windows": np.round(torch.stack(own, -1).numpy().astype(np.float64), 6).tolist(),
+        }
+        for number, own in values.items()
     ]
-    rows = []
-    for done, (number, ids) in enumerate(batches.items()):
-        with torch.inference_mode():
-            base, own = (model(ids).logits[:, :-1].log_softmax(-1) for model in models)
-        targets = ids[:, 1:, None]
-        losses = [-side.gather(-1, targets)[..., 0].mean(-1) for side in (base, own)]
-        divergence = (base.exp() * (base - own)).sum(-1).mean(-1)
-        values = torch.stack([*losses, divergence], -1).numpy().astype(np.float64)
-        rows.append({"article": number, "windows": np.round(values, 6).tolist()})
-        print(done, number, values.mean(0), flush=True)
     content = {
         "made_by": "python -m benchmarks.article_losses",
         "model": "smollm2_135m",
-        "recipe": result.record.label,
+        "recipes": names,
         "arithmetic": "float32",
         "window_tokens": _TOKENS,
-        "fields": ["unquantized loss", "recipe's loss", "KL divergence"],
+        "fields": ["unquantized loss", "then of each recipe: loss, KL divergence"],
         "unit": "nats a token, mean of a window",
         "articles": rows,
     }
