@@ -1,7 +1,11 @@
-"""What an engine says of serving a recipe on a device that is not at hand, for plans."""
+"""What an engine says of serving: on a device that is not at hand, and of what was measured."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from runner.config.schema.engine import Engine
 
 FLOATS = ("bf16", "fp16", "fp32")
 """Schemes of unquantized weights."""
@@ -64,19 +68,42 @@ class Deployment:
     """Repository, or folder or file of a checkpoint."""
     devices: int
     """That share the model."""
-    context_length: int
-    """Tokens of the longest sequence."""
-    sequences: int
-    """That the engine is to expect at once."""
+    context_length: int | None
+    """Tokens of the longest sequence; ``None``: as many as there is room for."""
+    sequences: int | None
+    """That the engine is to expect at once; ``None``: its default."""
     kv_cache_bits: int
-    memory_utilization: float
-    """Share of a device's memory that the engine may take."""
+    memory_utilization: float | None
+    """Share of a device's memory that the engine may take; ``None``: its default."""
     prefill_chunk_tokens: int | None = None
     """Prompt tokens in one step; ``None``: the engine's default."""
     compute_capability: str | None = None
     """Of the devices."""
     whole_experts: bool = False
     """Whether devices share experts out whole."""
+    on_gpus: bool = True
+    programs: Path | None = None
+    """Folder of the engine's programs on this machine; ``None``: the shell finds them."""
+    further: tuple[str, ...] = ()
+    """Flags in the engine's own words, besides those that follow from the rest."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A checkpoint that was measured, and with what."""
+
+    checkpoint: Path
+    """A directory, or the file where it is a GGUF."""
+    settings: Engine
+    device: str
+    """``cpu`` or ``cuda``."""
+    dtype: str
+    """Torch dtype name to compute in, or ``auto``."""
+    programs: Path | None
+    """Folder of the programs of the engine's environment; ``None``: not on this machine."""
+    trust_remote_code: bool
+    config: Mapping[str, object] = field(default_factory=dict)
+    """Content of the checkpoint's config.json; empty for a GGUF file."""
 
 
 @runtime_checkable
@@ -91,6 +118,14 @@ class DeployedEngine(Protocol):
 
         ``None``: the runner has no settings for that.
         """
+
+
+@runtime_checkable
+class ServedEngine(Protocol):
+    """An engine that says how it is started for a checkpoint that it was measured with."""
+
+    def serve_measured(self, measured: Measured) -> str | None:
+        """A line for a shell; ``None``: it cannot serve that. Imports nothing heavy."""
 
 
 @runtime_checkable

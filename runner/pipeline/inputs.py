@@ -63,6 +63,8 @@ class Inputs:
         self.machine = session.machine.using(self.compute.gpus)
         """This one, with the GPUs in use."""
         self._arithmetic: Arithmetic | None = None
+        self.converted: dict[Path, Path] = {}
+        """Directories of models in the engine's own format, by those they were made from."""
         self.only_looks = False
         """A dry run: nothing is made, noted or told, and what is not there is done without."""
 
@@ -157,7 +159,11 @@ class Inputs:
         if for_quality and own and self.config.eval.dtype is EvalDtype.auto:
             on_cpu = self.compute.device == "cpu"
             dtype = own.dense_on_cpus if on_cpu and self._holds_float32() else subject.dtype
-        return GGUF.convert(self, subject, dtype)
+        converted = GGUF.convert(self, subject, dtype)
+        # What speed is measured of is what would be served.
+        if not for_quality or subject.directory not in self.converted:
+            self.converted[subject.directory] = converted.directory
+        return converted
 
     def _holds_float32(self) -> bool:
         return self.compute.holds_float32(model_facts(self.config.model).parameters)

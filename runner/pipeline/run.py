@@ -9,6 +9,7 @@ from runner.errors import Refused, RunnerError
 from runner.pipeline.context import RunContext
 from runner.pipeline.judge import judge
 from runner.pipeline.observers import RunTracker
+from runner.pipeline.placement import placement
 from runner.pipeline.progress import expected_stages
 from runner.pipeline.record import RunIdentity, kept_record, new_record
 from runner.pipeline.session import Session
@@ -120,7 +121,10 @@ def _decide_and_work(
             record.unquantized_bits = DTYPE_BITS.get(run.model.dtype)
         if run.asks_for(StageName.eval):
             record.text_sha256 = run.inputs.text(config.eval.text).result.sha256
-        go_through_stages(run)
+        try:
+            go_through_stages(run)
+        finally:
+            record.placement = placement(run)
     record.status = Status.ok
 
 

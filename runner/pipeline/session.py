@@ -81,6 +81,11 @@ class Session:
             self._environments[key] = ready
         return ready
 
+    def ready(self, environment: Environment, device: str | None = None) -> ReadyEnvironment | None:
+        """As ``environment``; ``None`` for one that is not there, which is not made."""
+        known = self._environments.get((environment.name, device))
+        return known or self._manager.find(environment, device)
+
     def _make_environment(self, environment: Environment) -> ReadyEnvironment:
         title = f"environment {environment.name}"
         waiting = f"  {title}: another process is creating it; waiting"

@@ -37,6 +37,14 @@ class Row:
     caveat: str | None = None
     """What of the checkpoint is less than the recipe promises, with the layers' names."""
     checkpoint_bytes: int | None = None
+    checkpoint: str | None = None
+    """Absolute path: a directory, or the file where it is a GGUF. ``None`` where it is not known or
+    not there any more. Of several draws the first one's."""
+    checkpoint_key: str | None = None
+    """The store's key of the result of stage ``quantize`` that holds it."""
+    serve: str | None = None
+    """Command for a shell that serves it on its engine; see ``runner.reporting.served``. ``None``
+    where there is no checkpoint, or the engine says of no server."""
     arithmetic: str | None = None
     """What quality was computed in: ``float32``, …; ``None`` in older records."""
     icc: float | None = None

@@ -21,6 +21,7 @@ from runner.reporting.further import further_metrics
 from runner.reporting.quality.answered import accuracy_difference, answered
 from runner.reporting.quality.evaluated import first_evaluation
 from runner.reporting.row import Row
+from runner.reporting.served import add_checkpoint
 from runner.reporting.timing import against_unquantized
 from runner.store.records import BASELINE, BASELINE_AGAIN, RECIPE, RunRecord, Status
 
@@ -145,6 +146,7 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
         row.machine = timed_on(record)
         row.decode_of_dense = bench.device != "cpu" and _is_made_dense(record, subject)
         row.checkpoint_bytes = bench.checkpoint_bytes
+    add_checkpoint(row, record, subject)
     row.further = further_metrics(record, subject)
 
 

@@ -11,6 +11,7 @@ from runner.config.renamed import present_config, present_overrides
 from runner.errors import StageError
 from runner.store.files import is_altered, write_checked_json
 from runner.store.liveness import is_carried_out
+from runner.store.placement import Placement
 from runner.store.shared import Shared, without_collection
 from runner.util.progress import progress
 from runner.util.redact import redact
@@ -155,7 +156,11 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     """Of the control process; what a stage ran with is told with the stage."""
     host: dict[str, Any] = field(default_factory=dict)
+    placement: Placement | None = None
+    """``None`` in older records, and where the run ended before there was a checkpoint."""
     schema_version: int = SCHEMA_VERSION
+    root: Path | None = field(default=None, repr=False, compare=False)
+    """Of the store that it was read from or written to. In no file: a store may be moved."""
 
     @property
     def is_open(self) -> bool:
@@ -206,11 +211,14 @@ def write_record(runs: Path, record: RunRecord) -> Path:
     """File a record; returns the path of its JSON file."""
     path = runs / record.sweep / record.run / "record.json"
     _write(path, record)
+    record.root = runs.parent
     return path
 
 
 def _write(path: Path, record: RunRecord) -> None:
-    write_checked_json(path, redact(to_json(record)))
+    content = to_json(record)
+    del content["root"]
+    write_checked_json(path, redact(content))
 
 
 def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
@@ -240,6 +248,7 @@ def read_record(path: Path, shared: Shared | None = None) -> RunRecord | None:
         raise StageError(
             f"{path} is not a record that this version can read; delete it or move it away"
         ) from error
+    record.root = path.parents[3]
     record.overrides = present_overrides(record.overrides, warn=False)
     if record.is_open and (alive := is_carried_out(path)) is not None:
         record.status = Status.running if alive else Status.interrupted

@@ -80,6 +80,7 @@ class LlamaCppEngine:
         return reads(weights, place)
 
     serve_command = staticmethod(deployed.serve_command)
+    serve_measured = staticmethod(deployed.serve_measured)
     measured_with = staticmethod(deployed.measured_with)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:

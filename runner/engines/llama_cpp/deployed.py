@@ -1,15 +1,20 @@
-"""How llama.cpp's own server is started for what a plan has chosen.
+"""How llama.cpp's server is started, for what a plan has chosen and for what was measured.
 
 Flags are those of ``llama-server`` (llama.cpp's tools/server/README.md). Slots share the context
-that ``-c`` sets.
+that ``-c`` sets. An environment of the runner has llama-cpp-python's server instead, the same
+library behind the same interface: its flags are the fields of its settings.
 """
 
+import shlex
 from collections.abc import Iterator
 
-from runner.engines.planned import Deployment
+from runner.engines.llama_cpp.settings import LlamaCpp
+from runner.engines.planned import Deployment, Measured
 
 _CACHE_TYPES = {16: "f16", 8: "q8_0", 5: "q5_0", 4: "q4_0"}
 """Types of keys and values by their bits, its default first."""
+_ROOM = 4096
+"""Tokens of a sequence that llama-cpp-python's server makes room for where nothing is asked for."""
 _MEASURED = 16
 """Bits of the runner's own, whatever is asked for."""
 
@@ -18,14 +23,51 @@ def serve_command(deployment: Deployment) -> str | None:
     """``llama-server …``; ``None``: it has no KV cache of such numbers."""
     if deployment.kv_cache_bits not in _CACHE_TYPES:
         return None
-    return " ".join(["llama-server", *_flags(deployment)])
+    programs = deployment.programs
+    if programs is None:
+        return " ".join(["llama-server", *_flags(deployment), *deployment.further])
+    python = shlex.quote(str(programs / "python"))
+    return " ".join([python, "-m llama_cpp.server", *_python_flags(deployment)])
+
+
+def serve_measured(measured: Measured) -> str | None:
+    """A server of the GGUF file that was measured; ``None`` for anything else."""
+    settings = measured.settings
+    assert isinstance(settings, LlamaCpp)
+    if measured.checkpoint.suffix != ".gguf":
+        return None
+    further = [f"-t {settings.threads}"] if settings.threads is not None else []
+    if measured.device != "cpu" and settings.gpu_layers >= 0:
+        further.append(f"-ngl {settings.gpu_layers}")
+    return serve_command(
+        Deployment(
+            model=shlex.quote(str(measured.checkpoint)),
+            devices=1,
+            context_length=settings.context_length,
+            sequences=None,
+            kv_cache_bits=_MEASURED,
+            memory_utilization=None,
+            on_gpus=measured.device != "cpu",
+            programs=measured.programs,
+            further=tuple(further),
+        )
+    )
+
+
+def _python_flags(deployment: Deployment) -> Iterator[str]:
+    yield f"--model {deployment.model}"
+    yield f"--n_ctx {deployment.context_length or _ROOM}"
+    yield f"--n_gpu_layers {-1 if deployment.on_gpus else 0}"
 
 
 def _flags(deployment: Deployment) -> Iterator[str]:
     yield f"-m {deployment.model}"
-    yield f"-c {deployment.context_length * deployment.sequences}"
-    yield f"-np {deployment.sequences}"
-    yield "-ngl 99"
+    if deployment.context_length is not None:
+        yield f"-c {deployment.context_length * (deployment.sequences or 1)}"
+    if deployment.sequences is not None:
+        yield f"-np {deployment.sequences}"
+    if deployment.on_gpus:
+        yield "-ngl 99"
     if deployment.devices > 1:
         yield "-sm layer"
     if (kind := _CACHE_TYPES[deployment.kv_cache_bits]) != _CACHE_TYPES[16]:

@@ -61,6 +61,7 @@ class VllmEngine:
         return vllm_planned.reads(weights, place)
 
     serve_command = staticmethod(vllm_deployed.serve_command)
+    serve_measured = staticmethod(vllm_deployed.serve_measured)
     measured_with = staticmethod(vllm_deployed.measured_with)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:

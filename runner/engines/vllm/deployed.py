@@ -1,14 +1,18 @@
-"""How vLLM is started for what a plan has chosen.
+"""How vLLM's server is started, for what a plan has chosen and for what was measured.
 
 Flags and defaults are those of vLLM 0.33.0 (``vllm/engine/arg_utils.py``, ``vllm/config``). What
 differs from a default, or would with another device or version, is said; so is what a plan's room
 for the KV cache depends on: the longest sequence, sequences at once and the share of memory.
 """
 
+import json
+import shlex
 from collections.abc import Iterator
 
-from runner.engines.planned import Deployment
+from runner.data.models.older_names import unsaid
+from runner.engines.planned import Deployment, Measured
 from runner.engines.vllm.planned import BFLOAT16_SINCE
+from runner.engines.vllm.settings import KvCacheDtype, Vllm
 
 _UTILIZATION = 0.92
 """``CacheConfig.gpu_memory_utilization`` by default."""
@@ -16,6 +20,8 @@ _OURS = 0.9
 """``Vllm.gpu_memory_utilization`` by default."""
 _CACHE_TYPES = {16: "auto", 8: "fp8", 4: "int4_per_token_head"}
 """Types of keys and values by their bits (``vllm/config/cache.py``)."""
+_AS_MEASURED_ON_CPUS = "VLLM_CPU_INT4_W4A8=0"
+"""Or activations of 4-bit models are rounded to 8 bits on CPUs with matrix tiles."""
 _MEASURED = (16, 8)
 """Those that ``Vllm.kv_cache_dtype`` has."""
 
@@ -24,7 +30,55 @@ def serve_command(deployment: Deployment) -> str | None:
     """``vllm serve …``; ``None``: it has no KV cache of such numbers."""
     if deployment.kv_cache_bits not in _CACHE_TYPES:
         return None
-    return " ".join(["vllm serve", deployment.model, *_flags(deployment)])
+    programs = deployment.programs
+    words = ["vllm" if programs is None else shlex.quote(str(programs / "vllm")), "serve"]
+    if not deployment.on_gpus:
+        words.insert(0, _AS_MEASURED_ON_CPUS)
+    return " ".join([*words, deployment.model, *_flags(deployment), *deployment.further])
+
+
+def serve_measured(measured: Measured) -> str | None:
+    """``vllm serve …`` with the settings that were measured; ``None`` for a GGUF file."""
+    settings = measured.settings
+    assert isinstance(settings, Vllm)
+    if not measured.config:
+        return None
+    on_gpus = measured.device != "cpu"
+    takes_share = on_gpus and settings.kv_cache_bytes is None
+    return serve_command(
+        Deployment(
+            model=shlex.quote(str(measured.checkpoint)),
+            devices=settings.tensor_parallel_size,
+            context_length=settings.max_model_len,
+            sequences=None,
+            kv_cache_bits=_MEASURED[0],
+            memory_utilization=settings.gpu_memory_utilization if takes_share else None,
+            on_gpus=on_gpus,
+            programs=measured.programs,
+            further=tuple(_further(measured, settings)),
+        )
+    )
+
+
+def _further(measured: Measured, settings: Vllm) -> Iterator[str]:
+    """What plans do not choose."""
+    if settings.max_model_len is None:
+        # The model's own limit, or what the KV cache holds where that is less.
+        yield "--max-model-len auto"
+    if settings.kv_cache_dtype is not KvCacheDtype.auto:
+        yield f"--kv-cache-dtype {settings.kv_cache_dtype.value}"
+    if settings.kv_cache_bytes is not None:
+        yield f"--kv-cache-memory-bytes {settings.kv_cache_bytes}"
+    if measured.dtype != "auto":
+        yield f"--dtype {measured.dtype}"
+    if settings.quantization is not None:
+        yield f"--quantization {shlex.quote(settings.quantization)}"
+    if settings.enforce_eager:
+        yield "--enforce-eager"
+    if measured.trust_remote_code:
+        yield "--trust-remote-code"
+    if added := unsaid(dict(measured.config)):
+        yield f"--hf-overrides {shlex.quote(json.dumps(added))}"
 
 
 def _flags(deployment: Deployment) -> Iterator[str]:
@@ -34,13 +88,15 @@ def _flags(deployment: Deployment) -> Iterator[str]:
         yield "--enable-expert-parallel"
     if _is_before_bfloat16(deployment):
         yield "--dtype half"
-    yield f"--max-model-len {deployment.context_length}"
-    yield f"--max-num-seqs {deployment.sequences}"
+    if deployment.context_length is not None:
+        yield f"--max-model-len {deployment.context_length}"
+    if deployment.sequences is not None:
+        yield f"--max-num-seqs {deployment.sequences}"
     if deployment.prefill_chunk_tokens is not None:
         yield f"--max-num-batched-tokens {deployment.prefill_chunk_tokens}"
     if (kind := _CACHE_TYPES[deployment.kv_cache_bits]) != _CACHE_TYPES[16]:
         yield f"--kv-cache-dtype {kind}"
-    if deployment.memory_utilization != _UTILIZATION:
+    if deployment.memory_utilization not in (None, _UTILIZATION):
         yield f"--gpu-memory-utilization {deployment.memory_utilization:g}"
 
 

@@ -1,0 +1,17 @@
+"""Where the checkpoints of a run lie."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Placement:
+    """Where the checkpoints of a run lie, and what its engine ran with: what serving them takes."""
+
+    checkpoints: dict[str, str]
+    """Directory by subject (see ``StageRecord.subject``); below the store relative to its root."""
+    programs: str | None
+    """Folder of the interpreter of the engine's environment; ``None`` where there was none."""
+    device: str
+    """``cpu`` or ``cuda``."""
+    dtype: str
+    """Torch dtype name that speed is measured in, or ``auto`` for the checkpoint's own."""
