@@ -67,6 +67,7 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
 
     # Before a sweep's launcher makes a job of a run, the task is asked whether it needs one.
     setattr(job, "spare", invocation.spare)  # noqa: B010
+    setattr(job, "number_runs", invocation.number_runs)  # noqa: B010
     try:
         flags = read_flags()
         # What Hydra shows of a configuration is shown, and kept in logs, without its credentials.

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,8 @@ class Invocation:
         """This one, once it has been looked at."""
         self.multirun = True
         """Unless this process carries out a run of its own: launchers do so elsewhere."""
+        self.numbers: dict[int, int] = {}
+        """Of a sweep's runs by their places in it, where the two differ."""
 
     def run_job(self, composed: DictConfig) -> RunLocation | None:
         """Carry out one job that Hydra composed."""
@@ -99,8 +102,9 @@ class Invocation:
 
             compare(root / "runs", config, self.output)
             return None
+        if number is None:
+            number = self._number(config, overrides)
         if config.dry_run:
-            number = int(hydra_config.job.num) if self.multirun else 0
             self._look(config, RunIdentity(config.sweep or self.default_sweep, number, overrides))
             return None
         if self.session is None or self.session.store.root != root:
@@ -109,13 +113,11 @@ class Invocation:
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.
         if not self.multirun and (reasons := illegalities(config, self.session, overrides)):
             raise UsageError("; ".join(reasons))
-        if number is None:
-            if config.launch.detach:
-                raise UsageError("launch.detach=true needs -m and hydra/launcher=submitit_slurm")
-            number = int(hydra_config.job.num) if self.multirun else 0
+        if config.launch.detach and own_number() is None:
+            raise UsageError("launch.detach=true needs -m and hydra/launcher=submitit_slurm")
         sweep = config.sweep or self.default_sweep
         if self.multirun and own_number() is None and os.getpid() == self.process:
-            self.session.terminal.open_sweep(sweep, GridSweeper.jobs)
+            self.session.terminal.open_sweep(sweep, GridSweeper.jobs, self.numbers)
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages
@@ -132,7 +134,7 @@ class Invocation:
 
         Args:
             config: The run's.
-            number: Its place in the sweep.
+            number: Its place among the sweep's jobs.
             job: Its overrides, Hydra's own among them.
 
         Returns:
@@ -146,6 +148,7 @@ class Invocation:
         if elsewhere or config.report.sweeps or os.getpid() != self.process:
             return None
         overrides = [one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        number = self.numbers.get(number, number)
         identity = RunIdentity(config.sweep or self.default_sweep, number, overrides)
         try:
             if not config.dry_run:
@@ -154,6 +157,41 @@ class Invocation:
         except (RunnerError, OSError) as error:
             self.tell(error)
         return spared(None)
+
+    def number_runs(
+        self, jobs: Sequence[Sequence[str]], config_of: "Callable[[Sequence[str]], Config | None]"
+    ) -> dict[int, int]:
+        """Find what runs of a sweep have been called before.
+
+        Args:
+            jobs: Overrides of each.
+            config_of: Gives a job's configuration.
+
+        Returns:
+            The numbers that are not the job's place.
+        """
+        from runner.pipeline.numbering import run_numbers
+
+        first = config_of(jobs[0])
+        sweeps = {one for job in jobs for one in job if one.startswith("sweep=")}
+        if first is None or len(sweeps) > 1:
+            return self.numbers
+        runs = Path(first.store.root).expanduser().resolve() / "runs"
+        found = run_numbers(runs / (first.sweep or self.default_sweep), jobs, config_of)
+        self.numbers = {place: one for place, one in enumerate(found) if place != one}
+        return self.numbers
+
+    def _number(self, config: "Config", overrides: list[str]) -> int:
+        from runner.pipeline.numbering import run_numbers
+
+        if self.multirun:
+            place = int(HydraConfig.get().job.num)
+            return self.numbers.get(place, place)
+        runs = Path(config.store.root).expanduser().resolve() / "runs"
+        (number,) = run_numbers(
+            runs / (config.sweep or self.default_sweep), [overrides], lambda _: config
+        )
+        return number
 
     def _look(self, config: "Config", identity: "RunIdentity") -> None:
         from runner.multirun.dry_run.show import DryRun
@@ -185,7 +223,7 @@ class Invocation:
         self.output = None if self.made is None else for_copies(self.made)
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config)
-        self.session.terminal.open_sweep(identity.sweep, GridSweeper.jobs)
+        self.session.terminal.open_sweep(identity.sweep, GridSweeper.jobs, self.numbers)
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages

@@ -80,6 +80,7 @@ class GridSweeper(BasicSweeper):
         self._combinations: Combinations | None = None
         self._chosen: Any = None
         self._spare: Spared | None = None
+        self._number_runs: Callable[..., dict[int, int]] | None = None
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -87,6 +88,7 @@ class GridSweeper(BasicSweeper):
         """As Hydra's; the task may know what to do with runs that need no job."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self._spare = getattr(task_function, "spare", None)
+        self._number_runs = getattr(task_function, "number_runs", None)
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Go through all jobs; what Hydra files of the request has its credentials masked."""
@@ -165,6 +167,10 @@ class GridSweeper(BasicSweeper):
                     self._effects.note(job, combinations.config(job))
                 seen()
         self._effects.refuse()
+        if self._number_runs is not None:
+            numbers = self._number_runs(self.jobs, combinations.config)
+            if isinstance(launcher, ClusterLauncher):
+                launcher.numbers = numbers
         if not here:
             refuse_sharing(launcher, (combinations.config(job) for job in batch))
             return

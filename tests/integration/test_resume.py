@@ -46,6 +46,15 @@ def test_a_finished_run_is_kept_as_it_is(command: Callable[..., Called], store: 
     before = records(store, "twice")
     told = command(*sweep, "dry_run=true")
     assert told.stdout.count("is done, would be kept") == 2
+    # Other combinations before them take neither their numbers nor their records.
+    more = ("-m", *TINY, "method=bnb_4bit,rtn,none", "bits=nf4,w8a16,bf16",
+            "stages=[eval,quantize]", "tracker=none", "sweep=twice", "dry_run=true")  # fmt: skip
+    for launcher in ("basic", "submitit_local"):
+        told = command(*more, f"hydra/launcher={launcher}")
+        runs = [line for line in told.stdout.splitlines() if line[:3].isdecimal()]
+        assert len({run[:3] for run in runs}) == 9, told.stdout
+        kept = {run.partition(" ")[0] for run in runs if "is done, would be kept" in run}
+        assert kept == {record["run"] for record in before if record["status"] == "ok"}
     again = command(*sweep)
     assert again.returncode == 0
     after = records(store, "twice")

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,8 @@ class ClusterLauncher(Launcher):
     def __init__(self, poll_seconds: float) -> None:
         """Look at the runs every ``poll_seconds``."""
         self.poll_seconds = poll_seconds
+        self.numbers: Mapping[int, int] = {}
+        """Of runs by their places among the sweep's jobs, where the two differ."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -53,7 +55,7 @@ class ClusterLauncher(Launcher):
             UsageError: What the launcher needs is missing, or a run is wrong.
         """
         prepared = [
-            self._prepare(overrides, number)
+            self._prepare(overrides, self.numbers.get(number, number))
             for number, overrides in enumerate(job_overrides, initial_job_idx)
         ]
         if prepared[0].config.dry_run:

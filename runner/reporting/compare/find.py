@@ -19,7 +19,9 @@ class Side:
 
 
 def find_side(runs: Path, wanted: str) -> Side:
-    """The records of ``SWEEP``, ``SWEEP/RUN`` or ``latest``; a beginning is enough where unique.
+    """The records of ``SWEEP``, ``SWEEP/RUN`` or ``latest``.
+
+    A beginning is enough where it is unique, and so is a run's number.
 
     Raises:
         UsageError: Nothing, or more than one, is called so.
@@ -35,6 +37,9 @@ def find_side(runs: Path, wanted: str) -> Side:
         if not records:
             raise UsageError(f"sweep {sweep} has no records")
         return Side(sweep, records, is_run=False)
+    numbered = [record.run for record in records if str(record.number) == run_wanted]
+    if len(numbered) == 1:
+        run_wanted = numbered[0]
     run = _only(run_wanted, [record.run for record in records], f"run of sweep {sweep}")
     chosen = [record for record in records if record.run == run]
     return Side(f"{sweep}/{run}", chosen, is_run=True)

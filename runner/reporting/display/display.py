@@ -3,7 +3,7 @@
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from runner.reporting.display.run_log import RunLog
@@ -95,16 +95,20 @@ class Display:
         # In a pipe every line stays one, however long.
         self.console.print(text, style=style, soft_wrap=not self.is_live)
 
-    def open_sweep(self, name: str, jobs: Sequence[Sequence[str]]) -> None:
+    def open_sweep(
+        self, name: str, jobs: Sequence[Sequence[str]], numbers: Mapping[int, int] | None = None
+    ) -> None:
         """Show a sweep of runs that this process carries out one after the other.
 
         Args:
             name: The sweep's id.
             jobs: Overrides of each run.
+            numbers: Of runs by their places among the jobs, where the two differ.
         """
         if self._sweep is None:
             lines = [Line(title) for title in distinct_titles(jobs)]
-            self._screen.sweep = SweepState(name, lines)
+            places = {(numbers or {}).get(place, place): place for place in range(len(lines))}
+            self._screen.sweep = SweepState(name, lines, places)
 
     def begin_run(self, record: RunRecord, folder: Path, steps: int) -> None:
         """A run begins.
@@ -118,7 +122,7 @@ class Display:
         self._screen.run = RunState(record.run, record.model, steps)
         place = ""
         if (line := self._line_of(record)) is not None and self._sweep is not None:
-            place = f"  [{record.number + 1} of {len(self._sweep.lines)}"
+            place = f"  [{self._sweep.places[record.number] + 1} of {len(self._sweep.lines)}"
             left = self._sweep.seconds_left(None)
             line.title, line.state = record.run, RUNNING
             place += "]" if not left else f", about {duration(left)} left]"
@@ -145,9 +149,7 @@ class Display:
             self.close()
 
     def _line_of(self, record: RunRecord) -> Line | None:
-        if self._sweep is None or record.number >= len(self._sweep.lines):
-            return None
-        return self._sweep.lines[record.number]
+        return None if self._sweep is None else self._sweep.line_of(record)
 
     @contextlib.contextmanager
     def stage(self, title: str, *, is_step: bool = False) -> Iterator[StageDisplay]:

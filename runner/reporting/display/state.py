@@ -131,7 +131,14 @@ class SweepState:
 
     name: str
     lines: list[Line]
+    places: dict[int, int] = field(default_factory=dict)
+    """Of runs among the lines, by their numbers."""
     began: float = field(default_factory=time.monotonic)
+
+    def line_of(self, record: RunRecord) -> Line | None:
+        """The run's line; ``None`` where it has none."""
+        place = self.places.get(record.number)
+        return None if place is None else self.lines[place]
 
     @property
     def over(self) -> int:
