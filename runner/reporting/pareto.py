@@ -23,9 +23,9 @@ from functools import partial
 
 from runner.evaluation.metrics.front import unbeaten
 from runner.reporting.comparable import comparable_rows
-from runner.reporting.differences import Differences
 from runner.reporting.rows import Row
 from runner.reporting.speed import log_ratio, ratio_is_lower, shown_speed
+from runner.reporting.told_apart import Contrasts
 from runner.store.records import Status
 
 
@@ -39,9 +39,9 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
     for row in rows:
         row.best_tradeoff = False
     for comparable in comparable_rows(rows).values():
-        differences, speed_of = Differences(comparable), shown_speed(comparable)
+        contrasts, speed_of = Contrasts(comparable), shown_speed(comparable)
         costs = [
-            (row, (row.checkpoint_bytes, seconds(speed_of(row)), differences.quality(row)))
+            (row, (row.checkpoint_bytes, seconds(speed_of(row)), contrasts.quality(row)))
             for row in comparable
             if row.status == Status.ok.value
         ]
@@ -53,7 +53,7 @@ def mark_best_tradeoffs(rows: list[Row]) -> None:
             if measured and all(own[n] is not None for n in measured)
         ]
         complete.sort(key=lambda point: (point.seconds, point.quality))
-        for point in unbeaten(complete, lambda point: point.size, partial(_beats, differences)):
+        for point in unbeaten(complete, lambda point: point.size, partial(_beats, contrasts)):
             point.row.best_tradeoff = True
 
 
@@ -73,12 +73,10 @@ class _Point:
     """Of its speed to the unquantized model's."""
 
 
-def _beats(differences: Differences, one: _Point, other: _Point) -> bool:
-    if one.size > other.size or _slower(one, other) or differences.shown_worse(one.row, other.row):
+def _beats(contrasts: Contrasts, one: _Point, other: _Point) -> bool:
+    if one.size > other.size or _slower(one, other) or contrasts.shown_worse(one.row, other.row):
         return False
-    return (
-        one.size < other.size or _slower(other, one) or differences.shown_worse(other.row, one.row)
-    )
+    return one.size < other.size or _slower(other, one) or contrasts.shown_worse(other.row, one.row)
 
 
 def _slower(one: _Point, other: _Point) -> bool:

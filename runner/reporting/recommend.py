@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from runner.reporting.differences import Differences
 from runner.reporting.rows import Row
 from runner.reporting.speed import shown_speed
+from runner.reporting.told_apart import Contrasts
 from runner.store.records import Status
 
 TOLERANCES: tuple[float | None, ...] = (0.01, 0.05, 0.10, 0.25, None)
@@ -34,21 +34,21 @@ def picks(rows: list[Row], tolerance: float | None) -> Picks:
     The loss counts with its whole 95% interval: the end that is worst must be tolerable. A row
     without a comparison with the unquantized model counts only where any loss is tolerated.
     """
-    differences = Differences(rows)
+    contrasts = Contrasts(rows)
     candidates = [
         row
         for row in rows
-        if row.status == Status.ok.value and tolerable(row, tolerance, differences.by_perplexity)
+        if row.status == Status.ok.value and tolerable(row, tolerance, contrasts.by_perplexity)
     ]
     quantized = [row for row in candidates if not row.is_baseline]
     speed_of = shown_speed(rows)
-    quality, alike = _best(quantized, differences)
+    quality, alike = _best(quantized, contrasts)
     return Picks(
         tolerance=tolerance,
         quality=quality,
-        size=_least(candidates, lambda row: row.checkpoint_bytes, differences),
+        size=_least(candidates, lambda row: row.checkpoint_bytes, contrasts),
         speed=_least(
-            candidates, lambda row: None if (s := speed_of(row)) is None else -s, differences
+            candidates, lambda row: None if (s := speed_of(row)) is None else -s, contrasts
         ),
         alike=alike,
     )
@@ -64,19 +64,19 @@ def tolerable(row: Row, tolerance: float | None, by_perplexity: bool = True) -> 
     return low is not None and base is not None and low >= -tolerance * base
 
 
-def _best(rows: list[Row], differences: Differences) -> tuple[Row | None, list[Row]]:
+def _best(rows: list[Row], contrasts: Contrasts) -> tuple[Row | None, list[Row]]:
     """The smallest of those not told apart from the best, and the others of them."""
-    known = [(quality, row) for row in rows if (quality := differences.quality(row)) is not None]
+    known = [(quality, row) for row in rows if (quality := contrasts.quality(row)) is not None]
     if not known:
         return None, []
     _, least = min(known, key=lambda pair: pair[0])
-    alike = [row for _, row in known if row is least or not differences.shown_worse(row, least)]
-    best = _smallest(alike, differences)
+    alike = [row for _, row in known if row is least or not contrasts.shown_worse(row, least)]
+    best = _smallest(alike, contrasts)
     return best, [row for row in alike if row is not best]
 
 
 def _least(
-    rows: list[Row], cost: Callable[[Row], float | None], differences: Differences
+    rows: list[Row], cost: Callable[[Row], float | None], contrasts: Contrasts
 ) -> Row | None:
     """Of equal ones one that the best of them is not shown to be better than, then the smaller."""
     known = [(value, row) for row in rows if (value := cost(row)) is not None]
@@ -84,15 +84,15 @@ def _least(
         return None
     least = min(value for value, _ in known)
     equal = [row for value, row in known if value == least]
-    best = min(equal, key=lambda row: differences.quality(row) or float("inf"))
-    return _smallest([row for row in equal if not differences.shown_worse(row, best)], differences)
+    best = min(equal, key=lambda row: contrasts.quality(row) or float("inf"))
+    return _smallest([row for row in equal if not contrasts.shown_worse(row, best)], contrasts)
 
 
-def _smallest(rows: list[Row], differences: Differences) -> Row:
+def _smallest(rows: list[Row], contrasts: Contrasts) -> Row:
     return min(
         rows,
         key=lambda row: (
             row.checkpoint_bytes or float("inf"),
-            differences.quality(row) or float("inf"),
+            contrasts.quality(row) or float("inf"),
         ),
     )

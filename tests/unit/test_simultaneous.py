@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runner.evaluation.metrics.simultaneous import clusters_needed, simultaneous, widening
+from runner.evaluation.metrics.simultaneous import (
+    clusters_needed,
+    pairwise_widening,
+    simultaneous,
+    widening,
+)
 from runner.evaluation.metrics.statistics import Interval, mean_interval
 
 pytestmark = pytest.mark.unit
@@ -22,7 +27,7 @@ def test_one_contrast_keeps_its_interval_and_so_do_copies_of_it() -> None:
 def test_what_does_not_vary_does_not_count() -> None:
     values = np.random.default_rng(0).normal(0.1, 1, (2, 12))
     still = np.vstack([values, np.full((40, 12), 0.3), np.zeros((40, 12))])
-    assert widening(still) == widening(values)
+    assert widening(still) == pytest.approx(widening(values), rel=0.01)
     assert widening(np.zeros((3, 12))) == widening(values[:, :1]) == 1.0
 
 
@@ -81,3 +86,16 @@ def test_nothing_is_promised_where_no_number_would_do() -> None:
     assert clusters_needed(Interval(0.0, -1.0, 1.0), 8) is None
     assert clusters_needed(Interval(1.0, -math.inf, math.inf), 1) is None
     assert clusters_needed(Interval(1e-9, -1.0, 1.0), 8) is None
+
+
+def test_pairs_are_the_differences_of_their_sides() -> None:
+    for sides, clusters in ((4, 30), (9, 6), (2, 5)):
+        means = np.random.default_rng(sides).normal(0, 1, (sides, clusters))
+        pairs = np.array([means[a] - means[b] for a in range(sides) for b in range(a)])
+        assert pairwise_widening(means) == pytest.approx(widening(pairs), rel=0.02)
+
+
+def test_of_very_many_bonferronis_bound_does() -> None:
+    means = np.random.default_rng(5).normal(0, 1, (301, 20))
+    bonferroni = float(stats.t.ppf(1 - 0.025 / (301 * 150), 19)) / float(stats.t.ppf(0.975, 19))
+    assert pairwise_widening(means) == pytest.approx(bonferroni)

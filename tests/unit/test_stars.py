@@ -19,6 +19,7 @@ from runner.reporting.quality.evaluated import Evaluated
 from runner.reporting.recommend import picks, tolerable
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.speed import shown_first_token, shown_speed
+from runner.reporting.told_apart import Contrasts
 from runner.store.records import RunRecord
 from tests.unit.records import content_of, measured, recipe
 
@@ -133,26 +134,25 @@ def test_whoever_has_no_star_has_one_beside_it_that_will_do() -> None:
         ]  # fmt: skip
         mark_best_tradeoffs(rows)
         starred = [one for one in rows if one.best_tradeoff]
+        contrasts = Contrasts(rows)
         assert starred
         for one in rows:
             if not one.best_tradeoff:
-                assert any(_will_do(other, one) for other in starred)
+                assert any(_will_do(contrasts, other, one) for other in starred)
         for one in starred:
             for other in starred:
                 costs_more = _costs(one) != _costs(other) and all(
                     x >= y for x, y in zip(_costs(one), _costs(other), strict=True)
                 )
-                assert not costs_more or not _will_do(other, one)
+                assert not costs_more or not _will_do(contrasts, other, one)
 
 
 def _costs(one: Row) -> tuple[float, float]:
     return float(one.checkpoint_bytes or 0), -(one.decode_tokens_per_second or 0)
 
 
-def _will_do(other: Row, one: Row) -> bool:
-    from runner.reporting.differences import Differences
-
-    no_worse = not Differences([one, other]).shown_worse(other, one)
+def _will_do(contrasts: Contrasts, other: Row, one: Row) -> bool:
+    no_worse = not contrasts.shown_worse(other, one)
     return no_worse and all(x <= y for x, y in zip(_costs(other), _costs(one), strict=True))
 
 

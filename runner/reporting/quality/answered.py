@@ -57,6 +57,8 @@ class AccuracyDifference:
     shown: bool
     """Whether it is more than chance: the interval does not hold zero, and with one draw on each
     side neither does McNemar's exact test (5%), since few changed answers make no bell curve."""
+    p_value: float | None = None
+    """McNemar's, where there is one draw on each side."""
 
 
 def answered(record: RunRecord, subject: str = "recipe") -> Answered | None:
@@ -135,11 +137,10 @@ def accuracy_difference(
     half = math.sqrt(squares) / count
     interval = Interval(estimate / count, estimate / count - half, estimate / count + half)
     shown = not interval.low <= 0 <= interval.high
-    if exact:
-        shown = (
-            shown and mcnemar([1] * lost + [0] * gained, [0] * lost + [1] * gained).p_value < 0.05
-        )
-    return AccuracyDifference(interval, shown)
+    if not exact:
+        return AccuracyDifference(interval, shown)
+    p_value = mcnemar([1] * lost + [0] * gained, [0] * lost + [1] * gained).p_value
+    return AccuracyDifference(interval, shown and p_value < 0.05, p_value)
 
 
 def _difference(one: Answered, other: Answered, a: TaskScore, b: TaskScore) -> Interval | None:
