@@ -37,6 +37,35 @@ def summarise(place: RunLocation, records: "list[RunRecord]") -> None:
     summarise_sweep(place.tracker, end, Display())
 
 
+def answer_from_records(runs: Path, config: "Config", output: Path | None) -> int | None:
+    """Carry out what only reads finished runs.
+
+    Args:
+        runs: Folder of all sweeps.
+        config: Its stages say what.
+        output: Folder for copies of the answer.
+
+    Returns:
+        The exit code; ``None`` where there are runs to carry out.
+
+    Raises:
+        UsageError: What is asked for does not go together, or is not there.
+    """
+    from runner.config.schema.root import StageName
+
+    if config.stages == [StageName.report]:
+        collect_and_report(runs, config, output)
+        return 0
+    if config.report.sweeps:
+        raise UsageError("report.sweeps reads finished runs: use runner report SWEEP ...")
+    if StageName.compare in config.stages:
+        from runner.reporting.compare import compare
+
+        compare(runs, config, output)
+        return 0
+    return None
+
+
 def collect_and_report(runs: Path, config: "Config", output: Path | None) -> None:
     """Make the answer of what has run, as ``runner report`` asks for.
 

@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner.cli.closing import collect_and_report, has_records, summarise
+from runner.cli.closing import answer_from_records, has_records, summarise
 from runner.cli.faults import fault, tell_fault
 from runner.config.errors import COMPOSITION_ERRORS, explain
 from runner.config.output_folder import for_copies, tidy, tidy_added
@@ -62,6 +62,8 @@ class Invocation:
         self.place: RunLocation | None = None
         self.machine: Machine | None = None
         """This one, once it has been looked at."""
+        self.code = 0
+        """What an answer that is made of finished runs alone ends with."""
         self.multirun = True
         """Unless this process carries out a run of its own: launchers do so elsewhere."""
         self.numbers: dict[int, int] = {}
@@ -92,15 +94,9 @@ class Invocation:
             require_alone(list(hydra_config.overrides.hydra))
         config = _judged(composed, overrides, alone=not self.multirun)
         root = self.root = Path(config.store.root).expanduser().resolve()
-        if config.stages == [StageName.report]:
-            collect_and_report(root / "runs", config, self.output)
-            return None
-        if config.report.sweeps:
-            raise UsageError("report.sweeps reads finished runs: use runner report SWEEP ...")
-        if StageName.compare in config.stages:
-            from runner.reporting.compare import compare
-
-            compare(root / "runs", config, self.output)
+        code = answer_from_records(root / "runs", config, self.output)
+        if code is not None:
+            self.code = max(self.code, code)
             return None
         if number is None:
             number = self._number(config, overrides)
@@ -305,7 +301,7 @@ class Invocation:
         if self.dry_run is not None and (summary := self.dry_run.summary()):
             tell(summary)
         if place is None or place.detached or (self.complaints and not has_records(place)):
-            return 0
+            return self.code
         from runner.reporting.report import report
         from runner.store.records import read_record
 
