@@ -5,6 +5,7 @@ Exit codes: 0 every run ok or skipped, 1 a run failed, 2 the request is wrong, 1
 
 import contextlib
 import os
+import sys
 from datetime import datetime
 
 import hydra
@@ -13,6 +14,8 @@ from omegaconf import DictConfig
 from runner.cli.faults import FULL_ERROR, shows_faults
 from runner.cli.flags import read_flags, shown_configuration, told_warnings
 from runner.cli.invocation import Invocation, Refusal
+from runner.cli.quickstart import QUICKSTART, tell_next_steps
+from runner.cli.stopping import tell_stopped
 from runner.config.compose import register
 from runner.errors import RunnerError, UsageError
 from runner.multirun.launchers.task import SWEEP_VARIABLE, own_number
@@ -20,7 +23,6 @@ from runner.multirun.run_location import RunLocation
 from runner.util.names import Name
 from runner.util.paths import conf_dir, plugins_dir
 from runner.util.processes import die_with_parent
-from runner.util.shown import tell
 from runner.util.surroundings import settle
 
 
@@ -68,6 +70,7 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
     # Before a sweep's launcher makes a job of a run, the task is asked whether it needs one.
     setattr(job, "spare", invocation.spare)  # noqa: B010
     setattr(job, "number_runs", invocation.number_runs)  # noqa: B010
+    arguments = sys.argv[1:]
     try:
         flags = read_flags()
         # What Hydra shows of a configuration is shown, and kept in logs, without its credentials.
@@ -77,8 +80,7 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
         if stop.code:  # such as rich's, of an answer that nobody reads to its end
             raise
     except KeyboardInterrupt:
-        tell("runner: stopped; finished stages are kept and reused", error=True)
-        return 130
+        return tell_stopped(invocation, arguments)
     except Exception as error:
         if show_everything and not isinstance(error, UsageError):
             raise
@@ -87,6 +89,8 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
     code = 0
     try:
         code = invocation.answer()
+        if flags.config_name == QUICKSTART and invocation.place is not None:
+            tell_next_steps()
     except Exception as error:
         if show_everything and not isinstance(error, RunnerError):
             raise

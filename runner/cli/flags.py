@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import NoReturn
 
+from runner.cli.quickstart import QUICKSTART, asks_for_quickstart
 from runner.cli.subcommands import read_subcommand
 from runner.config.options import option_files
 from runner.config.output_folder import note
@@ -46,6 +47,8 @@ def read_flags() -> argparse.Namespace:
     flags_read = parser.parse_args([*flags, *words])
     _require_one(flags_read)
     _require_sense(flags_read, words)
+    if asks_for_quickstart(flags_read, words):
+        flags += ["--config-name", QUICKSTART]
     if not flags_read.shell_completion:
         sweep = flags_read.multirun or "hydra.mode=MULTIRUN" in words
         words = read_words(words, sweep=sweep)

@@ -19,7 +19,7 @@ Subcommands; runner SUBCOMMAND --help describes one
 """
 _EXAMPLES = """\
 Examples
-  runner                                       the default experiment
+  runner                                       a first look: 16, 8 and 4 bits
   runner method=rtn bits=w3a16 group_size=g32  another recipe
   runner -m method=none,rtn bits=w8a16,w4a16   a sweep over combinations
   runner -cn first_look                        a ready-made sweep from sweeps/

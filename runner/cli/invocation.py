@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runner.cli.closing import answer_from_records, has_records, summarise
 from runner.cli.faults import fault, tell_fault
+from runner.cli.judged import judged
 from runner.config.errors import COMPOSITION_ERRORS, explain
 from runner.config.output_folder import for_copies, tidy, tidy_added
 from runner.config.schema.sweepers import require_alone
@@ -60,6 +61,8 @@ class Invocation:
         self.root: Path | None = None
         """The store's."""
         self.place: RunLocation | None = None
+        self.asked: RunLocation | None = None
+        """Where runs are to be filed, before one is begun here."""
         self.machine: Machine | None = None
         """This one, once it has been looked at."""
         self.code = 0
@@ -92,7 +95,7 @@ class Invocation:
         assert isinstance(overrides, list)
         if not self.multirun:
             require_alone(list(hydra_config.overrides.hydra))
-        config = _judged(composed, overrides, alone=not self.multirun)
+        config = judged(composed, overrides, alone=not self.multirun)
         root = self.root = Path(config.store.root).expanduser().resolve()
         code = answer_from_records(root / "runs", config, self.output)
         if code is not None:
@@ -146,6 +149,8 @@ class Invocation:
         overrides = [one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/"))]
         number = self.numbers.get(number, number)
         identity = RunIdentity(config.sweep or self.default_sweep, number, overrides)
+        runs = Path(config.store.root).expanduser().resolve() / "runs"
+        self.asked = RunLocation(runs, identity.sweep, config.tracker, report=False)
         try:
             if not config.dry_run:
                 return spared(self.place) if self._keep(config, identity) else None
@@ -318,16 +323,3 @@ class Invocation:
             paths = (place.runs / place.sweep).glob(f"{own:03d}-*/record.json")
             records = [record for path in paths if (record := read_record(path))]
         return 0 if all(record.status.without_fault for record in records) else 1
-
-
-def _judged(composed: DictConfig, overrides: list[str], *, alone: bool) -> "Config":
-    """The configuration of a job; of a sweep's the sweeper has seen what no job reads."""
-    from runner.config.compose import typed
-    from runner.validation.unused import refuse_unused
-
-    config = typed(composed, overrides)
-    _ = config.launch.max_failures
-    if alone:
-        for told in refuse_unused(config, overrides):
-            tell(f"  warning: {told}", error=True)
-    return config

@@ -1,6 +1,7 @@
 """A Hydra sweeper that takes several grids."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ from runner.multirun.launchers.allotment import refuse_sharing
 from runner.multirun.launchers.base import ClusterLauncher
 from runner.multirun.launchers.thrifty import Spared, ThriftyLauncher
 from runner.multirun.order import by_checkpoint
+from runner.multirun.where_ready import is_ready
 from runner.store.shared import without_collection
 from runner.util.progress import progress
 from runner.util.redact import redact
@@ -41,7 +43,8 @@ class GridSweeper(BasicSweeper):
     with commas. ``hydra.sweeper.runs`` lists single runs, ``{group or field: value}``.
     ``params`` and the command line apply to all of them and win over them.
     ``hydra.sweeper.exclude`` lists combinations to leave out: a job is dropped when it names a
-    choice of every entry of one of them.
+    choice of every entry of one of them. ``hydra.sweeper.where_ready`` maps a title to grids that
+    are used instead where all that their runs need is on this machine; see ``where_ready``.
     """
 
     # Hydra takes plugins only from a package of this name: runner/multirun/plugins has it.
@@ -56,16 +59,21 @@ class GridSweeper(BasicSweeper):
 
     def __init__(
         self,
+        *,
         max_batch_size: int | None = None,
         params: dict[str, Any] | None = None,
         grids: dict[str, dict[str, Any]] | None = None,
         runs: list[dict[str, Any]] | None = None,
         exclude: list[dict[str, Any]] | None = None,
+        where_ready: dict[str, dict[str, dict[str, Any]]] | None = None,
     ) -> None:
         """See the class."""
         require_positive(max_batch_size=max_batch_size)
-        require_sections(params=params, grids=grids)
-        require_sections(**{f"grids.{name}": grid for name, grid in (grids or {}).items()})
+        instead = {f"where_ready.{title}": grids for title, grids in (where_ready or {}).items()}
+        require_sections(params=params, grids=grids, where_ready=where_ready)
+        require_sections(**instead)
+        for place, found in {"grids": grids, **instead}.items():
+            require_sections(**{f"{place}.{name}": grid for name, grid in (found or {}).items()})
         require_lists(runs=runs, exclude=exclude)
         place = "hydra.sweeper"
         params = present_axes(params or {}, f"{place}.params")
@@ -74,6 +82,10 @@ class GridSweeper(BasicSweeper):
             name: present_axes(grid, f"{place}.grids.{name}")
             for name, grid in (grids or {}).items()
         }
+        self.where_ready = [
+            {name: present_axes(grid, f"{place}.{title}.{name}") for name, grid in found.items()}
+            for title, found in instead.items()
+        ]
         self.runs = [present_axes(one, f"{place}.runs") for one in runs or []]
         self.exclude = [present_axes(one, f"{place}.exclude") for one in exclude or []]
         self._effects = Effects()
@@ -134,9 +146,8 @@ class GridSweeper(BasicSweeper):
         loader: Any = self.hydra_context.config_loader
         launcher: Any = self._chosen or self.launcher
         here = isinstance(launcher, BasicLauncher | ClusterLauncher)
-        if here and not isinstance(loader.repository, KeptConfigs):
-            loader.repository = KeptConfigs(loader.repository)
-            KeptMerges(loader)
+        if here:
+            _keep_what_is_read(loader)
         master: DictConfig = launcher.config
         # Read once, the time in it is the same for every job.
         _ = master.hydra.sweep.dir
@@ -195,11 +206,9 @@ class GridSweeper(BasicSweeper):
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         keys = {override.get_key_element() for override in overrides}
+        chosen = self._instead(overrides) or self.grids
         grids = [
-            *(
-                {key: choices_of(key, value) for key, value in g.items()}
-                for g in self.grids.values()
-            ),
+            *({key: choices_of(key, value) for key, value in g.items()} for g in chosen.values()),
             *({key: value_of(value) for key, value in run.items()} for run in self.runs),
         ]
         excluded = [
@@ -218,6 +227,32 @@ class GridSweeper(BasicSweeper):
             raise HydraException("hydra.sweeper.exclude excludes every combination")
         self.jobs[:] = by_checkpoint(list(jobs.values()))
         return list(self.split_overrides_to_chunks(self.jobs, max_batch_size))
+
+    def _instead(self, overrides: Sequence[Override]) -> dict[str, dict[str, Any]] | None:
+        """The first of ``where_ready`` that leaves the command line alone and needs no making."""
+        # A copy: what launchers take to other processes stays as Hydra made it.
+        loader: Any = copy.copy(self.hydra_context and self.hydra_context.config_loader)
+        own = [override.input_line or "" for override in overrides]
+        keys = {override.get_key_element() for override in overrides}
+
+        if self.where_ready:
+            _keep_what_is_read(loader)
+
+        def ready(grid: dict[str, Any]) -> bool:
+            words = [f"{key}={value_of(value)}" for key, value in grid.items()]
+            config = judge(loader.load_sweep_config(self.config, [*words, *own]))
+            return config is not None and is_ready(config)
+
+        for grids in self.where_ready:
+            if all(keys.isdisjoint(grid) and ready(grid) for grid in grids.values()):
+                return grids
+        return None
+
+
+def _keep_what_is_read(loader: Any) -> None:
+    if not isinstance(loader.repository, KeptConfigs):
+        loader.repository = KeptConfigs(loader.repository)
+        KeptMerges(loader)
 
 
 def _choices(parser: OverridesParser, key: str, choices: str) -> list[str]:

@@ -64,7 +64,7 @@ def new_record(config: Config, machine: Machine, identity: RunIdentity) -> RunRe
         label=label,
         engine=config.engine.name,
         model=config.model.name,
-        status=Status.interrupted,
+        status=Status.running,
         reason=OPEN,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=None,

@@ -68,7 +68,7 @@ def _carry_out(
     try:
         _decide_and_work(config, session, identity, record, tracker)
     except KeyboardInterrupt:
-        record.reason = "stopped by the user"
+        record.status, record.reason = Status.interrupted, "stopped by the user"
         raise
     except WorkerFailed as error:
         record.status = Status.oom if error.out_of_memory else Status.failed

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from runner.data.texts.sample import describe
 from runner.reporting.floor import at_floor
 from runner.reporting.rows import Row
+from runner.reporting.scale import small_model_note
 from runner.store.records import Status
 
 _NAMED = 3
@@ -24,7 +25,10 @@ def quality_notes(rows: list[Row]) -> list[str]:
         rows: Of one model.
     """
     rows = [row for row in rows if row.status == Status.ok.value]
-    return [*_sampling(rows), *_draws(rows), *_floor(rows), *_machines(rows), *_dense(rows)]
+    return [
+        *_sampling(rows), *_draws(rows), *_floor(rows), *_machines(rows), *_dense(rows),
+        *small_model_note(rows),
+    ]  # fmt: skip
 
 
 def _machines(rows: list[Row]) -> list[str]:

@@ -106,7 +106,7 @@ class Inventory:
         )
         for sweep, run, told in rows:
             status = _status(told)
-            if status is Status.interrupted:
+            if status in (Status.running, Status.interrupted):
                 # Whether a process is at it is not the record's to tell.
                 record = read_record(self.store.runs / sweep / run / "record.json")
                 status = record.status if record is not None else status

@@ -27,7 +27,7 @@ BASELINE = "baseline"
 BASELINE_AGAIN = "baseline_again"
 """The unquantized model measured once more, after a recipe that it could not take turns with."""
 OPEN = "still running, or its process died"
-"""Why a run is interrupted, in its record from its start to its end."""
+"""What a run's record says of it from its start to its end."""
 
 
 class Status(Enum):
@@ -46,7 +46,7 @@ class Status(Enum):
     interrupted = "interrupted"
     """Stopped by the user, or waiting, or its process vanished."""
     running = "running"
-    """A process is at it. No record says so: it is told as long as the process lives."""
+    """A process is at it, or it died: who reads the record looks whether the process lives."""
 
     @property
     def without_fault(self) -> bool:
@@ -165,7 +165,8 @@ class RunRecord:
     @property
     def is_open(self) -> bool:
         """Whether it was begun and nobody has said how it ended."""
-        return self.status is Status.interrupted and self.reason == OPEN
+        # Older versions wrote that it was interrupted until it had ended.
+        return self.status in (Status.running, Status.interrupted) and self.reason == OPEN
 
     @property
     def number(self) -> int:

@@ -30,23 +30,32 @@ class Need:
     """The config group that asked for it."""
 
 
-def check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
-    """Whether there is an environment for everything that is to run, of use on the device."""
-    engine = Need(config.engine.name, facts.device, config.engine.environment, "engine")
-    needs = [engine]
+def environment_needs(config: Config, device: str) -> list[Need]:
+    """What a run's environments are to provide: its engine first.
+
+    Args:
+        config: Of the run.
+        device: Where the engine computes: ``cpu`` or ``cuda``.
+    """
+    needs = [Need(config.engine.name, device, config.engine.environment, "engine")]
     if StageName.quantize in config.stages:
         backend = config.method.backend
         # Another rule speaks about an unknown backend.
         if backend in find_method(config.method.name).backends:
-            on_cpu = capabilities_of(config.method).only_on_cpus
-            device = CPU if on_cpu else facts.device
-            needs.append(Need(backend, device, config.method.environment, "method"))
+            own = CPU if capabilities_of(config.method).only_on_cpus else device
+            needs.append(Need(backend, own, config.method.environment, "method"))
     if _MEASURE.intersection(config.stages):
-        needs.append(Need(_TRANSFORMERS, facts.device))
+        needs.append(Need(_TRANSFORMERS, device))
+    return needs
+
+
+def check_environments(config: Config, facts: Facts) -> Iterator[Verdict]:
+    """Whether there is an environment for everything that is to run, of use on the device."""
+    needs = environment_needs(config, facts.device)
     found = [
         verdict
         for need in needs
-        for verdict in judge(config, facts, need, runs=need is not engine or facts.asks_engine)
+        for verdict in judge(config, facts, need, runs=need is not needs[0] or facts.asks_engine)
     ]
     yield from dict.fromkeys(found)  # one environment may serve several needs
 

@@ -17,7 +17,7 @@ from runner.config.compose import quoted
 from runner.pipeline.record import RunIdentity
 from runner.pipeline.run import run_experiment
 from runner.reporting.observed import open_session
-from runner.store.records import Status
+from runner.store.records import Status, read_records
 from tests.integration.conftest import TINY, Called, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -148,8 +148,8 @@ def test_killing_the_control_process_leaves_no_orphan(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert no_process_left(family)
-    (record,) = records(store, "orphan")
-    assert record["status"] == "interrupted"
+    (record,) = read_records(store / "runs", "orphan")
+    assert record.status is Status.interrupted
 
 
 def test_control_c_stops_everything(started: Callable[..., psutil.Popen], store: Path) -> None:
@@ -157,9 +157,15 @@ def test_control_c_stops_everything(started: Callable[..., psutil.Popen], store:
                       "sweep=control-c")  # fmt: skip
     job_of(process, store, "eval")
     family = process.children(recursive=True)
+    (record,) = records(store, "control-c")
+    assert record["status"] == "running"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=WAIT_SECONDS)
+    answer, told = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 130
+    assert "interrupted: stopped by the user" in answer
+    assert "stopped with 0 of 1 runs done" in told
+    assert told.splitlines()[-1].startswith("  runner model=tiny")
+    assert told.count("sweep=control-c") == 1
     assert no_process_left(family)
     # Its own leftovers are gone; those of the process killed before are not its business.
     assert not list((store / "objects" / "eval").glob("*/.*"))

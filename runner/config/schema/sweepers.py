@@ -22,6 +22,7 @@ class GridSettings:
     grids: Any = None
     runs: Any = None
     exclude: Any = None
+    where_ready: Any = None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from runner.multirun.run_location import RunLocation
 from runner.pipeline.record import RunIdentity, kept_record, new_record
 from runner.pipeline.stages import loads_model
 from runner.planning.hardware.detect import detect
-from runner.store.records import RunRecord, write_record
+from runner.store.records import RunRecord, Status, write_record
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Prepared:
 
     def open_record(self) -> None:
         """File the record, so that a run whose job never begins is known too."""
-        self.record.reason = NOT_BEGUN
+        self.record.status, self.record.reason = Status.interrupted, NOT_BEGUN
         write_record(self.place.runs, self.record)
 
 
