@@ -1,6 +1,7 @@
 """The command line: Hydra composes, an ``Invocation`` carries out its jobs and answers.
 
-Exit codes: 0 every run ok or skipped, 1 a run failed, 2 the request is wrong, 130 Ctrl-C.
+Exit codes: 0 every run ok or skipped, 1 a run failed, 2 the request is wrong, 3 a gate fails, 4 a
+gate cannot tell, 130 Ctrl-C.
 """
 
 import contextlib

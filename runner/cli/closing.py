@@ -63,6 +63,10 @@ def answer_from_records(runs: Path, config: "Config", output: Path | None) -> in
 
         compare(runs, config, output)
         return 0
+    if StageName.gate in config.stages:
+        from runner.reporting.gate import gate
+
+        return gate(runs, config, output)
     return None
 
 

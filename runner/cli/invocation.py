@@ -143,7 +143,9 @@ class Invocation:
         from runner.multirun.launchers.thrifty import spared
         from runner.pipeline.record import RunIdentity
 
-        elsewhere = StageName.compare in config.stages or config.stages == [StageName.report]
+        elsewhere = {StageName.compare, StageName.gate}.intersection(config.stages) or (
+            config.stages == [StageName.report]
+        )
         if elsewhere or config.report.sweeps or os.getpid() != self.process:
             return None
         overrides = [one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/"))]

@@ -129,6 +129,17 @@ def _compared(names: list[str]) -> list[str]:
     return [f"compare.{side}={quoted(name)}" for side, name in zip("ab", names, strict=False)]
 
 
+def _gated(names: list[str]) -> list[str]:
+    from runner.config.words import quoted
+
+    if len(names) > 1:
+        raise UsageError(
+            f"runner gate takes one sweep or run, not {len(names)}: runner gate {names[0]} "
+            f"gate.against={names[1]}"
+        )
+    return [f"gate.candidate={quoted(name)}" for name in names]
+
+
 def _shown(default: Any) -> str:
     if isinstance(default, list):
         return f"[{','.join(map(_shown, default))}]"
@@ -177,6 +188,19 @@ Examples
   runner compare monday tuesday
   runner compare monday/3 tuesday/3
 """
+_GATE = """\
+Usage: runner gate [SWEEP[/RUN]] [GROUP.FIELD=VALUE] ...
+
+Tests whether finished runs may be released: whether each criterion is shown to
+be met, against the unquantized model or a run that was released before. The
+latest sweep by default. Writes gate.md for a pull request and gate.xml (JUnit).
+
+Exit codes: 0 every criterion passes, 3 one fails, 4 one cannot be told yet.
+
+Examples
+  runner gate nightly/1 gate.min_recovery=99% gate.max_kl=0.05
+  runner gate nightly gate.against=released gate.max_slowdown=5%
+"""
 _SECTION = "runner.config.schema"
 SUBCOMMANDS = {
     one.name: one
@@ -192,6 +216,10 @@ SUBCOMMANDS = {
         Subcommand(
             "compare", "two sweeps or runs beside each other",
             usage=_COMPARE, section=(f"{_SECTION}.compare", "Compare"), names=_compared,
+        ),
+        Subcommand(
+            "gate", "whether a finished run may be released: pass, fail or cannot tell",
+            usage=_GATE, section=(f"{_SECTION}.gate", "Gate"), names=_gated,
         ),
         Subcommand(
             "env", "environments: list, create, check, remove",

@@ -3,7 +3,7 @@
 from typing import Any
 
 UNTELLING = frozenset(
-    {"environment", "store", "tracker", "sweep", "force", "stages", "compare", "report"}
+    {"environment", "store", "tracker", "sweep", "force", "stages", "compare", "gate", "report"}
 )
 """Fields of a configuration's root that say nothing about a result."""
 

@@ -138,6 +138,8 @@ class Effects:
 def _unread(config: Config, device: str) -> Iterator[_Unread]:
     if StageName.compare not in config.stages:
         yield _Unread("compare", "stages has no compare", lambda: "runner compare")
+    if StageName.gate not in config.stages:
+        yield _Unread("gate", "stages has no gate", lambda: "runner gate")
     yield from _of("model", config.model.unread(), _models)
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)

@@ -66,6 +66,7 @@ def test_every_group_of_the_schema_has_options() -> None:
         "sweep",
         "store",
         "compare",
+        "gate",
         "claims",
         "launch",
         "dry_run",

@@ -39,7 +39,7 @@ def test_a_checkpoint_that_the_engine_does_not_read_is_refused(
 
 
 def test_what_loads_nothing_is_not_refused_for_its_memory(composed: Compose, cpu: Machine) -> None:
-    assert {*stage_names()} - {*LOADING} == {"plan", "report", "compare"}
+    assert {*stage_names()} - {*LOADING} == {"plan", "report", "compare", "gate"}
     assert not illegal_ones(judge(composed, cpu, ["stages=[plan]", "model=llama31_405b"]))
 
 

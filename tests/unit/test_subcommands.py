@@ -31,6 +31,8 @@ STAGES = [name for name, one in SUBCOMMANDS.items() if one.section is not None]
         ("report mine store.root=here", "stages=[report] sweep='mine' store.root=here"),
         ("report a b/3", "stages=[report] report.sweeps=['a','b/3']"),
         ("compare a b", "stages=[compare] compare.a='a' compare.b='b'"),
+        ("gate a/1 gate.max_kl=1", "stages=[gate] gate.candidate='a/1' gate.max_kl=1"),
+        ("gate", "stages=[gate]"),
         ("compare compare.a=x compare.b=y", "stages=[compare] compare.a=x compare.b=y"),
         ("plan ~hydra.x", "stages=[plan] ~hydra.x"),
         ("stages=[plan] model=tiny", "stages=[plan] model=tiny"),
@@ -42,7 +44,9 @@ def test_a_subcommand_sets_the_stages(line: str, overrides: str) -> None:
     assert " ".join(read_subcommand(line.split())) == overrides
 
 
-@pytest.mark.parametrize("line", ["plan tiny", "compare a", "compare a b c", "plan stages=[eval]"])
+@pytest.mark.parametrize(
+    "line", ["plan tiny", "compare a", "compare a b c", "gate a b", "plan stages=[eval]"]
+)
 def test_what_a_subcommand_does_not_take_is_refused(line: str) -> None:
     with pytest.raises(UsageError):
         read_subcommand(line.split())

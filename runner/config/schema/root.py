@@ -16,6 +16,7 @@ from runner.config.schema.decide import Decide
 from runner.config.schema.engine import Engine
 from runner.config.schema.environment import Environment
 from runner.config.schema.eval import Eval
+from runner.config.schema.gate import Gate
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.launch import Launch
@@ -46,6 +47,7 @@ class StageName(StrEnum):
     serving = "serving"
     report = "report"
     compare = "compare"
+    gate = "gate"
 
 
 def _stages() -> tuple[str, ...]:
@@ -76,6 +78,7 @@ class Config:
 
     decide: Decide = field(default_factory=Decide)
     compare: Compare = field(default_factory=Compare)
+    gate: Gate = field(default_factory=Gate)
     report: Report = field(default_factory=Report)
 
     stages: list[str] = bounded(MISSING, choices=_stages)

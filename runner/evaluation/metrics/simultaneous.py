@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from runner.evaluation.metrics.statistics import Interval
-from runner.evaluation.metrics.student import student_975
+from runner.evaluation.metrics.student import student_975, student_quantile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +126,11 @@ def _critical(
 
 
 def clusters_needed(
-    interval: Interval, clusters: int, boundary: float = 0.0, power: float = 0.8
+    interval: Interval,
+    clusters: int,
+    boundary: float = 0.0,
+    power: float = 0.8,
+    tail: float = 0.025,
 ) -> int | None:
     """How many clusters would set a difference apart from a boundary, were it the estimate.
 
@@ -139,6 +143,7 @@ def clusters_needed(
         clusters: How many it comes from.
         boundary: What it must not hold.
         power: Probability of success that is aimed for.
+        tail: Probability beyond the boundary's side of the interval that is to exclude it.
 
     Returns:
         In all, those of the interval included; more than them where it holds the boundary.
@@ -153,7 +158,8 @@ def clusters_needed(
     beyond = max(0.0, float(ndtri(power)))
 
     def is_enough(number: int) -> bool:
-        return spread * (student_975(number - 1) + beyond) <= distance * math.sqrt(number)
+        reach = student_quantile(number - 1, 1 - tail) + beyond
+        return spread * reach <= distance * math.sqrt(number)
 
     most = 2
     while not is_enough(most):

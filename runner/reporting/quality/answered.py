@@ -143,24 +143,63 @@ def accuracy_difference(
     return AccuracyDifference(interval, shown and p_value < 0.05, p_value)
 
 
-def _difference(one: Answered, other: Answered, a: TaskScore, b: TaskScore) -> Interval | None:
+def accuracy_shortfall(one: Answered, other: Answered, share: float) -> Interval | None:
+    """``share`` of ``other``'s mean accuracy minus ``one``'s; ``None`` where items differ.
+
+    Where few answers changed, or none, they say little of how many would among other items: the
+    half-width is that of the items with one lost and one gained beside them (Bonett and Price,
+    Journal of Educational and Behavioral Statistics 37, 2012).
+    """
     import numpy as np
 
+    asked = {name: task.items_sha256 for name, task in one.tasks.items()}
+    if asked != {name: task.items_sha256 for name, task in other.tasks.items()}:
+        return None
+    if (one.base, one.arithmetic) != (other.base, other.arithmetic) or None in asked.values():
+        return None
+    estimate, squares, count = 0.0, 0.0, len(asked)
+    for name in asked:
+        sides = one.tasks[name].outcomes, other.tasks[name].outcomes
+        if not all(sides):
+            return None
+        x, y = (
+            _matrix(tuple(f"{row}{added}" for row in side))
+            for side, added in zip(sides, ("01", "10"), strict=True)
+        )
+        own = _contrast(share * y, x, other.draws, one.draws)
+        squares += ((own.high - own.low) / 2) ** 2
+        estimate += share * float(np.mean(y[:, :-2])) - float(np.mean(x[:, :-2]))
+    half = math.sqrt(squares) / count
+    return Interval(estimate / count, estimate / count - half, estimate / count + half)
+
+
+def _difference(one: Answered, other: Answered, a: TaskScore, b: TaskScore) -> Interval | None:
     known = a.items_sha256 is not None and a.items_sha256 == b.items_sha256
     if known and a.outcomes and b.outcomes:
-        x, y = _matrix(a.outcomes), _matrix(b.outcomes)
-        sizes = np.ones(x.shape[1])
-        if len(y) > 1 and sorted(one.draws) == sorted(other.draws):
-            y = y[[other.draws.index(draw) for draw in one.draws]]
-        elif len(y) > 1:
-            return crossed_interval(x, sizes, y)
-        return crossed_interval(x - y, sizes)
+        return _contrast(_matrix(a.outcomes), _matrix(b.outcomes), one.draws, other.draws)
     if a.items_sha256 != b.items_sha256 or a.baseline != b.baseline:
         return None
     if a.half is None or b.half is None:
         return None
     half = a.half + b.half
     return Interval(a.value - b.value, a.value - b.value - half, a.value - b.value + half)
+
+
+def _contrast(
+    x: "NDArray[np.float64]",
+    y: "NDArray[np.float64]",
+    draws: tuple[str, ...],
+    others: tuple[str, ...],
+) -> Interval:
+    """Of ``x - y``, each of shape (draws, items)."""
+    import numpy as np
+
+    sizes = np.ones(x.shape[1])
+    if len(x) == len(y) > 1 and sorted(draws) == sorted(others):
+        return crossed_interval(x - y[[others.index(draw) for draw in draws]], sizes)
+    if len(y) > 1:
+        return crossed_interval(x, sizes, y)
+    return crossed_interval(x - y, sizes)
 
 
 def _matrix(outcomes: tuple[str, ...]) -> "NDArray[np.float64]":
