@@ -1,5 +1,7 @@
 """The answer as Markdown, to paste: the recommendation and the table."""
 
+import re
+
 from runner.reporting.claims.decide import Decision
 from runner.reporting.claims.show import comparison_line
 from runner.reporting.comparable import comparable_rows
@@ -8,6 +10,7 @@ from runner.reporting.notes import alike, dense_mark, quality_notes
 from runner.reporting.recommend import USUAL_TOLERANCE, picks
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.scores import Cell, Line, names_of, score_lines
+from runner.reporting.served import served_rows
 from runner.store.records import RunRecord, Status
 from runner.util.shown import printable
 
@@ -33,6 +36,7 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
         parts += [f"- {_plain(note)}" for note in quality_notes(of_model)]
         parts += _scores([line for line in lines if rows[line.row].model == model])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
+        parts += _served(of_model)
         parts += [
             f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"
             for row in of_model
@@ -40,6 +44,20 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
         ]
         parts.append("")
     return "\n".join(parts + _claims(decisions))
+
+
+def _served(rows: list[Row]) -> list[str]:
+    return [
+        f"- {_plain(one.recipe)} on {one.engine}: {_code(one.checkpoint)}"
+        + (f", served by {_code(one.serve)}" if one.serve is not None else "")
+        for one in served_rows(rows)
+    ]
+
+
+def _code(text: str) -> str:
+    """Literally, whatever is in it."""
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{printable(text)}{fence}"
 
 
 def _scores(lines: list[Line]) -> list[str]:

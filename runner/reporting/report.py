@@ -23,6 +23,7 @@ from runner.reporting.row import figure_names
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.select import Selection, one_sweep, several_sweeps
 from runner.reporting.sensitivity import show_sensitivities
+from runner.reporting.served import served_lines
 from runner.reporting.serving import build_serving_table
 from runner.reporting.table import build_table, footnotes
 from runner.store.disk_errors import is_writable
@@ -167,6 +168,9 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
             console.print(f"{left} of {len(of_model)} rows are in answer.csv only.")
         for note in footnotes(of_model):
             console.print(note, soft_wrap=whole)
+        for line in served_lines(of_model):
+            # A command that is broken into lines cannot be copied.
+            console.print(line, soft_wrap=True)
         served = build_serving_table([r for r in records if r.model == model])
         if served is not None:
             console.print(served)

@@ -2,6 +2,8 @@
 
 import functools
 import json
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,60 @@ def _config(place: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content
+
+
+@dataclass(frozen=True)
+class ServedRow:
+    """A checkpoint to hand on: what a list below the table says of it."""
+
+    recipe: str
+    engine: str
+    checkpoint: str
+    serve: str | None
+    needs: str | None
+    """What has to be installed before the command works."""
+
+
+def served_rows(rows: list[Row]) -> list[ServedRow]:
+    """Of the rows with a star that have a checkpoint of their own; ``answer.json`` has all."""
+    found = []
+    for row in rows:
+        if row.checkpoint is None or row.checkpoint_key is None or not row.best_tradeoff:
+            continue
+        needs = _needs(row.engine) if row.serve else None
+        found.append(
+            ServedRow(row.recipe, row.engine, short(row.checkpoint), _home(row.serve), needs)
+        )
+    return found
+
+
+def _needs(name: str) -> str | None:
+    engine = find_engine(name)
+    return engine.serve_needs if isinstance(engine, ServedEngine) else None
+
+
+def served_lines(rows: list[Row]) -> list[str]:
+    """The same as text, a checkpoint in two lines."""
+    lines = []
+    for one in served_rows(rows):
+        lines.append(f"{one.recipe} on {one.engine}: {one.checkpoint}")
+        if one.serve is not None:
+            lines.append(f"  serve: {one.serve}")
+    needed = dict.fromkeys(one.needs for one in served_rows(rows) if one.needs)
+    return [*lines, *(f"  its server needs: {needs}" for needs in needed)]
+
+
+def short(path: str) -> str:
+    """A path as a shell takes it, the home directory as ``~``."""
+    return _home(shlex.quote(path)) or path
+
+
+def _home(command: str | None) -> str | None:
+    """A command whose unquoted words name the home directory as ``~``."""
+    home = str(Path.home()).rstrip("/")
+    if command is None or not home or shlex.quote(home) != home:
+        return command
+    return " ".join(
+        f"~{word.removeprefix(home)}" if word.startswith(f"{home}/") else word
+        for word in command.split(" ")
+    )

@@ -15,6 +15,7 @@ from runner.engines.base import (
     LoadSpec,
 )
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
+from runner.engines.hf import deployed
 from runner.engines.hf.footprints import device_bytes, footprint_of
 from runner.engines.hf.head import find_head, is_linear_in_states, widen_head
 from runner.engines.hf.reading import GGUF_FAMILIES, read_checkpoint
@@ -65,6 +66,9 @@ class HfEngine:
         return (
             f"engine=hf does not read {checkpoint.format} checkpoints, only {', '.join(_FORMATS)}"
         )
+
+    serve_measured = staticmethod(deployed.serve_measured)
+    serve_needs = deployed.NEEDS
 
     def server(self, *_: object) -> None:
         """None: ``transformers serve`` needs packages that its environment does not have."""

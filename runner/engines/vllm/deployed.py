@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from runner.data.models.older_names import unsaid
 from runner.engines.planned import Deployment, Measured
 from runner.engines.vllm.planned import BFLOAT16_SINCE
-from runner.engines.vllm.settings import KvCacheDtype, Vllm
+from runner.engines.vllm.settings import CPU_KV_CACHE_BYTES, KvCacheDtype, Vllm
 
 _UTILIZATION = 0.92
 """``CacheConfig.gpu_memory_utilization`` by default."""
@@ -30,11 +30,13 @@ def serve_command(deployment: Deployment) -> str | None:
     """``vllm serve …``; ``None``: it has no KV cache of such numbers."""
     if deployment.kv_cache_bits not in _CACHE_TYPES:
         return None
-    programs = deployment.programs
-    words = ["vllm" if programs is None else shlex.quote(str(programs / "vllm")), "serve"]
-    if not deployment.on_gpus:
-        words.insert(0, _AS_MEASURED_ON_CPUS)
-    return " ".join([*words, deployment.model, *_flags(deployment), *deployment.further])
+    start = f"vllm serve {deployment.model}"
+    if deployment.programs is not None:
+        # Its build for CPUs brings a program that looks for a package of another name, and ends.
+        python = shlex.quote(str(deployment.programs / "python"))
+        start = f"{python} -m vllm.entrypoints.openai.api_server --model {deployment.model}"
+    variables = [] if deployment.on_gpus else [_AS_MEASURED_ON_CPUS]
+    return " ".join([*variables, start, *_flags(deployment), *deployment.further])
 
 
 def serve_measured(measured: Measured) -> str | None:
@@ -67,8 +69,12 @@ def _further(measured: Measured, settings: Vllm) -> Iterator[str]:
         yield "--max-model-len auto"
     if settings.kv_cache_dtype is not KvCacheDtype.auto:
         yield f"--kv-cache-dtype {settings.kv_cache_dtype.value}"
-    if settings.kv_cache_bytes is not None:
-        yield f"--kv-cache-memory-bytes {settings.kv_cache_bytes}"
+    reserved = settings.kv_cache_bytes
+    if reserved is None and measured.device == "cpu":
+        # Or it wants nine tenths of the machine's memory, and ends where less is free.
+        reserved = CPU_KV_CACHE_BYTES
+    if reserved is not None:
+        yield f"--kv-cache-memory-bytes {reserved}"
     if measured.dtype != "auto":
         yield f"--dtype {measured.dtype}"
     if settings.quantization is not None:

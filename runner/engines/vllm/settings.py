@@ -11,7 +11,7 @@ from runner.data.models.older_names import unsaid
 from runner.engines.base import LoadSpec
 from runner.engines.vllm import weights as vllm_weights
 
-_CPU_KV_CACHE_BYTES = 1 << 30
+CPU_KV_CACHE_BYTES = 1 << 30
 
 
 class KvCacheDtype(Enum):
@@ -111,7 +111,7 @@ def engine_arguments(spec: LoadSpec) -> dict[str, Any]:
     if config.exists() and (added := unsaid(json.loads(config.read_text("utf-8")))):
         arguments["hf_overrides"] = added
     if spec.device == "cpu":
-        arguments["kv_cache_memory_bytes"] = settings.kv_cache_bytes or _CPU_KV_CACHE_BYTES
+        arguments["kv_cache_memory_bytes"] = settings.kv_cache_bytes or CPU_KV_CACHE_BYTES
         arguments["load_format"] = vllm_weights.LOADER
         # So many tokens are also what it warms up with: half of its own choice.
         arguments["max_num_batched_tokens"] = 2048

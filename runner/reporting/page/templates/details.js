@@ -39,6 +39,8 @@ report.details = {
         ...row.runs.split(" ").map((other) => element("button", { type: "button", "aria-pressed": String(other === name), onclick: () => this.open(row, other) }, other))));
     }
     this.part(body, "Results", this.figures(row));
+    this.part(body, "Checkpoint", [["path", row.checkpoint], ["key", row.checkpoint_key], ["serve with", row.serve]]
+      .filter(([, value]) => value));
     if (run) this.ofRun(body, run);
     else body.append(element("p", { class: "muted" }, "The unquantized model, measured beside the runs it is compared with."));
     return [head, body];

@@ -1,0 +1,30 @@
+"""How transformers' own server is started for what was measured.
+
+Flags are those of ``transformers serve`` 5.17.0. Its packages are not among the environment's:
+``pip install "transformers[serving]"`` adds them.
+"""
+
+import shlex
+from typing import Any
+
+from runner.engines.planned import Measured
+
+NEEDS = 'pip install "transformers[serving]" in its environment'
+_READ_BY_ITSELF = (None, "compressed-tensors", "bitsandbytes")
+"""Values of ``quant_method`` for which it needs no other library than the environment has."""
+
+
+def serve_measured(measured: Measured) -> str | None:
+    """``transformers serve …``; ``None`` for what only the runner reads through it."""
+    quantization: Any = measured.config.get("quantization_config") or {}
+    if not measured.config or quantization.get("quant_method") not in _READ_BY_ITSELF:
+        return None
+    programs = measured.programs
+    program = "transformers" if programs is None else shlex.quote(str(programs / "transformers"))
+    words = [program, "serve", shlex.quote(str(measured.checkpoint))]
+    words.append(f"--device {'cpu' if measured.device == 'cpu' else 'auto'}")
+    if measured.dtype != "auto":
+        words.append(f"--dtype {measured.dtype}")
+    if measured.trust_remote_code:
+        words.append("--trust-remote-code")
+    return " ".join(words)
