@@ -53,6 +53,7 @@ UNITS = {
         {"k": "1e3", "K": "1e3", "M": "1e6", "G": "1e9", "B": "1e9", "T": "1e12"},
     ),
     "recovery": Unit("shares of 1", "0.99, 99%", {"%": "0.01"}),
+    "attainment": Unit("shares of 1", "0.9, 90%", {"%": "0.01"}),
     "slowdown": Unit("shares of 1", "0.1, 10%", {"%": "0.01"}),
     "ratio": Unit("ratios", "1.05, 105%", {"%": "0.01"}),
     "percent": Unit("percent", "97, 97%", {"%": "1"}),

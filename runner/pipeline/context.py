@@ -33,6 +33,7 @@ class RunContext:
         *,
         facts: "Facts | None" = None,
         keep: Keep = lambda *_: None,
+        ruled_out: Callable[[], str | None] = lambda: None,
         only_looks: bool = False,
     ) -> None:
         """Begin with the unquantized model.
@@ -44,12 +45,14 @@ class RunContext:
             warnings: Of the run's record; what stages warn of is added.
             facts: What validation went by; ``None`` in dry runs.
             keep: Files a result.
+            ruled_out: Tells which limits of ``decide`` the recipe does not meet by what was filed.
             only_looks: A dry run: nothing is made, noted or reported.
         """
         self.config = config
         self.session = session
         self.facts = facts
         self.keep = keep
+        self.ruled_out = ruled_out
         self.inputs = Inputs(config, session, sweep, warnings)
         self.inputs.only_looks = only_looks
         self._made: Checkpoint | None = None

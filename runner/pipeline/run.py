@@ -111,7 +111,10 @@ def _decide_and_work(
         if name in stage_names():
             session.display.step()
 
-    run = RunContext(config, session, identity.sweep, record.warnings, facts=facts, keep=keep)
+    run = RunContext(
+        config, session, identity.sweep, record.warnings, facts=facts, keep=keep,
+        ruled_out=lambda: session.ruled_out(record),
+    )  # fmt: skip
     for stage in in_order(config.stages):
         if stage.place is Place.control:
             stage.carry_out(run)

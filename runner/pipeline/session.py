@@ -25,6 +25,7 @@ from runner.planning.hardware.detect import Machine, detect
 from runner.store.disk_errors import disk_errors_explained
 from runner.store.objects import RESULT_FILE, Address, ObjectStore, add_finding
 from runner.store.provenance import write_seal
+from runner.store.records import RunRecord
 from runner.util.redact import redact
 from runner.util.serialise import to_json
 
@@ -51,6 +52,10 @@ class Session:
         """Told what a user and a run's record ought to know."""
         self.listener: Callable[[str, int, int, str], None] | None = None
         """Told of every stage's title, finished units, all units, and phase."""
+
+    def ruled_out(self, record: RunRecord) -> str | None:
+        """Which limits of ``decide`` a run's recipe is known not to meet; whoever reports knows."""
+        return None
 
     def _say_warning(self, warning: str) -> None:
         self.display.line(f"  warning: {warning}", style="yellow")

@@ -2,6 +2,7 @@
 
 import re
 
+from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision
 from runner.reporting.claims.show import comparison_line
 from runner.reporting.comparable import comparable_rows
@@ -11,6 +12,7 @@ from runner.reporting.recommend import USUAL_TOLERANCE, picks
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.scores import Cell, Line, names_of, score_lines
 from runner.reporting.served import served_rows
+from runner.reporting.serving import HEAD, UNSURE, left_out_lines, searched_parts
 from runner.store.records import RunRecord, Status
 from runner.util.shown import printable
 
@@ -37,6 +39,7 @@ def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision
         parts += _scores([line for line in lines if rows[line.row].model == model])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
         parts += _served(of_model)
+        parts += _servers([record for record in records if record.model == model])
         parts += [
             f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"
             for row in of_model
@@ -69,6 +72,22 @@ def _scores(lines: list[Line]) -> list[str]:
         cells = (line.cells.get(name) for name in names)
         table.append([_plain(line.recipe), line.engine, *map(_score, cells)])
     return [*(f"| {' | '.join(cells)} |" for cells in table), ""]
+
+
+def _servers(records: list[RunRecord]) -> list[str]:
+    """How many users each server holds, and what was not served."""
+    found = served(records)
+    if found is None:
+        return []
+    parts = []
+    for title, lines in searched_parts(found):
+        table = [HEAD, (":--", ":--", *["--:"] * (len(HEAD) - 2)), *lines]
+        parts += ["", f"{_plain(title[:1].upper() + title[1:])}:", ""]
+        parts += [f"| {' | '.join(map(_plain, cells))} |" for cells in table]
+        if any("~" in cell for line in lines for cell in line):
+            parts += ["", UNSURE]
+        parts.append("")
+    return [*parts, *(f"- {_plain(line)}" for line in left_out_lines(found))]
 
 
 def _score(cell: Cell | None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.pipeline.experience.data_points import all_records
+from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision, decide_claims
 from runner.reporting.claims.show import claim_lines
 from runner.reporting.markdown import markdown
@@ -24,7 +25,7 @@ from runner.reporting.rows import Row, rows_of
 from runner.reporting.select import Selection, one_sweep, several_sweeps
 from runner.reporting.sensitivity import show_sensitivities
 from runner.reporting.served import served_lines
-from runner.reporting.serving import build_serving_table
+from runner.reporting.serving import print_serving
 from runner.reporting.table import build_table, footnotes
 from runner.store.disk_errors import is_writable
 from runner.store.files import write_text_atomically
@@ -120,6 +121,7 @@ def _write(
         "sweep": subject.sweep,
         "rows": [row.content() for row in rows],
         "claims": to_json(decisions),
+        "serving": to_json(served(subject.records)),
     }
     content = {
         "answer.json": json.dumps(answer, indent=2) + "\n",
@@ -133,7 +135,7 @@ def _write(
 
 
 def _draw(subject: Subject, folders: list[Path]) -> None:
-    drawn = write_figures(subject.row_dicts(), folders[0] / "figures")
+    drawn = write_figures(subject.row_dicts(), folders[0] / "figures", served(subject.records))
     for path in folders[1:]:
         (path / "figures").mkdir(exist_ok=True)
         for one in drawn:
@@ -171,9 +173,7 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
         for line in served_lines(of_model):
             # A command that is broken into lines cannot be copied.
             console.print(line, soft_wrap=True)
-        served = build_serving_table([r for r in records if r.model == model])
-        if served is not None:
-            console.print(served)
+        print_serving([r for r in records if r.model == model], console, whole)
     for line in claim_lines(decisions):
         console.print(line, soft_wrap=whole)
     print_plans(records, console)

@@ -18,7 +18,12 @@ def check_serving(config: Config, facts: Facts) -> Iterator[Verdict]:
             f"serving needs an engine with a server, but engine={name} has none",
             " or ".join(f"engine={one}" for one in servers),
         )
-    if not load.concurrencies and not load.arrival_rates:
+    if load.max_concurrency is not None and not load.slo.is_set:
+        yield illegal(
+            "serving.max_concurrency looks for where an SLO breaks, and none is set",
+            "serving.slo.time_to_first_token_seconds=1s",
+        )
+    if not load.concurrencies and not load.arrival_rates and load.max_concurrency is None:
         yield illegal(
             "serving has no load; set serving.concurrencies or serving.arrival_rates",
             "serving.concurrencies=[1,4]",

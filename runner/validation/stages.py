@@ -171,12 +171,11 @@ def _check_device(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_hardware(config: Config, facts: Facts) -> Iterator[Verdict]:
     hardware = config.hardware
-    if StageName.bench in config.stages and not recognises(
-        hardware, facts.machine.using(facts.gpus)
-    ):
+    measuring = [name for name in (StageName.bench, StageName.serving) if name in config.stages]
+    if measuring and not recognises(hardware, facts.machine.using(facts.gpus)):
         yield illegal(
-            f"bench measures this machine, which has no {hardware.name}",
-            "hardware=local, or stages without bench",
+            f"{measuring[0]} measures this machine, which has no {hardware.name}",
+            f"hardware=local, or stages without {' and '.join(measuring)}",
         )
 
 

@@ -145,6 +145,7 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
     yield from _text("eval.text", config.eval.text)
     yield from _text("sensitivity.text", config.sensitivity.text)
     yield from _of("eval", config.eval.unread(), _protocols)
+    yield from _of("serving", config.serving.unread())
     yield from _of("bits", config.bits.unread())
     yield from _of("method", config.method.unread())
     yield from _types(config)

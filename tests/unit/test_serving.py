@@ -19,7 +19,9 @@ from runner.engines.llama_cpp import LlamaCpp
 from runner.engines.server import PORT, Requests, ServerCommand, _peak_bytes, guard, serve
 from runner.engines.vllm.settings import Vllm
 from runner.errors import StageError
-from runner.evaluation.serving.load import Target, apply_load, read_level
+from runner.evaluation.serving.level import read_level
+from runner.evaluation.serving.load import Target, apply_load
+from runner.evaluation.serving.search import largest_concurrency, wilson_interval
 from runner.pipeline.facts import gather_facts
 from runner.planning.hardware.detect import Machine
 from runner.reporting.report import report
@@ -183,6 +185,74 @@ def test_no_answer_at_all_is_an_error() -> None:
         read_level(content, 1, None, ServiceLevelObjective())
 
 
+def closed_loop(users: int, rounds: int) -> list[dict[str, Any]]:
+    """Users who send when they are answered, some faster than others; guidellm's report."""
+    sent = []
+    for user in range(users):
+        clock = 0.01 * user
+        for number in range(rounds):
+            one = request(clock, 0.2, 0.05 + 0.01 * ((user + number) % 3), tokens=9)
+            sent.append(one)
+            clock = one["request_end_time"]
+    return sent
+
+
+def test_the_steady_rate_is_that_of_full_load() -> None:
+    users, rounds, tokens, mean = 5, 40, 9, 0.2 + 0.06 * 8
+    content = {"requests": {"successful": closed_loop(users, rounds), "errored": [],
+                            "incomplete": []}}  # fmt: skip
+    level = read_level(content, users, None, ServiceLevelObjective(), warmup=users)
+    assert level.requests == users * (rounds - 1)
+    assert level.steady_tokens_per_second == pytest.approx(users * tokens / mean, rel=0.02)
+    few = {"requests": {"successful": closed_loop(users, 3), "errored": [], "incomplete": []}}
+    ends = read_level(few, users, None, ServiceLevelObjective(), warmup=users)
+    assert ends.steady_tokens_per_second == pytest.approx(users * tokens / mean, rel=0.08)
+    # Over the whole time, in which some users have nothing to do, it is less.
+    assert ends.output_tokens_per_second < 0.95 * users * tokens / mean
+    assert level.tokens_per_second_per_user == pytest.approx(1 / 0.06, rel=0.02)
+    single = {"requests": {"successful": [request(0.0, 0.2, 0.1)], "errored": [],
+                           "incomplete": []}}  # fmt: skip
+    one = read_level(single, 1, None, ServiceLevelObjective())
+    assert one.steady_tokens_per_second == pytest.approx(5 / 0.6)
+    assert read_level(single, None, 2.0, ServiceLevelObjective()).steady_tokens_per_second is None
+
+
+@pytest.mark.parametrize("most", [1, 2, 6, 64, 65, 100])
+def test_the_largest_concurrency_is_found_with_few_probes(most: int) -> None:
+    for true in range(most + 2):
+        asked: list[int] = []
+
+        def probe(users: int, true: int = true, asked: list[int] = asked) -> tuple[int, int]:
+            asked.append(users)
+            return (50 if users <= true else 10), 50
+
+        found = largest_concurrency(probe, most, 0.9)
+        assert len(set(asked)) == len(asked) <= 2 * most.bit_length() and max(asked) <= most
+        if true >= most:
+            assert (found.concurrency, found.breaks_at) == (most, None)
+        elif true == 0:
+            assert (found.concurrency, found.breaks_at) == (None, 1)
+        else:
+            assert found.concurrency is not None and found.breaks_at is not None
+            assert found.concurrency <= true < found.breaks_at
+            assert found.breaks_at - found.concurrency <= max(1, found.concurrency // 10)
+        assert found.sure
+
+
+def test_few_requests_leave_a_search_unsure() -> None:
+    # n of n show n / (n + 1.96^2) at least.
+    assert wilson_interval(35, 35) == pytest.approx((35 / (35 + 1.959964**2), 1.0))
+    assert wilson_interval(0, 4)[0] == 0 and wilson_interval(0, 0) == (0.0, 1.0)
+    # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    for requests, sure in ((34, False), (35, True)):
+        counts = {True: (requests, requests), False: (0, requests)}
+        found = largest_concurrency(lambda users, counts=counts: counts[users <= 3], 8, 0.9)
+        assert (found.concurrency, found.breaks_at, found.sure) == (3, 4, sure)
+    found = largest_concurrency(lambda users: (40, 40) if users <= 3 else (35, 40), 8, 0.9)
+    assert (found.concurrency, found.sure) == (3, False), "35 of 40 may be 90% in truth"
+
+
 def test_a_guidellm_that_fails_is_told_with_its_last_lines(tmp_path: Path) -> None:
     load = Serving(concurrencies=[1], arrival_rates=[])
     target = Target("http://127.0.0.1:9", "m", {}, tmp_path)
@@ -265,6 +335,11 @@ def test_llama_cpp_serves_from_a_gpu_with_its_layers_there_or_not_at_all(tmp_pat
     [
         (["engine=hf"], "engine=hf has none; try engine=llama_cpp"),
         (["serving.concurrencies=[]"], "serving has no load"),
+        (
+            ["serving.max_concurrency=8"],
+            "looks for where an SLO breaks, and none is set; try serving.slo",
+        ),
+        (["hardware=h100_sxm"], "serving measures this machine, which has no h100_sxm"),
         (["serving.prompt_tokens=9000"], "the model's context is 8192"),
         (
             ["bench.interleave=always", "engine=vllm", "stages=[bench]"],

@@ -4,43 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.config.schema.serving import ServiceLevelObjective, Serving
+from runner.config.schema.serving import Serving
 from runner.engines.server import tail
 from runner.errors import StageError
-from runner.evaluation.metrics.statistics import Summary, summarise
+from runner.evaluation.serving.level import Level, read_level
+from runner.evaluation.serving.search import Capacity, largest_concurrency
 from runner.util.logs import BoundedLog, Pump
-
-
-@dataclass
-class Level:
-    """Requests at one load. Times are a request's each."""
-
-    concurrency: int | None
-    arrival_rate: float | None
-    """Requests per second; one of the two is told."""
-    requests: int
-    """That were answered."""
-    failed: int
-    seconds: float
-    """From the first request's start to the last one's end."""
-    prompt_tokens: float
-    """Mean, as the server counts them."""
-    new_tokens: float
-    time_to_first_token_seconds: Summary
-    """From sending the request, waiting in the server's queue included."""
-    time_per_output_token_seconds: Summary
-    """(last token - first token) / (tokens - 1): guidellm calls this its inter-token latency."""
-    request_latency_seconds: Summary
-    requests_per_second: float
-    output_tokens_per_second: float
-    """Of all requests together."""
-    attainment: float | None
-    """Part of all requests, failed ones included, that met the objective; ``None`` without one."""
-    goodput_requests_per_second: float | None
 
 
 @dataclass(frozen=True)
@@ -54,35 +28,84 @@ class Target:
     tokenizer: Path
 
 
-def apply_load(target: Target, load: Serving, scratch: Path) -> list[Level]:
-    """Run guidellm, which this interpreter must have, once for each kind of level.
+@dataclass(frozen=True)
+class Served:
+    """Levels in the order in which they were measured, and what a search has found."""
+
+    levels: list[Level]
+    capacity: Capacity | None
+
+
+def apply_load(
+    target: Target, load: Serving, scratch: Path, tell: Callable[[str], None] = lambda _: None
+) -> Served:
+    """Run guidellm, which this interpreter must have, once for every level.
+
+    Args:
+        target: Where requests go.
+        load: Which levels, and what is searched for.
+        scratch: A folder for its reports.
+        tell: Told of each level before it is measured.
 
     Raises:
         StageError: It failed; its last lines are told.
     """
     levels: list[Level] = []
-    for kind, key, values in (
-        ("concurrent", "streams", load.concurrencies),
-        ("poisson", "rate", load.arrival_rates),
-    ):
-        if not values:
-            continue
-        report = scratch / f"{kind}.json"
-        scenario = scratch / f"{kind}_scenario.json"
-        profile = {"kind": kind, key: list(values)}
-        content = _scenario(target, load, profile, report)
-        scenario.write_text(json.dumps(content), encoding="utf-8")
-        log = BoundedLog(scratch / f"{kind}.log")
-        code = _run([sys.executable, "-m", "guidellm", "run", "-c", str(scenario),
-                     "--disable-console"], log)  # fmt: skip
-        if code or not report.exists():
-            raise StageError(f"guidellm ended with code {code}: {tail(log)}")
-        benchmarks = json.loads(report.read_text("utf-8"))["benchmarks"]
-        for value, benchmark in zip(values, benchmarks, strict=True):
-            concurrency = int(value) if kind == "concurrent" else None
-            rate = None if kind == "concurrent" else float(value)
-            levels.append(read_level(benchmark, concurrency, rate, load.slo))
-    return levels
+
+    def probe(concurrency: int) -> Level:
+        known = next((one for one in levels if one.concurrency == concurrency), None)
+        if known is not None:
+            return known
+        tell(f"{concurrency} at once")
+        levels.append(_at_concurrency(target, load, concurrency, scratch))
+        return levels[-1]
+
+    for concurrency in load.concurrencies:
+        probe(concurrency)
+    for rate in load.arrival_rates:
+        tell(f"{rate:g} a second")
+        profile = {"kind": "poisson", "rate": [rate]}
+        benchmark = _benchmark(target, load, profile, load.requests, scratch)
+        levels.append(read_level(benchmark, None, float(rate), load.slo))
+    if load.max_concurrency is None:
+        return Served(levels, None)
+    found = largest_concurrency(
+        lambda concurrency: _counts(probe(concurrency)), load.max_concurrency, load.min_attainment
+    )
+    return Served(levels, found)
+
+
+def _at_concurrency(target: Target, load: Serving, concurrency: int, scratch: Path) -> Level:
+    """Whole rounds: a round that some users sit out is of a smaller concurrency."""
+    rounds = -(-load.requests // concurrency) + load.warmup_rounds
+    profile = {"kind": "concurrent", "streams": [concurrency]}
+    benchmark = _benchmark(target, load, profile, rounds * concurrency, scratch)
+    return read_level(
+        benchmark, concurrency, None, load.slo, warmup=load.warmup_rounds * concurrency
+    )
+
+
+def _counts(level: Level) -> tuple[int, int]:
+    """Requests that met the objective, of how many."""
+    every = level.requests + level.failed
+    return round((level.attainment or 0.0) * every), every
+
+
+def _benchmark(
+    target: Target, load: Serving, profile: dict[str, Any], requests: int, scratch: Path
+) -> dict[str, Any]:
+    report, scenario = scratch / "report.json", scratch / "scenario.json"
+    report.unlink(missing_ok=True)
+    content = _scenario(target, load, profile, requests, report)
+    scenario.write_text(json.dumps(content), encoding="utf-8")
+    log = BoundedLog(scratch / "guidellm.log")
+    code = _run([sys.executable, "-m", "guidellm", "run", "-c", str(scenario),
+                 "--disable-console"], log)  # fmt: skip
+    if code or not report.exists():
+        raise StageError(f"guidellm ended with code {code}: {tail(log)}")
+    (benchmark,) = json.loads(report.read_text("utf-8"))["benchmarks"]
+    found: dict[str, Any] = benchmark
+    return found
 
 
 def _run(command: list[str], log: BoundedLog) -> int:
@@ -114,58 +137,8 @@ def _senders(cores: int) -> int:
     return max(1, min(10, cores // 4))
 
 
-def read_level(
-    benchmark: dict[str, Any],
-    concurrency: int | None,
-    rate: float | None,
-    objective: ServiceLevelObjective,
-) -> Level:
-    """One level out of guidellm's report.
-
-    Raises:
-        StageError: No request was answered; the first one's error is told.
-    """
-    requests = benchmark["requests"]
-    good, bad = requests["successful"], [*requests["errored"], *requests["incomplete"]]
-    if not good:
-        why = next((r["info"].get("error") for r in bad if r["info"].get("error")), "no reason")
-        raise StageError(f"none of {len(bad)} requests was answered: {why}")
-    first = [r["time_to_first_token_ms"] / 1000 for r in good]
-    rest = [(r["inter_token_latency_ms"] or 0.0) / 1000 for r in good]
-    whole = [r["request_latency"] for r in good]
-    start = min(r["request_start_time"] for r in good)
-    seconds = max(r["request_end_time"] for r in good) - start
-    met = [_keeps(objective, *times) for times in zip(first, rest, whole, strict=True)]
-    has_objective = any(value is not None for value in vars(objective).values())
-    return Level(
-        concurrency=concurrency,
-        arrival_rate=rate,
-        requests=len(good),
-        failed=len(bad),
-        seconds=seconds,
-        prompt_tokens=sum(r["prompt_tokens"] or 0 for r in good) / len(good),
-        new_tokens=sum(r["output_tokens"] or 0 for r in good) / len(good),
-        time_to_first_token_seconds=summarise(first),
-        time_per_output_token_seconds=summarise(rest),
-        request_latency_seconds=summarise(whole),
-        requests_per_second=len(good) / seconds,
-        output_tokens_per_second=sum(r["output_tokens"] or 0 for r in good) / seconds,
-        attainment=sum(met) / (len(good) + len(bad)) if has_objective else None,
-        goodput_requests_per_second=sum(met) / seconds if has_objective else None,
-    )
-
-
-def _keeps(objective: ServiceLevelObjective, first: float, rest: float, whole: float) -> bool:
-    limits = (
-        (objective.time_to_first_token_seconds, first),
-        (objective.time_per_output_token_seconds, rest),
-        (objective.request_latency_seconds, whole),
-    )
-    return all(limit is None or value <= limit for limit, value in limits)
-
-
 def _scenario(
-    target: Target, load: Serving, profile: dict[str, Any], report: Path
+    target: Target, load: Serving, profile: dict[str, Any], requests: int, report: Path
 ) -> dict[str, Any]:
     """What guidellm 0.8 reads with ``run -c``."""
     return {
@@ -181,7 +154,7 @@ def _scenario(
                 "extras": {"body": target.body} if target.body else None,
             },
             "profile": profile,
-            "constraints": [{"kind": "max_requests", "count": load.requests}],
+            "constraints": [{"kind": "max_requests", "count": requests}],
             "tokenizer": {"kind": "huggingface_auto", "model": str(target.tokenizer)},
             "data": [
                 {

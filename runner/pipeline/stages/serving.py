@@ -10,16 +10,22 @@ from runner.config.schema.serving import Serving
 from runner.data.models.weights import weight_file_bytes
 from runner.engines.instruments.driver import Held, held_by, read_gpus
 from runner.engines.server import Requests, ServerCommand, serve
-from runner.evaluation.serving.load import Level, Target, apply_load
+from runner.evaluation.serving.level import Level
+from runner.evaluation.serving.load import Target, apply_load
+from runner.evaluation.serving.search import Capacity
 from runner.pipeline.stages.base import Cost, Stage, StageContext
+from runner.store.records import RECIPE
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
     from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.context import Expected, RunContext
+    from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
 
 LOAD_GENERATOR = "guidellm"
+LEFT_OUT = "serving left out: "
+"""How a run's warning begins whose recipe was not served, before the reason."""
 
 
 @dataclass
@@ -37,11 +43,15 @@ class ServingRequest:
     load: Serving
     device: str = "cpu"
     """``cpu`` or ``cuda``."""
+    devices: int = 1
+    """That share the model."""
+    dollars_per_hour: float | None = None
+    """Of one of them; ``None`` where no price is known."""
 
 
 @dataclass
 class ServingResult:
-    """What requests met, level by level."""
+    """What requests met, level by level, in the order of measuring."""
 
     engine: str
     prompt_tokens: int
@@ -55,6 +65,21 @@ class ServingResult:
     server_device_memory: Held | None = None
     """What they held of the GPUs in use when the last request was answered, what the server sets
     aside included; ``None`` on a CPU, and where the driver does not tell."""
+    capacity: Capacity | None = None
+    """The largest concurrency that met the objective; ``None`` if nobody asked for it."""
+    devices: int = 1
+    """That share the model: a CPU with its cores is one."""
+    dollars_per_hour: float | None = None
+    """Price of one of them; ``None`` where it is not known."""
+
+    def dollars_per_million_tokens(self, level: Level) -> float | None:
+        """Price of generated tokens at a load, if devices are kept as busy as that all day.
+
+        ``None`` where the price or a steady rate is not known.
+        """
+        if self.dollars_per_hour is None or not level.steady_tokens_per_second:
+            return None
+        return self.dollars_per_hour * self.devices / 3600 / level.steady_tokens_per_second * 1e6
 
 
 class ServingStage(Stage[ServingRequest, ServingResult]):
@@ -65,12 +90,13 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
     request = ServingRequest
     result = ServingResult
     measures = True
-    follows = ("bench", "quantize")
+    follows = ("bench", "eval", "quantize", "tasks")
 
     def run(self, request: ServingRequest, context: StageContext) -> ServingResult:
         """Start the server, send requests, stop it."""
         load = request.load
-        context.progress(0, 2, "starting the server")
+        steps = 1 + most_levels(load)
+        context.progress(0, steps, "starting the server")
         unused = [] if request.device == "cpu" else read_gpus()
         start = time.perf_counter()
         with (
@@ -84,15 +110,19 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             ) as server,
         ):
             startup = time.perf_counter() - start
-            context.progress(1, 2, "sending requests")
+            done = iter(range(1, steps))
+
+            def tell(level: str) -> None:
+                context.progress(next(done, steps - 1), steps, f"sending requests, {level}")
+
             command = request.command
             target = Target(server.url, command.model, command.body, request.tokenizer_directory)
-            levels = apply_load(target, load, Path(scratch))
+            served = apply_load(target, load, Path(scratch), tell)
             peak = server.peak_memory_bytes()
             held = None
             if request.device != "cpu":
                 held = held_by(server.processes(), unused, read_gpus())
-        context.progress(2, 2, "sending requests")
+        context.progress(steps, steps, "sending requests")
         return ServingResult(
             engine=request.engine,
             prompt_tokens=load.prompt_tokens,
@@ -100,13 +130,23 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             checkpoint_bytes=weight_file_bytes(request.checkpoint),
             startup_seconds=startup,
             server_peak_memory_bytes=peak,
-            levels=levels,
+            levels=served.levels,
             server_device_memory=held,
+            capacity=served.capacity,
+            devices=request.devices,
+            dollars_per_hour=request.dollars_per_hour,
         )
 
     def carry_out(self, run: "RunContext") -> None:
-        """The recipe's server; the unquantized model's before, where ``bench.baseline``."""
+        """The recipe's server; the unquantized model's before, where ``bench.baseline``.
+
+        A recipe that is known by now not to meet ``decide``'s limits of quality or size is not
+        worth a server's time.
+        """
         for whose, checkpoint in run.checkpoints(baseline=run.config.bench.baseline):
+            if whose == RECIPE and (why := run.ruled_out()) is not None:
+                run.inputs.warn(f"{LEFT_OUT}{why}")
+                continue
             run.keep(self.name, whose, self.obtain(run, checkpoint))
 
     def obtain(self, run: "RunContext", checkpoint: "Checkpoint") -> "StageResult[ServingResult]":
@@ -127,14 +167,12 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
         load_request = inputs.load(subject, settings)
         config = {} if inputs.only_looks else model_config(model.directory)
         end: int | list[int] | None = config.get("eos_token_id")
-        command = engine.server(
-            specification(load_request, inputs.compute.threads),
-            Requests(
-                model.directory,
-                [] if end is None else end if isinstance(end, list) else [end],
-                load.prompt_tokens + load.new_tokens,
-            ),
-        )
+        ends = [] if end is None else end if isinstance(end, list) else [end]
+        requests = Requests(model.directory, ends, load.prompt_tokens + load.new_tokens)
+        command: ServerCommand | None = ServerCommand([], "")
+        # A dry run may have no file to serve, and starts nothing.
+        if not inputs.only_looks:
+            command = engine.server(specification(load_request, inputs.compute.threads), requests)
         assert command is not None  # legality has refused engines without a server
         request = ServingRequest(
             engine=settings.name,
@@ -145,6 +183,8 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             command=command,
             load=replace(load, reuse=False),
             device=load_request.device,
+            devices=max(1, len(inputs.compute.gpus)),
+            dollars_per_hour=_price(inputs),
         )
         determinants = {
             "subject": subject.identity,
@@ -175,6 +215,8 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             "serving/server_peak_memory_bytes": result.server_peak_memory_bytes,
             "serving/server_device_memory_bytes": None if held is None else held.bytes,
         }
+        if result.capacity is not None:
+            metrics["serving/largest_concurrency"] = result.capacity.concurrency or 0
         for level in result.levels:
             stem = f"serving/concurrency_{level.concurrency}"
             if level.concurrency is None:
@@ -182,6 +224,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             for name in (
                 "requests_per_second",
                 "output_tokens_per_second",
+                "steady_tokens_per_second",
                 "attainment",
                 "goodput_requests_per_second",
                 "failed",
@@ -199,8 +242,25 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
     def cost(self, config: "Config", on_gpu: bool) -> Cost:
         """All requests of all levels."""
         load = config.serving
-        levels = len(load.concurrencies) + len(load.arrival_rates)
-        return Cost(tokens=1.0 * levels * load.requests * (load.prompt_tokens + load.new_tokens))
+        tokens = load.requests * (load.prompt_tokens + load.new_tokens)
+        return Cost(tokens=1.0 * most_levels(load) * tokens)
+
+
+def most_levels(load: Serving) -> int:
+    """How many levels are measured, of a search about as many as it takes."""
+    searched = 0 if load.max_concurrency is None else 2 * load.max_concurrency.bit_length() - 1
+    return len(load.concurrencies) + len(load.arrival_rates) + searched
+
+
+def _price(inputs: "Inputs") -> float | None:
+    """Dollars an hour of one device: as set, or that of the published device that this one is."""
+    from runner.planning.hardware.table import published_device
+
+    price = inputs.config.hardware.price.dollars_per_hour
+    if price is None and inputs.compute.gpus:
+        listed = published_device(inputs.machine)
+        price = None if listed is None else listed.price.dollars_per_hour
+    return price
 
 
 STAGE = ServingStage()

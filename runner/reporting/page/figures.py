@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+from runner.reporting.capacity import Served
 from runner.reporting.page.charts import (
     PALETTE,
     SHAPES,
@@ -14,6 +15,7 @@ from runner.reporting.page.charts import (
     speed_by_batch,
     tradeoff,
 )
+from runner.reporting.page.serving_chart import serving_chart, serving_points
 from runner.reporting.page.subject import GROUPS
 
 _WIDTH, _HEIGHT = 240, 170
@@ -32,13 +34,22 @@ _CONFIG = {
 }  # fmt: skip
 
 
-def write_figures(rows: list[dict[str, Any]], folder: Path) -> list[Path]:
-    """Write every figure that the rows have data for; returns their paths."""
+def write_figures(
+    rows: list[dict[str, Any]], folder: Path, found: Served | None = None
+) -> list[Path]:
+    """Write every figure that there are data for; returns their paths.
+
+    Args:
+        rows: Of the answer.
+        folder: Where to.
+        found: What servers did.
+    """
     import vl_convert
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, spec in _figures(rows).items():
+    serving = {} if found is None or not found.curves else {"serving": _of_servers(found)}
+    for name, spec in (_figures(rows) | serving).items():
         svg, png = folder / f"{name}.svg", folder / f"{name}.png"
         svg.write_text(vl_convert.vegalite_to_svg(spec), "utf-8")
         png.write_bytes(vl_convert.vegalite_to_png(spec, scale=_PIXELS_PER_POINT))
@@ -74,6 +85,11 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Spec]:
         for name, (spec, values, needed) in wanted.items()
         if any(value[needed] is not None for value in values)
     }
+
+
+def _of_servers(found: Served) -> Spec:
+    spec = serving_chart(found) | {"config": _CONFIG, "width": _WIDTH, "height": _HEIGHT}
+    return spec | {"data": {"values": serving_points(found)}}
 
 
 def _fewer(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
