@@ -116,7 +116,7 @@ class Invocation:
             raise UsageError("launch.detach=true needs -m and hydra/launcher=submitit_slurm")
         sweep = config.sweep or self.default_sweep
         if self.multirun and own_number() is None and os.getpid() == self.process:
-            self.session.terminal.open_sweep(sweep, GridSweeper.jobs, self.numbers)
+            self.session.open_sweep(sweep, GridSweeper.jobs, self.numbers, GridSweeper.configs)
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages
@@ -226,7 +226,7 @@ class Invocation:
         self.output = None if self.made is None else for_copies(self.made)
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config)
-        self.session.terminal.open_sweep(identity.sweep, GridSweeper.jobs, self.numbers)
+        self.session.open_sweep(identity.sweep, GridSweeper.jobs, self.numbers, GridSweeper.configs)
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages

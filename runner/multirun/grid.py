@@ -54,6 +54,8 @@ class GridSweeper(BasicSweeper):
     """What the jobs of this process's sweep returned, wherever they ran. Hydra drops it."""
     jobs: ClassVar[list[list[str]]] = []
     """Overrides of each job of this process's sweep."""
+    configs: ClassVar[dict[tuple[str, ...], Config | None]] = {}
+    """Their configurations, of a sweep that is not too long."""
     folder: ClassVar[Path | None] = None
     """Where Hydra files the request of this process's sweep."""
 
@@ -110,6 +112,7 @@ class GridSweeper(BasicSweeper):
         OmegaConf.copy_cache(self.config, masked)
         self.config = masked
         type(self).folder = Path(str(masked.hydra.sweep.dir))
+        self.configs.clear()
         chosen: Any = self.launcher
         if self._spare is not None and isinstance(chosen, BasicLauncher | ClusterLauncher):
             self._chosen = chosen
@@ -168,10 +171,15 @@ class GridSweeper(BasicSweeper):
         judged: set[str] = set()
         with progress("composing the runs", len(self.jobs)) as seen:
             for job in batch:
+                if len(self.jobs) <= _MOST_KEPT and combinations.knows(job):
+                    self.configs[tuple(job)] = combinations.config(job)
                 clear = job and judged.issuperset(job) and not self._effects.unclear(job)
                 if not clear or not combinations.knows(job):
-                    self._effects.note(job, combinations.config(job))
+                    config = combinations.config(job)
+                    self._effects.note(job, config)
                     judged.update(job)
+                    if len(self.jobs) <= _MOST_KEPT:
+                        self.configs[tuple(job)] = config
                 seen()
             for job in others:
                 if self._effects.unclear(job):

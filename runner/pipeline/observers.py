@@ -1,6 +1,6 @@
 """What a session reports to: a display and a tracker, which ``runner.reporting`` implements."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -26,8 +26,10 @@ class Display(Protocol):
     def line(self, text: str, style: str | None = None, *, detail: bool = False) -> None:
         """Say something; a ``detail`` is left out where runs are drawn live."""
 
-    def begin_run(self, record: RunRecord, folder: Path, steps: int) -> None:
-        """A run of so many steps begins."""
+    def begin_run(
+        self, record: RunRecord, folder: Path, expected_seconds: Sequence[float | None]
+    ) -> None:
+        """A run begins, with what is expected of each of its steps."""
 
     def step(self) -> None:
         """A step of the run is done."""
@@ -35,7 +37,9 @@ class Display(Protocol):
     def end_run(self, record: RunRecord, *, kept: bool = False) -> None:
         """The run is over, or was done before."""
 
-    def stage(self, title: str, *, is_step: bool = False) -> AbstractContextManager[StageDisplay]:
+    def stage(
+        self, title: str, *, is_step: bool = False, expected_seconds: float | None = None
+    ) -> AbstractContextManager[StageDisplay]:
         """Within the block a stage is worked on; a run is made up of those that are steps."""
 
     def close(self) -> None:

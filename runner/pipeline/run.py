@@ -7,10 +7,10 @@ from typing import Any
 from runner.config.schema.root import Config, StageName
 from runner.errors import Refused, RunnerError
 from runner.pipeline.context import RunContext
+from runner.pipeline.experience.durations import kinds_of
 from runner.pipeline.judge import judge
 from runner.pipeline.observers import RunTracker
 from runner.pipeline.placement import placement
-from runner.pipeline.progress import expected_stages
 from runner.pipeline.record import RunIdentity, kept_record, new_record
 from runner.pipeline.session import Session
 from runner.pipeline.stage_job import StageResult
@@ -44,15 +44,20 @@ def run_experiment(config: Config, session: Session, identity: RunIdentity) -> R
         keep(kept, config, session)
         return kept
     folder = session.store.runs / record.sweep / record.run
-    session.display.begin_run(record, folder, len(expected_stages(config)))
-    with carried_out(folder / "record.json"):
-        return _carry_out(config, session, identity, record)
+    known = session.clock.known(config)
+    session.display.begin_run(record, folder, [known.seconds(kind) for kind in kinds_of(config)])
+    session.clock.turn_to(config)
+    try:
+        with carried_out(folder / "record.json"):
+            return _carry_out(config, session, identity, record)
+    finally:
+        session.clock.turn_to(None)
 
 
 def keep(record: RunRecord, config: Config, session: Session) -> None:
     """Tell of a run that an earlier start of the sweep has done."""
     folder = session.store.runs / record.sweep / record.run
-    session.display.begin_run(record, folder, len(expected_stages(config)))
+    session.display.begin_run(record, folder, [])
     text = f"  {record.status.value} since {record.started}: kept as it is"
     session.display.line(text, detail=True)
     session.display.end_run(record, kept=True)
@@ -158,6 +163,7 @@ def _stage_record(stage: str, subject: str, obtained: StageResult[Any]) -> Stage
 def _say_how_it_ended(record: RunRecord, session: Session) -> None:
     if record.status is Status.ok:
         record.reason = None
+        session.clock.ended(record.seconds or 0.0)
         write_record(session.store.runs, record)
         session.display.line(f"  ok in {record.seconds:.1f} s", detail=True)
         return

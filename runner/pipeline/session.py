@@ -15,6 +15,7 @@ from runner.config.schema.store import Verify
 from runner.environments.manager import EnvironmentManager
 from runner.environments.ready import ReadyEnvironment
 from runner.errors import StageError
+from runner.pipeline.clock import Clock
 from runner.pipeline.compared import Compared
 from runner.pipeline.observers import Display, StageDisplay, StartTracker
 from runner.pipeline.stage_job import Result, StageJob, StageResult, WorkerTask
@@ -52,6 +53,7 @@ class Session:
         """Told what a user and a run's record ought to know."""
         self.listener: Callable[[str, int, int, str], None] | None = None
         """Told of every stage's title, finished units, all units, and phase."""
+        self.clock = Clock(root, self.machine)
 
     def ruled_out(self, record: RunRecord) -> str | None:
         """Which limits of ``decide`` a run's recipe is known not to meet; whoever reports knows."""
@@ -199,6 +201,7 @@ class Session:
                 add_finding(directory, task.stage.name)
             write_seal(directory, redact(work.determinants))
         seconds = time.monotonic() - start
+        self.clock.took(work.task.stage.name, work.title, seconds)
         self._mentioned.add(address)
         self.display.line(f"  {work.title}: done in {seconds:.1f} s", detail=True)
         content = self.store.read(address)
@@ -217,8 +220,12 @@ class Session:
         )
 
     def _shown(self, work: StageJob[Any]) -> AbstractContextManager[StageDisplay]:
-        is_step = work.task.stage.name in stage_names()
-        return self.display.stage(work.title, is_step=is_step)
+        stage, environment = work.task.stage.name, work.task.environment.name
+        expected = self.clock.expects(stage, work.title)
+        if expected is not None and not self._pool.is_warm(environment):
+            expected += self.clock.starts(environment) or 0.0
+        is_step = stage in stage_names()
+        return self.display.stage(work.title, is_step=is_step, expected_seconds=expected)
 
     def _carry_out(
         self, task: WorkerTask[Any], address: Address, result: Path, shown: StageDisplay
@@ -239,8 +246,13 @@ class Session:
             beside=task.stage.runs_beside,
         )
 
+        cold = not self._pool.is_warm(task.environment.name)
+        begun = time.monotonic()
+
         def on_event(event: dict[str, Any]) -> None:
-            if event["event"] == "progress":
+            if event["event"] == "started" and cold:
+                self.clock.started(task.environment.name, time.monotonic() - begun)
+            elif event["event"] == "progress":
                 state = (event["done"], event["total"], event["what"])
                 shown.update(*state)
                 if self.listener is not None:

@@ -1,5 +1,6 @@
 """How far things are, and how long they may still take."""
 
+import re
 import time
 from pathlib import Path
 
@@ -54,42 +55,61 @@ def test_windows_found_finished_do_not_count_as_fast(monkeypatch: pytest.MonkeyP
     assert stage.seconds_left() == pytest.approx(16)
 
 
-def test_a_run_is_as_far_as_its_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_goes_by_what_it_took_before_until_it_has_a_pace_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    run = RunState("000-x", "tiny", steps=4, began=0.0)
-    assert run.seconds_left() is None
+    stage = StageState("quantize x", expected=60.0, began=0.0)
+    now[0] = 20.0
+    assert stage.seconds_left() == pytest.approx(40)
+    stage.update(0, 10, "blocks")
+    for done in (1, 2, 3):
+        now[0] += 10
+        stage.update(done, 10, "blocks")
+    assert stage.seconds_left() == pytest.approx(70), "slower than before"
+    now[0] += 60
+    assert stage.seconds_left() == pytest.approx(10), "it does not stand still without news"
+    assert stage.silent == pytest.approx(60)
+    now[0] += 60
+    assert stage.seconds_left() is None, "the guess was wrong"
+
+
+def test_a_run_takes_what_its_stage_takes_and_the_ones_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    run = RunState("000-x", "tiny", [10.0, 20.0, 30.0, 5.0], began=0.0)
+    assert run.seconds_left() == pytest.approx(65)
     text = StageState("text wikipedia")
     text.update(1, 2, "reading")
     run.stages.append(text)
-    assert run.fraction == 0, "no stage of its own"
-    run.stages = [StageState("eval x", is_step=True)]
+    assert (run.fraction, run.seconds_left()) == (0, pytest.approx(65)), "no stage of its own"
+    run.stages = [StageState("eval x", is_step=True, expected=20.0, began=0.0)]
     run.done = 1
     run.stages[0].update(0, 10, "windows")
     run.stages[0].update(5, 10, "windows")
-    now[0] = 30.0
+    now[0] = 15.0
     assert run.fraction == pytest.approx(1.5 / 4)
-    assert run.seconds_left() == pytest.approx(50)
-    now[0] = 60.0
-    assert run.seconds_left() == pytest.approx(20), "it comes nearer, whatever the stage tells"
-    now[0] = 90.0
-    assert run.seconds_left() is None, "the guess was wrong"
+    assert run.stages[0].seconds_left() == pytest.approx(5)
+    assert run.seconds_left() == pytest.approx(5 + 30 + 5), "it never says less than its stage"
+    now[0] = 30.0
+    assert run.stages[0].seconds_left() is run.seconds_left() is None
+    unknown = RunState("000-x", "tiny", [10.0, None], began=0.0, stages=run.stages)
+    assert unknown.seconds_left() is None, "nobody knows the last one"
 
 
-def test_a_sweep_goes_by_the_runs_that_did_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    lines = [Line("a", "ok", 20.0), Line("b", "skipped", 0.0), Line("c", "ok", 40.0),
-             Line("d", RUNNING), Line("e"), Line("f")]  # fmt: skip
+def test_a_sweep_takes_what_its_runs_took_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    lines = [Line("a", "ok", 20.0), Line("b", "skipped", 0.0), Line("c", RUNNING),
+             Line("d", expected=40.0), Line("e", expected=2.0)]  # fmt: skip
     sweep = SweepState("s", lines)
-    run = RunState("d", "tiny", steps=2, began=0.0)
-    now[0] = 10.0
-    assert sweep.seconds_left(run) == pytest.approx(20 + 2 * 30)
-    assert sweep.counts() == "2 ok, 1 skipped"
-    fresh = SweepState("s", [Line("d", RUNNING), Line("e")])
-    assert fresh.seconds_left(run) is None
-    run.done = 1
-    assert fresh.seconds_left(run) == pytest.approx(10 + 20), "the run itself is all there is"
+    run = RunState("c", "tiny", [10.0, 15.0], began=0.0)
+    assert sweep.seconds_left(run) == pytest.approx(25 + 42)
+    assert sweep.counts() == "1 ok, 1 skipped"
+    lines[-1].expected = None
+    assert sweep.seconds_left(run) is None, "a run of another kind says nothing of it"
 
 
 def test_runs_elsewhere_go_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +152,19 @@ def test_a_long_sweep_shows_what_is_under_way(current: int, first: int) -> None:
 )
 def test_times_as_one_says_them(seconds: float, said: str, shown: str) -> None:
     assert (duration(seconds), clock(seconds)) == (said, shown)
+
+
+def test_a_stage_that_says_nothing_is_told_of(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.reporting.display.display._PLAIN_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("runner.reporting.display.display._LOOKS_SECONDS", 0.001)
+    monkeypatch.setattr("runner.reporting.display.display.SILENT_SECONDS", -1.0)
+    said = ""
+    with Display().stage("quantize awq"):
+        while not said:
+            said = capfd.readouterr().err
+    assert re.match(r"  quantize awq, 0 s so far, no news for 0 s\n", said)
 
 
 def test_a_pipe_gets_lines_without_colour(

@@ -7,6 +7,8 @@ from contextlib import redirect_stderr
 
 import pytest
 
+from runner.methods.backends.llm_compressor import _progress_of
+from runner.util.bars import bars_told
 from runner.util.progress import progress
 
 pytestmark = pytest.mark.unit
@@ -72,3 +74,30 @@ def test_a_terminals_line_is_redrawn_and_wiped_off(
     with redirect_stderr(errors), told.quiet():
         pass
     assert errors.text.count("\r\x1b[K\r\x1b[K") == 0, "once wiped off there is nothing to wipe"
+
+
+def test_bars_of_libraries_are_told() -> None:
+    from tqdm import tqdm
+    from tqdm.auto import tqdm as another
+
+    told: list[tuple[str, int, int]] = []
+    quiet = io.StringIO()
+    with bars_told(lambda *bar: told.append(bar)):
+        for _ in tqdm(range(2), desc="(3/31): Calibrating", file=quiet, mininterval=0):
+            pass
+        another(desc="Loading weights", file=quiet).close()
+    assert told[0] == ("(3/31): Calibrating", 0, 2)
+    assert ("(3/31): Calibrating", 2, 2) in told
+    assert told[-1] == ("Loading weights", 0, 0)
+    tqdm(desc="later", file=quiet).close()
+    assert "later" not in {name for name, *_ in told}
+
+
+def test_llm_compressors_bars_are_blocks_and_packed_weights() -> None:
+    seen: list[tuple[int, int, str]] = []
+    tell = _progress_of(lambda *state: seen.append(state))
+    for bar in (("Smoothing", 1, 5), ("(3/31): Calibrating", 4, 16), ("Smoothing", 0, 5),
+                ("(3/31): Propagating", 4, 16), ("Compressing model", 7, 210)):  # fmt: skip
+        tell(*bar)
+    block = (2, 31, "calibrating and rounding blocks")
+    assert seen == [(0, 1, "rounding weights"), block, block, block, (7, 210, "packing weights")]

@@ -12,6 +12,7 @@ from runner.errors import Refused
 from runner.methods.base import Holder, QuantizeJob
 from runner.methods.holders import skeleton
 from runner.methods.recipe import Recipe
+from runner.util.bars import bars_told
 
 PACKAGES = ("bitsandbytes", "transformers", "torch")
 HOLDERS = (Holder.linear, Holder.conv1d)
@@ -61,14 +62,20 @@ def quantize_on_load(job: QuantizeJob, quantization_config: Any) -> None:
 
     # It warns once for every matrix product in bfloat16.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    job.progress(0, 1, "rounding while loading")
-    model = load_model(
-        job.model_directory,
-        quantization_config=quantization_config,
-        dtype=getattr(torch, LOADS_IN),
-        device_map={"": job.device},
-        trust_remote_code=job.trust_remote_code,
-    )
+    what = "rounding while loading"
+    job.progress(0, 1, what)
+
+    def tell(bar: str, done: int, total: int) -> None:
+        if bar.startswith("Loading"):
+            job.progress(done, total, what)
+
+    with bars_told(tell):
+        model = load_model(
+            job.model_directory,
+            quantization_config=quantization_config,
+            dtype=getattr(torch, LOADS_IN),
+            device_map={"": job.device},
+            trust_remote_code=job.trust_remote_code,
+        )
     save_weights(model, job.checkpoint_directory)
     KeptDtypes(job.model_directory).bring_back(job.checkpoint_directory)
-    job.progress(1, 1, "rounding while loading")

@@ -1,9 +1,8 @@
 """Shared code of the methods that llm-compressor implements."""
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +23,7 @@ from runner.methods.base import (
     QuantizeJob,
 )
 from runner.methods.recipe import Recipe
+from runner.util.bars import bars_told
 
 NAME = "llm_compressor"
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
@@ -187,37 +187,30 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
             "max_seq_length": max(map(len, job.windows)),
             "shuffle_calibration_samples": False,
         }
-    with _progress_from_log(model, job.recipe.method.ignore, job.progress):
+    job.progress(0, 1, "rounding weights")
+    with bars_told(_progress_of(job.progress)):
         oneshot(**arguments)
-    save_weights(model, job.checkpoint_directory, save_compressed=True)
+        save_weights(model, job.checkpoint_directory, save_compressed=True)
     del model, arguments
     renamed = rename_experts(job.checkpoint_directory, names)
     store_as_came(job.checkpoint_directory, KeptDtypes(job.model_directory), renamed)
 
 
-@contextlib.contextmanager
-def _progress_from_log(model: Any, ignored: list[str], progress: Progress) -> Iterator[None]:
-    """Count layers as llm-compressor logs them; it has no callback."""
-    import torch
-    from loguru import logger
+def _progress_of(progress: Progress) -> Callable[[str, int, int], None]:
+    """Tell blocks as llm-compressor goes through them, and what it packs; it has no callback."""
+    latest = (0, 1, "rounding weights")
 
-    total = sum(
-        isinstance(module, torch.nn.Linear) and name not in ignored
-        for name, module in model.named_modules()
-    )
-    done = 0
+    def tell(bar: str, done: int, total: int) -> None:
+        nonlocal latest
+        # Of each block's bars, such as "(3/31): Calibrating" over windows, only the block counts.
+        if block := re.match(r"\((\d+)/(\d+)\):", bar):
+            latest = (int(block[1]) - 1, int(block[2]), "calibrating and rounding blocks")
+        elif bar.startswith("Compressing"):
+            latest = (done, total, "packing weights")
+        # Others, of a search within a block, say that it goes on.
+        progress(*latest)
 
-    def count(message: str) -> None:
-        nonlocal done
-        if match := re.match(r"Quantizing (\d+) module", message):
-            progress(done, total, "calibrating and rounding layers")
-            done += int(match.group(1))
-
-    handler = logger.add(count, level="INFO", format="{message}")
-    try:
-        yield
-    finally:
-        logger.remove(handler)
+    return tell
 
 
 def store_as_came(

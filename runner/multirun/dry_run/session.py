@@ -29,6 +29,8 @@ class Seen:
     missing: list[tuple[str, str]] = field(default_factory=list)
     shared: list[tuple[str, str]] = field(default_factory=list)
     """Missing too, but an earlier run of the sweep makes it."""
+    starting: set[str] = field(default_factory=set)
+    """Environments whose workers are to be started for it."""
     unknown: str | None = None
     """Why the walk ended early; then more may be missing."""
 
@@ -102,6 +104,8 @@ class PeekSession(ObservedSession):
         else:
             _add(self.seen.missing, entry)
             self._to_be_made.add(address)
+            if not self._pool.is_warm(name := work.task.environment.name):
+                self.seen.starting.add(name)
         found = content or {"result": None, "resources": {}}
         return StageResult(
             title=work.title,

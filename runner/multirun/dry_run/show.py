@@ -5,8 +5,9 @@ from pathlib import Path
 from runner.config.schema.root import Config
 from runner.errors import UsageError
 from runner.multirun.dry_run.session import PeekSession, titles
-from runner.multirun.launchers.estimate import Estimate, Experience
+from runner.multirun.launchers.estimate import Estimate, Experience, besides, starting
 from runner.pipeline.experience.data_points import all_records
+from runner.pipeline.experience.durations import REST, START, kind_of
 from runner.pipeline.judge import judge
 from runner.pipeline.record import RunIdentity, done_record, run_name, used_recipe_label
 from runner.planning.hardware.detect import detect
@@ -21,6 +22,8 @@ class DryRun:
         self._session: PeekSession | None = None
         self._experience = Experience([])
         self._total = Estimate()
+        self._started: set[str] = set()
+        """Environments whose workers an earlier run starts."""
         self._runs = 0
         self._uncosted = 0
         self.refused: str | None = None
@@ -64,14 +67,23 @@ class DryRun:
             self._session = PeekSession(root, environments)
             self._experience = Experience(all_records(root / "runs"))
         seen = self._session.look(config, sweep)
+        known = self._session.clock.known(config)
         estimate = Estimate()
-        for stage, _ in seen.missing:
+        for stage, title in seen.missing:
             like = self._experience.estimate(stage, config, self._machine, parameters)
-            estimate = estimate.and_then(like)
+            took = known.seconds(kind_of(stage, title, config))
+            estimate = estimate.and_then(like if took is None else like.taking(took))
+        for environment in seen.starting - self._started:
+            estimate = estimate.and_then(
+                starting(known.seconds(kind_of(START, environment, config)))
+            )
+        self._started |= seen.starting
+        if seen.missing:
+            estimate = estimate.and_then(besides(known.seconds(kind_of(REST, REST, config))))
         self._runs += 1
         # Without its dimensions an estimate would be that of a model of no size.
-        known = parameters > 0 or not estimate.rough
-        if known:
+        sized = parameters > 0 or not estimate.rough
+        if sized:
             self._total = self._total.and_then(estimate)
         else:
             self._uncosted += 1
@@ -81,7 +93,7 @@ class DryRun:
         if seen.shared:
             lines.append(f"  made by an earlier run: {titles(seen.shared)}")
         if seen.missing:
-            cost = estimate if known else "cost unknown without the model's dimensions"
+            cost = estimate if sized else "cost unknown without the model's dimensions"
             lines.append(f"  to do: {titles(seen.missing)}: {cost}")
         if seen.unknown:
             lines.append(f"  later stages not checked: {seen.unknown}")

@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.config.schema.root import Config
 from runner.errors import StageError
@@ -15,13 +15,17 @@ from runner.planning.memory import Need, need
 from runner.planning.model_facts import model_facts
 from runner.store.records import RunRecord, StageRecord
 
-_CPU_OPERATIONS_PER_SECOND = 8e9
+_CPU_OPERATIONS_PER_SECOND = 4e10
 """Of one core in a forward pass; only the order of magnitude counts."""
 _GPU_OPERATIONS_PER_SECOND = 4e13
 _CPU_BYTES_PER_SECOND = 1e10
 _GPU_BYTES_PER_SECOND = 1e12
 _START_SECONDS = 6.0
 """Of a worker that imports torch and transformers."""
+_LOADING_SECONDS = 1.0
+"""Of any model."""
+_BESIDES_SECONDS = 2.0
+"""Of a run besides its stages, its tracker for the most part."""
 _INTERPRETER_BYTES = 0.7e9
 _CONVERTED_BYTES_PER_SECOND = 1e8
 
@@ -40,6 +44,10 @@ class Estimate:
     """Of each GPU in use, at its highest; zero where there is none, or nothing goes there."""
     gpus: int = 0
     """Those that share it."""
+
+    def taking(self, seconds: float) -> "Estimate":
+        """The same, with its time known from work of the same kind."""
+        return replace(self, seconds=seconds, rough=False)
 
     def and_then(self, other: "Estimate") -> "Estimate":
         """Both, one after the other."""
@@ -62,6 +70,16 @@ class Estimate:
             f"{how} {_duration(self.seconds)}, {self.memory_bytes / 1e9:.1f} GB of memory, "
             f"{on_gpus}{self.disk_bytes / 1e6:.1f} MB of disk"
         )
+
+
+def starting(seconds: float | None) -> Estimate:
+    """A worker that imports its libraries, as long as it took before."""
+    return Estimate(_START_SECONDS, rough=True) if seconds is None else Estimate(seconds)
+
+
+def besides(seconds: float | None) -> Estimate:
+    """What a run takes besides its stages, as long as it took before."""
+    return Estimate(_BESIDES_SECONDS, rough=True) if seconds is None else Estimate(seconds)
 
 
 class Experience:
@@ -93,7 +111,9 @@ class Experience:
             parameters: Of the model; zero where that is not known.
         """
         names = (config.model.name, config.engine.name, config.method.name)
-        for key in _ladder(stage, *names, used_recipe_label(config)):
+        keys = _ladder(stage, *names, used_recipe_label(config))
+        # What one method takes says nothing of another.
+        for key in keys if find_stage(stage).asks_engine else keys[:2]:
             if like := self._known.get(key):
                 taken = _need(stage, config, machine)
                 return Estimate(
@@ -128,7 +148,7 @@ def _roughly(stage: str, config: Config, machine: Machine, parameters: int) -> E
     rate = _GPU_OPERATIONS_PER_SECOND if gpu else _CPU_OPERATIONS_PER_SECOND * machine.usable_cores
     bandwidth = _GPU_BYTES_PER_SECOND if gpu else _CPU_BYTES_PER_SECOND
     weights: float = parameters * (2 if gpu else 4)
-    seconds = _START_SECONDS + 2 * parameters * cost.tokens / rate
+    seconds = _LOADING_SECONDS + 2 * parameters * cost.tokens / rate
     seconds += cost.decoded_tokens * weights / bandwidth
     seconds += cost.converted_bits / 8 * parameters / _CONVERTED_BYTES_PER_SECOND
     memory = _INTERPRETER_BYTES + (1.3 + cost.models - 1) * weights

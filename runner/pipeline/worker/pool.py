@@ -90,6 +90,12 @@ class WorkerPool:
                 server.stop()
             raise
 
+    def is_warm(self, environment: str) -> bool:
+        """Whether an environment's libraries are imported."""
+        return any(
+            name == environment and server.alive for (name, _), server in self._servers.items()
+        )
+
     def release(self) -> None:
         """Free the memory of models that are kept for another job."""
         self._release(besides=None)

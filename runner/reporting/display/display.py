@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from runner.reporting.display.run_log import RunLog
 from runner.reporting.display.screen import Screen
 from runner.reporting.display.state import (
     RUNNING,
+    SILENT_SECONDS,
     Line,
     RunState,
     StageState,
@@ -22,6 +24,7 @@ from runner.util.shown import console
 
 _PLAIN_INTERVAL_SECONDS = 15.0
 _LONGEST_INTERVAL_SECONDS = 240.0
+_LOOKS_SECONDS = 1.0
 
 
 class StageDisplay:
@@ -33,6 +36,7 @@ class StageDisplay:
         self._state = state
         self._interval = _PLAIN_INTERVAL_SECONDS
         self._last = time.monotonic()
+        self._lock = threading.Lock()
 
     @property
     def title(self) -> str:
@@ -42,15 +46,39 @@ class StageDisplay:
     def update(self, done: int, total: int, what: str) -> None:
         """Show how far the stage is."""
         self._state.update(done, total, what)
-        if self._display.is_live or time.monotonic() - self._last < self._interval:
-            return
-        self._last = time.monotonic()
-        self._interval = min(2 * self._interval, _LONGEST_INTERVAL_SECONDS)
-        left = self._state.seconds_left()
-        count = f" {done}/{total}" if total > 1 else ""
-        elapsed = f", {duration(self._last - self._state.began)} so far"
-        rest = elapsed if left is None else f", {duration(left)} left"
-        self._display.line(f"  {self._state.title}: {what}{count}{rest}")
+        self.tell()
+
+    def tell(self) -> None:
+        """Write a line if nothing is drawn and it is time for one, whether there is news or not."""
+        with self._lock:
+            if self._display.is_live or time.monotonic() - self._last < self._interval:
+                return
+            self._last = time.monotonic()
+            self._interval = min(2 * self._interval, _LONGEST_INTERVAL_SECONDS)
+        state = self._state
+        left, count = state.seconds_left(), f" {state.done}/{state.total}" * (state.total > 1)
+        times = f", {duration(self._last - state.began)} so far"
+        times = times if left is None else f", {duration(left)} left"
+        if state.silent > SILENT_SECONDS:
+            times += f", no news for {duration(state.silent)}"
+        self._display.line(f"  {state.title}{': ' if state.what else ''}{state.what}{count}{times}")
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Within the block a stage that is silent is told of too."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(_LOOKS_SECONDS):
+                self.tell()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 class Display:
@@ -96,7 +124,11 @@ class Display:
         self.console.print(text, style=style, soft_wrap=not self.is_live)
 
     def open_sweep(
-        self, name: str, jobs: Sequence[Sequence[str]], numbers: Mapping[int, int] | None = None
+        self,
+        name: str,
+        jobs: Sequence[Sequence[str]],
+        numbers: Mapping[int, int] | None = None,
+        expected_seconds: Sequence[float | None] = (),
     ) -> None:
         """Show a sweep of runs that this process carries out one after the other.
 
@@ -104,22 +136,27 @@ class Display:
             name: The sweep's id.
             jobs: Overrides of each run.
             numbers: Of runs by their places among the jobs, where the two differ.
+            expected_seconds: Of each run.
         """
         if self._sweep is None:
             lines = [Line(title) for title in distinct_titles(jobs)]
+            for line, seconds in zip(lines, expected_seconds, strict=False):
+                line.expected = seconds
             places = {(numbers or {}).get(place, place): place for place in range(len(lines))}
             self._screen.sweep = SweepState(name, lines, places)
 
-    def begin_run(self, record: RunRecord, folder: Path, steps: int) -> None:
+    def begin_run(
+        self, record: RunRecord, folder: Path, expected_seconds: Sequence[float | None]
+    ) -> None:
         """A run begins.
 
         Args:
             record: Its record.
             folder: Where its lines are kept too.
-            steps: How many stages it is made up of.
+            expected_seconds: Of each stage that it is made up of.
         """
         self._log = RunLog(folder)
-        self._screen.run = RunState(record.run, record.model, steps)
+        self._screen.run = RunState(record.run, record.model, expected_seconds)
         place = ""
         if (line := self._line_of(record)) is not None and self._sweep is not None:
             place = f"  [{self._sweep.places[record.number] + 1} of {len(self._sweep.lines)}"
@@ -152,23 +189,28 @@ class Display:
         return None if self._sweep is None else self._sweep.line_of(record)
 
     @contextlib.contextmanager
-    def stage(self, title: str, *, is_step: bool = False) -> Iterator[StageDisplay]:
+    def stage(
+        self, title: str, *, is_step: bool = False, expected_seconds: float | None = None
+    ) -> Iterator[StageDisplay]:
         """Show a stage while it runs.
 
         Args:
             title: What to call it.
             is_step: Whether the run is made up of such; texts, tokens and the like are quick.
+            expected_seconds: What it will take, where that is known.
         """
-        state = StageState(title, is_step)
+        state = StageState(title, is_step, expected=expected_seconds)
         run, alone = self._screen.run, self._screen.run is None
         if run is None:
             # Nothing but this: an environment that is made on request.
-            run = self._screen.run = RunState(title, "", 1)
+            run = self._screen.run = RunState(title, "", [None])
             if self.is_live:
                 self._screen.open()
         run.stages.append(state)
+        shown = StageDisplay(self, state)
         try:
-            yield StageDisplay(self, state)
+            with contextlib.nullcontext() if self.is_live else shown.telling():
+                yield shown
         finally:
             run.stages.remove(state)
             if alone:

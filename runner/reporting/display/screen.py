@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from runner.reporting.display.state import (
     RUNNING,
+    SILENT_SECONDS,
     WAITING,
     Line,
     RunState,
@@ -150,7 +151,10 @@ def _bars(sweep: SweepState | None, run: RunState | None, width: int) -> "Table"
             count = f"{stage.done} of {stage.total}" if known else ""
             elapsed = time.monotonic() - stage.began
             total = stage.total if known else 0
-            add(title, stage.done, total, count, _times(elapsed, stage.seconds_left()))
+            times = _times(elapsed, stage.seconds_left())
+            if stage.silent > SILENT_SECONDS:
+                times += f", no news for {duration(stage.silent)}"
+            add(title, stage.done, total, count, times)
     return grid
 
 

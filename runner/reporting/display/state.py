@@ -8,8 +8,8 @@ from runner.reporting.rows import rows_of
 from runner.store.records import RunRecord, Status
 
 WAITING, RUNNING = "waiting", "running"
-_NO_WORK_SECONDS = 1.0
-"""A run that is over sooner was skipped, or kept as it was: it says nothing of others."""
+SILENT_SECONDS = 30.0
+"""Without news, after which that is said."""
 
 
 @dataclass
@@ -20,6 +20,8 @@ class StageState:
     is_step: bool = False
     """Whether the run is made up of such; what those need besides (texts, tokens) is quick."""
     began: float = field(default_factory=time.monotonic)
+    expected: float | None = None
+    """Seconds that it will take, by what such work took here before."""
     what: str = ""
     done: int = 0
     total: int = 0
@@ -27,14 +29,26 @@ class StageState:
     """Units that were finished when the phase began."""
     _first: tuple[int, float] | None = None
     """Units finished when the phase first got further, and when that was."""
+    _advanced: float = 0.0
+    """When it last got further."""
+    _heard: float | None = None
+    """When it last told anything."""
 
     def update(self, done: int, total: int, what: str) -> None:
         """Note ``done`` of ``total`` units; another ``what`` or total begins another phase."""
+        now = self._heard = time.monotonic()
         if (what, total) != (self.what, self.total) or done < self.done:
             self._start, self._first = done, None
         elif self._first is None and done > self._start:
-            self._first = (done, time.monotonic())
+            self._first = (done, now)
+        if done > self.done:
+            self._advanced = now
         self.done, self.total, self.what = done, total, what
+
+    @property
+    def silent(self) -> float:
+        """Seconds since it last told anything."""
+        return time.monotonic() - (self.began if self._heard is None else self._heard)
 
     @property
     def fraction(self) -> float:
@@ -43,15 +57,20 @@ class StageState:
         return self.done / self.total if self.total > 1 else 0.0
 
     def seconds_left(self) -> float | None:
-        """Until the phase is over, at the pace of its finished units; ``None`` if unknown.
+        """At the pace of the phase's finished units, or as before; ``None`` if neither is known.
 
-        The first unit is left out: it often pays for what all others find ready.
+        The first unit is left out: it often pays for what all others find ready. What was wrong is
+        no longer said: neither stands still.
         """
-        if self._first is None or self.done <= self._first[0]:
-            return None
-        units, moment = self._first
-        pace = (time.monotonic() - moment) / (self.done - units)
-        return pace * (self.total - self.done)
+        now = time.monotonic()
+        guesses = [] if self.expected is None else [self.expected - (now - self.began)]
+        if self._first is not None and self.done > self._first[0]:
+            units, moment = self._first
+            pace = (self._advanced - moment) / (self.done - units)
+            guesses.append(pace * (self.total - self.done) - (now - self._advanced))
+        # Other phases may follow the one whose pace is known.
+        left = max(guesses, default=0.0)
+        return left if left > 0 else None
 
 
 @dataclass
@@ -60,14 +79,17 @@ class RunState:
 
     name: str
     model: str
-    steps: int
-    """Stages it is made up of."""
+    expected: Sequence[float | None]
+    """Seconds of each stage that it is made up of, where they are known."""
     began: float = field(default_factory=time.monotonic)
     done: int = 0
     stages: list[StageState] = field(default_factory=list)
     """Those under way, the innermost last."""
-    _advance: tuple[float, float] = (0.0, 0.0)
-    """The last fraction that differed from the one before, and the seconds it took to get there."""
+
+    @property
+    def steps(self) -> int:
+        """Stages it is made up of."""
+        return len(self.expected)
 
     @property
     def stage(self) -> StageState | None:
@@ -87,16 +109,15 @@ class RunState:
         return min(1.0, (self.done + part) / max(self.steps, self.done, 1))
 
     def seconds_left(self) -> float | None:
-        """A guess from what is done of it; ``None`` where nothing is yet, or it took longer."""
-        fraction, elapsed = self.fraction, self.elapsed
-        if fraction != self._advance[0]:
-            self._advance = (fraction, elapsed)
-        if fraction == 0:
-            return None
-        # A stage that tells nothing until its end must not push the end away.
-        _, then = self._advance
-        left = then * (1 - fraction) / fraction - (elapsed - then)
-        return left if left > 0 else None
+        """What its stage takes still and those that follow; ``None`` where one is not known."""
+        outer = self.stages[0] if self.stages else None
+        is_step = outer is not None and outer.is_step
+        own = outer.seconds_left() if outer is not None else 0.0
+        later = [*self.expected[self.done + is_step :]]
+        if own is None and not is_step:
+            own = 0.0  # texts, tokens and the like are quick
+        known = [seconds for seconds in (own, *later) if seconds is not None]
+        return sum(known) or None if len(known) == 1 + len(later) else None
 
 
 @dataclass
@@ -106,6 +127,8 @@ class Line:
     title: str
     state: str = WAITING
     seconds: float | None = None
+    expected: float | None = None
+    """Seconds that it will take, by what such runs took here before."""
     bits_per_weight: float | None = None
     perplexity: float | None = None
     decode_tokens_per_second: float | None = None
@@ -146,22 +169,15 @@ class SweepState:
         return sum(line.is_over for line in self.lines)
 
     def seconds_left(self, run: RunState | None) -> float | None:
-        """Until the last run is over, from the mean of those that did work; ``None`` if unknown."""
-        waiting = sum(line.state == WAITING for line in self.lines)
+        """Until the last run is over; ``None`` where it is not known how long one takes."""
+        waiting = [line.expected for line in self.lines if line.state == WAITING]
         if run is None and any(line.state == RUNNING for line in self.lines):
             # Elsewhere, and maybe several at a time.
             rest = len(self.lines) - self.over
             return (time.monotonic() - self.began) / self.over * rest if self.over else None
-        took = [s for line in self.lines if (s := line.seconds or 0.0) > _NO_WORK_SECONDS]
         own = run.seconds_left() if run is not None else 0.0
-        mean = sum(took) / len(took) if took else None
-        if run is not None and mean is not None:
-            own = max(mean - run.elapsed, 0.0) if own is None else own
-        elif run is not None and own is not None:
-            mean = run.elapsed + own
-        if own is None or (mean is None and waiting):
-            return None
-        return own + waiting * (mean or 0.0)
+        known = [seconds for seconds in (own, *waiting) if seconds is not None]
+        return sum(known) or None if len(known) == 1 + len(waiting) else None
 
     def counts(self) -> str:
         """How many runs have ended how: ``3 ok, 1 failed``."""
