@@ -90,7 +90,7 @@ def collect_and_report(runs: Path, config: "Config", output: Path | None) -> Non
         raise UsageError("use either report.sweeps for several sweeps or sweep for one, not both")
     sweep = None if several else config.sweep or latest_sweep(runs)
     going_on = collect_slurm(runs / sweep) if sweep else {}
-    report(runs, sweep, output, page=True, figures=True, several=several)
+    report(runs, sweep, output, decide=config.decide, page=True, figures=True, several=several)
     for run, state in sorted(going_on.items()):
         tell(f"{run}: {state.lower()}")
     if going_on:

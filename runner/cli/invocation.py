@@ -120,7 +120,9 @@ class Invocation:
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages
-        self.place = RunLocation(self.session.store.runs, sweep, config.tracker, wants_report)
+        self.place = RunLocation(
+            self.session.store.runs, sweep, config.tracker, wants_report, config.decide
+        )
         identity = RunIdentity(sweep, number, overrides)
         if should_run(config, self.session, identity):
             run_experiment(config, self.session, identity)
@@ -230,7 +232,9 @@ class Invocation:
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages
-        self.place = RunLocation(root / "runs", identity.sweep, config.tracker, wants_report)
+        self.place = RunLocation(
+            root / "runs", identity.sweep, config.tracker, wants_report, config.decide
+        )
         keep(record, config, self.session)
         return True
 
@@ -315,7 +319,7 @@ class Invocation:
         own = own_number()
         if own is None:
             records = report(
-                place.runs, place.sweep, self.output,
+                place.runs, place.sweep, self.output, decide=place.decide,
                 page=self.multirun or place.report, figures=place.report,
             )  # fmt: skip
             if self.multirun:

@@ -1,8 +1,10 @@
 """Where a run's checkpoints lie and what its engine ran with, for its record."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.data.models.weights import weight_file_bytes
 from runner.environments.choose import choose
 from runner.errors import UsageError
 from runner.store.placement import Placement
@@ -14,11 +16,14 @@ if TYPE_CHECKING:
 def placement(run: "RunContext") -> Placement:
     """Of what the run has looked at, in the form in which its engine took it."""
     inputs = run.inputs
-    found = {}
+    found, sizes = {}, {}
     for whose, checkpoint in run.checkpoints():
         directory = inputs.converted.get(checkpoint.directory, checkpoint.directory)
         found[whose] = _below(directory, inputs.session.store.root)
-    return Placement(found, _programs(run), inputs.compute.device, inputs.compute.dtype)
+        with contextlib.suppress(OSError, ValueError):
+            if size := weight_file_bytes(directory):
+                sizes[whose] = size
+    return Placement(found, _programs(run), inputs.compute.device, inputs.compute.dtype, sizes)
 
 
 def _below(directory: Path, root: Path) -> str:

@@ -20,7 +20,7 @@ from runner.util.names import path_part
 from runner.util.redact import MASK, note, redact, secrets
 from runner.util.serialise import to_json
 
-_INDECISIVE = ("launch", "tracker", "dry_run", "compare", "gate", "report")
+_INDECISIVE = ("launch", "tracker", "dry_run", "decide", "compare", "gate", "report")
 _OUTSIDE = ("path", "python", "hub_id")
 """Fields whose values stand for something that can change without them."""
 _RECORDED_PACKAGES = ("quant-runner", "hydra-core", "omegaconf", "wandb")
@@ -125,7 +125,11 @@ def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | No
 
 def _decisive(config: dict[str, Any]) -> dict[str, Any]:
     """A recorded configuration without what changes no result."""
-    return {key: value for key, value in config.items() if key not in _INDECISIVE}
+    left_out = set(_INDECISIVE)
+    if StageName.serving in (config.get("stages") or ()):
+        # It is left out for what does not meet the limits.
+        left_out.discard("decide")
+    return {key: value for key, value in config.items() if key not in left_out}
 
 
 def _names_something_outside(value: Any) -> bool:

@@ -25,6 +25,7 @@ from runner.reporting.row import Row
 from runner.store.records import RunRecord, Status
 
 _SEED = "calibration.seed"
+_DECIDE = "decide"
 _MEANS = (
     "bits_per_weight", "bits_per_parameter", "quantized_share", "kl_divergence",
     "top_1_agreement", "task_accuracy", "task_recovery_percent", "decode_tokens_per_second",
@@ -85,7 +86,8 @@ def _identity(record: RunRecord) -> tuple[str, ...] | None:
     """What runs of one recipe have in common; ``None`` for a run that stands for itself."""
     if record.status is not Status.ok or record.entry(StageName.quantize) is None:
         return None
-    told = flatten(record.config)
+    # What an answer is judged by makes no other recipe.
+    told = flatten({name: part for name, part in record.config.items() if name != _DECIDE})
     if told.pop(_SEED, None) is None:
         return None
     host = kind_of(record.host)

@@ -1,18 +1,19 @@
-"""The answer as Markdown, to paste: the recommendation and the table."""
+"""The answer as Markdown, to paste: the verdict and the table."""
 
 import re
+from collections.abc import Sequence
 
 from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision
 from runner.reporting.claims.show import comparison_line
-from runner.reporting.comparable import comparable_rows
 from runner.reporting.floor import at_floor
-from runner.reporting.notes import alike, dense_mark, quality_notes
-from runner.reporting.recommend import USUAL_TOLERANCE, picks
+from runner.reporting.notes import dense_mark, quality_notes
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.scores import Cell, Line, names_of, score_lines
 from runner.reporting.served import served_rows
 from runner.reporting.serving import HEAD, UNSURE, left_out_lines, searched_parts
+from runner.reporting.verdict.show import lines_of
+from runner.reporting.verdict.verdict import Verdict
 from runner.store.records import RunRecord, Status
 from runner.util.shown import printable
 
@@ -23,15 +24,24 @@ _HEAD = (
 )  # fmt: skip
 
 
-def markdown(rows: list[Row], records: list[RunRecord], decisions: list[Decision]) -> str:
-    """One part a model; rows without a result are listed with their reasons. Then the claims."""
+def markdown(
+    rows: list[Row],
+    records: list[RunRecord],
+    decisions: list[Decision],
+    verdicts: Sequence[Verdict] = (),
+) -> str:
+    """One part a model, the verdict first; then the claims.
+
+    Rows without a result are listed with their reasons.
+    """
     lines = score_lines(records, rows)
     parts = []
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
         parts += [f"## {_plain(model)}", ""]
-        for scope, comparable in comparable_rows(of_model).items():
-            parts += _picks(comparable, scope.removeprefix(model))
+        for verdict in verdicts:
+            if verdict.model == model:
+                parts += _verdict(verdict)
         parts += [*_table(of_model), ""]
         if evaluated := evaluated_on(of_model):
             parts += [_plain(evaluated), ""]
@@ -109,41 +119,15 @@ def _claims(decisions: list[Decision]) -> list[str]:
     return ["## Claims", "", *lines, ""]
 
 
-def _picks(rows: list[Row], where: str) -> list[str]:
-    chosen = picks(rows, USUAL_TOLERANCE)
-    lines = []
-    if chosen.quality:
-        others = (
-            f", the smallest without a significant difference to: {_plain(alike(chosen.alike))}"
-        )
-        lines.append(
-            f"- best for quality: {_named(chosen.quality)}{others if chosen.alike else ''}"
-        )
-    if chosen.size and chosen.size.checkpoint_bytes:
-        size = f"{chosen.size.checkpoint_bytes / 1e6:.1f} MB"
-        lines.append(f"- best for size: {_named(chosen.size)}, {size}")
-    if chosen.speed and chosen.speed.decode_tokens_per_second:
-        speed = f"{chosen.speed.decode_tokens_per_second:.1f} tok/s"
-        lines.append(f"- best for speed: {_named(chosen.speed)}, {speed}")
-    if not lines:
-        return []
-    measured = any(row.perplexity is not None for row in rows)
-    may = "an increase of perplexity"
-    if not measured and any(row.task_accuracy is not None for row in rows):
-        may = "a loss of accuracy"
-    head = " ".join(
-        [
-            "Tolerating",
-            may,
-            *_plain(where).split(),
-            f"of at most {USUAL_TOLERANCE:.0%} (its whole 95% interval):",
-        ]
-    )
-    return [head, "", *lines, ""]
-
-
-def _named(row: Row) -> str:
-    return f"**{_plain(row.recipe)}** on {row.engine}"
+def _verdict(verdict: Verdict) -> list[str]:
+    where = _plain(verdict.scope.removeprefix(verdict.model).removeprefix(" on "))
+    parts = [f"### {where[0].upper()}{where[1:]}", ""] if where else []
+    parts += [f"**{_plain(verdict.headline)}**", ""]
+    parts += [f"- {_plain(line)}" for line in lines_of(verdict)]
+    parts.append("")
+    if verdict.take is not None and verdict.take.serve is not None:
+        parts += ["```", printable(verdict.take.serve), "```", ""]
+    return parts
 
 
 def _table(rows: list[Row]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.config.schema.decide import Decide
 from runner.pipeline.experience.data_points import all_records
 from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision, decide_claims
@@ -27,6 +28,8 @@ from runner.reporting.sensitivity import show_sensitivities
 from runner.reporting.served import served_lines
 from runner.reporting.serving import print_serving
 from runner.reporting.table import build_table, footnotes
+from runner.reporting.verdict.decide import verdicts
+from runner.reporting.verdict.show import show_verdicts
 from runner.store.disk_errors import is_writable
 from runner.store.files import write_text_atomically
 from runner.store.records import RunRecord
@@ -48,6 +51,7 @@ def report(
     sweep: str | None,
     copies: Path | None,
     *,
+    decide: Decide | None = None,
     page: bool = False,
     figures: bool = False,
     several: Sequence[str] = (),
@@ -61,6 +65,8 @@ def report(
         runs: The store's folder of records.
         sweep: Its id; the latest by default.
         copies: A folder for further copies of the files.
+        decide: Limits and goal that the verdict is made by; where it says nothing, those of the
+            sweep.
         page: Write ``report.html`` too.
         figures: Write ``figures/*.svg`` and ``*.png`` too.
         several: Sweeps, or runs of them, that are answered for together instead of ``sweep``.
@@ -70,11 +76,17 @@ def report(
     """
     with without_collection():
         asked = several_sweeps(runs, several) if several else one_sweep(runs, sweep)
-        return _report(runs, asked, copies, page=page, figures=figures)
+        return _report(runs, asked, copies, decide, page=page, figures=figures)
 
 
 def _report(
-    runs: Path, asked: Selection, copies: Path | None, *, page: bool, figures: bool
+    runs: Path,
+    asked: Selection,
+    copies: Path | None,
+    decide: Decide | None,
+    *,
+    page: bool,
+    figures: bool,
 ) -> list[RunRecord]:
     records = asked.records
     rows = rows_of([record for record in records if not is_plan_only(record)])
@@ -82,7 +94,7 @@ def _report(
     # Without a bench there is nothing to predict, and the store may hold thousands of records.
     benched = any(stage.stage == "bench" for record in records for stage in record.stages)
     found = comparisons(records, all_records(runs, asked.read), runs.parent) if benched else []
-    subject = Subject(asked.name, records, rows, found)
+    subject = Subject(asked.name, records, rows, found, verdicts(rows, records, decide))
     # A store that is full or closed is still read: what cannot be written is printed.
     wanted = [path for path in (asked.folder, copies) if path is not None]
     folders = [path for path in wanted if is_writable(path)]
@@ -119,6 +131,7 @@ def _write(
     rows = subject.rows
     answer = {
         "sweep": subject.sweep,
+        "verdict": to_json(subject.verdicts),
         "rows": [row.content() for row in rows],
         "claims": to_json(decisions),
         "serving": to_json(served(subject.records)),
@@ -126,7 +139,7 @@ def _write(
     content = {
         "answer.json": json.dumps(answer, indent=2) + "\n",
         "answer.csv": _csv(rows),
-        "answer.md": markdown(rows, subject.records, decisions),
+        "answer.md": markdown(rows, subject.records, decisions, subject.verdicts),
         **({} if html is None else {"report.html": html}),
     }
     for path in folders:
@@ -162,6 +175,7 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
         console.print(f"\n{model}", style="bold")
+        show_verdicts([one for one in subject.verdicts if one.model == model], console)
         told = of_model
         if len(of_model) > _MOST_LINES:
             told = [row for row in of_model if row.is_baseline or row.best_tradeoff]

@@ -146,6 +146,8 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
         row.machine = timed_on(record)
         row.decode_of_dense = bench.device != "cpu" and _is_made_dense(record, subject)
         row.checkpoint_bytes = bench.checkpoint_bytes
+    if row.checkpoint_bytes is None and record.placement is not None:
+        row.checkpoint_bytes = record.placement.weight_bytes.get(subject)
     add_checkpoint(row, record, subject)
     row.further = further_metrics(record, subject)
 

@@ -1,6 +1,6 @@
 """Where the checkpoints of a run lie."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -15,3 +15,5 @@ class Placement:
     """``cpu`` or ``cuda``."""
     dtype: str
     """Torch dtype name that speed is measured in, or ``auto`` for the checkpoint's own."""
+    weight_bytes: dict[str, int] = field(default_factory=dict)
+    """Size of the files of weights there, by subject; empty in older records."""

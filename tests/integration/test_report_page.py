@@ -12,6 +12,7 @@ from runner.reporting.page.build import build_page
 from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.rows import rows_of
+from runner.reporting.verdict.decide import verdicts
 from runner.store.records import Status
 from tests.integration.browser import open_browser
 from tests.integration.conftest import TINY, Called
@@ -56,7 +57,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     path = folder / "report.html"
     path.write_text(
-        build_page(Subject("demo", records, rows, [comparison()]), folder / "cache"), "utf-8"
+        build_page(
+            Subject("demo", records, rows, [comparison()], verdicts(rows, records)),
+            folder / "cache",
+        ),
+        "utf-8",
     )
     return path
 
@@ -177,13 +182,14 @@ def test_the_report_draws_every_chart_in_its_section(page: Page) -> None:
     )
 
 
-def test_the_reports_answer_follows_the_tolerance(page: Page) -> None:
-    def shown() -> list[str]:
-        return page.locator(".cards:visible .name").all_inner_texts()
-
-    assert shown() == ["rtn-w8a16-g64", "gptq-w4a16-g64", "gptq-w4a16-g64"]
-    page.click("#tolerance button >> text=no limit")
-    assert shown() == ["rtn-w8a16-g64", "rtn-w4a16-g64", "rtn-w4a16-g64"]
+def test_the_page_begins_with_the_verdict_which_opens_its_run(page: Page) -> None:
+    verdict = page.locator("#answer .verdict")
+    expect(verdict.locator(".headline")).to_contain_text("Take gptq-w4a16-g64 on hf: the smallest")
+    expect(verdict).to_contain_text("Ruled out: rtn-w4a16-g64")
+    assert page.evaluate("document.querySelector('main section').id") == "answer"
+    verdict.get_by_role("button", name="Open its run").click()
+    expect(page.locator("dialog[open]")).to_contain_text("gptq-w4a16-g64")
+    page.keyboard.press("Escape")
 
 
 def test_a_run_has_an_address_in_the_report(browser: Browser, file: Path) -> None:

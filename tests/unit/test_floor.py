@@ -8,9 +8,9 @@ from runner.reporting.comparable import comparable_rows
 from runner.reporting.floor import at_floor, kl_within_floor, ratio_within_floor, within_floor
 from runner.reporting.notes import quality_notes
 from runner.reporting.pareto import mark_best_tradeoffs
-from runner.reporting.recommend import picks
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.table import build_table
+from runner.reporting.verdict.decide import verdicts
 from runner.store.records import RunRecord, StageRecord, Status
 from tests.unit.records import CONFIG, interval, whole
 
@@ -61,7 +61,8 @@ def test_the_floor_is_no_recipe_to_take() -> None:
     mark_best_tradeoffs(rows)
     assert [row.best_tradeoff for row in rows][1] is False
     assert rows[1] not in next(iter(comparable_rows(rows).values()))
-    assert picks(comparable_rows(rows)["small"], None).quality is rows[2]
+    (found,) = verdicts(rows, [])
+    assert found.runner_up is not None and rows[found.runner_up.row] is rows[2]
 
 
 def test_what_differs_by_less_than_the_floor_is_not_told_apart() -> None:

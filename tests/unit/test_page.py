@@ -21,10 +21,10 @@ from runner.reporting.page.runs import runs_content
 from runner.reporting.page.sections.sensitivity import place_of
 from runner.reporting.page.subject import Subject, groups_of
 from runner.reporting.pareto import mark_best_tradeoffs
-from runner.reporting.recommend import picks
 from runner.reporting.report import report
 from runner.reporting.rows import rows_of
 from runner.reporting.table import build_table
+from runner.reporting.verdict.decide import verdicts
 from runner.store.records import RunRecord, Status, write_record
 from tests.unit.records import BASE, content_of, recipe, record, stage
 
@@ -49,7 +49,7 @@ def subject(*more: RunRecord) -> Subject:
     ]
     rows = rows_of(records)
     mark_best_tradeoffs(rows)
-    return Subject("demo", records, rows)
+    return Subject("demo", records, rows, verdicts=verdicts(rows, records))
 
 
 class Page(HTMLParser):
@@ -143,29 +143,11 @@ def test_place_of_a_unit() -> None:
     assert place_of("lm_head") == (None, "lm_head")
 
 
-@pytest.mark.parametrize(
-    ("tolerance", "quality", "size", "speed"),
-    [
-        (0.02, "rtn-w8a16-g64", "rtn-w8a16-g64", "rtn-w8a16-g64"),
-        (0.10, "rtn-w8a16-g64", "gptq-w4a16-g64", "gptq-w4a16-g64"),
-        (None, "rtn-w8a16-g64", "rtn-w4a16-g64", "rtn-w4a16-g64"),
-        (0.001, None, "unquantized", "unquantized"),
-    ],
-)
-def test_picks(tolerance: float | None, quality: str | None, size: str, speed: str) -> None:
-    chosen = picks(subject().rows, tolerance)
-    assert (chosen.quality and chosen.quality.recipe) == quality
-    assert chosen.size is not None
-    assert chosen.size.recipe == size
-    assert chosen.speed is not None
-    assert chosen.speed.recipe == speed
-
-
-def test_markdown_names_the_picks_and_escapes() -> None:
+def test_markdown_begins_with_the_verdict_and_escapes() -> None:
     skipped = record(4, "a|b", [], status=Status.skipped, reason="no <b> here")
     about = subject(skipped)
-    text = markdown(about.rows, about.records, [])
-    assert "- best for size: **gptq-w4a16-g64** on hf, 90.0 MB" in text
+    text = markdown(about.rows, about.records, [], about.verdicts)
+    assert text.startswith("## small\n\n**Take gptq-w4a16-g64 on hf: the smallest of 3 ")
     assert "| ★ | rtn-w8a16-g64 | hf | 4.25 | 150.0 | 20.100 | +0.1 [" in text
     assert "- a\\|b on hf skipped: no \\<b> here" in text
 

@@ -2,13 +2,12 @@
 
 import pytest
 
-from runner.reporting.comparable import comparable_rows
 from runner.reporting.markdown import markdown
 from runner.reporting.page.sections.answer import gather
 from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
-from runner.reporting.recommend import picks
 from runner.reporting.rows import rows_of
+from runner.reporting.verdict.decide import verdicts
 from runner.store.records import RunRecord
 from tests.unit.records import CONFIG, recipe
 
@@ -31,29 +30,22 @@ def about() -> Subject:
     ]
     rows = rows_of(records)
     mark_best_tradeoffs(rows)
-    return Subject("demo", records, rows)
+    return Subject("demo", records, rows, verdicts=verdicts(rows, records))
 
 
-def test_stars_and_picks_are_of_one_text(about: Subject) -> None:
+def test_stars_and_verdicts_are_of_one_text(about: Subject) -> None:
     starred = {(row.recipe, row.text) for row in about.rows if row.best_tradeoff}
     assert starred >= {("a", "hard"), ("b", "hard"), ("a", "easy"), ("b", "easy")}
-    chosen = picks(comparable_rows(about.rows)["small on hard"], 0.10)
-    assert chosen.quality is not None
-    assert (chosen.quality.recipe, chosen.quality.text) == ("a", "hard")
+    hard = next(one for one in about.verdicts if one.scope == "small on hard")
+    assert hard.take is not None
+    assert (hard.take.recipe, about.rows[hard.take.row].text) == ("a", "hard")
 
 
 def test_the_page_answers_for_each_text_and_tells_rows_apart(about: Subject) -> None:
     found = gather(about)
     assert found is not None
-    assert [one["scope"] for one in found["scopes"]] == ["small on easy", "small on hard"]
-    assert found["usual"] == 0.10
+    assert [one["scope"] for one in found["verdicts"]] == ["small on easy", "small on hard"]
     assert {row["text"] for row in about.row_dicts() if row["is_baseline"]} == {"easy", "hard"}
-    text = markdown(about.rows, about.records, [])
-    assert "Tolerating an increase of perplexity on hard of at most 10%" in text
+    text = markdown(about.rows, about.records, [], about.verdicts)
+    assert "### Hard\n\n**Take a on hf: " in text
     assert "| text |" in text
-
-
-def test_where_little_is_tolerable_the_page_begins_with_what_is(about: Subject) -> None:
-    found = gather(Subject("demo", about.records, [r for r in about.rows if r.recipe != "a"]))
-    assert found is not None
-    assert found["usual"] is None

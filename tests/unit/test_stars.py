@@ -1,4 +1,4 @@
-"""Stars and picks under noise: no difference that the text could have made earns one."""
+"""Stars under noise: no difference that the text could have made earns one."""
 
 import copy
 import math
@@ -10,13 +10,9 @@ import pytest
 from runner.multirun.search.objectives import objectives_of
 from runner.multirun.search.show import front_of
 from runner.multirun.search.state import Chosen
-from runner.reporting.markdown import markdown
-from runner.reporting.page.sections.answer import gather
-from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.quality.answered import Answered, TaskScore
 from runner.reporting.quality.evaluated import Evaluated
-from runner.reporting.recommend import picks, tolerable
 from runner.reporting.rows import Row, rows_of
 from runner.reporting.speed import shown_first_token, shown_speed
 from runner.reporting.told_apart import Contrasts
@@ -181,41 +177,6 @@ def test_arithmetic_earns_no_star() -> None:
     assert stars(rows) == "a"
 
 
-def test_the_best_for_quality_is_the_smallest_of_those_not_told_apart() -> None:
-    rows = chain(0.4, 0.02, 0.0)
-    for one in rows:
-        one.perplexity_ratio = one.perplexity_ratio_high = 1.0
-    chosen = picks(rows, 0.10)
-    assert chosen.quality is rows[1]
-    assert chosen.alike == [rows[2]]
-    alone = picks(chain(0.4, 0.3, 0.0), None)
-    assert alone.quality is not None
-    assert (alone.quality.recipe, alone.alike) == ("c", [])
-
-
-def test_the_page_names_what_the_best_is_not_told_from() -> None:
-    rows = chain(0.4, 0.02, 0.0)
-    for one in rows:
-        one.perplexity_ratio = one.perplexity_ratio_high = 1.0
-    content = gather(Subject("demo", [], rows))
-    assert content is not None
-    best = content["scopes"][0]["picks"][2]["quality"]
-    assert best["row"] is rows[1]
-    assert best["about"] == "smallest without a significant difference to: c"
-    said = markdown(rows, [], [])
-    assert "**b** on hf, the smallest without a significant difference to: c" in said
-
-
-def test_a_tolerance_is_kept_by_the_whole_interval() -> None:
-    one = row("a", 40, measured(20.0))
-    one.perplexity_ratio, one.perplexity_ratio_low, one.perplexity_ratio_high = 1.08, 1.04, 1.12
-    assert [tolerable(one, loss) for loss in (0.05, 0.10, 0.25, None)] == [False, False, True, True]
-    one.perplexity_ratio_high = None
-    assert not tolerable(one, 0.25)
-    one.is_baseline = True
-    assert tolerable(one, 0.01)
-
-
 def accurate(name: str, size: int, right: str) -> Row:
     made = Row(name, "m", "hf", "ok", None, name, checkpoint_bytes=size)
     made.task_accuracy = right.count("1") / len(right)
@@ -239,14 +200,6 @@ def test_right_answers_are_compared_item_by_item() -> None:
     assert other.answered is not None
     other.answered = replace(other.answered, base="g")
     assert stars([accurate("a", 40, base), other]) == "a", "of another model"
-
-
-def test_a_loss_of_right_answers_is_tolerated_by_its_whole_interval() -> None:
-    one = accurate("a", 40, "10" * 200)
-    one.task_accuracy_delta_low, one.task_accuracy_baseline = -0.04, 0.54
-    assert [tolerable(one, loss, False) for loss in (0.05, 0.10)] == [False, True]
-    assert picks([one], 0.10).quality is one
-    assert picks([one], 0.05).quality is None
 
 
 def searched(number: int, perplexity: float, size: int, wobble: float) -> RunRecord:

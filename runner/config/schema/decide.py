@@ -39,7 +39,8 @@ class Decide:
     """
 
     goal: Optional[Goal] = None
-    """If null: quality, if a limit of size, memory or speed is set; otherwise size."""
+    """If null: quality, if a limit of size, memory or speed is set, or no size is known; otherwise
+    size."""
     max_checkpoint_bytes: Optional[int] = bounded(None, least=1, most=BYTES)
     """Largest checkpoint."""
     max_memory_bytes: Optional[int] = bounded(None, least=1, most=BYTES)

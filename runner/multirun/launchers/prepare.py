@@ -64,7 +64,8 @@ def prepare(
     _ = config.launch.max_failures
     runs = Path(config.store.root).expanduser().resolve() / "runs"
     sweep = config.sweep or os.environ[SWEEP_VARIABLE]
-    place = RunLocation(runs, sweep, config.tracker, StageName.report in config.stages)
+    wants_report = StageName.report in config.stages
+    place = RunLocation(runs, sweep, config.tracker, wants_report, config.decide)
     identity = RunIdentity(place.sweep, number, overrides)
     record = new_record(config, detect(), identity)
     path = runs / place.sweep / record.run / "record.json"

@@ -9,7 +9,7 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -97,7 +97,12 @@ def kind_of(host: dict[str, Any]) -> dict[str, Any]:
 
 
 def recognises(hardware: "Hardware", machine: Machine) -> bool:
-    """Whether ``machine`` has the device that ``hardware`` lists.
+    """Whether ``machine`` has the device that ``hardware`` lists."""
+    return recognised_among(hardware, [gpu.name for gpu in machine.gpus])
+
+
+def recognised_among(hardware: "Hardware", names: Iterable[str]) -> bool:
+    """The same of GPUs by the names that the driver reports.
 
     ``match`` must be part of a GPU's name in whole words, or "NVIDIA A10" would be an A100 too, and
     nothing may follow that makes it another device ("RTX 3090 Ti", "H200 NVL", "H20-3e", or
@@ -106,7 +111,7 @@ def recognises(hardware: "Hardware", machine: Machine) -> bool:
     if hardware.is_local or not hardware.match:
         return hardware.is_local
     name = rf"(?<!\w){re.escape(hardware.match)}(?![\w-])(?! (?:{VARIANTS})\b)"
-    return any(re.search(name, gpu.name) for gpu in machine.gpus)
+    return any(re.search(name, gpu) for gpu in names)
 
 
 def _read(path: Path) -> str | None:

@@ -13,6 +13,7 @@ from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.planning.local import machine_key
 from runner.reporting.rows import Row, timed_on
 from runner.reporting.timing import against_unquantized
+from runner.reporting.verdict.verdict import Verdict
 from runner.store.records import BASELINE, BASELINE_AGAIN, RunRecord
 from runner.util.serialise import from_json
 
@@ -43,6 +44,8 @@ class Subject:
     rows: list[Row]
     comparisons: list[PredictedCase] = field(default_factory=list)
     """Predicted and measured decode times."""
+    verdicts: list[Verdict] = field(default_factory=list)
+    """What to take, of each model, text and machine."""
 
     def row_dicts(self) -> list[dict[str, Any]]:
         """Rows as JSON, with their groups, their speed at every batch size, and a number."""
