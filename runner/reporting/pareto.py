@@ -14,7 +14,8 @@ that have a star: from the smallest on, a row gets a star unless one with a star
 - of two stars, the larger one is shown to be faster or better.
 
 A recipe that is in truth another one, and larger, gets a star in 2.5% of measurements, as one end
-of a 95% interval is passed by chance (``tests/unit/test_stars.py``). The unquantized model is a
+of a 95% interval is passed by chance (``tests/unit/test_stars.py``), and in as many again where
+KL divergence is there to break the tie. The unquantized model is a
 row like others: it has a star where it is shown to be faster or better than what is smaller.
 """
 

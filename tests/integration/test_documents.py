@@ -27,7 +27,7 @@ from runner.util.paths import conf_dir, sweeps_dir
 from runner.validation.check import check
 from runner.validation.verdict import Severity
 from tests.documents import PAGES, ROOT, Command, commands
-from tests.unit.records import BASE, recipe, record
+from tests.unit.records import BASE, recipe, record, with_answers, with_quality
 
 pytestmark = pytest.mark.integration
 
@@ -70,6 +70,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(recipe(n, f"gptq-{n}", 21.0, 60.0, 90_000_000, sweep="shown") for n in (2, 6, 9)),
     ):
         write_record(folder / "store" / "runs", one)
+    for sweep, number in (("gated", 1), ("gated", 2), ("released", 1), ("released", 2)):
+        made = with_quality(number, 0.1, [0.19, 0.2, 0.21], sweep=sweep)
+        write_record(folder / "store" / "runs", with_answers(made, "10" * 20, "10" * 20))
     sweeps = folder / "sweeps"
     sweeps.mkdir()
     for page in PAGES:
@@ -137,6 +140,8 @@ def test_a_documented_command_works_as_written(
             arguments[1:] = [
                 re.sub(r"^(?!latest$)[\w-]+(?![\w=.-])", "shown", a) for a in arguments[1:]
             ]
+        elif arguments and arguments[0] == "gate":
+            arguments[1:] = [re.sub(r"^[\w-]+(?![\w=.-])", "gated", a) for a in arguments[1:]]
         monkeypatch.setattr(sys, "argv", ["runner", *arguments])
         try_out(arguments, command.text in REFUSED, capsys)
 
@@ -144,6 +149,7 @@ def test_a_documented_command_works_as_written(
 def replaced(argument: str) -> str:
     for placeholder, value in PLACEHOLDERS.items():
         argument = argument.replace(placeholder, value)
+    argument = re.sub(r"gate\.against=(?!base)[\w-]+", "gate.against=released", argument)
     return re.sub(r"(sweep=|compare\.[ab]=)[\w-]+", r"\1shown", argument)
 
 
@@ -161,10 +167,15 @@ def try_out(arguments: list[str], refused: bool, capsys: pytest.CaptureFixture[s
             assert "there is no runner" not in capsys.readouterr().err
     elif {"--help", "--version"}.intersection(arguments):
         assert exit_code() == 0
-    elif first in ("plan", "report", "compare"):
+    elif first in ("plan", "report", "compare", "gate"):
         sys.argv.append("tracker=none")
         code = execute()
-        assert code == 0, capsys.readouterr().err
+        said = {"pass": 0, "fail": 3, "cannot tell": 4} if first == "gate" else {"": 0}
+        shown = capsys.readouterr()
+        assert code in said.values(), shown.err
+        assert first != "gate" or any(
+            f"gate: {word} (" in shown.out for word, its in said.items() if its == code
+        )
     else:
         assert legal(arguments) is not refused
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -127,6 +128,15 @@ def test_a_sweep_of_ones_own_is_the_union_of_its_grids(
     assert narrowed.returncode == 0, narrowed.stderr
     labels = [record["label"] for record in records(store, "narrowed")]
     assert labels == ["none-w4a16", "rtn-w4a16-g32", "bnb_4bit-w4a16-g32"]
+    # Its runs are what a gate is asked about.
+    limits = {"2": ("gate.max_kl=1e-6", 3), "1": ("gate.max_kl=10", 0), "": ("gate.alpha=0.01", 2)}
+    for run, (limit, code) in limits.items():
+        judged = command("gate", f"mine/{run}", limit, "hydra.run.dir=gate")
+        assert judged.returncode == code, judged.stdout + judged.stderr
+    (case,) = ElementTree.parse(tmp_path / "gate" / "gate.xml").getroot().iter("testcase")
+    assert (case.get("classname"), case.get("name")) == ("mine/001-rtn-w8a16-g32", "max_kl")
+    against = ("gate.against=mine/1", "gate.max_perplexity_ratio=1.0001", "gate.alpha=0.001")
+    assert command("gate", "mine/2", *against).returncode == 4
 
 
 @pytest.mark.parametrize("launcher", ["submitit_local", "joblib", "basic"])

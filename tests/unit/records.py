@@ -232,3 +232,36 @@ def comparison() -> PredictedCase:
         work=StepWork(1e9, 0.0, 0.0, 1e9, 0.0, 15.0),
     )  # fmt: skip
     return PredictedCase(case, 0.04, 0.048, 7)
+
+
+def with_quality(
+    number: int, worse: float, kl: list[float], speed: float = 40.0, sweep: str = "mine"
+) -> RunRecord:
+    """A run whose losses are above the unquantized model's by about as much in every window."""
+    made = recipe(number, f"r{number}", 20.0, speed, 100, sweep=sweep)
+    shifts = [0.01, -0.02, 0.01]
+    base = [3.0, 3.1, 2.9]
+    losses = [one + worse + shift for one, shift in zip(base, shifts, strict=True)]
+    found = content_of(made, "eval")
+    found["perplexity"] |= {"window_losses": losses, "value": math.exp(sum(losses) / 3)}
+    found["divergence"] = {
+        "protocol": "gptq_512",
+        "kl_divergence": {"mean": {"estimate": sum(kl) / 3, "low": 0.0, "high": 1.0}},
+        "window_kl_divergence": kl,
+    }
+    found |= whole("eval", found)
+    content_of(made, "eval", "baseline")["perplexity"]["value"] = math.exp(3.0)
+    made.model_fingerprint = "f"
+    return copy.deepcopy(made)
+
+
+def with_answers(made: RunRecord, right: str, base: str) -> RunRecord:
+    """The run with its answers to one task and the unquantized model's, a digit an item."""
+    for subject, own in (("baseline", base), ("recipe", right)):
+        score = {"metric": "acc", "filter": "none", "value": own.count("1") / len(own),
+                 "higher_is_better": True, "change": None, "outcomes": own,
+                 "items_sha256": "i"}  # fmt: skip
+        tasks = [{"task": "t", "scores": [score], "asked_for": True}]
+        overall = {"mean": own.count("1") / len(own), "tasks": 1}
+        made.stages.append(stage("tasks", subject, {"overall": overall, "tasks": tasks}))
+    return made

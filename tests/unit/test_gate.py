@@ -18,39 +18,9 @@ from runner.reporting.gate import gate
 from runner.reporting.gate.judge import Criterion, judge
 from runner.reporting.gate.pairs import opposed
 from runner.store.records import RunRecord, Status, write_record
-from tests.unit.records import content_of, recipe, stage, whole
+from tests.unit.records import with_answers, with_quality
 
 pytestmark = pytest.mark.unit
-
-
-def evaluated(number: int, worse: float, kl: list[float], speed: float = 40.0) -> RunRecord:
-    """A run whose losses are above the unquantized model's by about as much in every window."""
-    made = recipe(number, f"r{number}", 20.0, speed, 100, sweep="mine")
-    shifts = [0.01, -0.02, 0.01]
-    base = [3.0, 3.1, 2.9]
-    losses = [one + worse + shift for one, shift in zip(base, shifts, strict=True)]
-    found = content_of(made, "eval")
-    found["perplexity"] |= {"window_losses": losses, "value": math.exp(sum(losses) / 3)}
-    found["divergence"] = {
-        "protocol": "gptq_512",
-        "kl_divergence": {"mean": {"estimate": sum(kl) / 3, "low": 0.0, "high": 1.0}},
-        "window_kl_divergence": kl,
-    }
-    found |= whole("eval", found)
-    content_of(made, "eval", "baseline")["perplexity"]["value"] = math.exp(3.0)
-    made.model_fingerprint = "f"
-    return copy.deepcopy(made)
-
-
-def asked(made: RunRecord, right: str, base: str) -> RunRecord:
-    for subject, own in (("baseline", base), ("recipe", right)):
-        score = {"metric": "acc", "filter": "none", "value": own.count("1") / len(own),
-                 "higher_is_better": True, "change": None, "outcomes": own,
-                 "items_sha256": "i"}  # fmt: skip
-        tasks = [{"task": "t", "scores": [score], "asked_for": True}]
-        overall = {"mean": own.count("1") / len(own), "tasks": 1}
-        made.stages.append(stage("tasks", subject, {"overall": overall, "tasks": tasks}))
-    return made
 
 
 def judged(
@@ -64,7 +34,7 @@ def judged(
 
 
 def test_perplexity_and_kl_divergence_against_the_unquantized_model() -> None:
-    made = evaluated(1, 0.10, [0.19, 0.20, 0.21])
+    made = with_quality(1, 0.10, [0.19, 0.20, 0.21])
     ratio, kl = judged(made, max_perplexity_ratio=1.15, max_kl=0.25)
     t = float(stats.t.ppf(0.95, 2))
     half = t * math.sqrt(0.0003 / 3)
@@ -86,8 +56,8 @@ def test_perplexity_and_kl_divergence_against_the_unquantized_model() -> None:
 
 
 def test_against_a_run_losses_are_the_increase_over_its_own() -> None:
-    old = evaluated(1, 0.10, [0.19, 0.20, 0.21])
-    new = evaluated(1, 0.11, [0.20, 0.21, 0.22])
+    old = with_quality(1, 0.10, [0.19, 0.20, 0.21])
+    new = with_quality(1, 0.11, [0.20, 0.21, 0.22])
     ratio, kl = judged(new, other=[old], max_perplexity_ratio=1.02, max_kl=0.02)
     assert ratio.measured == pytest.approx(math.exp(0.01))
     assert (kl.measured, kl.outcome, ratio.outcome) == (pytest.approx(0.01), "pass", "pass")
@@ -97,17 +67,19 @@ def test_against_a_run_losses_are_the_increase_over_its_own() -> None:
 
 def test_recovery_is_item_by_item_and_few_items_show_nothing() -> None:
     base = "1110" * 100
-    (same,) = judged(asked(evaluated(1, 0.1, [0.1] * 3), base, base), min_recovery=0.97)
+    (same,) = judged(with_answers(with_quality(1, 0.1, [0.1] * 3), base, base), min_recovery=0.97)
     assert (same.outcome, same.measured, same.unit) == ("pass", pytest.approx(1), "items")
-    (few,) = judged(asked(evaluated(1, 0.1, [0.1] * 3), base[:20], base[:20]), min_recovery=0.97)
+    (few,) = judged(
+        with_answers(with_quality(1, 0.1, [0.1] * 3), base[:20], base[:20]), min_recovery=0.97
+    )
     assert few.outcome == "cannot tell", "none of 20 lost is none of a hundred"
     assert few.bound is not None and few.bound < 0.97
     assert few.needed_units is not None and 20 < few.needed_units < 2000
     lost = "0" * 80 + base[80:]
-    (bad,) = judged(asked(evaluated(1, 0.1, [0.1] * 3), lost, base), min_recovery=0.97)
+    (bad,) = judged(with_answers(with_quality(1, 0.1, [0.1] * 3), lost, base), min_recovery=0.97)
     assert (bad.outcome, bad.measured) == ("fail", pytest.approx(0.8))
     # Of many items it is Student's one-sided bound on the same items.
-    (some,) = judged(asked(evaluated(1, 0.1, [0.1] * 3), lost, base), min_recovery=0.75)
+    (some,) = judged(with_answers(with_quality(1, 0.1, [0.1] * 3), lost, base), min_recovery=0.75)
     weighted = [0.75 * int(one) for one in base]
     interval = paired_difference([float(one) for one in lost], weighted)
     error = (interval.high - interval.estimate) / float(stats.t.ppf(0.975, 399))
@@ -116,14 +88,14 @@ def test_recovery_is_item_by_item_and_few_items_show_nothing() -> None:
 
 
 def test_slowdown_is_of_speeds_taken_in_turns() -> None:
-    made = evaluated(1, 0.1, [0.1] * 3, speed=36.0)
+    made = with_quality(1, 0.1, [0.1] * 3, speed=36.0)
     (slow,) = judged(made, max_slowdown=0.2)
     assert (slow.outcome, slow.measured) == ("pass", pytest.approx(0.1, abs=0.001))
     assert slow.bound is not None and 0.1 < slow.bound < 0.2
     assert (slow.unit, slow.units) == ("repetitions", 3)
     (slow,) = judged(made, max_slowdown=0.01)
     assert slow.outcome == "fail"
-    faster = evaluated(1, 0.1, [0.1] * 3, speed=72.0)
+    faster = with_quality(1, 0.1, [0.1] * 3, speed=72.0)
     (twice,) = judged(made, other=[faster], max_slowdown=0.05)
     assert (twice.outcome, twice.measured) == ("fail", pytest.approx(0.5, abs=0.001))
     elsewhere = copy.deepcopy(faster)
@@ -133,8 +105,8 @@ def test_slowdown_is_of_speeds_taken_in_turns() -> None:
 
 
 def test_sweeps_are_paired_by_recipe_and_one_run_with_all() -> None:
-    mine = [evaluated(n, 0.1, [0.1, 0.11, 0.1]) for n in (1, 2)]
-    other = [evaluated(n, 0.1, [0.1, 0.11, 0.1]) for n in (2, 3)]
+    mine = [with_quality(n, 0.1, [0.1, 0.11, 0.1]) for n in (1, 2)]
+    other = [with_quality(n, 0.1, [0.1, 0.11, 0.1]) for n in (2, 3)]
     first, second = judged(mine, other=other, max_kl=0.1)
     assert first.outcome == "cannot tell" and first.reason == "other has no run of r1"
     assert (second.outcome, second.against) == ("pass", "mine/002-r2")
@@ -142,11 +114,11 @@ def test_sweeps_are_paired_by_recipe_and_one_run_with_all() -> None:
 
 
 def test_what_cannot_be_told_says_why() -> None:
-    failed = evaluated(1, 0.1, [0.1] * 3)
+    failed = with_quality(1, 0.1, [0.1] * 3)
     failed.status, failed.reason = Status.failed, "out of memory"
-    foreign = evaluated(2, 0.1, [0.1] * 3)
+    foreign = with_quality(2, 0.1, [0.1] * 3)
     foreign.model_fingerprint = "g"
-    good = evaluated(3, 0.1, [0.1, 0.11, 0.1])
+    good = with_quality(3, 0.1, [0.1, 0.11, 0.1])
     told = {
         one.candidate: one
         for one in judged([failed, foreign], other=[good], max_kl=0.1)
@@ -167,12 +139,12 @@ def test_a_gate_that_can_test_nothing_is_a_wrong_request(
     limits: dict[str, float], complaint: str
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
-        judged(evaluated(1, 0.1, [0.1] * 3), **limits)
+        judged(with_quality(1, 0.1, [0.1] * 3), **limits)
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    for made in (evaluated(1, 0.10, [0.19, 0.20, 0.21]), evaluated(2, 0.20, [0.3, 0.4, 0.5])):
+    for made in (with_quality(1, 0.10, [0.19, 0.20, 0.21]), with_quality(2, 0.20, [0.3, 0.4, 0.5])):
         write_record(tmp_path / "runs", made)
     return tmp_path / "runs"
 
@@ -214,7 +186,7 @@ def test_a_run_is_not_held_against_itself(runs: Path) -> None:
 
 
 def test_names_are_no_markup(tmp_path: Path) -> None:
-    made = evaluated(1, 0.10, [0.19, 0.20, 0.21])
+    made = with_quality(1, 0.10, [0.19, 0.20, 0.21])
     made.sweep = "a|b<img>\x1b"
     config = Config(stages=[StageName.gate], gate=Gate(max_kl=0.1))
     pairs = opposed(config.gate, Side("a", [made], is_run=False), None)
