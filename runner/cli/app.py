@@ -52,6 +52,7 @@ def execute() -> int:
     finally:
         invocation.close()
         invocation.tidy()
+        invocation.close_log()
 
 
 def _execute(invocation: Invocation, show_everything: bool) -> int:
@@ -67,6 +68,7 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
         finally:
             if os.getpid() != invocation.process:
                 invocation.close()
+                invocation.close_log()
 
     # Before a sweep's launcher makes a job of a run, the task is asked whether it needs one.
     setattr(job, "spare", invocation.spare)  # noqa: B010

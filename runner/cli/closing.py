@@ -1,4 +1,4 @@
-"""Finishes a sweep: makes the answer from its runs and hands it to the tracker."""
+"""Finishes a sweep: makes the answer from its runs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,32 +9,11 @@ from runner.util.shown import tell
 
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
-    from runner.store.records import RunRecord
 
 
 def has_records(place: RunLocation) -> bool:
     """Whether a run of the sweep has been recorded."""
     return any((place.runs / place.sweep).glob("*/record.json"))
-
-
-def summarise(place: RunLocation, records: "list[RunRecord]") -> None:
-    """Hand a sweep's answer to its tracker.
-
-    Args:
-        place: Where the sweep is filed.
-        records: Of its runs.
-    """
-    from runner.reporting.display import Display
-    from runner.reporting.rows import rows_of
-    from runner.reporting.tracking import summarise_sweep
-    from runner.reporting.tracking.base import SweepEnd
-
-    folder = place.runs / place.sweep
-    names = ("answer.json", "answer.csv", "answer.md", "report.html")
-    files = [path for name in names if (path := folder / name).is_file()]
-    files += sorted(folder.glob("sensitivity-*.png"))
-    end = SweepEnd(place.sweep, records, rows_of(records), files)
-    summarise_sweep(place.tracker, end, Display())
 
 
 def answer_from_records(runs: Path, config: "Config", output: Path | None) -> int | None:

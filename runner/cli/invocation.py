@@ -12,7 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner.cli.closing import answer_from_records, has_records, summarise
+from runner.cli.closing import answer_from_records, has_records
 from runner.cli.faults import fault, tell_fault
 from runner.cli.judged import judged
 from runner.config.errors import COMPOSITION_ERRORS, explain
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from runner.pipeline.record import RunIdentity
     from runner.planning.hardware.detect import Machine
     from runner.reporting.observed import ObservedSession
+    from runner.reporting.tracking.service import TrackingService
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Invocation:
         self.complaints: dict[str, int] = {}
         """What was wrong with the request or the store, and the exit code for it."""
         self.session: ObservedSession | None = None
+        self._tracking: TrackingService | None = None
         self.dry_run: DryRun | None = None
         self.made: Path | None = None
         """Hydra's folder."""
@@ -108,7 +110,8 @@ class Invocation:
             return None
         if self.session is None or self.session.store.root != root:
             # Launchers' processes share our terminal with their siblings.
-            self.session = open_session(config, live=os.getpid() == self.process)
+            live = os.getpid() == self.process
+            self.session = open_session(config, live=live, tracking=self.tracking)
         # One wrong run is a wrong request; in a sweep it is recorded and the rest goes on.
         if not self.multirun and (reasons := illegalities(config, self.session, overrides)):
             raise UsageError("; ".join(reasons))
@@ -227,7 +230,7 @@ class Invocation:
         self.started, self.root, self.made = True, root, GridSweeper.folder
         self.output = None if self.made is None else for_copies(self.made)
         if self.session is None or self.session.store.root != root:
-            self.session = open_session(config)
+            self.session = open_session(config, tracking=self.tracking)
         self.session.open_sweep(identity.sweep, GridSweeper.jobs, self.numbers, GridSweeper.configs)
         if self.place is None:
             require_writable(root)
@@ -282,10 +285,25 @@ class Invocation:
             complain(refusal.message)
         self.complaints[refusal.message] = refusal.code
 
+    @property
+    def tracking(self) -> "TrackingService":
+        """What logs the command's runs, and the sweep when the answer is on the screen."""
+        if self._tracking is None:
+            from runner.reporting.display import Display
+            from runner.reporting.tracking.service import TrackingService
+
+            self._tracking = TrackingService(Display())
+        return self._tracking
+
     def close(self) -> None:
         """End this process's workers."""
         if self.session is not None:
             self.session.close()
+
+    def close_log(self) -> None:
+        """Wait until what ran is logged."""
+        if self._tracking is not None:
+            self._tracking.close()
 
     def tidy(self) -> None:
         """Leave no empty folder behind."""
@@ -323,7 +341,7 @@ class Invocation:
                 page=self.multirun or place.report, figures=place.report,
             )  # fmt: skip
             if self.multirun:
-                summarise(place, records)
+                self.tracking.summarise(place.tracker, place.runs, place.sweep)
         else:
             # The sweep's answer is printed by the process that started it.
             paths = (place.runs / place.sweep).glob(f"{own:03d}-*/record.json")

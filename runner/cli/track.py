@@ -51,7 +51,7 @@ class _Kept:
 
 def _names(tracker: Tracker, runs: Path) -> dict[str, str]:
     """``SWEEP/RUN`` by W&B id, for every record of the store."""
-    from runner.reporting.tracking.wandb import run_id
+    from runner.reporting.tracking.wandb_run import run_id
 
     places = [(path.parent.parent.name, path.parent.name) for path in runs.glob("*/*/record.json")]
     places += [(sweep, "summary") for sweep in {sweep for sweep, _ in places}]

@@ -4,27 +4,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runner.config.schema.root import Config
-from runner.config.schema.tracker import Tracker
-from runner.pipeline.observers import RunTracker
 from runner.pipeline.session import Session
 from runner.reporting.display import Display
-from runner.reporting.tracking import start_tracker
-from runner.store.records import RunRecord
+from runner.reporting.tracking.service import TrackingService
 
 
 class ObservedSession(Session):
     """A session with a display on standard error."""
 
-    def __init__(self, root: Path, environments: Path, *, live: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        environments: Path,
+        *,
+        live: bool = True,
+        tracking: TrackingService | None = None,
+    ) -> None:
         """Use the store below ``root`` and environments below ``environments``.
 
         Args:
             root: Of the store.
             environments: Folder of virtual environments.
             live: See ``Display``.
+            tracking: What logs its runs, and outlives it; one of its own by default.
         """
         self.terminal = Display(live)
-        super().__init__(root, environments, self.terminal, self._start_tracker)
+        self._closes_log = tracking is None
+        self.tracking = tracking or TrackingService(self.terminal)
+        # Above what this session draws.
+        self.tracking.display = self.terminal
+        super().__init__(root, environments, self.terminal, self.tracking.follow)
 
     def open_sweep(
         self,
@@ -44,14 +53,26 @@ class ObservedSession(Session):
         expected = self.clock.forecast([configs.get(tuple(job)) for job in jobs])
         self.terminal.open_sweep(name, jobs, numbers, expected)
 
-    def _start_tracker(self, config: Tracker, record: RunRecord) -> RunTracker:
-        return start_tracker(config, record, self.terminal)
+    def close(self) -> None:
+        """End all workers, and wait for the log where it is the session's own."""
+        super().close()
+        if self._closes_log:
+            self.tracking.close()
 
 
-def open_session(config: Config, *, live: bool = True) -> ObservedSession:
-    """The session of a configuration's store and environments; see ``Display`` for ``live``."""
+def open_session(
+    config: Config, *, live: bool = True, tracking: TrackingService | None = None
+) -> ObservedSession:
+    """The session of a configuration's store and environments, its tracker's process begun.
+
+    Args:
+        config: Names them.
+        live: See ``Display``.
+        tracking: See ``ObservedSession``.
+    """
     root = Path(config.store.root).expanduser().resolve()
     environments = Path(config.store.environments).expanduser().resolve()
-    session = ObservedSession(root, environments, live=live)
+    session = ObservedSession(root, environments, live=live, tracking=tracking)
+    session.tracking.prepare(config.tracker)
     session.store.clear_leftovers()
     return session

@@ -16,7 +16,7 @@ from runner.config.schema.eval import EvalDtype
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.text import Text, TextKind, TextReader
-from runner.config.schema.tracker import Tracker
+from runner.config.schema.tracker import Tracker, TrackerMode
 from runner.engines import find_engine
 from runner.errors import UsageError
 from runner.methods import all_methods, used_recipe, without_rounding_dtype
@@ -258,7 +258,10 @@ def unread_by_tracker(config: Tracker) -> dict[str, str]:
     if config.name not in names(Kind.tracker):
         return {}
     reads = find(Kind.tracker, config.name).load().reads
-    return {
+    unread = {
         name: f"is {config.name}, which does not read {name}"
         for name in sorted(every - (every if reads is None else reads))
     }
+    if config.mode is TrackerMode.offline:
+        unread.setdefault("registry", "is offline: a link is made with tracker.mode=online")
+    return unread

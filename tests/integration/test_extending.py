@@ -109,7 +109,7 @@ def test_a_method_an_engine_a_tracker_and_a_text_of_a_plug_in_run(
     # Other tests of this file log into the same one.
     logged = [line for line in logged if line[0].startswith("extended/")]
     assert {run for run, _, _ in logged} == {f"extended/{path.parent.name}" for path in records}
-    assert any(name.startswith("perplexity/") for _, name, _ in logged)
+    assert any(name.startswith("eval/perplexity/") for _, name, _ in logged)
 
 
 def test_a_stage_of_a_plug_in_is_asked_for_run_kept_and_shown(

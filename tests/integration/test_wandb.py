@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,15 +71,47 @@ def test_wandb_has_a_run_for_the_sweep(tracked: dict[str, Any]) -> None:
     (summary,) = tracked["summaries"]
     assert "1 of 4 runs failed" in summary["text"]
     assert "report.html" in summary["text"]
+    assert "answer/page" in summary["text"]
     assert exit_code(summary) == 1
 
 
 def test_wandb_holds_config_and_metrics(tracked: dict[str, Any]) -> None:
     text = tracked["runs"][0]["text"]
-    for part in ("tracked", "mine", "rtn-w4a16-g32", "num_bits", "perplexity/spread_128",
-                 "baseline/perplexity/spread_128", "perplexity_delta_low/spread_128",
-                 "quantize/bits_per_weight", "baseline/progress/eval/scoring_windows"):  # fmt: skip
+    for part in ("tracked", "mine", "rtn-w4a16-g32", "num_bits", "eval/perplexity/spread_128",
+                 "eval/baseline_perplexity/spread_128", "eval/perplexity_delta_low/spread_128",
+                 "eval/kl_mean/spread_128", "eval/quantiles", "quantize/bits_per_weight",
+                 "progress/eval_baseline_scoring_windows"):  # fmt: skip
         assert part in text, part
+
+
+def test_wandb_has_a_section_a_stage_and_a_dozen_numbers_that_decide(
+    tracked: dict[str, Any],
+) -> None:
+    run = tracked["runs"][0]
+    names = {name.partition("._")[0].partition(".")[0] for name in logged(run, "history", "item")}
+    stages = {"quantize", "eval", "floor", "progress", "run", "overlap"}
+    own = {name for name in names if not name.startswith("_")}
+    assert {name.partition("/")[0] for name in own} <= stages
+    assert not [name for name in own if not re.fullmatch(r"\w+/[\w-]+(/[\w-]+)?", name)]
+    steps = {metric.get("glob_name"): metric.get("step_metric") for metric in parts(run, "metric")}
+    assert steps["eval/*"] == "run/stage"
+    assert steps["progress/*"] == "run/elapsed_seconds"
+    summary = {name for name in logged(run, "summary", "update") if not name.startswith("_")}
+    decides = {name for name in summary if "quantiles" not in name}
+    assert {"status", "eval/perplexity", "eval/kl_mean", "quantize/bits_per_weight"} <= decides
+    assert len(decides) <= 12, decides
+
+
+def test_pins_are_an_artifact_and_not_configuration(tracked: dict[str, Any]) -> None:
+    run = tracked["runs"][0]
+    configured = json.dumps(parts(run, "run"))
+    assert "environments" in configured
+    assert "llama_cpp_cuda" not in configured
+    artifacts = {one["name"]: one for one in parts(run, "artifact")}
+    (pins,) = (one for name, one in artifacts.items() if name.startswith("environments-"))
+    assert "environments.json" in json.dumps(pins["manifest"])
+    (checkpoint,) = (one for name, one in artifacts.items() if name.startswith("checkpoint-"))
+    assert set(checkpoint["aliases"]) == {"latest", "candidate"}
 
 
 def test_credentials_are_nowhere(tracked: dict[str, Any], store: Path) -> None:
@@ -134,6 +167,16 @@ def find(run: dict[str, Any], name: str) -> str | None:
         return None
 
     return search(run["records"])
+
+
+def parts(run: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    """All entries of a kind."""
+    return [entry[kind] for entry in run["records"] if kind in entry]
+
+
+def logged(run: dict[str, Any], kind: str, field: str) -> set[str]:
+    """Names of all that was logged."""
+    return {name for entry in parts(run, kind) for name in entry.get(field, {})}
 
 
 def exit_code(run: dict[str, Any]) -> int:

@@ -17,8 +17,9 @@ from runner.reporting.display import Display
 from runner.reporting.rows import rows_of
 from runner.reporting.tracking import summarise_sweep
 from runner.reporting.tracking.base import SweepEnd
-from runner.reporting.tracking.wandb import run_id, start
+from runner.reporting.tracking.wandb import start
 from runner.reporting.tracking.wandb_artifacts import checkpoint_artifact
+from runner.reporting.tracking.wandb_run import run_id
 from runner.store.records import RunRecord, Status
 from tests.integration.test_wandb import find, read_back
 from tests.unit.records import recipe, record, stage
@@ -115,7 +116,7 @@ def test_how_a_run_presents_itself(runs: list[dict[str, Any]]) -> None:
 
 
 def test_progress_is_a_curve_that_ends_at_one(runs: list[dict[str, Any]]) -> None:
-    name = "baseline/progress/eval/scoring_windows_batch_1"
+    name = "progress/eval_baseline_scoring_windows_batch_1"
     told = [line for line in runs[0]["text"].splitlines() if name in line and "history" in line]
     # The points between come too soon after the first, unless the machine is busy.
     assert 2 <= len(told) <= 4
@@ -127,7 +128,12 @@ def test_wandb_holds_the_systems_metrics(runs: list[dict[str, Any]]) -> None:
 
 def test_samples_are_a_table_and_results_an_artifact(runs: list[dict[str, Any]]) -> None:
     text = runs[0]["text"]
-    for part in ("bench/samples", "result-demo-001-gptq-w4a16-g64", f"checkpoint-{KEY}"):
+    for part in (
+        "bench/samples",
+        "bench/quantiles",
+        "result-demo-001-gptq-w4a16-g64",
+        f"checkpoint-{KEY}",
+    ):
         assert part in text, part
     artifacts = [line for line in text.splitlines() if "base_model" in line]
     assert len(artifacts) == 2, "checkpoint and result, each with where it comes from"
@@ -136,8 +142,12 @@ def test_samples_are_a_table_and_results_an_artifact(runs: list[dict[str, Any]])
 
 
 def test_wandb_holds_layers_and_tasks_as_tables(runs: list[dict[str, Any]]) -> None:
-    names = ("sensitivity/linear", "tasks/scores", "baseline/sensitivity/perplexity/gptq_512")
-    for part in (*names, "acc_recovery_percent/facts"):
+    names = (
+        "sensitivity/baseline_linear",
+        "tasks/scores",
+        "sensitivity/baseline_perplexity/gptq_512",
+    )
+    for part in (*names, "tasks/acc_recovery_percent/facts"):
         assert part in runs[0]["text"], part
     # Tables lie beside the log.
     files = [path.read_text() for path in runs[0]["directory"].rglob("*.table.json")]
@@ -146,7 +156,7 @@ def test_wandb_holds_layers_and_tasks_as_tables(runs: list[dict[str, Any]]) -> N
 
 
 def test_wandb_plots_the_sweep(runs: list[dict[str, Any]]) -> None:
-    for part in ("plots/quality_over_size", "plots/quality_over_speed", "wandb/scatter/v0"):
+    for part in ("answer/quality_over_size", "answer/quality_over_speed", "wandb/scatter/v0"):
         assert part in runs[2]["text"], part
 
 
@@ -213,7 +223,7 @@ def test_a_checkpoint_that_is_not_there_any_more_is_none(tmp_path: Path) -> None
 def test_whoever_has_no_home_gets_the_trackers_folder_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runner.reporting.tracking.wandb.own_home", lambda: None)
+    monkeypatch.setattr("runner.reporting.tracking.wandb_run.own_home", lambda: None)
     kept, made = dict(os.environ), recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000)
     try:
         start(Tracker(name="wandb", directory=str(tmp_path)), made, Display()).finish(made)

@@ -138,7 +138,7 @@ def test_ours_are_the_modules_that_set_the_attribute() -> None:
     assert {"gptq", "none", "rtn"} <= set(method_names())
     assert not {"base", "holders", "llm_compressor"} & set(method_names())
     assert engine_names() == ["hf", "llama_cpp", "vllm"]
-    assert names(Kind.tracker) == ["none", "trackio", "wandb"]
+    assert names(Kind.tracker) == ["mlflow", "none", "trackio", "wandb"]
     assert "quantize" in names(Kind.stage)
     assert versions_of(Kind.method, "rtn") == {}, "keys of results of ours stay as they are"
 

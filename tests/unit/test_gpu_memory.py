@@ -386,6 +386,6 @@ def test_each_batch_size_has_its_own_memory(
     assert result.memory_bytes == result.device_peak_memory_bytes == 907
     assert result.held_memory_bytes == 4000
     told = BENCH.metrics(result)
-    assert told["bench/batch_4/device_needed_bytes"] == 907
-    assert told["bench/batch_4/device_kv_cache_reserved_bytes"] == 9000
-    assert told["bench/batch_1/device_held_bytes"] == 1000
+    assert told["bench/device_needed_bytes/batch_4"] == 907
+    assert told["bench/device_kv_cache_reserved_bytes/batch_4"] == 9000
+    assert told["bench/device_held_bytes/batch_1"] == 1000

@@ -105,11 +105,11 @@ def test_a_plan_tells_trackers_of_its_first_row_where_it_serves() -> None:
     }  # fmt: skip
     assert metrics("plan", {"options": [first, first]}) == {
         "plan/options": 2,
-        "plan/best/predicted_time_per_output_token_seconds": 2.0,
-        "plan/best/predicted_time_to_first_token_seconds": 3.0,
-        "plan/best/predicted_cost_per_million_tokens": 0.5,
-        "plan/best/predicted_monthly_cost": 7.0,
-        "plan/best/devices": 4,
+        "plan/predicted_time_per_output_token_seconds": 2.0,
+        "plan/predicted_time_to_first_token_seconds": 3.0,
+        "plan/predicted_cost_per_million_tokens": 0.5,
+        "plan/predicted_monthly_cost": 7.0,
+        "plan/devices": 4,
     }
     assert metrics("plan", {"options": [{**first, "verdict": "too_slow"}]}) == {"plan/options": 1}
     assert metrics("plan", {}) == {"plan/options": 0}
@@ -120,8 +120,9 @@ def test_an_evaluation_by_bytes_tells_bits_and_the_floor_has_names_of_its_own() 
     content = {"perplexity": {"protocol": "lm_eval", "value": 9.0, "unit": "word"}}
     content["further"] = [{"perplexity": found}]  # type: ignore[assignment]
     told = metrics("eval", content)
-    assert told["bits_per_byte/lm_eval"] == 3.0
-    assert metrics("floor", content) == {f"floor/{name}": value for name, value in told.items()}
+    assert told["eval/bits_per_byte/lm_eval"] == 3.0
+    floor = {name.replace("eval/", "floor/", 1): value for name, value in told.items()}
+    assert metrics("floor", content) == floor
 
 
 def test_a_server_tells_every_level_by_its_load() -> None:
@@ -132,11 +133,11 @@ def test_a_server_tells_every_level_by_its_load() -> None:
     paced = {"concurrency": None, "arrival_rate": 0.5, "failed": 3}
     told = metrics("serving", {"startup_seconds": 9.0, "levels": [level, paced]})
     assert told["serving/startup_seconds"] == 9.0
-    assert told["serving/concurrency_4/requests_per_second"] == 2.0
-    assert told["serving/concurrency_4/attainment"] == 0.5
-    assert told["serving/concurrency_4/time_to_first_token_seconds/p90"] == 0.25
-    assert told["serving/arrival_rate_0.5/failed"] == 3
-    assert len(told) == 3 + 2 * (5 + 3 * 4)
+    assert told["serving/requests_per_second/concurrency_4"] == 2.0
+    assert told["serving/attainment/concurrency_4"] == 0.5
+    assert told["serving/time_to_first_token_seconds/concurrency_4"] == 0.25
+    assert told["serving/failed/arrival_rate_0.5"] == 3
+    assert len(told) == 3 + 2 * (6 + 3)
 
 
 def test_everything_has_a_rough_cost(composed: Compose) -> None:

@@ -64,14 +64,14 @@ def test_the_table_has_a_column_when_tasks_ran(record: RunRecord) -> None:
 
 def test_the_tracker_gets_metric_by_task(record: RunRecord) -> None:
     before, after = map(stage_metrics, record.stages)
-    assert before["baseline/acc/facts"] == 0.8
-    assert after["acc/facts"] == 0.6
-    assert after["acc_stderr/facts"] == 0.05
-    assert after["acc_recovery_percent/facts"] == 75.0
-    assert after["acc_mcnemar_p/facts"] == 0.039
-    assert after["exact_match_strict/sums"] == 0.6
+    assert before["tasks/baseline_acc/facts"] == 0.8
+    assert after["tasks/acc/facts"] == 0.6
+    assert after["tasks/acc_stderr/facts"] == 0.05
+    assert after["tasks/acc_recovery_percent/facts"] == 75.0
+    assert after["tasks/acc_mcnemar_p/facts"] == 0.039
+    assert after["tasks/exact_match_strict/sums"] == 0.6
     assert after["tasks/recovery_percent"] == 75.0
-    assert "acc_delta/facts" not in before
+    assert "tasks/acc_delta/facts" not in before
 
 
 def test_a_task_that_only_some_were_asked_has_empty_cells(record: RunRecord) -> None:

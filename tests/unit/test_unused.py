@@ -12,7 +12,7 @@ from runner.config.schema.model import Model, ModelKind
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.tasks import Items, ItemsMaker
 from runner.config.schema.text import Text, TextKind, TextReader
-from runner.config.schema.tracker import Tracker
+from runner.config.schema.tracker import Tracker, TrackerMode
 from runner.config.text_by_name import resolve_text
 from runner.errors import UsageError
 from runner.reporting.tracking import tracker_names
@@ -224,12 +224,14 @@ def test_types_of_arithmetic_that_something_else_decides(composed: Compose) -> N
 def test_a_tracker_reads_the_fields_that_it_says() -> None:
     trackio, none = (unread_by_tracker(Tracker(name=name)) for name in ("trackio", "none"))
     assert list(trackio) == [
-        "checkpoints", "connect_timeout_seconds", "entity", "job_type", "mode",
-        "system_interval_seconds",
+        "checkpoints", "connect_timeout_seconds", "entity", "job_type", "mode", "registry",
+        "system_interval_seconds", "uri",
     ]  # fmt: skip
     assert trackio["mode"] == "is trackio, which does not read mode"
     assert none.keys() == {field.name for field in fields(Tracker)} - {"name", "directory"}
-    assert unread_by_tracker(Tracker(name="wandb")) == {}
+    offline, online = (unread_by_tracker(Tracker(name="wandb", mode=mode)) for mode in TrackerMode)
+    assert list(online) == ["uri"]
+    assert set(offline) == {"registry", "uri"}, "a link needs the server"
     assert unread_by_tracker(Tracker(name="nobodys")) == {}, "another rule names it"
 
 

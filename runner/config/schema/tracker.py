@@ -51,7 +51,12 @@ class Tracker:
     notes: Optional[str] = bounded(None, prose=True)
     directory: str = bounded(MISSING, filled=True, why="name a folder")
     """Folder of offline runs until they are uploaded."""
+    uri: Optional[str] = None
+    """Tracking URI of an MLflow server; files below ``directory`` by default."""
     checkpoints: Checkpoints = Checkpoints.reference
+    registry: Optional[str] = None
+    """Collection of W&B's registry that checkpoints which pass the gate are linked into, such as
+    ``wandb-registry-model/chat``; it needs ``mode=online``."""
     alerts: list[AlertOn] = field(default_factory=lambda: [AlertOn.sweep_failed])
     """Events that send an alert, by mail or Slack as set in W&B; ``[]`` disables alerts."""
     connect_timeout_seconds: float = bounded(20.0, above=True, most=10**6)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 TRANSFORMERS = "transformers"
 """What an environment must provide for stages that load models themselves."""
+Cells = tuple[list[str], list[list[Any]]]
+"""A table for trackers: names of columns, and the rows below them."""
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
@@ -45,6 +47,11 @@ class StageContext:
     loaded: Callable[[Callable[[], "LoadedModel"]], "LoadedModel"]
     """Loads a model by the function it is given, unless an earlier job of this process has. The
     stage does not close it."""
+
+
+def quantile_rows(of: str, metric: str, spread: Any) -> list[list[Any]]:
+    """Lines of a table of quantiles, of an object that has them as ``p50``, ``p90``, ``p99``."""
+    return [[of, metric, name, getattr(spread, name)] for name in ("p50", "p90", "p99")]
 
 
 class Place(Enum):
@@ -141,15 +148,20 @@ class Stage(Generic[Request, Result]):
         return ()
 
     def metrics(self, result: Result) -> dict[str, float | None]:
-        """Numbers for trackers, under names that carry unit and protocol.
+        """Numbers for trackers: ``stage/name``, or ``stage/name/which`` where there are several.
 
-        By default every number among the result's fields, as ``stage/field``.
+        A name carries its unit; ``which`` is a protocol, a batch size, a task. By default every
+        number among the result's fields, as ``stage/field``.
         """
         return {
             f"{self.name}/{name}": value
             for name, value in vars(result).items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
+
+    def tables(self, result: Result) -> dict[str, Cells]:
+        """Tables for trackers, by name: what is too much for single numbers, such as quantiles."""
+        return {}
 
     def words(self, result: Result) -> dict[str, str]:
         """Texts by name that determine which results its numbers can be compared with."""

@@ -98,15 +98,15 @@ class PlanStage(Stage[PlanRequest, PlanResult]):
         if take is not None:
             token, first = take.time_per_output_token_seconds, take.time_to_first_token_seconds
             cost = take.cost_per_million_tokens
-            metrics["plan/best/predicted_time_per_output_token_seconds"] = (
+            metrics["plan/predicted_time_per_output_token_seconds"] = (
                 token.expected if token else None
             )
-            metrics["plan/best/predicted_time_to_first_token_seconds"] = (
+            metrics["plan/predicted_time_to_first_token_seconds"] = (
                 first.expected if first else None
             )
-            metrics["plan/best/predicted_cost_per_million_tokens"] = cost.expected if cost else None
-            metrics["plan/best/predicted_monthly_cost"] = take.monthly_cost
-            metrics["plan/best/devices"] = take.devices_needed
+            metrics["plan/predicted_cost_per_million_tokens"] = cost.expected if cost else None
+            metrics["plan/predicted_monthly_cost"] = take.monthly_cost
+            metrics["plan/devices"] = take.devices_needed
         return metrics
 
     def cost(self, config: Config, on_gpu: bool) -> Cost:

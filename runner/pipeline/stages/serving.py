@@ -13,7 +13,7 @@ from runner.engines.server import Requests, ServerCommand, serve
 from runner.evaluation.serving.level import Level
 from runner.evaluation.serving.load import Target, apply_load
 from runner.evaluation.serving.search import Capacity
-from runner.pipeline.stages.base import Cost, Stage, StageContext
+from runner.pipeline.stages.base import Cells, Cost, Stage, StageContext, quantile_rows
 from runner.store.records import RECIPE
 
 if TYPE_CHECKING:
@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 LOAD_GENERATOR = "guidellm"
 LEFT_OUT = "serving left out: "
 """How a run's warning begins whose recipe was not served, before the reason."""
+_RATES = (
+    "requests_per_second",
+    "output_tokens_per_second",
+    "steady_tokens_per_second",
+    "attainment",
+    "goodput_requests_per_second",
+    "failed",
+)
+_LATENCIES = (
+    "time_to_first_token_seconds",
+    "time_per_output_token_seconds",
+    "request_latency_seconds",
+)
 
 
 @dataclass
@@ -218,26 +231,21 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
         if result.capacity is not None:
             metrics["serving/largest_concurrency"] = result.capacity.concurrency or 0
         for level in result.levels:
-            stem = f"serving/concurrency_{level.concurrency}"
-            if level.concurrency is None:
-                stem = f"serving/arrival_rate_{level.arrival_rate:g}"
-            for name in (
-                "requests_per_second",
-                "output_tokens_per_second",
-                "steady_tokens_per_second",
-                "attainment",
-                "goodput_requests_per_second",
-                "failed",
-            ):
-                metrics[f"{stem}/{name}"] = getattr(level, name)
-            for name in (
-                "time_to_first_token_seconds",
-                "time_per_output_token_seconds",
-                "request_latency_seconds",
-            ):
-                for statistic in ("mean", "p50", "p90", "p99"):
-                    metrics[f"{stem}/{name}/{statistic}"] = getattr(getattr(level, name), statistic)
+            for name in _RATES:
+                metrics[f"serving/{name}/{_load(level)}"] = getattr(level, name)
+            for name in _LATENCIES:
+                metrics[f"serving/{name}/{_load(level)}"] = getattr(level, name).mean
         return metrics
+
+    def tables(self, result: ServingResult) -> dict[str, Cells]:
+        """Quantiles over requests, one line each."""
+        lines = [
+            row
+            for level in result.levels
+            for name in _LATENCIES
+            for row in quantile_rows(_load(level), name, getattr(level, name))
+        ]
+        return {"serving/quantiles": (["of", "metric", "quantile", "value"], lines)}
 
     def cost(self, config: "Config", on_gpu: bool) -> Cost:
         """All requests of all levels."""
@@ -264,3 +272,10 @@ def _price(inputs: "Inputs") -> float | None:
 
 
 STAGE = ServingStage()
+
+
+def _load(level: Level) -> str:
+    """A level of load, as names of metrics end with it."""
+    if level.concurrency is None:
+        return f"arrival_rate_{level.arrival_rate:g}"
+    return f"concurrency_{level.concurrency}"

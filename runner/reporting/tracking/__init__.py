@@ -8,8 +8,7 @@ from typing import TypeVar
 
 from runner.config.schema.tracker import Tracker
 from runner.pipeline.observers import RunTracker
-from runner.reporting.display import Display
-from runner.reporting.tracking.base import SweepEnd, TrackerImplementation
+from runner.reporting.tracking.base import Log, SweepEnd, TrackerImplementation
 from runner.store.records import RunRecord, StageRecord
 from runner.util.extensions import Kind, find, names
 from runner.util.redact import redact
@@ -33,27 +32,42 @@ def find_tracker(name: str) -> TrackerImplementation:
     return tracker
 
 
-def start_tracker(config: Tracker, record: RunRecord, display: Display) -> RunTracker:
-    """Begin to follow a run.
+def start_tracker(config: Tracker, record: RunRecord, log: Log) -> RunTracker:
+    """Begin to follow a run, in this very process: see ``service`` for one beside the work.
 
     Raises:
         UsageError: There is no such tracker, or it is a plug-in that cannot be loaded.
     """
-    guarded = _Guarded(display)
+    guarded = _Guarded(log)
     guarded.begin(find_tracker(config.name), _masked(config), record)
     return guarded
 
 
-def summarise_sweep(config: Tracker, end: SweepEnd, display: Display) -> None:
+def summarise_sweep(config: Tracker, end: SweepEnd, log: Log) -> None:
     """Let the tracker say something of a finished sweep, where it can."""
     summarise = find_tracker(config.name).summarise
     if summarise is None:
         return
     try:
-        summarise(_masked(config), end, display)
+        summarise(_masked(config), end, log)
     except Exception as error:
-        display.line(
+        log.line(
             f"  warning: the sweep is not summarised in {config.name} "
+            f"({type(error).__name__}: {error})",
+            style="yellow",
+        )
+
+
+def promote_checkpoint(config: Tracker, record: RunRecord, log: Log) -> None:
+    """Let the tracker mark the checkpoint of a run that passed the gate, where it keeps any."""
+    promote = find_tracker(config.name).promote
+    if promote is None:
+        return
+    try:
+        promote(_masked(config), _masked(record), log)
+    except Exception as error:
+        log.line(
+            f"  warning: the checkpoint is not promoted in {config.name} "
             f"({type(error).__name__}: {error})",
             style="yellow",
         )
@@ -70,13 +84,15 @@ def _masked(value: Masked) -> Masked:
 class _Guarded:
     """A tracker that is told no secrets, and whose failures become one warning."""
 
-    def __init__(self, display: Display) -> None:
-        self._display = display
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._tracker: RunTracker | None = None
 
     def begin(self, tracker: TrackerImplementation, config: Tracker, record: RunRecord) -> None:
+        if tracker.start is None:
+            return
         try:
-            self._tracker = tracker.start(config, _masked(record), self._display)
+            self._tracker = tracker.start(config, _masked(record), self._log)
         except Exception as error:
             self._give_up(error)
 
@@ -103,7 +119,7 @@ class _Guarded:
 
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
-        self._display.line(
+        self._log.line(
             f"  warning: tracking stopped ({type(error).__name__}: {error}); results are still in "
             "the store",
             style="yellow",

@@ -24,14 +24,13 @@ class Progress:
             what: The phase, in words.
 
         Returns:
-            ``progress/<stage>/<phase>``, the share that is done, from 0 to 1. The unquantized
-            model's is prefixed with ``baseline/``.
+            ``progress/<stage>_<phase>``, the share that is done, from 0 to 1; of the unquantized
+            model ``progress/<stage>_baseline_<phase>``.
         """
         stage, _, subject = title.partition(" ")
         phase = re.sub(r"\W+", "_", what).strip("_")
-        name = f"progress/{stage}/{phase}"
-        if subject == "unquantized":
-            name = f"baseline/{name}"
+        whose = "_baseline" if subject == "unquantized" else ""
+        name = f"progress/{stage}{whose}_{phase}"
         now = time.monotonic()
         fresh = name == self._name and now - self._last < _INTERVAL_SECONDS
         if total <= 1 or (fresh and done < total):

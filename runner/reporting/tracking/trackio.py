@@ -9,43 +9,40 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.schema.tracker import AlertOn, Tracker
-from runner.reporting.display import Display
+from runner.pipeline.stages.base import Cells
 from runner.reporting.flatten import flatten
 from runner.reporting.tracking.alerts import alert_of_run, alert_of_sweep
 from runner.reporting.tracking.base import (
+    Log,
     SweepEnd,
     TrackerImplementation,
     stage_metrics,
+    stage_tables,
     stage_words,
 )
+from runner.reporting.tracking.described import configuration, summary
 from runner.reporting.tracking.progress import Progress
 from runner.reporting.tracking.tables import runs_table
 from runner.store.records import RunRecord, StageRecord
 from runner.util.redact import redact
 
 
-def start(config: Tracker, record: RunRecord, display: Display) -> "TrackioTracker":
+def start(config: Tracker, record: RunRecord, log: Log) -> "TrackioTracker":
     """Open a run, or the same one again when it is started again."""
-    described = flatten(record.config) | {
+    described = flatten(configuration(record)) | {
         "sweep": record.sweep,
-        "label": record.label,
         "tags": list(config.tags),
         "notes": config.notes,
-        "overrides": record.overrides,
     }
     group = config.group or record.sweep
     run = _open(config, f"{record.sweep}/{record.run}", group, described)
     return TrackioTracker(run, config.alerts)
 
 
-def summarise(config: Tracker, end: SweepEnd, display: Display) -> None:
-    """A run of its own for a whole sweep: its table, and the alert that is wanted."""
-    import trackio
-
+def summarise(config: Tracker, end: SweepEnd, log: Log) -> None:
+    """A run of its own for a whole sweep: verdict, rows, and the alert that is wanted."""
     run = _open(config, f"{end.sweep}/summary", config.group or end.sweep, {"sweep": end.sweep})
-    names, lines = runs_table(end.rows)
-    data = [dict(zip(names, line, strict=True)) for line in lines]
-    run.log({"runs": trackio.Table(data=data)})
+    run.log({"answer/rows": _table(runs_table(end.rows)), **redact(end.verdict())})
     if (alert := alert_of_sweep(config.alerts, end)) is not None:
         run.alert(alert.title, alert.text)
     run.finish()
@@ -64,7 +61,8 @@ class TrackioTracker:
     def log_stage(self, stage: StageRecord) -> None:
         """One step a stage."""
         self._step += 1
-        self._run.log(stage_metrics(stage) | stage_words(stage), step=self._step)
+        tables = {name: _table(cells) for name, cells in stage_tables(stage).items()}
+        self._run.log({**stage_metrics(stage), **stage_words(stage), **tables}, step=self._step)
 
     def log_progress(self, title: str, done: int, total: int, what: str) -> None:
         """A step every few seconds."""
@@ -74,11 +72,17 @@ class TrackioTracker:
 
     def finish(self, record: RunRecord) -> None:
         """Say how the run ended."""
-        ended = {"status": record.status.value, "reason": record.reason or ""}
-        self._run.log(redact(ended), step=self._step + 1)
+        self._run.log(redact(summary(record)), step=self._step + 1)
         if (alert := alert_of_run(self._alerts, record)) is not None:
             self._run.alert(alert.title, alert.text)
         self._run.finish()
+
+
+def _table(cells: Cells) -> Any:
+    import trackio
+
+    names, lines = cells
+    return trackio.Table(data=[dict(zip(names, line, strict=True)) for line in lines])
 
 
 def _open(config: Tracker, name: str, group: str, described: dict[str, Any]) -> Any:

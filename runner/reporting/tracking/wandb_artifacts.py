@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from runner.config.schema.tracker import Checkpoints
+from runner.reporting.tracking.described import Pins
 from runner.store.records import RunRecord
 from runner.util.redact import redact
 from runner.util.serialise import to_json
 
+LATEST, CANDIDATE, PROMOTED = "latest", "candidate", "promoted"
+"""Aliases of a checkpoint: of each, and of one that passed the gate."""
 MOST_NAME = 128
 """Characters of names of runs, groups and artifacts."""
 
@@ -52,6 +55,19 @@ def result_artifact(record: RunRecord) -> Any:
     artifact = wandb.Artifact(name, type="result", metadata=_lineage(record))
     with artifact.new_file("record.json", mode="w", encoding="utf-8") as stream:
         json.dump(to_json(record), stream, indent=2)
+    return artifact
+
+
+def pins_artifact(record: RunRecord) -> Any | None:
+    """What the run's environments are pinned to, under one name for all runs that have the same."""
+    import wandb
+
+    pins = Pins.of(record)
+    if not pins.content:
+        return None
+    artifact = wandb.Artifact(artifact_name("environments", pins.digest), type="environments")
+    with artifact.new_file("environments.json", mode="w", encoding="utf-8") as stream:
+        json.dump(redact(pins.content), stream, indent=2)
     return artifact
 
 

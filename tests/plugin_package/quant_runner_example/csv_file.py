@@ -4,8 +4,7 @@ import csv
 from pathlib import Path
 
 from runner.config.schema.tracker import Tracker
-from runner.reporting.display import Display
-from runner.reporting.tracking.base import TrackerImplementation, stage_metrics
+from runner.reporting.tracking.base import Log, TrackerImplementation, stage_metrics
 from runner.store.records import RunRecord, StageRecord
 
 
@@ -31,7 +30,7 @@ class CsvFile:
         """Nothing: every stage is written when it ends."""
 
 
-def start(config: Tracker, record: RunRecord, display: Display) -> CsvFile:
+def start(config: Tracker, record: RunRecord, log: Log) -> CsvFile:
     """Follow a run."""
     return CsvFile(Path(config.directory) / "metrics.csv", f"{record.sweep}/{record.run}")
 

@@ -13,8 +13,8 @@ from runner.engines.instruments.memory import ControlGroupMemory
 from runner.engines.loading import LoadRequest
 from runner.evaluation.metrics.flops import ForwardWork
 from runner.evaluation.metrics.speed import BatchResult, InTurns, Limits
-from runner.pipeline.stages.base import Cost, Stage, StageContext
-from runner.pipeline.stages.bench.metrics import metrics_of
+from runner.pipeline.stages.base import Cells, Cost, Stage, StageContext
+from runner.pipeline.stages.bench.metrics import metrics_of, tables_of
 from runner.store.records import BASELINE, BASELINE_AGAIN
 from runner.util.serialise import to_json
 
@@ -203,6 +203,10 @@ class BenchStage(Stage[BenchRequest, BenchResult]):
     def metrics(self, result: BenchResult) -> dict[str, float | None]:
         """Loading, memory, and rates and latencies at every batch size."""
         return metrics_of(result)
+
+    def tables(self, result: BenchResult) -> dict[str, Cells]:
+        """Every repetition, and quantiles over them."""
+        return tables_of(result)
 
     def cost(self, config: Config, on_gpu: bool) -> Cost:
         """All repetitions, the unquantized model's between them included."""

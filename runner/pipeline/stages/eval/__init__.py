@@ -10,8 +10,8 @@ from runner.engines.loading import LoadRequest
 from runner.evaluation.metrics.divergence import Divergence
 from runner.evaluation.metrics.perplexity import Perplexity, PerplexityChange
 from runner.evaluation.metrics.reference import ReferenceForm
-from runner.pipeline.stages.base import Cost, Stage, StageContext
-from runner.pipeline.stages.eval.metrics import metrics_of
+from runner.pipeline.stages.base import Cells, Cost, Stage, StageContext
+from runner.pipeline.stages.eval.metrics import metrics_of, tables_of
 from runner.store.records import BASELINE, RECIPE
 
 if TYPE_CHECKING:
@@ -161,7 +161,11 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
 
     def metrics(self, result: EvalResult) -> dict[str, float | None]:
         """Perplexity by every protocol and unit, its change, and divergences."""
-        return metrics_of(result)
+        return metrics_of(result, self.name)
+
+    def tables(self, result: EvalResult) -> dict[str, Cells]:
+        """Quantiles over tokens of the divergences."""
+        return tables_of(result, self.name)
 
     def words(self, result: EvalResult) -> dict[str, str]:
         """The arithmetic, which figures of other runs have to share."""

@@ -1,17 +1,30 @@
-"""Figures of an evaluation under names that carry unit and protocol."""
+"""Figures of an evaluation under names that carry unit and protocol, and its tables."""
 
 import math
 from typing import TYPE_CHECKING
 
 from runner.evaluation.metrics.divergence import Divergence, TokenDistribution, TokenMean
 from runner.evaluation.metrics.perplexity import metric_name
+from runner.pipeline.stages.base import Cells
 
 if TYPE_CHECKING:
     from runner.pipeline.stages.eval import EvalResult
 
+_DISTRIBUTIONS = {
+    "kl": "kl_divergence",
+    "reverse_kl": "reverse_kl_divergence",
+    "probability_change": "probability_change",
+}
+"""Names of metrics, and fields of ``Divergence``."""
 
-def metrics_of(result: "EvalResult") -> dict[str, float | None]:
-    """Perplexity by every protocol and unit, its change, and divergences."""
+
+def metrics_of(result: "EvalResult", section: str) -> dict[str, float | None]:
+    """Perplexity by every protocol and unit, its change, and divergences.
+
+    Args:
+        result: Of the evaluation.
+        section: The stage's name, which the names begin with.
+    """
     metrics: dict[str, float | None] = {}
     first = (result.perplexity, result.change)
     for found, change in (first, *((one.perplexity, one.change) for one in result.further)):
@@ -26,17 +39,28 @@ def metrics_of(result: "EvalResult") -> dict[str, float | None]:
                 metrics[f"{stem}_{name}_high/{protocol}"] = interval.high
     if result.divergence is not None:
         metrics |= _of_divergence(result.divergence)
-    return metrics
+    return {f"{section}/{name}": value for name, value in metrics.items()}
+
+
+def tables_of(result: "EvalResult", section: str) -> dict[str, Cells]:
+    """Quantiles over tokens of the divergences, one line each."""
+    found = result.divergence
+    if found is None:
+        return {}
+    lines = [
+        [found.protocol, found.metric(name).partition("/")[0], quantile, value]
+        for name, field in _DISTRIBUTIONS.items()
+        for quantile, value in getattr(found, field).quantiles.items()
+    ]
+    return {f"{section}/quantiles": (["of", "metric", "quantile", "value"], lines)}
 
 
 def _of_divergence(found: Divergence) -> dict[str, float | None]:
     metrics: dict[str, float | None] = {}
-    for name in ("kl_divergence", "reverse_kl_divergence", "probability_change"):
-        tokens: TokenDistribution = getattr(found, name)
+    for name, field in _DISTRIBUTIONS.items():
+        tokens: TokenDistribution = getattr(found, field)
         metrics[found.metric(f"{name}_mean")] = tokens.mean.estimate
         metrics[found.metric(f"{name}_standard_error")] = tokens.standard_error
-        for quantile, value in tokens.quantiles.items():
-            metrics[found.metric(f"{name}_{quantile}")] = value
     change = found.probability_change
     metrics[found.metric("probability_change_rms")] = change.root_mean_square
     for name in ("top_1_agreement", "log_perplexity_ratio"):

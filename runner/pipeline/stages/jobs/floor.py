@@ -34,9 +34,5 @@ class FloorStage(EvalStage):
         wide = EVAL.evaluate(run, model, None, FLOAT32)
         return EVAL.evaluate(run, model, wide, dtype)
 
-    def metrics(self, result: EvalResult) -> dict[str, float | None]:
-        """As a recipe's quality is told."""
-        return {f"floor/{name}": value for name, value in super().metrics(result).items()}
-
 
 STAGE = FloorStage()

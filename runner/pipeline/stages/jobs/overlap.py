@@ -57,7 +57,7 @@ class OverlapStage(Stage[OverlapRequest, OverlapResult]):
     def metrics(self, result: OverlapResult) -> dict[str, float | None]:
         """The shares of sequences shared."""
         return {
-            f"calibration_overlap/{found.words}_word_share": found.share
+            f"{self.name}/calibration_{found.words}_word_share": found.share
             for found in result.overlaps
         }
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.root import Config
@@ -11,7 +11,7 @@ from runner.data.texts.sample import Sample
 from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.rounding import Rounding
-from runner.pipeline.stages.base import TRANSFORMERS, Stage, StageContext
+from runner.pipeline.stages.base import TRANSFORMERS, Cells, Stage, StageContext
 from runner.store.records import BASELINE
 
 if TYPE_CHECKING:
@@ -141,6 +141,21 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
             f"sensitivity/perplexity/{result.protocol}": result.perplexity,
             "sensitivity/rows": len(result.rows),
         }
+
+    def tables(self, result: SensitivityResult) -> dict[str, Cells]:
+        """One line for each layer and rounding."""
+        lines: list[list[Any]] = [
+            [
+                row.unit,
+                row.rounding,
+                row.kl_divergence.estimate,
+                row.perplexity,
+                row.perplexity_delta.estimate,
+            ]
+            for row in result.rows
+        ]
+        columns = ["unit", "rounding", "kl_divergence", "perplexity", "perplexity_delta"]
+        return {f"sensitivity/{result.grain.value}": (columns, lines)}
 
 
 STAGE = SensitivityStage()

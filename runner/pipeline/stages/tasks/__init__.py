@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.engines.loading import LoadRequest
 from runner.evaluation.lm_eval.scores import Overall, TaskScores
-from runner.pipeline.stages.base import Cost, Stage, StageContext
+from runner.pipeline.stages.base import Cells, Cost, Stage, StageContext
 from runner.store.records import BASELINE, RECIPE
 
 if TYPE_CHECKING:
@@ -120,11 +120,27 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
                     values["_answers_changed"] = change.answers_changed
                     if change.mcnemar is not None:
                         values["_mcnemar_p"] = change.mcnemar.p_value
-                metrics |= {f"{name}{end}/{task.task}": value for end, value in values.items()}
+                stem = f"tasks/{name}"
+                metrics |= {f"{stem}{end}/{task.task}": value for end, value in values.items()}
         if result.overall is not None:
             metrics["tasks/mean_accuracy"] = result.overall.mean
             metrics["tasks/recovery_percent"] = result.overall.recovery_percent
         return metrics
+
+    def tables(self, result: TasksResult) -> dict[str, Cells]:
+        """One line for each task and metric; the changes are against the unquantized model."""
+        lines: list[list[Any]] = []
+        for task in result.tasks:
+            for score in task.scores:
+                own = [task.task, score.metric, score.filter, score.value, score.standard_error]
+                change = score.change
+                changes: list[Any] = [None] * 3
+                if change is not None:
+                    changes = [change.delta, change.recovery_percent, change.answers_changed]
+                lines.append([*own, *changes])
+        names = ["task", "metric", "filter", "value", "standard_error"]
+        columns = [*names, "delta", "recovery_percent", "answers_changed"]
+        return {"tasks/scores": (columns, lines)}
 
     def words(self, result: TasksResult) -> dict[str, str]:
         """The arithmetic, which figures of other runs have to share."""
