@@ -41,6 +41,7 @@ class AwqMethod:
     """AWQ through llm-compressor or AutoAWQ."""
 
     config = Awq
+    mark = 2
     backends = MappingProxyType(
         {
             llm_compressor.NAME: llm_compressor.capabilities(

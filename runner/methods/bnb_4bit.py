@@ -34,6 +34,7 @@ class Bnb4bitMethod:
     """NF4 and FP4 through bitsandbytes."""
 
     config = Bnb4bit
+    mark = 3
     backends = MappingProxyType(
         {
             "bitsandbytes": Capabilities(

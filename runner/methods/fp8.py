@@ -23,6 +23,7 @@ class Fp8Method:
     """fp8 through llm-compressor. E5M2 is not among the formats of compressed-tensors."""
 
     config = Fp8
+    mark = 5
     backends = llm_compressor.only_backend(
         bits=("fp8_e4m3", "fp8_e4m3_a16"),
         group_sizes=("per_channel", "per_tensor"),

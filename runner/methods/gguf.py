@@ -94,6 +94,7 @@ class GgufMethod:
     """GGUF through llama.cpp."""
 
     config = Gguf
+    mark = 4
     backends = {  # noqa: RUF012 - a protocol's property
         llama_cpp.NAME: Capabilities(
             bits=("w4a16", "w8a16", "w6a16", "w5a16", "w3a16", "w2a16"),

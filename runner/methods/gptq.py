@@ -48,6 +48,7 @@ class GptqMethod:
     """GPTQ through llm-compressor, GPTQModel or AutoGPTQ."""
 
     config = Gptq
+    mark = 0
     backends = MappingProxyType(
         {
             llm_compressor.NAME: llm_compressor.capabilities(

@@ -34,6 +34,7 @@ class LlmInt8Method:
     """LLM.int8() through bitsandbytes."""
 
     config = LlmInt8
+    mark = 6
     backends = MappingProxyType(
         {
             "bitsandbytes": Capabilities(

@@ -28,6 +28,7 @@ class Mxfp4Method:
     """MXFP4 through llm-compressor."""
 
     config = Mxfp4
+    mark = 9
     backends = llm_compressor.only_backend(bits=("fp4",), group_sizes=("g32",))
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

@@ -29,6 +29,7 @@ class NoneMethod:
     """Keeps every weight, in the float type that ``bits`` names."""
 
     config = Cast
+    mark = 7
     backends = MappingProxyType(
         {
             "transformers": Capabilities(

@@ -25,6 +25,7 @@ class Nvfp4Method:
     """NVFP4 through llm-compressor."""
 
     config = Nvfp4
+    mark = 8
     backends = llm_compressor.only_backend(bits=("fp4", "fp4_a4"), group_sizes=("g16",))
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:

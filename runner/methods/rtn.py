@@ -39,6 +39,7 @@ class RtnMethod:
     """Round to nearest through llm-compressor."""
 
     config = Rtn
+    mark = 1
     backends = llm_compressor.only_backend(
         bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8", "fp8_e4m3", "fp8_e4m3_a16"),
         group_sizes=("per_tensor", "per_channel", "g*"),

@@ -42,6 +42,7 @@ class SmoothQuantMethod:
     """SmoothQuant through llm-compressor."""
 
     config = SmoothQuant
+    mark = 10
     backends = llm_compressor.only_backend(
         bits=("w8a8",), group_sizes=("per_channel", "per_tensor"), keeps_scales=False
     )

@@ -15,6 +15,8 @@ STAR = (
     "faster or better (the 95% interval of the difference excludes zero)."
 )
 
+SAME_SPEED = "~ not significantly different from 1.00x; treated as equal."
+
 
 def quality_notes(rows: list[Row]) -> list[str]:
     """What intervals speak of, where evaluated tokens come from, what arithmetic and machines do.

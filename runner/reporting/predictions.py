@@ -110,9 +110,9 @@ def write_comparisons(found: Sequence[PredictedCase], folders: Sequence[Path]) -
         write_text_atomically(folder / "predictions.csv", csv_rows(rows))
 
 
-def print_comparisons(found: Sequence[PredictedCase], console: "Console", in_full: bool) -> None:
-    """One line an engine; before them, if asked for, every case."""
-    if in_full and found:
+def print_comparisons(found: Sequence[PredictedCase], console: "Console") -> None:
+    """Every case, and one line an engine."""
+    if found:
         console.print("\npredicted and measured decode time", style="bold")
         console.print(_table(found))
     for accuracy in accuracies(found):

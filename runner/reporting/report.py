@@ -191,5 +191,5 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
     for line in claim_lines(decisions):
         console.print(line, soft_wrap=whole)
     print_plans(records, console)
-    in_full = any(record.config.get("plan", {}).get("show_measured") for record in records)
-    print_comparisons(subject.comparisons, console, in_full)
+    if any(record.config.get("plan", {}).get("show_measured") for record in records):
+        print_comparisons(subject.comparisons, console)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from runner.evaluation.metrics.overlap import LARGE_SHARE
 from runner.reporting.floor import at_floor
-from runner.reporting.notes import STAR, dense_mark, quality_notes
+from runner.reporting.notes import SAME_SPEED, STAR, dense_mark, quality_notes
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.timing import Protocol
 from runner.store.records import Status
@@ -27,11 +27,10 @@ def build_table(rows: list[Row], width: int = 120) -> "Table":
 
     rows = [row for row in rows if row.status == Status.ok.value]
     columns = _columns(rows)
-    for dispensable in _DISPENSABLE:
-        if sum(column.width + 3 for column in columns) > width:
-            columns = [column for column in columns if column.key != dispensable]
-    if sum(column.width + 3 for column in columns) > width:
-        columns = [_narrowed(column) for column in columns]
+    columns = _fitting(columns, _DISPENSABLE, width)
+    if _width(columns) > width:
+        columns = [_narrowed(column, rows) for column in columns]
+        columns = _fitting(columns, _LAST, width)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     for column in columns:
         table.add_column(column.title, justify="left" if column.is_text else "right", no_wrap=True)
@@ -40,8 +39,12 @@ def build_table(rows: list[Row], width: int = 120) -> "Table":
     return table
 
 
-_DISPENSABLE = ("top_1", "memory", "interval", "kl", "bits")
-"""Columns that a narrow terminal goes without, in this order."""
+_DISPENSABLE = ("top_1", "memory", "bits", "quantized")
+"""Columns that a narrow terminal goes without, in this order: the loss with its interval, and the
+KL divergence, which is steadier, are what the answer is judged by."""
+_LAST = ("arithmetic", "protocol", "perplexity", "size")
+"""Those that it goes without where shorter words do not help: a change in percent needs no value
+beside it."""
 _SHORT = {"checkpoint": "size", "perplexity": "perpl.", "decode tok/s": "tok/s"}
 """Titles where even that is too wide."""
 
@@ -60,8 +63,22 @@ class _Column:
         return max(len(line) for line in lines)
 
 
-def _narrowed(column: _Column) -> _Column:
-    """A shorter title, and no ratio in brackets."""
+def _width(columns: list[_Column]) -> int:
+    return sum(column.width + 3 for column in columns)
+
+
+def _fitting(columns: list[_Column], dispensable: tuple[str, ...], width: int) -> list[_Column]:
+    """Without those that can be done without, one by one until the others fit."""
+    for key in dispensable:
+        if _width(columns) > width:
+            columns = [column for column in columns if column.key != key]
+    return columns
+
+
+def _narrowed(column: _Column, rows: list[Row]) -> _Column:
+    """A shorter title, no ratio in brackets, and the change of perplexity in whole percent."""
+    if column.key == "interval":
+        return replace(column, title="loss, %\n[95%]", cells=[_loss(row) for row in rows])
     title = "\n".join(_SHORT.get(line, line) for line in column.title.split("\n"))
     return replace(column, title=title, cells=[cell.partition(" (")[0] for cell in column.cells])
 
@@ -155,7 +172,7 @@ def footnotes(rows: list[Row]) -> list[str]:
             "KL divergence on vllm is a lower bound: vLLM returns the most likely tokens only."
         )
     if any(row.decode_within_noise and not row.is_baseline for row in rows):
-        notes.append("~ not significantly different from 1.00x; treated as equal.")
+        notes.append(SAME_SPEED)
     hows = {row.decode_compared for row in rows}
     if Protocol.apart.value in hows:
         notes.append(
@@ -206,6 +223,22 @@ def _change(row: Row) -> str:
     form = "{:+.3g}" if abs(row.perplexity_delta) >= 100 else "{:+.2f}"
     middle, low, high = (form.format(bound) for bound in bounds)
     return f"{middle} [{low}, {high}]"
+
+
+def _loss(row: Row) -> str:
+    """Change of perplexity in percent."""
+    bounds = row.perplexity_ratio, row.perplexity_ratio_low, row.perplexity_ratio_high
+    if row.is_baseline or None in bounds:
+        return _ABSENT
+    middle, low, high = (_percent(bound) for bound in bounds if bound is not None)
+    return f"{middle} [{low}, {high}]"
+
+
+def _percent(ratio: float) -> str:
+    change = (ratio - 1) * 100
+    if abs(change) >= 1000:
+        return f"{change:+.0e}"
+    return f"{change:+.1f}" if abs(change) < 10 else f"{change:+.0f}"
 
 
 def _divergence(row: Row) -> str:

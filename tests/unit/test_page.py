@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from runner.methods import method_names
 from runner.reporting.claims.decide import decide_claims
 from runner.reporting.flatten import flatten
 from runner.reporting.markdown import markdown
@@ -17,6 +18,7 @@ from runner.reporting.page.build import build_page
 from runner.reporting.page.charts import points, tradeoff
 from runner.reporting.page.figures import _for_paper, write_figures
 from runner.reporting.page.library import chart_script
+from runner.reporting.page.marks import marks_of
 from runner.reporting.page.runs import runs_content
 from runner.reporting.page.sections.sensitivity import place_of
 from runner.reporting.page.subject import Subject, groups_of
@@ -160,6 +162,35 @@ def test_what_runs_share_is_written_once() -> None:
     config = dict(zip(content["keys"], (content["values"][i] for i in run["config"]), strict=True))
     assert config["group_size.size"] == 64
     assert config["method.name"] == "gptq"
+
+
+def test_a_method_has_one_colour_and_shape_in_every_report() -> None:
+    every = marks_of(method_names())
+    assert len({(one["color"], one["shape"]) for one in every.values()}) == len(every)
+    assert marks_of(["rtn"])["rtn"] == every["rtn"] == marks_of(["awq", "rtn", "mine"])["rtn"]
+    assert marks_of(["mine"]) == marks_of(["mine"]), "a plug-in's by a digest of its name"
+    rows = subject().row_dicts()
+    for some in (rows, [row for row in rows if row["is_baseline"]]):
+        spec = _for_paper(
+            tradeoff("size", "x", "y", "z", False), points(some, "perplexity", "method")
+        )
+        scale = spec["layer"][1]["encoding"]["color"]["scale"]
+        colours = dict(zip(scale["domain"], scale["range"], strict=True))
+        assert colours["none"] == every["none"]["color"]
+
+
+def test_a_narrow_terminal_keeps_the_loss_with_its_interval_and_the_kl_divergence() -> None:
+    rows = subject().rows
+    for row in rows[1:]:
+        row.kl_divergence, row.top_1_agreement = 0.1, 0.9
+    wide = [str(column.header) for column in build_table(rows, 140).columns]
+    assert "same\ntop-1" in wide and "change\n[95% interval]" in wide
+    narrow = build_table(rows, 80)
+    heads = {str(column.header): [*column.cells] for column in narrow.columns}
+    assert "loss, %\n[95%]" in heads and "KL div.\nnats" in heads
+    assert not {"same\ntop-1", "bits/\nweight"} & {*heads}
+    assert heads["loss, %\n[95%]"][1] == "+5.0 [+4.0, +6.0]"
+    assert any("tok/s" in head for head in heads)
 
 
 def front(spec: dict[str, Any]) -> list[dict[str, Any]]:

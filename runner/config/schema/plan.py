@@ -54,4 +54,5 @@ class Plan:
     rows: int = bounded(12, least=1)
     """Rows of the table; plan.json and plan.csv contain all."""
     show_measured: bool = False
-    """Print predicted and measured times of every benchmarked run, not only a summary."""
+    """Print predicted and measured times of every benchmarked run, and how far predictions are off;
+    ``predictions.csv`` has them in any case."""

@@ -15,6 +15,7 @@ from runner.reporting.page.charts import (
     speed_by_batch,
     tradeoff,
 )
+from runner.reporting.page.marks import marks_of
 from runner.reporting.page.serving_chart import serving_chart, serving_points
 from runner.reporting.page.subject import GROUPS
 
@@ -81,7 +82,7 @@ def _figures(rows: list[dict[str, Any]]) -> dict[str, Spec]:
             changes if len(changes) <= 60 else [p for p in changes if p["star"]], "quality"),
     }  # fmt: skip
     return {
-        name: _for_paper(spec, values)
+        name: _for_paper(spec, values, name != "speed_vs_batch" or kind == group)
         for name, (spec, values, needed) in wanted.items()
         if any(value[needed] is not None for value in values)
     }
@@ -103,7 +104,7 @@ def _fewer(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row for row in rows if row["id"] not in left_out]
 
 
-def _for_paper(spec: Spec, values: list[dict[str, Any]]) -> Spec:
+def _for_paper(spec: Spec, values: list[dict[str, Any]], by_method: bool = True) -> Spec:
     spec = copy.deepcopy(spec) | {"config": _CONFIG, "width": _WIDTH}
     if spec["height"] == 300:
         spec["height"] = _HEIGHT
@@ -117,15 +118,17 @@ def _for_paper(spec: Spec, values: list[dict[str, Any]]) -> Spec:
     if front is not None:
         spec["layer"].append(_names_of(front))
     groups = sorted({value["group"] for value in values})
+    marks = marks_of(groups) if by_method else {}
     for layer in spec["layer"]:
         layer.pop("params", None)
         if layer.get("encoding", {}).get("size", {}).get("condition"):
             layer["encoding"]["size"] = {"value": 40}
         for channel, choices in (("color", PALETTE), ("shape", SHAPES)):
             if channel in layer.get("encoding", {}):
+                in_turn = [choices[i % len(choices)] for i in range(len(groups))]
                 layer["encoding"][channel]["scale"] = {
                     "domain": groups,
-                    "range": [choices[i % len(choices)] for i in range(len(groups))],
+                    "range": [marks[one][channel] for one in groups] if by_method else in_turn,
                 }
     return spec
 

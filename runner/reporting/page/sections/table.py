@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runner.reporting.notes import quality_notes
+from runner.reporting.notes import SAME_SPEED, quality_notes
 from runner.reporting.page.columns import columns_of
 from runner.reporting.page.subject import Subject
 
@@ -17,4 +17,6 @@ def gather(subject: Subject) -> dict[str, Any]:
         of_model = [row for row in subject.rows if row.model == model]
         where = f"{model}: " if len(models) > 1 else ""
         notes += [f"{where}{note}" for note in quality_notes(of_model)]
+    if any(row.decode_within_noise and not row.is_baseline for row in subject.rows):
+        notes.append(SAME_SPEED)
     return {"columns": columns_of(subject.rows), "notes": notes}

@@ -4,6 +4,7 @@ from typing import Any
 
 from runner.reporting.comparable import comparable_rows
 from runner.reporting.page.charts import quality_intervals, speed_by_batch, tradeoff
+from runner.reporting.page.marks import marks_of
 from runner.reporting.page.subject import Subject
 
 TITLE = "Trade-offs"
@@ -58,4 +59,5 @@ def gather(subject: Subject) -> dict[str, Any] | None:
         "qualities": qualities,
         "quality": usual or next(iter(qualities), ""),
         "protocols": protocols,
+        "marks": marks_of(str(row.get("method")) for row in subject.row_dicts()),
     }

@@ -63,6 +63,7 @@ report.table = {
     const value = row[column.key];
     const scaled = value === null || value === undefined ? null : value * column.factor;
     const cell = element("td", {}, report.number(scaled, column.digits, column.signed));
+    if (column.key === "decode_ratio" && row.decode_within_noise && !row.is_baseline) cell.prepend("~");
     if (scaled !== null && row.decode_of_dense && column.key.startsWith("decode_")) cell.append("†");
     const interval = scaled === null ? "" : report.interval(row, column);
     if (interval) cell.title = `95%${interval}`;

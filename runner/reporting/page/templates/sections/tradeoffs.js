@@ -81,8 +81,11 @@ report.charts = {
         const encoding = layer.encoding && layer.encoding[channel];
         if (!encoding || !encoding.scale) continue;
         const range = encoding.scale.range;
+        // Those of a method are the same in every report.
+        const marks = this.colour() === "method" ? report.sections.tradeoffs.marks : {};
+        const own = (group, at) => (Object.hasOwn(marks, group) ? marks[group][channel] : range[at % range.length]);
         encoding.scale = { domain: groups.filter((group) => shown.has(group)),
-          range: groups.map((_, at) => range[at % range.length]).filter((_, at) => shown.has(groups[at])) };
+          range: groups.map(own).filter((_, at) => shown.has(groups[at])) };
       }
     }
     for (const axis of ["x", "y"]) {
