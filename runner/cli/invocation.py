@@ -77,6 +77,7 @@ class Invocation:
     def run_job(self, composed: DictConfig) -> RunLocation | None:
         """Carry out one job that Hydra composed."""
         from runner.config.schema.root import StageName
+        from runner.multirun.dry_run.forecast import forecast
         from runner.multirun.failure_policy import should_run
         from runner.multirun.grid import GridSweeper
         from runner.pipeline.record import RunIdentity
@@ -119,7 +120,11 @@ class Invocation:
             raise UsageError("launch.detach=true needs -m and hydra/launcher=submitit_slurm")
         sweep = config.sweep or self.default_sweep
         if self.multirun and own_number() is None and os.getpid() == self.process:
-            self.session.open_sweep(sweep, GridSweeper.jobs, self.numbers, GridSweeper.configs)
+            terminal = self.session.terminal
+            terminal.open_sweep(sweep, GridSweeper.jobs, self.numbers)
+            if not terminal.expects:
+                jobs, configs = GridSweeper.jobs, GridSweeper.configs
+                terminal.expect(forecast(jobs, configs, self.numbers, sweep))
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages
@@ -231,7 +236,7 @@ class Invocation:
         self.output = None if self.made is None else for_copies(self.made)
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config, tracking=self.tracking)
-        self.session.open_sweep(identity.sweep, GridSweeper.jobs, self.numbers, GridSweeper.configs)
+        self.session.terminal.open_sweep(identity.sweep, GridSweeper.jobs, self.numbers)
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages

@@ -13,8 +13,8 @@ from runner.util.shown import tell
 
 QUICKSTART = "quickstart"
 _NEXT_STEPS = (
-    ("runner -cn quickstart model=local model.path=/models/mine", "the same for your model"),
-    ("runner -cn first_look", "seven recipes of this one"),
+    ("runner -cn quickstart model=local model.path=/models/mine", "your model"),
+    ("runner -cn first_look", "seven recipes"),
 )
 """Commands that go on from there, and what they are about."""
 _HOW = frozenset(

@@ -1,6 +1,5 @@
 """Times a session's work, and tells what to expect of more of it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,23 +70,6 @@ class Clock:
 
         if self._spent:
             self._note(REST, REST, max(0.0, seconds - self._spent))
-
-    def forecast(self, configs: "Sequence[Config | None]") -> list[float | None]:
-        """Seconds of each run of a sweep; what several need is made by the first of them."""
-        from runner.pipeline.experience.durations import kinds_of
-
-        made: set[Kind] = set()
-        result: list[float | None] = []
-        for config in configs:
-            if config is None:
-                result.append(None)
-                continue
-            kinds = [kind for kind in kinds_of(config) if kind not in made]
-            made.update(kinds)
-            each = [self.known(config).seconds(kind) for kind in kinds]
-            known = [seconds for seconds in each if seconds is not None]
-            result.append(sum(known) if len(known) == len(each) else None)
-        return result
 
     def _note(self, stage: str, title: str, seconds: float) -> None:
         from runner.pipeline.experience.durations import kind_of, machine_of

@@ -1,6 +1,5 @@
 """Sessions whose runs are shown on the terminal and logged by the tracker."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from runner.config.schema.root import Config
@@ -34,24 +33,6 @@ class ObservedSession(Session):
         # Above what this session draws.
         self.tracking.display = self.terminal
         super().__init__(root, environments, self.terminal, self.tracking.follow)
-
-    def open_sweep(
-        self,
-        name: str,
-        jobs: Sequence[Sequence[str]],
-        numbers: Mapping[int, int],
-        configs: Mapping[tuple[str, ...], Config | None],
-    ) -> None:
-        """Show a sweep that this process carries out.
-
-        Args:
-            name: Its id.
-            jobs: Overrides of each run.
-            numbers: See ``Display.open_sweep``.
-            configs: Of runs by their overrides, of a sweep that is not too long.
-        """
-        expected = self.clock.forecast([configs.get(tuple(job)) for job in jobs])
-        self.terminal.open_sweep(name, jobs, numbers, expected)
 
     def close(self) -> None:
         """End all workers, and wait for the log where it is the session's own."""

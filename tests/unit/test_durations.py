@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from runner.config.words import quoted
+from runner.multirun.dry_run.forecast import forecast
+from runner.multirun.dry_run.session import PeekSession, Seen
 from runner.pipeline.clock import Clock
 from runner.pipeline.experience.durations import Durations, Kind, kind_of, kinds_of
 from runner.planning.hardware.detect import detect
@@ -79,7 +82,6 @@ def test_a_clock_learns_from_its_session_and_from_earlier_ones(
     config = composed("model=tiny", "method=rtn", "eval=quick", "stages=[quantize,eval]")
     titles = [kind.title for kind in kinds_of(config)]
     clock = Clock(tmp_path, detect())
-    assert clock.forecast([config]) == [None]
     clock.took("eval", titles[1], 9.0)  # of no run
     clock.turn_to(config)
     clock.started("default", 5.0)
@@ -88,12 +90,33 @@ def test_a_clock_learns_from_its_session_and_from_earlier_ones(
     clock.ended(22.5)
     clock.turn_to(None)
     for one in (clock, Clock(tmp_path, detect())):
-        # The worker's start is no part of the first; the unquantized model is looked at once.
-        assert one.forecast([config, config, None]) == [2.0 + 7.0 + 7.0, 0.0, None]
-        other = composed("model=tiny", "method=rtn", "bits=w8a16", "eval=quick",
-                         "stages=[quantize,eval]")  # fmt: skip
-        assert one.forecast([config, other]) == [16.0, 9.0]
+        known = one.known(config)
+        # The worker's start is no part of the stage that waited for it.
+        assert [known.seconds(kind) for kind in kinds_of(config)] == [2.0, 7.0, 7.0]
         one.turn_to(config)
         assert one.starts("default") == 5.0
         assert one.expects("rest", "rest") == 1.5
         one.turn_to(None)
+
+
+def test_a_sweep_takes_what_its_runs_have_yet_to_make(
+    tmp_path: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = ("model=tiny", "method=rtn", "eval=quick", "group_size=g32", "stages=[quantize,eval]",
+              f"store.root={quoted(tmp_path)}")  # fmt: skip
+    jobs = [["bits=w8a16"], ["bits=w4a16"], ["bits=w2a16", "group_size=g128"]]
+    configs = {tuple(job): composed(*common, *job) for job in jobs}
+    missing = iter([[("quantize", "quantize a"), ("eval", "eval unquantized")],
+                    [("quantize", "quantize b")]])  # fmt: skip
+    monkeypatch.setattr(
+        PeekSession, "look", lambda *_: Seen(missing=next(missing), starting={"default"})
+    )
+    clock, first = Clock(tmp_path, detect()), configs["bits=w8a16",]
+    clock.turn_to(first)
+    clock.started("default", 5.0)
+    clock.took("quantize", "quantize a", 8.0)
+    clock.took("eval", "eval unquantized", 2.0)
+    clock.ended(11.0)
+    found = forecast([*jobs, ["bits=w3a16"]], configs, {}, "s")
+    assert found == [3.0 + 2.0 + 5.0 + 1.0, 3.0 + 1.0, 0.0, None], "the third is illegal"
+    assert forecast(jobs * 50, configs, {}, "s") == []

@@ -124,11 +124,7 @@ class Display:
         self.console.print(text, style=style, soft_wrap=not self.is_live)
 
     def open_sweep(
-        self,
-        name: str,
-        jobs: Sequence[Sequence[str]],
-        numbers: Mapping[int, int] | None = None,
-        expected_seconds: Sequence[float | None] = (),
+        self, name: str, jobs: Sequence[Sequence[str]], numbers: Mapping[int, int] | None = None
     ) -> None:
         """Show a sweep of runs that this process carries out one after the other.
 
@@ -136,14 +132,23 @@ class Display:
             name: The sweep's id.
             jobs: Overrides of each run.
             numbers: Of runs by their places among the jobs, where the two differ.
-            expected_seconds: Of each run.
         """
         if self._sweep is None:
             lines = [Line(title) for title in distinct_titles(jobs)]
-            for line, seconds in zip(lines, expected_seconds, strict=False):
-                line.expected = seconds
             places = {(numbers or {}).get(place, place): place for place in range(len(lines))}
             self._screen.sweep = SweepState(name, lines, places)
+
+    @property
+    def expects(self) -> bool:
+        """Whether anything is expected of the sweep's runs."""
+        return self._sweep is None or self._sweep.is_expected
+
+    def expect(self, seconds: Sequence[float | None]) -> None:
+        """Take account of what each of the sweep's runs is going to take, where that is known."""
+        if self._sweep is not None:
+            self._sweep.is_expected = True
+            for line, expected in zip(self._sweep.lines, seconds, strict=False):
+                line.expected = expected
 
     def begin_run(
         self, record: RunRecord, folder: Path, expected_seconds: Sequence[float | None]

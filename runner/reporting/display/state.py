@@ -157,6 +157,8 @@ class SweepState:
     places: dict[int, int] = field(default_factory=dict)
     """Of runs among the lines, by their numbers."""
     began: float = field(default_factory=time.monotonic)
+    is_expected: bool = False
+    """Somebody has looked how long its runs are going to take."""
 
     def line_of(self, record: RunRecord) -> Line | None:
         """The run's line; ``None`` where it has none."""
