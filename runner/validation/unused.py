@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from runner.config.options import content, option_files
+from runner.config.schema.decide import GOAL_MEASURED_BY, MEASURED_BY
 from runner.config.schema.eval import EvalDtype
 from runner.config.schema.model import ModelKind
 from runner.config.schema.root import Config, StageName
@@ -28,6 +29,9 @@ from runner.util.given import shown
 from runner.validation.verdict import Severity, Verdict, illegal, warning
 
 _MOST_NAMED = 3
+_MEASURING = frozenset(
+    {StageName.quantize, StageName.eval, StageName.tasks, StageName.bench, StageName.serving}
+)
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
         yield _Unread("compare", "stages has no compare", lambda: "runner compare")
     if StageName.gate not in config.stages:
         yield _Unread("gate", "stages has no gate", lambda: "runner gate")
+    yield from _decide(config)
     yield from _of("model", config.model.unread(), _models)
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)
@@ -152,6 +157,24 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
     yield from _of("engine", config.engine.unread(device))
     yield from _of("tracker", unread_by_tracker(config.tracker))
     yield from _tasks(config)
+
+
+def _decide(config: Config) -> Iterator[_Unread]:
+    """Limits and goals of the answer that none of the stages measures anything for."""
+    if not _MEASURING.intersection(config.stages):
+        if config.stages == [StageName.plan]:
+            yield _Unread("decide", "a plan measures nothing", lambda: "plan.min_recovery_percent")
+        return  # reports read what was measured before
+    needed: dict[str, tuple[str, ...]] = dict(MEASURED_BY)
+    if config.decide.goal is not None:
+        needed["goal"] = GOAL_MEASURED_BY.get(config.decide.goal, tuple(_MEASURING))
+    for name, stages in needed.items():
+        asked = f"stages=[{','.join([*config.stages, stages[0]])}]"
+        if not set(stages).intersection(config.stages):
+            why = f"stages has no {' or '.join(stages)}"
+            yield _Unread(f"decide.{name}", why, functools.partial(str, asked))
+        elif StageName.tasks in stages and not config.tasks.names:
+            yield _Unread(f"decide.{name}", "tasks.names is empty", lambda: "tasks=packaged")
 
 
 def _types(config: Config) -> Iterator[_Unread]:

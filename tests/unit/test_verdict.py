@@ -135,7 +135,9 @@ def test_a_tie_in_perplexity_is_broken_by_kl_divergence_and_says_so() -> None:
     ]  # fmt: skip
     found = verdict(dense(), *tied, max_checkpoint_bytes=120_000_000)
     assert taken(found) == "nf4_4"
-    assert found.reasons[0].startswith("By perplexity, gptq and nf4_4 are not told from rtn (")
+    assert found.reasons[0].startswith(
+        "By perplexity, gptq and nf4_4 are not told apart from rtn ("
+    )
     assert found.reasons[1] == (
         "nf4_4 is ahead in KL divergence (0.338 against 0.41 and 0.491), "
         "and that is more than noise."

@@ -31,6 +31,19 @@ class Goal(StrEnum):
     """The fewest dollars per generated token, at the batch size where that is fewest."""
 
 
+MEASURED_BY = {
+    "min_recovery": ("tasks",),
+    "max_kl": ("eval",),
+    "max_perplexity_ratio": ("eval",),
+    "max_memory_bytes": ("bench",),
+    "min_decode_tokens_per_second": ("bench",),
+    "max_ttft_seconds": ("bench",),
+}
+"""Stages of which one measures what a limit is about; any stage tells size, engine and device."""
+GOAL_MEASURED_BY = {Goal.speed: ("bench",), Goal.cost: ("bench", "serving")}
+"""The same of goals."""
+
+
 @dataclass
 class Decide:
     """Limits that a recipe must meet to be taken, and the goal among those that do.

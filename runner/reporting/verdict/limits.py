@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from runner.config.schema.decide import Decide
+from runner.config.schema.decide import MEASURED_BY, Decide
 from runner.reporting.rows import Row
 
+_SIZED_BY = ("quantize", "bench")
 Measured = tuple[float, float, float]
 """Estimate and both ends of the 95% interval; all equal where it is exact."""
 
@@ -51,8 +52,6 @@ class Limit:
     is_quality: bool = False
     is_resource: bool = False
     """Whether it limits size, memory or speed."""
-    measured_by: tuple[str, ...] = ()
-    """Stages, of which one measures it."""
 
     def finding(self, row: Row, bound: float) -> Finding:
         """How a row stands to it.
@@ -63,7 +62,8 @@ class Limit:
         """
         found = self.read(row)
         if found is None:
-            says = f"{self.what} not measured: stage {' or '.join(self.measured_by)}"
+            stages = " or ".join(MEASURED_BY.get(self.field, _SIZED_BY))
+            says = f"{self.what} not measured: stage {stages}"
             return Finding(self.field, State.unknown, says, float("inf"))
         value, low, high = found
         worst, best = (high, low) if self.is_most else (low, high)
@@ -148,19 +148,19 @@ def megabytes(size: float) -> str:
 
 LIMITS = (
     Limit("max_checkpoint_bytes", "checkpoint", _exact("checkpoint_bytes"), megabytes,
-          is_resource=True, measured_by=("quantize", "bench")),
+          is_resource=True),
     Limit("max_memory_bytes", "peak memory", _exact("peak_memory_bytes"), megabytes,
-          is_resource=True, measured_by=("bench",)),
+          is_resource=True),
     Limit("min_recovery", "accuracy", _recovery, "{:.1%} of unquantized".format,
-          is_most=False, is_quality=True, measured_by=("tasks",)),
+          is_most=False, is_quality=True),
     Limit("max_kl", "KL divergence", _kl, "{:.4f}".format,
-          is_quality=True, measured_by=("eval",)),
+          is_quality=True),
     Limit("max_perplexity_ratio", "perplexity", _ratio, "{:.3f}x".format,
-          is_quality=True, measured_by=("eval",)),
+          is_quality=True),
     Limit("min_decode_tokens_per_second", "decode", _exact("decode_tokens_per_second"),
-          "{:.1f} tok/s".format, is_most=False, is_resource=True, measured_by=("bench",)),
+          "{:.1f} tok/s".format, is_most=False, is_resource=True),
     Limit("max_ttft_seconds", "first token", _exact("time_to_first_token_seconds"),
-          lambda seconds: f"{seconds * 1e3:.1f} ms", is_resource=True, measured_by=("bench",)),
+          lambda seconds: f"{seconds * 1e3:.1f} ms", is_resource=True),
 )  # fmt: skip
 
 

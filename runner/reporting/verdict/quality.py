@@ -74,9 +74,13 @@ def steps(rows: Sequence[Row], contrasts: Contrasts) -> list[Step]:
         if any(measure.value(row) is None for row in left):
             continue
         best = min(left, key=measure.cost)
-        worse = [row for row in left if measure.shown_worse(contrasts, row, best)]
+        worse = [
+            row
+            for row in sorted(left, key=measure.cost)
+            if row is not best and measure.shown_worse(contrasts, row, best)
+        ]
         lost = {id(row) for row in worse} | {id(best)}
-        alike = [row for row in left if id(row) not in lost]
+        alike = sorted((row for row in left if id(row) not in lost), key=measure.cost)
         said.append(Step(measure, best, alike, worse))
         left = [best, *alike]
     return said

@@ -74,10 +74,9 @@ def quality_sentences(
 
 
 def _step(step: Step, names: dict[int, str], before: Step | None) -> str:
-    """``gptq and rtn are not told from nf4 by perplexity``, or who is ahead by how much."""
+    """``gptq and rtn are not told apart from nf4 by perplexity``, or who is ahead by how much."""
     best, what = names[id(step.best)], step.measure.what
-    others = sorted([*step.alike, *step.worse], key=step.measure.cost)
-    values = listed([_value(step, row) for row in others])
+    values = listed([_value(step, row) for row in (*step.alike, *step.worse)])
     compared = f"({_value(step, step.best)} against {values})"
     if not step.alike:
         lead = "is ahead in" if before else "is best by"
@@ -89,8 +88,9 @@ def _step(step: Step, names: dict[int, str], before: Step | None) -> str:
         behind = listed([names[id(row)] for row in step.worse])
         worse = f"; {behind} {'are' if len(step.worse) > 1 else 'is'} shown to be worse"
     if before:
-        return f"{best} is ahead in {what} {compared}, but {alike} {are} not told from it{worse}."
-    return f"By {what}, {alike} {are} not told from {best} {compared}{worse}."
+        lead = f"{best} is ahead in {what} {compared}"
+        return f"{lead}, but {alike} {are} not told apart from it{worse}."
+    return f"By {what}, {alike} {are} not told apart from {best} {compared}{worse}."
 
 
 def _last_resort(choice: Choice, goal: Goal, names: dict[int, str]) -> str:
