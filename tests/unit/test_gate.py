@@ -16,7 +16,7 @@ from runner.evaluation.metrics.paired import paired_difference
 from runner.reporting.compare.find import Side
 from runner.reporting.gate import gate
 from runner.reporting.gate.judge import Criterion, judge
-from runner.reporting.gate.pairs import opposed
+from runner.reporting.gate.pairs import followed_by, opposed
 from runner.store.records import RunRecord, Status, write_record
 from tests.unit.records import with_answers, with_quality
 
@@ -183,6 +183,14 @@ def test_a_run_is_not_held_against_itself(runs: Path) -> None:
     )
     with pytest.raises(UsageError, match="held against itself"):
         gate(runs, config, None)
+
+
+def test_only_the_tracker_that_followed_a_run_is_told_that_it_passed() -> None:
+    records = [with_quality(n, 0.1, [0.1] * 3) for n in (1, 2, 3)]
+    records[0].config["tracker"] = {"name": "here"}
+    records[1].config["tracker"] = {"name": "there"}
+    pairs = opposed(Gate(max_kl=0.1), Side("mine", records, is_run=False), None)
+    assert [one.run for one in followed_by("here", pairs)] == ["001-r1"]
 
 
 def test_names_are_no_markup(tmp_path: Path) -> None:

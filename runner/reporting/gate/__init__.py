@@ -5,10 +5,12 @@ from pathlib import Path
 from runner.config.schema.gate import BASE
 from runner.config.schema.root import Config, StageName
 from runner.errors import UsageError
+from runner.evaluation.metrics.noninferiority import Outcome
 from runner.reporting.compare.find import find_side
 from runner.reporting.gate.judge import GateVerdict, judge
-from runner.reporting.gate.pairs import opposed
+from runner.reporting.gate.pairs import followed_by, opposed
 from runner.reporting.gate.show import junit, markdown, show
+from runner.reporting.tracking.promote import promote
 from runner.store.disk_errors import is_writable
 from runner.store.files import write_json_atomically, write_text_atomically
 from runner.util.serialise import to_json
@@ -43,11 +45,15 @@ def gate(runs: Path, config: Config, output: Path | None) -> int:
             f"gate: {side.name} is held against itself; gate.against={BASE} is its unquantized "
             "model"
         )
-    verdict = judge(asked, opposed(asked, side, against), side.name)
+    pairs = opposed(asked, side, against)
+    verdict = judge(asked, pairs, side.name)
     show(verdict)
     if output is not None and is_writable(output):
         write_json_atomically(output / "gate.json", to_json(verdict))
         write_text_atomically(output / "gate.md", markdown(verdict))
         write_text_atomically(output / "gate.xml", junit(verdict))
         tell(f"gate.md, gate.xml, gate.json: {output}")
+    if verdict.outcome == Outcome.passed:
+        for record in followed_by(config.tracker.name, pairs):
+            promote(config, record.sweep, record.run)
     return verdict.exit_code

@@ -1,5 +1,6 @@
 """What a gate holds against what."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.config.schema.gate import BASE, Gate
@@ -11,6 +12,7 @@ from runner.reporting.quality.paired import why_not
 from runner.reporting.row import Row
 from runner.reporting.rows import rows_of
 from runner.store.distinct_names import tell_apart
+from runner.store.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,16 @@ def opposed(asked: Gate, side: Side, against: Side | None) -> list[Opposed]:
             Opposed(_name(one), one, other, _name(other) if other else against.name, reason)
         )
     return found
+
+
+def followed_by(tracker: str, pairs: Sequence[Opposed]) -> list[RunRecord]:
+    """The candidates' runs that a tracker was told of: what it may be told passed the gate."""
+    return [
+        record
+        for pair in pairs
+        for record in pair.candidate.records
+        if (record.config.get("tracker") or {}).get("name") == tracker
+    ]
 
 
 def _sides(side: Side) -> tuple[list[Sided], list[Row]]:
