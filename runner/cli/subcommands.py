@@ -31,6 +31,11 @@ class Subcommand:
     """Of a stage: module and dataclass of the section of the configuration that it reads."""
     names: Callable[[list[str]], list[str]] | None = None
     """Of a stage: makes overrides of the names that follow the subcommand."""
+    stages: tuple[str, ...] = ()
+    """Of a stage: all that it goes through, where that is more than itself; the user may choose
+    others instead."""
+    on_request: tuple[str, ...] = ()
+    """Stages that it goes through too where the user sets something of theirs."""
 
     def execute(self, arguments: Sequence[str]) -> int:
         """Carry out one that has verbs; returns the exit code."""
@@ -81,7 +86,8 @@ def read_subcommand(words: Sequence[str]) -> list[str]:
     rest = words[1:]
     names = [word for word in rest if "=" not in word and not word.startswith("~")]
     overrides = [word for word in rest if word not in names]
-    if twice := [word for word in overrides if word.lstrip("+").startswith("stages=")]:
+    twice = [word for word in overrides if word.lstrip("+").startswith("stages=")]
+    if twice and not chosen.stages:
         raise UsageError(
             f"runner {chosen.name} {twice[0]}: {chosen.name} sets the stages itself; leave out "
             "one of the two"
@@ -92,7 +98,12 @@ def read_subcommand(words: Sequence[str]) -> list[str]:
             f"group=option or group.field=value; see runner {chosen.name} --help"
         )
     made = chosen.names(names) if chosen.names is not None else []
-    return [f"stages=[{chosen.name}]", *made, *overrides]
+    # What the user says of the same key stands.
+    said = {word.lstrip("+").partition("=")[0] for word in overrides}
+    asked = [one for one in chosen.on_request if any(key.split(".")[0] == one for key in said)]
+    through = [*(chosen.stages or [chosen.name]), *asked]
+    stages = [] if twice else [f"stages=[{','.join(through)}]"]
+    return [*stages, *(one for one in made if one.partition("=")[0] not in said), *overrides]
 
 
 def _require_known(word: str) -> None:
@@ -138,6 +149,17 @@ def _gated(names: list[str]) -> list[str]:
             f"gate.against={names[1]}"
         )
     return [f"gate.candidate={quoted(name)}" for name in names]
+
+
+def _audited(names: list[str]) -> list[str]:
+    from runner.cli.audited import overrides_of
+
+    if len(names) not in (0, 2):
+        raise UsageError(
+            f"runner audit takes a base model and a quantized checkpoint, not {len(names)} names: "
+            "runner audit BASE QUANTIZED"
+        )
+    return overrides_of(*names) if names else []
 
 
 def _shown(default: Any) -> str:
@@ -201,6 +223,20 @@ Examples
   runner gate nightly/1 gate.min_recovery=99% gate.max_kl=0.05
   runner gate nightly gate.against=released gate.max_slowdown=5%
 """
+_AUDIT = """\
+Usage: runner audit BASE QUANTIZED [GROUP=OPTION | GROUP.FIELD=VALUE] ...
+
+Measures a quantized checkpoint, published or your own, beside its base model:
+what is in its files, quality, speed, and what would be better at its size.
+Each is a directory, a GGUF file or a repository of the Hugging Face hub; BASE
+may be an option of group model too. The engine is one that reads the
+checkpoint, unless engine= says which.
+
+Examples
+  runner audit /models/mine /models/mine-awq
+  runner audit meta-llama/Llama-3.1-8B org/Llama-3.1-8B-GPTQ tasks=standard
+  runner audit smollm2_135m ./mine.gguf stages=[audit]     its files alone
+"""
 _SECTION = "runner.config.schema"
 SUBCOMMANDS = {
     one.name: one
@@ -212,6 +248,11 @@ SUBCOMMANDS = {
         Subcommand(
             "report", "the answer of a sweep again, as table, page and figures",
             usage=_REPORT, section=(f"{_SECTION}.report", "Report"), names=_reported,
+        ),
+        Subcommand(
+            "audit", "a quantized checkpoint beside its base model",
+            usage=_AUDIT, section=(f"{_SECTION}.audit", "Audit"), names=_audited,
+            stages=("audit", "eval", "bench"), on_request=("tasks",),
         ),
         Subcommand(
             "compare", "two sweeps or runs beside each other",

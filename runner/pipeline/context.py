@@ -119,7 +119,7 @@ class Expected:
     @property
     def both(self) -> list[str]:
         """The model's, and the recipe's where it makes another checkpoint."""
-        return [*self.model, *self.own] if self.config.makes_checkpoint else self.model
+        return [*self.model, *self.own] if self.config.has_checkpoint else self.model
 
     @property
     def timed(self) -> list[str]:

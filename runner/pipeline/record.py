@@ -98,6 +98,8 @@ def used_recipe_label(config: Config) -> str:
     """The label of what a configuration makes of the model."""
     if config.stages == [StageName.plan]:
         return "plan"
+    if StageName.audit in config.stages:
+        return config.audit.label
     return used_recipe(config).label if StageName.quantize in config.stages else "as-is"
 
 

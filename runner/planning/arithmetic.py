@@ -18,6 +18,7 @@ from runner.environments.manager import EnvironmentManager
 from runner.errors import UsageError
 from runner.methods import capabilities_of
 from runner.planning.compute import Compute
+from runner.planning.model_facts import audited_facts
 from runner.util.gpus import Gpu
 
 FLOAT32 = Dtype.float32.value
@@ -108,6 +109,9 @@ def evaluated_checkpoints(
         software=software_of(config, device),
     )
     checkpoints = [checkpoint]
+    if (audited := audited_facts(config)) is not None:
+        own = replace(checkpoint, format=audited.format, config=audited.text_config)
+        return [*checkpoints, own]
     if not config.makes_checkpoint:
         return checkpoints
     with contextlib.suppress(UsageError):  # legality speaks about an unknown backend

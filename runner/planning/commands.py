@@ -124,7 +124,7 @@ class _Source:
     @property
     def made_with(self) -> list[str] | None:
         """Overrides that make and measure it; ``None`` where no method here does."""
-        words = _model_words(self._model)
+        words = model_words(self._model)
         if self._is_model:
             bits = [] if self._of_published else [f"bits={self._fmt.label}"]
             return ['"stages=[eval,bench,serving]"', *words, "method=none", *bits]
@@ -153,7 +153,7 @@ def _table() -> dict[str, str]:
     return content
 
 
-def _model_words(model: Model) -> list[str]:
+def model_words(model: Model) -> list[str]:
     """Overrides that choose a model."""
     if model.name in option_files("model"):
         return [f"model={model.name}"]

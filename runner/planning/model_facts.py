@@ -5,13 +5,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.config.schema.architecture import Architecture
-from runner.config.schema.model import Model
+from runner.config.schema.audit import Audit
+from runner.config.schema.model import Model, ModelKind
+from runner.config.schema.root import Config, StageName
 from runner.data.models.architecture.reading import read_architecture
 from runner.data.models.architecture.says import as_family, families
 from runner.data.models.gguf_config import architecture_of_gguf
-from runner.data.models.gguf_source import source_header
+from runner.data.models.gguf_source import gguf_file, source_header
+from runner.data.models.hub import fetch_file
 from runner.data.models.locate import fetched_config, light_config
-from runner.errors import UsageError
+from runner.errors import StageError, UsageError
 from runner.planning.model_shape import Shape
 from runner.planning.published_format import published_format
 
@@ -32,8 +35,15 @@ class ModelFacts:
     """Whether the family of its config.json is known; else it was read as most families are."""
     not_counted: tuple[str, ...] = ()
     """What of the model its parameters leave out."""
+    is_gguf: bool = False
+    """Whether it is a GGUF file."""
     published_as: str | None = None
     """Recipe of a plan in which its weights are; ``None``: in 16 bits, or in none that is known."""
+
+    @property
+    def format(self) -> str:
+        """How its weights are stored: see ``runner.engines.base.CheckpointFacts``."""
+        return "gguf" if self.is_gguf else self.quantized_as or "float"
 
     @property
     def text_config(self) -> Mapping[str, Any]:
@@ -69,7 +79,8 @@ def model_facts(model: Model, *, fetch: bool = False) -> ModelFacts:
     quantization = hf_config.get("quantization_config") or {}
     quantized_as = quantization.get("quant_method")
     if source:
-        return ModelFacts(_known(model, architecture_of_gguf(source)), quantized_as, hf_config)
+        known = _known(model, architecture_of_gguf(source))
+        return ModelFacts(known, quantized_as, hf_config, is_gguf=True)
     if not hf_config:
         return ModelFacts(
             model.architecture, quantized_as, hf_config, published_as=model.published_as
@@ -87,6 +98,34 @@ def model_facts(model: Model, *, fetch: bool = False) -> ModelFacts:
         not_counted=reading.notes,
         published_as=published_format(hf_config),
     )
+
+
+def audited_facts(config: Config) -> ModelFacts | None:
+    """Facts about the checkpoint that a run audits; ``None`` where it audits none.
+
+    Raises:
+        UsageError: It is no checkpoint, or what tells of it cannot be had.
+    """
+    if StageName.audit not in config.stages or config.audit.checkpoint is None:
+        return None
+    model = config.audit.model
+    try:
+        if model.kind is ModelKind.hub and model.file is None:
+            fetch_file(model, "config.json")
+        elif model.kind is ModelKind.hub:
+            gguf_file(model)
+        return model_facts(model)
+    except StageError as error:
+        raise UsageError(f"audit.checkpoint={config.audit.checkpoint}: {error}") from None
+    except UsageError as error:
+        raise UsageError(_renamed(str(error), config.audit)) from None
+
+
+def _renamed(message: str, audit: Audit) -> str:
+    """What is wrong, under the names that the fields have here."""
+    for ours, theirs in (("checkpoint", "path"), ("checkpoint", "hub_id"), ("file", "file")):
+        message = message.replace(f"model.{theirs}=", f"audit.{ours}=")
+    return message
 
 
 def _known(model: Model, read: Architecture) -> Architecture:

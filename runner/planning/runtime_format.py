@@ -97,6 +97,12 @@ def is_made_dense(engine: str, config: dict[str, Any]) -> bool:
         return False
 
 
+def makes_dense(engine: str, checkpoint_format: str) -> bool:
+    """The same of a checkpoint whose recipe is not known, by the format of its files."""
+    traits = traits_of(engine)
+    return traits.unpacks_all_but is not None and checkpoint_format not in traits.narrow_formats
+
+
 def kv_number_bytes(engine: str, dtype: str) -> float:
     """Bytes of a number in the engine's KV cache."""
     own = traits_of(engine).kv_cache_number_bytes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from runner.config.schema.decide import Decide
 from runner.pipeline.experience.data_points import all_records
+from runner.reporting.audited import audit_lines, audit_markdown, audited
 from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision, decide_claims
 from runner.reporting.claims.show import claim_lines
@@ -94,7 +95,9 @@ def _report(
     # Without a bench there is nothing to predict, and the store may hold thousands of records.
     benched = any(stage.stage == "bench" for record in records for stage in record.stages)
     found = comparisons(records, all_records(runs, asked.read), runs.parent) if benched else []
-    subject = Subject(asked.name, records, rows, found, verdicts(rows, records, decide))
+    audits = audited(records, rows, lambda: all_records(runs, asked.read))
+    found_verdicts = verdicts(rows, records, decide)
+    subject = Subject(asked.name, records, rows, found, found_verdicts, audits)
     # A store that is full or closed is still read: what cannot be written is printed.
     wanted = [path for path in (asked.folder, copies) if path is not None]
     folders = [path for path in wanted if is_writable(path)]
@@ -135,11 +138,13 @@ def _write(
         "rows": [row.content() for row in rows],
         "claims": to_json(decisions),
         "serving": to_json(served(subject.records)),
+        "audits": subject.audits,
     }
     content = {
         "answer.json": json.dumps(answer, indent=2) + "\n",
         "answer.csv": _csv(rows),
-        "answer.md": markdown(rows, subject.records, decisions, subject.verdicts),
+        "answer.md": markdown(rows, subject.records, decisions, subject.verdicts)
+        + audit_markdown(subject.audits),
         **({} if html is None else {"report.html": html}),
     }
     for path in folders:
@@ -188,6 +193,8 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
             # A command that is broken into lines cannot be copied.
             console.print(line, soft_wrap=True)
         print_serving([r for r in records if r.model == model], console, whole)
+    for line in audit_lines(subject.audits):
+        console.print(line, soft_wrap=whole or line.lstrip().startswith("to be tried"))
     for line in claim_lines(decisions):
         console.print(line, soft_wrap=whole)
     print_plans(records, console)

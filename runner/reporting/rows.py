@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.data.models.coverage import describe_shortfall
 from runner.evaluation.metrics.expert_tokens import describe_starved
+from runner.pipeline.stages.audit import STAGE as AUDIT
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.bench import BenchResult
 from runner.pipeline.stages.eval import STAGE as EVAL
@@ -15,7 +16,7 @@ from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.pipeline.stages.quantize import QuantizeResult
 from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.planning.local import machine_key
-from runner.planning.runtime_format import is_made_dense
+from runner.planning.runtime_format import is_made_dense, makes_dense
 from runner.reporting.draws import by_recipe, together
 from runner.reporting.further import further_metrics
 from runner.reporting.quality.answered import accuracy_difference, answered
@@ -119,6 +120,12 @@ def _fill(row: Row, other: Row) -> None:
 
 def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     row.sweep = record.sweep
+    if (audited := record.result(AUDIT, subject)) is not None:
+        row.bits_per_weight = audited.bits_per_weight
+        row.bits_per_parameter = audited.bits_per_parameter
+        row.quantized_share = audited.coverage.quantized_share
+        row.caveat = "; ".join(audited.contradictions) or None
+        row.checkpoint_bytes = audited.checkpoint_bytes
     if (made := record.result(QUANTIZE, subject)) is not None:
         row.bits_per_weight = made.bits_per_weight
         row.bits_per_parameter = made.bits_per_parameter
@@ -153,6 +160,9 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
 
 
 def _is_made_dense(record: RunRecord, subject: str) -> bool:
+    if subject == RECIPE and (audited := record.result(AUDIT)) is not None:
+        # Of all that such an engine reads it leaves this alone packed.
+        return makes_dense(record.engine, audited.checkpoint_format)
     quantized = subject == RECIPE and record.entry(QUANTIZE.name, RECIPE) is not None
     return quantized and is_made_dense(record.engine, record.config)
 

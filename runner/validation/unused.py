@@ -145,6 +145,8 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
     if StageName.gate not in config.stages:
         yield _Unread("gate", "stages has no gate", lambda: "runner gate")
     yield from _decide(config)
+    if StageName.audit not in config.stages:
+        yield _Unread("audit", "stages has no audit", lambda: "runner audit BASE QUANTIZED")
     yield from _of("model", config.model.unread(), _models)
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)

@@ -1,6 +1,7 @@
 """Sweeps: what cannot be is skipped, what breaks is failed, and the rest goes on."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -70,6 +71,66 @@ def test_illegal_combinations_are_skipped_with_their_reason(
     ]
     assert len(baselines) == 2
     assert baselines[1]
+
+    # The same files, measured as anybody's: the recipe's numbers, under a number of their own.
+    (key,) = (s["key"] for s in found["003-rtn-w4a16-g32"]["stages"] if s["stage"] == "quantize")
+    checkpoint = store / "objects" / "quantize" / key / "checkpoint"
+    audit = command("audit", "tiny", str(checkpoint), "audit.name=theirs", *text, "tracker=none",
+                    "stages=[audit,eval]", "sweep=product")  # fmt: skip
+    assert audit.returncode == 0, audit.stderr
+    assert "int4, groups of 32: 14 matrices of attention and mlp" in audit.stdout
+    answer = json.loads((store / "runs" / "product" / "answer.json").read_text())
+    own, theirs = (
+        next(row for row in answer["rows"] if row["recipe"] == name)
+        for name in ("rtn-w4a16-g32", "theirs")
+    )
+    assert theirs["run"] == "004-theirs"
+    for figure in ("bits_per_weight", "checkpoint_bytes", "perplexity", "kl_divergence_high"):
+        assert theirs[figure] == own[figure], figure
+    assert "nothing is shown to be better at this size" in " ".join(answer["audits"]["theirs"])
+
+
+def test_a_checkpoint_of_others_is_audited_in_blocks_of_fp8(
+    command: Callable[..., Called], store: Path, text: tuple[str, ...], tmp_path: Path
+) -> None:
+    """No method of ours writes them; DeepSeek and Qwen publish such files."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    seen = command("model=tiny", "method=none", "tracker=none", "stages=[eval]", *text)
+    assert seen.returncode == 0, seen.stderr
+    source = next(
+        path.parent
+        for path in (store / "objects" / "model").glob("*/model/config.json")
+        if json.loads(path.read_text())["hidden_size"] == 64
+    )
+    made = tmp_path / "published"
+    shutil.copytree(source, made)
+    tensors = {}
+    for name, weight in load_file(source / "model.safetensors").items():
+        tensors[name] = weight
+        if name.endswith("_proj.weight"):
+            rows, columns = (size // 32 for size in weight.shape)
+            blocks = weight.float().reshape(rows, 32, columns, 32)
+            scale = blocks.abs().amax(dim=(1, 3)) / 448
+            rounded = (blocks / scale[:, None, :, None]).reshape(weight.shape)
+            tensors[name] = rounded.to(torch.float8_e4m3fn)
+            tensors[f"{name}_scale_inv"] = scale
+    save_file(tensors, made / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((made / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8", "weight_block_size": [32, 32]}
+    (made / "config.json").write_text(json.dumps(config))
+    audit = command("audit", "tiny", "published", *text, "tracker=none", "stages=[audit,eval]",
+                    "sweep=published")  # fmt: skip
+    assert audit.returncode == 0, audit.stderr
+    assert "float8, blocks of 32 x 32: 14 matrices of attention and mlp" in audit.stdout
+    (row,) = (
+        row
+        for row in json.loads((store / "runs" / "published" / "answer.json").read_text())["rows"]
+        if row["recipe"] == "published"
+    )
+    assert 0 < row["kl_divergence"] < 0.1
+    assert row["perplexity_ratio"] == pytest.approx(1, abs=0.05)
 
 
 def test_a_failing_run_fails_alone(

@@ -7,6 +7,7 @@ from typing import Optional
 from omegaconf import MISSING
 
 from runner.config.bounds import bounded
+from runner.config.schema.audit import Audit
 from runner.config.schema.bench import Bench
 from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
@@ -48,6 +49,7 @@ class StageName(StrEnum):
     report = "report"
     compare = "compare"
     gate = "gate"
+    audit = "audit"
 
 
 def _stages() -> tuple[str, ...]:
@@ -77,6 +79,7 @@ class Config:
     launch: Launch = field(default_factory=Launch)
 
     decide: Decide = field(default_factory=Decide)
+    audit: Audit = field(default_factory=Audit)
     compare: Compare = field(default_factory=Compare)
     gate: Gate = field(default_factory=Gate)
     report: Report = field(default_factory=Report)
@@ -96,3 +99,14 @@ class Config:
     def makes_checkpoint(self) -> bool:
         """Whether it quantizes the model, not only names the model as it is."""
         return StageName.quantize in self.stages and not self.method.is_identity
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether it looks at another checkpoint than the model: one that it makes or audits."""
+        return self.makes_checkpoint or StageName.audit in self.stages
+
+    @property
+    def model_label(self) -> str:
+        """What the model is called beside what is made of it, or alone."""
+        beside = {StageName.quantize, StageName.audit}.intersection(self.stages)
+        return "unquantized" if beside else self.model.name

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.data.models.schemes import scheme_of
 from runner.data.models.weights import tensor_headers, weight_files
 
 GGUF = "gguf"
@@ -61,6 +62,10 @@ class StoredLayer:
     is_quantized: bool
     """Stored in fewer bits than a 16-bit float."""
     format: str
+    numbers: str = ""
+    """What its numbers are: ``int4``, ``float8``, a type of GGUF; empty where that is not told."""
+    scales: str = ""
+    """What shares a scale: ``groups of 64``, ``per channel``, …; empty where that is not told."""
 
 
 def part_of(name: str) -> str:
@@ -82,7 +87,7 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
             if _is_matrix(header.shape):
                 layer = name.removesuffix(".weight")
                 quantized = header.dtype not in _FLOATS
-                stored = (header.elements, header.bytes, quantized, GGUF)
+                stored = (header.elements, header.bytes, quantized, GGUF, header.dtype)
                 layers.append(StoredLayer(layer, part_of(layer), *stored))
             continue
         match = _COMPONENT.fullmatch(name) or _BLOCKS.fullmatch(name)
@@ -94,8 +99,9 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
         if measured is not None:
             elements, quantized = measured
             size = sum(header.bytes for header in own.values())
+            scheme = scheme_of(own, elements) if quantized else ("", "")
             stored_layer = StoredLayer(
-                layer, part_of(layer), elements, size, quantized, "safetensors"
+                layer, part_of(layer), elements, size, quantized, "safetensors", *scheme
             )
             layers.append(stored_layer)
     return layers

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf")
+_FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf", "fp8")
 
 
 class HfEngine:
     """transformers. What it loads is dequantized into a dense model, but for bitsandbytes.
 
-    So of compressed-tensors, GPTQ, AWQ and GGUF the quality is the recipe's, and the speed and the
-    memory are not.
+    So of compressed-tensors, GPTQ, AWQ, GGUF and blocks of FP8 the quality is the recipe's, and the
+    speed and the memory are not.
     """
 
     config = Hf
@@ -49,7 +49,7 @@ class HfEngine:
         tells=Tells.states,
         # It widens all but LLM.int8() when it loads, and bitsandbytes computes with what it stored.
         narrow_formats=("bitsandbytes",),
-        unpacks_in_memory={"gptq": 1, "awq": 1, "gguf": 1, "compressed-tensors": 2},
+        unpacks_in_memory={"gptq": 1, "awq": 1, "gguf": 1, "compressed-tensors": 2, "fp8": 1},
         unpacks_all_but=("nf4", "nf4-dq", "llm_int8"),
     )
 

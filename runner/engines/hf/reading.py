@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from runner.data.models.config_json import read_config
 from runner.data.models.gguf_file import MODEL_CONFIG
 from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
@@ -48,6 +49,13 @@ def read_checkpoint(spec: LoadSpec) -> Any:
 
         # Unpacked now: at the first forward pass some formats unpack to bfloat16 whatever is asked.
         options["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+    if spec.checkpoint_format == "fp8":
+        from transformers import FineGrainedFP8Config
+
+        stated = read_config(spec.checkpoint / "config.json")["quantization_config"]
+        own = {key: value for key, value in stated.items() if key != "quant_method"}
+        # What is passed replaces what the file says of layers that stay dense.
+        options["quantization_config"] = FineGrainedFP8Config(**{**own, "dequantize": True})
     model = load_model(
         spec.checkpoint,
         dtype=dtype,
@@ -61,7 +69,8 @@ def read_checkpoint(spec: LoadSpec) -> Any:
         _cast_dense(model, getattr(torch, spec.dtype))
     if not options:
         return model
-    _unwrap(model)
+    if spec.checkpoint_format == "compressed-tensors":
+        _unwrap(model)
     return dispatched(model if dtype == "auto" else model.to(dtype), spec.device)
 
 

@@ -82,7 +82,8 @@ def cases_of(record: RunRecord) -> Iterator[DataPoint]:
     for subject in (BASELINE, RECIPE):
         bench = record.result(BENCH, subject)
         quantized = subject == RECIPE and record.entry(StageName.quantize, RECIPE) is not None
-        if bench is not None:
+        # How what came quantized is held no configuration says.
+        if bench is not None and (quantized or subject == BASELINE):
             yield from _benched(record, bench, shape, quantized)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from runner.pipeline.stages.audit import STAGE as AUDIT
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.compare.figure import Figure, once, own_result
@@ -15,7 +16,7 @@ def figures(
     a: RunRecord, b: RunRecord, *, allow_different_dtypes: bool = False
 ) -> Iterator[Figure]:
     """Every figure that both runs have by the same protocol."""
-    one, other = (own_result(record, QUANTIZE) for record in (a, b))
+    one, other = (own_result(record, QUANTIZE) or record.result(AUDIT) for record in (a, b))
     if one is not None and other is not None:
         yield _exact("bits_per_weight", one.bits_per_weight, other.bits_per_weight)
     mine, its = (own_result(record, BENCH) for record in (a, b))

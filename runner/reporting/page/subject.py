@@ -8,6 +8,7 @@ from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.hardware import LOCAL
 from runner.pipeline.experience.fitted_constants import PredictedCase
+from runner.pipeline.stages.audit import STAGE as AUDIT
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.planning.local import machine_key
@@ -46,6 +47,8 @@ class Subject:
     """Predicted and measured decode times."""
     verdicts: list[Verdict] = field(default_factory=list)
     """What to take, of each model, text and machine."""
+    audits: dict[str, list[str]] = field(default_factory=dict)
+    """What is said of checkpoints that were audited, by their names."""
 
     def row_dicts(self) -> list[dict[str, Any]]:
         """Rows as JSON, with their groups, their speed at every batch size, and a number."""
@@ -81,6 +84,18 @@ def groups_of(record: RunRecord, is_baseline: bool) -> dict[str, str]:
     config = record.config
     method = {"name": "none", "backend": "none"} if is_baseline else config.get("method", {})
     hardware = config.get("hardware", {}).get("name", LOCAL)
+    audited = None if is_baseline else record.result(AUDIT)
+    if audited is not None:
+        main = audited.schemes[0]
+        return {
+            "method": audited.checkpoint_format,
+            "backend": "not told",
+            "bits": main.numbers,
+            "group_size": main.scales or "none",
+            "calibration": "not told",
+            "text": str(config.get("eval", {}).get("text", {}).get("name")),
+            "hardware": str(used_device(record) or LOCAL if hardware == LOCAL else hardware),
+        }
     quantized = record.result(QUANTIZE)
     calibration = quantized is not None and quantized.calibration_tokens
     return {

@@ -194,7 +194,7 @@ class BenchStage(Stage[BenchRequest, BenchResult]):
     def expects(self, run: "Expected") -> list[tuple[str, str]]:
         """A second look at the unquantized model too, where it cannot be beside the recipe."""
         config, labels = run.config, run.timed
-        again = config.makes_checkpoint and config.bench.baseline
+        again = config.has_checkpoint and config.bench.baseline
         again = again and not traits_of(config.engine.name).several_models
         if again and config.bench.interleave is Interleave.auto:
             labels = [*labels, *run.model]
@@ -226,7 +226,7 @@ def _takes_turns(config: Config) -> bool:
     asked = bench.interleave is Interleave.always or (
         bench.interleave is Interleave.auto and bench.baseline
     )
-    return asked and config.makes_checkpoint and traits_of(config.engine.name).several_models
+    return asked and config.has_checkpoint and traits_of(config.engine.name).several_models
 
 
 def _opponent(

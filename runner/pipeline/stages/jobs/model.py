@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.model import Model, ModelKind
-from runner.config.schema.root import StageName
 from runner.data.models.directory import MADE_DTYPE
 from runner.data.models.fingerprint import fingerprint
 from runner.data.models.gguf_config import check_readable
@@ -73,14 +72,14 @@ def locate_model(inputs: "Inputs") -> Checkpoint:
     """The unquantized model (or whatever ``model`` names), on this machine's disk."""
     model = inputs.config.model
     identity = {"model": fingerprint(model, inputs.session.store.cache)}
-    label = "unquantized" if StageName.quantize in inputs.config.stages else model.name
+    label = inputs.config.model_label
     source = gguf_file(model)
     made_of, dtype = model, MADE_DTYPE
     located = None
     if source is None and model.kind in (ModelKind.local, ModelKind.hub):
         located = locate(model)
         if not pickled(located, model):
-            return _of_directory(inputs, _seen(inputs, located), identity, label)
+            return of_directory(inputs, located, identity, label)
         made_of = replace(model, name=located.name, kind=ModelKind.local, path=str(located))
     if source is not None:
         # Wherever it lies, and whatever it is called: what is made of it is the same.
@@ -96,8 +95,22 @@ def locate_model(inputs: "Inputs") -> Checkpoint:
     )  # fmt: skip
     directory = made.directory / DIRECTORY
     if located is not None and directory.is_dir():
-        return _of_directory(inputs, directory, identity, label)
+        return _told(inputs, directory, identity, label)
     return Checkpoint(directory, "float", identity, label, dtype)
+
+
+def of_directory(
+    inputs: "Inputs", located: Path, identity: dict[str, Any], label: str
+) -> Checkpoint:
+    """The model of a directory in Hugging Face layout, every tensor accounted for.
+
+    Args:
+        inputs: Of the run.
+        located: The directory, as ``locate`` found it.
+        identity: Of its content.
+        label: What it is called.
+    """
+    return _told(inputs, _seen(inputs, located), identity, label)
 
 
 def _seen(inputs: "Inputs", directory: Path) -> Path:
@@ -108,10 +121,7 @@ def _seen(inputs: "Inputs", directory: Path) -> Path:
     return only_read(directory, inputs.session.store.cache, trust_remote_code=trusted)
 
 
-def _of_directory(
-    inputs: "Inputs", directory: Path, identity: dict[str, Any], label: str
-) -> Checkpoint:
-    """The model of a directory in Hugging Face layout, every tensor accounted for."""
+def _told(inputs: "Inputs", directory: Path, identity: dict[str, Any], label: str) -> Checkpoint:
     dtype = stored_dtype(directory)
     states_dtype = told_dtype(directory) == dtype
     subject = Checkpoint(directory, _format(directory), identity, label, dtype, states_dtype)

@@ -69,7 +69,8 @@ class WeightsStage(Stage[WeightsRequest, WeightsResult]):
         request = WeightsRequest(subject.directory, subject.format, trusted)
         versions = environment.versions(("transformers", "compressed-tensors"))
         determinants = {**subject.identity, "versions": versions}
-        title = f"weights of {inputs.config.model.name}"
+        is_base = subject.label == inputs.config.model_label
+        title = f"weights of {inputs.config.model.name if is_base else subject.label}"
         inputs.obtain(self, request, environment, title=title, determinants=determinants)
 
     def run(self, request: WeightsRequest, context: StageContext) -> WeightsResult:

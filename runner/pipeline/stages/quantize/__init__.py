@@ -82,7 +82,7 @@ class QuantizeStage(Stage[QuantizeRequest, QuantizeResult]):
     request = QuantizeRequest
     result = QuantizeResult
     asks_engine = False
-    follows = ("sensitivity",)
+    follows = ("sensitivity", "audit")
 
     def run(self, request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         """Quantize on the calibration windows, account for what was written."""

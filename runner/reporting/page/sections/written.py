@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from runner.pipeline.stages.audit import STAGE as AUDIT
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.page.subject import Subject
 
@@ -16,7 +17,7 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     rows = {(row.sweep, row.run): (number, row) for number, row in enumerate(subject.rows)}
     lines: list[dict[str, Any]] = []
     for record in subject.records:
-        checkpoint = record.result(QUANTIZE)
+        checkpoint = record.result(QUANTIZE) or record.result(AUDIT)
         place = rows.get((record.sweep, record.run))
         if checkpoint is None or not checkpoint.coverage.parts or place is None:
             continue
@@ -29,4 +30,6 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     if not lines:
         return None
     names = [name for name in _ORDER if any(name in line["parts"] for line in lines)]
-    return {"names": names, "lines": lines[:_MOST], "left_out": len(lines) - _MOST}
+    left_out = len(lines) - _MOST
+    told = {"names": names, "lines": lines[:_MOST], "left_out": left_out}
+    return {**told, "audits": subject.audits}
