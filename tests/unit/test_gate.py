@@ -119,11 +119,14 @@ def test_what_cannot_be_told_says_why() -> None:
     foreign = with_quality(2, 0.1, [0.1] * 3)
     foreign.model_fingerprint = "g"
     good = with_quality(3, 0.1, [0.1, 0.11, 0.1])
+    skipped = with_quality(4, 0.1, [0.1] * 3)
+    skipped.status, skipped.reason = Status.skipped, "no such combination"
     told = {
         one.candidate: one
-        for one in judged([failed, foreign], other=[good], max_kl=0.1)
+        for one in judged([failed, foreign, skipped], other=[good], max_kl=0.1)
     }  # fmt: skip
     assert {one.outcome for one in told.values()} == {"cannot tell"}
+    assert len(told) == 2
     assert told["mine/001-r1"].reason == "the run is failed: out of memory"
     assert told["mine/002-r2"].reason == "the unquantized models differ (g and f)"
 

@@ -54,6 +54,5 @@ def gate(runs: Path, config: Config, output: Path | None) -> int:
         write_text_atomically(output / "gate.xml", junit(verdict))
         tell(f"gate.md, gate.xml, gate.json: {output}")
     if verdict.outcome == Outcome.passed:
-        for record in followed_by(config.tracker.name, pairs):
-            promote(config, record.sweep, record.run)
+        promote(config.tracker, followed_by(config.tracker.name, pairs))
     return verdict.exit_code

@@ -12,7 +12,7 @@ from runner.reporting.quality.paired import why_not
 from runner.reporting.row import Row
 from runner.reporting.rows import rows_of
 from runner.store.distinct_names import tell_apart
-from runner.store.records import RunRecord
+from runner.store.records import RunRecord, Status
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,10 @@ def _sides(side: Side) -> tuple[list[Sided], list[Row]]:
     recipes = [
         Sided(row, of_run[row.run])
         for row in rows
-        if not row.is_baseline and not row.is_floor and row.run in of_run
+        if not row.is_baseline
+        and not row.is_floor
+        and row.run in of_run
+        and row.status != Status.skipped.value  # a combination that there is none of
     ]
     return recipes, [row for row in rows if row.is_baseline]
 

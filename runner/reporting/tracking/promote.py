@@ -1,29 +1,16 @@
-"""Tells the tracker of a checkpoint that passed the gate."""
+"""Tells the tracker of checkpoints that passed the gate."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
-from runner.config.schema.root import Config
-from runner.errors import UsageError
+from runner.config.schema.tracker import Tracker
 from runner.reporting.display import Display
 from runner.reporting.tracking.service import TrackingService
-from runner.store.records import read_record
+from runner.store.records import RunRecord
 
 
-def promote(config: Config, sweep: str, run: str) -> None:
-    """Mark the checkpoint of a finished run as promoted in the configured tracker.
-
-    Args:
-        config: Names the store and the tracker.
-        sweep: The run's.
-        run: Its folder's name.
-
-    Raises:
-        UsageError: The store has no such run.
-    """
-    runs = Path(config.store.root).expanduser().resolve() / "runs"
-    record = read_record(runs / sweep / run / "record.json")
-    if record is None:
-        raise UsageError(f"there is no run {sweep}/{run} in {runs}")
+def promote(tracker: Tracker, records: Sequence[RunRecord]) -> None:
+    """Mark the checkpoints of finished runs as promoted."""
     service = TrackingService(Display(live=False))
-    service.promote(config.tracker, record)
+    for record in records:
+        service.promote(tracker, record)
     service.close()
