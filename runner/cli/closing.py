@@ -40,8 +40,7 @@ def answer_from_records(runs: Path, config: "Config", output: Path | None) -> in
     if StageName.compare in config.stages:
         from runner.reporting.compare import compare
 
-        compare(runs, config, output)
-        return 0
+        return compare(runs, config, output)
     if StageName.gate in config.stages:
         from runner.reporting.gate import gate
 

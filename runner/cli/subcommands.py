@@ -204,11 +204,16 @@ _COMPARE = """\
 Usage: runner compare A B [GROUP.FIELD=VALUE] ...
 
 Compares two sweeps, or two runs (SWEEP/RUN), from the store: settings,
-software, quality and speed, and whether a difference exceeds the noise.
+software, quality and speed, whether a difference exceeds the noise, and what
+became of the base model itself. Writes compare.json and compare.md.
+
+Exit codes with a threshold (compare.max_kl=, …): 0 b is within all, 3 it is
+beyond one, 4 that cannot be told yet.
 
 Examples
   runner compare monday tuesday
   runner compare monday/3 tuesday/3
+  runner compare released nightly compare.max_kl=0.02 compare.min_recovery=99%
 """
 _GATE = """\
 Usage: runner gate [SWEEP[/RUN]] [GROUP.FIELD=VALUE] ...

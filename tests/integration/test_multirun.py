@@ -88,6 +88,11 @@ def test_illegal_combinations_are_skipped_with_their_reason(
     for figure in ("bits_per_weight", "checkpoint_bytes", "perplexity", "kl_divergence_high"):
         assert theirs[figure] == own[figure], figure
     assert "nothing is shown to be better at this size" in " ".join(answer["audits"]["theirs"])
+    # The same files lose nothing; 4 bits lose more than 8.
+    for sides, code in ((("product/3", "product/4"), 0), (("product/2", "product/3"), 3)):
+        compared = command("compare", *sides, "compare.max_kl=0.001")
+        assert compared.returncode == code, compared.stdout
+        assert "the base is the same: perplexity" in compared.stdout
 
 
 def test_a_checkpoint_of_others_is_audited_in_blocks_of_fp8(

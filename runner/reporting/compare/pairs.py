@@ -1,10 +1,11 @@
 """Pairs the runs of two sides, and lists what differs between them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.planning.hardware.detect import kind_of
+from runner.reporting.compare.base import base_figures, base_note
 from runner.reporting.compare.figure import Figure
 from runner.reporting.compare.figures import figures
 from runner.reporting.compare.find import Side
@@ -36,6 +37,10 @@ class Pair:
     """In configuration, versions and host."""
     note: str | None = None
     """What of the two cannot be compared at all, and why."""
+    base: list[Figure] = field(default_factory=list)
+    """The unquantized model's own, in both runs."""
+    base_note: str | None = None
+    """Whether it changed, in words."""
 
 
 def pair_up(a: Side, b: Side, *, allow_different_dtypes: bool = False) -> list[Pair]:
@@ -87,6 +92,7 @@ def _identity(record: RunRecord, told: Sequence[Callable[[RunRecord], str]]) -> 
 
 
 def _pair(a: RunRecord | None, b: RunRecord | None, allow_different_dtypes: bool) -> Pair:
+    base = list(base_figures(a, b)) if a is not None and b is not None else []
     labels = list(dict.fromkeys(f"{r.label} on {r.engine}" for r in (a, b) if r is not None))
     return Pair(
         a=a.run if a else None,
@@ -98,6 +104,8 @@ def _pair(a: RunRecord | None, b: RunRecord | None, allow_different_dtypes: bool
         else [],
         differences=_differences(a, b) if a is not None and b is not None else [],
         note=nothing_in_common(a, b) if a is not None and b is not None else None,
+        base=base,
+        base_note=base_note(a, b, base) if a is not None and b is not None else None,
     )
 
 

@@ -33,22 +33,40 @@ def show(a: Side, b: Side, pairs: list[Pair]) -> None:
         console.print(f"  {name}{where}", soft_wrap=True)
     if any(pair.figures for pair in matched):
         console.print(_table(matched))
+    for note in untouched(pairs):
+        console.print(note, soft_wrap=True)
+    console.print(f"b against a: {sum_of(pairs)}", style="bold")
+    for note in notes(pairs):
+        console.print(note, soft_wrap=True)
+
+
+def sum_of(pairs: list[Pair]) -> str:
+    """How many figures have which verdict."""
+    verdicts = Counter(figure.verdict for pair in pairs for figure in pair.figures)
+    total = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+    return total or "nothing to compare"
+
+
+def untouched(pairs: list[Pair]) -> list[str]:
+    """What has no partner, and what did not come to its end."""
+    lines = []
     for side, alone in (("a", [p for p in pairs if not p.b]), ("b", [p for p in pairs if not p.a])):
         if alone:
-            names = ", ".join(pair.label for pair in alone)
-            console.print(f"only in {side}: {names}", soft_wrap=True)
-    for pair in matched:
-        if pair.statuses != ("ok", "ok"):
-            console.print(f"{pair.label}: {pair.statuses[0]} in a, {pair.statuses[1]} in b")
-    verdicts = Counter(figure.verdict for pair in matched for figure in pair.figures)
-    total = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
-    console.print(f"b against a: {total or 'nothing to compare'}", style="bold")
-    if verdicts["unknown"]:
-        console.print("unknown: measured only once, so it cannot be separated from noise")
-    for note in _quality_notes(matched):
-        console.print(note, soft_wrap=True)
-    for note in _drift_notes([figure for pair in matched for figure in pair.figures]):
-        console.print(note, soft_wrap=True)
+            lines.append(f"only in {side}: {', '.join(pair.label for pair in alone)}")
+    for pair in pairs:
+        if pair.a and pair.b and pair.statuses != ("ok", "ok"):
+            lines.append(f"{pair.label}: {pair.statuses[0]} in a, {pair.statuses[1]} in b")
+    return lines
+
+
+def notes(pairs: list[Pair]) -> list[str]:
+    """What stands behind the verdicts: the base's own change first."""
+    matched = [pair for pair in pairs if pair.a and pair.b]
+    figures = [figure for pair in matched for figure in pair.figures]
+    lines = [*dict.fromkeys(pair.base_note for pair in matched if pair.base_note)]
+    if any(figure.verdict == "unknown" for figure in figures):
+        lines.append("unknown: measured only once, so it cannot be separated from noise")
+    return [*lines, *_quality_notes(matched), *_drift_notes(figures)]
 
 
 def _quality_notes(pairs: list[Pair]) -> list[str]:
@@ -112,11 +130,15 @@ def _table(pairs: list[Pair]) -> "Table":
             continue
         table.add_row(pair.label, "", "", "", "", style="bold")
         for figure in pair.figures:
-            table.add_row(*_cells(figure), style=_STYLES.get(figure.verdict))
+            table.add_row(*cells(figure), style=_STYLES.get(figure.verdict))
+        for figure in pair.base:
+            if figure.verdict != "equal":
+                table.add_row(*cells(figure), style=_STYLES.get(figure.verdict))
     return table
 
 
-def _cells(figure: Figure) -> tuple[str, ...]:
+def cells(figure: Figure) -> tuple[str, ...]:
+    """A figure's line."""
     name, factor = figure.name, 1.0
     stem, slash, rest = name.partition("/")
     for ending, (unit, scale) in _UNITS.items():

@@ -26,8 +26,8 @@ _NAMES = {
 }
 
 
-def show(verdict: GateVerdict) -> None:
-    """Print every criterion, then the sum in one line."""
+def show(verdict: GateVerdict, what: str = "gate") -> None:
+    """Print every criterion, then the sum of what they are called in one line."""
     console = plain_console()
     if not console.is_terminal:
         console = plain_console(width=_WIDTH_WHEN_PIPED)
@@ -38,7 +38,7 @@ def show(verdict: GateVerdict) -> None:
         for one in several:
             if one.reason:
                 console.print(f"  {_NAMES[one.criterion]}: {one.reason}", soft_wrap=True)
-    console.print(f"gate: {_sum(verdict)}", style=f"bold {_STYLES[Outcome(verdict.outcome)]}")
+    console.print(f"{what}: {_sum(verdict)}", style=f"bold {_STYLES[Outcome(verdict.outcome)]}")
 
 
 def markdown(verdict: GateVerdict) -> str:
