@@ -268,6 +268,12 @@ SUBCOMMANDS = {
             usage=_GATE, section=(f"{_SECTION}.gate", "Gate"), names=_gated,
         ),
         Subcommand(
+            "export", "a checkpoint as a directory with a model card", module="runner.cli.export",
+        ),
+        Subcommand(
+            "publish", "the same on the hub", module="runner.cli.publish",
+        ),
+        Subcommand(
             "env", "environments: list, create, check, remove",
             ("list", "create", "check", "remove"), "runner.cli.env",
         ),

@@ -19,7 +19,7 @@ from runner.util.serialise import to_json
 
 _DECIDES_NO_COMBINATION = (
     "sweep", "stages", "force", "dry_run", "claims", "launch", "tracker", "store", "compare",
-    "gate", "report",
+    "gate", "report", "release",
 )  # fmt: skip
 Overrides = Sequence[str]
 

@@ -20,7 +20,9 @@ from runner.util.names import path_part
 from runner.util.redact import MASK, note, redact, secrets
 from runner.util.serialise import to_json
 
-_INDECISIVE = ("launch", "tracker", "dry_run", "decide", "compare", "gate", "report")
+_INDECISIVE = (
+    "launch", "tracker", "dry_run", "decide", "compare", "gate", "report", "release",
+)  # fmt: skip
 _OUTSIDE = ("path", "python", "hub_id")
 """Fields whose values stand for something that can change without them."""
 _RECORDED_PACKAGES = ("quant-runner", "hydra-core", "omegaconf", "wandb")

@@ -3,8 +3,19 @@
 from typing import Any
 
 UNTELLING = frozenset(
-    {"environment", "store", "tracker", "sweep", "force", "stages", "compare", "gate", "report"}
-)
+    {
+        "environment",
+        "store",
+        "tracker",
+        "sweep",
+        "force",
+        "stages",
+        "compare",
+        "gate",
+        "report",
+        "release",
+    }
+)  # fmt: skip
 """Fields of a configuration's root that say nothing about a result."""
 
 

@@ -3,6 +3,7 @@
 import functools
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from runner.pipeline.stages.quantize import DIRECTORY
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.row import Row
 from runner.store.objects import Address, ObjectStore
-from runner.store.placement import Placement
 from runner.store.records import RunRecord
 from runner.util.serialise import from_json
 
@@ -29,8 +29,7 @@ def add_checkpoint(row: Row, record: RunRecord, subject: str) -> None:
     if (place := _place(record, subject)) is None:
         return
     row.checkpoint = str(place)
-    if record.placement is not None:
-        row.serve = _command(record, record.placement, place)
+    row.serve = serve_command(record, place, config_of(place))
 
 
 def _place(record: RunRecord, subject: str) -> Path | None:
@@ -52,13 +51,24 @@ def _place(record: RunRecord, subject: str) -> Path | None:
         return place
 
 
-def _command(record: RunRecord, placement: Placement, place: Path) -> str | None:
-    if record.engine not in engine_names():
+def serve_command(
+    record: RunRecord, place: Path, config: Mapping[str, Any], *, here: bool = True
+) -> str | None:
+    """What serves a run's checkpoint on its engine; ``None`` where the engine says nothing.
+
+    Args:
+        record: The run's.
+        place: Of the checkpoint, as the command is to name it.
+        config: Content of its config.json.
+        here: Whether the programs are those of the engine's environment on this machine.
+    """
+    placement = record.placement
+    if placement is None or record.engine not in engine_names():
         return None
     engine = find_engine(record.engine)
     if not isinstance(engine, ServedEngine):
         return None
-    programs = Path(placement.programs) if placement.programs is not None else None
+    programs = Path(placement.programs) if placement.programs is not None and here else None
     try:
         settings = from_json(engine.config, record.config["engine"])
     except ValueError:  # of another version
@@ -71,13 +81,14 @@ def _command(record: RunRecord, placement: Placement, place: Path) -> str | None
             dtype=placement.dtype,
             programs=programs if programs is not None and programs.is_dir() else None,
             trust_remote_code=bool(record.config.get("model", {}).get("trust_remote_code")),
-            config=_config(place),
+            config=config,
         )
     )
 
 
 @functools.lru_cache(maxsize=256)
-def _config(place: Path) -> dict[str, Any]:
+def config_of(place: Path) -> dict[str, Any]:
+    """Content of a checkpoint's config.json; empty where there is none."""
     try:
         content: dict[str, Any] = json.loads((place / _CONFIG).read_text("utf-8"))
     except (OSError, ValueError):

@@ -142,6 +142,7 @@ class Effects:
 def _unread(config: Config, device: str) -> Iterator[_Unread]:
     if StageName.compare not in config.stages:
         yield _Unread("compare", "stages has no compare", lambda: "runner compare")
+    yield _Unread("release", "only runner export and runner publish read it")
     if StageName.gate not in config.stages:
         yield _Unread("gate", "stages has no gate", lambda: "runner gate")
     yield from _decide(config)

@@ -165,6 +165,10 @@ def try_out(arguments: list[str], refused: bool, capsys: pytest.CaptureFixture[s
         else:
             assert exit_code() in (0, 1, 2)
             assert "there is no runner" not in capsys.readouterr().err
+    elif first in ("export", "publish"):
+        # Names and fields are read; the records made up here have no checkpoint.
+        assert exit_code() == 1
+        assert "is not in the store any more" in capsys.readouterr().err
     elif {"--help", "--version"}.intersection(arguments):
         assert exit_code() == 0
     elif first in ("plan", "report", "compare", "gate"):

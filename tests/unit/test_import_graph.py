@@ -23,6 +23,7 @@ LAYERS = (
     ("validation",),
     ("pipeline",),
     ("reporting",),
+    ("release",),
     ("multirun",),
     ("api",),
     ("cli",),

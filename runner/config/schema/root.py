@@ -24,6 +24,7 @@ from runner.config.schema.launch import Launch
 from runner.config.schema.method import Method
 from runner.config.schema.model import Model
 from runner.config.schema.plan import Plan
+from runner.config.schema.release import Release
 from runner.config.schema.report import Report
 from runner.config.schema.sensitivity import Sensitivity
 from runner.config.schema.serving import Serving
@@ -83,6 +84,7 @@ class Config:
     compare: Compare = field(default_factory=Compare)
     gate: Gate = field(default_factory=Gate)
     report: Report = field(default_factory=Report)
+    release: Release = field(default_factory=Release)
 
     stages: list[str] = bounded(MISSING, choices=_stages)
     """Stages to run, in any order."""

@@ -1,0 +1,1 @@
+"""Hands a checkpoint on: as a directory with a model card, or to the hub."""
