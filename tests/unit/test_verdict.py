@@ -96,6 +96,7 @@ def test_where_no_recipe_meets_the_limits_the_unquantized_model_is_said_to() -> 
     found = verdict(dense(), row("w4", 80, 0.2), row("w3", 60, 0.3))
     assert (taken(found), found.outcome) == ("unquantized", Outcome.unquantized)
     assert "no recipe meets the limits" in found.headline
+    assert "no recipe is shown to meet" in verdict(dense(), row("a", 80, 0.09)).headline
     assert found.nearest is not None and found.nearest.recipe == "w4"
     assert "perplexity 1.221x [1.197x, 1.246x], above 1.100x" in found.reasons[0]
 
@@ -118,6 +119,7 @@ def test_a_limit_of_quality_is_kept_by_the_whole_interval() -> None:
     assert "above" in verdict(one, max_perplexity_ratio=1.02).ruled_out[0].why
     assert taken(verdict(one, max_kl=0.12)) == "w4"
     assert "not shown" in verdict(one, max_kl=0.105).ruled_out[0].why
+    assert found.ruled_out[0].why.endswith(" windows would tell"), "how much more text would"
     one.perplexity_ratio_low = one.perplexity_ratio_high = None
     assert taken(verdict(one, max_perplexity_ratio=100.0)) is None, "nothing is shown"
 
@@ -125,7 +127,7 @@ def test_a_limit_of_quality_is_kept_by_the_whole_interval() -> None:
 def test_what_was_not_measured_meets_no_limit_and_says_what_measures_it() -> None:
     found = verdict(dense(), row("w4", 80, 0.05), min_recovery=0.99)
     assert found.outcome is Outcome.none
-    assert "accuracy not measured: stage tasks" in found.headline
+    assert "recovery of accuracy not measured: stage tasks" in found.headline
 
 
 def test_a_tie_in_perplexity_is_broken_by_kl_divergence_and_says_so() -> None:
@@ -192,6 +194,20 @@ def test_nothing_is_said_of_a_goal_that_nothing_measured() -> None:
     found = verdict(one, goal=Goal.speed)
     assert found.headline == "Nothing can be recommended: speed was not measured (stage bench)."
     assert verdicts([dense()], []) == [], "no recipe: no question"
+    one.perplexity = one.evaluated = None
+    assert "quality was not measured" in verdict(one).headline
+    found = verdict(one, goal=Goal.size, max_checkpoint_bytes=10**9)
+    assert taken(found) == "w4" and "Quality was not measured" in found.reasons[-1]
+
+
+def test_who_takes_it_is_warned_of_what_it_lacks() -> None:
+    one = timed("a", 0.01, 60)
+    one.decode_ratio_low, one.decode_ratio_high = 0.55, 0.65
+    one.caveat = "97.0% of it is quantized"
+    assert verdict(dense(), one).reasons == [
+        "It decodes slower than the unquantized model: 0.60x [0.55, 0.65].",
+        "Of its checkpoint: 97.0% of it is quantized.",
+    ]
 
 
 def test_right_answers_are_the_quality_where_nothing_else_was_measured() -> None:

@@ -45,6 +45,9 @@ def _counts(row: Row) -> bool:
     return row.status == Status.ok.value and not row.is_floor
 
 
+_NO_QUALITY = "quality was not measured (stage eval or tasks)"
+
+
 class _Scope:
     """Rows whose quality compares."""
 
@@ -59,6 +62,8 @@ class _Scope:
         self.name, self.numbers = name, numbers
         self.rows = [row for row in rows if _counts(row)]
         self.goal = goal_of(asked, self.rows)
+        self.is_open = asked.goal is None
+        """Nobody said what to go by: quality has a say then."""
         self.decide, self.assumed = completed(asked, self.rows)
         self.baseline = next((row for row in self.rows if row.is_baseline), None)
         known = {id(row): origins.dollars(row) for row in self.rows}
@@ -81,7 +86,9 @@ class _Scope:
         quantized = [row for row in meeting if not row.is_baseline]
         best = self.ranking.best(quantized)
         baseline = next((row for row in meeting if row.is_baseline), None)
-        if not any(self.ranking.cost(row) is not None for row in self.rows):
+        if not any(self.ranking.cost(row) is not None for row in self.rows) or (
+            self.is_open and not self._has_quality()
+        ):
             return self._unknown()
         if best is None and baseline is None:
             return self._nothing()
@@ -109,7 +116,7 @@ class _Scope:
         return self._made(
             Outcome.recipe,
             f"Take {self._place(best.row)}: {which}{f' ({limits})' if limits else ''}.",
-            [*reasons, *self._unmeasured()],
+            [*reasons, *self._cautions(best.row)],
             take=best.row,
             runner_up=None if second is None else second.row,
             ties=ties,
@@ -120,7 +127,11 @@ class _Scope:
         which = f" ({limits})" if limits else ""
         if best is None:
             nearest = self._nearest()
-            why = f"no recipe meets the limits{which}"
+            untold = any(
+                one.state is State.untold for row in self.rows for one in self.broken[id(row)]
+            )
+            shown = "is shown to meet" if untold else "meets"
+            why = f"no recipe {shown} the limits{which}"
             reasons = [] if nearest is None else [f"The nearest is {self._missing(nearest)}."]
             return self._made(
                 Outcome.unquantized, f"Take the unquantized model: {why}.", reasons,
@@ -136,7 +147,7 @@ class _Scope:
         reasons += quality_sentences(best, self.goal, self.names, ties)
         return self._made(
             Outcome.unquantized, f"Take the unquantized model: {why}{which}.",
-            [*reasons, *self._unmeasured()], take=baseline, runner_up=best.row, ties=ties,
+            reasons, take=baseline, runner_up=best.row, ties=ties,
         )  # fmt: skip
 
     def _nothing(self) -> Verdict:
@@ -148,12 +159,16 @@ class _Scope:
         )
 
     def _unknown(self) -> Verdict:
-        needs = {
-            Goal.quality: "quality was not measured (stage eval or tasks)",
-            Goal.size: "no checkpoint was made or measured",
-            Goal.speed: "speed was not measured (stage bench)",
-            Goal.cost: "cost is not known: set hardware.price.dollars_per_hour, with stage bench",
-        }[self.goal]
+        needs = (
+            _NO_QUALITY
+            if self.is_open
+            else {
+                Goal.quality: _NO_QUALITY,
+                Goal.size: "no checkpoint was made or measured",
+                Goal.speed: "speed was not measured (stage bench)",
+                Goal.cost: "cost is not known: set hardware.price.dollars_per_hour (stage bench)",
+            }[self.goal]
+        )
         return self._made(Outcome.unknown, f"Nothing can be recommended: {needs}.", [])
 
     def _made(
@@ -184,10 +199,19 @@ class _Scope:
             ties=list(ties),
         )
 
-    def _unmeasured(self) -> list[str]:
-        if any(row.perplexity is not None or row.task_accuracy is not None for row in self.rows):
-            return []
-        return ["Quality was not measured: add eval to the stages before serving it."]
+    def _has_quality(self) -> bool:
+        return any(row.perplexity is not None or row.task_accuracy is not None for row in self.rows)
+
+    def _cautions(self, row: Row) -> list[str]:
+        """What whoever takes it should know besides."""
+        said = [] if self._has_quality() else ["Quality was not measured: add stage eval."]
+        high = row.decode_ratio_high
+        if high is not None and high < 1 and row.decode_ratio is not None:
+            said.append(
+                f"It decodes slower than the unquantized model: {row.decode_ratio:.2f}x "
+                f"[{row.decode_ratio_low:.2f}, {high:.2f}]."
+            )
+        return said + ([f"Of its checkpoint: {row.caveat}."] if row.caveat else [])
 
     def _ties(self, choice: Choice) -> list[Tie]:
         found = (tie(step, self.contrasts, self._name) for step in choice.steps)

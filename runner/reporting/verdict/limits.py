@@ -4,11 +4,15 @@ A limit of quality is kept by the whole 95% interval: a recipe of which four win
 whether it loses 5 or 15% is not one that is shown to lose at most 10%.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from runner.config.schema.decide import MEASURED_BY, Decide
+from runner.evaluation.metrics.simultaneous import clusters_needed
+from runner.evaluation.metrics.statistics import Interval
+from runner.reporting.quality.evaluated import Evaluated
 from runner.reporting.rows import Row
 
 _SIZED_BY = ("quantize", "bench")
@@ -50,6 +54,9 @@ class Limit:
     is_most: bool = True
     """Whether more is worse."""
     is_quality: bool = False
+    losses: Callable[[Evaluated], Sequence[Sequence[float]]] | None = None
+    """What it is the mean of, by draw and window of text."""
+    is_ratio: bool = False
     is_resource: bool = False
     """Whether it limits size, memory or speed."""
 
@@ -84,7 +91,22 @@ class Limit:
             says = f"{self.what} {amount}, {side} {self.shown(bound)}"
         else:
             says = f"{self.what} {amount}, not shown to be {self.words(bound)}"
+            says += self._needed(row, found, bound)
         return Finding(self.field, state, says, over / abs(bound))
+
+    def _needed(self, row: Row, found: Measured, bound: float) -> str:
+        """How much text would tell on which side of the limit a row is."""
+        own = row.evaluated
+        if own is None or self.losses is None or not (losses := self.losses(own)):
+            return ""
+        windows = len(losses[0])
+        clusters = len(set(own.clusters[:windows]))
+        ends = [*found, bound]
+        if self.is_ratio:
+            ends = [math.log(end) if 0 < end < math.inf else math.inf for end in ends]
+        count = clusters_needed(Interval(*ends[:3]), clusters, ends[3])
+        unit = "windows" if clusters == windows else "documents"
+        return "" if count is None else f": about {count:,} {unit} would tell"
 
     def words(self, bound: float) -> str:
         """As in ``at most 120 MB``."""
@@ -151,12 +173,12 @@ LIMITS = (
           is_resource=True),
     Limit("max_memory_bytes", "peak memory", _exact("peak_memory_bytes"), megabytes,
           is_resource=True),
-    Limit("min_recovery", "accuracy", _recovery, "{:.1%} of unquantized".format,
+    Limit("min_recovery", "recovery of accuracy", _recovery, "{:.1%}".format,
           is_most=False, is_quality=True),
     Limit("max_kl", "KL divergence", _kl, "{:.4f}".format,
-          is_quality=True),
+          is_quality=True, losses=lambda own: own.divergences),
     Limit("max_perplexity_ratio", "perplexity", _ratio, "{:.3f}x".format,
-          is_quality=True),
+          is_quality=True, losses=lambda own: own.losses, is_ratio=True),
     Limit("min_decode_tokens_per_second", "decode", _exact("decode_tokens_per_second"),
           "{:.1f} tok/s".format, is_most=False, is_resource=True),
     Limit("max_ttft_seconds", "first token", _exact("time_to_first_token_seconds"),
