@@ -48,25 +48,22 @@ def measure() -> str:
         step = len(ids) // _WINDOWS
         if step >= _TOKENS and number % 2 == 0:
             articles[number] = [ids[i * step : i * step + _TOKENS] for i in range(_WINDOWS)]
-    batches = {number: torch.tensor(windows) for number, windows in articles.items()}
-    values: dict[int, list[Any]] = {number: [] for number in batches}
-    base = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    for name, place in zip(names, places, strict=True):
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
-        for number, ids in batches.items():
-            with torch.inference_mode():
-                dense, own = (one(ids).logits[:, :-1].log_softmax(-1) for one in (base, model))
-            losses = [-side.gather(-1, ids[:, 1:, None])[..., 0].mean(-1) for side in (dense, own)]
-            divergence = (dense.exp() * (dense - own)).sum(-1).mean(-1)
-            values[number] += [losses[1], divergence] if values[number] else [*losses, divergence]
-        print(name, [float(values[number][-1].mean()) for number in (0, 2)], flush=True)
-    rows = [
-        {
-            "article": number,
-            "windows": np.round(torch.stack(own, -1).numpy().astype(np.float64), 6).tolist(),
-        }
-        for number, own in values.items()
-    ]
+    base, *models = (
+        AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
+        for place in (directory, *places)
+    )
+    rows = []
+    for number, windows in articles.items():
+        ids = torch.tensor(windows)
+        with torch.inference_mode():
+            dense = base(ids).logits[:, :-1].log_softmax(-1)
+            values = [_losses(dense, ids)]
+            for model in models:
+                own = model(ids).logits[:, :-1].log_softmax(-1)
+                values += [_losses(own, ids), (dense.exp() * (dense - own)).sum(-1).mean(-1)]
+        found = torch.stack(values, -1).numpy().astype(np.float64)
+        rows.append({"article": number, "windows": np.round(found, 6).tolist()})
+        print(number, found.mean(0), flush=True)
     content = {
         "made_by": "python -m benchmarks.article_losses",
         "model": "smollm2_135m",
@@ -80,6 +77,11 @@ def measure() -> str:
     _PLACE.parent.mkdir(exist_ok=True)
     _PLACE.write_text(json.dumps(content).replace('{"article"', '\n{"article"') + "\n", "utf-8")
     return f"{len(rows)} articles of {_WINDOWS} windows of {_TOKENS} tokens in {_PLACE}"
+
+
+def _losses(log_probabilities: Any, ids: Any) -> Any:
+    """Mean loss of each window's tokens but the first."""
+    return -log_probabilities.gather(-1, ids[:, 1:, None])[..., 0].mean(-1)
 
 
 def _newest(folder: Path, mark: str) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.error_rates import gate_rates, stored
 from runner.evaluation.metrics.noninferiority import (
     Outcome,
     against_limit,
@@ -86,3 +87,17 @@ def test_one_of_many_tests_needs_more_text_to_fail() -> None:
     assert one_of_six.needed > alone.needed
     inside = [against_limit(Interval(0.5, -1, 2), 1.0, 7, 0.05, units=8, tests=n) for n in (1, 6)]
     assert inside[0].needed == inside[1].needed
+
+
+def test_a_recipe_made_again_fails_by_point_estimates_and_not_by_the_gate() -> None:
+    """200 pairs of one recipe's seeds on stored losses; `python -m benchmarks.error_rates`."""
+    recipes, values = stored()
+    again = [place for place, name in enumerate(recipes) if "seed=" in name]
+    alike = {name: several[again] for name, several in values.items()}
+    for limits, least in (((1.0, 0.0), 0.5), ((1.01, 0.01), 0.25)):
+        said, point = gate_rates(alike, limits, 200)
+        assert said["fail"] <= 0.05
+        assert point > least
+    said, point = gate_rates(alike, (1.05, 0.05), 1000, at_limit=True)
+    assert said["pass"] <= 0.05 and said["fail"] <= 0.065
+    assert 0.1 < 1 - point < 0.5, "point estimates let through what is at both limits"

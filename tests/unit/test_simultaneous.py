@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.error_rates import coverage, different, stored
 from runner.evaluation.metrics.simultaneous import (
     clusters_needed,
     pairwise_widening,
@@ -99,3 +100,14 @@ def test_of_very_many_bonferronis_bound_does() -> None:
     means = np.random.default_rng(5).normal(0, 1, (301, 20))
     bonferroni = float(stats.t.ppf(1 - 0.025 / (301 * 150), 19)) / float(stats.t.ppf(0.975, 19))
     assert pairwise_widening(means) == pytest.approx(bonferroni)
+
+
+@pytest.mark.parametrize(("quantity", "plain"), [("log perplexity", 0.86), ("KL divergence", 0.86)])
+def test_intervals_of_recipes_on_one_text_hold_together(quantity: str, plain: float) -> None:
+    """All ten differences of five recipes, 16 articles; `python -m benchmarks.error_rates`."""
+    recipes, values = stored()
+    some = values[quantity][different(recipes)]
+    each, all_as_they_are, together = coverage(some, 16, 250)
+    assert each == pytest.approx(0.95, abs=0.02)
+    assert all_as_they_are < plain
+    assert 0.93 <= together <= 0.97
