@@ -38,6 +38,7 @@ _ORDER = (
 """A method chooses bits and group size, so it comes before them."""
 _SAID = ("model", "method", "bits", "group_size", "calibration", "engine")
 _OPEN = "???"
+_TEXT = "text"
 _PLACES = ("path",)
 """Fields whose values are places of this machine."""
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./=+-,@:")
@@ -88,6 +89,7 @@ def remake(record: RunRecord, compose: Compose) -> Remake:
     composed = to_json(compose(words))
     for section in sections:
         words, composed = _nearest(words, composed, section, told, compose)
+        words, composed = _text(words, composed, section, told, compose)
     fields = [
         _assigned(key, value, known)
         for section in sections
@@ -125,6 +127,24 @@ def _nearest(
         if left == 0:
             break
     return found
+
+
+def _text(
+    words: list[str],
+    composed: dict[str, Any],
+    section: str,
+    told: Mapping[str, Any],
+    compose: Compose,
+) -> tuple[list[str], dict[str, Any]]:
+    """The words, with the option of the section's text where it is another; see ``_nearest``."""
+    text = told[section].get("text")
+    if not text or composed[section].get("text") == text or text["name"] not in option_files(_TEXT):
+        return words, composed
+    tried = [*words, f"{_TEXT}@{section}.{_TEXT}={text['name']}"]
+    try:
+        return tried, to_json(compose(tried))
+    except UsageError:
+        return words, composed
 
 
 def _candidates(section: str, told: Mapping[str, Any]) -> Iterator[str]:

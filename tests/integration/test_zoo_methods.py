@@ -1,13 +1,27 @@
 """Every method and backend goes through architectures of each structure, or refuses them before."""
 
+import contextlib
+import json
 import os
 import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runner.data.models.llama_cpp_families import NOT_CONVERTED
 from runner.methods.backends import auto_gptq, autoawq
+from runner.reporting.rows import rows_of
+from runner.store.records import read_records
+from tests.integration.conftest import here, records
 from tests.integration.zoo import Cells, broken, divergence, loss, run
 
 pytestmark = [
@@ -128,3 +142,91 @@ def test_tables_of_families_are_the_libraries(
     )
     converted = set(re.findall(r'^    "(\w+)": "\w+",', listed.read_text(), re.M))
     assert not [kind for kind in NOT_CONVERTED if CLASSES[kind] in converted]
+
+
+def test_the_command_on_a_card_leads_to_the_same_results(
+    methods: Cells, store: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Of a run whose sweep's file says more than its command line."""
+    record = methods["llama3", "gguf-Q4_K_M", "llama_cpp"]
+    folder = tmp_path / "small"
+    called = here(
+        "export", f"{record['sweep']}/{record['run']}", str(folder),
+        cwd=tmp_path, variables=environment,
+    )  # fmt: skip
+    assert called.returncode == 0, called.stderr
+    assert sum(path.suffix == ".gguf" for path in folder.iterdir()) == 1
+    (command,) = re.findall(r"^```\n(runner .*)\n```$", (folder / "README.md").read_text(), re.M)
+    _, *words = shlex.split(command)
+    again = here(*words, "sweep=remade", "tracker=none", cwd=tmp_path, variables=environment)
+    assert again.returncode == 0, again.stderr
+    (remade,) = records(store, "remade")
+    assert remade["overrides"] != record["overrides"]
+    assert keys(remade) == keys(record)
+
+
+def keys(record: dict[str, Any]) -> dict[tuple[str, str], str]:
+    return {(entry["stage"], entry["subject"]): entry["key"] for entry in record["stages"]}
+
+
+def test_the_command_of_a_row_serves_its_checkpoint(methods: Cells, store: Path) -> None:
+    """As a shell gets it. Both servers at once: most of their start is imports."""
+    rows = {(row.model, row.engine, row.recipe.split(",")[0]): row.serve
+            for row in rows_of(read_records(store / "runs", "zoo_methods"))}  # fmt: skip
+    lines = [rows["zoo_llama3", "llama_cpp", "gguf-Q4_K_M"]]
+    if methods["llama3", "rtn-w4a16-g64", "vllm"]["status"] == "ok":  # else this CPU lacks a kernel
+        lines.append(rows["zoo_llama3", "vllm", "rtn-w4a16-g64"])
+    with contextlib.ExitStack() as servers:
+        started = [servers.enter_context(serving(str(line), store)) for line in lines]
+        for address, log, process in started:
+            answer = asked(address, log, process)
+            assert answer["choices"][0]["finish_reason"] in ("length", "stop"), answer
+            assert answer["usage"]["completion_tokens"] >= 1
+
+
+Started = tuple[str, Path, "subprocess.Popen[bytes]"]
+
+
+@contextlib.contextmanager
+def serving(line: str, store: Path) -> Iterator[Started]:
+    """A server's address, its log and its process, which is gone afterwards with all it started."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = store / f"served-{port}.log"
+    with log.open("wb") as printed:
+        process = subprocess.Popen(
+            f"{line} --port {port}", shell=True, stdout=printed, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield f"http://127.0.0.1:{port}", log, process
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def asked(address: str, log: Path, process: "subprocess.Popen[bytes]") -> dict[str, Any]:
+    """The answer to one request, once the server takes any."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def get(path: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+        data = None if content is None else json.dumps(content).encode()
+        request = urllib.request.Request(address + path, data, {"Content-Type": "application/json"})
+        found: dict[str, Any] = json.load(opener.open(request, timeout=300))
+        return found
+
+    while True:
+        assert process.poll() is None, log.read_text("utf-8", "replace")[-3000:]
+        try:
+            (model,) = get("/v1/models")["data"]
+            break
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            time.sleep(0.2)
+    return get("/v1/completions", {"model": model["id"], "prompt": "def f(", "max_tokens": 4})
