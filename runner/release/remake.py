@@ -75,6 +75,9 @@ def remake(record: RunRecord, compose: Compose) -> Remake:
     filed = {entry.stage for entry in record.stages}
     stages = [stage for stage in told["stages"] if stage in filed]
     read = {*_ALWAYS, *(name for stage in stages for name in _BY_STAGE.get(stage, (stage,)))}
+    made = record.entry("quantize")
+    if made is None or not made.result.get("calibration_windows"):
+        read.discard("calibration")  # nothing was calibrated
     sections = [name for name in _ORDER if name in read and name in told]
     words = [f"stages={written(stages)}"]
     # Defaults are said too: another version may have others.
