@@ -7,7 +7,9 @@ gate cannot tell, 130 Ctrl-C.
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import hydra
 from omegaconf import DictConfig
@@ -25,6 +27,11 @@ from runner.util.names import Name
 from runner.util.paths import conf_dir, plugins_dir
 from runner.util.processes import die_with_parent
 from runner.util.surroundings import settle
+
+if TYPE_CHECKING:
+    from hydra.core.utils import JobReturn
+
+    from runner.config.schema.root import Config
 
 
 def execute() -> int:
@@ -56,11 +63,11 @@ def execute() -> int:
 
 
 def _execute(invocation: Invocation, show_everything: bool) -> int:
-    def job(composed: DictConfig) -> RunLocation | Refusal | None:
+    def guarded(work: Callable[[], RunLocation | None]) -> RunLocation | Refusal | None:
         try:
             if os.getpid() != invocation.process:
                 settle()
-            return invocation.run_job(composed)
+            return work()
         except Exception as error:
             if show_everything and not isinstance(error, RunnerError):
                 raise
@@ -70,8 +77,19 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
                 invocation.close()
                 invocation.close_log()
 
+    def job(composed: DictConfig) -> RunLocation | Refusal | None:
+        return guarded(lambda: invocation.run_job(composed))
+
+    def plain(config: "Config", place: int, words: list[str]) -> "JobReturn | None":
+        from runner.multirun.launchers.thrifty import spared
+
+        if config.dry_run or not invocation.is_run(config):
+            return None
+        return spared(guarded(lambda: invocation.run_plain(config, place, words)))
+
     # Before a sweep's launcher makes a job of a run, the task is asked whether it needs one.
     setattr(job, "spare", invocation.spare)  # noqa: B010
+    setattr(job, "plain", plain)  # noqa: B010
     setattr(job, "number_runs", invocation.number_runs)  # noqa: B010
     arguments = sys.argv[1:]
     try:

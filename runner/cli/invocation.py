@@ -76,13 +76,7 @@ class Invocation:
 
     def run_job(self, composed: DictConfig) -> RunLocation | None:
         """Carry out one job that Hydra composed."""
-        from runner.config.schema.root import StageName
-        from runner.multirun.dry_run.forecast import forecast
-        from runner.multirun.failure_policy import should_run
-        from runner.multirun.grid import GridSweeper
         from runner.pipeline.record import RunIdentity
-        from runner.pipeline.run import illegalities, run_experiment
-        from runner.reporting.observed import open_session
 
         self.started = True
         hydra_config = HydraConfig.get()
@@ -109,6 +103,33 @@ class Invocation:
         if config.dry_run:
             self._look(config, RunIdentity(config.sweep or self.default_sweep, number, overrides))
             return None
+        return self._work(config, number, overrides)
+
+    def run_plain(self, config: "Config", place: int, job: list[str]) -> RunLocation | None:
+        """Carry out a run of a sweep in this process, of which Hydra makes no job.
+
+        Args:
+            config: The run's.
+            place: Its place among the sweep's jobs.
+            job: Its overrides, Hydra's own among them.
+        """
+        from runner.multirun.grid import GridSweeper
+
+        self.started, self.made = True, GridSweeper.folder
+        self.output = None if self.made is None else for_copies(self.made)
+        self.root = Path(config.store.root).expanduser().resolve()
+        return self._work(config, self.numbers.get(place, place), _own_words(job))
+
+    def _work(self, config: "Config", number: int, overrides: list[str]) -> RunLocation:
+        from runner.config.schema.root import StageName
+        from runner.multirun.dry_run.forecast import forecast
+        from runner.multirun.failure_policy import should_run
+        from runner.multirun.grid import GridSweeper
+        from runner.pipeline.record import RunIdentity
+        from runner.pipeline.run import illegalities, run_experiment
+        from runner.reporting.observed import open_session
+
+        root = Path(config.store.root).expanduser().resolve()
         if self.session is None or self.session.store.root != root:
             # Launchers' processes share our terminal with their siblings.
             live = os.getpid() == self.process
@@ -149,16 +170,12 @@ class Invocation:
         Returns:
             What became of it; ``None`` where there is something to do.
         """
-        from runner.config.schema.root import StageName
         from runner.multirun.launchers.thrifty import spared
         from runner.pipeline.record import RunIdentity
 
-        elsewhere = {StageName.compare, StageName.gate}.intersection(config.stages) or (
-            config.stages == [StageName.report]
-        )
-        if elsewhere or config.report.sweeps or os.getpid() != self.process:
+        if not self.is_run(config):
             return None
-        overrides = [one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/"))]
+        overrides = _own_words(job)
         number = self.numbers.get(number, number)
         identity = RunIdentity(config.sweep or self.default_sweep, number, overrides)
         runs = Path(config.store.root).expanduser().resolve() / "runs"
@@ -170,6 +187,15 @@ class Invocation:
         except (RunnerError, OSError) as error:
             self.tell(error)
         return spared(None)
+
+    def is_run(self, config: "Config") -> bool:
+        """Whether a configuration is a run of this process's, not an answer from other runs."""
+        from runner.config.schema.root import StageName
+
+        elsewhere = {StageName.compare, StageName.gate}.intersection(config.stages) or (
+            config.stages == [StageName.report]
+        )
+        return not (elsewhere or config.report.sweeps or os.getpid() != self.process)
 
     def number_runs(
         self, jobs: Sequence[Sequence[str]], config_of: "Callable[[Sequence[str]], Config | None]"
@@ -352,3 +378,8 @@ class Invocation:
             paths = (place.runs / place.sweep).glob(f"{own:03d}-*/record.json")
             records = [record for path in paths if (record := read_record(path))]
         return 0 if all(record.status.without_fault for record in records) else 1
+
+
+def _own_words(job: list[str]) -> list[str]:
+    """A job's overrides without those of Hydra's own settings."""
+    return [one for one in job if not one.lstrip("+~").startswith(("hydra.", "hydra/"))]

@@ -94,6 +94,7 @@ class GridSweeper(BasicSweeper):
         self._combinations: Combinations | None = None
         self._chosen: Any = None
         self._spare: Spared | None = None
+        self._carry_out: Spared | None = None
         self._number_runs: Callable[..., dict[int, int]] | None = None
 
     def setup(
@@ -102,6 +103,7 @@ class GridSweeper(BasicSweeper):
         """As Hydra's; the task may know what to do with runs that need no job."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self._spare = getattr(task_function, "spare", None)
+        self._carry_out = getattr(task_function, "plain", None)
         self._number_runs = getattr(task_function, "number_runs", None)
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
@@ -116,7 +118,7 @@ class GridSweeper(BasicSweeper):
         chosen: Any = self.launcher
         if self._spare is not None and isinstance(chosen, BasicLauncher | ClusterLauncher):
             self._chosen = chosen
-            thrifty: Any = ThriftyLauncher(chosen, self._config_of, self._spare)
+            thrifty: Any = ThriftyLauncher(chosen, self._config_of, self._spare, self._plain)
             self.launcher = thrifty
         result: Sequence[Sequence[JobReturn]]
         # A dry run is over soon, and leaves no cycles.
@@ -132,6 +134,19 @@ class GridSweeper(BasicSweeper):
         if combinations is None or not combinations.knows(job):
             return None
         return combinations.config(job)
+
+    def _plain(self, job: Sequence[str], number: int) -> JobReturn | None:
+        """Carry out a job without what Hydra puts around each: copies of its configuration."""
+        launcher: Any = self._chosen
+        if self._carry_out is None or not _asks_for_nothing(launcher.config.hydra):
+            return None
+        assert self.hydra_context is not None
+        loader: Any = self.hydra_context.config_loader
+        try:
+            config = judge(loader.load_sweep_config(launcher.config, list(job)))
+        except Exception:  # which Hydra, or the job, tells
+            return None
+        return None if config is None else self._carry_out(config, number, list(job))
 
     def _parse_config(self) -> list[str]:
         return [f"{key}={choices_of(key, value)}" for key, value in self.params.items()]
@@ -282,3 +297,10 @@ def _matches(job: list[str], combination: dict[str, list[str]]) -> bool:
 def _one_way(value: str) -> str:
     """Hydra writes a choice as Python does (True) and a single value as it was typed (true)."""
     return value.lower() if value in ("True", "False") else value
+
+
+def _asks_for_nothing(hydra: Any) -> bool:
+    """Whether Hydra's settings ask for nothing around a job that this process carries out."""
+    job, logging = hydra.job, hydra.job_logging
+    around = (hydra.get("callbacks"), job.env_set, job.env_copy, job.chdir, hydra.output_subdir)
+    return not any(around) and not (logging and logging.get("root"))

@@ -21,7 +21,11 @@ class ThriftyLauncher:
     """
 
     def __init__(
-        self, launcher: Any, config_of: Callable[[Job], Config | None], spare: Spared
+        self,
+        launcher: Any,
+        config_of: Callable[[Job], Config | None],
+        spare: Spared,
+        plain: Callable[[Job, int], "JobReturn | None"] = lambda job, number: None,
     ) -> None:
         """Hand to ``launcher`` what ``spare`` does not do.
 
@@ -29,7 +33,10 @@ class ThriftyLauncher:
             launcher: Hydra's.
             config_of: Gives a job's configuration where that takes no composing, else ``None``.
             spare: Carries a run out where that takes no job, and returns what became of it.
+            plain: The same of one that is composed, where Hydra's settings ask for nothing around
+                a job: no callbacks, variables, logs or folders.
         """
+        self._plain = plain
         self._launcher = launcher
         self._config_of = config_of
         self._spare = spare
@@ -44,6 +51,7 @@ class ThriftyLauncher:
         for number, job in jobs:
             config = self._config_of(job)
             found = None if config is None else self._spare(config, number, list(job))
+            found = found or self._plain(job, number)
             if found is None:
                 (made,) = self._launcher.launch([job], initial_job_idx=number)
                 found = _small(made)

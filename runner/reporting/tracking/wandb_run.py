@@ -72,6 +72,9 @@ def open_run(tracker: Tracker, log: Log, **described: Any) -> Any:
                 disable_code=True,
                 # Its own record of the host holds the command line as it was typed.
                 x_disable_meta=True,
+                # It reads what every installed package says of itself, for each run; what a stage
+                # ran with is in the record.
+                x_save_requirements=False,
                 # The work is done in workers, which are this process's descendants.
                 x_stats_track_process_tree=True,
                 x_stats_pid=int(os.environ.get(FOLLOWED_PROCESS, os.getpid())),
