@@ -90,7 +90,7 @@ def _carry_out(
         record.log_tail = redact(traceback.format_exc().splitlines()[-20:])
     finally:
         record.seconds = time.monotonic() - start
-        record.reason = redact(record.reason)
+        record.reason = None if record.status is Status.ok else redact(record.reason)
         write_record(session.store.runs, record)
         _say_how_it_ended(record, session)
         tracker.finish(record)
@@ -162,9 +162,7 @@ def _stage_record(stage: str, subject: str, obtained: StageResult[Any]) -> Stage
 
 def _say_how_it_ended(record: RunRecord, session: Session) -> None:
     if record.status is Status.ok:
-        record.reason = None
         session.clock.ended(record.seconds or 0.0)
-        write_record(session.store.runs, record)
         session.display.line(f"  ok in {record.seconds:.1f} s", detail=True)
         return
     style = "yellow" if record.status is Status.skipped else "red"
