@@ -12,6 +12,8 @@ from runner.pipeline.observers import RunTracker
 from runner.pipeline.stages import find_stage
 from runner.pipeline.stages.base import Cells
 from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
+from runner.reporting.page.figures import write_figures
+from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.rows import Row, rows_of
 from runner.store.records import RECIPE, RunRecord, StageRecord, read_records
@@ -35,13 +37,23 @@ class SweepEnd:
     """The answer and its figures."""
 
     @classmethod
-    def filed(cls, runs: Path, sweep: str) -> "SweepEnd":
-        """As the store has it: the sweep's records, and the answer beside them."""
+    def filed(cls, runs: Path, sweep: str, scratch: Path) -> "SweepEnd":
+        """As the store has it: the sweep's records, and the answer beside them.
+
+        Args:
+            runs: The store's folder of records.
+            sweep: Its id.
+            scratch: Folder for figures that the answer did not ask for.
+        """
         records, folder = read_records(runs, sweep), runs / sweep
         rows = rows_of(records)
         mark_best_tradeoffs(rows)
         files = [path for name in _ANSWER if (path := folder / name).is_file()]
-        drawn = [*folder.glob("sensitivity-*.png"), *folder.glob("figures/*.png")]
+        figures = [*folder.glob("figures/*.png")]
+        if not figures and any(row.perplexity is not None for row in rows):
+            figures = write_figures(Subject(sweep, records, rows).row_dicts(), scratch)
+        drawn = [path for path in figures if path.suffix == ".png"]
+        drawn += folder.glob("sensitivity-*.png")
         return cls(sweep, records, rows, files + sorted(drawn))
 
     def verdict(self) -> dict[str, str]:

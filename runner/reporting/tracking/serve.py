@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,8 +65,9 @@ class _Service:
         elif do == "promote":
             promote_checkpoint(config, from_json(RunRecord, event["record"]), self._log)
         else:
-            end = SweepEnd.filed(Path(event["runs"]), event["sweep"])
-            summarise_sweep(config, end, self._log)
+            with tempfile.TemporaryDirectory() as scratch:
+                end = SweepEnd.filed(Path(event["runs"]), event["sweep"], Path(scratch))
+                summarise_sweep(config, end, self._log)
 
     def close(self) -> None:
         """Close what is left open: nobody said how these runs ended."""
