@@ -71,7 +71,7 @@ def test_wandb_has_a_run_for_the_sweep(tracked: dict[str, Any]) -> None:
     (summary,) = tracked["summaries"]
     assert "1 of 4 runs failed" in summary["text"]
     assert "report.html" in summary["text"]
-    assert {"answer/page._type", "figures/quality_over_size._type"} <= logged(
+    assert {"answer/page._type", "figures/quality_vs_size._type"} <= logged(
         summary, "history", "item"
     )
     assert {"verdict/outcome", "verdict/headline"} <= logged(summary, "summary", "update")
