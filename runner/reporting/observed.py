@@ -6,6 +6,7 @@ from runner.config.schema.root import Config
 from runner.pipeline.session import Session
 from runner.reporting.display import Display
 from runner.reporting.tracking.service import TrackingService
+from runner.store.records import RunRecord
 
 
 class ObservedSession(Session):
@@ -39,6 +40,12 @@ class ObservedSession(Session):
         super().close()
         if self._closes_log:
             self.tracking.close()
+
+    def ruled_out(self, record: RunRecord) -> str | None:
+        """By the limits that the answer's verdict goes by."""
+        from runner.reporting.ruled_out import ruled_out
+
+        return ruled_out(record)
 
 
 def open_session(

@@ -21,17 +21,29 @@ def test_a_server_answers_requests_and_is_gone_afterwards(
     store: Path, command: Callable[..., Called]
 ) -> None:
     called = command(
-        "model=tiny", "method=none", "engine=llama_cpp", "stages=[serving]", "serving=quick",
+        "model=tiny", "method=gguf", "bits=w8a16", "engine=llama_cpp",
+        "stages=[quantize,serving]", "serving=quick", "serving.max_concurrency=2",
+        "serving.warmup_rounds=1", "decide.max_checkpoint_bytes=1kB", "hardware.price.dollars_per_hour=3.6",
         "tracker=none", "sweep=serving",
     )  # fmt: skip
     assert called.returncode == 0, called.stderr[-4000:]
     (record,) = records(store, "serving")
-    (stage,) = record["stages"]
-    assert (stage["stage"], stage["environment"]) == ("serving", "guidellm")
+    # The recipe is not worth a server's time; the unquantized model is measured all the same.
+    (stage,) = [one for one in record["stages"] if one["stage"] == "serving"]
+    assert (stage["subject"], stage["environment"]) == ("baseline", "guidellm")
+    assert "not served: gguf-Q8_0 on llama_cpp: checkpoint" in called.stdout
     result = from_json(
         ServingResult, {k: v for k, v in stage["result"].items() if k != "resources"}
     )
-    (level,) = result.levels
+    level, two = result.levels
+    assert two.concurrency == 2 and two.requests == 4 and two.failed == 0
+    # Two rounds of each user; the first of three is not counted.
+    assert result.capacity is not None and result.capacity.breaks_at is None
+    assert result.capacity.concurrency == 2 and not result.capacity.sure
+    assert "most users within request 30000 ms for 90% of requests" in called.stdout
+    rate = two.steady_tokens_per_second
+    assert rate is not None and rate > 0
+    assert result.dollars_per_million_tokens(two) == pytest.approx(1000 / rate)
     assert (level.concurrency, level.requests, level.failed) == (1, 4, 0)
     # Its stream tells no counts, so guidellm counts pieces; the last one may hold no text.
     assert 7 <= level.new_tokens <= 9, "the end-of-text token is forbidden"
