@@ -1,4 +1,4 @@
-"""Which limits of ``decide`` a run's recipe is known not to meet while the run is still going on."""
+"""Which limits of ``decide`` a recipe is known not to meet while its run is still going on."""
 
 from runner.config.schema.decide import Decide
 from runner.reporting.rows import rows_of

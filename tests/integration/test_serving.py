@@ -21,9 +21,9 @@ def test_a_server_answers_requests_and_is_gone_afterwards(
     store: Path, command: Callable[..., Called]
 ) -> None:
     called = command(
-        "model=tiny", "method=gguf", "bits=w8a16", "engine=llama_cpp",
-        "stages=[quantize,serving]", "serving=quick", "serving.max_concurrency=2",
-        "serving.warmup_rounds=1", "decide.max_checkpoint_bytes=1kB", "hardware.price.dollars_per_hour=3.6",
+        "model=tiny", "method=gguf", "bits=w8a16", "engine=llama_cpp", "stages=[quantize,serving]",
+        "serving=quick", "serving.max_concurrency=2", "serving.warmup_rounds=1",
+        "decide.max_checkpoint_bytes=1kB", "hardware.price.dollars_per_hour=3.6",
         "tracker=none", "sweep=serving",
     )  # fmt: skip
     assert called.returncode == 0, called.stderr[-4000:]

@@ -28,7 +28,8 @@ class Goal(StrEnum):
     speed = "speed"
     """The most tokens per second of one sequence."""
     cost = "cost"
-    """The fewest dollars per generated token, at the batch size where that is fewest."""
+    """The fewest dollars per generated token: at the most users within ``serving.slo`` where they
+    were searched for, else at the batch size where that is fewest."""
 
 
 MEASURED_BY = {

@@ -166,7 +166,8 @@ class _Scope:
                 Goal.quality: _NO_QUALITY,
                 Goal.size: "no checkpoint was made or measured",
                 Goal.speed: "speed was not measured (stage bench)",
-                Goal.cost: "cost is not known: set hardware.price.dollars_per_hour (stage bench)",
+                Goal.cost: "cost is not known: set hardware.price.dollars_per_hour, with stage "
+                "bench or serving",
             }[self.goal]
         )
         return self._made(Outcome.unknown, f"Nothing can be recommended: {needs}.", [])

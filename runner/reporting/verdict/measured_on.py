@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from runner.config.schema.hardware import Price
 from runner.errors import UsageError
 from runner.pipeline.stages.bench import STAGE as BENCH
+from runner.pipeline.stages.serving import STAGE as SERVING
 from runner.planning.devices import read_device
 from runner.planning.hardware.detect import recognised_among
 from runner.reporting.rows import Row, timed_on
@@ -45,14 +46,19 @@ class Origins:
         return not limits.is_local and recognised_among(limits, names)
 
     def dollars(self, row: Row) -> float | None:
-        """What a million generated tokens costs, at the batch size where that is least.
+        """What a million generated tokens costs.
 
-        ``None`` where no speed was measured, or the device has no price.
+        Of a server, at the most users within its objective where that was searched for; else at the
+        batch size where it is least. ``None`` where no speed was measured, or the device has no
+        price.
         """
         record = self.record(row)
         if record is None:
             return None
-        bench = record.result(BENCH, BASELINE if row.is_baseline else RECIPE)
+        subject = BASELINE if row.is_baseline else RECIPE
+        if _looks_for_capacity(record):
+            return _served_for(record, subject)
+        bench = record.result(BENCH, subject)
         try:
             price = from_json(Price, record.config.get("hardware", {}).get("price") or {})
         except ValueError:  # of another version
@@ -62,3 +68,19 @@ class Origins:
             return None
         devices = max(1, len(record.host.get("gpus") or ()))
         return dollars_per_million_tokens(max(speeds), price.dollars_per_hour * devices)
+
+
+def _looks_for_capacity(record: RunRecord) -> bool:
+    """Whether a run searched for the most users within an objective: then nothing else will do."""
+    asked = record.config.get("serving") or {}
+    stages = record.config.get("stages") or ()
+    return SERVING.name in stages and asked.get("max_concurrency") is not None
+
+
+def _served_for(record: RunRecord, subject: str) -> float | None:
+    served = record.result(SERVING, subject)
+    if served is None or served.capacity is None:
+        return None
+    most = served.capacity.concurrency
+    level = next((level for level in served.levels if level.concurrency == most), None)
+    return None if level is None or most is None else served.dollars_per_million_tokens(level)
