@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from runner.config.schema.decide import Decide, Goal
 from runner.evaluation.metrics.statistics import summarise
 from runner.evaluation.serving.level import Level
 from runner.evaluation.serving.search import Capacity
@@ -13,9 +14,12 @@ from runner.pipeline.stages.serving import LEFT_OUT
 from runner.reporting.capacity import served
 from runner.reporting.page.serving_chart import serving_chart, serving_points
 from runner.reporting.report import report
+from runner.reporting.rows import rows_of
+from runner.reporting.ruled_out import ruled_out
+from runner.reporting.verdict.decide import verdicts
 from runner.store.records import BASELINE, RECIPE, RunRecord, StageRecord, write_record
 from runner.util.serialise import to_json
-from tests.unit.records import whole
+from tests.unit.records import recipe, whole
 from tests.unit.test_answer import record
 
 pytestmark = pytest.mark.unit
@@ -131,3 +135,40 @@ def test_the_chart_has_a_line_a_server_and_marks_the_most_users() -> None:
         assert spec["encoding"][axis]["field"] in known
     lines = {p["line"] for p in points}
     assert len(lines) == 3
+
+
+def test_a_recipe_that_does_not_meet_the_limits_is_not_served() -> None:
+    one = recipe(1, "gptq-w4a16-g64", 24.0, 60.0, 90_000_000)
+    assert ruled_out(one) is None, "there are no limits"
+    for decide, said in (
+        ({"max_perplexity_ratio": 1.1}, "perplexity 1.2"),
+        ({"max_checkpoint_bytes": 80_000_000}, "checkpoint 90 MB, over by 10 MB"),
+        ({"min_recovery": 0.9}, "accuracy not measured: stage tasks"),
+        # The server is measured for these.
+        ({"min_decode_tokens_per_second": 1e9, "max_memory_bytes": 1, "goal": "cost"}, None),
+        ({"max_perplexity_ratio": 2.0, "max_checkpoint_bytes": 90_000_000}, None),
+    ):
+        one.config["decide"] = decide
+        found = ruled_out(one)
+        assert (found or "").startswith(said or "") and (found is None) is (said is None), found
+
+
+def test_the_cheapest_is_that_at_the_most_users_within_the_objective() -> None:
+    records = [
+        recipe(1, "a", 20.1, 900.0, 90_000_000),
+        recipe(2, "b", 20.1, 60.0, 90_000_000),
+    ]
+    for one, together in zip(records, (50.0, 80.0), strict=True):
+        one.config |= {"stages": ["eval", "bench", "serving"], "serving": {"max_concurrency": 8}}
+        # Faster still, but beyond the objective.
+        levels = [level(1, 50.0, together, 1.0), level(2, 30.0, 900.0, 0.5)]
+        one.stages.append(
+            serving(RECIPE, levels, Capacity(1, 2, True), devices=1, dollars_per_hour=3.6)
+        )
+    (found,) = verdicts(rows_of(records), records, Decide(Goal.cost))
+    assert found.take is not None and found.take.recipe == "b", "bench says a"
+    assert found.take.figures["cost"] == f"${1000 / 80:.3g} per million tokens"
+    # What was not served is not known to be cheap, however fast it decodes alone.
+    records[1].stages.pop()
+    (found,) = verdicts(rows_of(records), records, Decide(Goal.cost))
+    assert found.take is not None and found.take.recipe == "a"
