@@ -8,19 +8,19 @@ from runner.util.serialise import from_json
 
 
 def ruled_out(record: RunRecord) -> str | None:
-    """Why a recipe cannot be taken whatever its speed turns out to be; ``None`` if it may be.
+    """Why a recipe cannot be taken any more; ``None`` if it may be.
 
-    By quality and by size, as the verdict judges them: what was not measured has not been shown to
-    be good enough. The unquantized model meets every limit of quality.
+    As the verdict judges it. What quality was not measured is not shown to be good enough; of size,
+    memory and speed only what was measured counts.
     """
     decide = from_json(Decide, record.config.get("decide") or {})
-    limits = [
-        (limit, bound)
-        for limit, bound in limits_set(decide)
-        if limit.is_quality or "quantize" in limit.measured_by
-    ]
     row = next((row for row in rows_of([record]) if not (row.is_baseline or row.is_floor)), None)
-    if row is None or not limits:
+    if row is None:
         return None
-    found = [limit.finding(row, bound) for limit, bound in limits]
-    return "; ".join(one.says for one in found if one.state is not State.kept) or None
+    found = [(limit, limit.finding(row, bound)) for limit, bound in limits_set(decide)]
+    wrong = [
+        one.says
+        for limit, one in found
+        if one.state is State.broken or (limit.is_quality and one.state is not State.kept)
+    ]
+    return "; ".join(wrong) or None

@@ -144,13 +144,16 @@ def test_a_recipe_that_does_not_meet_the_limits_is_not_served() -> None:
         ({"max_perplexity_ratio": 1.1}, "perplexity 1.2"),
         ({"max_checkpoint_bytes": 80_000_000}, "checkpoint 90 MB, over by 10 MB"),
         ({"min_recovery": 0.9}, "accuracy not measured: stage tasks"),
-        # The server is measured for these.
-        ({"min_decode_tokens_per_second": 1e9, "max_memory_bytes": 1, "goal": "cost"}, None),
+        ({"min_decode_tokens_per_second": 1e9}, "decode 60.0 tok/s, short by"),
         ({"max_perplexity_ratio": 2.0, "max_checkpoint_bytes": 90_000_000}, None),
     ):
         one.config["decide"] = decide
         found = ruled_out(one)
         assert (found or "").startswith(said or "") and (found is None) is (said is None), found
+    # A speed that nobody measured may be fast enough.
+    one.config["decide"] = {"min_decode_tokens_per_second": 1e9}
+    one.stages.pop()
+    assert ruled_out(one) is None
 
 
 def test_the_cheapest_is_that_at_the_most_users_within_the_objective() -> None:

@@ -153,8 +153,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
     def carry_out(self, run: "RunContext") -> None:
         """The recipe's server; the unquantized model's before, where ``bench.baseline``.
 
-        A recipe that is known by now not to meet ``decide``'s limits of quality or size is not
-        worth a server's time.
+        A recipe that is known by now not to meet ``decide``'s limits is not worth a server's time.
         """
         for whose, checkpoint in run.checkpoints(baseline=run.config.bench.baseline):
             if whose == RECIPE and (why := run.ruled_out()) is not None:
