@@ -116,7 +116,8 @@ def audited_facts(config: Config) -> ModelFacts | None:
             gguf_file(model)
         return model_facts(model)
     except StageError as error:
-        raise UsageError(f"audit.checkpoint={config.audit.checkpoint}: {error}") from None
+        told = str(error).replace("model=local model.path=", "audit.checkpoint=")
+        raise UsageError(f"audit.checkpoint={config.audit.checkpoint}: {told}") from None
     except UsageError as error:
         raise UsageError(_renamed(str(error), config.audit)) from None
 

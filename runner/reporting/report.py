@@ -193,8 +193,8 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
             # A command that is broken into lines cannot be copied.
             console.print(line, soft_wrap=True)
         print_serving([r for r in records if r.model == model], console, whole)
-    for line in audit_lines(subject.audits):
-        console.print(line, soft_wrap=whole or line.lstrip().startswith("to be tried"))
+    for line in audit_lines(subject.audits, None if whole else console.width):
+        console.print(line, soft_wrap=True)
     for line in claim_lines(decisions):
         console.print(line, soft_wrap=whole)
     print_plans(records, console)

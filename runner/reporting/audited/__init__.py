@@ -1,9 +1,10 @@
 """What an answer says of checkpoints that were audited: their files, and what would be better."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from runner.pipeline.stages.audit import STAGE as AUDIT
-from runner.reporting.audited.better import better
+from runner.reporting.audited.better import TO_TRY, better
 from runner.reporting.audited.contents import contents
 from runner.reporting.rows import Row
 from runner.store.records import RunRecord
@@ -29,11 +30,24 @@ def audited(
     return found
 
 
-def audit_lines(audits: dict[str, list[str]]) -> list[str]:
-    """Below the table: a heading for each checkpoint, then what its files say."""
+def audit_lines(audits: dict[str, list[str]], width: int | None = None) -> list[str]:
+    """Below the table: a heading for each checkpoint, then what its files say.
+
+    Args:
+        audits: By the checkpoints' names.
+        width: Broken between words to fit, but for commands, which are to be copied.
+    """
     lines = []
     for name, said in audits.items():
-        lines += ["", f"{name}: what its files hold", *(f"  {line}" for line in said)]
+        lines += ["", f"{name}: what its files hold"]
+        for line in said:
+            if width is None or line.startswith(TO_TRY):
+                lines.append(f"  {line}")
+            else:
+                lines += textwrap.wrap(
+                    line, width, initial_indent="  ", subsequent_indent="    ",
+                    break_long_words=False, break_on_hyphens=False,
+                )  # fmt: skip
     return lines
 
 

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from runner.config.schema.model import Model
+from runner.config.words import as_typed
 from runner.engines import engine_names, find_engine, reader_of
 from runner.engines.base import CheckpointFacts
 from runner.errors import UsageError
@@ -21,6 +22,8 @@ _TO_TRY = (
     "w8a16-g64", "w8a16-per_channel", "w4a16-g32", "nf4", "w4a16-g64", "w4a16-g128",
     "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m",
 )  # fmt: skip
+TO_TRY = "to be tried at this size: "
+"""What a command is told after."""
 _MOST = 2
 _OTHERWISE = ("stages", "model", "audit", "sweep", "engine", "decide", "report")
 """What an audit was given and another recipe's run is not."""
@@ -34,18 +37,21 @@ def better(record: RunRecord, row: Row, records: Sequence[RunRecord]) -> list[st
         row: Its row.
         records: All of the store.
     """
-    rivals = _rivals(record, row, records)
+    every = _rivals(record, row, records)
+    rivals = [one for one in every if not _is_same(one, row)]
     contrasts = Contrasts([row, *rivals])
     ahead = [rival for rival in rivals if contrasts.shown_worse(row, rival)]
     if ahead:
         return [f"better at this size: {_named(one, row)}" for one in ahead[:_MOST]]
     lines = []
+    if alike := [one for one in every if _is_same(one, row)]:
+        lines.append(f"of the same size and KL divergence as {_name(alike[0], row)}")
     if rivals:
         lines.append(
             f"nothing is shown to be better at this size, of {_count(rivals)} measured on the "
             f"same tokens: {', '.join(_name(one, row) for one in rivals[: _MOST + 1])}"
         )
-    lines += [f"to be tried at this size: {line}" for line in _commands(record, row, rivals)]
+    lines += [f"{TO_TRY}{line}" for line in _commands(record, row, every)]
     return lines
 
 
@@ -69,6 +75,13 @@ def _rivals(record: RunRecord, row: Row, records: Sequence[RunRecord]) -> list[R
         if contrast.divergence(row, rival) or contrast.perplexity(row, rival):
             found[rival.recipe, rival.checkpoint_key] = rival
     return sorted(found.values(), key=_loss)
+
+
+def _is_same(one: Row, row: Row) -> bool:
+    """Whether both are of the same files, as far as their numbers tell."""
+    if one.kl_divergence is None:
+        return False
+    return (one.kl_divergence, one.checkpoint_bytes) == (row.kl_divergence, row.checkpoint_bytes)
 
 
 def _loss(row: Row) -> float:
@@ -105,7 +118,7 @@ def _commands(record: RunRecord, row: Row, rivals: list[Row]) -> Iterator[str]:
     if record.engine not in engine_names() or not row.checkpoint_bytes:
         return
     kept = [
-        shlex.quote(one)
+        shlex.quote(as_typed(one))
         for one in record.overrides
         if one.lstrip("+~").partition("=")[0].split(".")[0] not in _OTHERWISE
     ]
