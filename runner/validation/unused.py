@@ -176,7 +176,7 @@ def _decide(config: Config) -> Iterator[_Unread]:
         if not set(stages).intersection(config.stages):
             why = f"stages has no {' or '.join(stages)}"
             yield _Unread(f"decide.{name}", why, functools.partial(str, asked))
-        elif StageName.tasks in stages and not config.tasks.names:
+        elif stages == (StageName.tasks,) and not config.tasks.names:
             yield _Unread(f"decide.{name}", "tasks.names is empty", lambda: "tasks=packaged")
 
 

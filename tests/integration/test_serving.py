@@ -1,8 +1,15 @@
 """llama.cpp's server under load from guidellm, each in its environment. Nothing is timed."""
 
+import json
+import shlex
+import socket
 import subprocess
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +72,48 @@ def test_a_server_answers_requests_and_is_gone_afterwards(
     assert "Uvicorn running" in log.read_text("utf-8")
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert not [line for line in listed.stdout.splitlines() if str(store) in line]
+
+
+def test_the_command_that_a_verdict_names_serves_what_it_says_to_take(
+    store: Path, command: Callable[..., Called]
+) -> None:
+    called = command(
+        "-m", "model=tiny", "method=gguf", "engine=llama_cpp", "stages=[quantize,eval]",
+        "eval=quick", "eval.windows=2", "decide.max_checkpoint_bytes=1GB",
+        "decide.max_perplexity_ratio=1000%", "decide.goal=size", "tracker=none", "sweep=taken",
+    )  # fmt: skip
+    assert called.returncode == 0, called.stderr[-4000:]
+    answer = json.loads((store / "runs" / "taken" / "answer.json").read_text())
+    (verdict,) = answer["verdict"]
+    assert verdict["outcome"] == "recipe" and verdict["headline"] in called.stdout
+    take = verdict["take"]
+    assert Path(take["checkpoint"]).is_file() and take["checkpoint"] in take["serve"]
+    port = free_port()
+    words = [*shlex.split(take["serve"]), "--port", str(port)]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            said = asked(f"http://127.0.0.1:{port}/v1/completions", server)
+        finally:
+            server.terminate()
+    assert said["usage"]["completion_tokens"] == 4
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def asked(url: str, server: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """The answer to a request, once the server takes one."""
+    body = json.dumps({"model": "m", "prompt": "a b", "max_tokens": 4}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(request) as response:
+                answer: dict[str, Any] = json.load(response)
+                return answer
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)
+    pytest.fail(f"the server ended with {server.returncode}")

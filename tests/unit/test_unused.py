@@ -261,3 +261,11 @@ def test_what_is_declared_is_there_and_every_kind_declares_it() -> None:
 def test_a_folder_may_hold_anything(tmp_path: Path, composed: Compose) -> None:
     overrides = ["text@eval.text=local", f"eval.text.path={tmp_path}", "eval.text.field=x"]
     assert unused(composed(*overrides), overrides) == {}
+
+
+@pytest.mark.parametrize("goal", ["size", "quality"])
+def test_a_goal_needs_a_stage_that_measures_anything(goal: str, composed: Compose) -> None:
+    overrides = [f"decide.goal={goal}", "decide.max_checkpoint_bytes=1GB"]
+    for stages in ("quantize,eval", "quantize,eval,tasks,bench", "report"):
+        asked = [*overrides, f"stages=[{stages}]"]
+        assert not unused(composed(*asked), asked)

@@ -9,6 +9,7 @@ from runner.store.records import RunRecord, Status
 from runner.util.redact import redact
 
 _OF_ITS_OWN_ACCORD = (Status.failed, Status.oom, Status.timeout)
+_HEADLINE = "verdict/headline"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def alert_of_sweep(wanted: Sequence[AlertOn], end: SweepEnd) -> Alert | None:
         return Alert(title, redact(reasons), is_error=True)
     if not failed and AlertOn.sweep_ended in wanted:
         best = ", ".join(row.recipe for row in end.rows if row.best_tradeoff)
-        text = f"Pareto-optimal: {best or 'none'}"
-        return Alert(f"sweep {redact(end.sweep)} is over", text, is_error=False)
+        told = [text for name, text in end.verdict().items() if name.startswith(_HEADLINE)]
+        text = "\n".join([*told, f"Pareto-optimal: {best or 'none'}"])
+        return Alert(f"sweep {redact(end.sweep)} is over", redact(text), is_error=False)
     return None
