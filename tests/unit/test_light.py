@@ -58,6 +58,11 @@ def test_nothing_heavy_is_imported(code: str, hydra: bool, tmp_path: Path) -> No
     assert ("hydra" in modules) is hydra
 
 
+def test_a_trackers_library_is_left_to_the_process_that_logs(tmp_path: Path) -> None:
+    code = "import runner.reporting.observed, runner.reporting.tracking.wandb"
+    assert "wandb" not in modules_after(code, tmp_path)
+
+
 def test_help_comes_at_once(tmp_path: Path) -> None:
     """It needs little more than Python itself; benchmarks/startup.py tells the time."""
     code = "import sys; sys.argv[1:] = ['--help']; import runner.cli.main; runner.cli.main.main()"

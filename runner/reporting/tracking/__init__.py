@@ -77,7 +77,7 @@ def _masked(value: Masked) -> Masked:
     """Settings, or what is filed of a run, as a tracker may send them: without secrets."""
     masked: Masked = from_json(type(value), redact(to_json(value)))
     if isinstance(value, Tracker) and isinstance(masked, Tracker):
-        masked.directory = value.directory
+        masked.directory, masked.uri = value.directory, value.uri
     return masked
 
 

@@ -119,8 +119,9 @@ class TrackingService:
     def _tell(self, config: Tracker, **event: Any) -> None:
         if self._process is None:
             self._start()
-        directory = config.directory
-        self._queue.put({"config": {**redact(to_json(config)), "directory": directory}, **event})
+        # It is reached by them, credentials and all, and tells them to nobody.
+        needed = {"directory": config.directory, "uri": config.uri}
+        self._queue.put({"config": redact(to_json(config)) | needed, **event})
 
     def _start(self) -> None:
         process = subprocess.Popen(
