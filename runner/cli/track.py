@@ -51,9 +51,10 @@ class _Kept:
 
 def _names(tracker: Tracker, runs: Path) -> dict[str, str]:
     """``SWEEP/RUN`` by W&B id, for every record of the store."""
-    from runner.reporting.tracking.wandb_run import run_id
+    from runner.reporting.tracking.wandb_run import gate_name, run_id
 
     places = [(path.parent.parent.name, path.parent.name) for path in runs.glob("*/*/record.json")]
+    places += [(sweep, gate_name(run)) for sweep, run in places]
     places += [(sweep, "summary") for sweep in {sweep for sweep, _ in places}]
     return {run_id(tracker, sweep, run): f"{sweep}/{run}" for sweep, run in places}
 

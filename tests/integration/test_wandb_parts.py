@@ -15,13 +15,13 @@ from runner.config.compose import quoted
 from runner.config.schema.tracker import AlertOn, Checkpoints, Tracker
 from runner.reporting.display import Display
 from runner.reporting.rows import rows_of
-from runner.reporting.tracking import summarise_sweep
+from runner.reporting.tracking import promote_checkpoint, summarise_sweep
 from runner.reporting.tracking.base import SweepEnd
 from runner.reporting.tracking.wandb import start
 from runner.reporting.tracking.wandb_artifacts import checkpoint_artifact
 from runner.reporting.tracking.wandb_run import run_id
 from runner.store.records import RunRecord, Status
-from tests.integration.test_wandb import find, read_back
+from tests.integration.test_wandb import find, parts, read_back
 from tests.unit.records import recipe, record, stage
 from tests.unit.test_tasks_answer import CHANGE, tasks
 
@@ -209,6 +209,25 @@ def test_what_the_server_refuses_stays(
     said = capsys.readouterr()
     assert "0 of 4 runs uploaded" in said.out
     assert "401" in said.err, "why, in W&B's words"
+
+
+def test_a_checkpoint_that_passed_the_gate_is_promoted_in_a_run_of_its_own(tmp_path: Path) -> None:
+    made = recipe(1, "gptq-w4a16-g64", 21.0, 60.0, 90_000_000)
+    made.config = {**made.config, "store": {"root": str(tmp_path)}}
+    checkpoint = tmp_path / "objects" / "quantize" / KEY
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"weights")
+    config, kept = Tracker(name="wandb", directory=str(tmp_path)), dict(os.environ)
+    try:
+        promote_checkpoint(config, made, Display())
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+    (log,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    run = read_back(log)
+    (artifact,) = parts(run, "artifact")
+    assert set(artifact["aliases"]) == {"latest", "candidate", "promoted"}
+    assert find(run, "job_type") == "gate"
 
 
 def test_a_checkpoint_that_is_not_there_any_more_is_none(tmp_path: Path) -> None:

@@ -12,9 +12,6 @@ from runner.pipeline.observers import RunTracker
 from runner.pipeline.stages import find_stage
 from runner.pipeline.stages.base import Cells
 from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
-from runner.reporting.page.figures import write_figures
-from runner.reporting.page.subject import Subject
-from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.rows import Row, rows_of
 from runner.store.records import RECIPE, RunRecord, StageRecord, read_records
 
@@ -45,6 +42,10 @@ class SweepEnd:
             sweep: Its id.
             scratch: Folder for figures that the answer did not ask for.
         """
+        from runner.reporting.page.figures import write_figures
+        from runner.reporting.page.subject import Subject
+        from runner.reporting.pareto import mark_best_tradeoffs
+
         records, folder = read_records(runs, sweep), runs / sweep
         rows = rows_of(records)
         mark_best_tradeoffs(rows)

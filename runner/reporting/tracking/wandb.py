@@ -25,7 +25,16 @@ from runner.reporting.tracking.wandb_artifacts import (
     result_artifact,
     shortened,
 )
-from runner.reporting.tracking.wandb_run import open_run, run_id, send, settled, table, tag, tags
+from runner.reporting.tracking.wandb_run import (
+    gate_name,
+    open_run,
+    run_id,
+    send,
+    settled,
+    table,
+    tag,
+    tags,
+)
 from runner.reporting.tracking.wandb_sweep import summarise
 from runner.store.records import RunRecord, StageRecord
 from runner.util.redact import redact
@@ -54,9 +63,9 @@ def promote(config: Tracker, record: RunRecord, log: Log) -> None:
         )
         return
     described = _described(config, record)
-    name = shortened(f"{record.run} gate", MOST_NAME)
+    name = shortened(gate_name(record.run), MOST_NAME)
     described |= {
-        "id": run_id(config, record.sweep, f"{record.run} gate"),
+        "id": run_id(config, record.sweep, gate_name(record.run)),
         "name": name,
         "job_type": "gate",
     }

@@ -26,6 +26,11 @@ def run_id(config: Tracker, sweep: str, run: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+def gate_name(run: str) -> str:
+    """Name of the W&B run in which the gate promotes another one's checkpoint."""
+    return f"{run} gate"
+
+
 def tag(text: str) -> str:
     """A tag, or a type of job, that W&B takes."""
     return shortened(text, _MOST_TAG)
