@@ -20,8 +20,9 @@ def placement(run: "RunContext") -> Placement:
     for whose, checkpoint in run.checkpoints():
         directory = inputs.converted.get(checkpoint.directory, checkpoint.directory)
         found[whose] = _below(directory, inputs.session.store.root)
+        # What quality is measured of may be the same weights in a wider type: nobody serves that.
         with contextlib.suppress(OSError, ValueError):
-            if size := weight_file_bytes(directory):
+            if size := weight_file_bytes(checkpoint.directory):
                 sizes[whose] = size
     return Placement(found, _programs(run), inputs.compute.device, inputs.compute.dtype, sizes)
 

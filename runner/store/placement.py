@@ -16,4 +16,4 @@ class Placement:
     dtype: str
     """Torch dtype name that speed is measured in, or ``auto`` for the checkpoint's own."""
     weight_bytes: dict[str, int] = field(default_factory=dict)
-    """Size of the files of weights there, by subject; empty in older records."""
+    """Size of the files of weights before any conversion, by subject; empty in older records."""

@@ -84,6 +84,8 @@ def test_the_command_that_a_verdict_names_serves_what_it_says_to_take(
     )  # fmt: skip
     assert called.returncode == 0, called.stderr[-4000:]
     answer = json.loads((store / "runs" / "taken" / "answer.json").read_text())
+    dense, small = (row["checkpoint_bytes"] for row in answer["rows"])
+    assert small < dense, "without a bench too"
     (verdict,) = answer["verdict"]
     assert verdict["outcome"] == "recipe" and verdict["headline"] in called.stdout
     take = verdict["take"]

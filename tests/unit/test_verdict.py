@@ -18,6 +18,7 @@ from runner.reporting.verdict.limits import megabytes
 from runner.reporting.verdict.show import lines_of
 from runner.reporting.verdict.stated import stated
 from runner.reporting.verdict.verdict import Outcome, Verdict
+from runner.store.placement import Placement
 from runner.store.records import RunRecord, write_record
 from tests.unit.records import BASE, measured, recipe, record
 
@@ -300,3 +301,15 @@ def test_every_output_says_the_same(tmp_path: Path, capsys: pytest.CaptureFixtur
 )
 def test_sizes_in_words(size: float, said: str) -> None:
     assert megabytes(size) == said
+
+
+def test_the_unquantized_model_has_a_size_where_only_quality_was_measured() -> None:
+    made = record(0, "none-bf16", [BASE[0]])
+    (found,) = rows_of([made])
+    assert found.checkpoint_bytes is None, "an older record does not say"
+    made.placement = Placement({}, None, "cpu", "auto", {"baseline": 269_000_000})
+    (found,) = rows_of([made])
+    assert found.checkpoint_bytes == 269_000_000
+    made.stages.append(BASE[1])
+    (found,) = rows_of([made])
+    assert found.checkpoint_bytes == 270_000_000, "what was benched is what is served"
