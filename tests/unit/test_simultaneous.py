@@ -18,11 +18,22 @@ from runner.evaluation.metrics.statistics import Interval, mean_interval
 pytestmark = pytest.mark.unit
 
 
-def test_one_contrast_keeps_its_interval_and_so_do_copies_of_it() -> None:
+def test_one_contrast_keeps_its_interval_and_copies_of_it_nearly() -> None:
     values = np.random.default_rng(0).normal(0.1, 1, (1, 12))
     own = mean_interval(values[0])
     assert simultaneous([own], values) == [own]
-    assert widening(np.vstack([values, -3 * values, values + 5])) == pytest.approx(1, abs=0.02)
+    assert 1 <= widening(np.vstack([values, -3 * values, values + 5])) <= 1.11
+
+
+def test_skewed_contrasts_get_wider_intervals_but_by_a_tenth_at_most() -> None:
+    """Bonferroni's is the most for normal ones."""
+    generator = np.random.default_rng(4)
+    for clusters, least in ((24, 1.02), (300, 0.9)):
+        skewed = generator.exponential(1, (4, clusters)) ** 2
+        critical = float(stats.t.ppf(1 - 0.025 / 4, clusters - 1))
+        bonferroni = critical / float(stats.t.ppf(0.975, clusters - 1))
+        assert least < widening(skewed) / bonferroni < 1.11
+        assert (widening(skewed) > 1.02 * bonferroni) is (clusters == 24)
 
 
 def test_what_does_not_vary_does_not_count() -> None:
@@ -37,7 +48,7 @@ def test_unrelated_contrasts_have_bonferronis_interval() -> None:
     waves = np.array([np.cos(np.arange(64) * math.pi * k / 32) for k in range(1, 31)])
     for count in (3, 30):
         bonferroni = float(stats.t.ppf(1 - 0.025 / count, 63)) / float(stats.t.ppf(0.975, 63))
-        assert widening(waves[:count]) == pytest.approx(bonferroni, rel=0.015)
+        assert 0.985 < widening(waves[:count]) / bonferroni < 1.1
 
 
 def test_all_pairs_of_alike_recipes_have_tukeys_interval() -> None:
@@ -45,7 +56,7 @@ def test_all_pairs_of_alike_recipes_have_tukeys_interval() -> None:
     own = np.array([np.cos(np.arange(64) * math.pi * k / 32) for k in range(1, 6)])
     means = np.array([own[a] - own[b] for a in range(5) for b in range(a)])
     tukey = float(stats.studentized_range.ppf(0.95, 5, 63)) / math.sqrt(2)
-    assert widening(means) == pytest.approx(tukey / float(stats.t.ppf(0.975, 63)), rel=0.02)
+    assert 0.98 < widening(means) / (tukey / float(stats.t.ppf(0.975, 63))) < 1.1
 
 
 def test_an_interval_is_widened_around_its_estimate_and_an_infinite_one_stays() -> None:

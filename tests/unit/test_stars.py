@@ -46,7 +46,7 @@ def stars(rows: list[Row]) -> str:
 def test_a_larger_recipe_that_is_in_truth_the_same_earns_no_star(smallest: float | None) -> None:
     """Also with a third that is smaller and worse, surely or hardly; at most one in twenty."""
     noise = np.random.default_rng(7)
-    wrong, tries = 0, 600
+    wrong, tries = 0, 300
     for _ in range(tries):
         text = noise.normal(3.0, 0.3, WINDOWS)
         rows = [row("a", 50, noisy(noise, text, 0.1)), row("b", 60, noisy(noise, text, 0.1))]
