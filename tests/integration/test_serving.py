@@ -78,14 +78,11 @@ def test_the_command_that_a_verdict_names_serves_what_it_says_to_take(
     store: Path, command: Callable[..., Called]
 ) -> None:
     called = command(
-        "-m", "model=tiny", "method=gguf", "engine=llama_cpp", "stages=[quantize,eval]",
-        "eval=quick", "eval.windows=2", "decide.max_checkpoint_bytes=1GB",
-        "decide.max_perplexity_ratio=1000%", "decide.goal=size", "tracker=none", "sweep=taken",
+        "-m", "model=tiny", "method=gguf", "engine=llama_cpp", "stages=[quantize]",
+        "decide.max_checkpoint_bytes=120MB", "decide.goal=size", "tracker=none", "sweep=taken",
     )  # fmt: skip
     assert called.returncode == 0, called.stderr[-4000:]
     answer = json.loads((store / "runs" / "taken" / "answer.json").read_text())
-    dense, small = (row["checkpoint_bytes"] for row in answer["rows"])
-    assert small < dense, "without a bench too"
     (verdict,) = answer["verdict"]
     assert verdict["outcome"] == "recipe" and verdict["headline"] in called.stdout
     take = verdict["take"]
