@@ -1,7 +1,8 @@
 """The ready sweep ``first_look`` on the default model: the numbers a user would act on.
 
-On short windows and few calibration samples, which leaves its conclusions standing. GPTQ runs at
-the harder of its two widths only: each takes minutes.
+On short windows and few calibration samples, which leaves its conclusions standing, and without
+speeds, which ``test_main_job`` and ``test_bench`` look at. GPTQ runs at the harder of its two widths
+only: each takes minutes.
 """
 
 import json
@@ -43,7 +44,7 @@ def rows(
 ) -> dict[str, dict[str, Any]]:
     """Rows of the answer by recipe."""
     done = here(
-        "-cn", "first_look", "bench=quick", "sweep=look", "eval.windows=4",
+        "-cn", "first_look", "stages=[quantize,eval]", "sweep=look", "eval.windows=4",
         "eval.protocols=[gptq]", "eval.context_length=256", "calibration.samples=16",
         "calibration.sequence_length=256",
         "hydra.sweeper.exclude=[{method: gptq, bits: w4a16}]",
