@@ -1,8 +1,8 @@
 """The ready sweep ``first_look`` on the default model: the numbers a user would act on.
 
 On short windows and few calibration samples, which leaves its conclusions standing, and without
-speeds, which ``test_main_job`` and ``test_bench`` look at. GPTQ runs at the harder of its two widths
-only: each takes minutes.
+speeds, which ``test_main_job`` and ``test_bench`` look at. GPTQ runs at the harder of its two
+widths only: each takes minutes.
 """
 
 import json
