@@ -9,6 +9,7 @@ from runner.reporting.verdict.words import listed
 if TYPE_CHECKING:
     from rich.console import Console
 
+_CHECKPOINT = "Checkpoint: "
 _STYLES = {Outcome.recipe: "bold green", Outcome.unquantized: "bold", Outcome.none: "bold yellow"}
 
 
@@ -24,12 +25,12 @@ def show_verdicts(verdicts: Sequence[Verdict], console: "Console") -> None:
         style = _STYLES.get(verdict.outcome, "bold")
         console.print(Text(verdict.headline, style), soft_wrap=whole)
         for line in lines_of(verdict):
-            if whole:
+            # A path is copied, as a command is: no line break in it is ours.
+            if whole or line.startswith(_CHECKPOINT):
                 console.print(f"  {line}", soft_wrap=True)
             else:
                 console.print(Padding(Text(line), (0, 0, 0, 2)))
         if verdict.take is not None and verdict.take.serve is not None:
-            # A command is copied: no line break in it is ours.
             console.print(Text(f"  {verdict.take.serve}", "cyan"), soft_wrap=True)
 
 
@@ -44,7 +45,7 @@ def lines_of(verdict: Verdict) -> list[str]:
     if (ruled_out := ruled_out_of(verdict)) is not None:
         lines.append(ruled_out)
     if verdict.take is not None and verdict.take.checkpoint is not None:
-        lines.append(f"Checkpoint: {verdict.take.checkpoint}")
+        lines.append(f"{_CHECKPOINT}{verdict.take.checkpoint}")
     if verdict.take is not None and verdict.take.serve is not None:
         lines.append("Serve it:")
     return lines
