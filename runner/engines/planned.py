@@ -124,10 +124,6 @@ class DeployedEngine(Protocol):
 class ServedEngine(Protocol):
     """An engine that says how it is started for a checkpoint that it was measured with."""
 
-    @property
-    def serve_needs(self) -> str | None:
-        """What has to be installed first in its environment; ``None``: nothing."""
-
     def serve_measured(self, measured: Measured) -> str | None:
         """A line for a shell; ``None``: it cannot serve that. Imports nothing heavy."""
 

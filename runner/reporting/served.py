@@ -104,8 +104,6 @@ class ServedRow:
     engine: str
     checkpoint: str
     serve: str | None
-    needs: str | None
-    """What has to be installed before the command works."""
 
 
 def served_rows(rows: list[Row]) -> list[ServedRow]:
@@ -114,16 +112,8 @@ def served_rows(rows: list[Row]) -> list[ServedRow]:
     for row in rows:
         if row.checkpoint is None or row.checkpoint_key is None or not row.best_tradeoff:
             continue
-        needs = _needs(row.engine) if row.serve else None
-        found.append(
-            ServedRow(row.recipe, row.engine, short(row.checkpoint), _home(row.serve), needs)
-        )
+        found.append(ServedRow(row.recipe, row.engine, short(row.checkpoint), _home(row.serve)))
     return found
-
-
-def _needs(name: str) -> str | None:
-    engine = find_engine(name)
-    return engine.serve_needs if isinstance(engine, ServedEngine) else None
 
 
 def served_lines(rows: list[Row]) -> list[str]:
@@ -133,8 +123,7 @@ def served_lines(rows: list[Row]) -> list[str]:
         lines.append(f"{one.recipe} on {one.engine}: {one.checkpoint}")
         if one.serve is not None:
             lines.append(f"  serve: {one.serve}")
-    needed = dict.fromkeys(one.needs for one in served_rows(rows) if one.needs)
-    return [*lines, *(f"  its server needs: {needs}" for needs in needed)]
+    return lines
 
 
 def short(path: str) -> str:

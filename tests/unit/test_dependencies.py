@@ -39,6 +39,7 @@ NO_DISTRIBUTIONS = {
 NOT_IMPORTED = {
     "pip",  # `python -m pip download` of packages that are data
     "uv",  # a program
+    "fastapi", "openai", "uvicorn",  # of `transformers serve`, which a row's command starts
     # What transformers, lm-eval and Hydra import for us where they are there:
     "accelerate", "bitsandbytes", "protobuf", "tiktoken", "hydra-joblib-launcher", "joblib", "ray",
 }  # fmt: skip

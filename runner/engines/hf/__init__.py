@@ -68,7 +68,6 @@ class HfEngine:
         )
 
     serve_measured = staticmethod(deployed.serve_measured)
-    serve_needs = deployed.NEEDS
 
     def server(self, *_: object) -> None:
         """None: ``transformers serve`` needs packages that its environment does not have."""

@@ -1,15 +1,16 @@
 """How transformers' own server is started for what was measured.
 
-Flags are those of ``transformers serve`` 5.17.0. Its packages are not among the environment's:
-``pip install "transformers[serving]"`` adds them.
+Flags are those of ``transformers serve`` 5.17.0, which needs more packages than the rest of it.
 """
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from runner.engines.planned import Measured
 
-NEEDS = 'pip install "transformers[serving]" in its environment'
+_PACKAGES = ("fastapi", "openai", "uvicorn")
+"""Of the extra ``serving``, which an environment may lack."""
 _READ_BY_ITSELF = (None, "compressed-tensors", "bitsandbytes")
 """Values of ``quant_method`` for which it needs no other library than the environment has."""
 
@@ -27,4 +28,12 @@ def serve_measured(measured: Measured) -> str | None:
         words.append(f"--dtype {measured.dtype}")
     if measured.trust_remote_code:
         words.append("--trust-remote-code")
+    if programs is not None and not _has_packages(programs):
+        python = shlex.quote(str(programs / "python"))
+        words.append(f'# first: {python} -m pip install "transformers[serving]"')
     return " ".join(words)
+
+
+def _has_packages(programs: Path) -> bool:
+    places = [*programs.parent.glob("lib/python*/site-packages")]
+    return all(any((place / name).is_dir() for place in places) for name in _PACKAGES)

@@ -81,7 +81,6 @@ class LlamaCppEngine:
 
     serve_command = staticmethod(deployed.serve_command)
     serve_measured = staticmethod(deployed.serve_measured)
-    serve_needs = None
     measured_with = staticmethod(deployed.measured_with)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:

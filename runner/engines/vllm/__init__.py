@@ -62,7 +62,6 @@ class VllmEngine:
 
     serve_command = staticmethod(vllm_deployed.serve_command)
     serve_measured = staticmethod(vllm_deployed.serve_measured)
-    serve_needs = None
     measured_with = staticmethod(vllm_deployed.measured_with)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
