@@ -1,7 +1,6 @@
 """A Hydra sweeper that takes several grids."""
 
 import contextlib
-import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,8 +15,6 @@ from omegaconf import DictConfig, OmegaConf
 from runner.config.choices import choices_of, value_of
 from runner.config.compose import judge
 from runner.config.hydra_internals import BasicLauncher, BasicSweeper
-from runner.config.kept_configs import KeptConfigs
-from runner.config.kept_merges import KeptMerges
 from runner.config.renamed import present_axes
 from runner.config.schema.root import Config
 from runner.config.schema.sweepers import require_lists, require_positive, require_sections
@@ -26,7 +23,7 @@ from runner.multirun.launchers.allotment import refuse_sharing
 from runner.multirun.launchers.base import ClusterLauncher
 from runner.multirun.launchers.thrifty import Spared, ThriftyLauncher
 from runner.multirun.order import by_checkpoint
-from runner.multirun.where_ready import is_ready
+from runner.multirun.where_ready import first_ready, keep_what_is_read
 from runner.store.shared import without_collection
 from runner.util.progress import progress
 from runner.util.redact import redact
@@ -165,7 +162,7 @@ class GridSweeper(BasicSweeper):
         launcher: Any = self._chosen or self.launcher
         here = isinstance(launcher, BasicLauncher | ClusterLauncher)
         if here:
-            _keep_what_is_read(loader)
+            keep_what_is_read(loader)
         master: DictConfig = launcher.config
         # Read once, the time in it is the same for every job.
         _ = master.hydra.sweep.dir
@@ -229,7 +226,10 @@ class GridSweeper(BasicSweeper):
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         keys = {override.get_key_element() for override in overrides}
-        chosen = self._instead(overrides) or self.grids
+        chosen = self.grids
+        if self.where_ready:
+            loader: Any = self.hydra_context.config_loader
+            chosen = first_ready(self.where_ready, overrides, loader, self.config) or chosen
         grids = [
             *({key: choices_of(key, value) for key, value in g.items()} for g in chosen.values()),
             *({key: value_of(value) for key, value in run.items()} for run in self.runs),
@@ -250,32 +250,6 @@ class GridSweeper(BasicSweeper):
             raise HydraException("hydra.sweeper.exclude excludes every combination")
         self.jobs[:] = by_checkpoint(list(jobs.values()))
         return list(self.split_overrides_to_chunks(self.jobs, max_batch_size))
-
-    def _instead(self, overrides: Sequence[Override]) -> dict[str, dict[str, Any]] | None:
-        """The first of ``where_ready`` that leaves the command line alone and needs no making."""
-        # A copy: what launchers take to other processes stays as Hydra made it.
-        loader: Any = copy.copy(self.hydra_context and self.hydra_context.config_loader)
-        own = [override.input_line or "" for override in overrides]
-        keys = {override.get_key_element() for override in overrides}
-
-        if self.where_ready:
-            _keep_what_is_read(loader)
-
-        def ready(grid: dict[str, Any]) -> bool:
-            words = [f"{key}={value_of(value)}" for key, value in grid.items()]
-            config = judge(loader.load_sweep_config(self.config, [*words, *own]))
-            return config is not None and is_ready(config)
-
-        for grids in self.where_ready:
-            if all(keys.isdisjoint(grid) and ready(grid) for grid in grids.values()):
-                return grids
-        return None
-
-
-def _keep_what_is_read(loader: Any) -> None:
-    if not isinstance(loader.repository, KeptConfigs):
-        loader.repository = KeptConfigs(loader.repository)
-        KeptMerges(loader)
 
 
 def _choices(parser: OverridesParser, key: str, choices: str) -> list[str]:

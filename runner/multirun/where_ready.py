@@ -1,7 +1,17 @@
-"""Whether a run could begin here at once."""
+"""Grids of a sweep that are used where all that their runs need is on this machine."""
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from runner.config.choices import value_of
+from runner.config.compose import judge
+from runner.config.kept_configs import KeptConfigs
+from runner.config.kept_merges import KeptMerges
 from runner.config.schema.root import Config
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager, State
@@ -9,6 +19,43 @@ from runner.errors import UsageError
 from runner.planning.compute_for import compute_for
 from runner.planning.hardware.detect import detect
 from runner.validation.environments import environment_needs
+
+Grids = dict[str, dict[str, Any]]
+
+
+def first_ready(
+    several: Sequence[Grids], overrides: Sequence[Override], loader: Any, config: DictConfig | None
+) -> Grids | None:
+    """The first that leaves the command line's choices alone and needs no making.
+
+    Args:
+        several: Grids by name, each with one value a key.
+        overrides: Of the command line.
+        loader: Hydra's.
+        config: The sweep's own.
+    """
+    # A copy: what launchers take to other processes stays as Hydra made it.
+    loader = copy.copy(loader)
+    keep_what_is_read(loader)
+    own = [override.input_line or "" for override in overrides]
+    keys = {override.get_key_element() for override in overrides}
+
+    def ready(grid: dict[str, Any]) -> bool:
+        words = [f"{key}={value_of(value)}" for key, value in grid.items()]
+        composed = judge(loader.load_sweep_config(config, [*words, *own]))
+        return composed is not None and is_ready(composed)
+
+    for grids in several:
+        if all(keys.isdisjoint(grid) and ready(grid) for grid in grids.values()):
+            return grids
+    return None
+
+
+def keep_what_is_read(loader: Any) -> None:
+    """Have a loader of Hydra's read and merge once what runs share."""
+    if not isinstance(loader.repository, KeptConfigs):
+        loader.repository = KeptConfigs(loader.repository)
+        KeptMerges(loader)
 
 
 def is_ready(config: Config) -> bool:

@@ -54,7 +54,9 @@ def test_what_every_model_needs_is_the_same_for_each(composed: Compose) -> None:
 def test_more_of_it_takes_longer_in_proportion() -> None:
     found = known((EVAL, 10.0))
     assert found.seconds(changed(EVAL, work=18_000.0)) == pytest.approx(20.0)
-    assert found.seconds(changed(EVAL, work=0.0)) == pytest.approx(2.0)
+    assert found.seconds(changed(EVAL, work=3000.0)) == pytest.approx(5.0)
+    assert found.seconds(changed(EVAL, work=0.0)) is None, "that is no evaluation"
+    assert found.seconds(changed(EVAL, work=80_000.0)) is None
     both = known((EVAL, 10.0), (changed(EVAL, work=100_000.0), 60.0))
     assert both.seconds(changed(EVAL, work=98_000.0)) == 60.0, "the nearest"
 

@@ -21,6 +21,9 @@ _DECODED = 20.0
 _OVERHEAD = 2000.0
 """Tokens whose forward pass takes as long as what does not grow with them, such as loading."""
 _ALIKE = 1.1
+_MOST_TIMES = 4.0
+"""As much, or as little, beyond which time is not in proportion: what needs no text is another
+kind of work than what reads some."""
 _WHATEVER = 1.0
 """Work that is the same for every model."""
 
@@ -101,11 +104,12 @@ def _ladder(kind: Kind) -> list[tuple[str, ...]]:
     return [(stage, model, kind.method, title), (stage, model, kind.method)]
 
 
-def _in_proportion(work: float, like: list[tuple[float, float]]) -> float:
-    """Seconds of so much work, from pairs of work and seconds."""
+def _in_proportion(work: float, like: list[tuple[float, float]]) -> float | None:
+    """Seconds of so much work, from pairs of work and seconds; ``None`` if all was far from it."""
     alike = [s for w, s in like if 1 / _ALIKE <= (work + 1) / (w + 1) <= _ALIKE]
     if alike:
         return statistics.median(alike)
     nearest = min((w for w, _ in like), key=lambda w: abs(w - work))
     seconds = statistics.median(s for w, s in like if w == nearest)
-    return seconds * (work + _OVERHEAD) / (nearest + _OVERHEAD)
+    times = (work + _OVERHEAD) / (nearest + _OVERHEAD)
+    return seconds * times if 1 / _MOST_TIMES <= times <= _MOST_TIMES else None
