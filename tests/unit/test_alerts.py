@@ -3,12 +3,13 @@
 import pytest
 
 from runner.config.schema.tracker import AlertOn, Tracker
+from runner.errors import UsageError
 from runner.reporting import tracking
 from runner.reporting.display import Display
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.rows import rows_of
 from runner.reporting.tracking.alerts import alert_of_run, alert_of_sweep
-from runner.reporting.tracking.base import SweepEnd, TrackerImplementation
+from runner.reporting.tracking.base import SweepEnd, TrackerImplementation, require_library
 from runner.store.records import RunRecord, Status
 from tests.unit.records import recipe, record
 
@@ -123,3 +124,9 @@ def test_a_sweep_that_cannot_be_summarised_is_told(
         "  warning: the sweep is not summarised in mine (RuntimeError: no route at summarise)\n"
     )
     assert capfd.readouterr().err == ("" if at == "never" else warning)
+
+
+def test_a_library_that_is_not_there_is_told_with_what_installs_it() -> None:
+    require_library("json", "pip install json")
+    with pytest.raises(UsageError, match="no_such_library is not installed: pip install it"):
+        require_library("no_such_library", "pip install it")

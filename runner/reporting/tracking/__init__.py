@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from runner.config.schema.tracker import Tracker
 from runner.pipeline.observers import RunTracker
-from runner.reporting.tracking.base import Log, SweepEnd, TrackerImplementation
+from runner.reporting.tracking.base import Log, SweepEnd, TrackerImplementation, told_reason
 from runner.store.records import RunRecord, StageRecord
 from runner.util.extensions import Kind, find, names
 from runner.util.redact import redact
@@ -52,8 +52,7 @@ def summarise_sweep(config: Tracker, end: SweepEnd, log: Log) -> None:
         summarise(_masked(config), end, log)
     except Exception as error:
         log.line(
-            f"  warning: the sweep is not summarised in {config.name} "
-            f"({type(error).__name__}: {error})",
+            f"  warning: the sweep is not summarised in {config.name} ({told_reason(error)})",
             style="yellow",
         )
 
@@ -67,8 +66,7 @@ def promote_checkpoint(config: Tracker, record: RunRecord, log: Log) -> None:
         promote(_masked(config), _masked(record), log)
     except Exception as error:
         log.line(
-            f"  warning: the checkpoint is not promoted in {config.name} "
-            f"({type(error).__name__}: {error})",
+            f"  warning: the checkpoint is not promoted in {config.name} ({told_reason(error)})",
             style="yellow",
         )
 
@@ -120,7 +118,6 @@ class _Guarded:
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
         self._log.line(
-            f"  warning: tracking stopped ({type(error).__name__}: {error}); results are still in "
-            "the store",
+            f"  warning: tracking stopped ({told_reason(error)}); results are still in the store",
             style="yellow",
         )

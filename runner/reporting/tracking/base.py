@@ -1,5 +1,6 @@
 """The interface of a tracker."""
 
+import importlib.util
 import json
 import re
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runner.config.schema.tracker import Tracker
+from runner.errors import RunnerError, UsageError
 from runner.pipeline.observers import RunTracker
 from runner.pipeline.stages import find_stage
 from runner.pipeline.stages.base import Cells
@@ -96,6 +98,21 @@ FOLLOWED_PROCESS = "QUANT_RUNNER_FOLLOWED_PROCESS"
 """Variable with the id of the process whose load and memory are sampled."""
 _NO_WORD = re.compile(r"[^A-Za-z0-9_-]+")
 _ANSWER = ("answer.json", "answer.csv", "answer.md", "report.html")
+
+
+def require_library(name: str, command: str) -> None:
+    """See that a tracker's library is there.
+
+    Raises:
+        UsageError: It is not; ``command`` installs it.
+    """
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(f"{name} is not installed: {command}")
+
+
+def told_reason(error: Exception) -> str:
+    """Why a tracker fails, in words."""
+    return str(error) if isinstance(error, RunnerError) else f"{type(error).__name__}: {error}"
 
 
 def stage_metrics(stage: StageRecord) -> dict[str, float]:

@@ -20,6 +20,7 @@ from runner.reporting.tracking.base import (
     SweepEnd,
     TrackerImplementation,
     named,
+    require_library,
     stage_metrics,
     stage_tables,
     stage_words,
@@ -129,6 +130,7 @@ class MlflowTracker:
 
 
 def _client(config: Tracker) -> Any:
+    require_library("mlflow", "pip install 'quant-runner[mlflow]'")
     # Its files are a store that MLflow keeps as it is, and asks for consent to.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     from mlflow.tracking import MlflowClient

@@ -19,7 +19,7 @@ from runner.reporting.tracking import (
     start_tracker,
     summarise_sweep,
 )
-from runner.reporting.tracking.base import SweepEnd
+from runner.reporting.tracking.base import SweepEnd, told_reason
 from runner.store.records import RunRecord, StageRecord, Status
 from runner.util.redact import redact
 from runner.util.serialise import from_json
@@ -90,7 +90,8 @@ def main() -> None:
                 service.carry_out(json.loads(line))
         except Exception as error:
             is_well = False
-            log.line(f"  warning: tracking stopped ({type(error).__name__}: {error})", "yellow")
+            why = f"{told_reason(error)}); results are still in the store"
+            log.line(f"  warning: tracking stopped ({why}", "yellow")
     service.close()
 
 

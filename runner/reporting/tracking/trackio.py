@@ -16,6 +16,7 @@ from runner.reporting.tracking.base import (
     Log,
     SweepEnd,
     TrackerImplementation,
+    require_library,
     stage_metrics,
     stage_tables,
     stage_words,
@@ -86,6 +87,7 @@ def _table(cells: Cells) -> Any:
 
 
 def _open(config: Tracker, name: str, group: str, described: dict[str, Any]) -> Any:
+    require_library("trackio", "pip install trackio")
     directory = Path(config.directory) / "trackio"
     directory.mkdir(parents=True, exist_ok=True)
     os.environ["TRACKIO_DIR"] = str(directory)
