@@ -16,6 +16,7 @@ from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import GroupSize
 from runner.config.words import shell_word
 from runner.errors import UsageError
+from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.store.records import RunRecord
 from runner.util.redact import MASK
 from runner.util.serialise import from_json, to_json
@@ -75,8 +76,8 @@ def remake(record: RunRecord, compose: Compose) -> Remake:
     filed = {entry.stage for entry in record.stages}
     stages = [stage for stage in told["stages"] if stage in filed]
     read = {*_ALWAYS, *(name for stage in stages for name in _BY_STAGE.get(stage, (stage,)))}
-    made = record.entry("quantize")
-    if made is None or not made.result.get("calibration_windows"):
+    made = record.result(QUANTIZE)
+    if made is None or not made.calibration_windows:
         read.discard("calibration")  # nothing was calibrated
     sections = [name for name in _ORDER if name in read and name in told]
     words = [f"stages={written(stages)}"]

@@ -29,7 +29,7 @@ BAD = {
     "added field": ("+method.speed=9", "there is no method.speed"),
     "number for an option": ("bits=4", "there is no bits=4 (options of bits: auto, bf16,"),
     "word for a number": ("eval.windows=lots", "eval.windows=lots must be a whole number"),
-    "unknown stage": ("stages=[nonsense]", "expected one of [bench, compare, eval,"),
+    "unknown stage": ("stages=[nonsense]", "expected one of [audit, bench, compare, eval,"),
     "no stage": ("stages=[]", "nothing to do"),
     "no assignment": ("gptq", "gptq is not of the form group=option"),
     "unknown subcommand": ("pln", "there is no subcommand pln; did you mean plan? (subcommands: "),

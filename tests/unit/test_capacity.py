@@ -143,7 +143,7 @@ def test_a_recipe_that_does_not_meet_the_limits_is_not_served() -> None:
     for decide, said in (
         ({"max_perplexity_ratio": 1.1}, "perplexity 1.2"),
         ({"max_checkpoint_bytes": 80_000_000}, "checkpoint 90 MB, over by 10 MB"),
-        ({"min_recovery": 0.9}, "accuracy not measured: stage tasks"),
+        ({"min_recovery": 0.9}, "recovery of accuracy not measured: stage tasks"),
         ({"min_decode_tokens_per_second": 1e9}, "decode 60.0 tok/s, short by"),
         ({"max_perplexity_ratio": 2.0, "max_checkpoint_bytes": 90_000_000}, None),
     ):

@@ -54,7 +54,7 @@ VALUES = {
     "force=true": "force=true must be a list, such as force=[quantize]",
     "stages=eval": "stages=eval must be a list, such as stages=[quantize]",
     "stages=[eval": "stages=[eval must be a list",
-    "stages=[evil]": "expected one of [bench, compare, eval, ",
+    "stages=[evil]": "expected one of [audit, bench, compare, eval, ",
     "stages=[quantise]": "did you mean quantize?",
     "stages=[[eval]]": "stages must be a list",
     "~stages.0": "~stages.0: an entry of a list cannot be removed",

@@ -15,6 +15,7 @@ from runner.reporting.page.subject import Subject
 from runner.reporting.pareto import mark_best_tradeoffs
 from runner.reporting.rows import rows_of
 from runner.reporting.table import build_table
+from runner.reporting.verdict.decide import verdicts
 from runner.store.records import RunRecord
 from tests.unit.records import content_of, recipe
 
@@ -56,8 +57,8 @@ def test_gpus_of_one_kind_are_one_machine() -> None:
     assert "machine" not in markdown(rows, records, [])
     # Speeds of another process, told by ratios to the unquantized model's.
     (pair,) = pair_up(*(Side(r.run, [r], True) for r in records))
-    verdicts = {f.name: f.verdict for f in pair.figures}
-    assert verdicts["decode_tokens_per_second/batch_1"] != "unknown"
+    judged = {f.name: f.verdict for f in pair.figures}
+    assert judged["decode_tokens_per_second/batch_1"] != "unknown"
     assert [one.name for one in pair.differences if one.name.startswith("host")] == []
     draws = [run(n, "a", 60.0, (H100, n)) for n in range(2)]
     for n, one in enumerate(draws):
@@ -85,13 +86,13 @@ def test_speeds_of_unlike_gpus_are_not_compared() -> None:
     assert [row.recipe for row in rows if row.best_tradeoff and not row.is_baseline] == [
         "fast", "slow",
     ], "of the two the other is faster by far, by its GPU"  # fmt: skip
-    text = markdown(rows, records, [])
-    assert f"on {L4} of at most 10%" in text and f"| {H100} |" in text
+    text = markdown(rows, records, [], verdicts(rows, records))
+    assert f"### {L4}" in text and f"| {H100} |" in text
     assert f"Speeds are of 2 machines ({H100}; {L4}) and compared within each." in text
     assert "machine" in [str(column.header) for column in build_table(rows, 250).columns]
     (pair,) = pair_up(Side("a", [fast], True), Side("b", [slow], True))
-    verdicts = {f.name: f.verdict for f in pair.figures}
-    assert verdicts["decode_tokens_per_second/batch_1"] == "unknown"
+    judged = {f.name: f.verdict for f in pair.figures}
+    assert judged["decode_tokens_per_second/batch_1"] == "unknown"
     shown = Subject("s", records, rows).row_dicts()
     assert [row["hardware"] for row in shown] == [H100, H100, L4, L4]
 

@@ -16,10 +16,10 @@ from runner.config.schema.serving import Serving
 from runner.config.schema.sweepers import SearchSettings
 from runner.errors import UsageError
 from runner.multirun.search.state import STATE_FILE, State
+from runner.pipeline.stages.serving import load_determinants
 from runner.reporting.claims.select import matching
 from runner.store.files import sha256_of_json
 from runner.store.records import read_record, write_record
-from runner.util.serialise import to_json
 from tests.unit.records import record
 
 pytestmark = pytest.mark.unit
@@ -194,7 +194,7 @@ def test_an_old_record_reads_as_a_new_one_and_claims_find_it_by_both_names(
 
 
 def test_keys_of_the_store_are_made_of_the_names_of_old() -> None:
-    kept = names_of_keys("serving", to_json(Serving()))
+    kept = load_determinants(Serving())
     key = "3932f433c8ccb1f0abe0fba0b599587ddb14caff4f92249fdd78777498c67ec3"
     assert sha256_of_json(kept) == key, "results of earlier versions would not be found"
     assert names_of_keys("plan", {"concurrency": 2}) == {"batch": 2}, "the oldest of its names"

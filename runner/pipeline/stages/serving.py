@@ -4,7 +4,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.serving import Serving
 from runner.data.models.weights import weight_file_bytes
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LOAD_GENERATOR = "guidellm"
 LEFT_OUT = "serving left out: "
 """How a run's warning begins whose recipe was not served, before the reason."""
+_LATER = {"max_concurrency": None, "warmup_rounds": 0}
+"""Fields that older versions did not have, with the values that change nothing."""
 _RATES = (
     "requests_per_second",
     "output_tokens_per_second",
@@ -39,6 +41,27 @@ _LATENCIES = (
     "time_per_output_token_seconds",
     "request_latency_seconds",
 )
+
+
+def load_determinants(load: Serving) -> dict[str, Any]:
+    """What of a load goes into the key of its result.
+
+    Fields that came later are left out where they say nothing, so that results of earlier versions
+    are found.
+
+    Args:
+        load: The section, without ``reuse``.
+    """
+    from runner.config.renamed import names_of_keys
+    from runner.util.serialise import to_json
+
+    told: dict[str, Any] = to_json(load)
+    for name in load.unread():
+        told.pop(name, None)
+    for name, silent in _LATER.items():
+        if name in told and told[name] == silent:
+            del told[name]
+    return names_of_keys("serving", told)
 
 
 @dataclass
@@ -163,12 +186,10 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
 
     def obtain(self, run: "RunContext", checkpoint: "Checkpoint") -> "StageResult[ServingResult]":
         """A checkpoint's server: measured once a sweep, or taken from the store if asked for."""
-        from runner.config.renamed import names_of_keys
         from runner.engines import find_engine
         from runner.engines.loading import specification
         from runner.pipeline.inputs import engine_determinants, engine_versions
         from runner.planning.compute import model_config
-        from runner.util.serialise import to_json
 
         inputs, model, subject = run.inputs, run.model, checkpoint
         load, settings = inputs.config.serving, inputs.config.engine
@@ -202,7 +223,7 @@ class ServingStage(Stage[ServingRequest, ServingResult]):
             "subject": subject.identity,
             "tokenizer": model.identity,
             **engine_determinants(load_request),
-            "load": names_of_keys("serving", to_json(request.load)),
+            "load": load_determinants(request.load),
             "threads": inputs.compute.threads,
             "machine": inputs.machine.identity(),
             "versions": {
