@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 
 from runner.cli.faults import FULL_ERROR, shows_faults
 from runner.cli.flags import read_flags, shown_configuration, told_warnings
-from runner.cli.invocation import Invocation, Refusal
+from runner.cli.invocation import Invocation
 from runner.cli.quickstart import QUICKSTART, tell_next_steps
+from runner.cli.refusals import Refusal, tell_stop
 from runner.cli.stopping import tell_stopped
 from runner.config.compose import register
 from runner.errors import RunnerError, UsageError
@@ -90,7 +91,7 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
     # Before a sweep's launcher makes a job of a run, the task is asked whether it needs one.
     setattr(job, "spare", invocation.spare)  # noqa: B010
     setattr(job, "plain", plain)  # noqa: B010
-    setattr(job, "number_runs", invocation.number_runs)  # noqa: B010
+    setattr(job, "number_runs", invocation.numbers.find)  # noqa: B010
     arguments = sys.argv[1:]
     try:
         flags = read_flags()
@@ -105,7 +106,7 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
     except Exception as error:
         if show_everything and not isinstance(error, UsageError):
             raise
-        return invocation.stop(error)
+        return tell_stop(error, invocation.root, invocation.started)
     invocation.close()
     code = 0
     try:
@@ -116,4 +117,4 @@ def _execute(invocation: Invocation, show_everything: bool) -> int:
         if show_everything and not isinstance(error, RunnerError):
             raise
         invocation.tell(error)
-    return max(code, *invocation.complaints.values(), 0)
+    return max(code, *invocation.refusals.codes.values(), 0)

@@ -16,6 +16,14 @@ def has_records(place: RunLocation) -> bool:
     return any((place.runs / place.sweep).glob("*/record.json"))
 
 
+def is_answered_from_records(config: "Config") -> bool:
+    """Whether nothing is to be run: finished runs are read."""
+    from runner.config.schema.root import StageName
+
+    reads = {StageName.compare, StageName.gate}.intersection(config.stages)
+    return bool(reads or config.stages == [StageName.report] or config.report.sweeps)
+
+
 def answer_from_records(runs: Path, config: "Config", output: Path | None) -> int | None:
     """Carry out what only reads finished runs.
 

@@ -1,28 +1,24 @@
-"""State of one command line: its jobs, their answer, and refused configurations."""
+"""State of one command line: its jobs and their answer."""
 
 import os
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from runner.cli.closing import answer_from_records, has_records
-from runner.cli.faults import fault, tell_fault
+from runner.cli.closing import answer_from_records, has_records, is_answered_from_records
 from runner.cli.judged import judged
-from runner.config.errors import COMPOSITION_ERRORS, explain
+from runner.cli.numbers import Numbers
+from runner.cli.refusals import Refusal, Refusals
 from runner.config.output_folder import for_copies, tidy, tidy_added
 from runner.config.schema.sweepers import require_alone
-from runner.errors import USAGE_EXIT_CODE, RunnerError, UsageError, complain, reason
+from runner.errors import RunnerError, UsageError
 from runner.multirun.launchers.task import own_number
 from runner.multirun.run_location import RunLocation
-from runner.store.disk_errors import explain_disk_error, require_writable
-from runner.util.shown import leave_reader, tell
+from runner.store.disk_errors import require_writable
+from runner.util.shown import tell
 
 if TYPE_CHECKING:
     from hydra.core.utils import JobReturn
@@ -35,14 +31,6 @@ if TYPE_CHECKING:
     from runner.reporting.tracking.service import TrackingService
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a job was not carried out, as a process of a launcher's hands it back."""
-
-    message: str
-    code: int
-
-
 class Invocation:
     """State of one command line. Launchers take copies to other processes."""
 
@@ -51,8 +39,8 @@ class Invocation:
         self.process = os.getpid()
         self.started = False
         """A job has been composed; before that every error is the user's."""
-        self.complaints: dict[str, int] = {}
-        """What was wrong with the request or the store, and the exit code for it."""
+        self.refusals = Refusals()
+        """What was wrong with the request or the store."""
         self.session: ObservedSession | None = None
         self._tracking: TrackingService | None = None
         self.dry_run: DryRun | None = None
@@ -71,8 +59,7 @@ class Invocation:
         """What an answer that is made of finished runs alone ends with."""
         self.multirun = True
         """Unless this process carries out a run of its own: launchers do so elsewhere."""
-        self.numbers: dict[int, int] = {}
-        """Of a sweep's runs by their places in it, where the two differ."""
+        self.numbers = Numbers(sweep)
 
     def run_job(self, composed: DictConfig) -> RunLocation | None:
         """Carry out one job that Hydra composed."""
@@ -99,7 +86,11 @@ class Invocation:
             self.code = max(self.code, code)
             return None
         if number is None:
-            number = self._number(config, overrides)
+            number = (
+                self.numbers.of(int(hydra_config.job.num))
+                if self.multirun
+                else self.numbers.alone(config, overrides)
+            )
         if config.dry_run:
             self._look(config, RunIdentity(config.sweep or self.default_sweep, number, overrides))
             return None
@@ -118,7 +109,7 @@ class Invocation:
         self.started, self.made = True, GridSweeper.folder
         self.output = None if self.made is None else for_copies(self.made)
         self.root = Path(config.store.root).expanduser().resolve()
-        return self._work(config, self.numbers.get(place, place), _own_words(job))
+        return self._work(config, self.numbers.of(place), _own_words(job))
 
     def _work(self, config: "Config", number: int, overrides: list[str]) -> RunLocation:
         from runner.config.schema.root import StageName
@@ -142,10 +133,10 @@ class Invocation:
         sweep = config.sweep or self.default_sweep
         if self.multirun and own_number() is None and os.getpid() == self.process:
             terminal = self.session.terminal
-            terminal.open_sweep(sweep, GridSweeper.jobs, self.numbers)
+            terminal.open_sweep(sweep, GridSweeper.jobs, self.numbers.moved)
             if not terminal.expects:
                 jobs, configs = GridSweeper.jobs, GridSweeper.configs
-                terminal.expect(forecast(jobs, configs, self.numbers, sweep))
+                terminal.expect(forecast(jobs, configs, self.numbers.moved, sweep))
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages
@@ -176,7 +167,7 @@ class Invocation:
         if not self.is_run(config):
             return None
         overrides = _own_words(job)
-        number = self.numbers.get(number, number)
+        number = self.numbers.of(number)
         identity = RunIdentity(config.sweep or self.default_sweep, number, overrides)
         runs = Path(config.store.root).expanduser().resolve() / "runs"
         self.asked = RunLocation(runs, identity.sweep, config.tracker, report=False)
@@ -190,47 +181,7 @@ class Invocation:
 
     def is_run(self, config: "Config") -> bool:
         """Whether a configuration is a run of this process's, not an answer from other runs."""
-        from runner.config.schema.root import StageName
-
-        elsewhere = {StageName.compare, StageName.gate}.intersection(config.stages) or (
-            config.stages == [StageName.report]
-        )
-        return not (elsewhere or config.report.sweeps or os.getpid() != self.process)
-
-    def number_runs(
-        self, jobs: Sequence[Sequence[str]], config_of: "Callable[[Sequence[str]], Config | None]"
-    ) -> dict[int, int]:
-        """Find what runs of a sweep have been called before.
-
-        Args:
-            jobs: Overrides of each.
-            config_of: Gives a job's configuration.
-
-        Returns:
-            The numbers that are not the job's place.
-        """
-        from runner.pipeline.numbering import run_numbers
-
-        first = config_of(jobs[0])
-        sweeps = {one for job in jobs for one in job if one.startswith("sweep=")}
-        if first is None or len(sweeps) > 1:
-            return self.numbers
-        runs = Path(first.store.root).expanduser().resolve() / "runs"
-        found = run_numbers(runs / (first.sweep or self.default_sweep), jobs, config_of)
-        self.numbers = {place: one for place, one in enumerate(found) if place != one}
-        return self.numbers
-
-    def _number(self, config: "Config", overrides: list[str]) -> int:
-        from runner.pipeline.numbering import run_numbers
-
-        if self.multirun:
-            place = int(HydraConfig.get().job.num)
-            return self.numbers.get(place, place)
-        runs = Path(config.store.root).expanduser().resolve() / "runs"
-        (number,) = run_numbers(
-            runs / (config.sweep or self.default_sweep), [overrides], lambda _: config
-        )
-        return number
+        return os.getpid() == self.process and not is_answered_from_records(config)
 
     def _look(self, config: "Config", identity: "RunIdentity") -> None:
         from runner.multirun.dry_run.show import DryRun
@@ -262,7 +213,7 @@ class Invocation:
         self.output = None if self.made is None else for_copies(self.made)
         if self.session is None or self.session.store.root != root:
             self.session = open_session(config, tracking=self.tracking)
-        self.session.terminal.open_sweep(identity.sweep, GridSweeper.jobs, self.numbers)
+        self.session.terminal.open_sweep(identity.sweep, GridSweeper.jobs, self.numbers.moved)
         if self.place is None:
             require_writable(root)
         wants_report = StageName.report in config.stages
@@ -278,43 +229,7 @@ class Invocation:
         Returns:
             What another process would tell.
         """
-        if isinstance(error, BrokenPipeError) and os.getpid() == self.process:
-            leave_reader()
-        code = USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
-        message: str | None = str(error) if isinstance(error, RunnerError) else None
-        if isinstance(error, OSError):
-            message = explain_disk_error(error, self.root) if self.root is not None else None
-            if message is None and (message := reason(error)) is not None and self.place is None:
-                code = USAGE_EXIT_CODE
-        if isinstance(error, OmegaConfBaseException):
-            code, message = USAGE_EXIT_CODE, explain(error, sys.argv[1:])
-        if message is None:
-            message = fault(error, self.root)
-        refusal = Refusal(message, code)
-        if os.getpid() != self.process:
-            return refusal
-        self.note(refusal)
-        return None
-
-    def stop(self, error: Exception) -> int:
-        """Tell what ended Hydra's own work; returns the exit code."""
-        if isinstance(error, BrokenPipeError):
-            leave_reader()
-        if isinstance(error, RunnerError):
-            complain(error)
-            return USAGE_EXIT_CODE if isinstance(error, UsageError) else 1
-        # Until a job has been composed every error is the user's.
-        if isinstance(error, COMPOSITION_ERRORS) and not self.started:
-            return complain(explain(error, sys.argv[1:]))
-        if isinstance(error, OSError) and not self.started:
-            return complain(reason(error) or f"{error.filename or 'a file'}: {error.strerror}")
-        return tell_fault(error, self.root)
-
-    def note(self, refusal: Refusal) -> None:
-        """Print a refusal unless it has been."""
-        if refusal.message not in self.complaints:
-            complain(refusal.message)
-        self.complaints[refusal.message] = refusal.code
+        return self.refusals.tell(error, self.root, self.place is not None)
 
     @property
     def tracking(self) -> "TrackingService":
@@ -353,14 +268,14 @@ class Invocation:
 
         for returned in GridSweeper.returned:
             if isinstance(returned, Refusal):
-                self.note(returned)
+                self.refusals.note(returned)
             elif returned is not None:
                 self.place = self.place or returned
         GridSweeper.returned.clear()
         place = self.place
         if self.dry_run is not None and (summary := self.dry_run.summary()):
             tell(summary)
-        if place is None or place.detached or (self.complaints and not has_records(place)):
+        if place is None or place.detached or (self.refusals.codes and not has_records(place)):
             return self.code
         from runner.reporting.report import report
         from runner.store.records import read_record

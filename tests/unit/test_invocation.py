@@ -9,7 +9,8 @@ from omegaconf.errors import ConfigKeyError
 
 from runner.api import compose_config
 from runner.cli.closing import collect_and_report, has_records
-from runner.cli.invocation import Invocation, Refusal
+from runner.cli.invocation import Invocation
+from runner.cli.refusals import Refusal, tell_stop
 from runner.config.schema.root import Config, StageName
 from runner.config.schema.tracker import Tracker
 from runner.errors import StageError, UsageError
@@ -42,10 +43,10 @@ def test_what_is_wrong_with_a_run_is_told_once_or_handed_to_who_started_it(
     invocation.root = tmp_path
     assert invocation.tell(error) is invocation.tell(error) is None
     assert capsys.readouterr().err.count("runner: ") == 1
-    ((message, found),) = invocation.complaints.items()
+    ((message, found),) = invocation.refusals.codes.items()
     assert said in message and found == code
     elsewhere = Invocation("s")
-    elsewhere.root, elsewhere.process = tmp_path, 0
+    elsewhere.root, elsewhere.refusals.process = tmp_path, 0
     assert elsewhere.tell(error) == Refusal(message, code)
     assert capsys.readouterr().err == ""
 
@@ -53,9 +54,7 @@ def test_what_is_wrong_with_a_run_is_told_once_or_handed_to_who_started_it(
 def test_a_fault_once_jobs_have_begun_is_no_wrong_request(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    invocation = Invocation("s")
-    invocation.started = True
-    assert invocation.stop(IsADirectoryError(21, "Is a directory", "/mine")) == 1
+    assert tell_stop(IsADirectoryError(21, "Is a directory", "/mine"), None, started=True) == 1
     assert "internal error: IsADirectoryError" in capsys.readouterr().err
 
 
@@ -66,7 +65,7 @@ def test_refusals_of_other_processes_are_told_and_without_records_there_is_no_an
     monkeypatch.setattr(GridSweeper, "returned", [Refusal("no such thing", 2), None, place])
     invocation = Invocation("s")
     assert invocation.answer() == 0
-    assert invocation.complaints == {"no such thing": 2}
+    assert invocation.refusals.codes == {"no such thing": 2}
     assert capsys.readouterr() == ("", "runner: no such thing\n")
     assert GridSweeper.returned == [] and invocation.place == place
     (tmp_path / "s" / "000-none").mkdir(parents=True)
@@ -131,7 +130,7 @@ def test_a_run_that_cannot_be_looked_at_is_told_once_and_the_rest_goes_on(
         told = invocation.spare(config, number, list(RUN))
         assert told is not None and told.return_value is None
     assert capsys.readouterr().err == "runner: no disk\n"
-    assert invocation.complaints == {"no disk": 1}
+    assert invocation.refusals.codes == {"no disk": 1}
 
 
 def test_one_run_that_would_be_refused_is_refused_by_its_dry_run(config: Config) -> None:
@@ -152,7 +151,7 @@ def test_a_run_whose_lines_nobody_reads_ends(
         print("more")
     assert (tmp_path / "printed").read_text() == "", "nothing more is written there"
     elsewhere = Invocation("s")
-    elsewhere.process = 0
+    elsewhere.refusals.process = 0
     refusal = elsewhere.tell(BrokenPipeError(32, "Broken pipe"))
     assert refusal is not None and refusal.code == 1
 

@@ -55,12 +55,11 @@ def load_determinants(load: Serving) -> dict[str, Any]:
     from runner.config.renamed import names_of_keys
     from runner.util.serialise import to_json
 
-    told: dict[str, Any] = to_json(load)
-    for name in load.unread():
-        told.pop(name, None)
-    for name, silent in _LATER.items():
-        if name in told and told[name] == silent:
-            del told[name]
+    unsaid = {
+        *load.unread(),
+        *(name for name, value in _LATER.items() if getattr(load, name) == value),
+    }
+    told: dict[str, Any] = {k: v for k, v in to_json(load).items() if k not in unsaid}
     return names_of_keys("serving", told)
 
 
