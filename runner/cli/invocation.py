@@ -86,11 +86,8 @@ class Invocation:
             self.code = max(self.code, code)
             return None
         if number is None:
-            number = (
-                self.numbers.of(int(hydra_config.job.num))
-                if self.multirun
-                else self.numbers.alone(config, overrides)
-            )
+            own = None if self.multirun else self.numbers.alone(config, overrides)
+            number = self.numbers.of(int(hydra_config.job.num)) if own is None else own
         if config.dry_run:
             self._look(config, RunIdentity(config.sweep or self.default_sweep, number, overrides))
             return None
@@ -139,6 +136,8 @@ class Invocation:
                 terminal.expect(forecast(jobs, configs, self.numbers.moved, sweep))
         if self.place is None:
             require_writable(root)
+            # Not before: a request that is refused leaves nothing behind.
+            self.tracking.prepare(config.tracker)
         wants_report = StageName.report in config.stages
         self.place = RunLocation(
             self.session.store.runs, sweep, config.tracker, wants_report, config.decide

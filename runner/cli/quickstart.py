@@ -19,11 +19,10 @@ _NEXT_STEPS = (
 """Commands that go on from there, and what they are about."""
 _HOW = frozenset(
     {
-        "bench", "decide", "dry_run", "environment", "eval", "force", "gate", "hydra", "launch",
-        "store", "sweep", "tracker",
+        "decide", "dry_run", "environment", "hydra", "launch", "store", "sweep", "tracker",
     }
 )  # fmt: skip
-"""Sections that say how a run is measured, kept or judged, not of what it is made."""
+"""Sections that say how a run is kept or judged, not of what it is made nor how it is measured."""
 _OF_SWEEPS = ("hydra/sweeper", "hydra.sweeper", "hydra.mode")
 
 

@@ -51,7 +51,7 @@ class ObservedSession(Session):
 def open_session(
     config: Config, *, live: bool = True, tracking: TrackingService | None = None
 ) -> ObservedSession:
-    """The session of a configuration's store and environments, its tracker's process begun.
+    """The session of a configuration's store and environments.
 
     Args:
         config: Names them.
@@ -61,6 +61,5 @@ def open_session(
     root = Path(config.store.root).expanduser().resolve()
     environments = Path(config.store.environments).expanduser().resolve()
     session = ObservedSession(root, environments, live=live, tracking=tracking)
-    session.tracking.prepare(config.tracker)
     session.store.clear_leftovers()
     return session

@@ -133,8 +133,8 @@ BAD = {
     ),
     "recipe that is not made": ("stages=[eval] method=gptq", "stages has no quantize, so method"),
     "tracker": (
-        "tracker=mlflow",
-        "there is no tracker=mlflow (options of tracker: none, trackio, wandb)",
+        "tracker=neptune",
+        "there is no tracker=neptune (options of tracker: mlflow, none, trackio, wandb)",
     ),
     # B5: what a shell passes as one word, and what cannot be told apart.
     "path with an accent": (

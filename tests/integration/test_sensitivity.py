@@ -156,7 +156,7 @@ def test_every_layer_is_scored_ranked_and_logged(
     assert "w3a16-g32: ranks of 16: model.embed_tokens" in done.stdout
     assert "17 more rows and the heat map" in done.stdout
     (tracked,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    assert "sensitivity/linear" in read_back(tracked)["text"]
+    assert "sensitivity/baseline_linear" in read_back(tracked)["text"]
     (table,) = tracked.parent.glob("files/media/table/sensitivity/*.json")
     assert len(json.loads(table.read_text())["data"]) == 32
     again = command(

@@ -30,8 +30,10 @@ pytestmark = pytest.mark.unit
     ("words", "chosen"),
     [
         ([], True),
-        (["eval=quick", "bench=quick", "sweep=mine", "store.root=/tmp/x"], True),
-        (["tracker=none", "text@eval.text=bible", "environment.llama_cpp.python=/p"], True),
+        (["sweep=mine", "store.root=/tmp/x", "decide.goal=size"], True),
+        (["tracker=none", "environment.llama_cpp.python=/p"], True),
+        (["eval=quick"], False),
+        (["text@eval.text=bible"], False),
         (["dry_run=true", "hydra.run.dir=here"], True),
         (["model=tiny"], False),
         (["method.sym=false"], False),

@@ -92,6 +92,8 @@ class TrackerImplementation:
     """Imports and starts what ``start`` needs, before there is a run; ``None`` for nothing."""
     reads: frozenset[str] | None = None
     """Fields of ``Tracker`` that have an effect, besides its name; ``None`` for all."""
+    library: tuple[str, str] | None = None
+    """Module that it needs and set-up may have left out, and the command that installs it."""
 
 
 FOLLOWED_PROCESS = "QUANT_RUNNER_FOLLOWED_PROCESS"

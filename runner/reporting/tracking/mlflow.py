@@ -33,6 +33,7 @@ from runner.store.records import RunRecord, StageRecord, Status
 from runner.util.redact import redact
 from runner.util.serialise import to_json
 
+_LIBRARY = ("mlflow", "pip install 'quant-runner[mlflow]'")
 _MOST_PARAMETER = 6000
 """Characters of a parameter, as MLflow's own stores take them."""
 _MOST_AT_ONCE = 100
@@ -130,7 +131,7 @@ class MlflowTracker:
 
 
 def _client(config: Tracker) -> Any:
-    require_library("mlflow", "pip install 'quant-runner[mlflow]'")
+    require_library(*_LIBRARY)
     # Its files are a store that MLflow keeps as it is, and asks for consent to.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     from mlflow.tracking import MlflowClient
@@ -224,4 +225,5 @@ TRACKER = TrackerImplementation(
     promote,
     prepare,
     reads=frozenset({"directory", "group", "job_type", "notes", "project", "tags", "uri"}),
+    library=_LIBRARY,
 )

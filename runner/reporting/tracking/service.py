@@ -15,7 +15,7 @@ from runner.config.schema.tracker import Tracker
 from runner.pipeline.observers import RunTracker
 from runner.reporting.display import Display
 from runner.reporting.tracking import find_tracker
-from runner.reporting.tracking.base import FOLLOWED_PROCESS
+from runner.reporting.tracking.base import FOLLOWED_PROCESS, require_library
 from runner.store.records import RunRecord, StageRecord
 from runner.util.redact import redact
 from runner.util.serialise import to_json
@@ -47,8 +47,11 @@ class TrackingService:
         """Start the process and have it import what the tracker needs, if it logs anything.
 
         Raises:
-            UsageError: There is no such tracker, or it is a plug-in that cannot be loaded.
+            UsageError: There is no such tracker, its library is missing, or it is a plug-in that
+                cannot be loaded.
         """
+        if (library := find_tracker(config.name).library) is not None:
+            require_library(*library)
         if self._logs(config) and self._process is None:
             self._tell(config, do="prepare")
 

@@ -27,6 +27,8 @@ from runner.reporting.tracking.tables import runs_table
 from runner.store.records import RunRecord, StageRecord
 from runner.util.redact import redact
 
+_LIBRARY = ("trackio", "pip install trackio")
+
 
 def start(config: Tracker, record: RunRecord, log: Log) -> "TrackioTracker":
     """Open a run, or the same one again when it is started again."""
@@ -87,7 +89,7 @@ def _table(cells: Cells) -> Any:
 
 
 def _open(config: Tracker, name: str, group: str, described: dict[str, Any]) -> Any:
-    require_library("trackio", "pip install trackio")
+    require_library(*_LIBRARY)
     directory = Path(config.directory) / "trackio"
     directory.mkdir(parents=True, exist_ok=True)
     os.environ["TRACKIO_DIR"] = str(directory)
@@ -108,4 +110,5 @@ TRACKER = TrackerImplementation(
     start,
     summarise,
     reads=frozenset({"alerts", "directory", "group", "notes", "project", "tags"}),
+    library=_LIBRARY,
 )
