@@ -35,7 +35,7 @@ def small_model_note(rows: Sequence[Row]) -> list[str]:
         *(f"{kept} for {of}" for kept, of in more),
     ]
     return [
-        f"Small models lose most. This one has {size / 1e6:.3g} million parameters; 4 bits are "
+        f"Small models lose most. This one has about {size / 1e6:.3g} million parameters; 4 bits are "
         f"published to keep {', '.join(told[:-1])} and {told[-1]}."
     ]
 
