@@ -35,8 +35,8 @@ def small_model_note(rows: Sequence[Row]) -> list[str]:
         *(f"{kept} for {of}" for kept, of in more),
     ]
     return [
-        f"Small models lose most. This one has about {size / 1e6:.3g} million parameters; 4 bits are "
-        f"published to keep {', '.join(told[:-1])} and {told[-1]}."
+        f"Small models lose most. This one has about {size / 1e6:.3g} million parameters; 4 bits "
+        f"are published to keep {', '.join(told[:-1])} and {told[-1]}."
     ]
 
 

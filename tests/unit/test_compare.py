@@ -203,6 +203,11 @@ def test_a_wrong_name_says_what_there_is(runs: Path, wanted: str, complaint: str
         find_side(runs, wanted)
 
 
+def test_a_run_is_found_by_what_follows_its_number(runs: Path) -> None:
+    (run,) = find_side(runs, "second/awq").records
+    assert run.run == "000-awq-w4a16-g64"
+
+
 @pytest.mark.parametrize("sides", [("first", None), (None, "first")])
 def test_both_sides_must_be_named(sides: tuple[str | None, str | None], runs: Path) -> None:
     asked = Compare(*sides)

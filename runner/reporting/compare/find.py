@@ -1,11 +1,15 @@
 """Finds the sweep or run that a name refers to."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from runner.errors import UsageError
 from runner.store.records import RunRecord, latest_sweep, read_records
 from runner.util.names import Name
+
+_NUMBER = re.compile(r"^\d+-")
+"""How the name of a run begins."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Side:
 def find_side(runs: Path, wanted: str) -> Side:
     """The records of ``SWEEP``, ``SWEEP/RUN`` or ``latest``.
 
-    A beginning is enough where it is unique, and so is a run's number.
+    A beginning is enough where it is unique, and of a run its number, or the beginning of what
+    follows that: ``SWEEP/gptq``.
 
     Raises:
         UsageError: Nothing, or more than one, is called so.
@@ -40,17 +45,20 @@ def find_side(runs: Path, wanted: str) -> Side:
     numbered = [record.run for record in records if str(record.number) == run_wanted]
     if len(numbered) == 1:
         run_wanted = numbered[0]
-    run = _only(run_wanted, [record.run for record in records], f"run of sweep {sweep}")
+    names = [record.run for record in records]
+    run = _only(run_wanted, names, f"run of sweep {sweep}", _NUMBER)
     chosen = [record for record in records if record.run == run]
     return Side(f"{sweep}/{run}", chosen, is_run=True)
 
 
-def _only(wanted: str, names: list[str], what: str) -> str:
+def _only(wanted: str, names: list[str], what: str, number: "re.Pattern[str] | None" = None) -> str:
     if not wanted:
         raise UsageError(f"the name of a sweep is empty; there are {_some(names)}")
     if wanted in names:
         return wanted
     matches = sorted(name for name in names if name.startswith(wanted))
+    if not matches and number is not None:
+        matches = sorted(name for name in names if number.sub("", name).startswith(wanted))
     if len(matches) == 1:
         return matches[0]
     shown = _some(matches or names)
