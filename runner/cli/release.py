@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.cli.verbs import told
 from runner.config.words import as_typed
-from runner.errors import RunnerError, UsageError, complain, reason
+from runner.errors import UsageError
 from runner.util.shown import tell
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def hand_on(
         return 0
     overrides = [one for one in arguments if "=" in one]
     names = [one for one in arguments if "=" not in one]
-    try:
+
+    def carry_out() -> int:
         if wrong := next((name for name in names if name.startswith("-")), None):
             raise UsageError(f"runner {command} takes no {wrong}; runner {command} --help")
         if len(names) != len(wanted):
@@ -48,16 +50,9 @@ def hand_on(
         from runner.api import compose_config
 
         work(compose_config(overrides), names[0], names[1])
-    except UsageError as error:
-        return complain(error)
-    except RunnerError as error:
-        complain(error)
-        return 1
-    except OSError as error:
-        if (what := reason(error)) is None:
-            raise
-        return complain(what)
-    return 0
+        return 0
+
+    return told(carry_out)
 
 
 def _require_read(command: str, overrides: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What ``runner env``, ``runner store`` and ``runner track`` have in common."""
+"""What subcommands with names or verbs of their own have in common."""
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,7 +37,8 @@ def carry_out(
     verb, *rest = arguments
     overrides = [argument for argument in rest if "=" in argument]
     names = [argument for argument in rest if "=" not in argument]
-    try:
+
+    def work() -> int:
         if verb not in verbs:
             raise UsageError(unknown(f"runner {command} {verb}", verbs, verb, "verbs"))
         if wrong := [name for name in names if name.startswith("-") and name not in flags]:
@@ -47,6 +48,18 @@ def carry_out(
         if "" in names:
             raise UsageError(f"runner {command} {verb}: a name is empty")
         return verbs[verb](prepare(overrides, names), names)
+
+    try:
+        return told(work)
+    except KeyboardInterrupt:
+        print(f"runner: stopped; {stopped}", file=sys.stderr)
+        return 130
+
+
+def told(work: Callable[[], int]) -> int:
+    """What ``work`` returns, or the exit code of the error that it ends with, which is printed."""
+    try:
+        return work()
     except UsageError as error:
         return complain(error)
     except RunnerError as error:
@@ -56,6 +69,3 @@ def carry_out(
         if (what := reason(error)) is None:
             raise
         return complain(what)
-    except KeyboardInterrupt:
-        print(f"runner: stopped; {stopped}", file=sys.stderr)
-        return 130

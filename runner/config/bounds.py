@@ -12,6 +12,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import Any, get_args, get_origin, get_type_hints
 
+from runner.config.units import unit_of
 from runner.util.suggest import nearest
 
 _KEY = "bounds"
@@ -151,7 +152,8 @@ def _faults(key: str, value: Any, bounds: Bounds, owner: "Field[Any] | None") ->
             why, nearest = wrong
             default = _default(owner)
             nearest = default if nearest is None else nearest
-            hint = "" if nearest is None else f"; try {key}={nearest}"
+            meant = _as_percent(key, value, bounds) or nearest
+            hint = "" if meant is None else f"; try {key}={meant}"
             yield f"{key}={_shown(value)} {why}{hint}"
     elif isinstance(value, str):
         if (fault := _text(value, bounds)) is not None:
@@ -178,6 +180,15 @@ def _list(key: str, value: list[Any], bounds: Bounds) -> Iterator[str]:
         elif (fault := next(_faults(key, one, bounds, None), None)) is not None:
             yield fault
             return
+
+
+def _as_percent(key: str, value: float, bounds: Bounds) -> str | None:
+    """A share that was given in percent, as it is written: ``99`` is ``99%``."""
+    unit = unit_of(key.rpartition(".")[2])
+    factor = float(unit.factors.get("%", 1)) if unit is not None else 1.0
+    if factor == 1 or not bounds.most < value <= bounds.most / factor:
+        return None
+    return f"{value:g}%"
 
 
 def _number(value: float, bounds: Bounds) -> tuple[str, float | None] | None:

@@ -38,6 +38,8 @@ OUTSIDE = [
     ("serving.concurrencies=[0]", "is less than 1", ""),
     ("serving.slo.request_latency_seconds=0", "is not above 0", ""),
     ("plan.memory_utilization=1.5", "is more than 1", "plan.memory_utilization=1"),
+    ("gate.min_recovery=99", "is more than 1", "gate.min_recovery=99%"),
+    ("serving.min_attainment=101", "is more than 1", "serving.min_attainment=1"),
     ("plan.latency_seconds=nan", "is not a finite number", ""),
     ("plan.peak_factor=inf", "is not a finite number", "plan.peak_factor=3.0"),
     ("plan.tensor_parallel=[0]", "is less than 1", ""),
