@@ -10,7 +10,7 @@ import pytest
 
 from runner.config.compose import quoted
 from runner.store.files import write_checked_json
-from tests.integration.conftest import Called, elsewhere, records
+from tests.integration.conftest import Called, base_model, elsewhere, records
 
 pytestmark = pytest.mark.integration
 
@@ -102,13 +102,11 @@ def test_a_checkpoint_of_others_is_audited_in_blocks_of_fp8(
     import torch
     from safetensors.torch import load_file, save_file
 
-    seen = command("model=tiny", "method=none", "tracker=none", "stages=[eval]", *text)
+    seen = command("model=tiny", "method=none", "tracker=none", "stages=[eval]", *text,
+                   "sweep=to_publish")  # fmt: skip
     assert seen.returncode == 0, seen.stderr
-    source = next(
-        path.parent
-        for path in (store / "objects" / "model").glob("*/model/config.json")
-        if json.loads(path.read_text())["hidden_size"] == 64
-    )
+    (record,) = records(store, "to_publish")
+    source = base_model(store, record)
     made = tmp_path / "published"
     shutil.copytree(source, made)
     tensors = {}

@@ -68,7 +68,7 @@ def test_a_server_answers_requests_and_is_gone_afterwards(
     assert level.goodput_requests_per_second == pytest.approx(level.requests_per_second)
     # An interpreter with llama.cpp and a tokenizer at least.
     assert result.server_peak_memory_bytes > 5e7
-    (log,) = (store / "objects" / "serving").glob("*/server.log")
+    log = store / "objects" / "serving" / stage["key"] / "server.log"
     assert "Uvicorn running" in log.read_text("utf-8")
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     assert not [line for line in listed.stdout.splitlines() if str(store) in line]
