@@ -35,9 +35,11 @@ class Words:
 def prose(characters: int, seed: int, separator: str = " ") -> str:
     chosen = random.Random(seed)
     letters = "etaoinshrdlucmfwypvbgkjqxz"
-    words = []
-    while sum(map(len, words)) + len(words) < characters:
+    words: list[str] = []
+    length = 0
+    while length < characters:
         words.append("".join(chosen.choices(letters, k=chosen.randint(1, 9))))
+        length += len(words[-1]) + 1
     return separator.join(words)[:characters].strip()
 
 
