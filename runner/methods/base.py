@@ -1,7 +1,7 @@
 """The interface of a quantization method: options, capabilities as a table, one function."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,11 +62,14 @@ class Capabilities:
     bits: tuple[str, ...]
     """Labels of the supported bits schemes, best known first."""
     group_sizes: tuple[str, ...]
-    """Supported granularities: ``per_tensor``, ``per_channel``, ``g64``; ``g*`` is any."""
+    """Supported granularities: ``per_tensor``, ``per_channel``, ``g64``, ``b128``; ``g*`` is any
+    group, ``b*`` any block."""
     checkpoint_format: str
     """``quantization_config.quant_method`` of the checkpoints it writes."""
     packages: tuple[str, ...]
     """Distributions whose version determines the checkpoint."""
+    group_sizes_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The granularities of those bits schemes that have others than ``group_sizes``."""
     mixes: bool = False
     """Whether layers of one checkpoint may have different widths."""
     holders: tuple[Holder, ...] | None = (Holder.linear, Holder.linear_subclass)
@@ -97,6 +100,10 @@ class Capabilities:
     """Unsupported values of the method's options: option, value, reason."""
     against_unequal_windows: str | None = None
     """Why calibration windows of different lengths are not supported, if so."""
+
+    def groups_for(self, bits: Bits) -> tuple[str, ...]:
+        """The granularities that a bits scheme can have."""
+        return self.group_sizes_of.get(bits.label, self.group_sizes)
 
 
 @dataclass
@@ -144,9 +151,9 @@ class QuantizationMethod(Protocol):
         """
 
 
-def group_size_fits(capabilities: Capabilities, group_size: GroupSize) -> bool:
-    """Whether the method supports the granularity."""
-    return group_size.is_among(capabilities.group_sizes)
+def group_size_fits(capabilities: Capabilities, bits: Bits, group_size: GroupSize) -> bool:
+    """Whether the method supports the granularity with the bits scheme."""
+    return group_size.is_among(capabilities.groups_for(bits))
 
 
 def bits_fit(capabilities: Capabilities, bits: Bits) -> bool:

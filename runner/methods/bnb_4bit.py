@@ -6,6 +6,7 @@ from types import MappingProxyType
 from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.engine import Dtype
+from runner.config.schema.group_size import GroupSize
 from runner.config.schema.method import Method
 from runner.methods.backends import bitsandbytes as bits_and_bytes
 from runner.methods.base import Capabilities, QuantizeJob
@@ -25,7 +26,7 @@ class Bnb4bit(Method):
     compute_dtype: Dtype = Dtype.bfloat16
     """Arithmetic of matrix products stated in the checkpoint (``bnb_4bit_compute_dtype``)."""
 
-    def plan_label(self, bits: Bits) -> str:
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
         """Its own."""
         return "nf4-dq" if self.double_quant else "nf4"
 

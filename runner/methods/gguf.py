@@ -70,10 +70,10 @@ class Gguf(Method):
         chosen = type_for(self, bits)
         return chosen.value if chosen else super().scheme_label(bits, group_size)
 
-    def plan_label(self, bits: Bits) -> str | None:
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str | None:
         """The type."""
         chosen = type_for(self, bits)
-        return chosen.value.lower() if chosen else super().plan_label(bits)
+        return chosen.value.lower() if chosen else super().plan_label(bits, group_size)
 
     def decides_width(self) -> tuple[str, int] | None:
         """A type that is named has a width of its own."""

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
+from runner.config.schema.group_size import GroupSize
 from runner.config.schema.method import Method
 from runner.methods.backends import bitsandbytes as bits_and_bytes
 from runner.methods.base import Capabilities, ModelConfig, QuantizeJob
@@ -19,7 +20,7 @@ class LlmInt8(Method):
     threshold: float = 6.0
     """Columns with an activation above this are computed in 16 bits (``llm_int8_threshold``)."""
 
-    def plan_label(self, bits: Bits) -> str:
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
         """Its own."""
         return "llm_int8"
 

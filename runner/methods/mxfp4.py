@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
+from runner.config.schema.group_size import GroupSize
 from runner.config.schema.method import Method
 from runner.methods.backends import llm_compressor
 from runner.methods.base import QuantizeJob
@@ -19,7 +20,7 @@ class Mxfp4(Method):
 
     backend: str = "llm_compressor"
 
-    def plan_label(self, bits: Bits) -> str:
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
         """Its own."""
         return "mxfp4"
 

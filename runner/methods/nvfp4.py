@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
+from runner.config.schema.group_size import GroupSize
 from runner.config.schema.method import Method
 from runner.methods.backends import llm_compressor
 from runner.methods.base import QuantizeJob
@@ -16,7 +17,7 @@ class Nvfp4(Method):
 
     backend: str = "llm_compressor"
 
-    def plan_label(self, bits: Bits) -> str:
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
         """Its own, with activations or without."""
         return "nvfp4_a4" if bits.quantizes_activations else "nvfp4"
 

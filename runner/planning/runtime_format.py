@@ -23,7 +23,7 @@ def recipe_format(config: dict[str, Any]) -> Format | None:
     try:
         method = from_json(find_method(config["method"]["name"]).config, config["method"])
         bits, group = from_json(Bits, config["bits"]), from_json(GroupSize, config["group_size"])
-        label = method.plan_label(bits)
+        label = method.plan_label(bits, group)
         if label is not None:
             return find_format(label)
         return _integers(bits, group, zero_points=method.has_zero_points)

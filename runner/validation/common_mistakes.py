@@ -19,7 +19,7 @@ from runner.planning.model_shape import Shape
 from runner.planning.roofline import arithmetic_used
 from runner.planning.serving import serving
 from runner.validation.context import Facts
-from runner.validation.verdict import Verdict, illegal, warning
+from runner.validation.verdict import Verdict, warning
 
 _ADA = (8, 9)
 _NAMED = 4
@@ -140,10 +140,10 @@ def _recipe(config: Config) -> Iterator[Verdict]:
     bits, method = config.bits, config.method
     integer = bits.activation.type is NumberType.int
     if integer and bits.activation.num_bits == 4:
-        yield illegal(
-            "4-bit integer activations are not supported: no engine here computes in int4, which "
-            "Hopper and Blackwell only emulate; 4-bit weights are multiplied in 16 bits",
-            "bits=w4a16",
+        yield warning(
+            "4-bit integer activations gain no speed: engine hf rounds to them and multiplies in "
+            "16 bits, and Hopper and Blackwell only emulate int4",
+            "bits=w4a8",
         )
     if integer and bits.activation.num_bits == 8 and _capabilities(config).plain_rounding:
         yield _outliers(f"method={method.name} rounds activations to int8 as they come, which")

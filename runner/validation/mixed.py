@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from runner.config.schema.bits import NumberType
-from runner.config.schema.group_size import GroupSize
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.root import Config, StageName
 from runner.methods.base import Capabilities
 from runner.validation.context import Facts
@@ -35,6 +35,11 @@ def check_mixed(config: Config, capabilities: Capabilities, facts: Facts) -> Ite
         yield illegal(
             f"method.keep_bits={width} does not exceed the {bits.weight.num_bits} bits of all "
             "other layers",
+            "method.keep_bits=null",
+        )
+    elif width is not None and not bits.is_auto and not bits.is_integer_weights_alone:
+        yield illegal(
+            f"method.keep_bits={width} is of integer weights alone, not of {bits.label}",
             "method.keep_bits=null",
         )
     if method.keep_most_sensitive > 0 and bits.weight.type is not NumberType.int:
@@ -118,7 +123,7 @@ def _check_grid(config: Config, facts: Facts) -> Iterator[Verdict]:
     for label in section.group_sizes:
         group_size = GroupSize.named(label)
         size = group_size.size if group_size is not None else None
-        if group_size is None:
+        if group_size is None or group_size.granularity is Granularity.block:
             yield illegal(
                 f"sensitivity.group_sizes has {label}; use per_tensor, per_channel or groups such "
                 "as g64",

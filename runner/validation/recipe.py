@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
-from runner.config.schema.group_size import Granularity
+from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.root import Config, StageName
 from runner.methods import all_methods, find_method, quantizing_methods
 from runner.methods.base import Capabilities, bits_fit, group_size_fits
@@ -20,7 +20,7 @@ _WIDTHS = {
     NumberType.float: (4, 8, 16, 32),
     NumberType.bfloat: (16,),
 }
-_BLOCK_FLOAT_BITS = 4
+_INT8 = 8
 _USUAL_GROUPS = (256, 128, 64, 32, 16)
 
 
@@ -138,28 +138,21 @@ def _check_group_size(
     group_size, name = config.group_size, config.method.name
     if config.method.is_identity:
         return
-    if group_size.granularity is Granularity.group and not (group_size.size or 0) > 0:
-        yield illegal("group_size.granularity=group needs a positive size", "group_size=g64")
+    if group_size.is_sized and not (group_size.size or 0) > 0:
+        kind = group_size.granularity.value
+        nearest = "g64" if group_size.granularity is Granularity.group else "b128"
+        yield illegal(
+            f"group_size.granularity={kind} needs a positive size", f"group_size={nearest}"
+        )
         return
-    if group_size.granularity is not Granularity.group and group_size.size is not None:
+    if not group_size.is_sized and group_size.size is not None:
         yield illegal(
             f"group_size.size={group_size.size} contradicts granularity "
             f"{group_size.granularity.value}",
             f"group_size=g{group_size.size} or group_size=per_{group_size.granularity.value}",
         )
         return
-    if not group_size_fits(capabilities, group_size):
-        usual = [label.replace("g*", "g64") for label in capabilities.group_sizes]
-        yield illegal(
-            f"method={name} does not support scales {group_size.label}",
-            " or ".join(f"group_size={label}" for label in reversed(usual)),
-        )
-        return
-    activation = config.bits.activation
-    # Floats of 4 bits have scales in blocks on both sides, and units that multiply such blocks.
-    in_blocks = activation.type is NumberType.float and activation.num_bits == _BLOCK_FLOAT_BITS
-    grouped = group_size.granularity is Granularity.group
-    if config.bits.quantizes_activations and grouped and not in_blocks:
+    if _is_int8(config.bits) and group_size.is_sized:
         yield illegal(
             f"{config.bits.label} multiplies {config.bits.activation.num_bits}-bit activations, "
             "which works only with per-channel or per-tensor scales, not for every "
@@ -167,8 +160,17 @@ def _check_group_size(
             "group_size=per_channel",
         )
         return
+    if not group_size_fits(capabilities, config.bits, group_size):
+        groups = capabilities.groups_for(config.bits)
+        usual = [label.replace("g*", "g64").replace("b*", "b128") for label in groups]
+        of = f" of {config.bits.label}" if config.bits.label in capabilities.group_sizes_of else ""
+        yield illegal(
+            f"method={name} does not support scales {group_size.label}{of}",
+            " or ".join(f"group_size={label}" for label in reversed(usual)),
+        )
+        return
     if group_size.size is not None:
-        yield from _check_divides(group_size.size, facts)
+        yield from _check_divides(group_size, facts)
     if group_size.granularity is Granularity.tensor and config.bits.weight.num_bits <= 4:
         yield warning(
             f"one scale for a whole matrix at {config.bits.weight.num_bits} bits usually "
@@ -177,16 +179,25 @@ def _check_group_size(
         )
 
 
-def _check_divides(size: int, facts: Facts) -> Iterator[Verdict]:
-    inputs = linear_inputs(facts.architecture)
+def _is_int8(bits: Bits) -> bool:
+    """Whether products are those of 8-bit integers on both sides, in some layer at least."""
+    integers = bits.weight.type is NumberType.int and bits.activation.type is NumberType.int
+    widths = bits.candidates if bits.is_auto else [bits.weight.num_bits]
+    return integers and bits.activation.num_bits == _INT8 in widths
+
+
+def _check_divides(group_size: GroupSize, facts: Facts) -> Iterator[Verdict]:
+    inputs, size = linear_inputs(facts.architecture), group_size.size or 1
     bad = {layer: width for layer, width in inputs.items() if width % size}
     if not bad:
         return
     fitting = [g for g in _USUAL_GROUPS if all(width % g == 0 for width in inputs.values())]
     layers = ", ".join(f"{layer} ({width})" for layer, width in bad.items())
-    sizes = ", ".join(f"g{g}" for g in fitting) or "no common size"
+    letter = group_size.label[0]
+    sizes = ", ".join(f"{letter}{g}" for g in fitting) or "no common size"
     nearest = min(fitting, key=lambda g: abs(g - size), default=None)
     yield illegal(
-        f"group size {size} does not divide the inputs of {layers}; sizes that fit: {sizes}",
-        "group_size=per_channel" if nearest is None else f"group_size=g{nearest}",
+        f"{group_size.granularity.value} size {size} does not divide the inputs of {layers}; "
+        f"sizes that fit: {sizes}",
+        "group_size=per_channel" if nearest is None else f"group_size={letter}{nearest}",
     )

@@ -33,6 +33,7 @@ pytestmark = pytest.mark.unit
 
 BF16, INT4 = NumberFormat(NumberType.bfloat, 16), NumberFormat(NumberType.int, 4)
 CHANNEL, G32 = GroupSize(Granularity.channel), GroupSize(Granularity.group, 32)
+G16 = GroupSize(Granularity.group, 16)
 LLAMA = {
     "model_type": "llama", "vocab_size": 64, "hidden_size": 32, "intermediate_size": 96,
     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -236,7 +237,7 @@ def test_sensitivities_are_measured_in_the_dtype_whatever_the_backend_rounds_in(
 
 def test_formats_with_a_name_of_their_own_are_planned_by_it() -> None:
     bits = Bits(NumberFormat(NumberType.float, 4), BF16)
-    assert find_method("nvfp4").config(name="nvfp4").plan_label(bits) == "nvfp4"
+    assert find_method("nvfp4").config(name="nvfp4").plan_label(bits, G16) == "nvfp4"
 
 
 def test_gptqmodel_does_not_begin_what_it_cannot_save() -> None:

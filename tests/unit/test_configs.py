@@ -24,6 +24,7 @@ from runner.config.schema.group_size import Granularity
 from runner.config.schema.hardware import Hardware
 from runner.config.schema.model import Model, ModelKind
 from runner.config.schema.root import Config, StageName
+from runner.config.schema.standard_formats import standard_name
 from runner.data.models.architecture.reading import architecture_of
 from runner.data.models.stated_size import named_sizes
 from runner.environments.create import constraints_file
@@ -111,7 +112,8 @@ def check_option(group: str, name: str, config: Config) -> None:
     elif group == "task":
         assert config.tasks.own["it"].name == name
     elif group == "bits":
-        assert config.bits.label == name or (name == "auto" and config.bits.is_auto)
+        names = (config.bits.label, standard_name(config.bits, config.group_size))
+        assert name in names or (name == "auto" and config.bits.is_auto)
     elif group == "group_size":
         assert config.group_size.label == name
     elif group == "method":

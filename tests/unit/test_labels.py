@@ -6,6 +6,7 @@ from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.methods import find_method
 from runner.methods.recipe import Recipe
+from tests.unit.conftest import Compose
 
 pytestmark = pytest.mark.unit
 
@@ -31,6 +32,7 @@ E5M2 = NumberFormat(FLOAT, 8, 5)
         (NumberFormat(INT, 3), BF16, "w3a16"),
         (NumberFormat(INT, 8), NumberFormat(INT, 8), "w8a8"),
         (NumberFormat(INT, 4), NumberFormat(INT, 8), "w4a8"),
+        (NumberFormat(INT, 4), NumberFormat(INT, 4), "w4a4"),
         (NumberFormat(INT, 4), E4M3, "w4a_fp8_e4m3"),
         (NumberFormat(NORMAL, 4), BF16, "nf4"),
         (NumberFormat(FLOAT, 4), BF16, "fp4"),
@@ -42,6 +44,24 @@ E5M2 = NumberFormat(FLOAT, 8, 5)
 )
 def test_bits(weight: NumberFormat, activation: NumberFormat, label: str) -> None:
     assert Bits(weight, activation).label == label
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("w4a8", "w4a8-g64"),
+        ("w4a4", "w4a4-g64"),
+        ("w4a_fp8_e4m3", "w4a_fp8_e4m3-g64"),
+        ("fp8_e4m3", "fp8_e4m3"),
+        *((name, name) for name in ("fp8_block", "mxfp8", "mxfp8_a16", "mxfp4", "mxfp4_a4")),
+        *((name, name) for name in ("nvfp4", "nvfp4_a4")),
+    ],
+)
+def test_formats_keep_the_names_that_the_field_gives_them(
+    name: str, label: str, composed: Compose
+) -> None:
+    config = composed("method=gptq", f"bits={name}")
+    assert config.method.plan_label(config.bits, config.group_size) == label
 
 
 @pytest.mark.parametrize(
@@ -61,10 +81,13 @@ def test_sixteen_bit_activations_are_not_quantized(
         (Granularity.channel, None, "per_channel"),
         (Granularity.group, 32, "g32"),
         (Granularity.group, 128, "g128"),
+        (Granularity.block, 128, "b128"),
     ],
 )
 def test_group_size(granularity: Granularity, size: int | None, label: str) -> None:
-    assert GroupSize(granularity, size).label == label
+    group_size = GroupSize(granularity, size)
+    assert group_size.label == label and GroupSize.named(label) == group_size
+    assert group_size.is_among(("g*",)) is label.startswith("g")
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ def test_what_is_named_is_made_by_a_method_in_just_that_format(
     assert config.bits.label in capabilities.bits
     group = config.group_size.label
     assert group in capabilities.group_sizes or "g*" in capabilities.group_sizes
-    assert label.startswith((config.bits.label, config.method.plan_label(config.bits) or "?"))
+    assert label.startswith(
+        (config.bits.label, config.method.plan_label(config.bits, config.group_size) or "?")
+    )
 
 
 @pytest.mark.parametrize("label", ["bf16", "w8a8", "w4a16-g64-asym", "nvfp4_a4", "q4_k_m"])

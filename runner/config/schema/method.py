@@ -9,6 +9,7 @@ from runner.config.bounds import bounded
 from runner.config.schema.bits import Bits
 from runner.config.schema.engine import Dtype
 from runner.config.schema.group_size import GroupSize
+from runner.config.schema.standard_formats import standard_name
 
 UNQUANTIZED_BITS = 16
 
@@ -74,12 +75,15 @@ class Method:
         """True when it inverts a Hessian that it sums over the calibration text."""
         return False
 
-    def plan_label(self, bits: Bits) -> str | None:
+    def plan_label(self, bits: Bits, group_size: GroupSize) -> str | None:
         """What plans call the format that is stored.
 
         ``None``: integers of the recipe's own width and groups.
         """
-        return None if bits.is_integer_weights_alone else bits.label
+        if bits.is_integer_weights_alone:
+            return None
+        grouped = f"-{group_size.label}" if group_size.is_sized else ""
+        return standard_name(bits, group_size) or f"{bits.label}{grouped}"
 
     def decides_width(self) -> tuple[str, int] | None:
         """The field that decides what is made, whatever ``bits`` says, and the width it makes."""

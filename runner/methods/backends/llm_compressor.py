@@ -28,6 +28,22 @@ from runner.util.bars import bars_told
 NAME = "llm_compressor"
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
 INTEGER_WEIGHTS = tuple(f"w{bits}a16" for bits in (8, 4, 3, 2, 5, 6, 7))
+_NARROW_ACTIVATIONS = dict.fromkeys(("w4a8", "w4a_fp8_e4m3", "w4a4"), ("per_channel", "g*"))
+_WHOLE = ("per_tensor", "per_channel")
+FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "w8a8": _WHOLE,
+        **_NARROW_ACTIVATIONS,
+        "fp8_e4m3": (*_WHOLE, "g32", "b*"),
+        "fp8_e4m3_a16": (*_WHOLE, "g32", "b*"),
+        "fp4": ("g16", "g32"),
+        "fp4_a4": ("g16", "g32"),
+    }
+)
+"""Schemes of compressed-tensors besides integer weights alone, each with its granularities.
+
+Floats in groups of 16 are NVFP4's, those in groups of 32 are Microscaling's (OCP MX).
+"""
 _UNQUANTIZED = 16
 _FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
 
@@ -36,18 +52,31 @@ def capabilities(
     bits: tuple[str, ...],
     group_sizes: tuple[str, ...],
     *,
+    formats: bool = False,
     mixes: bool = False,
     keeps_scales: bool = True,
     plain_rounding: bool = False,
     onloading: Onloading | None = None,
     cannot: tuple[tuple[str, Any, str], ...] = (),
 ) -> Capabilities:
-    """Capabilities through llm-compressor, which always writes compressed-tensors."""
+    """Capabilities through llm-compressor, which always writes compressed-tensors.
+
+    Args:
+        bits: Labels of bits schemes.
+        group_sizes: Their granularities.
+        formats: Whether it makes all of ``FORMATS`` besides.
+        mixes: See ``Capabilities``, as the others.
+        keeps_scales: See there.
+        plain_rounding: See there.
+        onloading: See there.
+        cannot: See there.
+    """
     return Capabilities(
-        bits,
+        (*bits, *FORMATS) if formats else bits,
         group_sizes,
         "compressed-tensors",
         PACKAGES,
+        group_sizes_of=FORMATS if formats else {},
         mixes=mixes,
         # Classes derived from nn.Linear (FalconLinear) are rounded, but cannot be read back packed.
         holders=(Holder.linear, Holder.experts),
