@@ -105,6 +105,7 @@ class EnvironmentManager:
             variables=variables,
             patches=tuple(environment.patches),
             preload=tuple(environment.preload),
+            preload_reused=tuple(environment.preload_reused),
         )
 
     def obtain(

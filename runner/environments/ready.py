@@ -30,6 +30,7 @@ class ReadyEnvironment:
     variables: dict[str, str] = field(default_factory=dict)
     patches: tuple[str, ...] = ()
     preload: tuple[str, ...] = ()
+    preload_reused: tuple[str, ...] = ()
 
     @property
     def is_control(self) -> bool:

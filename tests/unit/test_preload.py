@@ -40,7 +40,14 @@ def test_cuda_is_in_use_once_somebody_began_to_use_it(tmp_path: Path) -> None:
 def test_a_parent_whose_imports_begin_to_use_cuda_starts_anew_without_them(tmp_path: Path) -> None:
     """No process forked from it could use the GPU."""
     (tmp_path / "preloaded.py").write_text(_STARTS.format(library=str(compiled(CUDA))))
-    server = [sys.executable, "-m", "runner.pipeline.worker.server", "--patches=", "preloaded"]
+    server = [
+        sys.executable,
+        "-m",
+        "runner.pipeline.worker.server",
+        "--patches=",
+        "--reused=",
+        "preloaded",
+    ]
     with subprocess.Popen(
         server, env=_variables(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

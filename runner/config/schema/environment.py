@@ -55,5 +55,8 @@ class Environment:
     """Modules of ``runner.environments.patches`` to apply before anything else is imported."""
     preload: list[str] = field(default_factory=list)
     """Modules the warm parent of all workers imports once."""
+    preload_reused: list[str] = field(default_factory=list)
+    """Modules that it imports after two jobs have, by name or pattern (``awq.*``). Not where a job
+    finds a GPU: libraries that look for one when they are imported keep the parent from forking."""
     self_test: list[str] = field(default_factory=list)
     """Modules that ``runner env check`` imports."""

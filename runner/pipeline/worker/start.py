@@ -26,8 +26,9 @@ class Start:
             visible: What says which GPUs there are; nothing overrides it.
         """
         patches = f"--patches={','.join(environment.patches)}"
+        reused = f"--reused={','.join(environment.preload_reused)}"
         module = ("-m", "runner.pipeline.worker.server")
         return cls(
-            (environment.python, *module, patches, *environment.preload),
+            (environment.python, *module, patches, reused, *environment.preload),
             tuple(sorted(variables_for(environment, cache, visible).items())),
         )
