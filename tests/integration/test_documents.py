@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import matrix
 from runner.api import compose_config
 from runner.cli.app import execute
 from runner.cli.main import main
@@ -243,3 +244,8 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
         for path in re.findall(r"`((?:docs|sweeps|tests)/[\w/.]+\.\w+)`", text):
             assert (ROOT / path).exists() or "mine" in path, f"{page.name}: {path}"
+
+
+def test_the_matrix_is_what_the_rules_say_now() -> None:
+    text = matrix.PATH.read_text("utf-8")
+    assert matrix.replaced(text) == text, "run: python -m docs.matrix"
