@@ -46,10 +46,14 @@ CPU = Machine(
 H100 = replace(CPU, gpus=(Gpu("NVIDIA H100 80GB HBM3", 84_900_000_000, "9.0", "GPU-0"),))
 RUNS, GPU_ONLY, REFUSED = "runs", "CUDA", "no"
 _LEGEND = f"""\
-What each method makes through each backend, and which engine reads it: `{RUNS}` on CPUs (with
-AVX-512 and VNNI); `{GPU_ONLY}`, legal on an H100, not exercised, with the CPU's reason; `{REFUSED}`,
-refused on both, with the reason. A cell is what `runner` would answer for `model={MODEL}`:
-`python -m docs.matrix` asks the rules that judge a run, and writes this section.
+What each method makes through each backend, and which engine reads it:
+
+- `{RUNS}`: on CPUs, here with AVX-512 and VNNI;
+- `{GPU_ONLY}`: legal on an H100, not exercised; the reason is the CPU's;
+- `{REFUSED}`: refused on both; the reason is the GPU's.
+
+A cell is what `runner` would answer for `model={MODEL}`: `python -m docs.matrix` asks the
+rules that judge a run, and writes this section.
 
 """
 
