@@ -2,11 +2,20 @@
 
 import argparse
 
-from benchmarks import composition, eval_cost, plan, sensitivity, speed_noise, startup, tracking
+from benchmarks import (
+    composition,
+    eval_cost,
+    overhead,
+    plan,
+    sensitivity,
+    speed_noise,
+    startup,
+    tracking,
+)
 
 BENCHMARKS = {
     one.__name__.rpartition(".")[2]: one
-    for one in (startup, composition, plan, eval_cost, sensitivity, speed_noise, tracking)
+    for one in (startup, composition, plan, eval_cost, sensitivity, speed_noise, tracking, overhead)
 }
 
 
