@@ -15,6 +15,7 @@ from omegaconf.errors import (
 )
 
 from runner.config.fields import members, wanted
+from runner.config.renamed import MOVED
 from runner.config.words import as_typed, shell_word
 from runner.util.suggest import nearest, unknown
 
@@ -87,6 +88,8 @@ def _no_field(error: OmegaConfBaseException, given: str) -> str:
     full_key = str(error.full_key or error.key or error)
     node = error.parent_node
     names = [str(name) for name in node if name != "hydra"] if isinstance(node, DictConfig) else []
+    if (group := MOVED.get(full_key)) is not None:
+        return f"{full_key} is now a config group: {group}=OPTION (runner --help {group})"
     parent, _, key = full_key.rpartition(".")
     inside = given.partition("=")[0].lstrip("+")
     if not parent and inside not in ("", key) and "@" not in inside:

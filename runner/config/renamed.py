@@ -54,6 +54,11 @@ RENAMED = (
 )
 
 
+MOVED = {"engine.kv_cache_dtype": "kv_cache", "plan.kv_cache_bits": "kv_cache"}
+"""Fields that a config group has taken the place of: they are refused with its name."""
+_CACHE_TYPES = {"fp8": "fp8_e4m3", "fp8_e4m3": "fp8_e4m3", "fp8_e5m2": "fp8_e5m2"}
+
+
 def present_name(key: str) -> str:
     """The name that a dotted key has now; itself unless it or a section above was renamed."""
     for one in RENAMED:
@@ -150,6 +155,9 @@ def present_config(config: dict[str, Any]) -> None:
         for section in _sections(config, one.section.split(".")):
             if one.old in section:
                 section[one.new] = section.pop(one.old)
+    for engine in _sections(config, ["engine"]):
+        if (held := _CACHE_TYPES.get(engine.pop("kv_cache_dtype", None))) is not None:
+            config.setdefault("kv_cache", {"key": held, "value": held, "group_size": None})
 
 
 def _sections(config: Any, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from runner.config.schema.bits import Bits
 from runner.config.schema.engine import Engine
 from runner.config.schema.group_size import GroupSize
+from runner.config.schema.kv_cache import KvCache
 from runner.config.schema.method import Method
 from runner.engines.distributions import Distributions
 from runner.engines.server import Requests, ServerCommand
@@ -75,6 +76,8 @@ class LoadSpec:
     """The engine's own dataclass."""
     wide_logits: bool = False
     """Whether logits are float32 in any arithmetic, if the engine can: for quality."""
+    kv_cache: KvCache = field(default_factory=KvCache)
+    """How keys and values are held: also of the tokens that are scored."""
 
 
 @dataclass
@@ -179,6 +182,14 @@ class CautiousEngine(Protocol):
 
     def caution(self, checkpoint: CheckpointFacts) -> str | None:
         """Why it is not known whether it can load a checkpoint, or what it makes of it there."""
+
+
+@runtime_checkable
+class CachingEngine(Protocol):
+    """An engine whose KV cache has formats of which not all suit every model and device."""
+
+    def kv_cache_refusal(self, kv_cache: KvCache, checkpoint: CheckpointFacts) -> str | None:
+        """Why it cannot hold keys and values of a model so. Imports nothing heavy."""
 
 
 class EngineImplementation(Protocol):

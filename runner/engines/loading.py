@@ -1,10 +1,11 @@
 """Loads a checkpoint in an engine, on behalf of a stage."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from runner.config.schema.engine import Engine
+from runner.config.schema.kv_cache import KvCache
 from runner.engines import find_engine
 from runner.engines.base import LoadedModel, LoadSpec
 from runner.util.by_name import ByName
@@ -24,6 +25,7 @@ class LoadRequest:
     trust_remote_code: bool
     wide_logits: bool = False
     """See ``LoadSpec.wide_logits``."""
+    kv_cache: KvCache = field(default_factory=KvCache)
 
 
 def specification(request: LoadRequest, threads: int) -> LoadSpec:
@@ -37,6 +39,7 @@ def specification(request: LoadRequest, threads: int) -> LoadSpec:
         threads=threads,
         settings=request.engine,
         wide_logits=request.wide_logits,
+        kv_cache=request.kv_cache,
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from runner.config.schema.engine import Engine
+from runner.config.schema.kv_cache import KvCache
 
 FLOATS = ("bf16", "fp16", "fp32")
 """Schemes of unquantized weights."""
@@ -72,7 +73,7 @@ class Deployment:
     """Tokens of the longest sequence; ``None``: as many as there is room for."""
     sequences: int | None
     """That the engine is to expect at once; ``None``: its default."""
-    kv_cache_bits: int
+    kv_cache: KvCache
     memory_utilization: float | None
     """Share of a device's memory that the engine may take; ``None``: its default."""
     prefill_chunk_tokens: int | None = None
@@ -104,6 +105,7 @@ class Measured:
     trust_remote_code: bool
     config: Mapping[str, object] = field(default_factory=dict)
     """Content of the checkpoint's config.json; empty for a GGUF file."""
+    kv_cache: KvCache = field(default_factory=KvCache)
 
 
 @runtime_checkable

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from runner.config.schema.kv_cache import KvFormat
+
 
 class HarnessModel(Enum):
     """Which model of lm-evaluation-harness asks an engine's checkpoints; the harness's names."""
@@ -82,5 +84,11 @@ class Traits:
     how many GPUs share the model at least."""
     dense_without_bfloat16: str = "float32"
     """Type of unquantized weights where bfloat16 would be emulated."""
+    kv_cache_formats: tuple[KvFormat, ...] = (KvFormat.auto,)
+    """Formats that its KV cache may have, on some device at least."""
+    kv_cache_apart: bool = False
+    """Whether keys and values may have different ones."""
+    kv_cache_groups: bool = False
+    """Whether the size of groups that share a scale can be chosen."""
     kv_cache_number_bytes: float | None = None
-    """Of a number in its KV cache; ``None``: as wide as the arithmetic."""
+    """Of a number in its KV cache by default; ``None``: as wide as the arithmetic."""

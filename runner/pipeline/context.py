@@ -1,7 +1,7 @@
 """The context of a run: what its stages read, and where they file results."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,8 +64,11 @@ class RunContext:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """What the run is about: the recipe's checkpoint, or the model where none is made."""
-        return self._made or self.model
+        """What the run is about: the recipe's checkpoint, or the model where none is made.
+
+        Its KV cache is the run's, that of the unquantized model as the engine has it by itself.
+        """
+        return replace(self._made or self.model, kv_cache=self.config.kv_cache)
 
     def hand_on(self, made: Checkpoint) -> None:
         """Have the stages that follow look at a checkpoint that was just made."""
@@ -77,6 +80,11 @@ class RunContext:
         return self._made is not None
 
     @property
+    def has_recipe(self) -> bool:
+        """Whether there is more to look at than the unquantized model: a checkpoint, or a cache."""
+        return self.quantized_here or not self.config.kv_cache.is_auto
+
+    @property
     def has_baseline(self) -> bool:
         """Whether there is an unquantized model: one that came quantized has none."""
         return self.quantized_here or self.model.format == "float"
@@ -84,7 +92,7 @@ class RunContext:
     @property
     def whose(self) -> str:
         """Under which name results of ``checkpoint`` are filed."""
-        return RECIPE if self.quantized_here or not self.has_baseline else BASELINE
+        return RECIPE if self.has_recipe or not self.has_baseline else BASELINE
 
     def checkpoints(self, *, baseline: bool = True) -> list[tuple[str, Checkpoint]]:
         """The unquantized model and what was made of it, each with whose results are filed under.
@@ -93,7 +101,8 @@ class RunContext:
             baseline: Whether the unquantized model is wanted beside a recipe's checkpoint.
         """
         own = [(self.whose, self.checkpoint)]
-        return [(BASELINE, self.model), *own] if self.quantized_here and baseline else own
+        beside = baseline and self.has_recipe and self.has_baseline
+        return [(BASELINE, self.model), *own] if beside else own
 
     def asks_for(self, stage: str) -> bool:
         """Whether the run goes through a stage."""
@@ -119,7 +128,7 @@ class Expected:
     @property
     def both(self) -> list[str]:
         """The model's, and the recipe's where it makes another checkpoint."""
-        return [*self.model, *self.own] if self.config.has_checkpoint else self.model
+        return [*self.model, *self.own] if self.config.has_recipe else self.model
 
     @property
     def timed(self) -> list[str]:

@@ -159,7 +159,7 @@ class Inputs:
         if for_quality and own and self.config.eval.dtype is EvalDtype.auto:
             on_cpu = self.compute.device == "cpu"
             dtype = own.dense_on_cpus if on_cpu and self._holds_float32() else subject.dtype
-        converted = GGUF.convert(self, subject, dtype)
+        converted = replace(GGUF.convert(self, subject, dtype), kv_cache=subject.kv_cache)
         # What speed is measured of is what would be served.
         if not for_quality or subject.directory not in self.converted:
             self.converted[subject.directory] = converted.directory
@@ -194,6 +194,7 @@ class Inputs:
             dtype=subject.dtype if wanted == AUTO and not subject.told_right else wanted,
             trust_remote_code=self.config.model.trust_remote_code,
             wide_logits=dtype is not None,
+            kv_cache=subject.kv_cache,
         )
 
     def environment(
@@ -291,7 +292,9 @@ def engine_determinants(load: LoadRequest) -> dict[str, Any]:
     """What of an engine and its arithmetic determines a result."""
     without = {*_RESOLVED, *load.engine.decides_nothing}
     settings = {key: value for key, value in to_json(load.engine).items() if key not in without}
-    return {"engine": settings, "device": load.device, "dtype": load.dtype}
+    # What the engine does by itself had no name in earlier versions, whose results still count.
+    cache = {} if load.kv_cache.is_auto else {"kv_cache": to_json(load.kv_cache)}
+    return {"engine": settings, "device": load.device, "dtype": load.dtype, **cache}
 
 
 def file_state(path: Path) -> list[Any]:

@@ -102,7 +102,8 @@ def used_recipe_label(config: Config) -> str:
         return "plan"
     if StageName.audit in config.stages:
         return config.audit.label
-    return used_recipe(config).label if StageName.quantize in config.stages else "as-is"
+    recipe = used_recipe(config).label if StageName.quantize in config.stages else "as-is"
+    return recipe if config.kv_cache.is_auto else f"{recipe},kv_cache={config.kv_cache.label}"
 
 
 def kept_record(runs: Path, record: RunRecord, config: Config) -> RunRecord | None:

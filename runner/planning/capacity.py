@@ -35,7 +35,14 @@ def devices_of(device: Hardware, degree: int) -> Devices:
 
 
 def add_capacity(
-    option: Option, shape: Shape, fmt: Format, device: Hardware, *, plan: Plan, rules: Rules
+    option: Option,
+    shape: Shape,
+    fmt: Format,
+    device: Hardware,
+    *,
+    plan: Plan,
+    kv_bits: float,
+    rules: Rules,
 ) -> str | None:
     """Add what fits to an option.
 
@@ -49,6 +56,7 @@ def add_capacity(
         fmt: How the engine holds it.
         device: Whose memory is known.
         plan: What is asked for.
+        kv_bits: Of a number in the KV cache.
         rules: Of the engine.
 
     Returns:
@@ -62,11 +70,14 @@ def add_capacity(
             devices,
             plan.context_length,
             utilization=plan.memory_utilization,
-            number_bytes=plan.kv_cache_bits / 8,
+            number_bytes=kv_bits / 8,
             step=Step(plan.prefill_chunk_tokens, sequences),
             rules=rules,
         )
-        _add(option, shape, plan, room, sequences)
+        # A sequence that is being decoded holds no more than the window, one in prefill does.
+        sequence = shape.kv_bytes(plan.context_length, kv_bits / 8, option.tensor_parallel)
+        sequence += shape.state_bytes_per_sequence(_STATE_NUMBER_BYTES, option.tensor_parallel)
+        _add(option, plan, sequence, room, sequences)
         if option.largest_batch >= plan.concurrency:
             break
     else:
@@ -87,16 +98,14 @@ def _sequences(plan: Plan) -> Iterator[int]:
     yield plan.concurrency
 
 
-def _add(option: Option, shape: Shape, plan: Plan, room: Room, sequences: int) -> None:
+def _add(option: Option, plan: Plan, sequence: float, room: Room, sequences: int) -> None:
+    """Args: ``sequence``, its bytes on a device."""
     degree = option.tensor_parallel
     option.memory_bytes_per_device = room.parts
     option.weight_bytes_per_device = room.weights
     option.kv_capacity_bytes = room.kv_bytes.expected * degree
     option.kv_capacity_tokens = int(room.kv_tokens.expected)
     option.kv_tokens = room.kv_tokens
-    # A sequence that is being decoded holds no more than the window, one in prefill does.
-    sequence = shape.kv_bytes(plan.context_length, plan.kv_cache_bits / 8, degree)
-    sequence += shape.state_bytes_per_sequence(_STATE_NUMBER_BYTES, degree)
     option.engine_sequences = sequences
     option.largest_batch = max(0, int(room.kv_bytes.expected // sequence))
     if sequences < plan.max_batch_size:

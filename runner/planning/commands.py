@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runner.config.options import option_files
 from runner.config.schema.hardware import Hardware
+from runner.config.schema.kv_cache import KvCache
 from runner.config.schema.model import Model, ModelKind
 from runner.config.schema.plan import Plan
 from runner.config.words import quoted, shell_word
@@ -46,6 +47,8 @@ def commands(
     plan: Plan,
     published_as: str | None,
     devices: Mapping[str, Hardware],
+    *,
+    kv_cache: KvCache | None = None,
 ) -> list[Command]:
     """What measures and what serves the first choice, or the nearest miss where nothing serves.
 
@@ -55,6 +58,7 @@ def commands(
         plan: The load and its objectives.
         published_as: Recipe in which the model is published, if not in 16 bits.
         devices: By name.
+        kv_cache: How keys and values are held; ``None``: as the engine does by itself.
     """
     chosen = best(options)
     what = "it"
@@ -73,7 +77,7 @@ def commands(
         devices=chosen.tensor_parallel,
         context_length=plan.context_length,
         sequences=(chosen.engine_sequences or 1) if engine.traits.serves_together else 1,
-        kv_cache_bits=plan.kv_cache_bits,
+        kv_cache=kv_cache or KvCache(),
         memory_utilization=plan.memory_utilization,
         prefill_chunk_tokens=plan.prefill_chunk_tokens,
         compute_capability=devices[chosen.device].compute_capability,
@@ -82,7 +86,8 @@ def commands(
     found = []
     made, settings = source.made_with, engine.measured_with(deployment)
     if made is not None and settings is not None:
-        words = [*made, f"engine={chosen.engine}", *settings, *_load(plan)]
+        held = kv_cache_words(deployment.kv_cache)
+        words = [*made, f"engine={chosen.engine}", *settings, *held, *_load(plan)]
         about = f"To measure {what}, on {where(chosen)}"
         found.append(Command(about, f"runner {' '.join(words)}"))
     if (line := engine.serve_command(deployment)) is not None:
@@ -151,6 +156,18 @@ def _table() -> dict[str, str]:
 
     content: dict[str, str] = yaml.safe_load(_FILE.read_text("utf-8"))
     return content
+
+
+def kv_cache_words(kv_cache: KvCache) -> list[str]:
+    """Overrides that choose how keys and values are held."""
+    if kv_cache.is_auto:
+        return []
+    words = [f"kv_cache={kv_cache.key.value}"]
+    if kv_cache.value is not kv_cache.key:
+        words.append(f"kv_cache.value={kv_cache.value.value}")
+    if kv_cache.group is not None:
+        words.append(f"kv_cache.group_size={kv_cache.group}")
+    return words
 
 
 def model_words(model: Model) -> list[str]:

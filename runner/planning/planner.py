@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from runner.config.schema.hardware import Hardware
+from runner.config.schema.kv_cache import USUAL_HEAD, KvCache
 from runner.config.schema.plan import Plan
+from runner.engines import engine_names, traits_of
 from runner.planning.capacity import add_capacity, memory_bytes
 from runner.planning.formats import Format
 from runner.planning.model_shape import Shape
@@ -32,6 +34,8 @@ class Question:
     formats: tuple[Format, ...]
     devices: tuple[Hardware, ...]
     plan: Plan
+    kv_cache: KvCache = field(default_factory=KvCache)
+    """How keys and values are held."""
     timing: TimingOf = published
     """Given the format as it is held."""
     held: HeldAs = lambda fmt, _: fmt
@@ -67,7 +71,8 @@ def _option(
     question: Question, fmt: Format, device: Hardware, degree: int, served: Serving
 ) -> Option:
     shape, plan = question.shape, question.plan
-    number_bytes = plan.kv_cache_bits / 8
+    kv_bits = question.kv_cache.bits(shape.head_dim or USUAL_HEAD)
+    number_bytes = kv_bits / 8
     option = Option(
         recipe=fmt.label,
         device=device.name,
@@ -92,7 +97,8 @@ def _option(
     option.is_quality_risk = quality.risk
     sharing = share_out(shape, fmt, degree, served.computes_together)
     option.warnings += sharing.warnings
-    if (obstacle := sharing.obstacle or _why_not_joined(device, degree)) is not None:
+    lacking = _no_such_cache(served.engine, question.kv_cache)
+    if (obstacle := sharing.obstacle or _why_not_joined(device, degree) or lacking) is not None:
         return _ended(option, Feasibility.impossible, obstacle)
     if served.widens and arithmetic_used(fmt, device) == fmt.arithmetic:
         option.warnings.append(f"{served.engine} has no {fmt.label} kernel there but of 16 bits")
@@ -104,7 +110,7 @@ def _option(
         reason = f"of {device.name} {unknown or 'a rate for this recipe'} is not known"
         return _ended(option, Feasibility.impossible, reason)
     rules = question.rules(served.engine)
-    if lack := add_capacity(option, shape, fmt, device, plan=plan, rules=rules):
+    if lack := add_capacity(option, shape, fmt, device, plan=plan, kv_bits=kv_bits, rules=rules):
         return _ended(option, Feasibility.does_not_fit, lack)
     subject = Subject(
         shape,
@@ -112,7 +118,7 @@ def _option(
         device,
         served.engine,
         sharing.at_once,
-        plan.kv_cache_bits,
+        kv_bits,
         context_tokens=(plan.prompt_tokens + plan.context_length) // 2,
         prompt_tokens=plan.prompt_tokens,
     )
@@ -129,6 +135,15 @@ def _option(
     if quality.risk:
         return _ended(option, Feasibility.quality_risk, f"quality risk; {quality.text}")
     return option
+
+
+def _no_such_cache(engine: str | None, kv_cache: KvCache) -> str | None:
+    if engine is None or engine not in engine_names():
+        return None
+    lacking = {*kv_cache.formats} - {*traits_of(engine).kv_cache_formats}
+    if not lacking:
+        return None
+    return f"{engine} has no KV cache in {', '.join(sorted(one.value for one in lacking))}"
 
 
 def _why_not_joined(device: Hardware, degree: int) -> str | None:

@@ -200,7 +200,7 @@ def _would_serve(options: Sequence[Option], plan: Plan) -> Iterator[str]:
             yield f"fewer users: {fitting.recipe} on {where(fitting)} {room}"
         yield (
             "more memory: more devices (plan.tensor_parallel), fewer bits (plan.recipes), a "
-            "shorter plan.context_length, or plan.kv_cache_bits=8"
+            "shorter plan.context_length, or kv_cache=fp8_e4m3"
         )
     yield "other devices: plan.devices=[all] compares them all"
 

@@ -1,10 +1,12 @@
 """The format that an engine stores and streams: often not the checkpoint's."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.kv_cache import KvCache
 from runner.config.schema.method import UNQUANTIZED_BITS
 from runner.engines import traits_of
 from runner.errors import UsageError
@@ -103,8 +105,16 @@ def makes_dense(engine: str, checkpoint_format: str) -> bool:
     return traits.unpacks_all_but is not None and checkpoint_format not in traits.narrow_formats
 
 
+def recorded_kv_cache(config: Mapping[str, Any]) -> KvCache:
+    """How a run's recipe held keys and values, from its configuration as recorded."""
+    try:
+        return from_json(KvCache, config.get("kv_cache") or {})
+    except ValueError:  # of another version
+        return KvCache()
+
+
 def kv_number_bytes(engine: str, dtype: str) -> float:
-    """Bytes of a number in the engine's KV cache."""
+    """Bytes of a number in the engine's KV cache, if it decides."""
     own = traits_of(engine).kv_cache_number_bytes
     if own is not None:
         return own

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.config.schema.kv_cache import KvCache
 from runner.data.models.gguf_file import only_gguf
 from runner.engines import engine_names, find_engine
 from runner.engines.planned import Measured, ServedEngine
 from runner.errors import StageError
 from runner.pipeline.stages.quantize import DIRECTORY
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
+from runner.planning.runtime_format import recorded_kv_cache
 from runner.reporting.row import Row
 from runner.store.objects import Address, ObjectStore
-from runner.store.records import RunRecord
+from runner.store.records import RECIPE, RunRecord
 from runner.util.serialise import from_json
 
 _CONFIG = "config.json"
@@ -29,7 +31,7 @@ def add_checkpoint(row: Row, record: RunRecord, subject: str) -> None:
     if (place := _place(record, subject)) is None:
         return
     row.checkpoint = str(place)
-    row.serve = serve_command(record, place, config_of(place))
+    row.serve = serve_command(record, place, config_of(place), subject)
 
 
 def _place(record: RunRecord, subject: str) -> Path | None:
@@ -52,7 +54,12 @@ def _place(record: RunRecord, subject: str) -> Path | None:
 
 
 def serve_command(
-    record: RunRecord, place: Path, config: Mapping[str, Any], *, here: bool = True
+    record: RunRecord,
+    place: Path,
+    config: Mapping[str, Any],
+    subject: str = RECIPE,
+    *,
+    here: bool = True,
 ) -> str | None:
     """What serves a run's checkpoint on its engine; ``None`` where the engine says nothing.
 
@@ -60,6 +67,7 @@ def serve_command(
         record: The run's.
         place: Of the checkpoint, as the command is to name it.
         config: Content of its config.json.
+        subject: Whose it is: the unquantized model's KV cache is the engine's own.
         here: Whether the programs are those of the engine's environment on this machine.
     """
     placement = record.placement
@@ -82,6 +90,7 @@ def serve_command(
             programs=programs if programs is not None and programs.is_dir() else None,
             trust_remote_code=bool(record.config.get("model", {}).get("trust_remote_code")),
             config=config,
+            kv_cache=recorded_kv_cache(record.config) if subject == RECIPE else KvCache(),
         )
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from runner.config.schema.bits import NumberType
 from runner.config.schema.engine import Dtype
 from runner.config.schema.hardware import Hardware
+from runner.config.schema.kv_cache import USUAL_HEAD, KvCache
 from runner.config.schema.plan import Plan
 from runner.config.schema.root import Config, StageName
 from runner.engines import find_engine
@@ -25,6 +26,7 @@ _ADA = (8, 9)
 _NAMED = 4
 """Devices that a warning names."""
 _INT8 = "bits=w8a8 method=smoothquant"
+_EIGHT_BITS = "kv_cache=fp8_e4m3"
 _SIXTEEN = ("bf16", "fp16", "fp32")
 
 
@@ -44,9 +46,14 @@ def check_common_mistakes(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 
 def mistakes_of_plan(
-    shape: Shape, formats: Sequence[Format], devices: Sequence[Hardware], plan: Plan
+    shape: Shape,
+    formats: Sequence[Format],
+    devices: Sequence[Hardware],
+    plan: Plan,
+    kv_cache: KvCache | None = None,
 ) -> Iterator[Verdict]:
     """Warnings on a plan's formats and devices, each once."""
+    kv_bits = (kv_cache or KvCache()).bits(shape.head_dim or USUAL_HEAD)
     for fmt in formats:
         if fmt.arithmetic == "int8" and not fmt.outliers_apart:
             yield _outliers(f"{fmt.label} rounds activations: plain rounding (method=rtn)")
@@ -74,10 +81,10 @@ def mistakes_of_plan(
         yield from _cache_dominates(
             plan.concurrency,
             plan.context_length,
-            cache=plan.concurrency * shape.kv_bytes(plan.context_length, plan.kv_cache_bits / 8),
+            cache=plan.concurrency * shape.kv_bytes(plan.context_length, kv_bits / 8),
             weights=smallest.stored_bytes(shape),
             dense=2.0 * shape.parameters,
-            nearest="plan.kv_cache_bits=8",
+            nearest=_EIGHT_BITS if kv_bits > 8 else None,
         )
 
 
@@ -205,7 +212,8 @@ def _benched_cache(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield from _cache_dominates(
             batch,
             tokens,
-            cache=batch * shape.kv_bytes(tokens, 2.0),
+            cache=batch
+            * shape.kv_bytes(tokens, config.kv_cache.bits(shape.head_dim or USUAL_HEAD) / 8),
             weights=shape.linear_weights * config.bits.weight.num_bits / 8,
             dense=2.0 * shape.linear_weights,
             nearest=None,

@@ -26,6 +26,7 @@ from runner.methods.recipe import Recipe
 from runner.planning.hardware.detect import Machine
 from runner.util.extensions import Kind, find, names
 from runner.util.given import shown
+from runner.validation.kv_cache import KV_STAGES
 from runner.validation.verdict import Severity, Verdict, illegal, warning
 
 _MOST_NAMED = 3
@@ -158,6 +159,10 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
     yield from _of("method", config.method.unread())
     yield from _types(config)
     yield from _of("engine", config.engine.unread(device))
+    yield from _of("kv_cache", config.kv_cache.unread(), lambda _: "kv_cache=int8")
+    if not {*KV_STAGES}.intersection(config.stages):
+        asked = f"stages=[{','.join([*config.stages, StageName.eval])}]"
+        yield _Unread("kv_cache", "no stage computes with a KV cache", lambda: asked)
     yield from _of("tracker", unread_by_tracker(config.tracker))
     yield from _tasks(config)
 

@@ -28,13 +28,13 @@ class Plan:
     tensor_parallel: list[int] = bounded(factory=_degrees, least=1, most=10**4, filled=True)
     """Numbers of devices that share one replica of the model."""
     context_length: int = bounded(2048, least=2)
-    """Final length of a sequence in tokens, including the prompt, which its KV cache must hold."""
+    """Final length of a sequence in tokens, including the prompt, which its KV cache must hold.
+    Group ``kv_cache`` says in which number format."""
     prompt_tokens: int = bounded(1024, least=1)
     concurrency: int = bounded(1, least=1)
     """Users at once, each of whom sends the next prompt when an answer is complete."""
     max_batch_size: int = bounded(256, least=1)
     """Maximum number of sequences that the engine decodes at once, even if more fit."""
-    kv_cache_bits: int = bounded(16, least=4, most=64)
     memory_utilization: float = bounded(0.9, above=True, most=1)
     """Share of a device's visible memory that the engine may use."""
     prefill_chunk_tokens: Optional[int] = bounded(None, least=1)

@@ -20,6 +20,7 @@ from runner.config.schema.eval import Eval
 from runner.config.schema.gate import Gate
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.hardware import Hardware
+from runner.config.schema.kv_cache import KvCache
 from runner.config.schema.launch import Launch
 from runner.config.schema.method import Method
 from runner.config.schema.model import Model
@@ -67,6 +68,7 @@ class Config:
     group_size: GroupSize = field(default_factory=GroupSize)
     calibration: Calibration = field(default_factory=Calibration)
     engine: Engine = field(default_factory=Engine)
+    kv_cache: KvCache = field(default_factory=KvCache)
     hardware: Hardware = field(default_factory=Hardware)
     environment: dict[str, Environment] = field(default_factory=dict)
     eval: Eval = field(default_factory=Eval)
@@ -106,6 +108,11 @@ class Config:
     def has_checkpoint(self) -> bool:
         """Whether it looks at another checkpoint than the model: one that it makes or audits."""
         return self.makes_checkpoint or StageName.audit in self.stages
+
+    @property
+    def has_recipe(self) -> bool:
+        """Whether it looks at more than the model: another checkpoint, or another KV cache."""
+        return self.has_checkpoint or not self.kv_cache.is_auto
 
     @property
     def model_label(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.config.schema.kv_cache import KvCache
 from runner.engines.base import (
     CheckpointFacts,
     DeviceMemory,
@@ -15,6 +16,7 @@ from runner.engines.base import (
     LoadSpec,
 )
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, LinearHead
+from runner.engines.hf import cache as kv
 from runner.engines.hf import deployed
 from runner.engines.hf.footprints import device_bytes, footprint_of
 from runner.engines.hf.head import find_head, is_linear_in_states, widen_head
@@ -51,6 +53,9 @@ class HfEngine:
         narrow_formats=("bitsandbytes",),
         unpacks_in_memory={"gptq": 1, "awq": 1, "gguf": 1, "compressed-tensors": 2, "fp8": 1},
         unpacks_all_but=("nf4", "nf4-dq", "llm_int8"),
+        kv_cache_formats=kv.FORMATS,
+        kv_cache_apart=True,
+        kv_cache_groups=True,
     )
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
@@ -66,6 +71,10 @@ class HfEngine:
         return (
             f"engine=hf does not read {checkpoint.format} checkpoints, only {', '.join(_FORMATS)}"
         )
+
+    def kv_cache_refusal(self, kv_cache: KvCache, checkpoint: CheckpointFacts) -> str | None:
+        """Layers that keep something else, groups that do not divide a head."""
+        return kv.refusal(kv_cache, checkpoint.config)
 
     serve_measured = staticmethod(deployed.serve_measured)
 
@@ -87,7 +96,15 @@ class HfEngine:
                 # Else they compute in bfloat16 on a CPU that can, whatever ``compute_dtype`` says.
                 if hasattr(module, "support_avx512bf16_for_cpu") and spec.dtype != "bfloat16":
                     module.support_avx512bf16_for_cpu = False
-        loaded = HfModel(model, spec.device, spec.checkpoint, wide_logits=spec.wide_logits)
+        if not spec.kv_cache.is_auto:
+            kv.hold_in(model, spec.kv_cache)
+        loaded = HfModel(
+            model,
+            spec.device,
+            spec.checkpoint,
+            wide_logits=spec.wide_logits,
+            kv_cache=spec.kv_cache,
+        )
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         torch_memory.let_go_of_unused()
         return loaded
@@ -97,15 +114,23 @@ class HfModel:
     """A model loaded by transformers."""
 
     def __init__(
-        self, model: Any, device: str, checkpoint: Path | None = None, *, wide_logits: bool = False
+        self,
+        model: Any,
+        device: str,
+        checkpoint: Path | None = None,
+        *,
+        wide_logits: bool = False,
+        kv_cache: KvCache | None = None,
     ) -> None:
         """Wrap a causal language model that lies on ``device`` and was read from a directory.
 
-        With ``wide_logits`` the output matrix's product is computed in float32.
+        With ``wide_logits`` the output matrix's product is computed in float32. ``kv_cache`` is
+        how the model was made to hold keys and values.
         """
         if wide_logits:
             widen_head(model)
         self._wide_logits = wide_logits
+        self._kv_format = kv_cache or KvCache()
         self.model = model
         self._device = device
         self._checkpoint = checkpoint
@@ -228,7 +253,8 @@ class HfModel:
         heads = config.num_attention_heads
         kv_heads = getattr(config, "num_key_value_heads", None) or heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return int(2 * config.num_hidden_layers * kv_heads * head_dim * self.model.dtype.itemsize)
+        bits = self._kv_format.bits(head_dim, wide=8.0 * self.model.dtype.itemsize)
+        return int(2 * config.num_hidden_layers * kv_heads * head_dim * bits / 8)
 
     def _states(self, window: list[int]) -> tuple["torch.Tensor", Any]:
         """What predicts each token after the first, and the head that makes it logits."""
@@ -267,12 +293,7 @@ def _log_softmax_chunks(states: "torch.Tensor", head: Any) -> Iterator["NDArray[
 
 def _cache_bytes(cache: Any) -> int:
     """Bytes of keys and values; 0 when they are kept in a way that is not known here."""
-    tensors = (
-        getattr(layer, name, None)
-        for layer in getattr(cache, "layers", ())
-        for name in ("keys", "values")
-    )
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+    return sum(kv.held_bytes(layer) for layer in getattr(cache, "layers", ()))
 
 
 ENGINE = HfEngine()

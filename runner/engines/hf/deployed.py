@@ -17,6 +17,8 @@ _READ_BY_ITSELF = (None, "compressed-tensors", "bitsandbytes")
 
 def serve_measured(measured: Measured) -> str | None:
     """``transformers serve …``; ``None`` for what only the runner reads through it."""
+    if not measured.kv_cache.is_auto:
+        return None
     quantization: Any = measured.config.get("quantization_config") or {}
     if not measured.config or quantization.get("quant_method") not in _READ_BY_ITSELF:
         return None

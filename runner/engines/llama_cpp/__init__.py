@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.config.schema.kv_cache import KvCache
 from runner.data.models.gguf_file import only_gguf, read_gguf
 from runner.data.models.llama_cpp_families import family_refusal
-from runner.data.models.sentence_piece import sentence_piece_file
 from runner.engines.base import (
     CheckpointFacts,
     DeviceMemory,
@@ -17,14 +17,15 @@ from runner.engines.base import (
     LoadSpec,
 )
 from runner.engines.distributions import ROWS_AT_ONCE, FullDistributions, log_softmax
+from runner.engines.llama_cpp import cache as kv
 from runner.engines.llama_cpp import deployed
+from runner.engines.llama_cpp import server as llama_cpp_server
 from runner.engines.llama_cpp.buffers import Buffers
-from runner.engines.llama_cpp.cache import KV_BYTES
 from runner.engines.llama_cpp.footprint import gguf_footprint
 from runner.engines.llama_cpp.planned import reads
 from runner.engines.llama_cpp.settings import NO_GPU, LlamaCpp, layers_on_gpu
 from runner.engines.planned import Place, Reads, Weights
-from runner.engines.server import PORT, Requests, ServerCommand
+from runner.engines.server import Requests, ServerCommand
 from runner.engines.traits import OwnArithmetic, Products, Traits
 from runner.errors import StageError
 from runner.util.llama_cpp_log import listen
@@ -35,14 +36,6 @@ if TYPE_CHECKING:
 
 _CONTEXT_STEP = 256
 """llama.cpp rounds the tokens of a sequence up to this."""
-_SERVED_AS = "model"
-_SERVER_ON_GPU = f"""
-import llama_cpp, runpy, sys
-llama_cpp.llama_supports_gpu_offload() or sys.exit({NO_GPU!r})
-runpy.run_module("llama_cpp.server", run_name="__main__", alter_sys=True)
-"""
-_SERVER_MARGIN = 64
-"""Prompts are sent as text and may be a few tokens longer when they are cut up again."""
 
 
 class LlamaCppEngine:
@@ -59,14 +52,17 @@ class LlamaCppEngine:
             name="llama.cpp",
             how=(
                 "llama.cpp multiplies quantized weights by 8-bit activations and others in "
-                "the type they are stored in, and keeps keys and values in float16"
+                "the type they are stored in, and keeps keys and values as kv_cache says, in "
+                "float16 by default"
             ),
             dense_on_cpus="float32",
         ),
         # It rounds activations to 8 bits for quantized weights; float16 ones it widens on a CPU.
         products=Products(quantized="int8", dense_on_cpu="fp32", dense_on_gpu="fp16"),
         dense_without_bfloat16="float16",
-        kv_cache_number_bytes=KV_BYTES,
+        kv_cache_number_bytes=kv.KV_BYTES,
+        kv_cache_formats=tuple(kv.TYPES),
+        kv_cache_apart=True,
     )
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
@@ -74,6 +70,10 @@ class LlamaCppEngine:
         if checkpoint.format != "gguf":
             return f"llama.cpp reads GGUF files, not {checkpoint.format}; method=gguf makes one"
         return family_refusal(checkpoint.config, checkpoint.tokens)
+
+    def kv_cache_refusal(self, kv_cache: KvCache, checkpoint: CheckpointFacts) -> str | None:
+        """Heads that blocks do not divide."""
+        return kv.refusal(kv_cache, checkpoint.config)
 
     def reads(self, weights: Weights, place: Place) -> Reads:
         """GGUF files, wherever it has a backend."""
@@ -85,33 +85,7 @@ class LlamaCppEngine:
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
         """llama-cpp-python's server. It answers one request after the other."""
-        settings = spec.settings
-        assert isinstance(settings, LlamaCpp)
-        room = max(requests.tokens + _SERVER_MARGIN, settings.context_length or 0)
-        options = {
-            "model": only_gguf(spec.checkpoint),
-            "model_alias": _SERVED_AS,
-            "host": "127.0.0.1",
-            "port": PORT,
-            "n_ctx": room,
-            "n_batch": settings.batch_size,
-            "n_threads": spec.threads,
-            "n_threads_batch": spec.threads,
-            "n_gpu_layers": layers_on_gpu(spec.device, settings),
-            # A second request would otherwise break off the first.
-            "interrupt_requests": "false",
-            "verbose": "false",
-        }
-        # SentencePiece llama.cpp reads itself.
-        if sentence_piece_file(Path(requests.tokenizer)) is None:
-            # Every recipe and engine then sees the same tokens, and a file whose own vocabulary
-            # llama.cpp's converter has taken for another kind can be served at all.
-            options["hf_pretrained_model_name_or_path"] = requests.tokenizer
-        return ServerCommand(
-            [*_start(spec.device), *(f"--{key}={value}" for key, value in options.items())],
-            _SERVED_AS,
-            body={"logit_bias": {str(token): -100.0 for token in requests.end_tokens}},
-        )
+        return llama_cpp_server.command(spec, requests)
 
     def load(self, spec: LoadSpec) -> "LlamaCppModel":
         """Map the file into memory and run one token. What ``spec.dtype`` says has no effect."""
@@ -130,23 +104,23 @@ class LlamaCppEngine:
         model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
         if not model:
             raise StageError(f"llama.cpp cannot load {file.name}")
-        loaded = LlamaCppModel(model, file, settings, spec.threads, buffers)
+        loaded = LlamaCppModel(model, file, settings, spec.threads, buffers, kv_cache=spec.kv_cache)
         loaded.generate(batch_size=1, prompt_tokens=1, new_tokens=1)
         return loaded
-
-
-def _start(device: str) -> list[str]:
-    """What starts the server; on a GPU only if it finds one: it would take the CPU in silence."""
-    if device == "cpu":
-        return ["-m", "llama_cpp.server"]
-    return ["-c", _SERVER_ON_GPU]
 
 
 class LlamaCppModel:
     """A model loaded by llama.cpp, and the context that the last call needed."""
 
     def __init__(
-        self, model: Any, path: Path, settings: LlamaCpp, threads: int, buffers: Buffers
+        self,
+        model: Any,
+        path: Path,
+        settings: LlamaCpp,
+        threads: int,
+        buffers: Buffers,
+        *,
+        kv_cache: KvCache | None = None,
     ) -> None:
         """Wrap a model read from ``path``, whose ``buffers`` hear llama.cpp's log."""
         import llama_cpp
@@ -157,6 +131,7 @@ class LlamaCppModel:
         self._settings = settings
         self._threads = threads
         self._buffers = buffers
+        self._kv_cache = kv_cache or KvCache()
         self._vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
         self._context: Any = None
         self._shape = (0, 0)
@@ -220,7 +195,7 @@ class LlamaCppModel:
     def footprint(self) -> Footprint:
         """Sizes of the tensors in the file, which llama.cpp computes with as they are."""
         total = self._api.llama_model_size(self._model)
-        return gguf_footprint(read_gguf(self._path), total)
+        return gguf_footprint(read_gguf(self._path), total, self._kv_cache)
 
     reserves_kv_cache = True
 
@@ -269,11 +244,17 @@ class LlamaCppModel:
         parameters.n_seq_max = sequences
         parameters.n_batch = parameters.n_ubatch = max(self._settings.batch_size, sequences)
         parameters.n_threads = parameters.n_threads_batch = self._threads
+        parameters.type_k, parameters.type_v = map(kv.type_number, self._kv_cache.formats)
+        if kv.is_quantized(self._kv_cache.value):
+            parameters.flash_attn_type = self._api.LLAMA_FLASH_ATTN_TYPE_ENABLED
         self._buffers.new_context()
         self._context = self._api.llama_init_from_model(self._model, parameters)
         self._shape = (sequences, room)
         if not self._context:
-            raise StageError(f"llama.cpp's KV cache has no room for {sequences} x {room} tokens")
+            kept = "" if self._kv_cache.is_auto else f" in {self._kv_cache.label}"
+            raise StageError(
+                f"llama.cpp's KV cache has no room for {sequences} x {room} tokens{kept}"
+            )
 
     def _chunks(self, entries: list[tuple[int, int, int, bool]]) -> Iterator["NDArray[np.float32]"]:
         """Compute (token, position, sequence, wanted) and give the wanted ones' logits.

@@ -8,20 +8,18 @@ library behind the same interface: its flags are the fields of its settings.
 import shlex
 from collections.abc import Iterator
 
+from runner.config.schema.kv_cache import KvFormat
+from runner.engines.llama_cpp.cache import TYPES, cache_options, is_quantized
 from runner.engines.llama_cpp.settings import LlamaCpp
 from runner.engines.planned import Deployment, Measured
 
-_CACHE_TYPES = {16: "f16", 8: "q8_0", 5: "q5_0", 4: "q4_0"}
-"""Types of keys and values by their bits, its default first."""
 _ROOM = 4096
 """Tokens of a sequence that llama-cpp-python's server makes room for where nothing is asked for."""
-_MEASURED = 16
-"""Bits of the runner's own, whatever is asked for."""
 
 
 def serve_command(deployment: Deployment) -> str | None:
     """``llama-server …``; ``None``: it has no KV cache of such numbers."""
-    if deployment.kv_cache_bits not in _CACHE_TYPES:
+    if not {*deployment.kv_cache.formats} <= {*TYPES}:
         return None
     programs = deployment.programs
     if programs is None:
@@ -45,7 +43,7 @@ def serve_measured(measured: Measured) -> str | None:
             devices=1,
             context_length=settings.context_length,
             sequences=None,
-            kv_cache_bits=_MEASURED,
+            kv_cache=measured.kv_cache,
             memory_utilization=None,
             on_gpus=measured.device != "cpu",
             programs=measured.programs,
@@ -58,6 +56,8 @@ def _python_flags(deployment: Deployment) -> Iterator[str]:
     yield f"--model {deployment.model}"
     yield f"--n_ctx {deployment.context_length or _ROOM}"
     yield f"--n_gpu_layers {-1 if deployment.on_gpus else 0}"
+    for name, value in cache_options(deployment.kv_cache).items():
+        yield f"--{name} {value}"
 
 
 def _flags(deployment: Deployment) -> Iterator[str]:
@@ -70,12 +70,15 @@ def _flags(deployment: Deployment) -> Iterator[str]:
         yield "-ngl 99"
     if deployment.devices > 1:
         yield "-sm layer"
-    if (kind := _CACHE_TYPES[deployment.kv_cache_bits]) != _CACHE_TYPES[16]:
-        yield f"-ctk {kind} -ctv {kind}"
+    key, value = (TYPES[kind] for kind in deployment.kv_cache.formats)
+    if (key, value) != (TYPES[KvFormat.auto],) * 2:
+        yield f"-ctk {key} -ctv {value}"
+    if is_quantized(deployment.kv_cache.value):
+        yield "-fa on"
 
 
 def measured_with(deployment: Deployment) -> list[str] | None:
     """Fields of ``LlamaCpp``."""
-    if deployment.kv_cache_bits != _MEASURED:
+    if not {*deployment.kv_cache.formats} <= {*TYPES}:
         return None
     return [f"engine.context_length={deployment.context_length}"]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from runner.config.schema.kv_cache import KvCache
 from runner.engines.base import Footprint
 from runner.engines.llama_cpp.cache import kv_cache_bytes_per_token
 
@@ -10,12 +11,13 @@ _LOOKED_UP = ("position_embd.weight", "token_types.weight", "per_layer_token_emb
 _EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
 
 
-def gguf_footprint(reader: Any, total: int) -> Footprint:
+def gguf_footprint(reader: Any, total: int, kv_cache: KvCache | None = None) -> Footprint:
     """The footprint of a model whose tensors are computed with as they are stored.
 
     Args:
         reader: Of the file.
         total: Bytes of all tensors as llama.cpp counts them.
+        kv_cache: Types of keys and values; ``None``: its own.
     """
     sizes: dict[str, int] = {}
     by_name: dict[str, int] = {}
@@ -31,7 +33,7 @@ def gguf_footprint(reader: Any, total: int) -> Footprint:
     return Footprint(
         weight_bytes=total,
         streamed_bytes_per_step=dense if share is None else round(dense - (1 - share) * routed),
-        kv_cache_bytes_per_token=kv_cache_bytes_per_token(reader),
+        kv_cache_bytes_per_token=kv_cache_bytes_per_token(reader, kv_cache),
         weight_bytes_by_dtype=sizes,
         routed_bytes=routed if share is not None else 0,
         routed_share=1.0 if share is None else share,

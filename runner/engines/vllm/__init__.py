@@ -5,6 +5,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from runner.config.schema.kv_cache import KvCache
 from runner.engines.base import (
     CheckpointFacts,
     DeviceMemory,
@@ -17,6 +18,7 @@ from runner.engines.hf.footprints import routed_share
 from runner.engines.planned import Place, Reads, Weights
 from runner.engines.server import Requests, ServerCommand
 from runner.engines.traits import HarnessModel, Tells, Traits
+from runner.engines.vllm import cache as vllm_cache
 from runner.engines.vllm import deployed as vllm_deployed
 from runner.engines.vllm import kernels as vllm_kernels
 from runner.engines.vllm import planned as vllm_planned
@@ -46,11 +48,16 @@ class VllmEngine:
         computes_together=True,
         several_models=False,
         narrow_formats=("compressed-tensors", "gptq", "awq"),
+        kv_cache_formats=tuple(vllm_cache.DTYPES),
     )
 
     def refusal(self, checkpoint: CheckpointFacts) -> str | None:
         """What its kernels on that device cannot read."""
         return vllm_kernels.reason_against(checkpoint)
+
+    def kv_cache_refusal(self, kv_cache: KvCache, checkpoint: CheckpointFacts) -> str | None:
+        """What its attention on that device does not hold."""
+        return vllm_cache.refusal(kv_cache, checkpoint)
 
     def caution(self, checkpoint: CheckpointFacts) -> str | None:
         """Where nobody has asked its version what it reads, and where it widens activations."""
@@ -274,11 +281,12 @@ class VllmModel:
         config = self._llm.llm_engine.vllm_config
         model = config.model_config
         dtype = str(config.cache_config.cache_dtype)
-        width = 1 if dtype.startswith("fp8") else model.dtype.itemsize
+        head = model.get_head_size()
+        width = vllm_cache.number_bytes(dtype, model.dtype.itemsize, head)
         layers = model.hf_text_config.num_hidden_layers
         # GPUs that are more than there are heads keep copies of them.
         heads = max(model.get_total_num_kv_heads(), config.parallel_config.tensor_parallel_size)
-        return int(2 * layers * heads * model.get_head_size() * width)
+        return int(2 * layers * heads * head * width)
 
 
 ENGINE = VllmEngine()

@@ -9,26 +9,24 @@ import json
 import shlex
 from collections.abc import Iterator
 
+from runner.config.schema.kv_cache import KvCache
 from runner.data.models.older_names import unsaid
 from runner.engines.planned import Deployment, Measured
+from runner.engines.vllm.cache import DTYPES
 from runner.engines.vllm.planned import BFLOAT16_SINCE
-from runner.engines.vllm.settings import CPU_KV_CACHE_BYTES, KvCacheDtype, Vllm
+from runner.engines.vllm.settings import CPU_KV_CACHE_BYTES, Vllm
 
 _UTILIZATION = 0.92
 """``CacheConfig.gpu_memory_utilization`` by default."""
 _OURS = 0.9
 """``Vllm.gpu_memory_utilization`` by default."""
-_CACHE_TYPES = {16: "auto", 8: "fp8", 4: "int4_per_token_head"}
-"""Types of keys and values by their bits (``vllm/config/cache.py``)."""
 _AS_MEASURED_ON_CPUS = "VLLM_CPU_INT4_W4A8=0"
 """Or activations of 4-bit models are rounded to 8 bits on CPUs with matrix tiles."""
-_MEASURED = (16, 8)
-"""Those that ``Vllm.kv_cache_dtype`` has."""
 
 
 def serve_command(deployment: Deployment) -> str | None:
     """``vllm serve …``; ``None``: it has no KV cache of such numbers."""
-    if deployment.kv_cache_bits not in _CACHE_TYPES:
+    if not _holds(deployment.kv_cache):
         return None
     start = f"vllm serve {deployment.model}"
     if deployment.programs is not None:
@@ -53,7 +51,7 @@ def serve_measured(measured: Measured) -> str | None:
             devices=settings.tensor_parallel_size,
             context_length=settings.max_model_len,
             sequences=None,
-            kv_cache_bits=_MEASURED[0],
+            kv_cache=measured.kv_cache,
             memory_utilization=settings.gpu_memory_utilization if takes_share else None,
             on_gpus=on_gpus,
             programs=measured.programs,
@@ -67,8 +65,6 @@ def _further(measured: Measured, settings: Vllm) -> Iterator[str]:
     if settings.max_model_len is None:
         # The model's own limit, or what the KV cache holds where that is less.
         yield "--max-model-len auto"
-    if settings.kv_cache_dtype is not KvCacheDtype.auto:
-        yield f"--kv-cache-dtype {settings.kv_cache_dtype.value}"
     reserved = settings.kv_cache_bytes
     if reserved is None and measured.device == "cpu":
         # Or it wants nine tenths of the machine's memory, and ends where less is free.
@@ -100,10 +96,14 @@ def _flags(deployment: Deployment) -> Iterator[str]:
         yield f"--max-num-seqs {deployment.sequences}"
     if deployment.prefill_chunk_tokens is not None:
         yield f"--max-num-batched-tokens {deployment.prefill_chunk_tokens}"
-    if (kind := _CACHE_TYPES[deployment.kv_cache_bits]) != _CACHE_TYPES[16]:
-        yield f"--kv-cache-dtype {kind}"
+    if not deployment.kv_cache.is_auto:
+        yield f"--kv-cache-dtype {DTYPES[deployment.kv_cache.key]}"
     if deployment.memory_utilization not in (None, _UTILIZATION):
         yield f"--gpu-memory-utilization {deployment.memory_utilization:g}"
+
+
+def _holds(kv_cache: KvCache) -> bool:
+    return kv_cache.key is kv_cache.value and kv_cache.key in DTYPES and kv_cache.group is None
 
 
 def _is_before_bfloat16(deployment: Deployment) -> bool:
@@ -114,13 +114,11 @@ def _is_before_bfloat16(deployment: Deployment) -> bool:
 
 def measured_with(deployment: Deployment) -> list[str] | None:
     """Fields of ``Vllm``."""
-    if deployment.kv_cache_bits not in _MEASURED:
+    if not _holds(deployment.kv_cache):
         return None
     overrides = [f"engine.max_model_len={deployment.context_length}"]
     if deployment.devices > 1:
         overrides.insert(0, f"engine.tensor_parallel_size={deployment.devices}")
-    if (kind := _CACHE_TYPES[deployment.kv_cache_bits]) != _CACHE_TYPES[16]:
-        overrides.append(f"engine.kv_cache_dtype={kind}")
     if _is_before_bfloat16(deployment):
         overrides.append("engine.dtype=float16")
     if deployment.memory_utilization != _OURS:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, Optional
 
 from runner.config.bounds import BYTES, bounded
@@ -10,18 +9,9 @@ from runner.config.schema.engine import Engine
 from runner.data.models.older_names import unsaid
 from runner.engines.base import LoadSpec
 from runner.engines.vllm import weights as vllm_weights
+from runner.engines.vllm.cache import DTYPES
 
 CPU_KV_CACHE_BYTES = 1 << 30
-
-
-class KvCacheDtype(Enum):
-    """Number format of stored keys and values."""
-
-    auto = "auto"
-    """What the checkpoint says; else that of the arithmetic."""
-    fp8 = "fp8"
-    fp8_e4m3 = "fp8_e4m3"
-    fp8_e5m2 = "fp8_e5m2"
 
 
 @dataclass
@@ -34,7 +24,6 @@ class Vllm(Engine):
     """Part of a GPU's memory to take, the KV cache included."""
     max_model_len: Optional[int] = bounded(None, least=1)  # noqa: UP045 - OmegaConf reads it
     """Longest sequence in tokens; by default the model's own, or what the KV cache holds."""
-    kv_cache_dtype: KvCacheDtype = KvCacheDtype.auto
     kv_cache_bytes: Optional[int] = bounded(None, least=1, most=BYTES)  # noqa: UP045
     """Size of the KV cache; 1 GiB on a CPU and what is left on a GPU by default."""
     quantization: Optional[str] = None  # noqa: UP045
@@ -87,7 +76,7 @@ def engine_arguments(spec: LoadSpec) -> dict[str, Any]:
         "trust_remote_code": spec.trust_remote_code,
         "dtype": spec.dtype,
         "quantization": settings.quantization,
-        "kv_cache_dtype": settings.kv_cache_dtype.value,
+        "kv_cache_dtype": DTYPES[spec.kv_cache.key],
         "tensor_parallel_size": settings.tensor_parallel_size,
         # -1: shorten the model's own limit to what the KV cache can hold.
         "max_model_len": settings.max_model_len or -1,

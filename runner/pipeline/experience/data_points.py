@@ -17,7 +17,11 @@ from runner.planning.kernels.measured import StepWork, step_work
 from runner.planning.local import machine_key
 from runner.planning.model_shape import Shape
 from runner.planning.roofline import Step, decode_work
-from runner.planning.runtime_format import kv_number_bytes, runtime_format_of
+from runner.planning.runtime_format import (
+    kv_number_bytes,
+    recorded_kv_cache,
+    runtime_format_of,
+)
 from runner.store.distinct_names import tell_apart
 from runner.store.records import BASELINE, RECIPE, RunRecord, read_records
 from runner.store.shared import Shared, without_collection
@@ -82,8 +86,10 @@ def cases_of(record: RunRecord) -> Iterator[DataPoint]:
     for subject in (BASELINE, RECIPE):
         bench = record.result(BENCH, subject)
         quantized = subject == RECIPE and record.entry(StageName.quantize, RECIPE) is not None
+        # What reads a cache takes besides attending is not the weights' doing.
+        usual = subject == BASELINE or recorded_kv_cache(record.config).is_auto
         # How what came quantized is held no configuration says.
-        if bench is not None and (quantized or subject == BASELINE):
+        if bench is not None and usual and (quantized or subject == BASELINE):
             yield from _benched(record, bench, shape, quantized)
 
 

@@ -13,7 +13,7 @@ from runner.planning.formats import Format
 from runner.planning.kernels.measured import measured_forward
 from runner.planning.model_shape import Shape
 from runner.planning.quality import MeasuredQuality
-from runner.planning.runtime_format import recipe_format, runtime_format
+from runner.planning.runtime_format import recipe_format, recorded_kv_cache, runtime_format
 from runner.planning.timing import Subject, Timing, published
 from runner.store.records import RunRecord
 
@@ -76,7 +76,8 @@ def measured_quality(records: Sequence[RunRecord], model: str) -> dict[str, Meas
         if record.model != model or evaluation is None or evaluation.change is None:
             continue
         fmt = recipe_format(record.config)
-        if fmt is None:
+        # What a KV cache does to quality is not the weights'.
+        if fmt is None or not recorded_kv_cache(record.config).is_auto:
             continue
         ratio = evaluation.change.ratio
         arithmetic = evaluation.arithmetic or "unknown arithmetic"

@@ -160,6 +160,7 @@ def make_result(
         formats=formats,
         devices=tuple(devices),
         plan=plan,
+        kv_cache=config.kv_cache,
         timing=here.timing,
         held=here.held,
         serving=here.serving,
@@ -179,13 +180,20 @@ def make_result(
         tokens_per_day=plan.tokens_per_day,
         recommendation=recommendation(options, plan, by_name),
         notes=[
-            *map(str, mistakes_of_plan(shape, *_first(options, formats, devices, plan), plan)),
+            *map(
+                str,
+                mistakes_of_plan(
+                    shape, *_first(options, formats, devices, plan), plan, config.kv_cache
+                ),
+            ),
             *_of_the_published(formats, published_as),
         ],
         options=options,
         ttft_seconds=plan.ttft_seconds,
         named_devices=_named(plan, config.hardware, devices),
-        commands=commands(options, config.model, plan, published_as, by_name),
+        commands=commands(
+            options, config.model, plan, published_as, by_name, kv_cache=config.kv_cache
+        ),
         errors=stated_errors(options),
     )
 

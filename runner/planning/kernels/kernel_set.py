@@ -96,7 +96,7 @@ def attention_rates(
     device: Hardware, engines: Sequence[str], kv_bits: float, *, latent: bool
 ) -> AttentionRates:
     """Of attention over a cache of numbers of so many bits."""
-    widths = ("8", "16") if kv_bits <= 8 else ("16",)
+    widths = ("8", "16") if kv_bits < 16 else ("16",)
     decode = find_row("decode_attention", device, engines, of=("kv_bits", widths))
     prefill = find_row("prefill_attention", device, engines, of=("kv_bits", widths))
     half = prefill.number("sequence_half")

@@ -116,7 +116,7 @@ class BenchStage(Stage[BenchRequest, BenchResult]):
     def carry_out(self, run: "RunContext") -> None:
         """The unquantized model's speed, then the recipe's, in turns with it where that can be."""
         for whose, checkpoint in run.checkpoints(baseline=run.config.bench.baseline):
-            dense = run.model if run.quantized_here and whose != BASELINE else None
+            dense = run.model if run.has_recipe and whose != BASELINE and run.has_baseline else None
             found = self.time(run, checkpoint, dense)
             run.keep(self.name, whose, found)
             if dense is not None and self._needs_baseline_again(run.config, found):
@@ -194,7 +194,7 @@ class BenchStage(Stage[BenchRequest, BenchResult]):
     def expects(self, run: "Expected") -> list[tuple[str, str]]:
         """A second look at the unquantized model too, where it cannot be beside the recipe."""
         config, labels = run.config, run.timed
-        again = config.has_checkpoint and config.bench.baseline
+        again = config.has_recipe and config.bench.baseline
         again = again and not traits_of(config.engine.name).several_models
         if again and config.bench.interleave is Interleave.auto:
             labels = [*labels, *run.model]
@@ -226,7 +226,7 @@ def _takes_turns(config: Config) -> bool:
     asked = bench.interleave is Interleave.always or (
         bench.interleave is Interleave.auto and bench.baseline
     )
-    return asked and config.has_checkpoint and traits_of(config.engine.name).several_models
+    return asked and config.has_recipe and traits_of(config.engine.name).several_models
 
 
 def _opponent(

@@ -109,7 +109,7 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
             run.keep(self.name, BASELINE, baseline)
             if (floor := FLOOR.find(run)) is not None:
                 run.keep(FLOOR.name, BASELINE, floor)
-        if baseline is None or run.quantized_here:
+        if baseline is None or run.has_recipe:
             run.keep(self.name, RECIPE, self.evaluate(run, run.checkpoint, baseline))
 
     def evaluate(

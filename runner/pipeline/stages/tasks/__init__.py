@@ -99,7 +99,7 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
         if run.has_baseline:
             baseline = answers_of(inputs, questions, model, model, None)
             run.keep(self.name, BASELINE, baseline)
-        if baseline is None or run.quantized_here:
+        if baseline is None or run.has_recipe:
             own = answers_of(inputs, questions, run.checkpoint, model, baseline)
             run.keep(self.name, RECIPE, own)
 
