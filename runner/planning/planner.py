@@ -97,17 +97,17 @@ def _option(
     option.is_quality_risk = quality.risk
     sharing = share_out(shape, fmt, degree, served.computes_together)
     option.warnings += sharing.warnings
-    lacking = _no_such_cache(served.engine, question.kv_cache)
-    if (obstacle := sharing.obstacle or _why_not_joined(device, degree) or lacking) is not None:
+    if (obstacle := sharing.obstacle or _why_not_joined(device, degree)) is not None:
         return _ended(option, Feasibility.impossible, obstacle)
     if served.widens and arithmetic_used(fmt, device) == fmt.arithmetic:
         option.warnings.append(f"{served.engine} has no {fmt.label} kernel there but of 16 bits")
     fmt = question.held(served.held(fmt), device)
     option.weight_bytes = fmt.stored_bytes(shape)
-    limits = limits_of(fmt, device)
-    if limits is None or memory_bytes(device) is None:
+    reason = _no_such_cache(served.engine, question.kv_cache)
+    if limits_of(fmt, device) is None or memory_bytes(device) is None:
         unknown = " and ".join(f"hardware.{name}" for name in device.unknown_limits)
         reason = f"of {device.name} {unknown or 'a rate for this recipe'} is not known"
+    if reason is not None:
         return _ended(option, Feasibility.impossible, reason)
     rules = question.rules(served.engine)
     if lack := add_capacity(option, shape, fmt, device, plan=plan, kv_bits=kv_bits, rules=rules):

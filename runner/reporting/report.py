@@ -15,6 +15,7 @@ from runner.reporting.audited import audit_lines, audit_markdown, audited
 from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision, decide_claims
 from runner.reporting.claims.show import claim_lines
+from runner.reporting.kv_cache import additions, show_additions
 from runner.reporting.markdown import markdown
 from runner.reporting.page.build import build_page
 from runner.reporting.page.figures import write_figures
@@ -139,6 +140,7 @@ def _write(
         "claims": to_json(decisions),
         "serving": to_json(served(subject.records)),
         "audits": subject.audits,
+        "additions": to_json(additions(subject.records)),
     }
     content = {
         "answer.json": json.dumps(answer, indent=2) + "\n",
@@ -193,6 +195,7 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
             # A command that is broken into lines cannot be copied.
             console.print(line, soft_wrap=True)
         print_serving([r for r in records if r.model == model], console, whole)
+        show_additions(additions([r for r in records if r.model == model]), console)
     for line in audit_lines(subject.audits, None if whole else console.width):
         console.print(line, soft_wrap=True)
     for line in claim_lines(decisions):

@@ -1,6 +1,7 @@
 """Rules on how keys and values are held."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from runner.config.schema.kv_cache import KvCache
 from runner.config.schema.root import Config, StageName
@@ -26,6 +27,9 @@ def check_kv_cache(config: Config, facts: Facts) -> Iterator[Verdict]:
     checkpoint = evaluated_checkpoints(
         config, facts.quantized_as, facts.text_config, facts.device, facts.gpus
     )[0]
+    # A model that is yet to be made has no config.json.
+    known = {"head_dim": facts.architecture.head_dim, **checkpoint.config}
+    checkpoint = replace(checkpoint, config=known)
     reason = _reason(find_engine(config.engine.name), config.engine.name, kv_cache, checkpoint)
     if reason is None:
         return

@@ -5,6 +5,7 @@ from typing import Any
 
 from runner.config.schema.architecture import Architecture
 from runner.config.schema.hardware import Hardware, Interconnect, Price
+from runner.config.schema.kv_cache import KvCache, KvFormat
 from runner.config.schema.plan import Plan
 from runner.planning.formats import find_format
 from runner.planning.kernels.constants import NEUTRAL
@@ -74,7 +75,7 @@ def by_hand(subject: Subject) -> Timing:
 
 PLAN = Plan(
     tensor_parallel=[1, 2], context_length=8, prompt_tokens=3, concurrency=2, max_batch_size=4,
-    kv_cache_bits=8, memory_utilization=0.5, prefill_chunk_tokens=10, tokens_per_day=864_000,
+    memory_utilization=0.5, prefill_chunk_tokens=10, tokens_per_day=864_000,
     peak_factor=2.0,
 )  # fmt: skip
 
@@ -86,6 +87,7 @@ def question(label: str = "bf16", device: Hardware = DEVICE, **asked: Any) -> Qu
         (find_format(label),),
         (device,),
         plan,
+        KvCache(KvFormat.fp8_e4m3, KvFormat.fp8_e4m3),
         timing=by_hand,
         rules=lambda _: BARE,
     )

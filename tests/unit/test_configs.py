@@ -114,8 +114,8 @@ def check_option(group: str, name: str, config: Config) -> None:
     elif group == "bits":
         names = (config.bits.label, standard_name(config.bits, config.group_size))
         assert name in names or (name == "auto" and config.bits.is_auto)
-    elif group == "group_size":
-        assert config.group_size.label == name
+    elif group in ("group_size", "kv_cache"):
+        assert getattr(config, group).label == name
     elif group == "method":
         assert type(config.method) is find_method(name).config
     elif group == "environment":

@@ -298,7 +298,7 @@ PRODUCTION = [
     "engine=vllm",
     "engine.quantization=fp8",
     "engine.tensor_parallel_size=2",
-    "engine.kv_cache_dtype=fp8",
+    "kv_cache=fp8_e4m3",
     "hardware=h100_sxm",
     "stages=[eval,bench]",
 ]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from runner.config.schema.kv_cache import KvCache, KvFormat
 from runner.config.schema.plan import Plan
 from runner.planning.devices import read_device
 from runner.planning.formats import find_format
@@ -74,16 +75,17 @@ def test_a_cache_larger_than_the_smallest_format_s_weights(shapes: dict[str, Sha
     stored = formats[1].stored_bytes(shape)
     most = int(stored // 131_072)
 
-    def told(tokens: int, batch: int = 1, bits: int = 16, of: int = 2) -> list[str]:
-        plan = Plan(concurrency=batch, context_length=tokens, kv_cache_bits=bits)
-        return [str(one) for one in mistakes_of_plan(shape, formats[:of], [], plan)]
+    def told(tokens: int, batch: int = 1, kind: str = "auto", of: int = 2) -> list[str]:
+        plan, held = Plan(concurrency=batch, context_length=tokens), KvFormat(kind)
+        found = mistakes_of_plan(shape, formats[:of], [], plan, KvCache(held, held))
+        return [str(one) for one in found]
 
     assert told(most) == []
     (found,) = told(most + 1)
     assert found.startswith(f"at batch 1 x {most + 1} tokens the KV cache (")
-    assert found.endswith("; try plan.kv_cache_bits=8")
+    assert found.endswith("; try kv_cache=fp8_e4m3")
     assert told(most // 4, batch=4) == []
     assert len(told(most // 4 + 1, batch=4)) == 1
-    assert told(2 * most, bits=8) == []
+    assert told(2 * most, kind="fp8_e4m3") == []
     assert told(10 * most, of=1) == [], "nothing of it is quantized"
     assert list(mistakes_of_plan(shape, [], [], Plan(context_length=10 * most))) == []

@@ -34,7 +34,6 @@ OTHER_MEANINGS = {
     ("data/models/older_names.py", "default"): "kind of rotary scaling",
     ("data/texts/conversations.py", "default"): "name of a chat template",
     ("engines/hf/reading.py", "fp8"): "format of a checkpoint's files",
-    ("engines/vllm/__init__.py", "fp8"): "number format",
     ("engines/vllm/settings.py", "fp8"): "number format",
     ("planning/formats.py", "fp8"): "number format",
     ("validation/common_mistakes.py", "fp8"): "number format",

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from runner.config.schema.kv_cache import KvCache, KvFormat
 from runner.config.schema.model import Model, ModelKind
 from runner.config.schema.plan import Plan
 from runner.engines import all_engines
@@ -35,10 +36,13 @@ LLAMA = Model(name="llama31_8b", kind=ModelKind.hub, hub_id="meta-llama/Llama-3.
 
 def follow(
     recipe: str, plan: Plan | None = None, engine: str = "vllm", model: Model = LLAMA,
-    published_as: str | None = None, verdict: Feasibility = Feasibility.meets, **told: object,
+    published_as: str | None = None, verdict: Feasibility = Feasibility.meets,
+    kv_cache: KvCache | None = None, **told: object,
 ) -> list[Command]:  # fmt: skip
     option = row(recipe, engine=engine, engine_sequences=64, verdict=verdict, **told)
-    return commands([option], model, plan or Plan(), published_as, {"box": DEVICE})
+    return commands(
+        [option], model, plan or Plan(), published_as, {"box": DEVICE}, kv_cache=kv_cache
+    )
 
 
 @pytest.mark.parametrize("label", MADE)
@@ -130,32 +134,43 @@ def test_where_nothing_serves_a_near_miss_is_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "bits", "commands"),
-    [("vllm", 8, 2), ("vllm", 4, 1), ("vllm", 5, 0), ("llama_cpp", 16, 2), ("llama_cpp", 8, 1)],
+    ("engine", "kind", "commands"),
+    [
+        ("vllm", "fp8_e5m2", 2),
+        ("vllm", "q5_0", 0),
+        ("llama_cpp", "q5_0", 2),
+        ("llama_cpp", "int8", 0),
+    ],
 )
-def test_what_an_engine_cannot_be_told_is_not_said(engine: str, bits: int, commands: int) -> None:
+def test_what_an_engine_cannot_be_told_is_not_said(engine: str, kind: str, commands: int) -> None:
     recipe = {"vllm": "w8a8", "llama_cpp": "q4_k_m"}[engine]
-    assert len(follow(recipe, Plan(kv_cache_bits=bits), engine)) == commands
+    held = KvCache(KvFormat(kind), KvFormat(kind))
+    found = follow(recipe, None, engine, kv_cache=held)
+    assert len(found) == commands
+    assert all(f"kv_cache={kind}" in one.line for one in found[:1])
 
 
 def test_devices_without_bfloat16_are_told_of_float16() -> None:
-    turing = Deployment("a/b", 1, 2048, 256, 16, 0.92, compute_capability="7.5")
+    turing = Deployment("a/b", 1, 2048, 256, KvCache(), 0.92, compute_capability="7.5")
     assert "--dtype half " in (serve_command(turing) or "")
     assert "engine.dtype=float16" in (measured_with(turing) or [])
 
 
 def test_vllm_is_told_what_the_plan_depends_on() -> None:
-    plain = Deployment("a/b", 1, 2048, 256, 16, 0.92)
+    plain = Deployment("a/b", 1, 2048, 256, KvCache(), 0.92)
     assert serve_command(plain) == "vllm serve a/b --max-model-len 2048 --max-num-seqs 256"
-    assert measured_with(Deployment("a/b", 1, 2048, 256, 16, 0.9)) == ["engine.max_model_len=2048"]
-    full = Deployment("a/b", 4, 4096, 64, 8, 0.9, prefill_chunk_tokens=512, whole_experts=True)
+    ours = Deployment("a/b", 1, 2048, 256, KvCache(), 0.9)
+    assert measured_with(ours) == ["engine.max_model_len=2048"]
+    eight = KvCache(KvFormat.fp8_e4m3, KvFormat.fp8_e4m3)
+    full = Deployment("a/b", 4, 4096, 64, eight, 0.9, prefill_chunk_tokens=512, whole_experts=True)
     assert serve_command(full) == (
         "vllm serve a/b --tensor-parallel-size 4 --enable-expert-parallel --max-model-len 4096 "
-        "--max-num-seqs 64 --max-num-batched-tokens 512 --kv-cache-dtype fp8 "
+        "--max-num-seqs 64 --max-num-batched-tokens 512 --kv-cache-dtype fp8_e4m3 "
         "--gpu-memory-utilization 0.9"
     )
-    measured = measured_with(Deployment("a/b", 1, 2048, 256, 8, 0.9))
-    assert measured is not None and measured[-1] == "engine.kv_cache_dtype=fp8"
-    assert llama_server(Deployment("a.gguf", 2, 2048, 4, 8, 0.9)) == (
-        "llama-server -m a.gguf -c 8192 -np 4 -ngl 99 -sm layer -ctk q8_0 -ctv q8_0"
+    apart = KvCache(KvFormat.q8_0, KvFormat.q4_0)
+    assert measured_with(replace(ours, kv_cache=apart)) is None
+    assert serve_command(replace(ours, kv_cache=apart)) is None
+    assert llama_server(Deployment("a.gguf", 2, 2048, 4, apart, 0.9)) == (
+        "llama-server -m a.gguf -c 8192 -np 4 -ngl 99 -sm layer -ctk q8_0 -ctv q4_0 -fa on"
     )

@@ -115,7 +115,7 @@ def test_a_latent_cache_is_held_whole() -> None:
 
 def test_options_carry_what_is_padded_and_the_plan_says_it_once() -> None:
     device = read_device("h100_sxm")
-    plan = replace(PLAN, tensor_parallel=[4, 8], memory_utilization=0.9, kv_cache_bits=16)
+    plan = replace(PLAN, tensor_parallel=[4, 8], memory_utilization=0.9)
     found = make_plan(Question(Shape(GPT_OSS), (find_format("mxfp4"),), (device,), plan))
     assert len(found) == 2 and all(o.verdict is not Feasibility.impossible for o in found)
     assert sorted(len(option.warnings) for option in found) == [1, 1]

@@ -10,11 +10,12 @@ import pytest
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.kv_cache import KvCache, KvFormat
 from runner.engines.base import CheckpointFacts, LoadSpec
 from runner.engines.server import Requests
 from runner.engines.vllm import ENGINE, VllmModel
 from runner.engines.vllm import kernels as vllm_kernels
-from runner.engines.vllm.settings import KvCacheDtype, Vllm, engine_arguments, process_environment
+from runner.engines.vllm.settings import Vllm, engine_arguments, process_environment
 from runner.errors import StageError
 from runner.methods.awq import Awq, Version
 from runner.methods.gptq import Gptq
@@ -62,14 +63,13 @@ def _capable_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_large_model_in_fp8_on_two_gpus() -> None:
     """Llama-3.1-70B, fp8, tensor parallel 2, fp8 KV cache."""
-    spec = _spec(
-        "cuda", quantization="fp8", tensor_parallel_size=2, kv_cache_dtype=KvCacheDtype.fp8
-    )
+    spec = _spec("cuda", quantization="fp8", tensor_parallel_size=2)
+    spec.kv_cache = KvCache(KvFormat.fp8_e4m3, KvFormat.fp8_e4m3)
     arguments = engine_arguments(spec)
     assert arguments["model"] == "/models/llama31_70b"
     assert arguments["quantization"] == "fp8"
     assert arguments["tensor_parallel_size"] == 2
-    assert arguments["kv_cache_dtype"] == "fp8"
+    assert arguments["kv_cache_dtype"] == "fp8_e4m3"
     assert arguments["dtype"] == "bfloat16"
     assert arguments["enforce_eager"] is False, "CUDA graphs"
     assert arguments["gpu_memory_utilization"] == 0.9

@@ -1,6 +1,7 @@
 """vLLM's KV cache: its names of number formats, and which of them a device has."""
 
 import platform
+import re
 
 from runner.config.schema.kv_cache import KvCache, KvFormat
 from runner.data.models.head_width import head_width
@@ -22,6 +23,7 @@ _ON_CPUS = (KvFormat.auto, KvFormat.fp8_e4m3, KvFormat.fp8_e5m2)
 _CPU_BLOCK = 32
 """Numbers that must divide a head on a CPU where the cache has fp8."""
 _WIDE_VECTORS = frozenset({"avx512f", "amx_int8"})
+_NARROW = re.compile(r"(?:fp|int)(\d+)(?!\d)")
 _X86 = ("x86_64", "AMD64")
 
 
@@ -47,9 +49,6 @@ def number_bytes(cache_dtype: str, arithmetic_bytes: int, head: int) -> float:
         arithmetic_bytes: Of a number of the arithmetic.
         head: Numbers of a head, of which each has a scale in float32 where scales are stored.
     """
-    if cache_dtype.startswith("fp8"):
-        return 1.0
-    for bits in (8, 4):
-        if cache_dtype.startswith(f"int{bits}"):
-            return bits / 8 + 4 / head
-    return 2.0 if cache_dtype.endswith("float16") else float(arithmetic_bytes)
+    if (narrow := _NARROW.match(cache_dtype)) is None:
+        return 2.0 if cache_dtype.endswith("float16") else float(arithmetic_bytes)
+    return int(narrow[1]) / 8 + (4 / head if cache_dtype.endswith("head") else 0)
