@@ -90,13 +90,8 @@ class Inputs:
         """In which quality is measured; asked for once the model is there."""
         if self._arithmetic is None:
             facts = model_facts(self.config.model)
-            loaded = evaluated_checkpoints(
-                self.config,
-                facts.quantized_as,
-                facts.text_config,
-                self.compute.device,
-                self.compute.gpus,
-            )
+            told, where = (facts.quantized_as, facts.text_config), self.compute
+            loaded = evaluated_checkpoints(self.config, *told, where.device, where.gpus)
             self._arithmetic = quality_arithmetic(
                 self.config, self.compute, facts.parameters, loaded
             )
@@ -292,9 +287,9 @@ def engine_determinants(load: LoadRequest) -> dict[str, Any]:
     """What of an engine and its arithmetic determines a result."""
     without = {*_RESOLVED, *load.engine.decides_nothing}
     settings = {key: value for key, value in to_json(load.engine).items() if key not in without}
-    # What the engine does by itself had no name in earlier versions, whose results still count.
-    cache = {} if load.kv_cache.is_auto else {"kv_cache": to_json(load.kv_cache)}
-    return {"engine": settings, "device": load.device, "dtype": load.dtype, **cache}
+    found = {"engine": settings, "device": load.device, "dtype": load.dtype}
+    # Results of versions without this setting still count.
+    return found if load.kv_cache.is_auto else {**found, "kv_cache": to_json(load.kv_cache)}
 
 
 def file_state(path: Path) -> list[Any]:
