@@ -11,9 +11,11 @@ _WIDEST = 8
 """Bits of the widest integer grid."""
 
 
-def check_method_options(config: Config) -> Iterator[Verdict]:
-    """Findings on the method's own fields."""
+def check_method_options(config: Config, device: str) -> Iterator[Verdict]:
+    """Findings on the method's own fields, where it is to compute on ``cpu`` or ``cuda``."""
     method = config.method
+    if (misfit := method.misfit(config.bits, config.group_size, device)) is not None:
+        yield illegal(*misfit)
     if method.has_zero_points and config.bits.weight.type is not NumberType.int:
         yield illegal(
             f"{config.bits.label} has no zero point, so it cannot be quantized asymmetrically",

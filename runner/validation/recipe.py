@@ -62,7 +62,7 @@ def _check_details(config: Config, capabilities: Capabilities, facts: Facts) -> 
     yield from check_mixed(config, capabilities, facts)
     yield from _check_group_size(config, capabilities, facts)
     yield from check_calibration(config, facts)
-    yield from check_method_options(config)
+    yield from check_method_options(config, facts.device)
 
 
 def _check_formats(bits: Bits) -> Iterator[Verdict]:

@@ -238,6 +238,23 @@ def test_gptqmodel_in_its_environment(store: Path, command: Callable[..., Called
     assert result(record, "eval")["change"]["ratio"]["estimate"] == pytest.approx(1, abs=0.3)
 
 
+@pytest.mark.environments("modelopt")
+def test_modelopt_in_its_environment(store: Path, command: Callable[..., Called]) -> None:
+    """With static scales of activations, which engine hf rounds by."""
+    done = command(
+        "method=modelopt", "bits=fp8_e4m3", "group_size=per_tensor", "model=tiny",
+        "stages=[quantize,eval]", "eval=quick", "calibration.samples=2",
+        "calibration.sequence_length=64", "tracker=none", "sweep=modelopt",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    (record,) = records(store, "modelopt")
+    made = result(record, "quantize")
+    assert made["checkpoint_format"] == "modelopt"
+    assert made["coverage"]["quantized_share"] == 1
+    assert 8 < made["bits_per_weight"] < 8.1
+    assert 0.001 < divergence(record) < 0.3
+
+
 def test_a_broken_checkpoint_is_no_result(store: Path, command: Callable[..., Called]) -> None:
     """AutoAWQ on a CPU scales weights it means to restore, and reports success: no patch here."""
     done = command(

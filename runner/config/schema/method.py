@@ -85,6 +85,16 @@ class Method:
         grouped = f"-{group_size.label}" if group_size.is_sized else ""
         return standard_name(bits, group_size) or f"{bits.label}{grouped}"
 
+    def misfit(self, bits: Bits, group_size: GroupSize, device: str) -> tuple[str, str] | None:
+        """Why its options cannot make the formats, and the settings that can; ``None`` if they can.
+
+        Args:
+            bits: A scheme that the backend supports.
+            group_size: A granularity that the backend supports, with some scheme at least.
+            device: Where the recipe is made: ``cpu`` or ``cuda``.
+        """
+        return None
+
     def decides_width(self) -> tuple[str, int] | None:
         """The field that decides what is made, whatever ``bits`` says, and the width it makes."""
         return None

@@ -58,12 +58,17 @@ def save_weights(model: Any, destination: Path, **options: Any) -> None:
         destination: An existing directory.
         options: Of ``save_pretrained``.
     """
+    forget_generation(model)
+    model.save_pretrained(destination, **{"max_shard_size": SHARD_BYTES, **options})
+
+
+def forget_generation(model: Any) -> None:
+    """Take the settings of how to generate from a transformers model that is to be saved."""
     if getattr(model, "generation_config", None) is not None:
         model.generation_config = type(model.generation_config)()
     find = getattr(model.config, "_get_generation_parameters", dict)
     for name in find():
         delattr(model.config, name)
-    model.save_pretrained(destination, **{"max_shard_size": SHARD_BYTES, **options})
 
 
 def finish(model_directory: Path, checkpoint: Path, trust_remote_code: bool) -> None:

@@ -14,7 +14,7 @@ _FLOATS = {"BF16", "F16", "F32", "F64"}
 _COMPONENT = re.compile(
     r"(?P<layer>.+?)\.(?P<part>weight|weight\.(?:absmax|quant_map|nested_absmax|nested_quant_map)"
     r"|weight\.quant_state\..+|weight_(?:packed|scale|scale_2|scale_inv|zero_point|shape|g_idx"
-    r"|global_scale|format)|qweight|qzeros|scales|g_idx|SCB)"
+    r"|global_scale|format)|pre_quant_scale|qweight|qzeros|scales|g_idx|SCB)"
 )
 """Tensors that belong to one layer's matrix: those of compressed-tensors, bitsandbytes, GPTQ and
 AWQ. Biases, and scales of activations and of the KV cache, are no part of a matrix."""
@@ -116,6 +116,8 @@ def _elements(own: dict[str, Any], shape: list[int] | None) -> tuple[int, bool] 
     weight = own.get("weight")
     four_bits = packed or own.get("blocks")
     if weight is not None and any(part.startswith("weight.quant_state.") for part in own):
+        four_bits = weight
+    if weight is not None and weight.dtype == "U8" and "weight_scale" in own:  # ModelOpt
         four_bits = weight
     if four_bits is not None:
         # Formats of 4-bit floats keep no shape: two weights a byte.

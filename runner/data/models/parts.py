@@ -11,6 +11,8 @@ PARTS = re.compile(
     r"weight_packed|weight_scale|weight_scale_inv|weight_shape|weight_zero_point|weight_g_idx"
     r"|weight_global_scale|input_scale|input_zero_point|input_global_scale|output_scale"
     r"|[qkv]_scale|activation_scale"
+    # ModelOpt
+    r"|weight_scale_2|pre_quant_scale"
     # GPTQ and AWQ
     r"|qweight|qzeros|scales|g_idx"
     # bitsandbytes

@@ -39,8 +39,7 @@ def _numbers(
     if state:
         return state[0].removeprefix("weight.quant_state.bitsandbytes__")
     if "blocks" in own or (
-        "weight_packed" in own and weight.dtype == "U8" and scale is not None
-        and scale.dtype in _PAIRS_OF_FLOATS
+        weight.dtype == "U8" and scale is not None and scale.dtype in _PAIRS_OF_FLOATS
     ):  # fmt: skip
         return "float4"
     # Words of 32 bits hold as many numbers as fit whole: of 3 bits a little is left over.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf", "fp8")
+_FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf", "fp8", "modelopt")
 
 
 class HfEngine:
@@ -51,7 +51,10 @@ class HfEngine:
         tells=Tells.states,
         # It widens all but LLM.int8() when it loads, and bitsandbytes computes with what it stored.
         narrow_formats=("bitsandbytes",),
-        unpacks_in_memory={"gptq": 1, "awq": 1, "gguf": 1, "compressed-tensors": 2, "fp8": 1},
+        unpacks_in_memory={
+            "compressed-tensors": 2,
+            **dict.fromkeys(("gptq", "awq", "gguf", "fp8", "modelopt"), 1),
+        },
         unpacks_all_but=("nf4", "nf4-dq", "llm_int8"),
         kv_cache_formats=kv.FORMATS,
         kv_cache_apart=True,

@@ -35,18 +35,10 @@ def load_dense(
     Raises:
         StageError: The checkpoint lacks weights of the model, or is packed in an unknown way.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.pytorch_utils import Conv1D
 
-    config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
-    packing = json.loads((directory / "config.json").read_text("utf-8"))["quantization_config"]
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
-    tensors = _read(directory)
-    with torch.device("meta"):
-        # Only to see which layers keep their weights the other way round.
-        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    skeleton, packing = skeleton_of(directory, trust_remote_code)
+    tensors = read_tensors(directory)
     layers = [name.removesuffix(".qweight") for name in tensors if name.endswith(".qweight")]
     transposed = {name for name, one in skeleton.named_modules() if isinstance(one, Conv1D)}
     for layer in layers:
@@ -55,13 +47,38 @@ def load_dense(
             raise StageError(f"{directory} lacks {', '.join(lacking)}: download or create it again")
         weight = dequantize(parts, format, packing)
         tensors[f"{layer}.weight"] = (weight.t() if layer in transposed else weight).to(dtype)
+    return filled(skeleton, tensors, dtype, directory)
+
+
+def skeleton_of(directory: Path, trust_remote_code: bool) -> tuple[Any, dict[str, Any]]:
+    """A checkpoint's model without weights, as if unquantized, and its quantization config."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(directory, trust_remote_code=trust_remote_code)
+    packing = json.loads((directory / "config.json").read_text("utf-8"))["quantization_config"]
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    return model, packing
+
+
+def filled(
+    skeleton: Any, tensors: dict[str, Any], dtype: "torch.dtype", directory: Path
+) -> "PreTrainedModel":
+    """The model of a skeleton's class with these weights, by the checkpoint's own names.
+
+    Raises:
+        StageError: Weights are missing, left over or of another shape.
+    """
     tensors = {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()
     }
     model, report = type(skeleton).from_pretrained(
         None,
-        config=config,
+        config=skeleton.config,
         state_dict=tensors,
         dtype=dtype,
         ignore_mismatched_sizes=True,
@@ -169,7 +186,8 @@ def _awq_gemv(parts: dict[str, Any], quantization_config: dict[str, Any]) -> "to
     return dense
 
 
-def _read(directory: Path) -> dict[str, Any]:
+def read_tensors(directory: Path) -> dict[str, Any]:
+    """All tensors of a checkpoint's files."""
     from safetensors.torch import load_file
 
     tensors: dict[str, Any] = {}

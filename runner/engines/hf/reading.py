@@ -36,6 +36,14 @@ def read_checkpoint(spec: LoadSpec) -> Any:
             trust_remote_code=spec.trust_remote_code,
         )
         return dispatched(dense, spec.device).eval()
+    if spec.checkpoint_format == "modelopt":
+        from runner.engines.hf.modelopt import load_modelopt
+
+        name = stored_dtype(spec.checkpoint) if spec.dtype == "auto" else spec.dtype
+        dense = load_modelopt(
+            spec.checkpoint, getattr(torch, name), trust_remote_code=spec.trust_remote_code
+        )
+        return dispatched(dense, spec.device).eval()
     if spec.checkpoint_format == "gguf":
         (file,) = spec.checkpoint.glob("*.gguf")
         if (config := spec.checkpoint / MODEL_CONFIG).exists():
