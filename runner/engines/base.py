@@ -137,6 +137,25 @@ class DeviceMemory:
         return self.weights + self.kv_cache + self.activations + self.other
 
 
+_FUSED = ("weight_input", "weight_output")
+"""Places of a rotation that the weights hold already."""
+
+
+def rotated_at_run_time(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Rotations that readers have to carry out: of ``transform_config``, by name.
+
+    Args:
+        config: Content of a checkpoint's config.json.
+    """
+    stated = config.get("quantization_config") or {}
+    groups = (stated.get("transform_config") or {}).get("config_groups") or {}
+    left = {
+        name: {**scheme, "apply": [x for x in scheme["apply"] if x["location"] not in _FUSED]}
+        for name, scheme in groups.items()
+    }
+    return {name: scheme for name, scheme in left.items() if scheme["apply"]}
+
+
 class LoadedModel(Protocol):
     """A checkpoint that an engine has loaded."""
 

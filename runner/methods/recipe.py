@@ -71,5 +71,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, Enum):
         return str(value.value)
     if isinstance(value, list):
-        return "+".join(map(str, value))
+        return "+".join(map(_shown, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

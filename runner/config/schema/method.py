@@ -71,6 +71,11 @@ class Method:
         return False
 
     @property
+    def rotates_at_run_time(self) -> bool:
+        """True when readers of the checkpoint have to rotate what goes into layers."""
+        return False
+
+    @property
     def solves_with_hessians(self) -> bool:
         """True when it inverts a Hessian that it sums over the calibration text."""
         return False

@@ -20,6 +20,8 @@ _COMPONENT = re.compile(
 AWQ. Biases, and scales of activations and of the KV cache, are no part of a matrix."""
 _BLOCKS = re.compile(r"(?P<layer>.+_proj)_(?P<part>blocks|scales)")
 """MXFP4 of gpt-oss' own checkpoints: two weights a byte, a scale for 32."""
+_ROTATION = re.compile(r"\.(?:R\d|[uv])_(?:input|output|q_attn|k_cache)\.(?:weight|perm)$")
+"""What compressed-tensors calls a matrix that a layer rotates by: group and place."""
 
 _PARTS = (
     ("convolution", r"(?:^|[._])(?:conv|conv1d|short_conv|shortconv)(?:\.|$)"),
@@ -81,7 +83,8 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
     is_gguf = any(path.suffix == ".gguf" for path in weight_files(directory))
     layers = []
     for name, header in tensor_headers(directory).items():
-        if name.endswith("bias"):  # of all experts, it is a matrix
+        # Biases of all experts are a matrix; what rotates a layer's input is none of the model's.
+        if name.endswith("bias") or _ROTATION.search(name):
             continue
         if is_gguf:
             if _is_matrix(header.shape):

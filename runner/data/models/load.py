@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,17 @@ _OF_OTHER_SENSES = re.compile(
 """Towers of models that also see or hear, where the language model alone is loaded."""
 
 
-def load_model(directory: Path | str, **options: Any) -> Any:
+def load_model(
+    directory: Path | str, *, read_elsewhere: Collection[str] = (), **options: Any
+) -> Any:
     """``AutoModelForCausalLM.from_pretrained`` on safetensors, or a GGUF file, and no less.
 
     Tensors that are missing would otherwise be drawn at random, with a line in a log.
+
+    Args:
+        directory: The model's, or its name on the hub.
+        read_elsewhere: Tensors in the files that are no part of the model.
+        options: Of ``from_pretrained``.
 
     Raises:
         StageError: Tensors are missing, left over or of another shape.
@@ -40,7 +47,8 @@ def load_model(directory: Path | str, **options: Any) -> Any:
             f"{directory} cannot be loaded: transformers cannot make the model's weights of its "
             "tensors; some are missing or of another shape (the log lists them)"
         ) from error
-    account(report, Path(directory))
+    left_over = [name for name in report["unexpected_keys"] if name not in read_elsewhere]
+    account({**report, "unexpected_keys": left_over}, Path(directory))
     return model
 
 

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from runner.engines.base import rotated_at_run_time
 from runner.engines.planned import Measured
 
 _PACKAGES = ("fastapi", "openai", "uvicorn")
@@ -20,6 +21,8 @@ def serve_measured(measured: Measured) -> str | None:
     if not measured.kv_cache.is_auto:
         return None
     quantization: Any = measured.config.get("quantization_config") or {}
+    if rotated_at_run_time(measured.config):
+        return None
     if not measured.config or quantization.get("quant_method") not in _READ_BY_ITSELF:
         return None
     programs = measured.programs

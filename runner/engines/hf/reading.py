@@ -7,6 +7,7 @@ from runner.data.models.gguf_file import MODEL_CONFIG
 from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
 from runner.engines.base import LoadSpec
+from runner.engines.hf.rotations import online_rotations
 from runner.engines.hf.spread import dispatched, placement, require_on_gpus
 
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ def read_checkpoint(spec: LoadSpec) -> Any:
         own = {key: value for key, value in stated.items() if key != "quant_method"}
         # What is passed replaces what the file says of layers that stay dense.
         options["quantization_config"] = FineGrainedFP8Config(**{**own, "dequantize": True})
+    rotations = online_rotations(spec.checkpoint)
     model = load_model(
         spec.checkpoint,
         dtype=dtype,
         **placement(spec),
         trust_remote_code=spec.trust_remote_code,
+        read_elsewhere=rotations.tensors if rotations else (),
         **options,
     ).eval()
     if not options:  # what is to be dequantized may have been read into the machine's memory
@@ -79,6 +82,8 @@ def read_checkpoint(spec: LoadSpec) -> Any:
         return model
     if spec.checkpoint_format == "compressed-tensors":
         _unwrap(model)
+    if rotations:
+        rotations.attach(model)
     return dispatched(model if dtype == "auto" else model.to(dtype), spec.device)
 
 
