@@ -8,6 +8,7 @@ from typing import Any
 from runner.config.schema.method import Method
 from runner.engines.base import CheckpointFacts, LoadSpec
 from runner.engines.vllm.layouts import row_of
+from runner.engines.vllm.rotations import reason_against_rotations, rotates
 from runner.engines.vllm.tables import PINNED, is_of_weights_alone, table_for
 from runner.util.instructions import reported, usable
 
@@ -52,6 +53,10 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
         return None
     if checkpoint.format not in _FORMATS:
         return f"vLLM reads {_either(_FORMATS)} checkpoints, not {checkpoint.format}"
+    return reason_against_rotations(checkpoint) or _reason_against_quantized(checkpoint)
+
+
+def _reason_against_quantized(checkpoint: CheckpointFacts) -> str | None:
     on_cpu = checkpoint.device == "cpu"
     reason = _reason_against_cpu_layout(checkpoint) if on_cpu else _reason_on_gpu(checkpoint)
     if reason is None and checkpoint.dtype == "float32":
@@ -70,6 +75,8 @@ def caution(checkpoint: CheckpointFacts) -> str | None:
     bits, group_size = checkpoint.bits, checkpoint.group_size
     if checkpoint.device == "cpu" or checkpoint.format == "float" or not bits or not group_size:
         return None
+    if rotates(checkpoint):
+        return "vLLM's rotation of layers' inputs has not run on a GPU here: compare with engine=hf"
     software, capability = checkpoint.software, checkpoint.compute_capability
     table = table_for(software, capability)
     place = f"GPUs of compute capability {capability}" if capability else "this GPU"
@@ -173,6 +180,11 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
     stored = "pack-quantized" if spec.checkpoint_format in ("gptq", "awq") else None
     if spec.checkpoint_format == "compressed-tensors":
         config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))
+        facts = CheckpointFacts(
+            spec.checkpoint_format, None, None, None, spec.device, config=config, dtype=spec.dtype
+        )
+        if against := reason_against_rotations(facts):
+            return against
         stored = config["quantization_config"].get("format")
     if stored is not None and spec.device != "cpu" and spec.dtype == "float32":
         return f"{_SIXTEEN_ON_GPUS}: engine.dtype=bfloat16, eval.dtype=bfloat16"

@@ -50,9 +50,9 @@ def require_rotatable(
     model = skeleton(job.model_directory, job.trust_remote_code)
     for rotation in rotations:
         if (reason := _REASONS[rotation](model)) is not None:
-            others = [one for one in ("R1", "R2", "R4") if one != rotation]
-            able = [one for one in others if rotation in others or _REASONS[one](model) is None]
-            instead = f"method.rotations=[{able[0]}] or " if able and rotation[0] == "R" else ""
+            others = ("R2", "R1", "R4") if rotation.startswith("R") else ()
+            able = [one for one in others if one != rotation and _REASONS[one](model) is None]
+            instead = f"method.rotations=[{able[0]}] or " if able else ""
             raise Refused(
                 f"{rotation} does not fit {type(model).__name__}: {reason}; try {instead}"
                 "method=gptq"
@@ -84,6 +84,13 @@ def stream_of(model: Any) -> Stream:
         "mlp_out": ["re:.*down_proj$"],
     }
     return Stream(norms, mapping)
+
+
+def head_size(model: Any) -> int:
+    """Values of an attention head."""
+    config = model.config.get_text_config()
+    stated = getattr(config, "head_dim", None)
+    return int(stated or config.hidden_size // config.num_attention_heads)
 
 
 def blocks_of(model: Any) -> list[Any]:
@@ -137,9 +144,7 @@ def _is_norm(module: Any) -> bool:
 
 
 def _against_r2(model: Any) -> str | None:
-    from compressed_tensors.utils import get_head_dim
-
-    head = get_head_dim(model.config.get_text_config())
+    head = head_size(model)
     for block in blocks_of(model) or [None]:
         leaves = {} if block is None else dict(_linears(block))
         if not {"v_proj", "o_proj"} <= leaves.keys():
@@ -170,12 +175,12 @@ _REASONS: dict[str, Callable[[Any], str | None]] = {
 
 def _widths(job: QuantizeJob, model: Any, rotations: Collection[str]) -> Iterator[tuple[str, int]]:
     """What each rotation is as wide as; a block size divides all but heads."""
-    from compressed_tensors.utils import get_head_dim, match_named_modules
+    from compressed_tensors.utils import match_named_modules
 
     if "R1" in rotations:
         yield "R1", model.get_input_embeddings().weight.shape[1]
     if "R2" in rotations:
-        yield "R2", get_head_dim(model.config.get_text_config())
+        yield "R2", head_size(model)
     if "R4" in rotations:
         yield from (("R4", dict(_linears(block))["down_proj"].in_features)
                     for block in blocks_of(model))  # fmt: skip

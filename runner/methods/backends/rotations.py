@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from runner.errors import Refused
-from runner.methods.backends.rotatable import require_rotatable, stream_of
+from runner.methods.backends.rotatable import head_size, require_rotatable, stream_of
 from runner.methods.base import QuantizeJob
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ def spinquant_modifier(
     """
     import torch
     from compressed_tensors.transform import TransformConfig, apply_transform_config
-    from compressed_tensors.utils import get_head_dim
     from llmcompressor.modifiers.transform.spinquant import SpinQuantModifier
     from llmcompressor.modifiers.transform.spinquant.mappings import SpinQuantMapping
     from llmcompressor.utils import untie_word_embeddings
@@ -58,7 +57,7 @@ def spinquant_modifier(
             self.mappings = SpinQuantMapping(**stream_of(model).mapping)
             schemes = {
                 "R1": self._create_r1_scheme,
-                "R2": lambda: self._create_r2_scheme(get_head_dim(model.config)),
+                "R2": lambda: self._create_r2_scheme(head_size(model)),
                 "R4": self._create_r4_scheme,
             }
             groups = {name: schemes[name]() for name in rotations}
@@ -155,7 +154,7 @@ def _fuse(norm: Any, linears: list[Any]) -> None:
     import torch
     from compressed_tensors.utils import align_module_device, update_offload_parameter
 
-    with align_module_device(norm):
+    with torch.no_grad(), align_module_device(norm):
         weight = norm.weight.double()
         # Of a vector of ones the root mean square is 1, so what comes out are the factors.
         factors = norm(torch.ones_like(norm.weight)[None])[0].double()
@@ -168,7 +167,7 @@ def _fuse(norm: Any, linears: list[Any]) -> None:
         offset = round(offset)
         scale, neutral = weight + offset, torch.full_like(norm.weight, 1 - offset)
     for linear in linears:
-        with align_module_device(linear):
+        with torch.no_grad(), align_module_device(linear):
             fused = linear.weight.double() * scale.to(linear.weight.device)
             update_offload_parameter(linear, "weight", fused.to(linear.weight.dtype))
     update_offload_parameter(norm, "weight", neutral)
