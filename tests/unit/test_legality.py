@@ -42,7 +42,7 @@ ILLEGAL = [
     ("group_size=g128", "o_proj (576), gate/up_proj (576); sizes that fit: g64, g32, g16", "g64"),
     ("group_size.size=100", "down_proj (1536)", "group_size=g64"),
     ("method=none bits=w8a16", "does not quantize", "bits=bf16"),
-    ("method=none bits=w8a16", "cannot be combined with bits=w8a16", "method=rtn for w8a16"),
+    ("method=none bits=w8a16", "cannot be combined with bits=w8a16", "or method=rtn or"),
     (
         "method=gptq bits=nf4",
         "method=gptq through llm_compressor does not support nf4",

@@ -222,6 +222,6 @@ def test_vllm_takes_the_widths_it_has_kernels_for() -> None:
 
 def test_a_mix_is_as_coarse_as_its_narrowest_layer() -> None:
     coarse = Bits(INT4, BF16, average=5, candidates=[3, 8])
-    assert most_ratio(weight_width(coarse, None), G32) == float("inf")
+    assert most_ratio(weight_width(coarse, None), coarse, G32) == float("inf")
     finer = replace(coarse, candidates=[4, 8])
-    assert most_ratio(weight_width(finer, None), G32) < 100
+    assert most_ratio(weight_width(finer, None), finer, G32) < 100

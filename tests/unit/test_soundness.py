@@ -58,8 +58,12 @@ def test_limits_follow_granularity_and_activations() -> None:
     assert most_kl_divergence(4, weights(4), TENSOR) == math.inf
     assert most_kl_divergence(8, weights(8, 8), CHANNEL) == 2.0
     assert most_kl_divergence(4, weights(4, 4), GROUP) == math.inf
-    assert (most_ratio(3, GROUP), most_ratio(4, TENSOR)) == (math.inf, math.inf)
-    assert most_ratio(8, TENSOR) == 10
+    assert (most_ratio(3, weights(3), GROUP), most_ratio(4, weights(4), TENSOR)) == (
+        math.inf,
+        math.inf,
+    )
+    assert most_ratio(8, weights(8), TENSOR) == 10
+    assert [most_ratio(4, weights(4, width), CHANNEL) for width in (4, 8)] == [math.inf, 10]
 
 
 @pytest.mark.parametrize(("stored", "width"), [(None, 4), (16.0, 4), (4.5, 4), (2.63, 2)])
@@ -159,8 +163,12 @@ def test_the_scale_that_a_layer_may_have(factor: float, broken: int) -> None:
 
 
 def test_limits_of_perplexity_and_divergence_by_hand() -> None:
-    assert [most_ratio(width, GROUP) for width in (3, 4, 5)] == [math.inf, 10.0, 10.0]
-    assert [most_ratio(width, TENSOR) for width in (4, 5)] == [math.inf, 10.0]
+    assert [most_ratio(width, weights(width), GROUP) for width in (3, 4, 5)] == [
+        math.inf,
+        10.0,
+        10.0,
+    ]
+    assert [most_ratio(width, weights(width), TENSOR) for width in (4, 5)] == [math.inf, 10.0]
     assert most_kl_divergence(4, weights(4), CHANNEL) == 4.0
     assert most_kl_divergence(5, weights(5), CHANNEL) == 1.5
     assert most_kl_divergence(4, weights(4, 8), CHANNEL) == 4.0

@@ -106,7 +106,7 @@ class CheckStage(Stage[CheckRequest, CheckResult]):
         width = weight_width(bits, request.stored_bits)
         perplexities = [_perplexity(losses) for losses in (found.losses, dense.losses)]
         ratio = perplexities[0] / perplexities[1]
-        if not math.isfinite(ratio) or ratio > most_ratio(width, group_size):
+        if not math.isfinite(ratio) or ratio > most_ratio(width, bits, group_size):
             raise StageError(
                 f"the checkpoint is broken: reloaded, its perplexity is {perplexities[0]:.4g}, the "
                 f"unquantized model's on the same {WINDOWS * TOKENS} tokens is "
