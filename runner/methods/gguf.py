@@ -2,8 +2,8 @@
 
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Optional
 
@@ -16,28 +16,10 @@ from runner.data.models.llama_cpp_families import conversion_refusal
 from runner.data.models.weights import tensor_headers
 from runner.errors import StageError
 from runner.methods.backends import llama_cpp
+from runner.methods.backends.gguf_mixes import FLOATS, MAIN, NEED_IMPORTANCE, WHOLE, QuantType
+from runner.methods.backends.gguf_types import NEEDS_IMPORTANCE, TensorType, TypeChoice
 from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.recipe import Recipe
-
-
-class QuantType(Enum):
-    """A mix of number formats, by llama.cpp's name; K and IQ types have blocks of 256 weights."""
-
-    Q8_0 = "Q8_0"
-    Q6_K = "Q6_K"
-    Q5_K_M = "Q5_K_M"
-    Q5_K_S = "Q5_K_S"
-    Q4_K_M = "Q4_K_M"
-    Q4_K_S = "Q4_K_S"
-    Q4_0 = "Q4_0"
-    Q3_K_M = "Q3_K_M"
-    Q3_K_S = "Q3_K_S"
-    Q2_K = "Q2_K"
-    IQ4_NL = "IQ4_NL"
-    IQ4_XS = "IQ4_XS"
-    F16 = "F16"
-    BF16 = "BF16"
-
 
 _BY_BITS = {
     8: QuantType.Q8_0,
@@ -46,6 +28,7 @@ _BY_BITS = {
     4: QuantType.Q4_K_M,
     3: QuantType.Q3_K_M,
     2: QuantType.Q2_K,
+    1: QuantType.IQ1_M,
 }
 
 
@@ -57,18 +40,63 @@ class Gguf(Method):
     ignore: list[str] = field(default_factory=list)
     """llama.cpp's types have more bits for the output embedding; it need not be left out."""
     quant_type: Optional[QuantType] = None  # noqa: UP045 - OmegaConf reads Optional[...]
-    """By default the medium type of ``bits``: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q3_K_M, Q2_K."""
+    """By default the medium type of ``bits``: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q3_K_M, Q2_K, IQ1_M."""
     imatrix: bool = False
-    """Weigh rounding errors by the mean squares of inputs, measured on calibration text."""
+    """Weigh rounding errors by the mean squares of inputs, measured on calibration text. Types of
+    1 and 2 bits whose names begin with IQ, IQ3_XS, IQ3_XXS and Q2_K_S cannot do without."""
+    tensor_types: dict[str, TensorType] = field(default_factory=dict)
+    """Types of single tensors: a regular expression that is searched for in llama.cpp's names
+    (``blk.0.ffn_down.weight``), and the type. The first that is found counts."""
+    output_tensor_type: Optional[TensorType] = None  # noqa: UP045
+    """Type of the output embedding, or of an input embedding that serves as one."""
+    token_embedding_type: Optional[TensorType] = None  # noqa: UP045
+    """Type of the input embedding."""
+    pure: bool = False
+    """Give all tensors one type, embeddings too, instead of the mix that llama.cpp makes."""
 
     def rounds(self, bits: Bits) -> bool:
         """Two of the types are floats of 16 bits."""
-        return type_for(self, bits) not in (QuantType.F16, QuantType.BF16)
+        return type_for(self, bits) not in FLOATS
 
     def scheme_label(self, bits: Bits, group_size: GroupSize) -> str:
         """The type, which has blocks of its own."""
         chosen = type_for(self, bits)
         return chosen.value if chosen else super().scheme_label(bits, group_size)
+
+    def misfit(self, bits: Bits, group_size: GroupSize, device: str) -> tuple[str, str] | None:
+        """A type that needs an importance matrix, or choices that have no effect."""
+        chosen = type_for(self, bits)
+        if chosen is None:
+            return None
+        if (fault := _wrong_pattern(self.tensor_types)) is not None:
+            return fault, "method.tensor_types={ffn_down: Q8_0}"
+        return self._without_effect(chosen) or self._without_importance(chosen)
+
+    def _without_effect(self, chosen: QuantType) -> tuple[str, str] | None:
+        single = [self.output_tensor_type, self.token_embedding_type]
+        if chosen in FLOATS and (self.tensor_types or any(single) or self.pure):
+            return (
+                f"method.quant_type={chosen.value} gives every tensor that type, so that "
+                "method.tensor_types, output_tensor_type, token_embedding_type and pure have no "
+                "effect",
+                "method.quant_type=Q8_0",
+            )
+        if chosen in WHOLE and self.pure:
+            return (
+                f"method.quant_type={chosen.value} is one type for every layer and Q8_0 for "
+                "embeddings: method.pure=true has no effect",
+                "method.pure=false",
+            )
+        return None
+
+    def _without_importance(self, chosen: QuantType) -> tuple[str, str] | None:
+        needy = [one.value for one in self.tensor_types.values() if one in NEEDS_IMPORTANCE]
+        if self.imatrix or not (needy or chosen in NEED_IMPORTANCE):
+            return None
+        return (
+            f"llama.cpp makes {needy[0] if needy else chosen.value} with an importance matrix alone",
+            "method.imatrix=true calibration=bible",
+        )
 
     def plan_label(self, bits: Bits, group_size: GroupSize) -> str | None:
         """The type."""
@@ -81,6 +109,16 @@ class Gguf(Method):
             return None
         (width,) = re.findall(r"^[A-Z]+(\d+)", self.quant_type.value)
         return f"quant_type={self.quant_type.value}", int(width)
+
+
+def _wrong_pattern(patterns: Iterable[str]) -> str | None:
+    """What is wrong with the first of some regular expressions that is none."""
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            return f"method.tensor_types: {pattern} is no regular expression ({error})"
+    return None
 
 
 def type_for(method: Gguf, bits: Bits) -> QuantType | None:
@@ -97,7 +135,7 @@ class GgufMethod:
     mark = 4
     backends = {  # noqa: RUF012 - a protocol's property
         llama_cpp.NAME: Capabilities(
-            bits=("w4a16", "w8a16", "w6a16", "w5a16", "w3a16", "w2a16"),
+            bits=("w4a16", "w8a16", "w6a16", "w5a16", "w3a16", "w2a16", "w1a16"),
             # A type's blocks are its own; what is asked for is not looked at.
             group_sizes=("per_tensor", "per_channel", "g*"),
             checkpoint_format="gguf",
@@ -144,7 +182,7 @@ class GgufMethod:
         llama_cpp.quantize_file(
             dense,
             job.checkpoint_directory / f"model-{chosen.value}.gguf",
-            chosen.value,
+            _choice(options, chosen),
             threads=job.threads,
             matrix=matrix,
             keep=_kept(job.model_directory, dense, options.ignore),
@@ -155,6 +193,30 @@ class GgufMethod:
         shutil.copyfile(
             job.model_directory / "config.json", job.checkpoint_directory / MODEL_CONFIG
         )
+
+
+def _choice(options: Gguf, chosen: QuantType) -> TypeChoice:
+    """What llama.cpp is asked for."""
+    patterns = dict(options.tensor_types)
+    if (whole := WHOLE.get(chosen)) is not None:
+        # llama.cpp has no such mix, but takes the type for tensors by pattern.
+        return TypeChoice(
+            QuantType.MXFP4_MOE.value,
+            main=whole,
+            patterns={**patterns, r"\.weight$": whole},
+            input_embedding=options.token_embedding_type or TensorType.Q8_0,
+            output_embedding=options.output_tensor_type or TensorType.Q8_0,
+        )
+    name = chosen.value.removesuffix("_S").removesuffix("_M").removesuffix("_L")
+    by_name = TensorType.__members__.get(chosen.value) or TensorType.__members__.get(name)
+    return TypeChoice(
+        chosen.value,
+        main=None if patterns else MAIN.get(chosen, by_name),
+        pure=options.pure,
+        patterns=patterns,
+        input_embedding=options.token_embedding_type,
+        output_embedding=options.output_tensor_type,
+    )
 
 
 def _kept(model_directory: Path, dense: Path, ignored: list[str]) -> list[str]:

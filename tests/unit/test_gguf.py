@@ -20,6 +20,7 @@ from runner.engines.base import CheckpointFacts
 from runner.engines.llama_cpp import ENGINE
 from runner.engines.llama_cpp.footprint import gguf_footprint
 from runner.errors import StageError
+from runner.methods.backends.gguf_mixes import QuantType
 from runner.methods.backends.llama_cpp import (
     _reason,
     convert,
@@ -27,7 +28,7 @@ from runner.methods.backends.llama_cpp import (
     lossless_type,
     tensor_names,
 )
-from runner.methods.gguf import METHOD, Gguf, QuantType, _kept, type_for
+from runner.methods.gguf import METHOD, Gguf, _kept, type_for
 from runner.methods.recipe import Recipe
 
 pytestmark = pytest.mark.unit

@@ -8,7 +8,7 @@ from runner.config.schema.engine import Dtype
 from runner.config.schema.eval import PerplexityProtocol as Protocol
 from runner.config.schema.group_size import Granularity
 from runner.config.schema.root import StageName
-from runner.methods.gguf import QuantType
+from runner.methods.backends.gguf_mixes import QuantType
 from runner.validation.verdict import Verdict, illegal, warning
 from tests.unit.judging import Changes, Judge
 

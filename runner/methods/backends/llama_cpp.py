@@ -15,6 +15,7 @@ from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
 from runner.data.packages import fetch_tree
 from runner.errors import StageError
+from runner.methods.backends.gguf_types import TensorType, TypeChoice
 from runner.methods.base import Progress
 from runner.util.llama_cpp_log import ERROR, WARNING, listen, print_warnings
 
@@ -195,7 +196,7 @@ def importance_matrix(
 def quantize_file(
     source: Path,
     destination: Path,
-    quant_type: str,
+    types: TypeChoice,
     *,
     threads: int,
     matrix: dict[str, "NDArray[np.float32]"] | None,
@@ -211,20 +212,27 @@ def quantize_file(
     Args:
         source: What to read.
         destination: File to write.
-        quant_type: llama.cpp's name of the type, such as ``Q4_K_M``.
+        types: The mix of types, and choices for some tensors.
         threads: CPU threads.
         matrix: Importance of inputs by tensor name, or ``None``.
         keep: Names of tensors to leave in the type they have.
         progress: Told about tensors.
 
     Raises:
-        StageError: llama.cpp cannot do it.
+        StageError: llama.cpp cannot do it, or a choice of a type has no effect.
     """
     import llama_cpp
 
+    unquantized = read_gguf(source).tensors
+    types.check_source(unquantized)
     parameters = llama_cpp.llama_model_quantize_default_params()
-    parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{quant_type}")
+    parameters.ftype = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{types.file_type}")
     parameters.nthread = threads
+    parameters.pure = types.pure
+    if types.input_embedding:
+        parameters.token_embedding_type = _number_of(types.input_embedding)
+    if types.output_embedding:
+        parameters.output_tensor_type = _number_of(types.output_embedding)
     # Arrays end with an entry without a name. What they point to must outlive the call.
     vectors = (llama_cpp.llama_model_imatrix_data * (len(matrix or {}) + 1))()
     for entry, (name, values) in zip(vectors, (matrix or {}).items(), strict=False):
@@ -232,12 +240,17 @@ def quantize_file(
         entry.name, entry.data, entry.size = name.encode(), data, values.size
     if matrix:
         parameters.imatrix = vectors
-    kept_tensors = [tensor for tensor in read_gguf(source).tensors if tensor.name in (keep or [])]
-    overrides = (llama_cpp.llama_model_tensor_override * (len(kept_tensors) + 1))()
-    for override, tensor in zip(overrides, kept_tensors, strict=False):
-        override.pattern = f"^{re.escape(tensor.name)}$".encode()
-        override.type = int(tensor.tensor_type)
-    if kept_tensors:
+    # The first pattern that is found in a name counts.
+    chosen = [
+        (f"^{re.escape(tensor.name)}$", int(tensor.tensor_type))
+        for tensor in unquantized
+        if tensor.name in (keep or [])
+    ]
+    chosen += [(pattern, _number_of(wanted)) for pattern, wanted in types.patterns.items()]
+    overrides = (llama_cpp.llama_model_tensor_override * (len(chosen) + 1))()
+    for override, (pattern, number) in zip(overrides, chosen, strict=False):
+        override.pattern, override.type = pattern.encode(), number
+    if chosen:
         parameters.tt_overrides = overrides
     problems: list[str] = []
 
@@ -255,6 +268,18 @@ def quantize_file(
     listen(print_warnings)
     if code != 0:
         reason = _reason(problems).rpartition("failed to quantize: ")[2] or f"it returned {code}"
-        raise StageError(f"llama.cpp cannot quantize to {quant_type}: {reason}")
-    types = Counter(found.tensor_type.name for found in read_gguf(destination).tensors)
-    print(f"{quant_type}: " + ", ".join(f"{n} tensors {kind}" for kind, n in types.most_common()))
+        raise StageError(f"llama.cpp cannot quantize to {types.file_type}: {reason}")
+    written = read_gguf(destination).tensors
+    counts = Counter(found.tensor_type.name for found in written)
+    print(
+        f"{types.file_type}: "
+        + ", ".join(f"{n} tensors {kind}" for kind, n in counts.most_common())
+    )
+    for note in types.check_written(written):
+        print(note, flush=True)
+
+
+def _number_of(wanted: TensorType) -> int:
+    import gguf
+
+    return int(gguf.GGMLQuantizationType[wanted.value])

@@ -1,0 +1,73 @@
+"""Mixes of number formats that a GGUF file is quantized to."""
+
+from enum import Enum
+
+from runner.methods.backends.gguf_types import TensorType
+
+
+class QuantType(Enum):
+    """A mix of number formats, by llama.cpp's name; K, TQ and most IQ types have blocks of 256.
+
+    MXFP4 and NVFP4 are no mixes of llama.cpp's: every layer gets the type, embeddings Q8_0. Left
+    out are Q2_0, which the package ``gguf`` cannot read, and Q1_0, which it cannot dequantize.
+    """
+
+    Q8_0 = "Q8_0"
+    Q6_K = "Q6_K"
+    Q5_K_M = "Q5_K_M"
+    Q5_K_S = "Q5_K_S"
+    Q5_1 = "Q5_1"
+    Q5_0 = "Q5_0"
+    Q4_K_M = "Q4_K_M"
+    Q4_K_S = "Q4_K_S"
+    Q4_1 = "Q4_1"
+    Q4_0 = "Q4_0"
+    IQ4_NL = "IQ4_NL"
+    IQ4_XS = "IQ4_XS"
+    MXFP4 = "MXFP4"
+    MXFP4_MOE = "MXFP4_MOE"
+    NVFP4 = "NVFP4"
+    Q3_K_L = "Q3_K_L"
+    Q3_K_M = "Q3_K_M"
+    Q3_K_S = "Q3_K_S"
+    IQ3_M = "IQ3_M"
+    IQ3_S = "IQ3_S"
+    IQ3_XS = "IQ3_XS"
+    IQ3_XXS = "IQ3_XXS"
+    Q2_K = "Q2_K"
+    Q2_K_S = "Q2_K_S"
+    IQ2_M = "IQ2_M"
+    IQ2_S = "IQ2_S"
+    IQ2_XS = "IQ2_XS"
+    IQ2_XXS = "IQ2_XXS"
+    TQ2_0 = "TQ2_0"
+    IQ1_M = "IQ1_M"
+    IQ1_S = "IQ1_S"
+    TQ1_0 = "TQ1_0"
+    F16 = "F16"
+    BF16 = "BF16"
+
+
+FLOATS = (QuantType.F16, QuantType.BF16)
+WHOLE = {QuantType.MXFP4: TensorType.MXFP4, QuantType.NVFP4: TensorType.NVFP4}
+"""Types that are made by llama.cpp's patterns for tensors."""
+MAIN = {
+    QuantType.MXFP4_MOE: TensorType.MXFP4,
+    QuantType.IQ3_M: TensorType.IQ3_S,
+    QuantType.IQ3_XS: TensorType.IQ3_S,
+    QuantType.IQ2_M: TensorType.IQ2_S,
+    QuantType.IQ2_S: TensorType.IQ2_XS,
+}
+"""What a mix is made of, where its name does not say (``llama_ftype_get_default_type``)."""
+NEED_IMPORTANCE = (
+    QuantType.IQ3_XS,
+    QuantType.IQ3_XXS,
+    QuantType.Q2_K_S,
+    QuantType.IQ2_M,
+    QuantType.IQ2_S,
+    QuantType.IQ2_XS,
+    QuantType.IQ2_XXS,
+    QuantType.IQ1_M,
+    QuantType.IQ1_S,
+)
+"""Mixes with tensors that llama.cpp makes with an importance matrix alone."""
