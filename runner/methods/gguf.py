@@ -16,7 +16,7 @@ from runner.data.models.llama_cpp_families import conversion_refusal
 from runner.data.models.weights import tensor_headers
 from runner.errors import StageError
 from runner.methods.backends import llama_cpp
-from runner.methods.backends.gguf_mixes import FLOATS, MAIN, NEED_IMPORTANCE, WHOLE, QuantType
+from runner.methods.backends.gguf_mixes import FLOATS, NEED_IMPORTANCE, WHOLE, QuantType
 from runner.methods.backends.gguf_types import NEEDS_IMPORTANCE, TensorType, TypeChoice
 from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.recipe import Recipe
@@ -93,8 +93,9 @@ class Gguf(Method):
         needy = [one.value for one in self.tensor_types.values() if one in NEEDS_IMPORTANCE]
         if self.imatrix or not (needy or chosen in NEED_IMPORTANCE):
             return None
+        kind = needy[0] if needy else chosen.value
         return (
-            f"llama.cpp makes {needy[0] if needy else chosen.value} with an importance matrix alone",
+            f"llama.cpp makes {kind} with an importance matrix alone",
             "method.imatrix=true calibration=bible",
         )
 
@@ -207,11 +208,10 @@ def _choice(options: Gguf, chosen: QuantType) -> TypeChoice:
             input_embedding=options.token_embedding_type or TensorType.Q8_0,
             output_embedding=options.output_tensor_type or TensorType.Q8_0,
         )
-    name = chosen.value.removesuffix("_S").removesuffix("_M").removesuffix("_L")
-    by_name = TensorType.__members__.get(chosen.value) or TensorType.__members__.get(name)
     return TypeChoice(
         chosen.value,
-        main=None if patterns else MAIN.get(chosen, by_name),
+        # Of a model without experts that mix is Q8_0; other mixes fall back tensor by tensor.
+        main=TensorType.MXFP4 if chosen is QuantType.MXFP4_MOE else None,
         pure=options.pure,
         patterns=patterns,
         input_embedding=options.token_embedding_type,

@@ -51,14 +51,6 @@ class QuantType(Enum):
 FLOATS = (QuantType.F16, QuantType.BF16)
 WHOLE = {QuantType.MXFP4: TensorType.MXFP4, QuantType.NVFP4: TensorType.NVFP4}
 """Types that are made by llama.cpp's patterns for tensors."""
-MAIN = {
-    QuantType.MXFP4_MOE: TensorType.MXFP4,
-    QuantType.IQ3_M: TensorType.IQ3_S,
-    QuantType.IQ3_XS: TensorType.IQ3_S,
-    QuantType.IQ2_M: TensorType.IQ2_S,
-    QuantType.IQ2_S: TensorType.IQ2_XS,
-}
-"""What a mix is made of, where its name does not say (``llama_ftype_get_default_type``)."""
 NEED_IMPORTANCE = (
     QuantType.IQ3_XS,
     QuantType.IQ3_XXS,

@@ -100,9 +100,9 @@ class TypeChoice:
             if not any(matrices[name] % block == 0 for name in found):
                 widths = sorted({matrices[name] for name in found})
                 raise StageError(
-                    f"{self._setting(pattern)}: {wanted.value} has blocks of {block} weights, which "
-                    f"do not fit rows of {', '.join(map(str, widths))}; choose a type with blocks "
-                    "of 32, such as Q8_0, Q5_0, IQ4_NL or Q4_0"
+                    f"{self._setting(pattern)}: {wanted.value} has blocks of {block} weights, "
+                    f"which do not fit rows of {', '.join(map(str, widths))}; choose a type with "
+                    "blocks of 32, such as Q8_0, Q5_0, IQ4_NL or Q4_0"
                 )
 
     def check_written(self, tensors: Iterable[Any]) -> list[str]:
