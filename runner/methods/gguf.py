@@ -17,7 +17,12 @@ from runner.data.models.weights import tensor_headers
 from runner.errors import StageError
 from runner.methods.backends import llama_cpp
 from runner.methods.backends.gguf_mixes import FLOATS, NEED_IMPORTANCE, WHOLE, QuantType
-from runner.methods.backends.gguf_types import NEEDS_IMPORTANCE, TensorType, TypeChoice
+from runner.methods.backends.gguf_types import (
+    NEEDS_IMPORTANCE,
+    NOT_FOR_EMBEDDINGS,
+    TensorType,
+    TypeChoice,
+)
 from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.recipe import Recipe
 
@@ -69,7 +74,7 @@ class Gguf(Method):
         if chosen is None:
             return None
         if (fault := _wrong_pattern(self.tensor_types)) is not None:
-            return fault, "method.tensor_types={ffn_down: Q8_0}"
+            return fault, "+method.tensor_types.ffn_down=Q8_0"
         return self._without_effect(chosen) or self._without_importance(chosen)
 
     def _without_effect(self, chosen: QuantType) -> tuple[str, str] | None:
@@ -90,6 +95,13 @@ class Gguf(Method):
         return None
 
     def _without_importance(self, chosen: QuantType) -> tuple[str, str] | None:
+        for option in ("output_tensor_type", "token_embedding_type"):
+            if (kind := getattr(self, option)) in NOT_FOR_EMBEDDINGS:
+                return (
+                    f"method.{option}={kind.value}: llama.cpp cannot make that type without an "
+                    "importance matrix, which embeddings do not have",
+                    f"method.{option}=Q2_K",
+                )
         needy = [one.value for one in self.tensor_types.values() if one in NEEDS_IMPORTANCE]
         if self.imatrix or not (needy or chosen in NEED_IMPORTANCE):
             return None
@@ -204,9 +216,10 @@ def _choice(options: Gguf, chosen: QuantType) -> TypeChoice:
         return TypeChoice(
             QuantType.MXFP4_MOE.value,
             main=whole,
-            patterns={**patterns, r"\.weight$": whole},
-            input_embedding=options.token_embedding_type or TensorType.Q8_0,
-            output_embedding=options.output_tensor_type or TensorType.Q8_0,
+            patterns=patterns,
+            others={r"^(token_embd|output)\.weight$": TensorType.Q8_0, r"\.weight$": whole},
+            input_embedding=options.token_embedding_type,
+            output_embedding=options.output_tensor_type,
         )
     return TypeChoice(
         chosen.value,

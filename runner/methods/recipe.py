@@ -72,4 +72,6 @@ def _shown(value: Any) -> str:
         return str(value.value)
     if isinstance(value, list):
         return "+".join(map(_shown, value))
+    if isinstance(value, dict):
+        return "+".join(f"{key}:{_shown(one)}" for key, one in value.items())
     return str(value).lower() if isinstance(value, bool) else str(value)

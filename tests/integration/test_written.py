@@ -161,3 +161,26 @@ def test_llama_cpp_minds_what_inputs_matter_and_keeps_what_it_is_told(
         assert types["blk.0.ffn_up.weight"] == "Q2_K"
     plain, minding = divergences
     assert 0 < minding < plain
+
+
+@pytest.mark.environments("llama_cpp")
+def test_tensors_get_the_types_asked_for_and_no_choice_is_without_effect(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """NVFP4, which llama.cpp has for tensors and for no file; the zoo's model is 256 wide."""
+    asked = ("model=zoo/llama3", "method=gguf", "method.quant_type=NVFP4",
+             "method.token_embedding_type=Q6_K")  # fmt: skip
+    record = run(*asked, "+method.tensor_types.ffn_down=Q4_K", cwd=tmp_path,
+                 variables=environment, sweep="typed")  # fmt: skip
+    (key,) = (entry["key"] for entry in record["stages"] if entry["stage"] == "quantize")
+    objects = Path(environment["QUANT_RUNNER_STORE"]) / "objects" / "quantize"
+    (file,) = (objects / key).rglob("*.gguf")
+    types = {tensor.name: tensor.tensor_type.name for tensor in read_gguf(file).tensors}
+    assert types["blk.0.ffn_down.weight"] == types["blk.1.ffn_down.weight"] == "Q4_K"
+    assert types["blk.0.attn_q.weight"] == types["blk.1.ffn_up.weight"] == "NVFP4"
+    assert types["token_embd.weight"] == "Q6_K"
+    assert types["output.weight"] == "Q8_0"
+    assert manifest(record)["bits_per_weight"] == pytest.approx(4.5, abs=0.01)
+    refused = run(*asked, "+method.tensor_types.ffn_dwn=Q4_K", cwd=tmp_path,
+                  variables=environment, sweep="mistyped")  # fmt: skip
+    assert "ffn_dwn: Q4_K: no tensor that is left to it has such a name" in refused["reason"]

@@ -21,6 +21,7 @@ from runner.engines.llama_cpp import ENGINE
 from runner.engines.llama_cpp.footprint import gguf_footprint
 from runner.errors import StageError
 from runner.methods.backends.gguf_mixes import QuantType
+from runner.methods.backends.gguf_types import TensorType, TypeChoice
 from runner.methods.backends.llama_cpp import (
     _reason,
     convert,
@@ -308,3 +309,92 @@ def test_of_a_mixture_a_step_reads_the_experts_it_chooses(
     assert found.weight_bytes_by_dtype == {"F16": routed, "F32": read + unread}
     # Three layers, two heads of width 16, keys and values, two bytes each.
     assert found.kv_cache_bytes_per_token == 3 * 2 * 16 * 2 * 2
+
+
+class Tensor:
+    """What a reader tells of a tensor."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], kind: str = "F16") -> None:
+        self.name, self.shape = name, np.array(shape)
+        self.tensor_type = gguf.GGMLQuantizationType[kind]
+
+
+SOURCE = [
+    Tensor("token_embd.weight", (576, 100)),
+    Tensor("blk.0.attn_q.weight", (576, 576)),
+    Tensor("blk.0.ffn_down.weight", (1536, 576)),
+    Tensor("blk.0.attn_norm.weight", (576,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("choice", "wrong"),
+    [
+        (TypeChoice("Q4_0", patterns={"ffn_dwn": TensorType.Q8_0}), "no tensor that is left"),
+        (TypeChoice("Q4_0", patterns={"attn_norm": TensorType.Q8_0}), "no tensor that is left"),
+        (TypeChoice("Q4_0", patterns={"attn_q": TensorType.Q6_K}), "do not fit rows of 576"),
+        (
+            TypeChoice("Q4_0", input_embedding=TensorType.Q6_K),
+            "token_embedding_type=Q6_K: Q6_K has",
+        ),
+        (TypeChoice("Q4_0", output_embedding=TensorType.Q4_K), "output_tensor_type=Q4_K: Q4_K has"),
+        (
+            TypeChoice("Q4_0", patterns={"ffn": TensorType.Q8_0, "ffn_down": TensorType.Q5_0}),
+            "ffn_down: Q5_0: no tensor that is left",
+        ),
+        (
+            TypeChoice("IQ2_S", patterns={"emb": TensorType.IQ2_XS}),
+            "no importance matrix has embeddings",
+        ),
+        (TypeChoice("Q4_0", patterns={"attn|ffn": TensorType.Q6_K}), None),
+        (TypeChoice("Q4_0", output_embedding=TensorType.Q8_0), None),
+    ],
+)
+def test_a_type_that_no_tensor_can_have_is_refused(choice: TypeChoice, wrong: str | None) -> None:
+    if wrong is None:
+        choice.check_source(SOURCE)
+        return
+    with pytest.raises(StageError, match=wrong):
+        choice.check_source(SOURCE)
+
+
+def test_what_was_written_is_held_against_what_was_asked_for() -> None:
+    written = [
+        Tensor("token_embd.weight", (576, 100), "Q8_0"),
+        Tensor("blk.0.attn_q.weight", (576, 576), "Q8_0"),
+        Tensor("blk.0.ffn_down.weight", (1536, 576), "Q6_K"),
+    ]
+    choice = TypeChoice("Q4_0", patterns={"attn|ffn": TensorType.Q6_K})
+    (note,) = choice.check_written(written)
+    assert note.startswith("1 of 2 tensors") and note.endswith("are Q8_0 instead of Q6_K")
+    with pytest.raises(StageError, match=r"token_embedding_type=Q4_0 had no effect.*wrote Q8_0"):
+        TypeChoice("Q8_0", input_embedding=TensorType.Q4_0).check_written(written)
+    with pytest.raises(StageError, match="for experts alone"):
+        TypeChoice("MXFP4_MOE", main=TensorType.MXFP4).check_written(written)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"quant_type": QuantType.IQ2_M}, "IQ2_M with an importance matrix alone"),
+        ({"tensor_types": {"ffn": TensorType.IQ1_S}}, "IQ1_S with an importance matrix alone"),
+        ({"quant_type": QuantType.IQ2_M, "imatrix": True}, None),
+        ({"quant_type": QuantType.IQ3_S}, None),
+        ({"token_embedding_type": TensorType.IQ1_S, "imatrix": True}, "embeddings do not have"),
+        ({"quant_type": QuantType.BF16, "pure": True}, "have no effect"),
+        ({"quant_type": QuantType.NVFP4, "pure": True}, "has no effect"),
+        ({"tensor_types": {"ffn(": TensorType.Q8_0}}, "no regular expression"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told(
+    options: dict[str, Any], wrong: str | None
+) -> None:
+    method = Gguf(name="gguf", **options)
+    found = method.misfit(weight_bits(4), GROUP_SIZE, "cpu")
+    assert (found is None) == (wrong is None)
+    assert wrong is None or wrong in (found or ("",))[0]
+
+
+def test_every_type_is_one_that_the_package_gguf_reads() -> None:
+    readable = {kind.name for kind in gguf.quants._type_traits} | {"F32", "F16"}
+    assert {kind.value for kind in TensorType} <= readable

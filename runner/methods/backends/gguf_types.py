@@ -15,7 +15,7 @@ _SHOWN = 3
 class TensorType(Enum):
     """One number format, by the name that ``llama-quantize --tensor-type`` takes.
 
-    Left out is Q2_0, which the package ``gguf`` cannot read.
+    Left out are Q2_0, which the package ``gguf`` cannot read, and Q1_0, which it cannot dequantize.
     """
 
     F32 = "F32"
@@ -44,7 +44,6 @@ class TensorType(Enum):
     TQ1_0 = "TQ1_0"
     IQ1_M = "IQ1_M"
     IQ1_S = "IQ1_S"
-    Q1_0 = "Q1_0"
 
 
 NEEDS_IMPORTANCE = frozenset(
@@ -60,6 +59,10 @@ NEEDS_IMPORTANCE = frozenset(
 """Types that llama.cpp makes with an importance matrix alone (``tensor_requires_imatrix``)."""
 
 
+NOT_FOR_EMBEDDINGS = frozenset({TensorType.IQ2_XS, TensorType.IQ2_XXS, TensorType.IQ1_S})
+"""Types whose code ends the process without an importance matrix; embeddings have none."""
+
+
 @dataclass(frozen=True)
 class TypeChoice:
     """Which types a file's tensors are to have."""
@@ -72,6 +75,8 @@ class TypeChoice:
     pure: bool = False
     patterns: dict[str, TensorType] = field(default_factory=dict)
     """By a regular expression that is searched for in names; the first that is found counts."""
+    others: dict[str, TensorType] = field(default_factory=dict)
+    """The same for what is left by all that is asked for: not looked at afterwards."""
     input_embedding: TensorType | None = None
     output_embedding: TensorType | None = None
 
@@ -82,8 +87,8 @@ class TypeChoice:
             tensors: ``gguf.ReaderTensor`` of the unquantized file.
 
         Raises:
-            StageError: A pattern is found in no name of a matrix, or a width is no multiple of
-                what a type needs.
+            StageError: A pattern is found in no name of a matrix, a width is no multiple of what
+                a type needs, or embeddings cannot have the type.
         """
         from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -95,6 +100,11 @@ class TypeChoice:
                 raise StageError(
                     f"{self._setting(pattern)}: no tensor that is left to it has such a name; "
                     f"names are {near} and so on"
+                )
+            if wanted in NOT_FOR_EMBEDDINGS and {*found} & {_INPUT_EMBEDDING, _OUTPUT_EMBEDDING}:
+                raise StageError(
+                    f"{self._setting(pattern)}: no importance matrix has embeddings, and without "
+                    f"one llama.cpp cannot make {wanted.value}; choose IQ2_S, IQ1_M or Q2_K there"
                 )
             block, _ = GGML_QUANT_SIZES[GGMLQuantizationType[wanted.value]]
             if not any(matrices[name] % block == 0 for name in found):

@@ -246,7 +246,8 @@ def quantize_file(
         for tensor in unquantized
         if tensor.name in (keep or [])
     ]
-    chosen += [(pattern, _number_of(wanted)) for pattern, wanted in types.patterns.items()]
+    asked = [*types.patterns.items(), *types.others.items()]
+    chosen += [(pattern, _number_of(wanted)) for pattern, wanted in asked]
     overrides = (llama_cpp.llama_model_tensor_override * (len(chosen) + 1))()
     for override, (pattern, number) in zip(overrides, chosen, strict=False):
         override.pattern, override.type = pattern.encode(), number
