@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
+from runner.config.schema.bits import Bits, NumberType
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import autoawq, llm_compressor
+from runner.methods.backends.compressed_schemes import FORMATS, build_scheme
 from runner.methods.base import Capabilities, Onloading, QuantizeJob
 from runner.methods.recipe import Recipe
 
@@ -27,14 +29,28 @@ class Awq(Method):
 
     backend: str = "llm_compressor"
     """``llm_compressor``, or the archived ``autoawq``."""
-    zero_point: bool = True
-    """Use a grid with a zero point, instead of one symmetric around zero."""
+    zero_point: bool | None = None
+    """Use a grid with a zero point, instead of one symmetric around zero. By default integers have
+    one, unless activations are rounded too; floats have none."""
     version: Version = Version.GEMM
     """Layout of the checkpoint that autoawq writes."""
     duo_scaling: bool = True
     """Take the magnitudes of weights into account for the scales too."""
     clip: bool = False
     """Search a range narrower than the weights' own (autoawq; ten times the time)."""
+
+    def rounds_with_zero_points(self, bits: Bits) -> bool:
+        """As ``zero_point`` says, else as most kernels want it."""
+        if self.zero_point is not None:
+            return self.zero_point
+        return bits.weight.type is NumberType.int and not bits.quantizes_activations
+
+
+_FORMATS = {
+    bits: tuple(group for group in groups if group != "per_tensor")
+    for bits, groups in FORMATS.items()
+}
+"""Magnitudes of weights are compared within what shares a scale, and a tensor is too much."""
 
 
 class AwqMethod:
@@ -47,6 +63,7 @@ class AwqMethod:
             llm_compressor.NAME: llm_compressor.capabilities(
                 bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
                 group_sizes=("per_channel", "g*"),
+                formats=_FORMATS,
                 keeps_scales=False,
                 onloading=Onloading(activations=True),
                 cannot=(("clip", True, "does not search narrower ranges"),),
@@ -79,7 +96,7 @@ class AwqMethod:
         if options.backend == "autoawq":
             autoawq.quantize_awq(
                 job,
-                zero_point=options.zero_point,
+                zero_point=options.zero_point is not False,
                 version=options.version.value,
                 duo_scaling=options.duo_scaling,
                 clip=options.clip,
@@ -89,8 +106,10 @@ class AwqMethod:
 
         from runner.methods.backends.smoothing import awq_modifier
 
-        scheme = llm_compressor.build_scheme(
-            job, sym=not options.zero_point, observer="memoryless_minmax"
+        scheme = build_scheme(
+            job,
+            sym=not options.rounds_with_zero_points(job.recipe.bits),
+            observer="memoryless_minmax",
         )
         rounding = QuantizationModifier(config_groups={"linear": scheme}, ignore=options.ignore)
         llm_compressor.compress(job, [awq_modifier(duo_scaling=options.duo_scaling), rounding])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
-from runner.methods.backends import llm_compressor
+from runner.methods.backends import compressed_schemes, llm_compressor
 from runner.methods.base import ActivationScales, QuantizeJob
 from runner.methods.recipe import Recipe
 
@@ -26,14 +26,14 @@ class Fp8Method:
     mark = 5
     backends = llm_compressor.only_backend(
         bits=("fp8_e4m3", "fp8_e4m3_a16"),
-        group_sizes=("per_channel", "per_tensor"),
+        group_sizes=("per_channel", "per_tensor", "g32", "b*"),
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
         """Static scales, and those of the KV cache, are found on text."""
         if getattr(recipe.method, "kv_cache", False):
             return recipe.calibration
-        return llm_compressor.calibration_of_activations(recipe)
+        return compressed_schemes.calibration_of_activations(recipe)
 
     def quantize(self, job: QuantizeJob) -> None:
         """Round and save."""
@@ -41,7 +41,7 @@ class Fp8Method:
 
         options = job.recipe.method
         assert isinstance(options, Fp8)
-        scheme = llm_compressor.build_scheme(
+        scheme = compressed_schemes.build_scheme(
             job,
             sym=True,
             observer="memoryless_minmax",

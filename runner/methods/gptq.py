@@ -8,6 +8,7 @@ from runner.config.bounds import bounded
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import auto_gptq, gptqmodel, llm_compressor
+from runner.methods.backends.compressed_schemes import FORMATS
 from runner.methods.base import ActivationScales, Capabilities, Holder, Onloading, QuantizeJob
 from runner.methods.recipe import Recipe
 
@@ -52,8 +53,9 @@ class GptqMethod:
     backends = MappingProxyType(
         {
             llm_compressor.NAME: llm_compressor.capabilities(
-                bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8"),
+                bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
                 group_sizes=("per_channel", "g*"),
+                formats=FORMATS,
                 mixes=True,
                 cannot=(("true_sequential", True, "quantizes a whole block at once"),),
             ),

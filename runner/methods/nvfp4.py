@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
-from runner.config.schema.group_size import GroupSize
 from runner.config.schema.method import Method
 from runner.methods.backends import llm_compressor
+from runner.methods.backends.compressed_schemes import build_scheme, calibration_of_activations
 from runner.methods.base import QuantizeJob
 from runner.methods.recipe import Recipe
 
@@ -16,10 +15,6 @@ class Nvfp4(Method):
     """No options: the format fixes them."""
 
     backend: str = "llm_compressor"
-
-    def plan_label(self, bits: Bits, group_size: GroupSize) -> str:
-        """Its own, with activations or without."""
-        return "nvfp4_a4" if bits.quantizes_activations else "nvfp4"
 
 
 class Nvfp4Method:
@@ -31,15 +26,13 @@ class Nvfp4Method:
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
         """Quantized activations have one scale a tensor, found on text."""
-        return recipe.calibration if recipe.bits.quantizes_activations else None
+        return calibration_of_activations(recipe)
 
     def quantize(self, job: QuantizeJob) -> None:
         """Round and save."""
-        from compressed_tensors.quantization import preset_name_to_scheme
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        preset = "NVFP4" if job.recipe.bits.quantizes_activations else "NVFP4A16"
-        scheme = preset_name_to_scheme(preset, targets=["Linear"])
+        scheme = build_scheme(job, sym=True, observer="memoryless_minmax")
         ignore = job.recipe.method.ignore
         modifier = QuantizationModifier(config_groups={"linear": scheme}, ignore=ignore)
         llm_compressor.compress(job, [modifier])

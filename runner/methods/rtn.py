@@ -5,7 +5,7 @@ from enum import Enum
 
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
-from runner.methods.backends import llm_compressor
+from runner.methods.backends import compressed_schemes, llm_compressor
 from runner.methods.base import ActivationScales, QuantizeJob
 from runner.methods.recipe import Recipe
 
@@ -41,15 +41,16 @@ class RtnMethod:
     config = Rtn
     mark = 1
     backends = llm_compressor.only_backend(
-        bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS, "w8a8", "fp8_e4m3", "fp8_e4m3_a16"),
+        bits=("w4a16", *llm_compressor.INTEGER_WEIGHTS),
         group_sizes=("per_tensor", "per_channel", "g*"),
+        formats=compressed_schemes.FORMATS,
         mixes=True,
         plain_rounding=True,
     )
 
     def calibration_for(self, recipe: Recipe) -> Calibration | None:
-        """Only static activation scales look at text."""
-        return llm_compressor.calibration_of_activations(recipe)
+        """Only static scales of activations, and NVFP4's, look at text."""
+        return compressed_schemes.calibration_of_activations(recipe)
 
     def quantize(self, job: QuantizeJob) -> None:
         """Round and save."""

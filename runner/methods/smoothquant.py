@@ -10,6 +10,7 @@ from runner.config.bounds import bounded
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
 from runner.methods.backends import llm_compressor
+from runner.methods.backends.compressed_schemes import build_scheme
 from runner.methods.base import ActivationScales, QuantizeJob
 from runner.methods.gptq import Gptq, gptq_modifier
 from runner.methods.recipe import Recipe
@@ -64,7 +65,7 @@ class SmoothQuantMethod:
             solver = Gptq(ignore=options.ignore, activation_scales=options.activation_scales)
             llm_compressor.compress(job, [smooth, gptq_modifier(job, solver)])
             return
-        scheme = llm_compressor.build_scheme(
+        scheme = build_scheme(
             job,
             sym=True,
             observer="memoryless_minmax",

@@ -28,7 +28,7 @@ def recipe_format(config: dict[str, Any]) -> Format | None:
         label = method.plan_label(bits, group)
         if label is not None:
             return find_format(label)
-        return _integers(bits, group, zero_points=method.has_zero_points)
+        return _integers(bits, group, zero_points=method.rounds_with_zero_points(bits))
     except (UsageError, ValueError):
         return None
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from runner.config.schema.bits import NumberType
 from runner.config.schema.root import Config
+from runner.config.schema.standard_formats import standard_name
 from runner.methods import find_method
+from runner.methods.base import ActivationScales
 from runner.validation.verdict import Verdict, illegal, warning
 
 _WIDEST = 8
@@ -16,11 +18,13 @@ def check_method_options(config: Config, device: str) -> Iterator[Verdict]:
     method = config.method
     if (misfit := method.misfit(config.bits, config.group_size, device)) is not None:
         yield illegal(*misfit)
-    if method.has_zero_points and config.bits.weight.type is not NumberType.int:
+    zero_points = method.rounds_with_zero_points(config.bits)
+    if zero_points and config.bits.weight.type is not NumberType.int:
         yield illegal(
             f"{config.bits.label} has no zero point, so it cannot be quantized asymmetrically",
-            "method.sym=true",
+            "method.sym=true" if hasattr(method, "sym") else "method.zero_point=null",
         )
+    yield from _check_activation_scales(config)
     if (decided := method.decides_width()) is not None:
         yield from _decided_by(*decided, config)
     backends = find_method(method.name).backends
@@ -35,6 +39,19 @@ def check_method_options(config: Config, device: str) -> Iterator[Verdict]:
         yield illegal(
             f"method.{option}={str(value).lower()}: backend {method.backend} {why}",
             f"method.backend={able[0]}" if able else None,
+        )
+
+
+def _check_activation_scales(config: Config) -> Iterator[Verdict]:
+    """Static scales where activations are scaled in blocks as they come."""
+    bits, group_size = config.bits, config.group_size
+    static = getattr(config.method, "activation_scales", None) is ActivationScales.static
+    in_blocks = bits.weight.type is NumberType.float and group_size.is_sized
+    if static and in_blocks and bits.quantizes_activations:
+        yield illegal(
+            f"{standard_name(bits, group_size) or bits.label} scales activations in blocks as they "
+            "come, not by static scales",
+            "method.activation_scales=dynamic",
         )
 
 

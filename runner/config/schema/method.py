@@ -70,6 +70,10 @@ class Method:
         """True when its grid is set to be asymmetric, as far as plans and sensitivities know."""
         return False
 
+    def rounds_with_zero_points(self, bits: Bits) -> bool:
+        """True when what it makes of a bits scheme has zero points."""
+        return self.has_zero_points
+
     @property
     def rotates_at_run_time(self) -> bool:
         """True when readers of the checkpoint have to rotate what goes into layers."""

@@ -5,7 +5,6 @@ import platform
 from collections.abc import Mapping
 from typing import Any
 
-from runner.config.schema.method import Method
 from runner.engines.base import CheckpointFacts, LoadSpec
 from runner.engines.vllm.layouts import row_of
 from runner.engines.vllm.rotations import reason_against_rotations, rotates
@@ -118,7 +117,7 @@ def _reason_on_gpu(checkpoint: CheckpointFacts) -> str | None:
     if table is None or checkpoint.bits is None or checkpoint.group_size is None:
         return None
     method = checkpoint.method
-    zero_points = _has_zero_points(method) or checkpoint.format == "awq"  # it has no other grid
+    zero_points = _has_zero_points(checkpoint) or checkpoint.format == "awq"  # it has no other grid
     caches = bool(getattr(method, "kv_cache", False))
     where = f"on GPUs of compute capability {capability}" if capability else "on GPUs"
     for shape in ("dense", "experts") if _has_experts(checkpoint.config) else ("dense",):
@@ -138,11 +137,9 @@ def _reason_on_gpu(checkpoint: CheckpointFacts) -> str | None:
     return None
 
 
-def _has_zero_points(method: Method | None) -> bool:
-    """Whether a method's grid has them; AWQ's own name for it says so too."""
-    if method is None:
-        return False
-    return method.has_zero_points or bool(getattr(method, "zero_point", False))
+def _has_zero_points(checkpoint: CheckpointFacts) -> bool:
+    method, bits = checkpoint.method, checkpoint.bits
+    return method is not None and bits is not None and method.rounds_with_zero_points(bits)
 
 
 def _has_experts(config: Mapping[str, Any]) -> bool:
@@ -238,7 +235,7 @@ def _reason_against_scheme(
 
 def _reason_against_knobs(checkpoint: CheckpointFacts, bits: str) -> str | None:
     symmetric_only = checkpoint.format == "gptq" or bits == "w8a8"
-    if symmetric_only and _has_zero_points(checkpoint.method):
+    if symmetric_only and _has_zero_points(checkpoint):
         return _reason_against_zero_points(checkpoint, bits)
     version = getattr(checkpoint.method, "version", None)
     if checkpoint.format == "awq" and version is not None and version.value != "GEMM":

@@ -7,13 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from runner.config.schema.bits import NumberFormat, NumberType
-from runner.config.schema.calibration import Calibration
-from runner.config.schema.group_size import Granularity
 from runner.data.models.directory import save_weights
 from runner.data.models.kept_dtypes import KeptDtypes
 from runner.data.models.load import load_model
 from runner.data.models.weights import weight_files
+from runner.methods.backends.compressed_schemes import build_scheme
 from runner.methods.base import (
     ActivationScales,
     Capabilities,
@@ -22,37 +20,20 @@ from runner.methods.base import (
     Progress,
     QuantizeJob,
 )
-from runner.methods.recipe import Recipe
 from runner.util.bars import bars_told
 
 NAME = "llm_compressor"
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
 INTEGER_WEIGHTS = tuple(f"w{bits}a16" for bits in (8, 4, 3, 2, 5, 6, 7))
-_NARROW_ACTIVATIONS = dict.fromkeys(("w4a8", "w4a_fp8_e4m3", "w4a4"), ("per_channel", "g*"))
-_WHOLE = ("per_tensor", "per_channel")
-FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "w8a8": _WHOLE,
-        **_NARROW_ACTIVATIONS,
-        "fp8_e4m3": (*_WHOLE, "g32", "b*"),
-        "fp8_e4m3_a16": (*_WHOLE, "g32", "b*"),
-        "fp4": ("g16", "g32"),
-        "fp4_a4": ("g16", "g32"),
-    }
-)
-"""Schemes of compressed-tensors besides integer weights alone, each with its granularities.
-
-Floats in groups of 16 are NVFP4's, those in groups of 32 are Microscaling's (OCP MX).
-"""
 _UNQUANTIZED = 16
-_FLOAT_TYPES = {NumberType.float, NumberType.bfloat}
+_SCALE_DTYPES = ("torch.bfloat16", "torch.float16", "torch.float32")
 
 
 def capabilities(
     bits: tuple[str, ...],
     group_sizes: tuple[str, ...],
     *,
-    formats: bool = False,
+    formats: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     mixes: bool = False,
     keeps_scales: bool = True,
     plain_rounding: bool = False,
@@ -64,7 +45,7 @@ def capabilities(
     Args:
         bits: Labels of bits schemes.
         group_sizes: Their granularities.
-        formats: Whether it makes all of ``FORMATS`` besides.
+        formats: Other bits schemes that it makes, each with its granularities.
         mixes: See ``Capabilities``, as the others.
         keeps_scales: See there.
         plain_rounding: See there.
@@ -72,11 +53,11 @@ def capabilities(
         cannot: See there.
     """
     return Capabilities(
-        (*bits, *FORMATS) if formats else bits,
+        (*bits, *formats),
         group_sizes,
         "compressed-tensors",
         PACKAGES,
-        group_sizes_of=FORMATS if formats else {},
+        group_sizes_of=formats,
         mixes=mixes,
         # Classes derived from nn.Linear (FalconLinear) are rounded, but cannot be read back packed.
         holders=(Holder.linear, Holder.experts),
@@ -92,46 +73,6 @@ def only_backend(
 ) -> Mapping[str, Capabilities]:
     """The backends of a method that llm-compressor alone carries out."""
     return MappingProxyType({NAME: capabilities(bits, group_sizes, **options)})
-
-
-def build_scheme(
-    job: QuantizeJob,
-    *,
-    sym: bool,
-    observer: str,
-    activation_scales: ActivationScales = ActivationScales.dynamic,
-    activation_order: str | None = None,
-    num_bits: int | None = None,
-    targets: tuple[str, ...] = ("Linear",),
-) -> Any:
-    """The compressed-tensors scheme of a recipe, or of those of its layers with one width.
-
-    Scales are rounded to the 16-bit type they are stored in before weights are rounded
-    with them, so that what is stored is exactly what was optimised.
-    """
-    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
-
-    recipe = job.recipe
-    group_size = recipe.group_size
-    weights = QuantizationArgs(
-        **_number(recipe.bits.weight, num_bits),
-        strategy=group_size.granularity.value,
-        group_size=group_size.size if group_size.granularity is Granularity.group else None,
-        symmetric=sym,
-        observer=observer,
-        actorder=activation_order,
-        scale_dtype=KeptDtypes(job.model_directory).usual,
-    )
-    activations = None
-    if recipe.bits.quantizes_activations:
-        dynamic = activation_scales is ActivationScales.dynamic
-        activations = QuantizationArgs(
-            **_number(recipe.bits.activation),
-            strategy="token" if dynamic else "tensor",
-            dynamic=dynamic,
-            symmetric=True,
-        )
-    return QuantizationScheme(targets=list(targets), weights=weights, input_activations=activations)
 
 
 def build_groups(job: QuantizeJob, **options: Any) -> dict[str, Any]:
@@ -276,14 +217,9 @@ def store_as_came(
     config = json.loads(config_path.read_text("utf-8"))
     for group in config.get("quantization_config", {}).get("config_groups", {}).values():
         # A 16-bit type only guided the rounding; readers of other versions do not know it.
-        if "float8" not in str(group["weights"].get("scale_dtype")):
-            group["weights"].pop("scale_dtype", None)
+        if group["weights"].get("scale_dtype") in _SCALE_DTYPES:
+            del group["weights"]["scale_dtype"]
     config_path.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-
-
-def _number(number: NumberFormat, num_bits: int | None = None) -> dict[str, Any]:
-    kind = "float" if number.type in _FLOAT_TYPES else "int"
-    return {"num_bits": num_bits or number.num_bits, "type": kind}
 
 
 def _dataset(windows: list[list[int]]) -> Any:
@@ -292,9 +228,3 @@ def _dataset(windows: list[list[int]]) -> Any:
     return Dataset.from_dict(
         {"input_ids": windows, "attention_mask": [[1] * len(window) for window in windows]}
     )
-
-
-def calibration_of_activations(recipe: Recipe) -> Calibration | None:
-    """The calibration of a method that needs text for static activation scales alone."""
-    static = getattr(recipe.method, "activation_scales", None) is ActivationScales.static
-    return recipe.calibration if static and recipe.bits.quantizes_activations else None
