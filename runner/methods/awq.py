@@ -104,8 +104,9 @@ class AwqMethod:
             return
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        from runner.methods.backends.smoothing import awq_modifier
+        from runner.methods.backends.smoothing import awq_modifier, require_whole_blocks
 
+        require_whole_blocks(job)
         scheme = build_scheme(
             job,
             sym=not options.rounds_with_zero_points(job.recipe.bits),

@@ -140,7 +140,7 @@ class _Source:
 
 def made_with(fmt: Format) -> list[str] | None:
     """Overrides of the runner's configuration that make a recipe; ``None``: no method does."""
-    if fmt.covers is not None or fmt.block is not None:
+    if fmt.covers is not None:
         return None
     weights = weights_of(fmt, mixture=False)
     line = _table().get(fmt.label) or _table().get(weights.scheme)

@@ -171,7 +171,8 @@ _NAMED = {
         Format("nvfp4", 4, "bf16", 16, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp4"),
         Format("mxfp4_a4", 4, "fp4", 32, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp4_a4"),
         Format("nvfp4_a4", 4, "fp4", 16, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp4_a4"),
-        Format("mxfp8", 8, "fp8", 32, scale_bits=_BLOCK_SCALE_BITS),
+        Format("mxfp8", 8, "fp8", 32, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp8_e4m3"),
+        Format("mxfp8_a16", 8, "bf16", 32, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp8_e4m3_a16"),
         # Mixes of block types: the mean over a block's layers follows from llama.cpp's whole-file
         # bits of Llama-3.1-8B (its quantize README), given 6.5625-bit heads.
         _gguf("q8_0", 8.5, 8.5, 8.5, 8.5),
@@ -186,6 +187,8 @@ _NAMED = {
 _INTEGER = re.compile(
     r"(?P<base>w(?P<bits>[2-8])a16)(-(g(?P<group>\d+)|per_channel))?(?P<asym>-asym)?"
 )
+_NARROW = re.compile(r"(?P<base>w4a(?P<by>8|_fp8_e4m3))(-(g(?P<group>\d+)|per_channel))?")
+"""4-bit integers that meet activations of 8 bits."""
 
 
 def find_format(label: str) -> Format:
@@ -201,6 +204,8 @@ def find_format(label: str) -> Format:
             return _of_parts(inner, label, parts, find_format(rest) if plus else None)
     if label in _NAMED:
         return _NAMED[label]
+    if narrow := _NARROW.fullmatch(label):
+        return _narrow(label, narrow)
     match = _INTEGER.fullmatch(label)
     if match is None or (match["group"] and not int(match["group"])):
         raise UsageError(_unknown(label))
@@ -220,6 +225,13 @@ def integer_format(bits: int, group: int | None, zero_points: bool) -> Format:
     label = f"{scheme}-{f'g{group}' if group else 'per_channel'}{'-asym' if zero_points else ''}"
     zero = float(bits) if zero_points else 0.0
     return Format(label, bits, "bf16", group, scale_bits=_SCALE_BITS, zero_bits=zero, scheme=scheme)
+
+
+def _narrow(label: str, match: re.Match[str]) -> Format:
+    """4-bit integers, with the arithmetic of the activations that they meet."""
+    group = int(match["group"]) if match["group"] else None
+    arithmetic = "int8" if match["by"] == "8" else "fp8"
+    return Format(label, 4, arithmetic, group, scale_bits=_SCALE_BITS, scheme=match["base"])
 
 
 def _of_parts(fmt: Format, label: str, parts: tuple[str, ...], rest: Format | None) -> Format:
@@ -243,9 +255,9 @@ def _unknown(label: str) -> str:
     known = ", ".join(_NAMED)
     if re.fullmatch(r"w4a4\S*|int4", label):
         return (
-            f"plan.recipes: {label} needs 4-bit integer products, which no engine here supports "
-            "and Hopper and Blackwell only emulate; try w4a16-g128 (4-bit weights, products in 16 "
-            "bits)"
+            f"plan.recipes: {label} needs 4-bit integer products, which no engine here is measured "
+            "with and Hopper and Blackwell only emulate; try w4a8-g128 or w4a16-g128 (4-bit "
+            "weights, products in 16 bits)"
         )
     return (
         f"plan.recipes: there is no {label}; it is one of {known}, or like w4a16-g128, "

@@ -96,11 +96,19 @@ def _of_group(group: Mapping[str, Any]) -> str | None:
         if weights.get("block_structure") == [128, 128] or weights.get("strategy") == "block":
             return "fp8_block" if few == 8 else None
         if size == 32:
-            return "mxfp8" if few == 8 else None
+            return {8: "mxfp8", 16: "mxfp8_a16"}.get(few)
         return {8: "fp8_e4m3", 16: "fp8_e4m3_a16"}.get(few)
     if kind == "int" and few == 8:
-        return "w8a8" if bits == 8 else None
+        return _by_eight_bits(bits, size, activations.get("type") == "float")
     return _integers(bits, size, not weights.get("symmetric", True)) if kind == "int" else None
+
+
+def _by_eight_bits(bits: Any, group: Any, floats: bool) -> str | None:
+    """Integers that meet activations of 8 bits."""
+    if bits == 8:
+        return None if floats else "w8a8"
+    size = f"g{group}" if isinstance(group, int) and group > 0 else "per_channel"
+    return f"w4a{'_fp8_e4m3' if floats else '8'}-{size}" if bits == 4 else None
 
 
 def _integers(bits: Any, group: Any, zero_points: bool) -> str | None:

@@ -142,7 +142,7 @@ def test_integers_are_labelled(group: int | None, zero_points: bool, label: str)
         (
             "int4",
             "plan.recipes: int4 needs 4-bit integer products, which no engine",
-            "try w4a16-g128 (4-bit weights, products in 16 bits)",
+            "try w4a8-g128 or w4a16-g128 (4-bit weights, products in 16 bits)",
         ),
         ("w4a4-g128", "plan.recipes: w4a4-g128 needs 4-bit integer products", "bits)"),
         ("w4a16-g0", "plan.recipes: there is no w4a16-g0", "mxfp4-experts"),

@@ -13,6 +13,7 @@ from runner.engines.llama_cpp.deployed import serve_command as llama_server
 from runner.engines.planned import DeployedEngine, Deployment, ServingEngine
 from runner.engines.vllm.deployed import measured_with, serve_command
 from runner.methods import find_method
+from runner.methods.base import group_size_fits
 from runner.planning.commands import Command, commands, made_with
 from runner.planning.formats import find_format
 from runner.planning.hardware.detect import Machine
@@ -28,9 +29,10 @@ pytestmark = pytest.mark.unit
 MADE = (
     "bf16", "fp16", "w8a8", "llm_int8", "fp8_e4m3", "fp8_e4m3_a16", "w3a16-g64", "w4a16-g128",
     "w4a16-g64-asym", "w8a16-per_channel", "nf4", "nf4-dq", "mxfp4", "nvfp4", "nvfp4_a4", "q8_0",
-    "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k",
+    "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k", "fp8_block", "mxfp8", "mxfp8_a16",
+    "mxfp4_a4", "w4a8-g128", "w4a8-per_channel", "w4a_fp8_e4m3-g128",
 )  # fmt: skip
-NOT_MADE = ("fp8_block", "mxfp8", "mxfp4_a4", "mxfp4-experts", "nvfp4_a4-mlp+fp8_block")
+NOT_MADE = ("mxfp4-experts", "nvfp4_a4-mlp+fp8_block")
 LLAMA = Model(name="llama31_8b", kind=ModelKind.hub, hub_id="meta-llama/Llama-3.1-8B")
 
 
@@ -57,11 +59,9 @@ def test_what_is_named_is_made_by_a_method_in_just_that_format(
         return
     capabilities = find_method(config.method.name).backends[config.method.backend]
     assert config.bits.label in capabilities.bits
-    group = config.group_size.label
-    assert group in capabilities.group_sizes or "g*" in capabilities.group_sizes
-    assert label.startswith(
-        (config.bits.label, config.method.plan_label(config.bits, config.group_size) or "?")
-    )
+    assert group_size_fits(capabilities, config.bits, config.group_size)
+    planned = config.method.plan_label(config.bits, config.group_size)
+    assert label.startswith((config.bits.label, planned or "?"))
 
 
 @pytest.mark.parametrize("label", ["bf16", "w8a8", "w4a16-g64-asym", "nvfp4_a4", "q4_k_m"])

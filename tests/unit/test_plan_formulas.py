@@ -298,7 +298,7 @@ def test_the_arithmetic_really_used(label: str, device: str, arithmetic: str) ->
         ("w9a16", "there is no w9a16"),
         ("w4a16-g0", "there is no w4a16-g0"),
         ("int4", "4-bit integer products"),
-        ("w4a4", "try w4a16-g128"),
+        ("w4a4", "try w4a8-g128 or w4a16-g128"),
     ],
 )
 def test_unknown_formats_are_named(label: str, said: str) -> None:

@@ -98,10 +98,20 @@ def test_what_is_read_depends_on_the_gpu(facts: CheckpointFacts, says: str | Non
         (FP4, FP4, "g16", "10.0", False),
         (FP4, BF16, "g16", "9.0", False),
         (INT8, INT8, "per_channel", "8.0", False),
+        # Machete reads integers whose activations it leaves in 16 bits; Humming rounds them.
+        (4, INT8, "g128", "9.0", True),
+        (4, INT8, "g64", "9.0", False),
+        (4, FP8, "g128", "9.0", False),
+        (FP8, FP8, "b128", "9.0", False),
+        (FP8, FP8, "b128", "8.0", True),
     ],
 )
 def test_activations_that_stay_in_sixteen_bits_are_said(
-    weight: NumberFormat, activation: NumberFormat, group: str, capability: str, warned: bool
+    weight: NumberFormat | int,
+    activation: NumberFormat,
+    group: str,
+    capability: str,
+    warned: bool,
 ) -> None:
     """vLLM reads the checkpoint all the same, with kernels for weights alone."""
     facts = _facts(CT, weight, group, capability, activation=activation)

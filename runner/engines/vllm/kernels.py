@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from runner.engines.base import CheckpointFacts, LoadSpec
@@ -38,6 +38,10 @@ _CPU_NEEDS = {
 _STORED_AS = {"pack-quantized": "w4a16", "int-quantized": "w8a8"}
 """What compressed-tensors calls the layouts that only one of a CPU's kernels reads."""
 _SIXTEEN_ON_GPUS = "vLLM's kernels for quantized models compute in 16 bits only on GPUs"
+_WIDENED_ON_CPUS = (
+    "vLLM on a CPU reads packed integers and leaves the activations that are to meet them in 16 "
+    "bits, so its quality would not be the checkpoint's"
+)
 _SIXTEEN_ONLY = "vLLM computes with packed integer weights in 16 bits only"
 _FORMATS = ("float", *_READS_ON_CPU)
 _EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
@@ -89,7 +93,7 @@ def caution(checkpoint: CheckpointFacts) -> str | None:
     if capability is None or not bits.quantizes_activations:
         return None
     kernel = table.groups("dense", checkpoint.format, bits.label, capability).get(group_size.label)
-    if kernel is None or not is_of_weights_alone(kernel):
+    if kernel is None or not is_of_weights_alone(kernel, bits.label):
         return None
     return (
         f"vLLM has no {bits.label} kernel for {place}: it reads the weights and leaves activations "
@@ -182,12 +186,20 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
         )
         if against := reason_against_rotations(facts):
             return against
-        stored = config["quantization_config"].get("format")
+        quantization = config["quantization_config"]
+        stored = quantization.get("format")
+        groups = (quantization.get("config_groups") or {}).values()
+        if spec.device == "cpu" and stored == "pack-quantized" and _rounds_activations(groups):
+            return _WIDENED_ON_CPUS
     if stored is not None and spec.device != "cpu" and spec.dtype == "float32":
         return f"{_SIXTEEN_ON_GPUS}: engine.dtype=bfloat16, eval.dtype=bfloat16"
     if stored == "pack-quantized" and spec.dtype == "float32":
         return f"{_SIXTEEN_ONLY}: engine.dtype=bfloat16, eval.dtype=bfloat16"
     return _reason_against_cpu(_STORED_AS.get(stored or "")) if spec.device == "cpu" else None
+
+
+def _rounds_activations(groups: Iterable[Mapping[str, Any]]) -> bool:
+    return any(group.get("input_activations") for group in groups)
 
 
 def _is_packed(checkpoint: CheckpointFacts) -> bool:

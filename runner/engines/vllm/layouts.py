@@ -6,7 +6,10 @@ from typing import Any
 
 GROUPS = (16, 32, 64, 128, 256, 512)
 """Sizes of groups that vLLM is asked about."""
+BLOCKS = (64, 128)
+"""Sides of the squares of weights that share a scale."""
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+_NVFP4 = 16
 _FORMATS_OF_FLOATS = {16: "nvfp4-pack-quantized", 32: "mxfp4-pack-quantized"}
 
 
@@ -55,6 +58,10 @@ class Layout:
     def _size(self) -> int | None:
         return int(self.group_size[1:]) if self.group_size.startswith("g") else None
 
+    @property
+    def _block(self) -> int | None:
+        return int(self.group_size[1:]) if self.group_size.startswith("b") else None
+
     def _compressed_tensors(self) -> dict[str, Any]:
         floats = self.bits.startswith("fp")
         weights: dict[str, Any] = {
@@ -65,28 +72,17 @@ class Layout:
             "group_size": self._size,
             "dynamic": False,
         }
-        form, activations = "pack-quantized", None
-        if self.bits.startswith("fp4"):
-            form = _FORMATS_OF_FLOATS[self._size or 0]
-            if self._size == 16:
-                weights |= {"strategy": "tensor_group", "scale_dtype": "torch.float8_e4m3fn"}
-            else:
-                weights |= {"scale_dtype": "torch.uint8"}
-            if self.bits == "fp4_a4":
-                activations = {**weights, "dynamic": "local"}
-        elif floats or self.bits == "w8a8":
-            form = "float-quantized" if floats else "int-quantized"
-            if self.bits != "fp8_e4m3_a16":
-                activations = {
-                    **weights, "strategy": "token", "symmetric": True, "group_size": None,
-                    "dynamic": True,
-                }  # fmt: skip
-            else:
-                form = "naive-quantized"
+        if self._block:
+            weights |= {"strategy": "block", "block_structure": [self._block] * 2}
+        elif floats and self._size == _NVFP4:
+            weights |= {"strategy": "tensor_group", "scale_dtype": "torch.float8_e4m3fn"}
+        elif floats and self._size:
+            weights |= {"scale_dtype": "torch.uint8"}
+        form = self._form()
         scheme = {
             "targets": ["Linear"],
             "weights": weights,
-            "input_activations": activations,
+            "input_activations": self._activations(weights),
             "output_activations": None,
             "format": form,
         }
@@ -100,6 +96,31 @@ class Layout:
             "kv_cache_scheme": {**cache, "dynamic": False} if self.kv_cache else None,
         }
 
+    def _form(self) -> str:
+        """What compressed-tensors calls the way of storing them."""
+        if self.bits.startswith("fp4"):
+            return _FORMATS_OF_FLOATS[self._size or 0]
+        if self.bits.startswith("fp"):
+            if self._size:
+                return "mxfp8-quantized"
+            return "naive-quantized" if self.bits.endswith("a16") else "float-quantized"
+        return "int-quantized" if self.bits == "w8a8" else "pack-quantized"
+
+    def _activations(self, weights: dict[str, Any]) -> dict[str, Any] | None:
+        """How activations are rounded; ``None``: not at all."""
+        if self.bits.endswith("a16") or self.bits == "fp4":
+            return None
+        if self.bits.startswith("fp") and self._block:
+            blocks = {"strategy": "group", "group_size": self._block, "block_structure": None}
+            return {**weights, **blocks, "dynamic": True}
+        if self.bits.startswith("fp") and self._size:
+            return {**weights, "dynamic": "local" if self._size == _NVFP4 else True}
+        own = {"num_bits": 8, "type": "float"} if "fp8" in self.bits else {}
+        if not own:
+            own = {"num_bits": int(self.bits[-1]), "type": "int"}
+        token = {"strategy": "token", "symmetric": True, "group_size": None, "dynamic": True}
+        return {**weights, **own, **token}
+
 
 def row_of(bits: str, zero_points: bool = False, kv_cache: bool = False) -> str:
     """What tables call a scheme; it begins with the label of its bits."""
@@ -107,9 +128,12 @@ def row_of(bits: str, zero_points: bool = False, kv_cache: bool = False) -> str:
     return f"{bits}{' with zero points' if zero_points else ''}{cache}"
 
 
+_CHANNELS_AND_GROUPS = ("per_channel", *(f"g{size}" for size in GROUPS))
+
+
 def layouts() -> Iterator[Layout]:
     """Every layout that is asked about."""
-    groups = ("per_channel", *(f"g{size}" for size in GROUPS))
+    groups = _CHANNELS_AND_GROUPS
     for width in WIDTHS:
         for size in ("per_tensor", *groups):
             for zero_points in (False, True):
@@ -117,17 +141,26 @@ def layouts() -> Iterator[Layout]:
     for size in ("per_tensor", *groups):
         yield Layout("compressed-tensors", "w8a8", size)
     yield Layout("compressed-tensors", "w8a8", "per_channel", zero_points=True)
-    for size in ("per_tensor", *groups):
-        for bits in ("fp8_e4m3", "fp8_e4m3_a16"):
-            yield Layout("compressed-tensors", bits, size)
-    yield Layout("compressed-tensors", "fp8_e4m3", "per_channel", kv_cache=True)
-    yield Layout("compressed-tensors", "fp8_e4m3", "per_tensor", kv_cache=True)
-    for size in ("g16", "g32"):
-        yield Layout("compressed-tensors", "fp4", size)
-    yield Layout("compressed-tensors", "fp4_a4", "g16")
+    yield from _narrower()
     for width in (2, 3, 4, 8):
         for size in groups:
             for zero_points in (False, True):
                 yield Layout("gptq", f"w{width}a16", size, zero_points)
     for size in groups:
         yield Layout("awq", "w4a16", size, zero_points=True)
+
+
+def _narrower() -> Iterator[Layout]:
+    """Floats of 8 and 4 bits, and integers that meet activations of fewer bits."""
+    for bits in ("w4a8", "w4a4", "w4a_fp8_e4m3"):
+        for size in _CHANNELS_AND_GROUPS:
+            for zero_points in (False, True):
+                yield Layout("compressed-tensors", bits, size, zero_points)
+    for size in ("per_tensor", "per_channel", "g32", *(f"b{side}" for side in BLOCKS)):
+        for bits in ("fp8_e4m3", "fp8_e4m3_a16"):
+            yield Layout("compressed-tensors", bits, size)
+    yield Layout("compressed-tensors", "fp8_e4m3", "per_channel", kv_cache=True)
+    yield Layout("compressed-tensors", "fp8_e4m3", "per_tensor", kv_cache=True)
+    for size in ("g16", "g32"):
+        yield Layout("compressed-tensors", "fp4", size)
+        yield Layout("compressed-tensors", "fp4_a4", size)

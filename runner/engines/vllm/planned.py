@@ -101,7 +101,7 @@ def _from_table(table: Table, weights: Weights, place: Place, where: str) -> Rea
         of = " of experts" if where == "experts" else ""
         return Reads(False, f"{_NAMED} has no kernel for {weights.text}{of} on {place.text}")
     widens = not weights.scheme.endswith("a16") and weights.scheme != "fp4"
-    return Reads(True, widens=widens and is_of_weights_alone(kernel))
+    return Reads(True, widens=widens and is_of_weights_alone(kernel, weights.scheme))
 
 
 @functools.cache

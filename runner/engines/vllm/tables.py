@@ -17,6 +17,7 @@ PINNED = "0.33.0"
 """Version in environment ``vllm_cuda``."""
 SHIPPED = Path(__file__).parent / "reads"
 _SECONDS = 600
+_FEWER = ("w4a8", "w4a4", "w4a_")
 _log = logging.getLogger(__name__)
 
 
@@ -47,11 +48,15 @@ class Table:
         return list(dict.fromkeys(row.split(" ")[0] for row in read))
 
 
-def is_of_weights_alone(kernel: str) -> bool:
-    """Whether a kernel widens weights and multiplies in 16 bits.
+def is_of_weights_alone(kernel: str, bits: str) -> bool:
+    """Whether a kernel widens weights of a bits scheme and multiplies in 16 bits.
 
     Of others' kernels for 8 and 4 bits these take the place where a GPU has no units for those.
+    Integers that meet activations of fewer bits (``w4a8``) only Humming and CUTLASS multiply so:
+    vLLM 0.33 tells the other kernels for integers (Machete, Marlin) of 16-bit activations.
     """
+    if bits.startswith(_FEWER):
+        return not kernel.startswith(("Humming", "Cutlass"))
     return kernel.startswith(("Marlin", "Humming", "MARLIN", "HUMMING"))
 
 

@@ -6,8 +6,11 @@ For a model that no table fits they stop with a traceback, or scale nothing with
 
 from typing import Any
 
+from runner.config.schema.group_size import Granularity
 from runner.errors import Refused
 from runner.methods.backends import autoawq
+from runner.methods.base import QuantizeJob
+from runner.methods.holders import skeleton
 
 _BEFORE_ATTENTION = "re:.*input_layernorm$"
 _BEFORE_MLP = "pre_feedforward_layernorm"
@@ -28,6 +31,27 @@ def awq_modifier(**options: Any) -> Any:
                 raise _refusal("AWQ", model, "no layer's input would be scaled")
 
     return _named(Modifier, AWQModifier)(offload_device=torch.device("cpu"), **options)
+
+
+def require_whole_blocks(job: QuantizeJob) -> None:
+    """See that AWQ, which compares weights within blocks, finds whole ones.
+
+    Raises:
+        Refused: The side of the blocks does not divide some layer's outputs.
+    """
+    side = job.recipe.group_size.size
+    if job.recipe.group_size.granularity is not Granularity.block or side is None:
+        return
+    model = skeleton(job.model_directory, job.trust_remote_code)
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        outputs = getattr(module, "out_features", None)
+        if outputs is not None and module is not head and outputs % side:
+            raise Refused(
+                f"AWQ compares weights within whole blocks, but {name} has {outputs} outputs, no "
+                f"multiple of {side}; try method=gptq or method=rtn, or a smaller block such as "
+                "group_size=b64"
+            )
 
 
 def smoothquant_modifier(**options: Any) -> Any:
