@@ -28,8 +28,6 @@ hydra:
       zero_points: {method: rtn, bits: w3a16, group_size: g32, method.sym: "false"}
       activations: {method: rtn, bits: "w8a8,fp8_e4m3", group_size: per_channel}
       narrow_activations: {method: rtn, bits: w4a8, group_size: g32}
-      blocks: {method: gptq, bits: nvfp4_a4}
-      microscaling: {method: rtn, bits: mxfp8}
       squares: {method: rtn, bits: fp8_e4m3, group_size: b64}
       four_bit_floats: {method: bnb_4bit, bits: nf4}
       outlier_aware: {method: llm_int8}
@@ -42,8 +40,6 @@ KINDS = {
     "rtn-w8a8-per_channel": "compressed-tensors",
     "rtn-fp8_e4m3-per_channel": "compressed-tensors",
     "rtn-w4a8-g32": "compressed-tensors",
-    "gptq-fp4_a4-g16": "compressed-tensors",
-    "rtn-fp8_e4m3-g32": "compressed-tensors",
     "rtn-fp8_e4m3-b64": "compressed-tensors",
     "bnb_4bit-nf4-g64": "bitsandbytes",
     "llm_int8-w8a8-per_channel": "bitsandbytes",

@@ -115,7 +115,7 @@ class Layout:
             return {**weights, **blocks, "dynamic": True}
         if self.bits.startswith("fp") and self._size:
             return {**weights, "dynamic": "local" if self._size == _NVFP4 else True}
-        own = {"num_bits": 8, "type": "float"} if "fp8" in self.bits else {}
+        own = {"num_bits": 8, "type": "float"} if "_" in self.bits else {}
         if not own:
             own = {"num_bits": int(self.bits[-1]), "type": "int"}
         token = {"strategy": "token", "symmetric": True, "group_size": None, "dynamic": True}
