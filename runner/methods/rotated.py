@@ -7,7 +7,7 @@ from typing import Any
 from runner.config.bounds import bounded
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.method import Method
-from runner.methods.backends import llm_compressor
+from runner.methods.backends import compressed_schemes, llm_compressor
 from runner.methods.base import ActivationScales, QuantizeJob
 from runner.methods.gptq import Gptq, gptq_modifier
 from runner.methods.recipe import Recipe
@@ -60,7 +60,7 @@ def calibration_for(recipe: Recipe) -> Calibration | None:
     """GPTQ looks at text, and static activation scales do; a rotation does not."""
     if recipe.method.solves_with_hessians:
         return recipe.calibration
-    return llm_compressor.calibration_of_activations(recipe)
+    return compressed_schemes.calibration_of_activations(recipe)
 
 
 def rounding_modifier(job: QuantizeJob, options: Rotated) -> Any:
@@ -70,7 +70,7 @@ def rounding_modifier(job: QuantizeJob, options: Rotated) -> Any:
     if options.rounding is RoundingMethod.gptq:
         solver = Gptq(sym=options.sym, activation_scales=options.activation_scales)
         return gptq_modifier(job, solver)
-    scheme = llm_compressor.build_scheme(
+    scheme = compressed_schemes.build_scheme(
         job,
         sym=options.sym,
         observer="memoryless_minmax",
