@@ -62,7 +62,7 @@ ILLEGAL = [
     ("group_size=g64 group_size.size=null", "needs a positive size", "group_size=g64"),
     ("method=gptq group_size=b64", "does not support scales b64", "group_size=g64"),
     ("group_size=per_channel group_size.size=64", "contradicts granularity", "group_size=g64"),
-    ("bits=mxfp8 group_size=g64", "not support scales g64 of fp8_e4m3", "group_size=b64"),
+    ("bits=mxfp8 group_size=g64", "not support scales g64 of fp8_e4m3", "group_size=g32"),
     ("bits=nvfp4 group_size=g64", "does not support scales g64 of fp4", "group_size=g32"),
     ("method=rtn bits=fp8_block", "block size 128 does not divide", "group_size=b64"),
     (

@@ -16,8 +16,8 @@ FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "w8a8": ("per_tensor", "per_channel"),
         **_INTEGERS_BY_FEWER,
-        "fp8_e4m3": ("per_tensor", "per_channel", "g32", "b*"),
-        "fp8_e4m3_a16": ("per_tensor", "per_channel", "g32", "b*"),
+        "fp8_e4m3": ("per_tensor", "per_channel", "b*", "g32"),
+        "fp8_e4m3_a16": ("per_tensor", "per_channel", "b*", "g32"),
         "fp4": ("g16", "g32"),
         "fp4_a4": ("g16", "g32"),
     }

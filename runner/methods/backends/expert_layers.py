@@ -105,12 +105,17 @@ def _require_readable(kind: str, modifiers: list[Any]) -> None:
     for modifier in modifiers:
         for scheme in (getattr(modifier, "config_groups", None) or {}).values():
             weights = scheme.weights
-            is_float8 = weights.type == "float" and weights.num_bits == 8
+            # transformers 5.17 decompresses experts of 8-bit floats whose scales are whole rows' or
+            # the matrix's; of blocks and of MXFP8 it finds no weights that fit the model.
+            whole = weights.strategy in ("channel", "tensor")
+            is_float8 = weights.type == "float" and weights.num_bits == 8 and whole
             is_packed = weights.type == "int" and scheme.input_activations is None
             if not is_float8 and not is_packed:
                 what = f"{weights.num_bits}-bit {weights.type} experts"
                 if weights.type == "int":
                     what += " with quantized activations"
+                elif not whole:
+                    what += " in blocks"
                 raise Refused(
                     f"transformers does not read {what} of {kind} back; try "
                     "bits=w4a16 or bits=fp8_e4m3 with method=rtn, or method=gguf"
