@@ -98,14 +98,10 @@ def test_experts_in_formats_that_nobody_reads_back_are_refused(
 
 
 def test_awq_compares_weights_in_whole_blocks(model: Path, composed: Compose) -> None:
-    awq = "method=awq bits=fp8_e4m3 group_size=b64"
+    blocks = "method=awq bits=fp8_e4m3 group_size=b64 group_size.size"
     with pytest.raises(Refused, match=r"k_proj has 16 outputs, no multiple of 32"):
-        require_whole_blocks(
-            job(model, composed, "method=awq bits=fp8_e4m3 group_size=b64 group_size.size=32")
-        )
-    require_whole_blocks(
-        job(model, composed, "method=awq bits=fp8_e4m3 group_size=b64 group_size.size=16")
-    )
+        require_whole_blocks(job(model, composed, f"{blocks}=32"))
+    require_whole_blocks(job(model, composed, f"{blocks}=16"))
     require_whole_blocks(job(model, composed, "method=awq bits=mxfp8"))
 
 
