@@ -53,7 +53,7 @@ def capabilities_of(method: Method) -> Capabilities:
             f"method={method.name} has no backend {method.backend}; try "
             + " or ".join(f"method.backend={name}" for name in backends)
         )
-    return backends[method.backend]
+    return backends[method.backend].of(method)
 
 
 def used_recipe(config: Config) -> Recipe:

@@ -100,6 +100,13 @@ class Capabilities:
     """Unsupported values of the method's options: option, value, reason."""
     against_unequal_windows: str | None = None
     """Why calibration windows of different lengths are not supported, if so."""
+    variants: Mapping[tuple[str, str], "Capabilities"] = field(default_factory=dict)
+    """Other capabilities where an option of the method has some value: by ``Method.variant``."""
+
+    def of(self, method: Method) -> "Capabilities":
+        """Those of a configured method, whose options may make another kind of checkpoint."""
+        variant = method.variant
+        return self if variant is None else self.variants.get(variant, self)
 
     def groups_for(self, bits: Bits) -> tuple[str, ...]:
         """The granularities that a bits scheme can have."""

@@ -77,6 +77,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], str | None]] = {
     "fp8": _fp8,
     "gptq": _packed,
     "awq": _packed,
+    "auto-round": _packed,
     "bitsandbytes": _bitsandbytes,
     # gpt-oss: transformers and vLLM leave its linear layers as they are.
     "mxfp4": lambda _: "mxfp4-experts",

@@ -25,6 +25,7 @@ _LIBRARIES = {
     "bitsandbytes": "transformers",
     "gptq": "transformers",
     "awq": "transformers",
+    "auto-round": "transformers",
     "gguf": "gguf",
 }
 """``library_name`` of the hub by format."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from runner.config.schema.bits import NumberType
+from runner.config.schema.method import Method
 from runner.config.schema.root import Config
 from runner.config.schema.standard_formats import standard_name
 from runner.methods import find_method
@@ -28,17 +29,18 @@ def check_method_options(config: Config, device: str) -> Iterator[Verdict]:
     if (decided := method.decides_width()) is not None:
         yield from _decided_by(*decided, config)
     backends = find_method(method.name).backends
-    for option, value, why in backends[method.backend].cannot:
+    for option, value, why in backends[method.backend].of(method).cannot:
         if getattr(method, option) != value:
             continue
         able = [
             name
             for name, one in backends.items()
-            if (option, value) not in [cannot[:2] for cannot in one.cannot]
+            if (option, value) not in [cannot[:2] for cannot in one.of(method).cannot]
         ]
+        others = [f"method.backend={name}" for name in able if name != method.backend]
         yield illegal(
             f"method.{option}={str(value).lower()}: backend {method.backend} {why}",
-            f"method.backend={able[0]}" if able else None,
+            _without_variant(method, option, value) or (others[0] if others else None),
         )
 
 
@@ -53,6 +55,18 @@ def _check_activation_scales(config: Config) -> Iterator[Verdict]:
             "come, not by static scales",
             "method.activation_scales=dynamic",
         )
+
+
+def _without_variant(method: Method, option: str, value: object) -> str | None:
+    """The setting under which the method's backend can do what the chosen kind of file cannot."""
+    variant = method.variant
+    plain = find_method(method.name).backends[method.backend]
+    if variant is None or plain.of(method) is plain:
+        return None
+    if (option, value) in [cannot[:2] for cannot in plain.cannot]:
+        return None
+    default = getattr(type(method)(name=method.name), variant[0])
+    return f"method.{variant[0]}={getattr(default, 'value', default)}"
 
 
 def _decided_by(setting: str, width: int, config: Config) -> Iterator[Verdict]:

@@ -42,7 +42,7 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
             " or ".join(f"method.backend={name}" for name in backends),
         )
         return
-    capabilities = backends[config.method.backend]
+    capabilities = backends[config.method.backend].of(config.method)
     broken = list(_check_formats(config.bits))
     yield from broken
     if broken:

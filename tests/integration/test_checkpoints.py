@@ -26,6 +26,8 @@ hydra:
       half: {method: none, bits: fp16}
       weights: {method: "rtn,gptq", bits: w4a16, group_size: g32}
       zero_points: {method: rtn, bits: w3a16, group_size: g32, method.sym: "false"}
+      learned: {method: autoround, method.backend: auto_round, method.iters: 1, bits: w4a16,
+                group_size: g32}
       activations: {method: rtn, bits: "w8a8,fp8_e4m3", group_size: per_channel}
       narrow_activations: {method: rtn, bits: w4a8, group_size: g32}
       squares: {method: rtn, bits: fp8_e4m3, group_size: b64}
@@ -37,6 +39,7 @@ KINDS = {
     "rtn-w4a16-g32": "compressed-tensors",
     "gptq-w4a16-g32": "compressed-tensors",
     "rtn-w3a16-g32,sym=false": "compressed-tensors",
+    "autoround@auto_round-w4a16-g32,iters=1": "auto-round",
     "rtn-w8a8-per_channel": "compressed-tensors",
     "rtn-fp8_e4m3-per_channel": "compressed-tensors",
     "rtn-w4a8-g32": "compressed-tensors",

@@ -75,7 +75,27 @@ def test_gptq_is_the_first_version_when_nothing_is_said() -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
 
 
-def test_awq_for_matrix_products() -> None:
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize(
+    ("packing", "less"),
+    [("auto_round", 0), ("auto_round:gptqmodel", 0), ("auto_round:auto_gptq", 1)],
+)
+def test_auto_round_packs_as_gptq_does(bits: int, packing: str, less: int) -> None:
+    parts, expected = gptq_parts(bits, None, less)
+    parts["scales"], expected = -parts["scales"], -expected  # a grid that reaches further up
+    config = {"bits": bits, "group_size": _GROUP, "packing_format": packing}
+    found = dequantize(parts, "auto-round", config)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("format", "config"),
+    [
+        ("awq", {"version": "GEMM"}),
+        ("auto-round", {"packing_format": "auto_round:auto_awq"}),
+    ],
+)
+def test_awq_for_matrix_products(format: str, config: dict[str, Any]) -> None:
     import torch
 
     integers, zeros, scales = layer(4)
@@ -89,7 +109,7 @@ def test_awq_for_matrix_products() -> None:
         "g_idx": None,
     }
     expected = dense(integers, zeros, scales, np.arange(_INPUTS) // _GROUP)
-    found = dequantize(parts, "awq", {"bits": 4, "group_size": _GROUP, "version": "GEMM"})
+    found = dequantize(parts, format, {"bits": 4, "group_size": _GROUP, **config})
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
 
 
@@ -111,7 +131,11 @@ def test_awq_for_matrix_vector_products() -> None:
 
 @pytest.mark.parametrize(
     ("format", "config"),
-    [("gptq", {"checkpoint_format": "marlin"}), ("awq", {"version": "gemv_fast"})],
+    [
+        ("gptq", {"checkpoint_format": "marlin"}),
+        ("awq", {"version": "gemv_fast"}),
+        ("auto-round", {"packing_format": "auto_round:fp8"}),
+    ],
 )
 def test_other_layouts_are_refused(format: str, config: dict[str, Any]) -> None:
     with pytest.raises(StageError, match=next(iter(config.values()))):

@@ -22,6 +22,7 @@ OWN = {
     "engines/llama_cpp": {"gguf"},
     "methods/gptq.py": {"llm_compressor", "auto_gptq"},
     "methods/awq.py": {"autoawq"},
+    "methods/backends/auto_round.py": {"gptq", "awq"},
     "methods/llm_int8.py": {"deepseek_v3"},
     "environments/patches": {"vllm"},
     "methods/backends": FAMILIES,

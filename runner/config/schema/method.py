@@ -66,6 +66,11 @@ class Method:
         return f"{bits.label}-{group_size.label}"
 
     @property
+    def variant(self) -> tuple[str, str] | None:
+        """An option, with its value, that makes another kind of checkpoint through a backend."""
+        return None
+
+    @property
     def has_zero_points(self) -> bool:
         """True when its grid is set to be asymmetric, as far as plans and sensitivities know."""
         return False

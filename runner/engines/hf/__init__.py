@@ -32,14 +32,17 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-_FORMATS = ("float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf", "fp8", "modelopt")
+_FORMATS = (
+    "float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf", "fp8", "modelopt",
+    "auto-round",
+)  # fmt: skip
 
 
 class HfEngine:
     """transformers. What it loads is dequantized into a dense model, but for bitsandbytes.
 
-    So of compressed-tensors, GPTQ, AWQ, GGUF and blocks of FP8 the quality is the recipe's, and the
-    speed and the memory are not.
+    So of compressed-tensors, GPTQ, AWQ, AutoRound, GGUF and blocks of FP8 the quality is the
+    recipe's, and the speed and the memory are not.
     """
 
     config = Hf
@@ -53,7 +56,7 @@ class HfEngine:
         narrow_formats=("bitsandbytes",),
         unpacks_in_memory={
             "compressed-tensors": 2,
-            **dict.fromkeys(("gptq", "awq", "gguf", "fp8", "modelopt"), 1),
+            **dict.fromkeys(("gptq", "awq", "gguf", "fp8", "modelopt", "auto-round"), 1),
         },
         unpacks_all_but=("nf4", "nf4-dq", "llm_int8"),
         kv_cache_formats=kv.FORMATS,

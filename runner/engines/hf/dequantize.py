@@ -1,6 +1,6 @@
-"""Reads GPTQ and AWQ checkpoints as dense models, in plain torch.
+"""Reads GPTQ, AWQ and AutoRound checkpoints as dense models, in plain torch.
 
-transformers needs other libraries for both, and those need a GPU for most of what they do.
+transformers needs other libraries for them, and those need a GPU for most of what they do.
 """
 
 import json
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 """Where AWQ keeps each of the eight columns that share a word."""
+_AUTO_ROUND = {"auto_round": False, "auto_round:auto_gptq": True, "auto_round:gptqmodel": False}
+"""AutoRound's packings that are GPTQ's, and whether zero points are stored less one."""
 _NEEDED = ("qweight", "qzeros", "scales")
 _PACKED = (*_NEEDED, "g_idx")
 
@@ -28,7 +30,7 @@ def load_dense(
 
     Args:
         directory: The checkpoint.
-        format: ``gptq`` or ``awq``.
+        format: ``gptq``, ``awq`` or ``auto-round``.
         dtype: Of the dense weights.
         trust_remote_code: Whether the model's own code may run.
 
@@ -97,7 +99,7 @@ def dequantize(
     Args:
         parts: ``qweight``, ``qzeros`` and ``scales``, and ``g_idx`` of GPTQ, which may be
             ``None``.
-        format: ``gptq`` or ``awq``.
+        format: ``gptq``, ``awq`` or ``auto-round``.
         quantization_config: Of the checkpoint.
 
     Raises:
@@ -107,6 +109,12 @@ def dequantize(
         layout = quantization_config.get("checkpoint_format") or "gptq"
         if layout in ("gptq", "gptq_v2"):
             return _gptq(parts, quantization_config, zeros_less_one=layout == "gptq")
+    elif format == "auto-round":
+        layout = str(quantization_config.get("packing_format"))
+        if layout == "auto_round:auto_awq":
+            return _awq_gemm(parts)
+        if layout in _AUTO_ROUND:
+            return _gptq(parts, quantization_config, zeros_less_one=_AUTO_ROUND[layout])
     else:
         layout = str(quantization_config.get("version", "gemm")).lower()
         if layout == "gemm":

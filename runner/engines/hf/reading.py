@@ -26,7 +26,7 @@ def read_checkpoint(spec: LoadSpec) -> Any:
 
     options: dict[str, Any] = {}
     dtype = "auto" if spec.dtype == "auto" else getattr(torch, spec.dtype)
-    if spec.checkpoint_format in ("gptq", "awq"):
+    if spec.checkpoint_format in ("gptq", "awq", "auto-round"):
         from runner.engines.hf.dequantize import load_dense
 
         name = stored_dtype(spec.checkpoint) if spec.dtype == "auto" else spec.dtype

@@ -24,7 +24,7 @@ _TORCH = {
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "BOOL": "bool",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
 }  # fmt: skip
-_KNOWN_PARTS = ("compressed-tensors", "gptq", "awq", "bitsandbytes", "fp8")
+_KNOWN_PARTS = ("compressed-tensors", "gptq", "awq", "auto-round", "bitsandbytes", "fp8")
 """Formats whose tensors' names are known."""
 _KEPT_SCALES = ("self_attn", "attn", "attention")
 """Modules with scales of keys and values, and no weight of their own."""
