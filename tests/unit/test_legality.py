@@ -51,7 +51,11 @@ ILLEGAL = [
         "method=gptq through llm_compressor does not support nf4",
         "bits=w4a16, or method=bnb_4bit",
     ),
-    ("method=bnb_4bit bits=w4a16", "only nf4, fp4", "bits=nf4, or method=autoround or method=awq or method=gguf"),
+    (
+        "method=bnb_4bit bits=w4a16",
+        "only nf4, fp4",
+        "bits=nf4, or method=autoround or method=awq or method=gguf",
+    ),
     ("method=llm_int8 bits=w4a16", "does not support w4a16", "bits=w8a8"),
     ("bits.weight.num_bits=11", "no int format of 11 bits", "bits.weight.num_bits=8"),
     ("bits.weight.num_bits=1", "no int format of 1 bits", "bits.weight.num_bits=2"),

@@ -68,6 +68,7 @@ IDLE = [
     ("bits.candidates=[3,4]", "bits has no budget", ""),
     ("method.activation_scales=static", "bits=w4a16 rounds no activations", "bits=w8a8"),
     ("method.keep_bits=8", "method keeps no layer at another width", ""),
+    ("method=autoround method.format=gptq", "llm_compressor, which writes compressed-tensors", ""),
     ("eval.divergence=false eval.top_k=5", "eval compares no distributions", ""),
     ("engine=vllm engine.device=cpu engine.gpu_memory_utilization=0.5", "runs on the CPU", ""),
     ("tracker=none tracker.tags=[x]", "tracker is none, which does not read tags", ""),
