@@ -202,8 +202,10 @@ def test_plain_transformers_scores_it_the_same(
     inside = _stage(sweep[kind], "eval", "recipe")["result"]
     # 8-bit floats of activations in bfloat16 flip: both are as far from float32 as from each other.
     flips = 0.03 if (kind.startswith("rtn-fp8"), arithmetic) == (True, "bfloat16") else 0.0
+    # AutoRound's own layers compute in float16 on a CPU.
+    halves = 0.002 if "@auto_round" in kind else 0.0
     assert inside["perplexity"]["value"] == pytest.approx(
-        plain[kind]["perplexity"], rel=max(SAME[arithmetic], flips)
+        plain[kind]["perplexity"], rel=max(SAME[arithmetic], flips, halves)
     )
     base = _stage(sweep[kind], "eval", "baseline")["result"]["perplexity"]["value"]
     assert inside["change"]["baseline"] == pytest.approx(base)
