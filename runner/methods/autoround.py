@@ -69,7 +69,7 @@ class AutoroundMethod:
     """AutoRound through llm-compressor or its own library."""
 
     config = Autoround
-    mark = 11
+    mark = 13
     backends = MappingProxyType(
         {
             llm_compressor.NAME: llm_compressor.capabilities(
