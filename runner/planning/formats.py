@@ -184,8 +184,10 @@ _NAMED = {
         _gguf("q2_k", 3.0, 6.5625, 2.625, 4.5),
     )
 }
+_WIDE_ZEROS = "-asym16"
+"""End of labels of formats whose zero points are floats of 16 bits: HQQ's, and torchao's int4."""
 _INTEGER = re.compile(
-    r"(?P<base>w(?P<bits>[2-8])a16)(-(g(?P<group>\d+)|per_channel))?(?P<asym>-asym)?"
+    r"(?P<base>w(?P<bits>[2-8])a16)(-(g(?P<group>\d+)|per_channel))?(?P<asym>-asym(?:16)?)?"
 )
 _NARROW = re.compile(r"(?P<base>w4a(?P<by>8|_fp8_e4m3))(-(g(?P<group>\d+)|per_channel))?")
 """4-bit integers that meet activations of 8 bits."""
@@ -210,7 +212,9 @@ def find_format(label: str) -> Format:
     if match is None or (match["group"] and not int(match["group"])):
         raise UsageError(_unknown(label))
     group = int(match["group"]) if match["group"] else None
-    return replace(integer_format(int(match["bits"]), group, bool(match["asym"])), label=label)
+    plain = integer_format(int(match["bits"]), group, bool(match["asym"]))
+    wide = {"zero_bits": float(_SCALE_BITS)} if match["asym"] == _WIDE_ZEROS else {}
+    return replace(plain, label=label, **wide)
 
 
 def integer_format(bits: int, group: int | None, zero_points: bool) -> Format:

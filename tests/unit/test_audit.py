@@ -57,6 +57,16 @@ def header(dtype: str, *shape: int) -> Header:
         ({"weight": ("U8", 4096, 1), "weight.absmax": ("F32", 128),
           "weight.quant_state.bitsandbytes__nf4": ("U8", 80)}, ("nf4", "groups of 64")),
         ({"blocks": ("U8", 64, 64), "scales": ("U8", 64, 4)}, ("float4", "groups of 32")),
+        ({"W_q": ("U8", 64, 64), "scale": ("F16", 128, 1), "zero": ("F16", 128, 1)},
+         ("int4", "groups of 64")),
+        ({"W_q": ("I32", 26, 32), "scale": ("F16", 256, 1), "zero": ("F16", 256, 1)},
+         ("int3", "groups of 32")),
+        ({"_weight_qdata": ("I8", 64, 128), "_weight_scale": ("F32", 64, 1),
+          "_weight_zero_point": ("I8", 64, 1)}, ("int8", "per channel")),
+        ({"_weight_qdata": ("F8_E4M3", 64, 128), "_weight_scale": ("F32", 64, 4)},
+         ("float8", "groups of 32")),
+        ({"_weight_qdata": ("I8", 64, 64), "_weight_scale": ("BF16", 4, 64),
+          "_weight_zero_point": ("BF16", 4, 64)}, ("int4", "groups of 32")),
     ],
 )  # fmt: skip
 def test_headers_tell_numbers_and_scales(own: dict[str, Any], told: tuple[str, str]) -> None:

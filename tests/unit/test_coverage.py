@@ -114,6 +114,32 @@ FORMATS: dict[str, tuple[dict[str, Any], float]] = {
         },
         4 + (2 * 32 + 16 * 16) / 512,
     ),
+    "HQQ of 3 bits, padded to ten a word": (
+        {
+            f"{UP}.W_q": np.zeros((2, 32), np.int32),
+            f"{UP}.scale": np.zeros((16, 1), np.float16),
+            f"{UP}.zero": np.zeros((16, 1), np.float16),
+            f"{UP}.shape": np.array([8, 64]),
+            f"{UP}.packing": np.frombuffer(b"3bit_32", np.uint8),
+        },
+        (2 * 32 * 32 + 2 * 16 * 16 + 2 * 64 + 7 * 8) / 512,
+    ),
+    "torchao, 8 bits": (
+        {
+            f"{UP}._weight_qdata": np.zeros((8, 64), np.int8),
+            f"{UP}._weight_scale": np.zeros((8, 1), np.float32),
+            f"{UP}._weight_zero_point": np.zeros((8, 1), np.int8),
+        },
+        8 + 8 * 40 / 512,
+    ),
+    "torchao, 4 bits": (
+        {
+            f"{UP}._weight_qdata": np.zeros((8, 32), np.int8),
+            f"{UP}._weight_scale": np.zeros((2, 8), np.float16),
+            f"{UP}._weight_zero_point": np.zeros((2, 8), np.float16),
+        },
+        4 + 16 * 32 / 512,
+    ),
 }
 
 

@@ -28,6 +28,7 @@ ENVIRONMENTS = {
 }
 DISTRIBUTIONS = {
     "auto_gptq": "auto-gptq", "awq": "autoawq", "gptqmodel": "gptqmodel", "trackio": "trackio",
+    "hqq": "hqq", "torchao": "torchao",
     "mlflow": "mlflow-skinny",
     "llama_cpp": "llama-cpp-python", "vllm": "vllm", "ray": "ray",
 }  # fmt: skip

@@ -96,6 +96,7 @@ def test_a_token_meets_its_own_experts_and_a_batch_most_of_them() -> None:
         ("w4a16-g128", 4.125),
         ("w4a16-g128-asym", 4.15625),
         ("w4a16-g64-asym", 4.3125),
+        ("w4a16-g64-asym16", 4.5),
         ("w4a16-g32-asym", 4.625),
         ("nf4", 4.5),
         ("nf4-dq", 4 + 8 / 64 + 32 / (64 * 256)),

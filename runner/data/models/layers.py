@@ -2,22 +2,27 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner.data.models.header import Header
 from runner.data.models.schemes import scheme_of
 from runner.data.models.weights import tensor_headers, weight_files
 
 GGUF = "gguf"
+_HQQ = "W_q"
+"""Packed integers of HQQ, whose layers are its library's modules."""
 _FLOATS = {"BF16", "F16", "F32", "F64"}
 _COMPONENT = re.compile(
     r"(?P<layer>.+?)\.(?P<part>weight|weight\.(?:absmax|quant_map|nested_absmax|nested_quant_map)"
+    r"|_weight_(?:qdata|scale|zero_point|scale_and_zero)"
     r"|weight\.quant_state\..+|weight_(?:packed|scale|scale_2|scale_inv|zero_point|shape|g_idx"
     r"|global_scale|format)|pre_quant_scale|qweight|qzeros|scales|g_idx|SCB)"
 )
-"""Tensors that belong to one layer's matrix: those of compressed-tensors, bitsandbytes, GPTQ and
-AWQ. Biases, and scales of activations and of the KV cache, are no part of a matrix."""
+"""Tensors that belong to one layer's matrix: those of compressed-tensors, bitsandbytes, GPTQ, AWQ
+and torchao. Biases, and scales of activations and of the KV cache, are no part of a matrix."""
 _BLOCKS = re.compile(r"(?P<layer>.+_proj)_(?P<part>blocks|scales)")
 """MXFP4 of gpt-oss' own checkpoints: two weights a byte, a scale for 32."""
 _ROTATION = re.compile(r"\.(?:R\d|[uv])_(?:input|output|q_attn|k_cache)\.(?:weight|perm)$")
@@ -82,7 +87,8 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
     groups: dict[str, dict[str, Any]] = {}
     is_gguf = any(path.suffix == ".gguf" for path in weight_files(directory))
     layers = []
-    for name, header in tensor_headers(directory).items():
+    headers = tensor_headers(directory)
+    for name, header in headers.items():
         # Biases of all experts are a matrix; what rotates a layer's input is none of the model's.
         if name.endswith("bias") or _ROTATION.search(name):
             continue
@@ -93,10 +99,9 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
                 stored = (header.elements, header.bytes, quantized, GGUF, header.dtype)
                 layers.append(StoredLayer(layer, part_of(layer), *stored))
             continue
-        match = _COMPONENT.fullmatch(name) or _BLOCKS.fullmatch(name)
-        layer, part = (match["layer"], match["part"]) if match else (name, "weight")
+        layer, part = _place(name, headers)
         groups.setdefault(layer, {})[part] = header
-    shapes = _shapes(directory, [layer for layer, own in groups.items() if "weight_shape" in own])
+    shapes = _shapes(directory, groups)
     for layer, own in groups.items():
         measured = _elements(own, shapes.get(layer))
         if measured is not None:
@@ -110,10 +115,22 @@ def stored_layers(directory: Path) -> list[StoredLayer]:
     return layers
 
 
+def _place(name: str, headers: Mapping[str, Header]) -> tuple[str, str]:
+    """The layer that a tensor belongs to, and what it is of it."""
+    layer, _, part = name.rpartition(".")
+    if f"{layer}.{_HQQ}" in headers:  # all that the library's layer consists of lies beside it
+        return layer, part
+    match = _COMPONENT.fullmatch(name) or _BLOCKS.fullmatch(name)
+    return (match["layer"], match["part"]) if match else (name, "weight")
+
+
 def _elements(own: dict[str, Any], shape: list[int] | None) -> tuple[int, bool] | None:
     """Weights of a layer and whether they are quantized; ``None`` where it is no matrix."""
-    if (packed := own.get("weight_packed")) is not None and shape:
+    packed = own.get("weight_packed")
+    if (packed is not None or _HQQ in own) and shape:
         return math.prod(shape), True
+    if (integers := own.get("_weight_qdata")) is not None:
+        return _torchao_elements(integers, own), True
     if (words := own.get("qweight")) is not None:
         return _packed_integers(words, own), True
     weight = own.get("weight")
@@ -145,21 +162,33 @@ def _packed_integers(words: Any, own: dict[str, Any]) -> int:
     return int(bits // 4)
 
 
+def _torchao_elements(integers: Header, own: Mapping[str, Header]) -> int:
+    """Weights of a tensor of torchao's: of 4 bits two share a byte, and zero points are floats."""
+    zeros = own.get("_weight_zero_point")
+    halves = zeros is not None and zeros.dtype in _FLOATS and integers.dtype in ("I8", "U8")
+    return 2 * integers.elements if halves else integers.elements
+
+
 def _is_matrix(shape: tuple[int, ...]) -> bool:
     return sum(size > 1 for size in shape) >= 2
 
 
-def _shapes(directory: Path, layers: list[str]) -> dict[str, list[int]]:
-    """Shapes of packed matrices, which compressed-tensors stores as tensors."""
-    if not layers:
+def _shapes(directory: Path, groups: Mapping[str, Mapping[str, Header]]) -> dict[str, list[int]]:
+    """Shapes of packed matrices, which compressed-tensors and HQQ store as tensors."""
+    wanted = {
+        f"{layer}.{part}": layer
+        for layer, own in groups.items()
+        for part in ("weight_shape", *(["shape"] if _HQQ in own else []))
+        if part in own
+    }
+    if not wanted:
         return {}
     from safetensors import safe_open
 
-    wanted = {f"{layer}.weight_shape" for layer in layers}
     shapes = {}
     for path in weight_files(directory):
         with safe_open(path, framework="np") as tensors:
-            for name in wanted.intersection(tensors.keys()):
+            for name in wanted.keys() & tensors.keys():
                 shape = tensors.get_tensor(name).tolist()
-                shapes[name.removesuffix(".weight_shape")] = [int(size) for size in shape]
+                shapes[wanted[name]] = [int(size) for size in shape]
     return shapes

@@ -7,9 +7,10 @@ from runner.data.models.header import Header
 
 _SCALES = (
     "weight_scale", "weight_scale_inv", "scales", "weight.absmax", "SCB", "_weight_scale",
+    "scale",
 )  # fmt: skip
 """Tensors of scales, in the order they are looked for: of blocks before those of blocks' scales."""
-_PACKED = ("weight_packed", "qweight", "blocks", "_weight_qdata", "weight")
+_PACKED = ("weight_packed", "qweight", "blocks", "_weight_qdata", "W_q", "weight")
 _FLOATS = {"F8_E4M3": "float8", "F8_E5M2": "float8"}
 _PAIRS_OF_FLOATS = ("F8_E4M3", "F8_E8M0", "U8")
 """Types of the scales that only 4-bit floats have beside packed pairs."""
@@ -53,7 +54,7 @@ def _shared(
         return ""
     if scale.elements == 1:
         return "per tensor"
-    if "qweight" not in own and len(weight.shape) == 2 == len(scale.shape):
+    if not _lies_otherwise(own) and len(weight.shape) == 2 == len(scale.shape):
         outputs = weight.shape[0]
         inputs = elements // outputs
         rows, columns = (math.ceil(size / count) for size, count in
@@ -61,6 +62,17 @@ def _shared(
         if rows > 1:
             return f"blocks of {rows} x {columns}"
         return "per channel" if columns == inputs else f"groups of {columns}"
-    if "weight.absmax" not in own and sum(size > 1 for size in scale.shape) == 1:
+    by_channel = "weight.absmax" not in own and "W_q" not in own
+    if by_channel and sum(size > 1 for size in scale.shape) == 1:
         return "per channel"
     return f"groups of {round(elements / scale.elements)}"
+
+
+def _lies_otherwise(own: Mapping[str, Header]) -> bool:
+    """Whether scales are no matrix of as many rows as the weights have.
+
+    So are those of GPTQ, AWQ and HQQ, and torchao's where zero points are floats, of 4 bits.
+    """
+    zero = own.get("_weight_zero_point")
+    turned = zero is not None and zero.dtype in ("BF16", "F16", "F32")
+    return "qweight" in own or "W_q" in own or turned

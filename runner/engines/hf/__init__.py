@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 _FORMATS = (
     "float", "compressed-tensors", "bitsandbytes", "gptq", "awq", "gguf", "fp8", "modelopt",
-    "auto-round",
+    "auto-round", "hqq", "torchao",
 )  # fmt: skip
 
 
 class HfEngine:
     """transformers. What it loads is dequantized into a dense model, but for bitsandbytes.
 
-    So of compressed-tensors, GPTQ, AWQ, AutoRound, GGUF and blocks of FP8 the quality is the
+    So of compressed-tensors, GPTQ, AWQ, AutoRound, HQQ, torchao, GGUF and blocks of FP8 the quality is the
     recipe's, and the speed and the memory are not.
     """
 

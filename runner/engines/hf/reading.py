@@ -7,6 +7,7 @@ from runner.data.models.gguf_file import MODEL_CONFIG
 from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
 from runner.engines.base import LoadSpec
+from runner.engines.hf import unpacked
 from runner.engines.hf.rotations import online_rotations
 from runner.engines.hf.spread import dispatched, placement, require_on_gpus
 
@@ -31,6 +32,15 @@ def read_checkpoint(spec: LoadSpec) -> Any:
 
         name = stored_dtype(spec.checkpoint) if spec.dtype == "auto" else spec.dtype
         dense = load_dense(
+            spec.checkpoint,
+            spec.checkpoint_format,
+            getattr(torch, name),
+            trust_remote_code=spec.trust_remote_code,
+        )
+        return dispatched(dense, spec.device).eval()
+    if spec.checkpoint_format in unpacked.FORMATS:
+        name = stored_dtype(spec.checkpoint) if spec.dtype == "auto" else spec.dtype
+        dense = unpacked.load_unpacked(
             spec.checkpoint,
             spec.checkpoint_format,
             getattr(torch, name),

@@ -5,21 +5,16 @@ from typing import Any
 
 from runner.config.schema.calibration import Calibration
 from runner.data.models.coverage import matches
-from runner.data.models.directory import save_weights
-from runner.data.models.kept_dtypes import KeptDtypes
-from runner.data.models.load import load_model
 from runner.errors import Refused
+from runner.methods.backends import on_load
 from runner.methods.base import Holder, QuantizeJob
 from runner.methods.holders import skeleton
 from runner.methods.recipe import Recipe
-from runner.util.bars import bars_told
 
 PACKAGES = ("bitsandbytes", "transformers", "torch")
 HOLDERS = (Holder.linear, Holder.conv1d)
 """What transformers' integration replaces: classes derived from nn.Linear are passed over."""
-
-LOADS_IN = "bfloat16"
-"""What weights pass through on their way: checkpoints say it, and it is what readers expect."""
+LOADS_IN = on_load.LOADS_IN
 
 
 def no_calibration(recipe: Recipe) -> Calibration | None:
@@ -58,24 +53,6 @@ def quantize_on_load(job: QuantizeJob, quantization_config: Any) -> None:
     Nothing is computed with the model before it is saved: on a CPU the first forward pass
     repacks 4-bit weights in place, and a checkpoint saved after that is silently broken.
     """
-    import torch
-
     # It warns once for every matrix product in bfloat16.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    what = "rounding while loading"
-    job.progress(0, 1, what)
-
-    def tell(bar: str, done: int, total: int) -> None:
-        if bar.startswith("Loading"):
-            job.progress(done, total, what)
-
-    with bars_told(tell):
-        model = load_model(
-            job.model_directory,
-            quantization_config=quantization_config,
-            dtype=getattr(torch, LOADS_IN),
-            device_map={"": job.device},
-            trust_remote_code=job.trust_remote_code,
-        )
-    save_weights(model, job.checkpoint_directory)
-    KeptDtypes(job.model_directory).bring_back(job.checkpoint_directory)
+    on_load.quantize_on_load(job, quantization_config)
