@@ -213,8 +213,8 @@ def find_format(label: str) -> Format:
         raise UsageError(_unknown(label))
     group = int(match["group"]) if match["group"] else None
     plain = integer_format(int(match["bits"]), group, bool(match["asym"]))
-    wide = {"zero_bits": float(_SCALE_BITS)} if match["asym"] == _WIDE_ZEROS else {}
-    return replace(plain, label=label, **wide)
+    zero_bits = float(_SCALE_BITS) if match["asym"] == _WIDE_ZEROS else plain.zero_bits
+    return replace(plain, label=label, zero_bits=zero_bits)
 
 
 def integer_format(bits: int, group: int | None, zero_points: bool) -> Format:
