@@ -41,8 +41,7 @@ _FORMATS = (
 class HfEngine:
     """transformers. What it loads is dequantized into a dense model, but for bitsandbytes.
 
-    So of compressed-tensors, GPTQ, AWQ, AutoRound, HQQ, torchao, GGUF and blocks of FP8 the quality is the
-    recipe's, and the speed and the memory are not.
+    So of all other formats the quality is the recipe's, and the speed and the memory are not.
     """
 
     config = Hf
