@@ -98,13 +98,11 @@ def legal(case: Case, capability: str) -> str | None:
     layout = case.layout
     if layout is None:
         return ENGINE.refusal(plain)
-    label = re.fullmatch(r"(w|fp)(\d)(?:_e4m3)?(?:_?a(\d+))?", layout.bits)
+    label = re.fullmatch(r"(w|fp)(\d)(?:_e4m3)?(?:_?a(\d+|_fp8_e4m3))?", layout.bits)
     assert label is not None, layout.bits
-    floats, width = label[1] == "fp", int(label[2])
-    kind = NumberType.float if floats else NumberType.int
-    weight = NumberFormat(kind, width, 4 if floats and width == 8 else None)
-    meets = int(label[3] or (8 if width == 8 else 16))
-    activation = weight if meets < 16 else NumberFormat(NumberType.bfloat, 16)
+    weight = _number(label[1], int(label[2]))
+    meets = label[3] or ("8" if weight.num_bits == 8 else "16")
+    activation = _number("fp", 8) if meets == "_fp8_e4m3" else _number(label[1], int(meets))
     rounds = Rtn(name="rtn", sym=not layout.zero_points)
     facts = replace(
         plain,
@@ -114,6 +112,15 @@ def legal(case: Case, capability: str) -> str | None:
         method=Fp8(name="fp8", kv_cache=True) if layout.kv_cache else rounds,
     )
     return ENGINE.refusal(facts)
+
+
+def _number(family: str, width: int) -> NumberFormat:
+    """Integers (``w``) or floats (``fp``) of a width; of 16 bits neither is quantized."""
+    if width == 16:
+        return NumberFormat(NumberType.bfloat, 16)
+    if family == "w":
+        return NumberFormat(NumberType.int, width)
+    return NumberFormat(NumberType.float, width, 4 if width == 8 else None)
 
 
 def _of_recipe(case: Case, capability: str) -> CheckpointFacts:
