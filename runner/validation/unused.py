@@ -159,8 +159,7 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
     yield from _of("method", config.method.unread())
     yield from _types(config)
     if not config.bits.quantizes_activations:
-        why = f"bits={config.bits.label} rounds no activations"
-        yield _Unread("method.activation_scales", why, lambda: "bits=w8a8")
+        yield _Unread("method.activation_scales", "bits rounds no activations", lambda: "bits=w8a8")
     yield from _of("engine", config.engine.unread(device))
     yield from _of("kv_cache", config.kv_cache.unread(), lambda _: "kv_cache=int8")
     if not {*KV_STAGES}.intersection(config.stages):
