@@ -46,7 +46,7 @@ class HqqMethod:
     """HQQ through its library."""
 
     config = Hqq
-    mark = 11
+    mark = 14
     backends = MappingProxyType(
         {
             hqq.NAME: Capabilities(

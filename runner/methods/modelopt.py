@@ -84,6 +84,7 @@ class ModelOptMethod:
     """NVIDIA Model Optimizer, written in its layout for Hugging Face directories."""
 
     config = ModelOpt
+    mark = 16
     backends = MappingProxyType(
         {
             modelopt.NAME: Capabilities(

@@ -30,7 +30,7 @@ class TorchaoMethod:
     """Weights alone, or with activations that are rounded token by token, through torchao."""
 
     config = Torchao
-    mark = 12
+    mark = 15
     backends = MappingProxyType(
         {
             torchao.NAME: Capabilities(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runner.config.schema.kv_cache import KvCache
 from runner.config.schema.root import Config, StageName
 from runner.engines.base import LoadSpec
 from runner.engines.hf import HfModel, spread
@@ -142,7 +143,9 @@ def test_a_fresh_checkpoint_is_looked_at_where_there_is_room(
 
 def test_the_number_of_gpus_is_in_no_key_of_the_engine() -> None:
     def key(gpus: int | None) -> Any:
-        load: Any = SimpleNamespace(engine=Hf("hf", gpus=gpus), device="cuda", dtype="auto")
+        load: Any = SimpleNamespace(
+            engine=Hf("hf", gpus=gpus), device="cuda", dtype="auto", kv_cache=KvCache()
+        )
         return engine_determinants(load)
 
     assert key(None) == key(4) == {"engine": {"name": "hf"}, "device": "cuda", "dtype": "auto"}

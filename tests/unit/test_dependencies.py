@@ -28,7 +28,7 @@ ENVIRONMENTS = {
 }
 DISTRIBUTIONS = {
     "auto_gptq": "auto-gptq", "awq": "autoawq", "gptqmodel": "gptqmodel", "trackio": "trackio",
-    "hqq": "hqq", "torchao": "torchao",
+    "hqq": "hqq", "torchao": "torchao", "modelopt": "nvidia-modelopt",
     "mlflow": "mlflow-skinny",
     "llama_cpp": "llama-cpp-python", "vllm": "vllm", "ray": "ray",
 }  # fmt: skip
