@@ -135,10 +135,11 @@ from pathlib import Path
 package, source, made = json.load(sys.stdin)
 sys.path.insert(0, package)
 from runner.errors import StageError
+from runner.methods.backends.gguf_types import TypeChoice
 from runner.methods.backends.llama_cpp import quantize_file
 with contextlib.redirect_stdout(sys.stderr):
     try:
-        said = quantize_file(Path(source), Path(made), "Q4_0", threads=1, matrix=None)
+        said = quantize_file(Path(source), Path(made), TypeChoice("Q4_0"), threads=1, matrix=None)
     except StageError as error:
         said = str(error)
 json.dump(said, sys.stdout)
