@@ -50,7 +50,12 @@ def measure() -> str:
         for name, count in zip(texts, (_FISHER_WINDOWS, _EVAL_WINDOWS), strict=True)
     ]
     units = [unit for unit in found.units if unit.block is not None]
-    measured = {(row.unit, row.num_bits): row.kl_divergence.estimate for row in found.rows}
+    measured = {
+        (row.unit, bits): row.kl_divergence.estimate
+        for row in found.rows
+        for bits in _WIDTHS
+        if row.rounding.startswith(f"w{bits}a16-")
+    }
     subject = _Subject(model, units, windows[1])
     fisher = _fisher(subject, windows[0])
     lines = [
@@ -86,7 +91,7 @@ class _Subject:
 
         return rounded(
             self.original[layer],
-            Rounding(bits, G64, False),
+            Rounding.integers(bits, G64, False),
             torch.bfloat16,
         ).float()
 

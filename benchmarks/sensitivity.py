@@ -37,7 +37,7 @@ def measure() -> str:
     text = max(objects.glob("text/*/documents.jsonl"), key=lambda path: path.stat().st_mtime)
     windows = leading_windows(text.parent, directory, _TOKENS, _WINDOWS, False)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    rounding = Rounding(4, G64, True)
+    rounding = Rounding.integers(4, G64, True)
     start = time.perf_counter()
     probe = Probe(model, windows, LayerGranularity.linear, torch.bfloat16)
     ready = time.perf_counter()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.group_size import GroupSize
+from runner.config.schema.layer_format import is_unquantized, scheme_of
 from runner.config.schema.method import Method
 from runner.methods.recipe import Recipe
 
@@ -164,8 +165,9 @@ def group_size_fits(capabilities: Capabilities, bits: Bits, group_size: GroupSiz
 
 
 def bits_fit(capabilities: Capabilities, bits: Bits) -> bool:
-    """Whether the method supports the bits scheme; with a budget, all its widths."""
+    """Whether the method supports the bits scheme; with a budget, those of all candidates."""
     if bits.is_auto:
-        widths = (width for width in bits.candidates if width < 16)
-        return all(bits.of_width(width).label in capabilities.bits for width in widths)
+        names = (name for name in bits.candidates if not is_unquantized(name))
+        schemes = (scheme_of(name) for name in names)
+        return all(one is not None and one.label in capabilities.bits for one in schemes)
     return bits.label in capabilities.bits

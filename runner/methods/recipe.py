@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from runner.config.schema.bits import Bits
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.group_size import GroupSize
+from runner.config.schema.layer_format import LayerFormat, formats_of
 from runner.config.schema.method import Method
 from runner.config.schema.text import Text, TextKind
 from runner.util.by_name import ByName
@@ -26,8 +27,22 @@ class Recipe:
     group_size: GroupSize
     calibration: Calibration | None
     """``None`` when the method does not look at any text."""
-    layer_bits: dict[str, int] | None = None
-    """Width of each linear layer where they differ; 16 leaves a layer as it is."""
+    layer_formats: dict[str, str] | None = None
+    """Format of each linear layer where they differ, named as ``bits.candidates`` are."""
+
+    @property
+    def own_format(self) -> LayerFormat:
+        """Of every layer, where they do not differ."""
+        return LayerFormat(self.bits, self.group_size)
+
+    def format_named(self, name: str) -> LayerFormat | None:
+        """What the name of a layer's format means here; ``None`` leaves the layer as it is."""
+        return LayerFormat.named(name, self.group_size)
+
+    @property
+    def formats(self) -> list[LayerFormat]:
+        """All that layers may get, but for those that stay as they are."""
+        return formats_of(self.bits, self.group_size, self.method)
 
     @property
     def is_identity(self) -> bool:

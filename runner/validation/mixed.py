@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from runner.config.schema.bits import NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.layer_format import LayerFormat, is_unquantized
 from runner.config.schema.root import Config, StageName
 from runner.methods.base import Capabilities
 from runner.validation.context import Facts
@@ -84,17 +85,17 @@ def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_budget(config: Config) -> Iterator[Verdict]:
     bits = config.bits
-    wrong = [width for width in bits.candidates if width not in (*_WIDTHS, 16)]
-    if wrong:
-        named = ", ".join(map(str, wrong))
+    usual = "bits.candidates=[2,3,4,8,16]"
+    named = [name for name in bits.candidates if not is_unquantized(name)]
+    if wrong := [name for name in named if not _is_format(name, config.group_size)]:
         yield illegal(
-            f"bits.candidates has {named}; integers have 2 to 8 bits, 16 leaves a layer "
-            "unquantized",
-            "bits.candidates=[2,3,4,8,16]",
+            f"bits.candidates has {', '.join(wrong)}; integers have 2 to 8 bits, 16 leaves a layer "
+            "unquantized, other formats are called as in conf/bits: nvfp4, fp8_e4m3, w4a16-g32",
+            usual,
         )
         return
-    if min(bits.candidates) >= 16:
-        yield illegal("bits.candidates=[16] quantizes nothing", "bits.candidates=[2,3,4,8,16]")
+    if not named:
+        yield illegal(f"bits.candidates=[{','.join(bits.candidates)}] quantizes nothing", usual)
         return
     if bits.average is not None and bits.bytes is not None:
         yield illegal(
@@ -102,12 +103,19 @@ def _check_budget(config: Config) -> Iterator[Verdict]:
             "budget",
             "bits.average=null or bits.bytes=null",
         )
-    elif bits.average is not None and bits.average < min(bits.candidates):
+    elif bits.average is not None and bits.average < bits.narrowest_bits:
         yield illegal(
             f"bits.average={bits.average:g} is below the narrowest of bits.candidates, "
-            f"{min(bits.candidates)}",
-            f"bits.average={min(bits.candidates)}",
+            f"{bits.narrowest_bits}",
+            f"bits.average={bits.narrowest_bits}",
         )
+
+
+def _is_format(name: str, usual: GroupSize) -> bool:
+    found = LayerFormat.named(name, usual)
+    if found is None or found.bits.weight.type is not NumberType.int:
+        return found is not None
+    return found.bits.weight.num_bits in _WIDTHS
 
 
 def _check_grid(config: Config, facts: Facts) -> Iterator[Verdict]:

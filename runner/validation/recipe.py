@@ -1,9 +1,11 @@
 """Rules on method, bits and group size."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.layer_format import LayerFormat
 from runner.config.schema.root import Config, StageName
 from runner.methods import all_methods, find_method, quantizing_methods
 from runner.methods.base import Capabilities, bits_fit, group_size_fits
@@ -12,7 +14,7 @@ from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
 from runner.validation.method_options import check_method_options
 from runner.validation.mixed import check_mixed
-from runner.validation.verdict import Verdict, illegal, warning
+from runner.validation.verdict import Severity, Verdict, illegal, warning
 
 _WIDTHS = {
     NumberType.int: range(2, 9),
@@ -59,10 +61,37 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
 
 def _check_details(config: Config, capabilities: Capabilities, facts: Facts) -> Iterator[Verdict]:
     """What the backend could carry out, for all that is known of bits and model."""
-    yield from check_mixed(config, capabilities, facts)
-    yield from _check_group_size(config, capabilities, facts)
+    mixed = list(check_mixed(config, capabilities, facts))
+    yield from mixed
+    if not config.bits.is_auto:
+        yield from _check_group_size(config, capabilities, facts)
+    elif not any(verdict.severity is Severity.illegal for verdict in mixed):
+        yield from _check_candidates(config, capabilities, facts)
     yield from check_calibration(config, facts)
     yield from check_method_options(config, facts.device)
+
+
+def _check_candidates(
+    config: Config, capabilities: Capabilities, facts: Facts
+) -> Iterator[Verdict]:
+    """Every candidate of a budget, as if it were the recipe's only format."""
+    for name in config.bits.candidates:
+        found = LayerFormat.named(name, config.group_size)
+        if found is None:
+            continue
+        alone = replace(config, bits=found.bits, group_size=found.group_size)
+        if bits_fit(capabilities, alone.bits):
+            verdicts = [
+                *_check_group_size(alone, capabilities, facts),
+                *check_method_options(alone, facts.device),
+            ]
+        else:
+            verdicts = [_bits_do_not_fit(alone, capabilities)]
+        for verdict in verdicts:
+            if verdict.severity is Severity.illegal:
+                others = ",".join(one for one in config.bits.candidates if one != name)
+                yield illegal(f"candidate {name}: {verdict.reason}", f"bits.candidates=[{others}]")
+                break
 
 
 def _check_formats(bits: Bits) -> Iterator[Verdict]:
@@ -180,10 +209,9 @@ def _check_group_size(
 
 
 def _is_int8(bits: Bits) -> bool:
-    """Whether products are those of 8-bit integers on both sides, in some layer at least."""
+    """Whether products are those of 8-bit integers on both sides."""
     integers = bits.weight.type is NumberType.int and bits.activation.type is NumberType.int
-    widths = bits.candidates if bits.is_auto else [bits.weight.num_bits]
-    return integers and bits.activation.num_bits == _INT8 in widths
+    return integers and bits.activation.num_bits == _INT8 == bits.weight.num_bits
 
 
 def _check_divides(group_size: GroupSize, facts: Facts) -> Iterator[Verdict]:

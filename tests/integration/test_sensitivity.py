@@ -106,7 +106,7 @@ def check_against_the_plain_loop(
     excerpt = Excerpt(text_directory(store, prose), directory, TOKENS, WINDOWS, False)
     text = protocol_text(PerplexityProtocol.spread, excerpt)
     windows = [window.tokens for window in text.windows]
-    rounding = Rounding(3, G32, True)
+    rounding = Rounding.integers(3, G32, True)
     # All of a small model; of another as many as take seconds.
     units = result["units"][:: max(1, load(directory).num_parameters() // 30_000_000)]
     plain = naive_scores(
@@ -185,7 +185,7 @@ def test_a_killed_sensitivity_goes_on_where_it_ended(
     model = base_model(store, records(store, sweep)[0])
     request = SensitivityRequest(
         model, text_directory(store, prose), LayerGranularity.fused,
-        [Rounding(3, G32, True)], TOKENS, WINDOWS, "cpu", arithmetic, "bfloat16", False,
+        [Rounding.integers(3, G32, True)], TOKENS, WINDOWS, "cpu", arithmetic, "bfloat16", False,
     )  # fmt: skip
     scored: list[str] = []
     score = Probe.score
@@ -301,7 +301,7 @@ def test_the_grid_is_the_one_that_rtn_writes(
         names = [name for name in model if name.endswith("_proj.weight")]
         assert len(names) == 14
         for name in names:
-            expected = rounded(model[name], Rounding(3, G32, sym), torch.bfloat16)
+            expected = rounded(model[name], Rounding.integers(3, G32, sym), torch.bfloat16)
             assert torch.equal(written[name], expected), name
 
 

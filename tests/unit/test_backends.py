@@ -115,7 +115,7 @@ def test_layers_of_broken_blocks_are_refused_on_cpus_unless_left_alone(tmp_path:
 
 
 def test_experts_have_no_widths_of_their_own(tmp_path: Path) -> None:
-    job = job_of(directory(MIXTRAL, tmp_path), recipe_of(Rtn("rtn"), layer_bits={"a": 4}))
+    job = job_of(directory(MIXTRAL, tmp_path), recipe_of(Rtn("rtn"), layer_formats={"a": "4"}))
     with pytest.raises(Refused, match=r"MixtralExperts stores all experts .* without method\.keep"):
         expert_layers.expert_names(job, [])
     plain = replace(job, recipe=recipe_of(Rtn("rtn")))
@@ -176,18 +176,19 @@ def test_a_type_that_the_backend_does_not_know_is_refused_with_who_may(tmp_path:
 def test_layers_that_are_kept_get_their_width_and_the_ignored_stay(tmp_path: Path) -> None:
     place = directory(LLAMA, tmp_path)
     method = Rtn("rtn", keep=["0.self_attn.q_proj"], ignore=["lm_head", "re:.*1.mlp.up"])
-    widths = with_kept_layers(recipe_of(method), place, False).layer_bits
+    widths = with_kept_layers(recipe_of(method), place, False).layer_formats
     assert widths is not None and len(widths) == 14 and "lm_head" not in widths
-    assert {name.removeprefix("model.layers.") for name, bits in widths.items() if bits == 16} == {
+    left = (name for name, bits in widths.items() if bits == "16")
+    assert {name.removeprefix("model.layers.") for name in left} == {
         "0.self_attn.q_proj", "0.self_attn.k_proj", "0.self_attn.v_proj", "1.mlp.up_proj",
     }  # fmt: skip
-    assert {bits for bits in widths.values() if bits != 16} == {4}
-    eight = with_kept_layers(recipe_of(replace(method, keep_bits=8)), place, False).layer_bits
-    assert eight is not None and eight["model.layers.0.self_attn.k_proj"] == 8
-    assert eight["model.layers.1.mlp.up_proj"] == 16
+    assert {bits for bits in widths.values() if bits != "16"} == {"w4a16-g32"}
+    eight = with_kept_layers(recipe_of(replace(method, keep_bits=8)), place, False).layer_formats
+    assert eight is not None and eight["model.layers.0.self_attn.k_proj"] == "8"
+    assert eight["model.layers.1.mlp.up_proj"] == "16"
     with pytest.raises(StageError, match=r"method\.keep names no_such, but no linear layer"):
         with_kept_layers(recipe_of(replace(method, keep=["no_such"])), place, False)
-    decided = recipe_of(method, layer_bits={"a": 3})
+    decided = recipe_of(method, layer_formats={"a": "3"})
     assert with_kept_layers(decided, place, False) is decided
 
 
@@ -224,7 +225,7 @@ def test_a_cache_of_8_bits_is_scaled_on_text() -> None:
 
 def test_a_mix_fits_if_all_widths_that_are_rounded_to_do() -> None:
     able = find_method("rtn").backends["llm_compressor"]
-    mix = Bits(INT4, BF16, average=4, candidates=[3, 4, 16])
+    mix = Bits(INT4, BF16, average=4, candidates=["3", "4", "16"])
     assert bits_fit(able, mix)
     assert not bits_fit(replace(able, bits=("w4a16",)), mix)
 

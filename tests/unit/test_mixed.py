@@ -11,15 +11,17 @@ from safetensors.numpy import save_file
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.layer_format import LayerFormat
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.engines.base import CheckpointFacts
 from runner.engines.vllm import VllmEngine
 from runner.errors import StageError
 from runner.evaluation.metrics.soundness import most_ratio, weight_width
 from runner.evaluation.metrics.statistics import Interval
-from runner.methods.mixed_precision.allocate import Matrices, allocate, stored_bytes
+from runner.methods.mixed_precision.allocate import Matrices, allocate
 from runner.methods.mixed_precision.knapsack import choose
 from runner.methods.mixed_precision.layer_groups import units_of
+from runner.methods.mixed_precision.stored import stored_bytes
 from runner.methods.mixed_precision.verify import check_widths
 from runner.methods.recipe import Recipe
 from runner.methods.rtn import Rtn
@@ -59,7 +61,7 @@ def found(candidates: tuple[int, ...]) -> SensitivityResult:
         for width in candidates:
             harm = HARMS.get(unit.kind, 100.0) * 10 ** (unit.block or 0) * 4.0**-width
             interval = Interval(harm, harm, harm)
-            rows.append(SensitivityRow(unit.name, f"w{width}", width, interval, 20.0, interval))
+            rows.append(SensitivityRow(unit.name, f"w{width}a16-g32", interval, 20.0, interval))
     return SensitivityResult("second_half_64", LayerGranularity.fused, 126, 19.0, units, rows)
 
 
@@ -70,9 +72,10 @@ def recipe(bits: Bits, **options: object) -> Recipe:
     return Recipe(method, bits, G32, None)
 
 
-def average(widths: dict[str, int]) -> float:
+def average(widths: dict[str, str]) -> float:
     return (
-        sum(SHAPES[name][0] * SHAPES[name][1] * width for name, width in widths.items()) / WEIGHTS
+        sum(SHAPES[name][0] * SHAPES[name][1] * int(width) for name, width in widths.items())
+        / WEIGHTS
     )
 
 
@@ -113,7 +116,7 @@ def test_a_large_budget_is_never_exceeded_and_nearly_used_up() -> None:
 
 @pytest.mark.parametrize("budget", [2, 2.5, 3.5, 5.2, 9, 16])
 def test_bits_go_where_rounding_harms(budget: float) -> None:
-    candidates = [2, 3, 4, 8, 16]
+    candidates = ["2", "3", "4", "8", "16"]
     bits = Bits(INT4, BF16, average=budget, candidates=candidates)
     widths = allocate(recipe(bits), found((2, 3, 4, 8)), MATRICES)
     assert set(widths) == set(SHAPES)
@@ -123,27 +126,31 @@ def test_bits_go_where_rounding_harms(budget: float) -> None:
         attention = {widths[f"{stem}.self_attn.{name}_proj"] for name in "qkv"}
         assert len(attention) == 1, "an engine fuses them"
         assert widths[f"{stem}.mlp.gate_proj"] == widths[f"{stem}.mlp.up_proj"]
-        assert widths[f"{stem}.mlp.down_proj"] >= widths[f"{stem}.mlp.up_proj"]
+        assert int(widths[f"{stem}.mlp.down_proj"]) >= int(widths[f"{stem}.mlp.up_proj"])
     # Equal in size, unequal in harm.
     for name in ("self_attn.q_proj", "mlp.up_proj", "mlp.down_proj"):
-        assert widths[f"model.layers.0.{name}"] <= widths[f"model.layers.1.{name}"]
+        first, second = (int(widths[f"model.layers.{block}.{name}"]) for block in (0, 1))
+        assert first <= second
 
 
 def test_a_budget_in_bytes_counts_everything() -> None:
     budget = 30_000
-    bits = Bits(INT4, BF16, bytes=budget, candidates=[2, 3, 4, 8])
+    bits = Bits(INT4, BF16, bytes=budget, candidates=["2", "3", "4", "8"])
     widths = allocate(recipe(bits), found((2, 3, 4, 8)), MATRICES)
-    size = sum(stored_bytes(SHAPES[name], width, G32, True) for name, width in widths.items())
+    size = sum(
+        stored_bytes(SHAPES[name], LayerFormat.named(one, G32), True)
+        for name, one in widths.items()
+    )
     assert 0.85 * budget < size + EMBEDDING_BYTES <= budget
     with pytest.raises(StageError, match=r"bits.bytes=9000 is too small.* 4000 of them outside"):
         allocate(recipe(replace(bits, bytes=9000)), found((2, 3, 4, 8)), MATRICES)
 
 
 def test_kept_layers_come_out_of_the_budget() -> None:
-    bits = Bits(INT4, BF16, average=4.0, candidates=[2, 3, 4])
+    bits = Bits(INT4, BF16, average=4.0, candidates=["2", "3", "4"])
     kept = recipe(bits, keep=["0.self_attn.v_proj"], keep_bits=8)
     widths = allocate(kept, found((2, 3, 4)), MATRICES)
-    assert {widths[f"model.layers.0.self_attn.{name}_proj"] for name in "qkv"} == {8}
+    assert {widths[f"model.layers.0.self_attn.{name}_proj"] for name in "qkv"} == {"8"}
     assert average(widths) <= 4.0
     with pytest.raises(StageError, match=r"and the fewest bits everywhere else make 5\.500"):
         allocate(recipe(bits, keep=["down_proj"]), found((2, 3, 4)), MATRICES)
@@ -154,16 +161,16 @@ def test_kept_layers_come_out_of_the_budget() -> None:
 def test_the_most_sensitive_layers_are_kept() -> None:
     bits = Bits(INT4, BF16)
     widths = allocate(recipe(bits, keep_most_sensitive=2), found((4,)), MATRICES)
-    unquantized = {name for name, width in widths.items() if width == 16}
+    unquantized = {name for name, width in widths.items() if width == "16"}
     assert unquantized == {f"model.layers.1.{n}" for n in (
         "mlp.down_proj", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"
     )}  # fmt: skip
-    assert {width for name, width in widths.items() if name not in unquantized} == {4}
+    assert {width for name, width in widths.items() if name not in unquantized} == {"w4a16-g32"}
     without = recipe(bits, keep_most_sensitive=1, ignore=["lm_head", "1.mlp.down_proj"])
     widths = allocate(without, found((4,)), MATRICES)
-    assert widths["model.layers.1.mlp.down_proj"] == 16
-    assert widths["model.layers.1.self_attn.k_proj"] == 16
-    assert widths["model.layers.0.mlp.down_proj"] == 4
+    assert widths["model.layers.1.mlp.down_proj"] == "16"
+    assert widths["model.layers.1.self_attn.k_proj"] == "16"
+    assert widths["model.layers.0.mlp.down_proj"] == "w4a16-g32"
 
 
 def test_labels_tell_budgets_and_kept_layers() -> None:
@@ -174,12 +181,12 @@ def test_labels_tell_budgets_and_kept_layers() -> None:
     )
 
 
-def write(directory: Path, widths: dict[str, int] | None) -> Path:
+def write(directory: Path, widths: dict[str, str] | None) -> Path:
     """A model's matrices, or their packed form."""
     directory.mkdir()
     tensors = {}
     for name, (outputs, inputs) in SHAPES.items():
-        width = 16 if widths is None else widths[name]
+        width = 16 if widths is None else int(widths[name])
         if width == 16:
             tensors[f"{name}.weight"] = np.zeros((outputs, inputs), np.float16)
         else:
@@ -190,7 +197,7 @@ def write(directory: Path, widths: dict[str, int] | None) -> Path:
 
 
 def test_written_widths_are_read_back(tmp_path: Path) -> None:
-    bits = Bits(INT4, BF16, average=3.5, candidates=[2, 3, 4, 16])
+    bits = Bits(INT4, BF16, average=3.5, candidates=["2", "3", "4", "16"])
     planned = allocate(recipe(bits), found((2, 3, 4)), MATRICES)
     model, made = write(tmp_path / "model", None), write(tmp_path / "made", planned)
     widths = check_widths(model, made, planned, bits)
@@ -202,26 +209,26 @@ def test_written_widths_are_read_back(tmp_path: Path) -> None:
         check_widths(model, made, planned, replace(bits, average=3.2))
     with pytest.raises(StageError, match=r"bytes, the limit is bits\.bytes=100"):
         check_widths(model, made, planned, replace(bits, average=None, bytes=100))
-    other = {**planned, "model.layers.0.mlp.up_proj": 8}
+    other = {**planned, "model.layers.0.mlp.up_proj": "8"}
     with pytest.raises(StageError, match=r"layers\.0\.mlp\.up_proj was written with"):
         check_widths(model, made, other, bits)
 
 
 def test_vllm_takes_the_widths_it_has_kernels_for() -> None:
-    def refusal(candidates: list[int]) -> str | None:
+    def refusal(candidates: list[str]) -> str | None:
         bits = Bits(INT4, BF16, average=5, candidates=candidates)
         facts = CheckpointFacts("compressed-tensors", bits, G64, Rtn("rtn"), "cuda")
         return VllmEngine().refusal(facts)
 
-    assert refusal([3, 4, 8, 16]) is None
-    assert "not of w9a16" in (refusal([4, 9, 16]) or "")
+    assert refusal(["3", "4", "8", "16"]) is None
+    assert "not of w9a16" in (refusal(["4", "9", "16"]) or "")
     kept = Rtn("rtn", keep=["q_proj"], keep_bits=10)
     facts = CheckpointFacts("compressed-tensors", Bits(INT4, BF16), G32, kept, "cuda")
     assert "not of w10a16" in (VllmEngine().refusal(facts) or "")
 
 
 def test_a_mix_is_as_coarse_as_its_narrowest_layer() -> None:
-    coarse = Bits(INT4, BF16, average=5, candidates=[3, 8])
+    coarse = Bits(INT4, BF16, average=5, candidates=["3", "8"])
     assert most_ratio(weight_width(coarse, None), coarse, G32) == float("inf")
-    finer = replace(coarse, candidates=[4, 8])
+    finer = replace(coarse, candidates=["4", "8"])
     assert most_ratio(weight_width(finer, None), finer, G32) < 100

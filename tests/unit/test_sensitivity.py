@@ -47,8 +47,8 @@ SUFFIXES = (
 LAYERS = [f"model.layers.{block}.{suffix}" for block in (0, 1) for suffix in SUFFIXES]
 ENDS = {"model.embed_tokens": 50, "lm_head": 60}
 ROUNDINGS = [
-    Rounding(3, G16, True),
-    Rounding(4, PER_CHANNEL, False),
+    Rounding.integers(3, G16, True),
+    Rounding.integers(4, PER_CHANNEL, False),
 ]
 
 
@@ -240,7 +240,9 @@ def test_one_scale_for_a_whole_matrix_is_its_largest_weights() -> None:
     import torch
 
     weight = torch.tensor([[7.0, -3.2, 0.4], [1.6, -7.9, 2.4]])
-    found = rounded(weight, Rounding(4, GroupSize(Granularity.tensor), True), torch.float32)
+    found = rounded(
+        weight, Rounding.integers(4, GroupSize(Granularity.tensor), True), torch.float32
+    )
     # A symmetric grid has 15 steps from -7.9, the largest, to 7.9: it lies between two of them.
     step = 2 * 7.9 / 15
     nearest = (weight / step).round() * step
@@ -253,7 +255,7 @@ def test_groups_that_do_not_divide_are_refused() -> None:
     import torch
 
     with pytest.raises(StageError, match="groups of 64 do not divide a layer's 96 inputs"):
-        rounded(torch.zeros(4, 96), Rounding(4, G64, True), torch.bfloat16)
+        rounded(torch.zeros(4, 96), Rounding.integers(4, G64, True), torch.bfloat16)
 
 
 @pytest.fixture
@@ -261,7 +263,7 @@ def result() -> SensitivityResult:
     units = units_of(dict.fromkeys(LAYERS, 10), ENDS, LayerGranularity.linear)
     rows = [
         SensitivityRow(
-            unit.name, "w4a16-g32", 4, Interval(0.1 / (1 + i), 0, 1), 20.0, Interval(i, -1, 1)
+            unit.name, "w4a16-g32", Interval(0.1 / (1 + i), 0, 1), 20.0, Interval(i, -1, 1)
         )
         for i, unit in enumerate(units)
     ]

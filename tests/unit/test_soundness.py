@@ -109,7 +109,7 @@ def test_a_scale_is_of_the_part_that_points_the_same_way() -> None:
 
 
 def test_a_recipe_of_several_widths_is_judged_by_the_narrowest() -> None:
-    mixed = Bits(NumberFormat(NumberType.int, 8), average=5.0, candidates=[8, 4, 6])
+    mixed = Bits(NumberFormat(NumberType.int, 8), average=5.0, candidates=["8", "4", "6"])
     assert mixed.is_auto
     assert weight_width(mixed, None) == 4
 

@@ -1,6 +1,7 @@
 """Which number formats weights and activations are stored in."""
 
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional
 
@@ -29,8 +30,23 @@ class NumberFormat:
     """For 8-bit floats: 4 is E4M3, 5 is E5M2 (arXiv 2209.05433)."""
 
 
-def _candidates() -> list[int]:
-    return [2, 3, 4, 8, 16]
+STANDARD_NAMES = {
+    # NVIDIA, "Pretraining Large Language Models with NVFP4" (arXiv 2509.25149): scales in E4M3.
+    "nvfp4": ("fp4", "g16"),
+    "nvfp4_a4": ("fp4_a4", "g16"),
+    # OCP Microscaling Formats 1.0 (2023): scales are powers of two, E8M0.
+    "mxfp4": ("fp4", "g32"),
+    "mxfp4_a4": ("fp4_a4", "g32"),
+    "mxfp8": ("fp8_e4m3", "g32"),
+    "mxfp8_a16": ("fp8_e4m3_a16", "g32"),
+    # DeepSeek-V3 (arXiv 2412.19437, 3.3).
+    "fp8_block": ("fp8_e4m3", "b128"),
+}
+"""What the field calls some bits schemes together with their groups: labels of both, by name."""
+
+
+def _candidates() -> list[str]:
+    return ["2", "3", "4", "8", "16"]
 
 
 def _float16() -> NumberFormat:
@@ -41,8 +57,8 @@ def _float16() -> NumberFormat:
 class Bits:
     """The number formats of a recipe's weights and of the activations they meet.
 
-    With a budget (``average`` or ``bytes``) every layer gets a width of its own out of
-    ``candidates``, the less the more rounding is measured to harm it.
+    With a budget (``average`` or ``bytes``) every layer gets a format of its own out of
+    ``candidates``, the narrower the less rounding is measured to harm it.
     """
 
     weight: NumberFormat = field(default_factory=NumberFormat)
@@ -51,24 +67,45 @@ class Bits:
     """Budget: average bits per weight of the quantized layers, without scales."""
     bytes: Optional[int] = bounded(None, least=1, most=BYTES)
     """Budget: total size of the checkpoint's tensors, in bytes."""
-    candidates: list[int] = bounded(factory=_candidates, least=1, most=64, filled=True)
-    """Widths to choose from; 16 leaves a layer unquantized."""
+    candidates: list[str] = bounded(factory=_candidates, filled=True)
+    """Formats to choose from: bits schemes (``w4a16``, ``nvfp4``, ``fp8_e4m3``), with their group
+    size where it is not the recipe's or the scheme's own (``w4a16-g32``). ``4`` is short for
+    ``w4a16``; ``16`` leaves a layer unquantized."""
 
     @property
     def is_auto(self) -> bool:
         """True when layers get widths of their own."""
         return self.average is not None or self.bytes is not None
 
-    def of_width(self, num_bits: int) -> "Bits":
-        """The same formats with weights of one width everywhere."""
-        weight = replace(self.weight, num_bits=num_bits)
-        return Bits(weight=weight, activation=self.activation)
+    @classmethod
+    def named(cls, name: str) -> "Bits | None":
+        """The scheme that a label or a standard name means; ``None`` where it is neither.
+
+        ``w4a8``, ``w4a_fp8_e4m3``, ``nf4``, ``fp8_e4m3_a16``, ``fp4_a4``, ``bf16``; of standard
+        names (``nvfp4``) the groups are left out. ``4`` is short for ``w4a16``.
+        """
+        label, _ = STANDARD_NAMES.get(name, (f"w{name}a16" if name.isdigit() else name, ""))
+        if match := re.fullmatch(r"w(\d+)a(\d+)", label):
+            kind = NumberType.bfloat if match[2] == "16" else NumberType.int
+            activation = NumberFormat(kind, int(match[2]))
+            found = cls(NumberFormat(NumberType.int, int(match[1])), activation)
+        elif match := re.fullmatch(r"(?:w(\d+)a_)?(\w+?)(?:_a(4|16))?", label):
+            number = _number_named(match[2])
+            if number is None:
+                return None
+            weight = NumberFormat(NumberType.int, int(match[1])) if match[1] else number
+            wide = match[3] == "16" or (not match[1] and number.num_bits == 4 and not match[3])
+            found = cls(weight, _float16() if wide else number)
+        else:
+            return None
+        return found if found.label == label else None
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect, each with the reason."""
         if self.is_auto:
-            return {}
-        return {"candidates": "has no budget, so that all layers get one width"}
+            reason = "has a budget: each of bits.candidates says what its weights and inputs are"
+            return {"weight": reason, "activation": reason}
+        return {"candidates": "has no budget, so that all layers get one format"}
 
     @property
     def is_integer_weights_alone(self) -> bool:
@@ -77,9 +114,27 @@ class Bits:
         return whole and self.activation.num_bits == 16
 
     @property
+    def narrowest_bits(self) -> int:
+        """Bits of the narrowest weights."""
+        if not self.is_auto:
+            return self.weight.num_bits
+        return min((width for name in self.candidates if (width := width_of(name))), default=16)
+
+    @property
+    def narrowest_activation_bits(self) -> int:
+        """Bits of the narrowest activations; 16 where none are rounded."""
+        widths = [one.activation.num_bits for one in self._schemes] if self.is_auto else []
+        return min(widths, default=16) if self.is_auto else self.activation.num_bits
+
+    @property
+    def _schemes(self) -> "list[Bits]":
+        stems = (name.partition("-")[0] for name in self.candidates)
+        return [one for stem in stems if (one := Bits.named(stem)) is not None]
+
+    @property
     def quantizes_activations(self) -> bool:
-        """True when activations are rounded to fewer than 16 bits as well."""
-        return self.activation.num_bits < 16
+        """True when activations are rounded to fewer than 16 bits as well, somewhere at least."""
+        return self.narrowest_activation_bits < 16
 
     @property
     def label(self) -> str:
@@ -114,6 +169,15 @@ class Bits:
         return f"{weight}_a_{activation}"
 
 
+def width_of(candidate: str) -> int | None:
+    """Bits of a candidate's weights, scales not counted; ``None`` where its name has no number."""
+    scheme = Bits.named(candidate.partition("-")[0])
+    if scheme is not None:
+        return scheme.weight.num_bits
+    digits = re.search(r"\d+", candidate)
+    return int(digits[0]) if digits else None
+
+
 def _format_label(number: NumberFormat) -> str:
     if number.type is NumberType.bfloat:
         return f"bf{number.num_bits}"
@@ -125,3 +189,18 @@ def _format_label(number: NumberFormat) -> str:
         mantissa = number.num_bits - 1 - number.exponent_bits
         return f"fp{number.num_bits}_e{number.exponent_bits}m{mantissa}"
     return f"fp{number.num_bits}"
+
+
+def _number_named(label: str) -> NumberFormat | None:
+    """The inverse of ``_format_label``."""
+    match = re.fullmatch(r"(int|bf|nf|fp)(\d+)(?:_e(\d+)m\d+)?", label)
+    if match is None:
+        return None
+    kinds = {
+        "int": NumberType.int,
+        "bf": NumberType.bfloat,
+        "nf": NumberType.normal_float,
+        "fp": NumberType.float,
+    }
+    exponent = int(match[3]) if match[3] else None
+    return NumberFormat(kinds[match[1]], int(match[2]), exponent)

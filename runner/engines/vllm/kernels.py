@@ -3,8 +3,10 @@
 import json
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from runner.config.schema.layer_format import formats_of
 from runner.engines.base import CheckpointFacts, LoadSpec
 from runner.engines.vllm.layouts import row_of
 from runner.engines.vllm.rotations import reason_against_rotations, rotates
@@ -56,7 +58,10 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
         return None
     if checkpoint.format not in _FORMATS:
         return f"vLLM reads {_either(_FORMATS)} checkpoints, not {checkpoint.format}"
-    return reason_against_rotations(checkpoint) or _reason_against_quantized(checkpoint)
+    if reason := reason_against_rotations(checkpoint):
+        return reason
+    reasons = map(_reason_against_quantized, _by_format(checkpoint))
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def _reason_against_quantized(checkpoint: CheckpointFacts) -> str | None:
@@ -75,6 +80,11 @@ def caution(checkpoint: CheckpointFacts) -> str | None:
 
     ``None`` where neither is so.
     """
+    cautions = map(_caution, _by_format(checkpoint))
+    return next((one for one in cautions if one is not None), None)
+
+
+def _caution(checkpoint: CheckpointFacts) -> str | None:
     bits, group_size = checkpoint.bits, checkpoint.group_size
     if checkpoint.device == "cpu" or checkpoint.format == "float" or not bits or not group_size:
         return None
@@ -108,9 +118,7 @@ def _reason_against_cpu_layout(checkpoint: CheckpointFacts) -> str | None:
     reason = None
     if checkpoint.bits is not None and checkpoint.group_size is not None:
         bits = checkpoint.bits.label
-        for label in _labels(checkpoint):
-            bits = label
-            reason = reason or _reason_against_scheme(checkpoint, table, label, "on a CPU")
+        reason = _reason_against_scheme(checkpoint, table, bits, "on a CPU")
     return reason or _reason_against_cpu(bits)
 
 
@@ -127,17 +135,17 @@ def _reason_on_gpu(checkpoint: CheckpointFacts) -> str | None:
     for shape in ("dense", "experts") if _has_experts(checkpoint.config) else ("dense",):
         at = f"{where} for experts" if shape == "experts" else where
         known = table.bits(shape, checkpoint.format, capability)
-        for bits in _labels(checkpoint):
-            groups = table.groups(shape, checkpoint.format, row_of(bits, zero_points), capability)
-            plain = table.groups(shape, checkpoint.format, bits, capability)
-            if zero_points and not groups and plain:
-                return _reason_against_zero_points(checkpoint, bits)
-            readable = {bits: tuple(groups)} if groups else dict.fromkeys(known, ())
-            if reason := _reason_against_scheme(checkpoint, readable, bits, at):
-                return reason
-            cached = table.groups(shape, checkpoint.format, row_of(bits, False, True), capability)
-            if caches and not cached:
-                return f"vLLM keeps keys and values in 8 bits not {at}: method.kv_cache=false"
+        bits = checkpoint.bits.label
+        groups = table.groups(shape, checkpoint.format, row_of(bits, zero_points), capability)
+        plain = table.groups(shape, checkpoint.format, bits, capability)
+        if zero_points and not groups and plain:
+            return _reason_against_zero_points(checkpoint, bits)
+        readable = {bits: tuple(groups)} if groups else dict.fromkeys(known, ())
+        if reason := _reason_against_scheme(checkpoint, readable, bits, at):
+            return reason
+        cached = table.groups(shape, checkpoint.format, row_of(bits, False, True), capability)
+        if caches and not cached:
+            return f"vLLM keeps keys and values in 8 bits not {at}: method.kv_cache=false"
     return None
 
 
@@ -212,16 +220,13 @@ def _is_packed(checkpoint: CheckpointFacts) -> bool:
     return checkpoint.format == "compressed-tensors" and not checkpoint.bits.quantizes_activations
 
 
-def _labels(checkpoint: CheckpointFacts) -> list[str]:
-    """Of every width that the checkpoint's layers may have."""
-    bits, method = checkpoint.bits, checkpoint.method
-    assert bits is not None
-    widths = bits.candidates if bits.is_auto else [bits.weight.num_bits]
-    keep_bits = method.keep_bits if method is not None and method.keeps_layers else None
-    of_others = [width for width in [*widths, *([keep_bits] if keep_bits else [])] if width < 16]
-    if not bits.is_auto and not keep_bits:
-        return [bits.label]
-    return [bits.of_width(width).label for width in of_others]
+def _by_format(checkpoint: CheckpointFacts) -> list[CheckpointFacts]:
+    """The checkpoint as if all of its layers had the same format, for each that they may have."""
+    bits, group_size = checkpoint.bits, checkpoint.group_size
+    if bits is None or group_size is None:
+        return [checkpoint]
+    formats = formats_of(bits, group_size, checkpoint.method)
+    return [replace(checkpoint, bits=one.bits, group_size=one.group_size) for one in formats]
 
 
 def _reason_against_scheme(

@@ -50,7 +50,7 @@ def weight_width(bits: Bits, stored_bits: float | None) -> int:
         stored_bits: Of the checkpoint's coarsest part, scales included, where it is known: GGUF
             types are chosen by name.
     """
-    width = min(bits.candidates) if bits.is_auto else bits.weight.num_bits
+    width = bits.narrowest_bits
     return width if stored_bits is None else min(width, int(stored_bits))
 
 
@@ -59,7 +59,7 @@ def most_ratio(width: int, bits: Bits, group_size: GroupSize) -> float:
 
     Activations of 4 bits destroy small models rightly: SmolLM2-135M, rotated and per token, by 50.
     """
-    narrow = bits.quantizes_activations and bits.activation.num_bits < _NARROW_ACTIVATIONS
+    narrow = bits.narrowest_activation_bits < _NARROW_ACTIVATIONS
     return math.inf if narrow or _is_coarse(width, group_size) else _MOST_RATIO
 
 
@@ -71,7 +71,7 @@ def most_kl_divergence(width: int, bits: Bits, group_size: GroupSize) -> float:
     if width == _LEAST_WIDTH and group_size.granularity is Granularity.channel:
         limit = _MOST_KL_OF_CHANNELS_NATS
     if bits.quantizes_activations:
-        narrow = bits.activation.num_bits < _NARROW_ACTIVATIONS
+        narrow = bits.narrowest_activation_bits < _NARROW_ACTIVATIONS
         limit = math.inf if narrow else max(limit, _MOST_KL_OF_ACTIVATIONS_NATS)
     return limit
 

@@ -7,6 +7,7 @@ from typing import Any
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.calibration import Calibration
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.layer_format import LayerFormat
 from runner.data.models.kept_dtypes import KeptDtypes
 from runner.methods.base import ActivationScales, QuantizeJob
 from runner.methods.recipe import Recipe
@@ -38,19 +39,20 @@ def build_scheme(
     observer: str,
     activation_scales: ActivationScales = ActivationScales.dynamic,
     activation_order: str | None = None,
-    num_bits: int | None = None,
+    layer_format: LayerFormat | None = None,
     targets: tuple[str, ...] = ("Linear",),
 ) -> Any:
-    """The compressed-tensors scheme of a recipe, or of those of its layers with one width.
+    """The compressed-tensors scheme of a recipe, or of those of its layers that have one format.
 
     Scales are rounded to the type they are stored in before weights are rounded with them, so
     that what is stored is exactly what was optimised.
     """
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
-    bits, group_size = job.recipe.bits, job.recipe.group_size
+    stored = layer_format or job.recipe.own_format
+    bits, group_size = stored.bits, stored.group_size
     weights = QuantizationArgs(
-        **_number(bits.weight, num_bits),
+        **_number(bits.weight),
         **_scales(bits.weight, group_size, KeptDtypes(job.model_directory).usual),
         symmetric=sym,
         observer=observer,
@@ -64,7 +66,7 @@ def build_scheme(
         )
     # Left alone, the library stores integers of 4 bits in 8 where activations are rounded. Packed
     # they are half as large, and GPUs have kernels for them (vLLM 0.33: CUTLASS, Humming).
-    narrow = bits.weight.type is NumberType.int and (num_bits or bits.weight.num_bits) < 8
+    narrow = bits.weight.type is NumberType.int and bits.weight.num_bits < 8
     return QuantizationScheme(
         targets=list(targets),
         weights=weights,
@@ -75,11 +77,13 @@ def build_scheme(
 
 def needs_text_for_activations(recipe: Recipe) -> bool:
     """Whether some scale of the activations is found on text."""
-    if not recipe.bits.quantizes_activations:
-        return False
-    if _is_nvfp4(recipe.bits.activation, recipe.group_size):
+    rounding = [one for one in recipe.formats if one.bits.quantizes_activations]
+    if any(_is_nvfp4(one.bits.activation, one.group_size) for one in rounding):
         return True  # its scale of the whole tensor
-    return getattr(recipe.method, "activation_scales", None) is ActivationScales.static
+    return (
+        bool(rounding)
+        and getattr(recipe.method, "activation_scales", None) is ActivationScales.static
+    )
 
 
 def calibration_of_activations(recipe: Recipe) -> Calibration | None:
@@ -87,9 +91,9 @@ def calibration_of_activations(recipe: Recipe) -> Calibration | None:
     return recipe.calibration if needs_text_for_activations(recipe) else None
 
 
-def _number(number: NumberFormat, num_bits: int | None = None) -> dict[str, Any]:
+def _number(number: NumberFormat) -> dict[str, Any]:
     kind = "float" if number.type in _FLOAT_TYPES else "int"
-    return {"num_bits": num_bits or number.num_bits, "type": kind}
+    return {"num_bits": number.num_bits, "type": kind}
 
 
 def _scales(number: NumberFormat, group_size: GroupSize, usual: Any) -> dict[str, Any]:

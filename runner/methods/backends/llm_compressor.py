@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from runner.config.schema.layer_format import LayerFormat
 from runner.data.models.directory import save_weights
 from runner.data.models.kept_dtypes import KeptDtypes
 from runner.data.models.load import load_model
@@ -25,7 +26,6 @@ from runner.util.bars import bars_told
 NAME = "llm_compressor"
 PACKAGES = ("llmcompressor", "compressed-tensors", "transformers", "torch")
 INTEGER_WEIGHTS = tuple(f"w{bits}a16" for bits in (8, 4, 3, 2, 5, 6, 7))
-_UNQUANTIZED = 16
 _SCALE_DTYPES = ("torch.bfloat16", "torch.float16", "torch.float32")
 
 
@@ -76,24 +76,27 @@ def only_backend(
 
 
 def build_groups(job: QuantizeJob, **options: Any) -> dict[str, Any]:
-    """Arguments of a modifier: a scheme for each width among the layers, and what is ignored.
+    """Arguments of a modifier: a scheme for each format among the layers, and what is ignored.
 
     Args:
-        job: The work, whose recipe may give layers widths of their own.
+        job: The work, whose recipe may give layers formats of their own.
         options: Of ``build_scheme``.
     """
-    widths = job.recipe.layer_bits
-    if widths is None:
+    recipe = job.recipe
+    if recipe.layer_formats is None:
         scheme = build_scheme(job, **options)
         return {"config_groups": {"linear": scheme}, "ignore": job.recipe.method.ignore}
+    layers: dict[str, list[str]] = {}
+    formats: dict[str, LayerFormat] = {}
+    for layer, name in recipe.layer_formats.items():
+        if (found := recipe.format_named(name)) is not None:
+            layers.setdefault(found.label, []).append(layer)
+            formats[found.label] = found
     groups = {
-        f"w{width}": build_scheme(
-            job,
-            num_bits=width,
-            targets=tuple(name for name, found in widths.items() if found == width),
-            **options,
+        label: build_scheme(
+            job, layer_format=formats[label], targets=tuple(layers[label]), **options
         )
-        for width in sorted({*widths.values()} - {_UNQUANTIZED})
+        for label in sorted(formats)
     }
     # Layers left as they are are simply no group's: whatever else is ignored stays so.
     return {"config_groups": groups, "ignore": job.recipe.method.ignore}

@@ -1,4 +1,4 @@
-"""Chooses the widths of a recipe's layers from their measured sensitivities.
+"""Chooses the formats of a recipe's layers from their measured sensitivities.
 
 The harms of layers are taken to add up: the KL divergence of a model with many rounded layers is
 estimated as the sum of those with one. It is a ranking, not a prediction.
@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runner.config.schema.group_size import GroupSize
+from runner.config.schema.bits import width_of
+from runner.config.schema.layer_format import UNQUANTIZED, is_unquantized
 from runner.errors import StageError
 from runner.methods.mixed_precision.knapsack import cheapest, choose
 from runner.methods.mixed_precision.layer_groups import Unit, matching, with_fused
+from runner.methods.mixed_precision.rounding import rounding_named
+from runner.methods.mixed_precision.stored import stored_bytes
 from runner.methods.recipe import Recipe
 
-UNQUANTIZED = 16
+_DENSE_BITS = 16
 
 
 class Estimate(Protocol):
@@ -26,15 +29,15 @@ class Estimate(Protocol):
 
 
 class Harm(Protocol):
-    """What rounding one unit alone to a width costs."""
+    """What rounding one unit alone to a format costs."""
 
     @property
     def unit(self) -> str:
         """Its name."""
 
     @property
-    def num_bits(self) -> int:
-        """The width."""
+    def rounding(self) -> str:
+        """The format, named as recipes are."""
 
     @property
     def kl_divergence(self) -> Estimate:
@@ -50,7 +53,7 @@ class Sensitivities(Protocol):
 
     @property
     def rows(self) -> Sequence[Harm]:
-        """Of every unit at every width."""
+        """Of every unit in every format."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,50 @@ class Matrices:
     bytes: int
     """Of all tensors, unquantized."""
 
+    def weights(self, layer: str) -> int:
+        """How many a layer has."""
+        outputs, inputs = self.shapes[layer]
+        return outputs * inputs
 
-def allocate(recipe: Recipe, found: Sensitivities, matrices: Matrices) -> dict[str, int]:
-    """Width of every linear layer in the decoder's blocks; 16 is left as it is.
+
+class Sizes(Protocol):
+    """What layers take in the formats that a method can give them."""
+
+    def stored_bytes(self, layer: str, candidate: str) -> int:
+        """Of a layer in a format, with all that belongs to it, in the checkpoint's files."""
+
+    def stored_bits(self, layer: str, candidate: str) -> float:
+        """Bits of all of its weights together, as ``bits.average`` counts them."""
+
+
+@dataclass(frozen=True)
+class PackedSizes:
+    """Of compressed-tensors, whose sizes follow from a layer's shape."""
+
+    recipe: Recipe
+    matrices: Matrices
+
+    def stored_bytes(self, layer: str, candidate: str) -> int:
+        """See ``stored``."""
+        stored = self.recipe.format_named(candidate)
+        sym = not self.recipe.method.has_zero_points
+        return stored_bytes(self.matrices.shapes[layer], stored, sym)
+
+    def stored_bits(self, layer: str, candidate: str) -> float:
+        """Of the weights themselves: scales and zero points come on top."""
+        return self.matrices.weights(layer) * float(width_of(candidate) or _DENSE_BITS)
+
+
+def allocate(
+    recipe: Recipe, found: Sensitivities, matrices: Matrices, sizes: Sizes | None = None
+) -> dict[str, str]:
+    """Format of every linear layer in the decoder's blocks, named as ``bits.candidates`` are.
+
+    Args:
+        recipe: What is asked for.
+        found: What rounding each unit costs, under the labels of ``rounding_named``.
+        matrices: Of the unquantized model.
+        sizes: Of layers in each format; by default those of compressed-tensors.
 
     Raises:
         StageError: The budget is too small, or ``method.keep`` names no layer.
@@ -75,21 +119,28 @@ def allocate(recipe: Recipe, found: Sensitivities, matrices: Matrices) -> dict[s
     ignored = with_fused(matching(method.ignore, layers), layers)
     kept = kept_layers(recipe, layers)
     free = [unit for unit in units if not set(unit.layers) & (ignored | kept)]
-    harms = {(row.unit, row.num_bits): row.kl_divergence.estimate for row in found.rows}
-    reference = min(w for _, w in harms) if recipe.bits.is_auto else recipe.bits.weight.num_bits
+    harms = {(row.unit, row.rounding): row.kl_divergence.estimate for row in found.rows}
+    own = recipe.own_format.label
+    reference = rounding_named(recipe, _narrowest(recipe) if recipe.bits.is_auto else own)
     ranked = sorted(free, key=lambda unit: harms[unit.name, reference], reverse=True)
     most = ranked[: method.keep_most_sensitive]
     kept |= {layer for unit in most for layer in unit.layers}
     free = [unit for unit in free if unit not in most]
-    widths = dict.fromkeys(layers, recipe.bits.weight.num_bits)
-    widths |= dict.fromkeys(kept, method.keep_bits or UNQUANTIZED)
-    widths |= dict.fromkeys(ignored, UNQUANTIZED)
+    formats = dict.fromkeys(layers, own)
+    formats |= dict.fromkeys(kept, str(method.keep_bits or UNQUANTIZED))
+    formats |= dict.fromkeys(ignored, UNQUANTIZED)
     if recipe.bits.is_auto:
-        fixed = [layer for layer in layers if layer in kept | ignored]
-        widths |= _within_budget(
-            recipe, free, fixed=fixed, widths=widths, harms=harms, matrices=matrices
+        fixed = {layer: formats[layer] for layer in layers if layer in kept | ignored}
+        sizes = sizes or PackedSizes(recipe, matrices)
+        formats |= _within_budget(
+            recipe, free, fixed=fixed, harms=harms, matrices=matrices, sizes=sizes
         )
-    return widths
+    return formats
+
+
+def _narrowest(recipe: Recipe) -> str:
+    """The candidate of the fewest bits."""
+    return min(recipe.bits.candidates, key=lambda name: width_of(name) or _DENSE_BITS)
 
 
 def kept_layers(recipe: Recipe, layers: list[str]) -> set[str]:
@@ -107,60 +158,44 @@ def kept_layers(recipe: Recipe, layers: list[str]) -> set[str]:
     return with_fused(matching(recipe.method.keep, layers), layers)
 
 
-def stored_bytes(shape: tuple[int, int], num_bits: int, group_size: GroupSize, sym: bool) -> int:
-    """Size of a layer in the packed layout of compressed-tensors: words of 32 bits a row.
-
-    Scales have 16 bits; zero points are packed along the outputs; 16 bytes tell the shape.
-    """
-    outputs, inputs = shape
-    if num_bits >= UNQUANTIZED:
-        return 2 * outputs * inputs
-    size = group_size.size or inputs
-    groups = -(-inputs // size)
-    packed = outputs * 4 * -(-inputs * num_bits // 32)
-    zero_points = 0 if sym else groups * 4 * -(-outputs * num_bits // 32)
-    return packed + 2 * outputs * groups + zero_points + 16
-
-
 def _within_budget(
     recipe: Recipe,
     free: list[Unit],
     *,
-    fixed: list[str],
-    widths: dict[str, int],
-    harms: dict[tuple[str, int], float],
+    fixed: dict[str, str],
+    harms: dict[tuple[str, str], float],
     matrices: Matrices,
-) -> dict[str, int]:
+    sizes: Sizes,
+) -> dict[str, str]:
     bits = recipe.bits
-    sym = not recipe.method.has_zero_points
-    shapes = matrices.shapes
+    counts_bytes = bits.bytes is not None
 
-    def cost(layer: str, width: int) -> int:
-        if bits.bytes is not None:
-            return stored_bytes(shapes[layer], width, recipe.group_size, sym)
-        return shapes[layer][0] * shapes[layer][1] * width
+    def cost(layer: str, candidate: str) -> int:
+        if counts_bytes:
+            return sizes.stored_bytes(layer, candidate)
+        return round(sizes.stored_bits(layer, candidate))
 
+    layers = [*fixed, *(layer for unit in free for layer in unit.layers)]
+    weights = sum(map(matrices.weights, layers))
+    outside = matrices.bytes - _DENSE_BITS // 8 * weights
     if bits.bytes is not None:
-        everything = [*fixed, *(layer for unit in free for layer in unit.layers)]
-        budget = bits.bytes - matrices.bytes + sum(cost(one, UNQUANTIZED) for one in everything)
+        budget = bits.bytes - outside
     else:
-        weights = sum(outputs * inputs for outputs, inputs in map(shapes.__getitem__, widths))
         budget = int((bits.average or 0.0) * weights)
-    budget -= sum(cost(layer, widths[layer]) for layer in fixed)
-    candidates = sorted(bits.candidates)
+    budget -= sum(cost(layer, candidate) for layer, candidate in fixed.items())
+    candidates = list(dict.fromkeys(bits.candidates))
+    labels = {name: rounding_named(recipe, name) for name in candidates}
+
+    def harm(unit: Unit, candidate: str) -> float:
+        return 0.0 if is_unquantized(candidate) else harms[unit.name, labels[candidate]]
+
     options = [
-        [
-            (
-                sum(cost(layer, width) for layer in unit.layers),
-                harms.get((unit.name, width), 0.0),
-            )
-            for width in candidates
-        ]
+        [(sum(cost(layer, one) for layer in unit.layers), harm(unit, one)) for one in candidates]
         for unit in free
     ]
     if cheapest(options) > budget:
-        least = sum(cost(layer, widths[layer]) for layer in fixed) + cheapest(options)
-        raise StageError(_too_small(recipe, least, matrices, widths))
+        least = sum(cost(layer, one) for layer, one in fixed.items()) + cheapest(options)
+        raise StageError(_too_small(recipe, least, outside, weights))
     chosen = choose(options, budget)
     return {
         layer: candidates[index]
@@ -169,13 +204,12 @@ def _within_budget(
     }
 
 
-def _too_small(recipe: Recipe, least: int, matrices: Matrices, widths: dict[str, int]) -> str:
-    weights = sum(matrices.shapes[one][0] * matrices.shapes[one][1] for one in widths)
+def _too_small(recipe: Recipe, least: int, outside: int, weights: int) -> str:
     if recipe.bits.bytes is not None:
-        rest = matrices.bytes - UNQUANTIZED // 8 * weights
         return (
             f"bits.bytes={recipe.bits.bytes} is too small: with the fewest bits everywhere the "
-            f"checkpoint has {least + rest} bytes, {rest} of them outside the quantized layers"
+            f"checkpoint has {least + outside} bytes, {outside} of them outside the quantized "
+            "layers"
         )
     return (
         f"bits.average={recipe.bits.average:g} is too small: kept layers and the fewest bits "

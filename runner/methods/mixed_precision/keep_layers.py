@@ -3,19 +3,20 @@
 from dataclasses import replace
 from pathlib import Path
 
+from runner.config.schema.layer_format import UNQUANTIZED
 from runner.methods.holders import skeleton
-from runner.methods.mixed_precision.allocate import UNQUANTIZED, kept_layers
+from runner.methods.mixed_precision.allocate import kept_layers
 from runner.methods.mixed_precision.layer_groups import matching
 from runner.methods.recipe import Recipe
 
 
 def with_kept_layers(recipe: Recipe, model_directory: Path, trust_remote_code: bool) -> Recipe:
-    """The recipe with widths for all linear layers but the head, if ``method.keep`` names some.
+    """The recipe with formats for all linear layers but the head, if ``method.keep`` names some.
 
     Raises:
         StageError: A pattern names no layer.
     """
-    if recipe.layer_bits is not None or not recipe.method.keep:
+    if recipe.layer_formats is not None or not recipe.method.keep:
         return recipe
     import torch
 
@@ -26,8 +27,8 @@ def with_kept_layers(recipe: Recipe, model_directory: Path, trust_remote_code: b
         for name, one in model.named_modules()
         if isinstance(one, torch.nn.Linear) and one is not head
     ]
-    widths = dict.fromkeys(layers, recipe.bits.weight.num_bits)
+    formats = dict.fromkeys(layers, recipe.own_format.label)
     kept = kept_layers(recipe, layers)
-    widths |= dict.fromkeys(kept, recipe.method.keep_bits or UNQUANTIZED)
-    widths |= dict.fromkeys(matching(recipe.method.ignore, layers), UNQUANTIZED)
-    return replace(recipe, layer_bits=widths)
+    formats |= dict.fromkeys(kept, str(recipe.method.keep_bits or UNQUANTIZED))
+    formats |= dict.fromkeys(matching(recipe.method.ignore, layers), UNQUANTIZED)
+    return replace(recipe, layer_formats=formats)

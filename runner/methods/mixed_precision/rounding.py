@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.layer_format import LayerFormat
 from runner.errors import StageError
+from runner.methods.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -14,16 +17,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rounding:
-    """An integer grid: its width, what shares a scale, and whether it has a zero point."""
+    """A grid: its numbers, what shares a scale, and whether it has a zero point."""
 
-    num_bits: int
+    bits: Bits
     group_size: GroupSize
     sym: bool
+
+    @classmethod
+    def integers(cls, num_bits: int, group_size: GroupSize, sym: bool) -> "Rounding":
+        """A grid of integers, which meet activations of 16 bits."""
+        return cls(Bits(NumberFormat(NumberType.int, num_bits)), group_size, sym)
 
     @property
     def label(self) -> str:
         """Named as recipes are: ``w4a16-g64``."""
-        return f"w{self.num_bits}a16-{self.group_size.label}{'' if self.sym else ',sym=false'}"
+        grid = LayerFormat(self.bits, self.group_size).label
+        return f"{grid}{'' if self.sym else ',sym=false'}"
+
+
+def rounding_of(recipe: Recipe, layer_format: LayerFormat) -> Rounding:
+    """The grid that a recipe's layers of a format have."""
+    return Rounding(layer_format.bits, layer_format.group_size, not recipe.method.has_zero_points)
+
+
+def rounding_named(recipe: Recipe, candidate: str) -> str:
+    """What sensitivities call the format of a candidate."""
+    layer_format = recipe.format_named(candidate)
+    return candidate if layer_format is None else rounding_of(recipe, layer_format).label
 
 
 def rounded(weight: "torch.Tensor", rounding: Rounding, scale_dtype: "torch.dtype") -> Any:
@@ -44,7 +64,7 @@ def rounded(weight: "torch.Tensor", rounding: Rounding, scale_dtype: "torch.dtyp
     if size is not None and weight.shape[-1] % size:
         raise StageError(f"groups of {size} do not divide a layer's {weight.shape[-1]} inputs")
     arguments = QuantizationArgs(
-        num_bits=rounding.num_bits,
+        num_bits=rounding.bits.weight.num_bits,
         type="int",
         strategy=rounding.group_size.granularity.value,
         group_size=size,

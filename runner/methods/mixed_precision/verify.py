@@ -1,14 +1,14 @@
-"""Verifies that a checkpoint has the widths that its recipe requests."""
+"""Verifies that a checkpoint has the formats that its recipe requests."""
 
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner.config.schema.bits import Bits
+from runner.config.schema.bits import Bits, width_of
 from runner.data.models.tensors import matrix_shapes, report_tensors, written_widths
 from runner.errors import StageError
-from runner.methods.mixed_precision.allocate import UNQUANTIZED
 
+_DENSE_BITS = 16
 _SLACK_BITS = 0.005
 """Rows are padded to words of 32 bits, which a width of its own cannot be blamed for."""
 
@@ -20,10 +20,10 @@ class Widths:
     average_bits: float
     """Bits a weight over the decoder's linear layers, scales not counted; unquantized ones 16."""
     layers: dict[str, int]
-    """Number of layers of each width."""
+    """Number of layers of each format."""
 
 
-def check_widths(model: Path, checkpoint: Path, planned: dict[str, int], bits: Bits) -> Widths:
+def check_widths(model: Path, checkpoint: Path, planned: dict[str, str], bits: Bits) -> Widths:
     """Read the widths back and compare them with the plan and the budget.
 
     Raises:
@@ -34,11 +34,11 @@ def check_widths(model: Path, checkpoint: Path, planned: dict[str, int], bits: B
     for layer, plan in planned.items():
         size = shapes[layer][0] * shapes[layer][1]
         written_width = written.get(layer, 0.0)
-        width = min(written_width, UNQUANTIZED)
-        if abs(width - plan) > 0.5:
+        width = min(written_width, _DENSE_BITS)
+        if abs(width - (width_of(plan) or _DENSE_BITS)) > 0.5:
             raise StageError(
                 f"{layer} was written with {written_width:.2f} bits per weight, "
-                f"{plan} were requested"
+                f"{plan} was requested"
             )
         total += size * width
         weights += size
@@ -55,4 +55,6 @@ def check_widths(model: Path, checkpoint: Path, planned: dict[str, int], bits: B
             f"the limit is bits.bytes={bits.bytes}"
         )
     counts = Counter(planned.values())
-    return Widths(average, {str(width): counts[width] for width in sorted(counts)})
+    return Widths(
+        average, {name: counts[name] for name in sorted(counts, key=lambda one: width_of(one) or 0)}
+    )

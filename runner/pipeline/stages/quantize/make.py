@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from runner.config.schema.layer_format import is_unquantized
 from runner.data.models.coverage import measure_coverage
 from runner.data.models.directory import finish, make_readable
 from runner.data.models.tensors import report_tensors
@@ -52,7 +53,7 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         directory,
         rounds=recipe.method.rounds(recipe.bits),
         ignore=recipe.method.ignore,
-        kept={name for name, width in (recipe.layer_bits or {}).items() if width >= 16},
+        kept={name for name, one in (recipe.layer_formats or {}).items() if is_unquantized(one)},
     )
     if (directory / "config.json").exists():  # no single file, such as GGUF
         finish(request.model_directory, directory, request.trust_remote_code)
@@ -76,7 +77,7 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         rounded_in=(capabilities.rounds_in or request.compute_dtype)
         if recipe.method.rounds(recipe.bits)
         else None,
-        widths=check_widths(request.model_directory, directory, recipe.layer_bits, recipe.bits)
-        if recipe.layer_bits
+        widths=check_widths(request.model_directory, directory, recipe.layer_formats, recipe.bits)
+        if recipe.layer_formats
         else None,
     )

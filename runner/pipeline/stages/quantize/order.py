@@ -18,7 +18,7 @@ from runner.pipeline.stages.jobs.overlap import find_overlap, overlap_verdicts
 from runner.pipeline.stages.jobs.windows import INDECISIVE, WindowsResult, calibration_windows
 from runner.pipeline.stages.quantize import DIRECTORY, STAGE, QuantizeRequest, QuantizeResult
 from runner.pipeline.stages.sensitivity import SensitivityResult
-from runner.pipeline.stages.sensitivity.layers import layer_bits
+from runner.pipeline.stages.sensitivity.layers import layer_formats
 from runner.planning.compute_for import subject_of
 from runner.planning.memory import checks_on_gpus
 from runner.planning.model_facts import model_facts
@@ -48,7 +48,7 @@ def make_checkpoint(
     inputs, model = run.inputs, run.model
     recipe = used_recipe(inputs.config)
     if sensitivities is not None and sensitivities.known is not None:
-        recipe.layer_bits = layer_bits(recipe, sensitivities.known, model)
+        recipe.layer_formats = layer_formats(recipe, sensitivities.known, model)
     if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model.dtype:
         return
     capabilities = capabilities_of(recipe.method)
@@ -125,7 +125,7 @@ def decisive(recipe: dict[str, Any]) -> dict[str, Any]:
 def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
     """Say where layers differ in width, and what stayed dense."""
     if (widths := result.widths) is not None:
-        counts = ", ".join(f"{count} of {width} bits" for width, count in widths.layers.items())
+        counts = ", ".join(f"{count} of {name}" for name, count in widths.layers.items())
         asked = "" if recipe.bits.average is None else f" ({recipe.bits.average:g} requested)"
         inputs.session.display.line(
             f"  {widths.average_bits:.3f} bits per weight on average{asked}, "

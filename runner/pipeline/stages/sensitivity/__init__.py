@@ -10,7 +10,7 @@ from runner.config.schema.sensitivity import LayerGranularity, Sensitivity
 from runner.data.texts.sample import Sample
 from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.layer_groups import Unit
-from runner.methods.mixed_precision.rounding import Rounding
+from runner.methods.mixed_precision.rounding import Rounding, rounding_of
 from runner.pipeline.stages.base import TRANSFORMERS, Cells, Stage, StageContext
 from runner.store.records import BASELINE
 
@@ -49,7 +49,6 @@ class SensitivityRow:
     unit: str
     rounding: str
     """Named as recipes are: ``w4a16-g64``."""
-    num_bits: int
     kl_divergence: Interval
     """Of the next-token distribution from the unquantized model's, in nats a token."""
     perplexity: float
@@ -76,7 +75,7 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
     """Measures layers' sensitivities."""
 
     name = "sensitivity"
-    schema_version = 2
+    schema_version = 3
     request = SensitivityRequest
     result = SensitivityResult
     asks_engine = False
@@ -168,7 +167,9 @@ def _asked(section: Sensitivity) -> tuple[Sensitivity, list[Rounding]]:
 
 
 def _grid(widths: list[int], group_sizes: list[GroupSize], sym: bool) -> list[Rounding]:
-    return [Rounding(bits, one, sym) for bits in sorted(set(widths)) for one in group_sizes]
+    return [
+        Rounding.integers(bits, one, sym) for bits in sorted(set(widths)) for one in group_sizes
+    ]
 
 
 def needed_sensitivity(config: Config) -> tuple[Sensitivity, list[Rounding]] | None:
@@ -177,14 +178,15 @@ def needed_sensitivity(config: Config) -> tuple[Sensitivity, list[Rounding]] | N
     They are those of rounding to nearest, whatever the method: measuring its own for every layer
     would take as many calibrations.
     """
-    from runner.methods.mixed_precision.allocate import UNQUANTIZED
+    from runner.methods.recipe import Recipe
 
-    bits = config.bits
-    if bits.is_auto:
-        widths = [width for width in bits.candidates if width < UNQUANTIZED]
+    recipe = Recipe(config.method, config.bits, config.group_size, None)
+    if config.bits.is_auto:
+        formats = recipe.formats
     elif config.method.keep_most_sensitive:
-        widths = [bits.weight.num_bits]
+        formats = [recipe.own_format]
     else:
         return None
     section = replace(config.sensitivity, granularity=LayerGranularity.fused)
-    return section, _grid(widths, [config.group_size], not config.method.has_zero_points)
+    roundings = {one.label: one for one in (rounding_of(recipe, found) for found in formats)}
+    return section, list(roundings.values())

@@ -1,4 +1,4 @@
-"""Widths of a recipe's layers, chosen by their sensitivities."""
+"""Formats of a recipe's layers, chosen by their sensitivities."""
 
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from runner.pipeline.checkpoint import Checkpoint
 
 
-def layer_bits(recipe: Recipe, found: SensitivityResult, model: "Checkpoint") -> dict[str, int]:
-    """Widths of the recipe's layers, from sensitivities.
+def layer_formats(recipe: Recipe, found: SensitivityResult, model: "Checkpoint") -> dict[str, str]:
+    """Formats of the recipe's layers, from sensitivities.
 
     Raises:
         StageError: The budget is too small, or ``method.keep`` names no layer.

@@ -117,7 +117,6 @@ def _row(
     return SensitivityRow(
         unit=unit.name,
         rounding=rounding.label,
-        num_bits=rounding.num_bits,
         kl_divergence=cluster_interval(divergence, np.ones(len(divergence)), clusters),
         perplexity=float(change.baseline + change.delta.estimate),
         perplexity_delta=change.delta,
