@@ -18,8 +18,8 @@ from transformers import (
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from runner.config.schema.kv_cache import KvCache, KvFormat
-from runner.engines.hf import HfModel
 from runner.engines.hf.cache import hold_in
+from runner.engines.hf.model import HfModel
 from tests.integration.conftest import TINY, Called, here, records
 
 pytestmark = pytest.mark.integration

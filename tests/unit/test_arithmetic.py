@@ -10,8 +10,8 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForC
 
 from runner.config.schema.engine import Dtype
 from runner.config.schema.root import Config
-from runner.engines.hf import HfModel
 from runner.engines.hf.head import product, widen_head
+from runner.engines.hf.model import HfModel
 from runner.evaluation.metrics.reference import Reference, ReferenceWriter
 from runner.methods import used_recipe
 from runner.pipeline.facts import gather_facts

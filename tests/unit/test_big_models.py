@@ -11,7 +11,8 @@ import pytest
 from runner.config.schema.kv_cache import KvCache
 from runner.config.schema.root import Config, StageName
 from runner.engines.base import LoadSpec
-from runner.engines.hf import HfModel, spread
+from runner.engines.hf import spread
+from runner.engines.hf.model import HfModel
 from runner.engines.hf.settings import Hf
 from runner.engines.hf.spread import device_map
 from runner.errors import StageError

@@ -13,7 +13,7 @@ import torch
 
 from runner.config.schema.bench import Bench
 from runner.engines.base import DeviceMemory, Footprint, GenerationTiming
-from runner.engines.hf import HfModel
+from runner.engines.hf.model import HfModel
 from runner.engines.instruments.driver import (
     Counted,
     GpuReading,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from runner.engines.distributions import LinearHead
-from runner.engines.hf import HfModel, _cache_bytes
 from runner.engines.hf.head import find_head, is_linear_in_states, read_head
+from runner.engines.hf.model import HfModel, _cache_bytes
 from runner.errors import StageError
 from runner.evaluation.sensitivity.blockwise import Decoder
 

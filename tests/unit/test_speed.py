@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from runner.engines.base import Footprint, GenerationTiming
-from runner.engines.hf import HfModel
+from runner.engines.hf.model import HfModel
 from runner.engines.instruments.energy import Energy, EnergyMeter, total
 from runner.engines.instruments.memory import control_group_memory
 from runner.evaluation.metrics.flops import ForwardWork, forward_work

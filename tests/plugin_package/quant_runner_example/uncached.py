@@ -4,7 +4,8 @@ import itertools
 import time
 
 from runner.engines.base import GenerationTiming, LoadSpec
-from runner.engines.hf import HfEngine, HfModel
+from runner.engines.hf import HfEngine
+from runner.engines.hf.model import HfModel
 
 
 class UncachedModel(HfModel):
