@@ -1,13 +1,15 @@
 """Configurations that the jobs of a sweep begin with in common: merged once."""
 
-import copy
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from hydra.core.default_element import ResultDefault
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
 
+from runner.config.copies import copies
 from runner.config.hydra_internals import (
     CachingConfigRepository,
     ConfigLoaderImpl,
@@ -17,6 +19,8 @@ from runner.config.hydra_internals import (
 
 _MOST_KEPT = 50
 """Merged configurations to keep, of about a megabyte each."""
+_MOST_FILES = 500
+"""Files to keep as they were read."""
 
 
 class KeptMerges:
@@ -28,7 +32,8 @@ class KeptMerges:
 
     def __init__(self, loader: ConfigLoaderImpl) -> None:
         """Put this in the place of the loader's own way."""
-        self._kept: dict[tuple[Any, ...], DictConfig] = {}
+        self._kept: dict[tuple[Any, ...], Callable[[], DictConfig]] = {}
+        self._files: dict[int, tuple[ConfigResult, Callable[[], ConfigResult]]] = {}
         self._last: tuple[Any, ...] = ()
         self._merge, self._load = replace_merging(loader, self.compose, self._load_one)
 
@@ -39,7 +44,8 @@ class KeptMerges:
         common = len([*itertools.takewhile(_equal, zip(key, self._last, strict=False))])
         self._last = key
         if common > 1 and key[:common] not in self._kept and len(self._kept) < _MOST_KEPT:
-            self._kept[key[:common]] = self._merged(key[:common], defaults[: common - 1], repo)
+            merged = self._merged(key[:common], defaults[: common - 1], repo)
+            self._kept[key[:common]] = copies(merged)
         return self._merged(key, defaults, repo)
 
     def _merged(
@@ -49,29 +55,48 @@ class KeptMerges:
         rest = defaults[len(known) - 1 :]
         if known in self._kept:
             rest = [_Beginning(self._kept[known]), *rest]
-        return self._merge(rest, repo)
+        try:
+            # One after the other each would set the parents of all nodes anew.
+            whole = OmegaConf.create()
+            with flag_override(whole, "no_deepcopy_set_nodes", True):
+                whole.merge_with(*(self._load_one(one, repo).config for one in rest))
+        except OmegaConfBaseException:
+            return self._merge(rest, repo)  # says in which file
+        return self._merge([_Beginning(lambda: whole)], repo)
 
     def _load_one(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
         if isinstance(default, _Beginning):
-            return ConfigResult("", "", copy.deepcopy(default.merged), {})
-        return self._load(default, _Copies(repo))
+            return ConfigResult("", "", default.merged(), {})
+        return self._load(default, _Copies(repo, self._files))
 
 
 class _Copies(CachingConfigRepository):
     """Hands out copies, since Hydra changes what it merges; most it only looks up defaults in."""
 
-    def __init__(self, of: IConfigRepository) -> None:
+    def __init__(
+        self,
+        of: IConfigRepository,
+        known: dict[int, tuple[ConfigResult, Callable[[], ConfigResult]]],
+    ) -> None:
         self.delegate = of
         self.cache = {}
+        self._known = known
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        return copy.deepcopy(self.delegate.load_config(config_path))
+        found = self.delegate.load_config(config_path)
+        if found is None:
+            return None
+        if id(found) not in self._known:
+            if len(self._known) >= _MOST_FILES:
+                self._known.clear()
+            self._known[id(found)] = (found, copies(found))
+        return self._known[id(found)][1]()
 
 
 class _Beginning(ResultDefault):
     """Stands for several configurations that have been merged."""
 
-    def __init__(self, merged: DictConfig) -> None:
+    def __init__(self, merged: Callable[[], DictConfig]) -> None:
         super().__init__()
         self.merged = merged
 
