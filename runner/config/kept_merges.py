@@ -17,8 +17,8 @@ from runner.config.hydra_internals import (
     replace_merging,
 )
 
-_MOST_KEPT = 50
-"""Merged configurations to keep, of about a megabyte each."""
+_MOST_KEPT = 150
+"""Merged configurations to keep, of about 100 kB each."""
 _MOST_FILES = 500
 """Files to keep as they were read."""
 
