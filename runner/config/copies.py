@@ -24,7 +24,7 @@ def copies(original: _T) -> Callable[[], _T]:
         kept = copy.deepcopy(original)
         return lambda: copy.deepcopy(kept)
     content = written.getvalue()
-    return lambda: _Unpickler(io.BytesIO(content), shared).load()  # type: ignore[no-any-return]
+    return lambda: _Unpickler(io.BytesIO(content), shared).load()
 
 
 class _Pickler(pickle.Pickler):
