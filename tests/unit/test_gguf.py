@@ -16,6 +16,7 @@ from runner.config.schema.calibration import Calibration
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.method import Method
 from runner.data import packages
+from runner.data.models.gguf_file import read_gguf
 from runner.engines.base import CheckpointFacts
 from runner.engines.llama_cpp import ENGINE
 from runner.engines.llama_cpp.footprint import gguf_footprint
@@ -309,6 +310,32 @@ def test_of_a_mixture_a_step_reads_the_experts_it_chooses(
     assert found.weight_bytes_by_dtype == {"F16": routed, "F32": read + unread}
     # Three layers, two heads of width 16, keys and values, two bytes each.
     assert found.kv_cache_bytes_per_token == 3 * 2 * 16 * 2 * 2
+
+
+def test_a_file_is_read_without_its_vocabulary(tmp_path: Path) -> None:
+    """Which takes the package seconds; all else is as the package reads it."""
+    path = tmp_path / "model.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(2)
+    writer.add_array("llama.attention.head_count_kv", [1, 2])
+    writer.add_token_list([f"word{'s' * (number % 7)}" for number in range(5000)])
+    writer.add_token_scores([0.5] * 5000)
+    writer.add_token_types([1] * 5000)
+    writer.add_tensor("token_embd.weight", np.arange(64, dtype=np.float32).reshape(2, 32))
+    writer.add_tensor("blk.0.attn_q.weight", np.ones((4, 32), np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    found, whole = read_gguf(path), gguf.GGUFReader(path)
+    vocabulary = {f"tokenizer.ggml.{kind}" for kind in ("tokens", "scores", "token_type")}
+    assert [*found.fields] == [*whole.fields] and vocabulary < {*found.fields}
+    for name, field in whole.fields.items():
+        told = found.fields[name].contents()
+        assert told == ([] if name in vocabulary else field.contents())
+    for one, other in zip(found.tensors, whole.tensors, strict=True):
+        assert (one.name, one.tensor_type) == (other.name, other.tensor_type)
+        assert np.array_equal(one.data, other.data) and [*one.shape] == [*other.shape]
 
 
 class Tensor:

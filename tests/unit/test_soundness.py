@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,22 @@ def test_a_checkpoint_that_says_other_words_is_broken_whatever_its_perplexity(
     model.save_pretrained(own)
     with pytest.raises(StageError, match=r"KL divergence .* nats per token; 8-bit .* 0\.3$"):
         CHECK.run(request, context)
+
+    # The model is asked once for all its recipes, as long as its files are what they were.
+    model.save_pretrained(own)
+    weights_file = dense / "model.safetensors"
+    before = weights_file.stat()
+    shutil.copyfile(own / "model.safetensors", weights_file)
+    os.utime(weights_file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(StageError, match="KL divergence"):
+        CHECK.run(request, context)
+    os.utime(weights_file)
+    assert CHECK.run(request, context).kl_divergence_nats == pytest.approx(0, abs=1e-6)
+    kept = [*(tmp_path / "dense_looks").iterdir()]
+    assert len(kept) == 2
+    for one in kept:
+        one.write_bytes(b"damaged")
+    assert CHECK.run(request, context).kl_divergence_nats == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(

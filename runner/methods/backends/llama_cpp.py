@@ -111,8 +111,8 @@ def tensor_names(source: Path, modules: list[str]) -> dict[str, str]:
     """
     import gguf
 
-    reader = gguf.GGUFReader(source)
-    present = {tensor.name for tensor in reader.tensors}
+    reader = read_gguf(source)
+    present: set[str] = {tensor.name for tensor in reader.tensors}
     architecture = reader.fields["general.architecture"].contents()
     blocks = reader.fields[f"{architecture}.block_count"].contents()
     kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}

@@ -27,6 +27,7 @@ from runner.evaluation.metrics.soundness import (
     weight_width,
 )
 from runner.pipeline.stages.base import Stage, StageContext
+from runner.pipeline.stages.jobs.dense_looks import DenseLooks, Look
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,8 +99,13 @@ class CheckStage(Stage[CheckRequest, CheckResult]):
             trust_remote_code=request.subject.trust_remote_code,
             wide_logits=request.subject.wide_logits,
         )
-        context.progress(0, 2, "scoring the unquantized model")
-        dense = _look(model, windows, context.threads, "the unquantized model")
+        looks = DenseLooks(context.cache)
+        place = looks.place(model, windows)
+        dense = looks.read(place)
+        if dense is None:
+            context.progress(0, 2, "scoring the unquantized model")
+            dense = _look(model, windows, context.threads, "the unquantized model")
+            looks.keep(place, dense)
         context.progress(1, 2, "reloading the checkpoint")
         found = _look(request.subject, windows, context.threads, "the checkpoint, reloaded,")
         bits, group_size = request.bits, request.group_size
@@ -138,30 +144,26 @@ class CheckStage(Stage[CheckRequest, CheckResult]):
         )
 
 
-@dataclass
-class _Look:
-    """What a model says of the windows, and of its layers."""
-
-    losses: "NDArray[np.float64]"
-    log_probabilities: list[Any]
-    """Of each window: an array of (tokens, vocabulary), or the most likely tokens alone."""
-    responses: "dict[str, NDArray[np.float32]]"
-
-
-def _look(request: LoadRequest, windows: list[list[int]], threads: int, what: str) -> _Look:
+def _look(request: LoadRequest, windows: list[list[int]], threads: int, what: str) -> Look:
     import numpy as np
 
     model = load(request, threads)
     losses, told = [], []
     for window in windows:
-        losses.append(model.token_losses(window))
+        found = model.distributions(window, len(window) - 1, _TOP_K)
+        told.append(_kept(found))
+        if isinstance(found, FullDistributions):
+            # One pass tells both.
+            right = np.array(window[1:])[:, None]
+            losses.append(-np.take_along_axis(told[-1], right, axis=1)[:, 0])
+        else:
+            losses.append(model.token_losses(window))
         if not np.isfinite(losses[-1]).all():
             setting = "method.rounding_dtype"
             raise not_finite(request.checkpoint, request.dtype, f"{what} gives losses", setting)
-        told.append(_kept(model.distributions(window, len(window) - 1, _TOP_K)))
     responses = model.responses() if isinstance(model, RespondingModel) else {}
     model.close()
-    return _Look(np.concatenate(losses).astype(np.float64), told, responses)
+    return Look(np.concatenate(losses).astype(np.float64), told, responses)
 
 
 def _kept(found: Distributions) -> Any:
