@@ -42,11 +42,11 @@ def measure() -> str:
     found = result.sensitivity
     assert found is not None, result.reason
     objects = Path(result.record.config["store"]["root"]).expanduser() / "objects"
-    directory = _newest(objects / "model", "package:") / "model"
+    directory = newest(objects / "model", "package:") / "model"
     model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     texts = [result.record.config[stage]["text"]["name"] for stage in ("sensitivity", "eval")]
     windows = [
-        leading_windows(_newest(objects / "text", f'{name}"'), directory, _TOKENS, count, False)
+        leading_windows(newest(objects / "text", f'{name}"'), directory, _TOKENS, count, False)
         for name, count in zip(texts, (_FISHER_WINDOWS, _EVAL_WINDOWS), strict=True)
     ]
     units = [unit for unit in found.units if unit.block is not None]
@@ -156,7 +156,7 @@ def _all(units: list[Unit], bits: int) -> dict[str, int]:
     return {unit.name: bits for unit in units}
 
 
-def _newest(folder: Path, mark: str) -> Path:
+def newest(folder: Path, mark: str) -> Path:
     """The store's newest result whose seal names this."""
     seals = sorted(folder.glob("*/seal.json"), key=lambda path: path.stat().st_mtime)
     return [path.parent for path in seals if f'"{mark}' in path.read_text("utf-8")][-1]

@@ -76,12 +76,12 @@ def naive_scores(
     modules = dict(model.named_modules())
     scores = []
     with torch.inference_mode():
-        reference = [_log_probabilities(model, window) for window in windows]
+        reference = [log_probabilities(model, window) for window in windows]
         for layers in units:
             losses, divergences = [], []
             with all_rounded([modules[name] for name in layers], rounding, torch.bfloat16):
                 for window, base in zip(windows, reference, strict=True):
-                    found = _log_probabilities(model, window)
+                    found = log_probabilities(model, window)
                     targets = torch.tensor(window)[len(window) // 2 + 1 :, None]
                     losses.append(-found.gather(1, targets).mean().item())
                     divergence = torch.nn.functional.kl_div(
@@ -92,7 +92,8 @@ def naive_scores(
     return scores
 
 
-def _log_probabilities(model: Any, window: list[int]) -> Any:
+def log_probabilities(model: Any, window: list[int]) -> Any:
+    """Of the tokens of a window's second half."""
     import torch
 
     logits = model(input_ids=torch.tensor([window]), use_cache=False).logits[

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
-from benchmarks.sensitivity import naive_scores
+from benchmarks.sensitivity import log_probabilities, naive_scores
 from runner.config.compose import quoted
 from runner.config.schema.eval import PerplexityProtocol
 from runner.config.schema.group_size import Granularity, GroupSize
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.integration
 TINY = ("model=tiny", "eval=quick", "group_size=g32")
 TOKENS, WINDOWS = 64, 3
 RECIPES = {
-    "rtn-auto3.5-g32": ("method=rtn", "bits=auto"),
+    "rtn-auto3.5-g32": ("method=rtn", "bits=auto", "sensitivity.passes=2"),
     "gptq-auto0.11MB-g32,sym=false": (
         "bits=auto",
         "bits.average=null",
@@ -219,7 +219,11 @@ def test_a_killed_sensitivity_goes_on_where_it_ended(
 
 
 def test_layers_get_widths_of_their_own(
-    command: Callable[..., Called], store: Path, text: tuple[str, ...], arithmetic: str
+    command: Callable[..., Called],
+    store: Path,
+    prose: Path,
+    text: tuple[str, ...],
+    arithmetic: str,
 ) -> None:
     for number, choices in enumerate(RECIPES.values()):
         done = command(
@@ -263,10 +267,27 @@ def test_layers_get_widths_of_their_own(
                          if f".{block}." in n and n.endswith(names)]  # fmt: skip
                 assert len(fused) == len(names)
                 assert len(set(fused)) == 1
+    together = stage(made[0], "together")["result"]
+    divergence = divergence_of_whole(store, prose, made[0], arithmetic)
+    tolerance = 1e-3 if arithmetic == FLOAT32 else 0.05
+    assert together["kl_divergence"]["estimate"] == pytest.approx(divergence, rel=tolerance)
+    assert together["expected_kl_divergence"] > 0
     kept = stored_bits(store / "objects" / "quantize" / stage(made[2], "quantize")["key"]
                        / "checkpoint")  # fmt: skip
     assert kept["model.layers.0.mlp.gate_proj"] == 8
     assert sorted(set(kept.values())) == [3, 8]
+
+
+def divergence_of_whole(store: Path, prose: Path, record: dict[str, Any], dtype: str) -> float:
+    """KL divergence of the written checkpoint from its model, by whole forward passes."""
+    directory = base_model(store, record)
+    excerpt = Excerpt(text_directory(store, prose), directory, TOKENS, WINDOWS, False)
+    windows = [one.tokens for one in protocol_text(PerplexityProtocol.spread, excerpt).windows]
+    key = stage(record, "quantize")["key"]
+    made = load(store / "objects" / "quantize" / key / "checkpoint", dtype)
+    model = load(directory, dtype)
+    pairs = [[log_probabilities(one, window) for one in (model, made)] for window in windows]
+    return float(sum((p.exp() * (p - q)).sum(-1).mean() for p, q in pairs)) / WINDOWS
 
 
 def stored_bits(checkpoint: Path) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """Sensitivities: what is grouped, that walking gives the plain loop's numbers, and what is kept."""
 
+import contextlib
 import io
 import math
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any, cast
 
 import pytest
 
-from benchmarks.sensitivity import naive_scores
+from benchmarks.sensitivity import log_probabilities, naive_scores
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Interval
 from runner.evaluation.sensitivity.probe import Probe
 from runner.evaluation.sensitivity.score import Score, Scorer
+from runner.evaluation.sensitivity.together import Together
 from runner.methods.mixed_precision.layer_groups import Unit, matching, units_of, with_fused
 from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import (
@@ -344,3 +346,40 @@ def test_losses_that_are_not_finite_are_no_measurement(value: float) -> None:
     rounding = ROUNDINGS[0]
     with pytest.raises(StageError, match=r"layers.0 rounded as .* losses that are not finite"):
         measure._score(cast(Probe, Broken()), unit, rounding)
+
+
+@pytest.mark.parametrize("family", ["Llama", "OPT"])
+def test_units_rounded_together_score_as_whole_forward_passes_do(
+    family: str, windows: list[list[int]]
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    model = small_model(family)
+    plain = [log_probabilities(model, window) for window in windows]
+    probe = Probe(model, windows, LayerGranularity.fused, torch.bfloat16)
+    choice: dict[str, Rounding | None] = {
+        unit.name: ROUNDINGS[number % 2] for number, unit in enumerate(probe.inner_units)
+    }
+    left, changed = probe.inner_units[1], probe.inner_units[-1]
+    with Together(probe, choice) as together:
+        scores = [
+            together.score,
+            together.score_with(changed, ROUNDINGS[0]),
+            together.score_with(left, None),
+            together.score_with(changed, choice[changed.name]),
+        ]
+    assert scores[-1] == scores[0], "what was changed is rounded again"
+    others = [choice, {**choice, changed.name: ROUNDINGS[0]}, {**choice, left.name: None}]
+    assert torch.equal(log_probabilities(model, windows[0]), plain[0]), "the weights are back"
+    assert len({score.loss[0] for score in scores}) == 3
+    for score, chosen in zip(scores, others, strict=False):
+        with contextlib.ExitStack() as stack:
+            for unit in probe.inner_units:
+                stack.enter_context(probe.rounded(unit, chosen[unit.name]))
+            found = [log_probabilities(model, window) for window in windows]
+        divergences = [
+            (p.exp() * (p - q)).sum(-1).mean() for p, q in zip(plain, found, strict=True)
+        ]
+        assert score.kl_divergence == pytest.approx([float(one) for one in divergences], abs=2e-6)
+        assert max(score.kl_divergence) > 1e-3

@@ -4,6 +4,8 @@ What comes before a unit's block is computed once for all; the ending and the he
 always run.
 """
 
+import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.sensitivity import LayerGranularity
@@ -75,13 +77,41 @@ class Probe:
             if modules == [self._decoder.head]:
                 weight = rounded(self._decoder.head.weight.data, rounding, self._scale_dtype)
                 return self._scorer.score_head(weight)
-            with all_rounded(modules, rounding, self._scale_dtype):
+            with self.rounded(unit, rounding):
                 if modules == [self._decoder.embedding]:
                     states = self._decoder.embed_and_run()
                 else:
-                    states = self._decoder.from_block(self._first_block(unit))
+                    states = self._decoder.from_block(self.first_block(unit))
             return self._scorer.score(states)
 
-    def _first_block(self, unit: Unit) -> int:
+    @property
+    def inner_units(self) -> list[Unit]:
+        """Those in the decoder's blocks."""
+        return [unit for unit in self.units if unit.block is not None]
+
+    def rounded(
+        self, unit: Unit, rounding: Rounding | None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Within the block, a unit's layers are rounded; ``None`` leaves them as they are."""
+        if rounding is None:
+            return contextlib.nullcontext()
+        return all_rounded(
+            [self._modules[layer] for layer in unit.layers], rounding, self._scale_dtype
+        )
+
+    def score_from(
+        self,
+        block: int,
+        states: "torch.Tensor | None" = None,
+        given: "Callable[[torch.Tensor], None] | None" = None,
+    ) -> Score:
+        """Predictions with the blocks from one on as they are now; see ``Decoder.from_block``."""
+        import torch
+
+        with torch.inference_mode():
+            return self._scorer.score(self._decoder.from_block(block, states, given))
+
+    def first_block(self, unit: Unit) -> int:
+        """The number, among the decoder's blocks, of the first that holds one of its layers."""
         inside = (f"{name}." for name in self._decoder.block_names)
         return next(n for n, prefix in enumerate(inside) if unit.layers[0].startswith(prefix))

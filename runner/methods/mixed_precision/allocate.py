@@ -4,12 +4,13 @@ The harms of layers are taken to add up: the KL divergence of a model with many 
 estimated as the sum of those with one. It is a ranking, not a prediction.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from runner.config.schema.bits import width_of
-from runner.config.schema.layer_format import UNQUANTIZED, is_unquantized
+from runner.config.schema.layer_format import UNQUANTIZED
 from runner.errors import StageError
 from runner.methods.mixed_precision.knapsack import cheapest, choose
 from runner.methods.mixed_precision.layer_groups import Unit, matching, with_fused
@@ -18,6 +19,10 @@ from runner.methods.mixed_precision.stored import stored_bytes
 from runner.methods.recipe import Recipe
 
 _DENSE_BITS = 16
+
+
+Harms = Mapping[tuple[str, str], float]
+"""KL divergence in nats a token by the name of a unit and the label of its rounding."""
 
 
 class Estimate(Protocol):
@@ -100,7 +105,11 @@ class PackedSizes:
 
 
 def allocate(
-    recipe: Recipe, found: Sensitivities, matrices: Matrices, sizes: Sizes | None = None
+    recipe: Recipe,
+    found: Sensitivities,
+    matrices: Matrices,
+    sizes: Sizes | None = None,
+    harms: Harms | None = None,
 ) -> dict[str, str]:
     """Format of every linear layer in the decoder's blocks, named as ``bits.candidates`` are.
 
@@ -109,6 +118,8 @@ def allocate(
         found: What rounding each unit costs, under the labels of ``rounding_named``.
         matrices: Of the unquantized model.
         sizes: Of layers in each format; by default those of compressed-tensors.
+        harms: To choose by within a budget in place of those alone, by the units' names and the
+            same labels; a format that has none there is not chosen.
 
     Raises:
         StageError: The budget is too small, or ``method.keep`` names no layer.
@@ -119,10 +130,10 @@ def allocate(
     ignored = with_fused(matching(method.ignore, layers), layers)
     kept = kept_layers(recipe, layers)
     free = [unit for unit in units if not set(unit.layers) & (ignored | kept)]
-    harms = {(row.unit, row.rounding): row.kl_divergence.estimate for row in found.rows}
+    alone = harms_alone(found)
     own = recipe.own_format.label
     reference = rounding_named(recipe, _narrowest(recipe) if recipe.bits.is_auto else own)
-    ranked = sorted(free, key=lambda unit: harms[unit.name, reference], reverse=True)
+    ranked = sorted(free, key=lambda unit: alone[unit.name, reference], reverse=True)
     most = ranked[: method.keep_most_sensitive]
     kept |= {layer for unit in most for layer in unit.layers}
     free = [unit for unit in free if unit not in most]
@@ -133,9 +144,15 @@ def allocate(
         fixed = {layer: formats[layer] for layer in layers if layer in kept | ignored}
         sizes = sizes or PackedSizes(recipe, matrices)
         formats |= _within_budget(
-            recipe, free, fixed=fixed, harms=harms, matrices=matrices, sizes=sizes
+            recipe, free, fixed=fixed, harms=harms or alone, matrices=matrices, sizes=sizes
         )
     return formats
+
+
+def harms_alone(found: Sensitivities) -> dict[tuple[str, str], float]:
+    """What each unit's rounding costs by itself, and that leaving it as it is costs nothing."""
+    measured = {(row.unit, row.rounding): row.kl_divergence.estimate for row in found.rows}
+    return {(unit.name, UNQUANTIZED): 0.0 for unit in found.units} | measured
 
 
 def _narrowest(recipe: Recipe) -> str:
@@ -163,7 +180,7 @@ def _within_budget(
     free: list[Unit],
     *,
     fixed: dict[str, str],
-    harms: dict[tuple[str, str], float],
+    harms: Harms,
     matrices: Matrices,
     sizes: Sizes,
 ) -> dict[str, str]:
@@ -187,7 +204,7 @@ def _within_budget(
     labels = {name: rounding_named(recipe, name) for name in candidates}
 
     def harm(unit: Unit, candidate: str) -> float:
-        return 0.0 if is_unquantized(candidate) else harms[unit.name, labels[candidate]]
+        return harms.get((unit.name, labels[candidate]), math.inf)
 
     options = [
         [(sum(cost(layer, one) for layer in unit.layers), harm(unit, one)) for one in candidates]

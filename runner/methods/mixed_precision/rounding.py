@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
-from runner.config.schema.layer_format import LayerFormat
+from runner.config.schema.layer_format import UNQUANTIZED, LayerFormat, is_unquantized
 from runner.errors import StageError
 from runner.methods.recipe import Recipe
 
@@ -43,6 +43,8 @@ def rounding_of(recipe: Recipe, layer_format: LayerFormat) -> Rounding:
 def rounding_named(recipe: Recipe, candidate: str) -> str:
     """What sensitivities call the format of a candidate."""
     layer_format = recipe.format_named(candidate)
+    if is_unquantized(candidate):
+        return UNQUANTIZED
     return candidate if layer_format is None else rounding_of(recipe, layer_format).label
 
 

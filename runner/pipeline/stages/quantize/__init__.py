@@ -110,7 +110,12 @@ class QuantizeStage(Stage[QuantizeRequest, QuantizeResult]):
         own = run.own if run.config.makes_checkpoint else []
         # Of its own: what is asked for may be another grain, or other widths.
         needed = run.model if needed_sensitivity(run.config) is not None else []
-        return [*(("sensitivity", label) for label in needed), *((self.name, one) for one in own)]
+        together = own if run.config.bits.is_auto else []
+        return [
+            *(("sensitivity", label) for label in needed),
+            *(("together", label) for label in together),
+            *((self.name, label) for label in own),
+        ]
 
     def metrics(self, result: QuantizeResult) -> dict[str, float | None]:
         """Sizes, and how much text was looked at."""

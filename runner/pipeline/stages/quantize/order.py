@@ -48,7 +48,7 @@ def make_checkpoint(
     inputs, model = run.inputs, run.model
     recipe = used_recipe(inputs.config)
     if sensitivities is not None and sensitivities.known is not None:
-        recipe.layer_formats = layer_formats(recipe, sensitivities.known, model)
+        recipe.layer_formats = layer_formats(run, recipe, sensitivities.known)
     if recipe.is_identity and _FLOAT_LABELS[recipe.bits.label] == model.dtype:
         return
     capabilities = capabilities_of(recipe.method)

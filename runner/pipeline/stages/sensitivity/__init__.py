@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runner.pipeline.context import Expected, RunContext
     from runner.pipeline.stage_job import StageResult
 
-_PACKAGES = ("torch", "transformers", "compressed-tensors")
+PACKAGES = ("torch", "transformers", "compressed-tensors")
 
 
 @dataclass
@@ -89,7 +89,7 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
 
     def carry_out(self, run: "RunContext") -> None:
         """The model's, as the configuration's section says."""
-        run.keep(self.name, BASELINE, self.of_model(run, *_asked(run.config.sensitivity)))
+        run.keep(self.name, BASELINE, self.of_model(run, *_of_section(run.config.sensitivity)))
 
     def of_model(
         self, run: "RunContext", wanted: Sensitivity, roundings: list[Rounding]
@@ -101,34 +101,11 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
             wanted: How they are measured.
             roundings: Of each unit.
         """
-        inputs, model = run.inputs, run.model
-        text = inputs.text(wanted.text)
-        environment = inputs.environment(TRANSFORMERS)
-        request = SensitivityRequest(
-            model_directory=model.directory,
-            text_directory=text.directory,
-            grain=wanted.granularity,
-            roundings=roundings,
-            context_length=wanted.context_length,
-            windows=wanted.windows,
-            device=inputs.compute.device,
-            compute_dtype=inputs.rounding_dtype(model, whole=True),
-            scale_dtype=model.dtype,
-            trust_remote_code=inputs.config.model.trust_remote_code,
-        )
-        determinants = {
-            **model.identity,
-            "text": text.address.key,
-            "grain": wanted.granularity.value,
-            "roundings": [rounding.label for rounding in request.roundings],
-            "context_length": wanted.context_length,
-            "windows": wanted.windows,
-            "device": request.device,
-            "compute_dtype": request.compute_dtype,
-            "versions": environment.versions(_PACKAGES),
-        }
+        request, determinants = asked(run, wanted, roundings)
+        environment = run.inputs.environment(TRANSFORMERS)
+        determinants["versions"] = environment.versions(PACKAGES)
         title = f"sensitivity by {wanted.granularity.value}"
-        return inputs.obtain(self, request, environment, title=title, determinants=determinants)
+        return run.inputs.obtain(self, request, environment, title=title, determinants=determinants)
 
     def expects(self, run: "Expected") -> list[tuple[str, str]]:
         """Of the unquantized model alone."""
@@ -160,7 +137,37 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
 STAGE = SensitivityStage()
 
 
-def _asked(section: Sensitivity) -> tuple[Sensitivity, list[Rounding]]:
+def asked(
+    run: "RunContext", wanted: Sensitivity, roundings: list[Rounding]
+) -> tuple[SensitivityRequest, dict[str, Any]]:
+    """How a model's units are rounded and scored, and what of it determines the result."""
+    inputs, model = run.inputs, run.model
+    text = inputs.text(wanted.text)
+    request = SensitivityRequest(
+        model_directory=model.directory,
+        text_directory=text.directory,
+        grain=wanted.granularity,
+        roundings=roundings,
+        context_length=wanted.context_length,
+        windows=wanted.windows,
+        device=inputs.compute.device,
+        compute_dtype=inputs.rounding_dtype(model, whole=True),
+        scale_dtype=model.dtype,
+        trust_remote_code=inputs.config.model.trust_remote_code,
+    )
+    return request, {
+        **model.identity,
+        "text": text.address.key,
+        "grain": wanted.granularity.value,
+        "roundings": [rounding.label for rounding in request.roundings],
+        "context_length": wanted.context_length,
+        "windows": wanted.windows,
+        "device": request.device,
+        "compute_dtype": request.compute_dtype,
+    }
+
+
+def _of_section(section: Sensitivity) -> tuple[Sensitivity, list[Rounding]]:
     """What the section says, and the grid that it names; legality has refused other names."""
     named = (GroupSize.named(name) for name in section.group_sizes)
     return section, _grid(section.bits, [one for one in named if one is not None], section.sym)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.eval import PerplexityProtocol
 from runner.data.models.load import load_model
-from runner.data.texts.protocols import Excerpt, protocol_text
+from runner.data.texts.protocols import Excerpt, ProtocolText, protocol_text
 from runner.engines.overflow import not_finite
 from runner.errors import StageError
 from runner.evaluation.metrics.perplexity import perplexity_change
@@ -26,6 +26,32 @@ if TYPE_CHECKING:
 def measure(request: SensitivityRequest, context: StageContext) -> SensitivityResult:
     """Load, take the model apart, score each unit under each rounding."""
     import numpy as np
+
+    probe, text = taken_apart(request, context)
+    partial = PartialResults(context.partial)
+    pairs = [(unit, rounding) for unit in probe.units for rounding in request.roundings]
+    scores: list[Score] = []
+    for number, (unit, rounding) in enumerate(pairs):
+        context.progress(number, len(pairs), "rounding one layer at a time")
+        compute = functools.partial(_score, probe, unit, rounding)
+        scores.append(Score(**partial.value(f"{number}", compute)))
+    reference = np.array(probe.reference_loss)
+    return SensitivityResult(
+        protocol=protocol_of(request, text),
+        grain=request.grain,
+        tokens_scored=request.windows * ((request.context_length - 1) // 2),
+        perplexity=math.exp(reference.mean()),
+        units=probe.units,
+        rows=[
+            _row(*pair, score, probe.reference_loss, text.sample.independent())
+            for pair, score in zip(pairs, scores, strict=True)
+        ],
+        sample=text.sample,
+    )
+
+
+def taken_apart(request: SensitivityRequest, context: StageContext) -> tuple["Probe", ProtocolText]:
+    """The model, ready for its units to be rounded, and the text that is scored."""
     import torch
 
     from runner.evaluation.sensitivity.probe import Probe
@@ -42,27 +68,12 @@ def measure(request: SensitivityRequest, context: StageContext) -> SensitivityRe
     context.progress(0, 1, "loading the model")
     model = _load(request)
     _require_numbers(request, model, windows[0])
-    probe = Probe(model, windows, request.grain, getattr(torch, request.scale_dtype))
-    partial = PartialResults(context.partial)
-    pairs = [(unit, rounding) for unit in probe.units for rounding in request.roundings]
-    scores: list[Score] = []
-    for number, (unit, rounding) in enumerate(pairs):
-        context.progress(number, len(pairs), "rounding one layer at a time")
-        compute = functools.partial(_score, probe, unit, rounding)
-        scores.append(Score(**partial.value(f"{number}", compute)))
-    reference = np.array(probe.reference_loss)
-    return SensitivityResult(
-        protocol=f"{text.name.rpartition('_')[0]}_second_half_{request.context_length}",
-        grain=request.grain,
-        tokens_scored=request.windows * ((request.context_length - 1) // 2),
-        perplexity=math.exp(reference.mean()),
-        units=probe.units,
-        rows=[
-            _row(*pair, score, probe.reference_loss, text.sample.independent())
-            for pair, score in zip(pairs, scores, strict=True)
-        ],
-        sample=text.sample,
-    )
+    return Probe(model, windows, request.grain, getattr(torch, request.scale_dtype)), text
+
+
+def protocol_of(request: SensitivityRequest, text: ProtocolText) -> str:
+    """Names the windows, and that their second halves are scored."""
+    return f"{text.name.rpartition('_')[0]}_second_half_{request.context_length}"
 
 
 def _load(request: SensitivityRequest) -> Any:

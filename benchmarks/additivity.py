@@ -1,0 +1,289 @@
+"""Whether the sum of units' divergences, each rounded alone, predicts that of all rounded together.
+
+``python -m benchmarks.additivity smollm2_135m``: draws assignments of widths at equal average bits,
+measures the whole of each, and compares it with the sum that ``bits=auto`` minimizes: correlations,
+slope and ratio with bootstrap intervals over the assignments. Then it measures units again beside
+the others' rounding, as ``sensitivity.passes`` does, solves again, and scores what each pass chose
+on another text. What is measured is kept beside the results (``--kept``), so that a run that was
+stopped goes on.
+
+8 bits alone are not measured: rounding to nearest costs 4**-4 of what it costs at 4 bits, which is
+below what float32 resolves.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.additivity_draws import drawn, nearly_chosen
+from benchmarks.additivity_report import report
+from benchmarks.allocation import newest
+from runner import run
+from runner.config.schema.group_size import Granularity, GroupSize
+from runner.methods.mixed_precision.knapsack import choose
+from runner.methods.mixed_precision.layer_groups import Unit
+
+if TYPE_CHECKING:
+    from runner.evaluation.sensitivity.together import Together
+
+WIDTHS = (2, 3, 4, 8)
+BUDGETS = (3.0, 3.5, 4.5)
+G64 = GroupSize(Granularity.group, 64)
+
+_TOKENS, _WINDOWS = 96, 4
+_TOKENS_HELD_OUT, _HELD_OUT = 128, 16
+
+Choice = dict[str, int]
+"""Widths by the units' names."""
+
+
+class Kept:
+    """Window means of KL divergence by what was measured, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.values: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+    def value(self, kind: str, key: str, compute: Callable[[], Any]) -> Any:
+        """What is kept under the key, or is computed now; times are added up by kind."""
+        if key not in self.values:
+            started = time.process_time()
+            self.values[key] = compute()
+            seconds = self.values.setdefault("seconds", {}).setdefault(kind, [])
+            seconds.append(time.process_time() - started)
+            self._path.write_text(json.dumps(self.values), "utf-8")
+        return self.values[key]
+
+
+class Subject:
+    """A model and a text; roundings of its layers are kept in memory."""
+
+    def __init__(self, directory: Path, windows: list[list[int]], kept: Kept, text: str) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        from runner.config.schema.sensitivity import LayerGranularity
+        from runner.evaluation.sensitivity.probe import Probe
+
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        grain = LayerGranularity.fused
+        self._probe = Probe(model, windows, grain, torch.bfloat16)
+        self._kept, self._text = kept, text
+        self._layers: dict[str, Any] = dict(model.named_modules())
+        self._rounded: dict[tuple[str, str], Any] = {}
+        setattr(self._probe, "rounded", self._swapped)  # noqa: B010 (mypy refuses the assignment)
+        self.units = self._probe.inner_units
+
+    def alone(self, unit: Unit, width: int) -> float:
+        """KL divergence with one unit rounded, in nats a token."""
+        if width == 8:
+            return self.alone(unit, 4) / 4**4
+        key = f"{self._text} {unit.name} {width}"
+        return mean(self._kept.value("alone", key, lambda: self._score(unit, width)))
+
+    def whole(self, choice: Choice) -> list[float]:
+        """KL divergence of each window with all units rounded."""
+        found: list[float] = self._kept.value(
+            f"whole {self._text}", self._key(choice), lambda: self._together(choice)
+        )
+        return found
+
+    def beside(self, choice: Choice, changes: list[tuple[str, int]]) -> list[float]:
+        """Of the whole, and of the whole with each change by itself: means over windows."""
+        from runner.evaluation.sensitivity.together import Together
+
+        key = self._key(choice)
+        keys = [f"{key} {name} {width}" for name, width in changes]
+        if any(one not in self._kept.values for one in keys):
+            units = {unit.name: unit for unit in self.units}
+            with Together(self._probe, _roundings(choice)) as together:
+                for one, (name, width) in zip(keys, changes, strict=True):
+                    changed = functools.partial(self._beside, together, units[name], width)
+                    self._kept.value("beside", one, changed)
+        return [mean(self.whole(choice)), *(mean(self._kept.values[one]) for one in keys)]
+
+    def _key(self, choice: Choice) -> str:
+        return f"{self._text} whole {''.join(str(choice[unit.name]) for unit in self.units)}"
+
+    def _score(self, unit: Unit, width: int) -> list[float]:
+        return self._probe.score(unit, _rounding(width)).kl_divergence
+
+    def _beside(self, together: "Together", unit: Unit, width: int) -> list[float]:
+        return together.score_with(unit, _rounding(width)).kl_divergence
+
+    def _together(self, choice: Choice) -> list[float]:
+        from runner.evaluation.sensitivity.together import Together
+
+        with Together(self._probe, _roundings(choice)) as together:
+            return together.score.kl_divergence
+
+    @contextlib.contextmanager
+    def _swapped(self, unit: Unit, rounding: Any) -> Iterator[None]:
+        """What ``Probe.rounded`` does, with each rounding computed once."""
+        import torch
+
+        from runner.methods.mixed_precision.rounding import rounded
+
+        originals = {name: self._layers[name].weight for name in unit.layers}
+        try:
+            for name, weight in originals.items():
+                key = (name, rounding.label)
+                if key not in self._rounded:
+                    found = rounded(weight.data, rounding, torch.bfloat16)
+                    self._rounded[key] = torch.nn.Parameter(found, requires_grad=False)
+                self._layers[name].weight = self._rounded[key]
+            yield
+        finally:
+            for name, weight in originals.items():
+                self._layers[name].weight = weight
+
+
+def mean(values: list[float]) -> float:
+    """Of windows."""
+    return sum(values) / len(values)
+
+
+def measure(
+    model: str, draws: int, budgets: list[float], counts: int, kept: Kept
+) -> dict[str, Any]:
+    """All figures of one model."""
+    directory, texts = _ready(model)
+    subject = Subject(directory, texts["chosen on"], kept, "chosen on")
+    other = Subject(directory, texts["held out"], kept, "held out")
+    harms = {
+        (unit.name, width): subject.alone(unit, width) for unit in subject.units for width in WIDTHS
+    }
+    found: dict[str, Any] = {"model": model, "units": len(subject.units), "budgets": {}}
+    for budget in budgets:
+        chosen = solve(subject.units, harms, budget)
+        families = {
+            "random": drawn(subject.units, WIDTHS, budget, draws),
+            "random, from 3 bits": drawn(subject.units, WIDTHS[1:], budget, draws)
+            if budget > WIDTHS[1]
+            else [],
+            "near the choice": nearly_chosen(subject.units, harms, WIDTHS, budget, draws),
+        }
+        pairs = {label: _pairs(subject, harms, choices) for label, choices in families.items()}
+        passes = list(_passes(subject, harms, chosen, budget, counts))
+        held_out = [other.whole(one["choice"]) for one in passes]
+        found["budgets"][str(budget)] = {"pairs": pairs, "passes": passes, "held_out": held_out}
+    for width in (3, 4):
+        choice = {unit.name: width for unit in subject.units}
+        found[f"all {width}"] = [mean(subject.whole(choice)), other.whole(choice)]
+    return found
+
+
+def solve(units: list[Unit], harms: dict[tuple[str, int], float], budget: float) -> Choice:
+    """The widths of least harm within an average; none has one without a harm."""
+    options = [
+        [(w, harms[unit.name, w]) for w in WIDTHS if (unit.name, w) in harms] for unit in units
+    ]
+    picked = choose(
+        [
+            [(unit.weights * w, harm) for w, harm in one]
+            for unit, one in zip(units, options, strict=True)
+        ],
+        int(budget * sum(unit.weights for unit in units)),
+    )
+    return {
+        unit.name: one[index][0] for unit, one, index in zip(units, options, picked, strict=True)
+    }
+
+
+def _passes(
+    subject: Subject, harms: dict[tuple[str, int], float], chosen: Choice, budget: float, count: int
+) -> Iterator[dict[str, Any]]:
+    """What each pass chose, what it expected of it, and what the whole then cost."""
+    expected = sum(harms[name, width] for name, width in chosen.items())
+    for number in range(1, count + 1):
+        changes = (
+            [
+                (unit.name, width)
+                for unit in subject.units
+                for width in neighbours(chosen[unit.name])
+            ]
+            if number < count
+            else []
+        )
+        whole, *changed = subject.beside(chosen, changes)
+        yield {"choice": chosen, "expected": expected, "whole": whole}
+        beside = dict.fromkeys(chosen.items(), 0.0)
+        beside |= {change: kl - whole for change, kl in zip(changes, changed, strict=True)}
+        if changes:
+            chosen = solve(subject.units, beside, budget)
+            expected = whole + sum(beside[name, width] for name, width in chosen.items())
+
+
+def neighbours(width: int) -> list[int]:
+    """The next narrower and the next wider."""
+    place = WIDTHS.index(width)
+    return [WIDTHS[one] for one in (place - 1, place + 1) if 0 <= one < len(WIDTHS)]
+
+
+def _pairs(
+    subject: Subject, harms: dict[tuple[str, int], float], choices: list[Choice]
+) -> list[tuple[float, float]]:
+    """Sum and measured whole of each assignment."""
+    return [
+        (sum(harms[pair] for pair in choice.items()), mean(subject.whole(choice)))
+        for choice in choices
+    ]
+
+
+def _ready(model: str) -> tuple[Path, dict[str, list[list[int]]]]:
+    """The model's directory, and windows of the texts, made by the runner."""
+    from runner.config.schema.eval import PerplexityProtocol
+    from runner.data.texts.protocols import Excerpt, protocol_text
+
+    arguments = [f"model={model}", "method=none", "stages=[sensitivity,eval]", "sensitivity=block"]
+    arguments += ["sensitivity.windows=2", "sensitivity.context_length=16", "eval=quick"]
+    result = run([*arguments, "tracker=none"])
+    config = result.record.config
+    objects = Path(config["store"]["root"]).expanduser() / "objects"
+    hidden = config["model"]["architecture"]["hidden"]
+    directory = next(
+        path.parent
+        for path in objects.glob("model/*/model/config.json")
+        if json.loads(path.read_text("utf-8"))["hidden_size"] == hidden
+    )
+    sizes = {"sensitivity": (_TOKENS, _WINDOWS), "eval": (_TOKENS_HELD_OUT, _HELD_OUT)}
+    texts = []
+    for stage, size in sizes.items():
+        text = newest(objects / "text", f'{config[stage]["text"]["name"]}"')
+        excerpt = Excerpt(text, directory, *size, False)
+        cut = protocol_text(PerplexityProtocol.spread, excerpt)
+        texts.append([window.tokens for window in cut.windows])
+    return directory, dict(zip(("chosen on", "held out"), texts, strict=True))
+
+
+def _roundings(choice: Choice) -> dict[str, Any]:
+    return {name: _rounding(width) for name, width in choice.items()}
+
+
+def _rounding(width: int) -> Any:
+    from runner.methods.mixed_precision.rounding import Rounding
+
+    return Rounding.integers(width, G64, False)
+
+
+def main() -> None:
+    """Measure what the command line names, and print the tables of the page."""
+    parser = argparse.ArgumentParser("python -m benchmarks.additivity")
+    parser.add_argument("model", help="an option of the group model")
+    parser.add_argument("--draws", type=int, default=20, help="assignments of each kind and budget")
+    parser.add_argument("--budgets", type=float, nargs="+", default=list(BUDGETS))
+    parser.add_argument("--passes", type=int, default=3, help="choices to make, each from the last")
+    parser.add_argument("--kept", type=Path, help="file of measurements, read and added to")
+    given = parser.parse_args()
+    kept = Kept(given.kept or Path(f"additivity-{given.model}.json"))
+    found = measure(given.model, given.draws, given.budgets, given.passes, kept)
+    print(report(found))
+
+
+if __name__ == "__main__":
+    main()
