@@ -112,9 +112,14 @@ class Gguf(Method):
         )
 
     def plan_label(self, bits: Bits, group_size: GroupSize) -> str | None:
-        """The type."""
+        """The type, and that some tensors have others than its mix, which plans do not know."""
         chosen = type_for(self, bits)
-        return chosen.value.lower() if chosen else super().plan_label(bits, group_size)
+        if chosen is None:
+            return super().plan_label(bits, group_size)
+        # Without the prefix these are what safetensors checkpoints have, with other embeddings.
+        label = f"gguf_{chosen.value}" if chosen in WHOLE else chosen.value
+        single = self.tensor_types or self.output_tensor_type or self.token_embedding_type
+        return f"{label.lower()}{'+own' if single or self.pure else ''}"
 
     def decides_width(self) -> tuple[str, int] | None:
         """A type that is named has a width of its own."""

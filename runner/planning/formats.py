@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, replace
 
 from runner.errors import UsageError
+from runner.planning.gguf_mixes import MIXES, Mix
 from runner.planning.linears import Linear
 from runner.planning.model_shape import Shape
 
@@ -131,14 +132,15 @@ class Format:
         return (linear + shape.embedding_weights * self.head_bits) / 8
 
 
-def _gguf(label: str, block: float, head: float, embedding: float, fallback: float) -> Format:
+def _of_mix(mix: Mix) -> Format:
+    """A GGUF file, whose weights llama.cpp multiplies in 16 bits as plans count it."""
     return Format(
-        label,
-        block,
+        mix.label,
+        mix.blocks,
         "bf16",
-        embedding_bits=embedding,
-        head_bits=head,
-        fallback_bits=fallback,
+        embedding_bits=mix.embedding,
+        head_bits=mix.head,
+        fallback_bits=mix.fallback,
         stored_as="gguf",
     )
 
@@ -173,15 +175,7 @@ _NAMED = {
         Format("nvfp4_a4", 4, "fp4", 16, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp4_a4"),
         Format("mxfp8", 8, "fp8", 32, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp8_e4m3"),
         Format("mxfp8_a16", 8, "bf16", 32, scale_bits=_BLOCK_SCALE_BITS, stored_as="fp8_e4m3_a16"),
-        # Mixes of block types: the mean over a block's layers follows from llama.cpp's whole-file
-        # bits of Llama-3.1-8B (its quantize README), given 6.5625-bit heads.
-        _gguf("q8_0", 8.5, 8.5, 8.5, 8.5),
-        _gguf("q6_k", 6.5625, 6.5625, 6.5625, 8.5),
-        _gguf("q5_k_m", 5.655, 6.5625, 5.5, 6.19),
-        _gguf("q4_k_m", 4.798, 6.5625, 4.5, 5.94),
-        _gguf("q4_0", 4.5, 6.5625, 4.5, 4.5),
-        _gguf("q3_k_m", 3.95, 6.5625, 3.4375, 5.0),
-        _gguf("q2_k", 3.0, 6.5625, 2.625, 4.5),
+        *map(_of_mix, MIXES),
     )
 }
 _WIDE_ZEROS = "-asym16"

@@ -20,7 +20,7 @@ from runner.data.models.gguf_file import read_gguf
 from runner.engines.base import CheckpointFacts
 from runner.engines.llama_cpp import ENGINE
 from runner.engines.llama_cpp.footprint import gguf_footprint
-from runner.errors import StageError
+from runner.errors import StageError, UsageError
 from runner.methods.backends.gguf_mixes import QuantType
 from runner.methods.backends.gguf_types import TensorType, TypeChoice
 from runner.methods.backends.llama_cpp import (
@@ -32,6 +32,7 @@ from runner.methods.backends.llama_cpp import (
 )
 from runner.methods.gguf import METHOD, Gguf, _kept, type_for
 from runner.methods.recipe import Recipe
+from runner.planning.formats import find_format
 
 pytestmark = pytest.mark.unit
 
@@ -60,6 +61,27 @@ def test_every_bits_scheme_it_claims_has_a_type() -> None:
 def test_type_asked_for_wins() -> None:
     method = Gguf(name="gguf", quant_type=QuantType.IQ4_XS)
     assert method.scheme_label(weight_bits(8), GROUP_SIZE) == "IQ4_XS"
+
+
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({"quant_type": QuantType.IQ4_XS}, "iq4_xs"),
+        ({"quant_type": QuantType.MXFP4}, "gguf_mxfp4"),  # mxfp4 is a safetensors format
+        ({"quant_type": QuantType.Q4_0, "pure": True}, None),
+        ({"tensor_types": {"ffn_down": TensorType.Q8_0}}, None),
+    ],
+)
+def test_plans_know_a_mix_but_no_choice_of_single_tensors(
+    options: dict[str, Any], label: str | None
+) -> None:
+    told = Gguf("gguf", **options).plan_label(weight_bits(4), GROUP_SIZE)
+    assert told is not None
+    if label is not None:
+        assert find_format(told).label == label
+    else:
+        with pytest.raises(UsageError):
+            find_format(told)
 
 
 def test_other_bits_have_no_type() -> None:

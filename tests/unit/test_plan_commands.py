@@ -16,6 +16,7 @@ from runner.methods import find_method
 from runner.methods.base import group_size_fits
 from runner.planning.commands import Command, commands, made_with
 from runner.planning.formats import find_format
+from runner.planning.gguf_mixes import MIXES
 from runner.planning.hardware.detect import Machine
 from runner.planning.option import Feasibility
 from runner.util.gpus import Gpu
@@ -28,9 +29,10 @@ pytestmark = pytest.mark.unit
 
 MADE = (
     "bf16", "fp16", "w8a8", "llm_int8", "fp8_e4m3", "fp8_e4m3_a16", "w3a16-g64", "w4a16-g128",
-    "w4a16-g64-asym", "w8a16-per_channel", "nf4", "nf4-dq", "mxfp4", "nvfp4", "nvfp4_a4", "q8_0",
-    "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k", "fp8_block", "mxfp8", "mxfp8_a16",
+    "w4a16-g64-asym", "w8a16-per_channel", "nf4", "nf4-dq", "mxfp4", "nvfp4", "nvfp4_a4",
+    "fp8_block", "mxfp8", "mxfp8_a16",
     "mxfp4_a4", "w4a8-g128", "w4a8-per_channel", "w4a_fp8_e4m3-g128",
+    *(mix.label for mix in MIXES),
 )  # fmt: skip
 NOT_MADE = ("mxfp4-experts", "nvfp4_a4-mlp+fp8_block")
 LLAMA = Model(name="llama31_8b", kind=ModelKind.hub, hub_id="meta-llama/Llama-3.1-8B")

@@ -117,21 +117,39 @@ def test_scales_a_channel() -> None:
     assert find_format("w8a8").bits_per_weight(Shape(SMALL)) == pytest.approx(8 + 16 * 64 / 576)
 
 
-@pytest.mark.parametrize(
-    ("label", "bits"), [("q4_k_m", 4.894), ("q5_k_m", 5.704), ("q6_k", 6.563), ("q8_0", 8.501)]
-)
+LLAMA_CPP_SAYS = {
+    "iq1_s": 2.0042, "iq1_m": 2.1460, "iq2_xxs": 2.3824, "iq2_xs": 2.5882, "iq2_s": 2.7403,
+    "iq2_m": 2.9294, "iq3_xxs": 3.2548, "iq3_xs": 3.4977, "iq3_s": 3.6606, "iq3_m": 3.7628,
+    "iq4_xs": 4.4597, "iq4_nl": 4.6818, "q2_k_s": 2.9697, "q2_k": 3.1593, "q3_k_s": 3.6429,
+    "q3_k_m": 3.9960, "q3_k_l": 4.2979, "q4_k_s": 4.6672, "q4_k_m": 4.8944, "q5_k_s": 5.5704,
+    "q5_k_m": 5.7036, "q6_k": 6.5633, "q8_0": 8.5008,
+}  # fmt: skip
+"""Bits of Llama-3.1-8B's files over its parameters, from the README of llama.cpp's quantize."""
+
+
+@pytest.mark.parametrize(("label", "bits"), LLAMA_CPP_SAYS.items())
 def test_gguf_files_are_as_large_as_llama_cpp_says(
     label: str, bits: float, shapes: dict[str, Shape]
 ) -> None:
     shape = shapes["llama31_8b"]
     assert 8 * find_format(label).stored_bytes(shape) / shape.parameters == pytest.approx(
-        bits, rel=0.005
+        bits, rel=0.001
+    )
+
+
+@pytest.mark.parametrize(("label", "bits"), [("gguf_mxfp4", 4.25), ("gguf_nvfp4", 4.5)])
+def test_of_one_type_for_all_layers_embeddings_have_eight_bits(label: str, bits: float) -> None:
+    fmt = find_format(label)
+    assert (fmt.bits_per_weight(Shape(SMALL)), fmt.head_bits, fmt.embedding_bits) == (
+        bits,
+        8.5,
+        8.5,
     )
 
 
 def test_narrow_layers_fall_back_in_gguf(shapes: dict[str, Shape]) -> None:
     fmt = find_format("q4_k_m")
-    assert fmt.bits_per_weight(shapes["llama31_8b"]) == 4.798
+    assert fmt.bits_per_weight(shapes["llama31_8b"]) == 4.799
     assert fmt.bits_per_weight(shapes["smollm2_135m"]) > 5  # 576 is no multiple of 256
 
 
