@@ -47,31 +47,51 @@ def build_scheme(
     Scales are rounded to the type they are stored in before weights are rounded with them, so
     that what is stored is exactly what was optimised.
     """
-    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+    from compressed_tensors.quantization import QuantizationScheme
 
     stored = layer_format or job.recipe.own_format
-    bits, group_size = stored.bits, stored.group_size
-    weights = QuantizationArgs(
-        **_number(bits.weight),
-        **_scales(bits.weight, group_size, KeptDtypes(job.model_directory).usual),
-        symmetric=sym,
-        observer=observer,
-        actorder=activation_order,
-    )
-    activations = None
-    if bits.quantizes_activations:
-        dynamic = activation_scales is ActivationScales.dynamic
-        activations = QuantizationArgs(
-            **_number(bits.activation), **_scales_of_activations(bits, group_size, dynamic)
-        )
+    dynamic = activation_scales is ActivationScales.dynamic
+    activations = activation_arguments(stored, dynamic)
     # Left alone, the library stores integers of 4 bits in 8 where activations are rounded. Packed
     # they are half as large, and GPUs have kernels for them (vLLM 0.33: CUTLASS, Humming).
-    narrow = bits.weight.type is NumberType.int and bits.weight.num_bits < 8
+    number = stored.bits.weight
+    narrow = number.type is NumberType.int and number.num_bits < 8
+    usual = KeptDtypes(job.model_directory).usual
     return QuantizationScheme(
         targets=list(targets),
-        weights=weights,
+        weights=weight_arguments(
+            stored, usual, symmetric=sym, observer=observer, actorder=activation_order
+        ),
         input_activations=activations,
         format=_PACKED if narrow and activations is not None else None,
+    )
+
+
+def weight_arguments(stored: LayerFormat, usual: Any, **others: Any) -> Any:
+    """compressed-tensors' arguments for the weights of a format.
+
+    Args:
+        stored: The format.
+        usual: Torch dtype that scales are stored in where the format does not say: the model's.
+        others: Further arguments.
+    """
+    from compressed_tensors.quantization import QuantizationArgs
+
+    number = stored.bits.weight
+    return QuantizationArgs(
+        **_number(number), **_scales(number, stored.group_size, usual), **others
+    )
+
+
+def activation_arguments(stored: LayerFormat, dynamic: bool) -> Any:
+    """Those for the inputs of its layers; ``None`` where they are not rounded."""
+    from compressed_tensors.quantization import QuantizationArgs
+
+    bits = stored.bits
+    if not bits.quantizes_activations:
+        return None
+    return QuantizationArgs(
+        **_number(bits.activation), **_scales_of_activations(bits, stored.group_size, dynamic)
     )
 
 
