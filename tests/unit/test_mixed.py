@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import save_file
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
@@ -27,6 +28,7 @@ from runner.methods.mixed_precision.verify import check_widths
 from runner.methods.recipe import Recipe
 from runner.methods.rtn import Rtn
 from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
+from runner.util.paths import conf_dir
 
 G32 = GroupSize(Granularity.group, 32)
 G64 = GroupSize(Granularity.group, 64)
@@ -174,6 +176,67 @@ def test_the_most_sensitive_layers_are_kept() -> None:
     assert widths["model.layers.0.mlp.down_proj"] == "w4a16-g32"
 
 
+NAMED = sorted(path.stem for path in (conf_dir() / "bits").glob("*.yaml") if path.stem != "auto")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_candidate_is_the_scheme_of_its_name(name: str) -> None:
+    content = yaml.safe_load((conf_dir() / "bits" / f"{name}.yaml").read_text())
+    own = [one for entry in content.get("defaults", []) if isinstance(entry, dict)
+           for one in entry.values()]  # fmt: skip
+    scheme = Bits.named(name)
+    assert scheme is not None
+    for number, stated in ((scheme.weight, content["weight"]),
+                           (scheme.activation, content["activation"])):  # fmt: skip
+        assert (number.type.value, number.num_bits) == (stated["type"], stated["num_bits"])
+        assert number.exponent_bits == stated.get("exponent_bits")
+    found = LayerFormat.named(name, G64)
+    if name == "bf16":
+        assert found is None, "it leaves a layer as it is"
+    else:
+        assert found is not None and found.group_size.label == (own[0] if own else "g64")
+        assert LayerFormat.named(found.label, G32) == found
+    grouped = LayerFormat.named(f"{name}-per_channel", G64)
+    assert grouped is not None and grouped.group_size.label == "per_channel"
+
+
+@pytest.mark.parametrize("name", ["Q4_K", "w4", "w4a16-g0", "w4a16-", "fp8", "nonsense", ""])
+def test_other_names_are_no_candidates(name: str) -> None:
+    assert LayerFormat.named(name, G64) is None
+
+
+MIX = ["w4a16-g64", "nvfp4", "fp8_e4m3", "w8a8", "16"]
+
+
+def mixed_harms() -> SensitivityResult:
+    """Many layers, each with harms of its own: fp8 with activations harms less than w8a8."""
+    chosen = random.Random(0)
+    units, rows = found((4,)).units, []
+    for unit in units:
+        scale = chosen.random()
+        for label, harm in (("w4a16-g64", 4.0), ("fp4-g16", 3.0), ("fp8_e4m3-per_channel", 0.2),
+                            ("w8a8-per_channel", 0.3)):  # fmt: skip
+            interval = Interval(*(3 * [scale * harm]))
+            rows.append(SensitivityRow(unit.name, label, interval, 20.0, interval))
+    return SensitivityResult("second_half_64", LayerGranularity.fused, 126, 19.0, units, rows)
+
+
+def test_formats_of_different_families_share_a_budget() -> None:
+    bits = Bits(INT4, BF16, bytes=45_000 + EMBEDDING_BYTES, candidates=MIX)
+    assert bits.quantizes_activations and bits.narrowest_bits == 4
+    asked = recipe(bits)
+    formats = allocate(asked, mixed_harms(), MATRICES)
+    # Of two that are equally large the better one is taken.
+    assert len({*formats.values()}) > 1 and {*formats.values()} <= {*MIX} - {"w8a8"}
+    size = sum(
+        stored_bytes(SHAPES[name], asked.format_named(one), True) for name, one in formats.items()
+    )
+    assert 0.9 * 45_000 < size <= 45_000
+    for block in (0, 1):
+        fused = {formats[f"model.layers.{block}.self_attn.{name}_proj"] for name in "qkv"}
+        assert len(fused) == 1
+
+
 def test_labels_tell_budgets_and_kept_layers() -> None:
     assert recipe(Bits(INT4, BF16, average=3.5)).label == "rtn-auto3.5-g32"
     assert recipe(Bits(INT4, BF16, bytes=90_000_000)).label == "rtn-auto90MB-g32"
@@ -193,6 +256,7 @@ def write(directory: Path, widths: dict[str, str] | None) -> Path:
         else:
             tensors[f"{name}.weight_packed"] = np.zeros((outputs, inputs * width // 32), np.int32)
             tensors[f"{name}.weight_scale"] = np.zeros((outputs, inputs // 32), np.float16)
+            tensors[f"{name}.weight_shape"] = np.zeros(2, np.int64)
     save_file(tensors, directory / "model.safetensors")
     return directory
 
@@ -201,18 +265,21 @@ def test_written_widths_are_read_back(tmp_path: Path) -> None:
     bits = Bits(INT4, BF16, average=3.5, candidates=["2", "3", "4", "16"])
     planned = allocate(recipe(bits), found((2, 3, 4)), MATRICES)
     model, made = write(tmp_path / "model", None), write(tmp_path / "made", planned)
-    widths = check_widths(model, made, planned, bits)
+    widths = check_widths(model, made, planned, recipe(bits))
     assert widths.average_bits == pytest.approx(average(planned))
     assert sum(widths.layers.values()) == len(SHAPES)
     with pytest.raises(
         StageError, match=r"bits per weight on average, bits\.average=3\.2 was requested"
     ):
-        check_widths(model, made, planned, replace(bits, average=3.2))
+        check_widths(model, made, planned, recipe(replace(bits, average=3.2)))
     with pytest.raises(StageError, match=r"bytes, the limit is bits\.bytes=100"):
-        check_widths(model, made, planned, replace(bits, average=None, bytes=100))
+        check_widths(model, made, planned, recipe(replace(bits, average=None, bytes=100)))
+    assert widths.budget_share == pytest.approx(widths.average_bits / 3.5)
+    with pytest.raises(StageError, match=r"was written in \d+ bytes, as \d+ it has \d+"):
+        check_widths(model, made, planned, replace(recipe(bits), group_size=G64))
     other = {**planned, "model.layers.0.mlp.up_proj": "8"}
     with pytest.raises(StageError, match=r"layers\.0\.mlp\.up_proj was written with"):
-        check_widths(model, made, other, bits)
+        check_widths(model, made, other, recipe(bits))
 
 
 def test_vllm_takes_the_widths_it_has_kernels_for() -> None:

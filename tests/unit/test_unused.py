@@ -67,6 +67,7 @@ IDLE = [
     ("model=local model.path=/x model.revision=y", "which does not read revision", "model=hub"),
     ("model=hub model.hub_id=a/b model.sha256=y", "which does not read sha256", ""),
     ("bits.candidates=[3,4]", "bits has no budget", ""),
+    ("bits=auto bits.weight.num_bits=3", "bits has a budget", ""),
     ("method.activation_scales=static", "bits rounds no activations", "bits=w8a8"),
     ("method.keep_bits=8", "method keeps no layer at another width", ""),
     ("method=autoround method.format=gptq", "llm_compressor, which writes compressed-tensors", ""),

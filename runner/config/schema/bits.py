@@ -203,4 +203,6 @@ def _number_named(label: str) -> NumberFormat | None:
         "fp": NumberType.float,
     }
     exponent = int(match[3]) if match[3] else None
+    if match[1] == "fp" and match[2] == "8" and exponent is None:
+        return None
     return NumberFormat(kinds[match[1]], int(match[2]), exponent)

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -186,7 +186,7 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
             return (
                 f"{reason}: engine.{name}={getattr(spec.settings, name)} needs engine.device=cuda"
             )
-    stored = "pack-quantized" if spec.checkpoint_format in ("gptq", "awq") else None
+    stored = {"pack-quantized"} if spec.checkpoint_format in ("gptq", "awq") else set()
     if spec.checkpoint_format == "compressed-tensors":
         config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))
         facts = CheckpointFacts(
@@ -195,19 +195,29 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
         if against := reason_against_rotations(facts):
             return against
         quantization = config["quantization_config"]
-        stored = quantization.get("format")
+        whole = quantization.get("format")
         groups = (quantization.get("config_groups") or {}).values()
-        if spec.device == "cpu" and stored == "pack-quantized" and _rounds_activations(groups):
+        # Of a mix the format of the whole says nothing: each group has its own.
+        stored = {str(group.get("format") or whole) for group in groups} or {str(whole)}
+        if spec.device == "cpu" and any(_is_widened(group, whole) for group in groups):
             return _WIDENED_ON_CPUS
-    if stored is not None and spec.device != "cpu" and spec.dtype == "float32":
-        return f"{_SIXTEEN_ON_GPUS}: engine.dtype=bfloat16, eval.dtype=bfloat16"
-    if stored == "pack-quantized" and spec.dtype == "float32":
-        return f"{_SIXTEEN_ONLY}: engine.dtype=bfloat16, eval.dtype=bfloat16"
-    return _reason_against_cpu(_STORED_AS.get(stored or "")) if spec.device == "cpu" else None
+    return _reason_against_stored(stored, spec)
 
 
-def _rounds_activations(groups: Iterable[Mapping[str, Any]]) -> bool:
-    return any(group.get("input_activations") for group in groups)
+def _reason_against_stored(stored: set[str], spec: LoadSpec) -> str | None:
+    """Why it cannot compute with layouts of compressed-tensors; empty: with a dense checkpoint."""
+    on_cpu = spec.device == "cpu"
+    if spec.dtype == "float32" and stored and (not on_cpu or "pack-quantized" in stored):
+        why = _SIXTEEN_ONLY if on_cpu else _SIXTEEN_ON_GPUS
+        return f"{why}: engine.dtype=bfloat16, eval.dtype=bfloat16"
+    reasons = (_reason_against_cpu(_STORED_AS.get(one)) for one in sorted(stored) if on_cpu)
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def _is_widened(group: Mapping[str, Any], whole: str | None) -> bool:
+    """Whether a group's integers are packed although its activations are rounded."""
+    packed = (group.get("format") or whole) == "pack-quantized"
+    return packed and bool(group.get("input_activations"))
 
 
 def _is_packed(checkpoint: CheckpointFacts) -> bool:

@@ -28,8 +28,7 @@ def stored_bytes(shape: tuple[int, int], stored: LayerFormat | None, sym: bool) 
         if number.num_bits == 8 and stored.bits.quantizes_activations:
             return outputs * inputs + 2 * scales
         packed = outputs * _words(inputs * number.num_bits)
-        groups = scales // outputs if group_size.granularity is not Granularity.tensor else 1
-        zero_points = 0 if sym else groups * _words(outputs * number.num_bits)
+        zero_points = 0 if sym else _zero_points(scales, outputs, number.num_bits)
         return packed + 2 * scales + zero_points + 16
     weights = outputs * inputs * number.num_bits // 8
     if group_size.granularity is not Granularity.group:
@@ -48,6 +47,11 @@ def _scales(shape: tuple[int, int], stored: LayerFormat) -> int:
     if stored.group_size.granularity is Granularity.tensor:
         return 1
     return outputs * -(-inputs // size)
+
+
+def _zero_points(scales: int, outputs: int, num_bits: int) -> int:
+    """Packed along the outputs; the only one of a whole matrix is a byte."""
+    return 1 if scales == 1 else scales // outputs * _words(outputs * num_bits)
 
 
 def _words(bits: int) -> int:

@@ -77,7 +77,7 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         rounded_in=(capabilities.rounds_in or request.compute_dtype)
         if recipe.method.rounds(recipe.bits)
         else None,
-        widths=check_widths(request.model_directory, directory, recipe.layer_formats, recipe.bits)
+        widths=check_widths(request.model_directory, directory, recipe.layer_formats, recipe)
         if recipe.layer_formats
         else None,
     )

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult, WorkerTask
 
+_NEAR = 0.995
+"""Part of a budget that counts as all of it."""
 _FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
@@ -131,6 +133,11 @@ def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
             f"  {widths.average_bits:.3f} bits per weight on average{asked}, "
             f"{result.bits_per_weight:.3f} with scales; layers: {counts}"
         )
+        if widths.budget_share is not None and widths.budget_share < _NEAR:
+            inputs.session.display.line(
+                f"  {widths.budget_share:.1%} of the budget are used: no other choice of "
+                "bits.candidates is measured to harm less within it"
+            )
     if (shortfall := describe_shortfall(result.coverage)) is not None:
         inputs.warn(f"{recipe.label}: {shortfall}")
 
