@@ -1,6 +1,6 @@
 """Where Hydra reads configuration from: the runner's files and the user's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
+from runner.config.copies import copies
 from runner.config.hydra_internals import FileConfigSource as HydrasSource
 from runner.config.hydra_internals import header_of, replace_file_source
 from runner.config.renamed import present_section
@@ -17,6 +18,8 @@ from runner.util.yaml_files import line_of, load, read_text
 
 _WORDS = ("optional", "override")
 """What may stand before an entry of a defaults list."""
+_READ: dict[Path, tuple[tuple[str, int, int], Callable[[], ConfigResult]]] = {}
+"""Files of the runner's as they were read, with the state that each was in."""
 
 
 class FileConfigSource(HydrasSource):
@@ -33,7 +36,7 @@ class FileConfigSource(HydrasSource):
         """
         path = Path(self.path) / self._normalize_file_name(config_path)
         if _is_ours(path):
-            return super().load_config(config_path)
+            return self._ours(path, config_path)
         config = load(path)
         try:
             header = header_of(read_text(path)[:512])
@@ -49,6 +52,18 @@ class FileConfigSource(HydrasSource):
             provider=self.provider,
             header=header,
         )
+
+    def _ours(self, path: Path, config_path: str) -> ConfigResult:
+        """A file of the runner's, which one process composes from again and again."""
+        try:
+            written = path.stat()
+        except OSError:
+            return super().load_config(config_path)  # says that there is none
+        state = (self.provider, written.st_mtime_ns, written.st_size)
+        known = _READ.get(path)
+        if known is None or known[0] != state:
+            known = _READ[path] = (state, copies(super().load_config(config_path)))
+        return known[1]()
 
     def _refuse_cycle(self, config_path: str, config: DictConfig) -> None:
         """See that a defaults list does not lead back to its file: Hydra would follow for ever."""

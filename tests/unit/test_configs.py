@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -33,6 +33,7 @@ from runner.methods import find_method, method_names
 from runner.planning.model_shape import Shape
 from runner.util.paths import conf_dir, sweeps_dir
 from runner.validation.layers import linear_inputs
+from tests.unit.conftest import kept_loader
 
 pytestmark = pytest.mark.unit
 
@@ -226,9 +227,7 @@ def check_generation(hardware: Hardware) -> None:
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_every_sweep_composes_and_so_does_every_job_of_it(name: str, composed: Compose) -> None:
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="runner"):
-        whole = compose(name, return_hydra_config=True)
+    whole = kept_loader(Path.cwd()).load_configuration(name, [], RunMode.MULTIRUN)
     grids = whole.hydra.sweeper.get("grids") or {"space": whole.hydra.sweeper.space}
     assert all(grids.values())
     seen: set[str] = set()
@@ -358,13 +357,8 @@ LAUNCHERS = sorted(path.stem for path in (conf_dir() / "hydra" / "launcher").glo
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_every_launcher_composes(launcher: str) -> None:
-    from hydra import compose, initialize_config_dir
-
-    from runner.config.compose import register
-
-    register()
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        chosen = compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
+    words = [f"hydra/launcher={launcher}"]
+    chosen = kept_loader(Path.cwd()).load_configuration("config", words, RunMode.RUN)
     kind = "Ray" if launcher == "ray" else "Submitit"
     assert chosen.hydra.launcher._target_ == f"hydra_plugins.quant_runner.{kind}Launcher"
     assert chosen.hydra.launcher.get("timeout_min", 1) > 0

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.types import HydraContext, RunMode
 
@@ -27,8 +25,7 @@ from runner.multirun.launchers.task import (
 )
 from runner.multirun.launchers.thrifty import ThriftyLauncher, spared
 from runner.store.records import Status, write_record
-from runner.util.paths import conf_dir
-from tests.unit.conftest import StubDriver
+from tests.unit.conftest import StubDriver, kept_loader
 from tests.unit.test_launching import read, record
 
 pytestmark = pytest.mark.unit
@@ -90,7 +87,7 @@ def launched(launcher: ClusterLauncher, store: Path, *overrides: str) -> Any:
     """One run of sweep ``s``, as Hydra hands it over."""
     register()
     setup_globals()
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    loader = kept_loader(Path.cwd())
     context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
     given = ["model=tiny", "tracker=none", f"store.root={quoted(store)}", *overrides]
     config = loader.load_configuration("config", [], RunMode.MULTIRUN)

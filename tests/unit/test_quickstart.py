@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
 from hydra.types import HydraContext, RunMode
@@ -20,7 +18,7 @@ from runner.planning.hardware.detect import detect
 from runner.reporting.row import Row
 from runner.reporting.scale import small_model_note
 from runner.util.gpus import Gpu
-from runner.util.paths import conf_dir
+from tests.unit.conftest import kept_loader
 from tests.unit.judging import Compose, illegal_ones, judge
 
 pytestmark = pytest.mark.unit
@@ -74,7 +72,7 @@ def quickstart(*words: str) -> list[list[str]]:
     setup_globals()
     from runner.multirun.grid import GridSweeper
 
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    loader = kept_loader(Path.cwd())
     master = loader.load_configuration(QUICKSTART, list(words), RunMode.MULTIRUN)
     settings = OmegaConf.to_container(master.hydra.sweeper)
     assert isinstance(settings, dict)
@@ -102,7 +100,7 @@ def test_an_engine_is_taken_where_its_environment_is_there_and_left_alone_where_
 
 def test_every_recipe_of_the_quickstart_is_legal_here_and_on_a_gpu(composed: Compose) -> None:
     register()
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    loader = kept_loader(Path.cwd())
     sweeper = loader.load_configuration(QUICKSTART, [], RunMode.RUN).hydra.sweeper
     here = detect()
     card = Gpu("NVIDIA H100 80GB HBM3", 85 * 10**9, "9.0", "GPU-0", 0)

@@ -19,6 +19,7 @@ from runner.config.kept_merges import KeptMerges
 from runner.errors import UsageError
 from runner.util.paths import conf_dir
 from runner.validation.unused import Effects
+from tests.unit.conftest import kept_loader
 
 pytestmark = pytest.mark.unit
 
@@ -33,7 +34,7 @@ def jobs(
     # Hydra imports its own sweeper anew when it looks for plugins; ours builds on that one.
     from runner.multirun.grid import GridSweeper
 
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    loader = kept_loader(Path.cwd())
     sweeper = GridSweeper(grids=grids, **others)
     # The rest of the context starts jobs, which is not what is tested here.
     sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
@@ -128,7 +129,7 @@ def test_no_job_begins_before_all_make_sense(launcher: str) -> None:
     setup_globals()
     from runner.multirun.grid import GridSweeper
 
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    loader = kept_loader(Path.cwd())
     sweeper = GridSweeper()
     sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
     sweeper.launcher = get_class(launcher)()
@@ -154,7 +155,7 @@ def test_of_several_batches_a_later_one_may_read_what_the_first_does_not(
     setup_globals()
     from runner.multirun.grid import GridSweeper
 
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    loader = kept_loader(Path.cwd())
     sweeper = GridSweeper()
     sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
     sweeper.launcher = get_class("hydra._internal.core_plugins.basic_launcher.BasicLauncher")()
@@ -308,7 +309,7 @@ def test_settings_may_be_given_on_the_command_line(word: str, said: str | None) 
     register()
     from runner.multirun.grid import GridSweeper
 
-    loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(conf_dir())))
+    loader = kept_loader(Path.cwd())
     node = loader.load_configuration("config", [word], RunMode.MULTIRUN).hydra.sweeper
     settings: dict[str, Any] = OmegaConf.to_container(node)  # type: ignore[assignment]
     assert settings.pop("_target_") == "hydra_plugins.quant_runner.GridSweeper"
