@@ -70,7 +70,12 @@ def test_kept_workers_serve_one_call_after_the_other(
     # One that was started to compute otherwise does not serve.
     monkeypatch.setenv("QUANT_RUNNER_INSTRUCTION_SETS", "avx2")
     run([*asked, "sweep=three", "force=[eval]"])
-    assert servers() != first
+    both = servers()
+    assert both != first
+    # Nor does it end the others, which are as warm as before.
+    monkeypatch.delenv("QUANT_RUNNER_INSTRUCTION_SETS")
+    run([*asked, "sweep=four", "force=[eval]"])
+    assert servers() == both
 
 
 def test_without_it_no_worker_outlives_a_call(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Control side of the workers: one warm server per interpreter, one job at a time each."""
+"""Control side of the workers: warm servers of each interpreter, one job at a time each."""
 
 import contextlib
 import json
@@ -17,12 +17,14 @@ from runner.pipeline.worker.failed import WorkerFailed
 from runner.pipeline.worker.protocol import Job
 from runner.pipeline.worker.server import CLOSING_SECONDS
 from runner.pipeline.worker.start import Start
-from runner.util.gpus import VISIBLE, Gpu, visible_variables
+from runner.util.gpus import Gpu, visible_variables
 from runner.util.logs import BoundedLog, Pump, last_lines
 from runner.util.surroundings import ELSEWHERE
 
 _TAIL_LINES = 20
 _GRACE_SECONDS = CLOSING_SECONDS + 2
+_MOST_STARTS = 3
+"""Servers of one environment that are kept warm: of float32, of bfloat16 and of neither, say."""
 _SIGNALS = {
     signal.SIGKILL: "killed (SIGKILL; often the kernel's out-of-memory killer)",
     signal.SIGSEGV: "crashed (SIGSEGV)",
@@ -38,8 +40,8 @@ class WorkerPool:
 
     def __init__(self) -> None:
         """A server is started by the first job that needs it."""
-        self._servers: dict[tuple[str, str], _Server] = {}
-        """By environment and visible GPUs."""
+        self._servers: dict[tuple[str, Start], _Server] = {}
+        """By environment and how they were started, the one that was used last at the end."""
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -69,18 +71,15 @@ class WorkerPool:
         Raises:
             WorkerFailed: The job's process raised, crashed or was killed.
         """
-        variables = visible_variables(gpus)
-        place = (environment.name, variables[VISIBLE])
+        start = Start.of(environment, Path(job.cache), visible_variables(gpus))
+        place = (environment.name, start)
         if not job.beside:
             self._release(besides=place)
-        start = Start.of(environment, Path(job.cache), variables)
-        server = self._servers.get(place)
-        if server is not None and server.start != start:
-            server.stop()
-            server = None
+        server = self._servers.pop(place, None)
         if server is None or not server.alive:
+            self._make_room(environment.name)
             server = _Server(start, Path(job.log).parent)
-            self._servers[place] = server
+        self._servers[place] = server
         try:
             server.run(job, on_event)
         except BaseException:
@@ -100,7 +99,13 @@ class WorkerPool:
         """Free the memory of models that are kept for another job."""
         self._release(besides=None)
 
-    def _release(self, besides: tuple[str, str] | None) -> None:
+    def _make_room(self, environment: str) -> None:
+        """End the servers of an environment that were used longest ago, should there be many."""
+        kept = [place for place in self._servers if place[0] == environment]
+        for place in kept[: max(0, len(kept) + 1 - _MOST_STARTS)]:
+            self._servers.pop(place).stop()
+
+    def _release(self, besides: tuple[str, Start] | None) -> None:
         for place, server in self._servers.items():
             if place != besides:
                 server.release()
@@ -130,7 +135,6 @@ _kept: WorkerPool | None = None
 
 class _Server:
     def __init__(self, start: Start, logs: Path) -> None:
-        self.start = start
         logs.mkdir(parents=True, exist_ok=True)
         self._log = BoundedLog(logs / f"server-{uuid.uuid4().hex[:8]}.log")
         self._pump = Pump(self._log)
