@@ -80,6 +80,8 @@ class Capabilities:
     one layer into another."""
     model_refusal: Callable[[ModelConfig], str | None] = takes_every_model
     """Why the backend cannot quantize a model with this config; ``None`` if it can, or may."""
+    starts_from_gguf: bool = False
+    """Whether it rounds a GGUF file of the model, which its recipes share."""
     mixes_by_itself: bool = False
     """Whether it gives the most sensitive layers more bits by itself."""
     plain_rounding: bool = False
@@ -136,6 +138,8 @@ class QuantizeJob:
     """Directory for downloads, kept between runs."""
     threads: int
     progress: Progress
+    gguf: Path | None = None
+    """The model as a GGUF file, for backends that start from one."""
 
 
 class QuantizationMethod(Protocol):

@@ -160,6 +160,7 @@ class GgufMethod:
             packages=("llama-cpp-python", "gguf", "transformers"),
             holders=None,
             model_refusal=conversion_refusal,
+            starts_from_gguf=True,
             mixes_by_itself=True,
             rounds_in="float32",
             only_on_cpus=True,
@@ -173,19 +174,13 @@ class GgufMethod:
         return recipe.calibration if options.imatrix else None
 
     def quantize(self, job: QuantizeJob) -> None:
-        """Convert without loss, find what matters, round."""
+        """Find what matters, round."""
         options = job.recipe.method
         assert isinstance(options, Gguf)
         chosen = type_for(options, job.recipe.bits)
         assert chosen is not None
-        job.progress(0, 1, "converting to GGUF")
-        dense = job.scratch / "model.gguf"
-        llama_cpp.convert(
-            job.model_directory,
-            dense,
-            llama_cpp.lossless_type(job.model_directory),
-            llama_cpp.converter(job.cache),
-        )
+        dense = job.gguf
+        assert dense is not None
         matrix = None
         if options.imatrix:
             matrix = llama_cpp.importance_matrix(
@@ -206,7 +201,6 @@ class GgufMethod:
             keep=_kept(job.model_directory, dense, options.ignore),
             progress=job.progress,
         )
-        dense.unlink()
         # A GGUF file says less than transformers has to know to read it.
         shutil.copyfile(
             job.model_directory / "config.json", job.checkpoint_directory / MODEL_CONFIG

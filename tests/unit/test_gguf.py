@@ -27,11 +27,11 @@ from runner.methods.backends.llama_cpp import (
     _reason,
     convert,
     importance_matrix,
-    lossless_type,
     tensor_names,
 )
 from runner.methods.gguf import METHOD, Gguf, _kept, type_for
 from runner.methods.recipe import Recipe
+from runner.pipeline.stages.jobs.gguf import lossless_dtype
 from runner.planning.formats import find_format
 
 pytestmark = pytest.mark.unit
@@ -118,13 +118,13 @@ def test_engine_reads_gguf_alone() -> None:
 
 
 @pytest.mark.parametrize("claimed", ["{}", '{"dtype": "bfloat16"}'])
-@pytest.mark.parametrize(("dtype", "kind"), [(np.float16, "f16"), (np.float32, "f32")])
+@pytest.mark.parametrize(("dtype", "kind"), [(np.float16, "float16"), (np.float32, "float32")])
 def test_conversion_keeps_the_weights_type_whatever_config_claims(
     claimed: str, dtype: type, kind: str, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(claimed)
     save_file({"a.weight": np.zeros((2, 2), dtype)}, tmp_path / "model.safetensors")
-    assert lossless_type(tmp_path) == kind
+    assert lossless_dtype(tmp_path) == kind
 
 
 def test_reason_is_the_last_line_that_says_something() -> None:

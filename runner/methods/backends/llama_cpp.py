@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from runner.data.models.gguf_file import read_gguf
 from runner.data.models.load import load_model
-from runner.data.models.weights import stored_dtype
 from runner.data.packages import fetch_tree
 from runner.errors import StageError
 from runner.methods.backends.gguf_types import TensorType, TypeChoice
@@ -31,7 +30,6 @@ _PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 _LAST_LINES = 50
 _LONGEST_LINE = 10_000
-_OUT_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 def converter(cache: Path) -> Path:
@@ -43,11 +41,6 @@ def converter(cache: Path) -> Path:
     script = f"{_VENDOR}/convert_hf_to_gguf.py"
     needed = (script, f"{_VENDOR}/conversion", f"{_VENDOR}/gguf-py")
     return fetch_tree(_PACKAGE, VERSION, needed, SHA256, cache) / script
-
-
-def lossless_type(model_directory: Path) -> str:
-    """The ``outtype`` of ``convert`` that keeps a model's weights as they are."""
-    return _OUT_TYPES.get(stored_dtype(model_directory), "bf16")
 
 
 def convert(model_directory: Path, destination: Path, outtype: str, converter: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.data.models.tensors import TensorReport, report_tensors
+from runner.data.models.weights import stored_dtype
 from runner.pipeline.stages.base import Cost, Stage, StageContext
 from runner.store.inventory import Retention
 
@@ -36,6 +37,12 @@ class GgufResult:
 _OUTTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 
 
+def lossless_dtype(model_directory: Path) -> str:
+    """The type in which a GGUF file keeps a model's weights as they are."""
+    found = stored_dtype(model_directory)
+    return found if found in _OUTTYPES else "bfloat16"
+
+
 class GgufStage(Stage[GgufRequest, GgufResult]):
     """Converts models."""
 
@@ -63,6 +70,10 @@ class GgufStage(Stage[GgufRequest, GgufResult]):
             format="gguf",
             identity={"gguf": converted.address.key},
         )
+
+    def lossless(self, inputs: "Inputs", subject: "Checkpoint") -> Path:
+        """The file of an unquantized model in the type that its weights have."""
+        return self.convert(inputs, subject, lossless_dtype(subject.directory)).directory / FILE
 
     def cost(self, config: "Config", on_gpu: bool) -> Cost:
         """Nothing is computed."""

@@ -35,6 +35,8 @@ class QuantizeRequest:
     """Versions of the packages that determine the checkpoint."""
     expert_tokens: dict[str, list[int]] | None = None
     """Result of stage ``experts``, for the manifest."""
+    gguf: Path | None = None
+    """The model as a GGUF file, for backends that start from one."""
 
 
 @dataclass

@@ -44,6 +44,7 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
                 cache=context.cache,
                 threads=context.threads,
                 progress=context.progress,
+                gguf=request.gguf,
             )
         )
     original, tensors = report_tensors(request.model_directory), report_tensors(directory)

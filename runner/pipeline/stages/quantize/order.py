@@ -13,6 +13,7 @@ from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.stages.jobs.check import STAGE as CHECK
 from runner.pipeline.stages.jobs.check import CheckRequest, CheckResult
 from runner.pipeline.stages.jobs.experts import expert_tokens
+from runner.pipeline.stages.jobs.gguf import STAGE as GGUF
 from runner.pipeline.stages.jobs.overlap import STAGE as OVERLAP
 from runner.pipeline.stages.jobs.overlap import find_overlap, overlap_verdicts
 from runner.pipeline.stages.jobs.windows import INDECISIVE, WindowsResult, calibration_windows
@@ -71,6 +72,7 @@ def make_checkpoint(
             **versions_of(Kind.method, recipe.method.name),
         },
         expert_tokens=tokens,
+        gguf=GGUF.lossless(inputs, model) if capabilities.starts_from_gguf else None,
     )
     determinants = {
         **model.identity,
