@@ -2,8 +2,71 @@
 
 from typing import Any
 
+import numpy as np
+
+_RESAMPLES = 2000
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
 
 def report(found: dict[str, Any]) -> str:
-    import json
+    """Sums against wholes by budget and kind of assignment, then what each pass chose."""
+    lines = [
+        f"{found['model']}, {found['units']} units",
+        "",
+        "| bits | assignments | number | Pearson | Spearman | slope | whole / sum |",
+        "|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for budget, measured in found["budgets"].items():
+        for label, pairs in measured["pairs"].items():
+            if pairs:
+                cells = " | ".join(_fit(np.array(pairs, np.float64)))
+                lines.append(f"| {budget} | {label} | {len(pairs)} | {cells} |")
+    lines += [
+        "",
+        "| bits | chosen | sum | whole | held out | against the first choice |",
+        "|--:|---|--:|--:|--:|--:|",
+    ]
+    for budget, measured in found["budgets"].items():
+        for place, (one, held_out) in enumerate(
+            zip(measured["passes"], measured["held_out"], strict=True)
+        ):
+            paired = "" if not place else _paired(held_out, measured["held_out"][0])
+            how = one["how"]
+            lines.append(
+                f"| {budget} | {how} | {one['expected']:.3f} | {one['whole']:.3f} | "
+                f"{np.mean(held_out):.3f} | {paired} |"
+            )
+    for width in (3, 4):
+        whole, held_out = found[f"all {width}"]
+        lines.append(f"| {width} | all alike | | {whole:.3f} | {np.mean(held_out):.3f} | |")
+    return "\n".join(lines)
 
-    return json.dumps(found)[:2000]
+
+def _fit(pairs: Array) -> list[str]:
+    """Each with its 95% interval, by resampling assignments."""
+    from scipy.stats import spearmanr
+
+    def values(chosen: Array) -> list[float]:
+        sums, wholes = chosen[:, 0], chosen[:, 1]
+        pearson = float(np.corrcoef(sums, wholes)[0, 1])
+        slope = pearson * float(wholes.std() / sums.std())
+        ratio = float(np.exp(np.log(wholes / sums).mean()))
+        return [pearson, float(spearmanr(sums, wholes)[0]), slope, ratio]
+
+    generator = np.random.default_rng(0)
+    resampled = [
+        values(pairs[generator.integers(len(pairs), size=len(pairs))]) for _ in range(_RESAMPLES)
+    ]
+    low, high = np.nanpercentile(resampled, [2.5, 97.5], axis=0)
+    return [
+        f"{value:.2f} [{at_least:.2f}, {at_most:.2f}]"
+        for value, at_least, at_most in zip(values(pairs), low, high, strict=True)
+    ]
+
+
+def _paired(one: list[float], other: list[float]) -> str:
+    from runner.evaluation.metrics.statistics import mean_interval
+
+    found = mean_interval(np.array(one) - np.array(other))
+    return f"{found.estimate:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

@@ -153,8 +153,6 @@ def _unread(config: Config, device: str) -> Iterator[_Unread]:
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)
     yield from _text("sensitivity.text", config.sensitivity.text)
-    if StageName.quantize in config.stages and not config.bits.is_auto:
-        yield _Unread("sensitivity.passes", "one format is for all layers", lambda: "bits=auto")
     yield from _of("eval", config.eval.unread(), _protocols)
     yield from _of("serving", config.serving.unread())
     yield from _of("bits", config.bits.unread())

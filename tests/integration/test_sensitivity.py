@@ -42,7 +42,7 @@ pytestmark = pytest.mark.integration
 TINY = ("model=tiny", "eval=quick", "group_size=g32")
 TOKENS, WINDOWS = 64, 3
 RECIPES = {
-    "rtn-auto3.5-g32": ("method=rtn", "bits=auto", "sensitivity.passes=2"),
+    "rtn-auto3.5-g32": ("method=rtn", "bits=auto"),
     "gptq-auto0.11MB-g32,sym=false": (
         "bits=auto",
         "bits.average=null",

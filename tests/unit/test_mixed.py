@@ -20,7 +20,6 @@ from runner.errors import StageError
 from runner.evaluation.metrics.soundness import most_ratio, weight_width
 from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.allocate import Matrices, allocate
-from runner.methods.mixed_precision.beside import chosen_labels, harms_beside, neighbours
 from runner.methods.mixed_precision.knapsack import choose
 from runner.methods.mixed_precision.layer_groups import units_of
 from runner.methods.mixed_precision.stored import stored_bytes
@@ -300,64 +299,3 @@ def test_a_mix_is_as_coarse_as_its_narrowest_layer() -> None:
     assert most_ratio(weight_width(coarse, None), coarse, G32) == float("inf")
     finer = replace(coarse, candidates=["4", "8"])
     assert most_ratio(weight_width(finer, None), finer, G32) < 100
-
-
-def test_the_next_choice_is_made_by_what_formats_cost_beside_the_others() -> None:
-    bits = Bits(INT4, BF16, average=3.5, candidates=["2", "3", "4", "16"])
-    asked = recipe(bits)
-    alone = found((2, 3, 4))
-    first = allocate(asked, alone, MATRICES)
-    labels = chosen_labels(asked, alone.units, first)
-    changes = neighbours(asked, alone, labels)
-    order = ["w2a16-g32", "w3a16-g32", "w4a16-g32", "16"]
-    for unit, label in labels.items():
-        tried = {to for name, to in changes if name == unit}
-        place = order.index(label)
-        assert tried == {*order[max(0, place - 1) : place], *order[place + 1 : place + 2]}
-    # Beside the others the units of block 0 turn out to be the sensitive ones.
-    changed = {
-        (name, to): 1.0
-        + (order.index(labels[name]) - order.index(to)) * (0.5 if ".0." in name else 0.01)
-        for name, to in changes
-    }
-    harms = harms_beside(labels, 1.0, changed)
-    second = allocate(asked, alone, MATRICES, harms=harms)
-    assert average(second) <= 3.5
-    steps = {name: place for place, name in enumerate(bits.candidates)}
-    assert all(abs(steps[after] - steps[first[layer]]) <= 1 for layer, after in second.items())
-    for block, better in ((0, True), (1, False)):
-        stem = f"model.layers.{block}."
-        before, after = (
-            sum(int(name) for layer, name in one.items() if layer.startswith(stem))
-            for one in (first, second)
-        )
-        assert (after > before) is better
-
-
-def test_layers_that_are_kept_are_not_tried_in_other_formats() -> None:
-    bits = Bits(INT4, BF16, average=5.0, candidates=["3", "4"])
-    asked = recipe(bits, keep=["0.mlp.up_proj"], keep_bits=8)
-    alone = found((3, 4))
-    labels = chosen_labels(asked, alone.units, allocate(asked, alone, MATRICES))
-    assert labels["model.layers.0.mlp.gate/up_proj"] == "w8a16-g32"
-    tried = {name for name, _ in neighbours(asked, alone, labels)}
-    assert tried == labels.keys() - {"model.layers.0.mlp.gate/up_proj"}
-
-
-def test_of_formats_of_one_width_the_less_harmful_is_tried() -> None:
-    bits = Bits(INT4, BF16, average=3.5, candidates=["3", "w4a16", "w4a16-g64", "8"])
-    asked = recipe(bits)
-    units = units_of({"model.layers.0.mlp.down_proj": 1}, {}, LayerGranularity.fused)
-    zero = Interval(0, 0, 0)
-    rows = [
-        SensitivityRow(units[0].name, label, Interval(harm, harm, harm), 20.0, zero)
-        for label, harm in {
-            "w3a16-g32": 4.0, "w4a16-g32": 2.0, "w4a16-g64": 1.0, "w8a16-g32": 0.1,
-        }.items()
-    ]  # fmt: skip
-    alone = SensitivityResult("second_half_64", LayerGranularity.fused, 126, 19.0, units, rows)
-    name = units[0].name
-    assert neighbours(asked, alone, {name: "w3a16-g32"}) == [(name, "w4a16-g64")]
-    assert neighbours(asked, alone, {name: "w4a16-g32"}) == [
-        (name, "w3a16-g32"), (name, "w8a16-g32"),
-    ]  # fmt: skip

@@ -44,6 +44,3 @@ class Sensitivity:
     """Tokens in a window."""
     windows: int = bounded(4, least=2, why="one gives no interval")
     """Number of windows, spread evenly over the text's documents."""
-    passes: int = bounded(1, least=1, most=10)
-    """How often ``bits=auto`` chooses: first by what each unit costs alone, then by what it costs
-    beside the others as they were chosen last. The best that was measured is taken."""

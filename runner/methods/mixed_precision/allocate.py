@@ -4,7 +4,6 @@ The harms of layers are taken to add up: the KL divergence of a model with many 
 estimated as the sum of those with one. It is a ranking, not a prediction.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -105,11 +104,7 @@ class PackedSizes:
 
 
 def allocate(
-    recipe: Recipe,
-    found: Sensitivities,
-    matrices: Matrices,
-    sizes: Sizes | None = None,
-    harms: Harms | None = None,
+    recipe: Recipe, found: Sensitivities, matrices: Matrices, sizes: Sizes | None = None
 ) -> dict[str, str]:
     """Format of every linear layer in the decoder's blocks, named as ``bits.candidates`` are.
 
@@ -118,8 +113,6 @@ def allocate(
         found: What rounding each unit costs, under the labels of ``rounding_named``.
         matrices: Of the unquantized model.
         sizes: Of layers in each format; by default those of compressed-tensors.
-        harms: To choose by within a budget in place of those alone, by the units' names and the
-            same labels; a format that has none there is not chosen.
 
     Raises:
         StageError: The budget is too small, or ``method.keep`` names no layer.
@@ -130,10 +123,10 @@ def allocate(
     ignored = with_fused(matching(method.ignore, layers), layers)
     kept = kept_layers(recipe, layers)
     free = [unit for unit in units if not set(unit.layers) & (ignored | kept)]
-    alone = harms_alone(found)
+    harms = harms_alone(found)
     own = recipe.own_format.label
     reference = rounding_named(recipe, _narrowest(recipe) if recipe.bits.is_auto else own)
-    ranked = sorted(free, key=lambda unit: alone[unit.name, reference], reverse=True)
+    ranked = sorted(free, key=lambda unit: harms[unit.name, reference], reverse=True)
     most = ranked[: method.keep_most_sensitive]
     kept |= {layer for unit in most for layer in unit.layers}
     free = [unit for unit in free if unit not in most]
@@ -144,7 +137,7 @@ def allocate(
         fixed = {layer: formats[layer] for layer in layers if layer in kept | ignored}
         sizes = sizes or PackedSizes(recipe, matrices)
         formats |= _within_budget(
-            recipe, free, fixed=fixed, harms=harms or alone, matrices=matrices, sizes=sizes
+            recipe, free, fixed=fixed, harms=harms, matrices=matrices, sizes=sizes
         )
     return formats
 
@@ -204,7 +197,7 @@ def _within_budget(
     labels = {name: rounding_named(recipe, name) for name in candidates}
 
     def harm(unit: Unit, candidate: str) -> float:
-        return harms.get((unit.name, labels[candidate]), math.inf)
+        return harms[unit.name, labels[candidate]]
 
     options = [
         [(sum(cost(layer, one) for layer in unit.layers), harm(unit, one)) for one in candidates]

@@ -1,15 +1,14 @@
-"""Formats of a recipe's layers: chosen by sensitivities, measured together, chosen again."""
+"""Formats of a recipe's layers: chosen by sensitivities, then measured together."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from runner.data.models.tensors import matrix_shapes, report_tensors
-from runner.methods.mixed_precision.allocate import Harms, Matrices, allocate, harms_alone
-from runner.methods.mixed_precision.beside import chosen_labels, harms_beside, neighbours
+from runner.methods.mixed_precision.allocate import Matrices, allocate, harms_alone
+from runner.methods.mixed_precision.rounding import rounding_named
 from runner.methods.recipe import Recipe
 from runner.pipeline.stages.base import TRANSFORMERS
 from runner.pipeline.stages.jobs.together import STAGE as TOGETHER
-from runner.pipeline.stages.jobs.together import Change, TogetherRequest, TogetherResult
+from runner.pipeline.stages.jobs.together import TogetherRequest, TogetherResult
 from runner.pipeline.stages.sensitivity import (
     PACKAGES,
     SensitivityResult,
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
 def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -> dict[str, str]:
     """Formats of the recipe's layers, from sensitivities.
 
-    Within a budget the whole is measured too, and the choice made ``sensitivity.passes`` times. Of
-    the choices the one whose whole was measured to cost least is taken, and filed with the run.
+    Within a budget it is measured, told and filed with the run what they cost together.
 
     Raises:
         StageError: The budget is too small, or ``method.keep`` names no layer.
@@ -35,61 +33,47 @@ def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -
     directory = run.model.directory
     matrices = Matrices(matrix_shapes(directory), report_tensors(directory).bytes)
     formats = allocate(recipe, found, matrices)
-    if not recipe.bits.is_auto:
-        return formats
-    harms: Harms = harms_alone(found)
-    whole, passes = 0.0, run.config.sensitivity.passes
-    measured: list[tuple[float, dict[str, str], StageResult[TogetherResult]]] = []
-    for left in reversed(range(passes)):
-        labels = chosen_labels(recipe, found.units, formats)
-        changes = neighbours(recipe, found, labels) if left else []
-        expected = whole + sum(harms[pair] for pair in labels.items())
-        together = _measured(run, labels, changes, expected)
-        if (known := together.known) is None:  # a dry run
-            return formats
-        whole = known.kl_divergence.estimate
-        measured.append((whole, formats, together))
-        changed = {(row.unit, row.rounding): row.kl_divergence for row in known.rows}
-        harms = harms_beside(labels, whole, changed)
-        formats = allocate(recipe, found, matrices, harms=harms)
-        if formats in [before for _, before, _ in measured]:
-            break
-    _, best, together = min(measured, key=lambda one: one[0])
-    run.keep(TOGETHER.name, RECIPE, together)
-    _tell(run, [together.result for _, _, together in measured])
-    return best
+    if recipe.bits.is_auto:
+        together = _measured_together(run, recipe, found, formats)
+        run.keep(TOGETHER.name, RECIPE, together)
+        if together.known is not None:  # no dry run
+            _tell(run, together.known)
+    return formats
 
 
-def _measured(
-    run: "RunContext",
-    labels: Mapping[str, str],
-    changes: list[tuple[str, str]],
-    expected: float,
+def _measured_together(
+    run: "RunContext", recipe: Recipe, found: SensitivityResult, formats: dict[str, str]
 ) -> "StageResult[TogetherResult]":
-    """The whole of a choice, and of it with each change, on the sensitivities' text."""
+    """What the units cost when all have their formats, on the sensitivities' text."""
     needed = needed_sensitivity(run.config)
     assert needed is not None, "only a recipe that needs sensitivities chooses by them"
+    chosen = {
+        unit.name: rounding_named(recipe, formats[unit.layers[0]])
+        for unit in found.units
+        if unit.block is not None
+    }
+    harms = harms_alone(found)
+    expected = sum(harms[pair] for pair in chosen.items())
     scored, determinants = asked(run, *needed)
     environment = run.inputs.environment(TRANSFORMERS)
-    request = TogetherRequest(
-        scored, dict(labels), [Change(*change) for change in changes], expected
-    )
     determinants |= {
         "versions": environment.versions(PACKAGES),
-        "chosen": request.chosen,
-        "changes": changes,
+        "chosen": chosen,
         "expected": expected,
     }
-    title = f"{len(labels)} units rounded together"
-    return run.inputs.obtain(TOGETHER, request, environment, title=title, determinants=determinants)
-
-
-def _tell(run: "RunContext", wholes: list[TogetherResult]) -> None:
-    """What each choice was expected to cost and what it does."""
-    said = (
-        f"{one.kl_divergence.estimate:.3g} nats measured, {one.expected_kl_divergence:.3g} expected"
-        for one in wholes
+    return run.inputs.obtain(
+        TOGETHER,
+        TogetherRequest(scored, chosen, expected),
+        environment,
+        title=f"{len(chosen)} units rounded together",
+        determinants=determinants,
     )
+
+
+def _tell(run: "RunContext", whole: TogetherResult) -> None:
+    found = whole.kl_divergence
     run.inputs.session.display.line(
-        f"  layers rounded together, KL divergence by pass: {'; '.join(said)}"
+        f"  rounded together, layers cost {found.estimate:.3g} nats of KL divergence "
+        f"[{found.low:.3g}, {found.high:.3g}]; the sum of what each costs alone is "
+        f"{whole.expected_kl_divergence:.3g}"
     )
