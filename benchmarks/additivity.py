@@ -2,10 +2,10 @@
 
 ``python -m benchmarks.additivity smollm2_135m``: draws assignments of widths at equal average bits,
 measures the whole of each, and compares it with the sum that ``bits=auto`` minimizes: correlations,
-slope and ratio with bootstrap intervals over the assignments. Then it measures units again beside
-the others' rounding, as ``sensitivity.passes`` does, solves again, and scores what each pass chose
-on another text. What is measured is kept beside the results (``--kept``), so that a run that was
-stopped goes on.
+slope and ratio with bootstrap intervals over the assignments. Then it measures each unit's next
+narrower and next wider width beside the others' rounding, chooses again by these differences
+(``--passes``), and scores each choice on another text. What is measured is kept (``--kept``), so
+that a run that was stopped goes on. Two hours a model on two busy cores.
 
 8 bits alone are not measured: rounding to nearest costs 4**-4 of what it costs at 4 bits, which is
 below what float32 resolves.
@@ -175,6 +175,8 @@ def measure(
     for width in (3, 4):
         choice = {unit.name: width for unit in subject.units}
         found[f"all {width}"] = [mean(subject.whole(choice)), other.whole(choice)]
+    found["seconds"] = {kind: sum(times) for kind, times in kept.values["seconds"].items()}
+    found["times"] = {kind: len(times) for kind, times in kept.values["seconds"].items()}
     return found
 
 
@@ -211,7 +213,8 @@ def _passes(
             else []
         )
         whole, *changed = subject.beside(chosen, changes)
-        yield {"choice": chosen, "expected": expected, "whole": whole}
+        how = "by harms alone" if number == 1 else f"by harms beside choice {number - 1}"
+        yield {"how": how, "choice": chosen, "expected": expected, "whole": whole}
         beside = dict.fromkeys(chosen.items(), 0.0)
         beside |= {change: kl - whole for change, kl in zip(changes, changed, strict=True)}
         if changes:

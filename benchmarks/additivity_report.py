@@ -32,15 +32,18 @@ def report(found: dict[str, Any]) -> str:
             zip(measured["passes"], measured["held_out"], strict=True)
         ):
             paired = "" if not place else _paired(held_out, measured["held_out"][0])
-            how = one["how"]
             lines.append(
-                f"| {budget} | {how} | {one['expected']:.3f} | {one['whole']:.3f} | "
+                f"| {budget} | {one['how']} | {one['expected']:.3f} | {one['whole']:.3f} | "
                 f"{np.mean(held_out):.3f} | {paired} |"
             )
     for width in (3, 4):
         whole, held_out = found[f"all {width}"]
         lines.append(f"| {width} | all alike | | {whole:.3f} | {np.mean(held_out):.3f} | |")
-    return "\n".join(lines)
+    spent = (
+        f"{kind}: {found['times'][kind]} in {seconds:.0f} s of processor time"
+        for kind, seconds in found["seconds"].items()
+    )
+    return "\n".join([*lines, "", "; ".join(spent)])
 
 
 def _fit(pairs: Array) -> list[str]:
