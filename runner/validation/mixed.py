@@ -6,7 +6,7 @@ from runner.config.schema.bits import NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.layer_format import LayerFormat, is_unquantized
 from runner.config.schema.root import Config, StageName
-from runner.methods.base import Capabilities
+from runner.methods.base import Capabilities, Holder
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
 from runner.validation.verdict import Verdict, illegal, warning
@@ -25,6 +25,13 @@ def check_mixed(config: Config, capabilities: Capabilities, facts: Facts) -> Ite
             f"method={method.name} through {method.backend} gives all layers one width, but {what} "
             "needs several",
             "method=rtn or method=gptq",
+        )
+        return
+    if mixes and facts.architecture.experts and Holder.experts in (capabilities.holders or ()):
+        yield illegal(
+            "layers of different formats are selected by name, and a mixture of experts stores "
+            "all experts of a layer in one parameter",
+            "bits=w4a16 without method.keep",
         )
         return
     if bits.is_auto:

@@ -14,12 +14,13 @@ from benchmarks.sensitivity import log_probabilities, naive_scores
 from runner.config.compose import quoted
 from runner.config.schema.eval import PerplexityProtocol
 from runner.config.schema.group_size import Granularity, GroupSize
+from runner.config.schema.layer_format import LayerFormat
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.data.texts.protocols import Excerpt, protocol_text
 from runner.evaluation.sensitivity.probe import Probe
 from runner.evaluation.sensitivity.score import Score
 from runner.methods.mixed_precision.layer_groups import Unit
-from runner.methods.mixed_precision.rounding import Rounding, rounded
+from runner.methods.mixed_precision.rounding import Rounding, all_rounded, rounded
 from runner.pipeline.stages.sensitivity import STAGE, SensitivityRequest
 from runner.pipeline.worker.job import StageContext
 from runner.pipeline.worker.model_cache import ModelCache
@@ -276,6 +277,47 @@ def test_layers_get_widths_of_their_own(
                        / "checkpoint")  # fmt: skip
     assert kept["model.layers.0.mlp.gate_proj"] == 8
     assert sorted(set(kept.values())) == [3, 8]
+
+
+def test_formats_of_several_families_are_what_sensitivities_round(
+    command: Callable[..., Called], store: Path, text: tuple[str, ...], arithmetic: str
+) -> None:
+    import torch
+
+    candidates = ["w4a16-g64", "nvfp4", "fp8_e4m3", "w8a8", "16"]
+    done = command(
+        *TINY, "method=rtn", "bits=auto", "bits.average=7", *text, "stages=[quantize,eval]",
+        f"bits.candidates=[{','.join(candidates)}]", "tracker=none", f"sweep=families_{arithmetic}",
+        f"method.rounding_dtype={arithmetic}", "sensitivity.passes=1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, f"families_{arithmetic}")
+    entry = stage(record, "quantize")
+    chosen = entry["result"]["recipe"]["layer_formats"]
+    assert len({*chosen.values()}) > 2
+    assert 0.9 < entry["result"]["widths"]["budget_share"] <= 1
+    written = load(store / "objects" / "quantize" / entry["key"] / "checkpoint", arithmetic)
+    model = load(base_model(store, record), arithmetic)
+    layers, own = dict(model.named_modules()), dict(written.named_modules())
+    result = stage(record, "sensitivity")["result"]
+    rows = {(row["unit"], row["rounding"]) for row in result["rows"]}
+    for unit in result["units"]:
+        if unit["block"] is None:
+            continue
+        (name,) = {chosen[layer] for layer in unit["layers"]}
+        modules = [layers[layer] for layer in unit["layers"]]
+        if (found := LayerFormat.named(name, G32)) is None:
+            assert all(torch.equal(layers[n].weight, own[n].weight) for n in unit["layers"])
+            continue
+        assert (unit["name"], found.label) in rows
+        rounding = Rounding(found.bits, found.group_size, True)
+        inputs = torch.randn(2, 3, modules[0].in_features).to(modules[0].weight.dtype)
+        with torch.inference_mode(), all_rounded(modules, rounding, torch.bfloat16):
+            for layer in unit["layers"]:
+                expected, found_output = layers[layer](inputs), own[layer](inputs)
+                error = (found_output - expected).norm() / expected.norm()
+                # Products of scales are stored, or computed, in bfloat16.
+                assert error < 0.01, (layer, name)
 
 
 def divergence_of_whole(store: Path, prose: Path, record: dict[str, Any], dtype: str) -> float:

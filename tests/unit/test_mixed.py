@@ -22,6 +22,7 @@ from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.allocate import Matrices, allocate
 from runner.methods.mixed_precision.knapsack import choose
 from runner.methods.mixed_precision.layer_groups import units_of
+from runner.methods.mixed_precision.rounding import Rounding, all_rounded, rounded
 from runner.methods.mixed_precision.stored import stored_bytes
 from runner.methods.mixed_precision.verify import check_widths
 from runner.methods.recipe import Recipe
@@ -234,6 +235,39 @@ def test_formats_of_different_families_share_a_budget() -> None:
     for block in (0, 1):
         fused = {formats[f"model.layers.{block}.self_attn.{name}_proj"] for name in "qkv"}
         assert len(fused) == 1
+
+
+def test_inputs_are_rounded_where_the_format_rounds_them_and_no_tokens() -> None:
+    import torch
+
+    torch.manual_seed(0)
+    layer, embedding = torch.nn.Linear(64, 32, bias=False), torch.nn.Embedding(8, 32)
+    weight, inputs = layer.weight.clone(), torch.randn(5, 64)
+    found = LayerFormat.named("w8a8", G64)
+    assert found is not None
+    rounding = Rounding(found.bits, found.group_size, True)
+    with torch.inference_mode(), all_rounded([layer, embedding], rounding, torch.float32):
+        # One scale a token, though tokens come without windows.
+        steps = inputs.abs().amax(-1, keepdim=True) / 127.5
+        expected = (inputs / steps).round().clamp(-128, 127) * steps
+        assert torch.allclose(layer(inputs), expected @ layer.weight.T, atol=1e-5)
+        assert embedding(torch.tensor([1])).shape == (1, 32)
+    assert torch.equal(layer.weight, weight) and not layer._forward_pre_hooks
+
+
+@pytest.mark.parametrize(("name", "error"), [("nvfp4", 0.11), ("mxfp4", 0.13), ("fp8_block", 0.03),
+                                             ("mxfp8", 0.03), ("w4a16", 0.11)])  # fmt: skip
+def test_weights_are_rounded_to_any_format(name: str, error: float) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    weight, found = torch.randn(128, 128), LayerFormat.named(name, G32)
+    assert found is not None
+    rounding = Rounding(found.bits, found.group_size, True)
+    own = rounded(weight, rounding, torch.bfloat16)
+    assert error / 2 < (own - weight).norm() / weight.norm() < error
+    # Rounded again it stays what it is, but for scales that are rounded themselves.
+    assert (rounded(own, rounding, torch.bfloat16) - own).norm() / own.norm() < error / 2
 
 
 def test_labels_tell_budgets_and_kept_layers() -> None:

@@ -122,7 +122,7 @@ def all_rounded(
         for module, original in zip(modules, originals, strict=True):
             weight = rounded(original.data, rounding, scale_dtype, largest).to(original.dtype)
             module.weight = torch.nn.Parameter(weight, requires_grad=False)
-            if inputs is not None:
+            if inputs is not None and isinstance(module, torch.nn.Linear):  # no embedding
                 hooks.append(module.register_forward_pre_hook(_rounds_inputs(inputs)))
         yield
     finally:
