@@ -29,7 +29,7 @@ from runner.methods.mixed_precision.knapsack import choose
 from runner.methods.mixed_precision.layer_groups import Unit
 
 if TYPE_CHECKING:
-    from runner.evaluation.sensitivity.together import Together
+    from benchmarks.together import Together
 
 WIDTHS = (2, 3, 4, 8)
 BUDGETS = (3.0, 3.5, 4.5)
@@ -95,7 +95,7 @@ class Subject:
 
     def beside(self, choice: Choice, changes: list[tuple[str, int]]) -> list[float]:
         """Of the whole, and of the whole with each change by itself: means over windows."""
-        from runner.evaluation.sensitivity.together import Together
+        from benchmarks.together import Together
 
         key = self._key(choice)
         keys = [f"{key} {name} {width}" for name, width in changes]
@@ -117,10 +117,7 @@ class Subject:
         return together.score_with(unit, _rounding(width)).kl_divergence
 
     def _together(self, choice: Choice) -> list[float]:
-        from runner.evaluation.sensitivity.together import Together
-
-        with Together(self._probe, _roundings(choice)) as together:
-            return together.score.kl_divergence
+        return self._probe.score_together(_roundings(choice)).kl_divergence
 
     @contextlib.contextmanager
     def _swapped(self, unit: Unit, rounding: Any) -> Iterator[None]:

@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 
 from benchmarks.sensitivity import log_probabilities, naive_scores
+from benchmarks.together import Together
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Interval
 from runner.evaluation.sensitivity.probe import Probe
 from runner.evaluation.sensitivity.score import Score, Scorer
-from runner.evaluation.sensitivity.together import Together
 from runner.methods.mixed_precision.layer_groups import Unit, matching, units_of, with_fused
 from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import (
@@ -362,14 +362,16 @@ def test_units_rounded_together_score_as_whole_forward_passes_do(
         unit.name: ROUNDINGS[number % 2] for number, unit in enumerate(probe.inner_units)
     }
     left, changed = probe.inner_units[1], probe.inner_units[-1]
+    whole = probe.score_together(choice)
     with Together(probe, choice) as together:
         scores = [
-            together.score,
+            whole,
             together.score_with(changed, ROUNDINGS[0]),
             together.score_with(left, None),
             together.score_with(changed, choice[changed.name]),
         ]
-    assert scores[-1] == scores[0], "what was changed is rounded again"
+    assert scores[-1] == whole, "what was changed is rounded again"
+    assert probe.score_together({**choice, left.name: None}) == scores[2]
     others = [choice, {**choice, changed.name: ROUNDINGS[0]}, {**choice, left.name: None}]
     assert torch.equal(log_probabilities(model, windows[0]), plain[0]), "the weights are back"
     assert len({score.loss[0] for score in scores}) == 3

@@ -4,7 +4,6 @@ Blocks are called with the arguments that the model itself gives them, recorded 
 nothing of an architecture is known here. Whether the parts make the whole is checked.
 """
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.engines.hf.head import is_linear_in_states
@@ -51,24 +50,26 @@ class Decoder:
         states: torch.Tensor = self._decoder(input_ids=self.ids, use_cache=False).last_hidden_state
         return states
 
-    def from_block(
-        self,
-        number: int,
-        states: "torch.Tensor | None" = None,
-        given: "Callable[[torch.Tensor], None] | None" = None,
-    ) -> "torch.Tensor":
+    def from_block(self, number: int, states: "torch.Tensor | None" = None) -> "torch.Tensor":
         """The last states, computed anew from a block on.
 
         Args:
             number: The block's.
             states: What it is given; by default what it is when nothing is rounded.
-            given: Told what each block is given.
         """
         states = self.inputs[number] if states is None else states
-        for block, (arguments, named) in list(zip(self.blocks, self._calls, strict=True))[number:]:
-            if given is not None:
-                given(states)
-            states = _first(block(states, *arguments, **named))
+        for later in range(number, len(self.blocks)):
+            states = self.through_block(later, states)
+        return self.ended(states)
+
+    def through_block(self, number: int, states: "torch.Tensor") -> "torch.Tensor":
+        """What a block makes of these states."""
+        arguments, named = self._calls[number]
+        found: torch.Tensor = _first(self.blocks[number](states, *arguments, **named))
+        return found
+
+    def ended(self, states: "torch.Tensor") -> "torch.Tensor":
+        """The last states, of what the last block gave."""
         for module in self._ending:
             states = module(states)
         return states

@@ -5,7 +5,7 @@ always run.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.sensitivity import LayerGranularity
@@ -39,15 +39,15 @@ class Probe:
         ids = torch.tensor(windows, device=model.device)
         self._model, self._scale_dtype = model, scale_dtype
         self._modules: dict[str, Any] = dict(model.named_modules())
-        self._decoder = Decoder(model, ids)
+        self.decoder = Decoder(model, ids)
+        """The model's parts."""
         with torch.inference_mode():
-            self._scorer = Scorer(self._decoder.head, self._decoder.states, ids)
+            self.scorer = Scorer(self.decoder.head, self.decoder.states, ids)
+            """What the unquantized model predicts."""
         names = {id(module): name for name, module in self._modules.items()}
         layers = {
             f"{block_name}.{name}": module.weight.numel()
-            for block_name, block in zip(
-                self._decoder.block_names, self._decoder.blocks, strict=True
-            )
+            for block_name, block in zip(self.decoder.block_names, self.decoder.blocks, strict=True)
             for name, module in block.named_modules()
             if isinstance(module, torch.nn.Linear)
         }
@@ -55,14 +55,14 @@ class Probe:
             raise StageError(
                 f"sensitivity found no linear layers in the blocks of {type(model).__name__}"
             )
-        ends = (self._decoder.embedding, self._decoder.head)
+        ends = (self.decoder.embedding, self.decoder.head)
         outside = {names[id(module)]: module.weight.numel() for module in ends}
         self.units = units_of(layers, outside, grain)
 
     @property
     def reference_loss(self) -> list[float]:
         """The unquantized model's mean loss in each window, in nats a token."""
-        return self._scorer.reference
+        return self.scorer.reference
 
     def score(self, unit: Unit, rounding: Rounding) -> Score:
         """Predictions with one unit rounded and all else as it is.
@@ -74,15 +74,15 @@ class Probe:
 
         modules = [self._modules[layer] for layer in unit.layers]
         with torch.inference_mode():
-            if modules == [self._decoder.head]:
-                weight = rounded(self._decoder.head.weight.data, rounding, self._scale_dtype)
-                return self._scorer.score_head(weight)
+            if modules == [self.decoder.head]:
+                weight = rounded(self.decoder.head.weight.data, rounding, self._scale_dtype)
+                return self.scorer.score_head(weight)
             with self.rounded(unit, rounding):
-                if modules == [self._decoder.embedding]:
-                    states = self._decoder.embed_and_run()
+                if modules == [self.decoder.embedding]:
+                    states = self.decoder.embed_and_run()
                 else:
-                    states = self._decoder.from_block(self.first_block(unit))
-            return self._scorer.score(states)
+                    states = self.decoder.from_block(self.first_block(unit))
+            return self.scorer.score(states)
 
     @property
     def inner_units(self) -> list[Unit]:
@@ -99,19 +99,25 @@ class Probe:
             [self._modules[layer] for layer in unit.layers], rounding, self._scale_dtype
         )
 
-    def score_from(
-        self,
-        block: int,
-        states: "torch.Tensor | None" = None,
-        given: "Callable[[torch.Tensor], None] | None" = None,
-    ) -> Score:
-        """Predictions with the blocks from one on as they are now; see ``Decoder.from_block``."""
+    def score_together(self, choice: Mapping[str, Rounding | None]) -> Score:
+        """Predictions with every unit in the blocks rounded, in no more than a block's memory.
+
+        Args:
+            choice: By the names of all these units; ``None`` leaves one as it is.
+        """
         import torch
 
+        states = self.decoder.inputs[0]
         with torch.inference_mode():
-            return self._scorer.score(self._decoder.from_block(block, states, given))
+            for number in range(len(self.decoder.blocks)):
+                with contextlib.ExitStack() as stack:
+                    for unit in self.inner_units:
+                        if self.first_block(unit) == number:
+                            stack.enter_context(self.rounded(unit, choice[unit.name]))
+                    states = self.decoder.through_block(number, states)
+            return self.scorer.score(self.decoder.ended(states))
 
     def first_block(self, unit: Unit) -> int:
         """The number, among the decoder's blocks, of the first that holds one of its layers."""
-        inside = (f"{name}." for name in self._decoder.block_names)
+        inside = (f"{name}." for name in self.decoder.block_names)
         return next(n for n, prefix in enumerate(inside) if unit.layers[0].startswith(prefix))

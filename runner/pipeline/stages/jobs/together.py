@@ -46,7 +46,6 @@ class TogetherStage(Stage[TogetherRequest, TogetherResult]):
         """Round everything, and score it."""
         import numpy as np
 
-        from runner.evaluation.sensitivity.together import Together
         from runner.pipeline.stages.sensitivity.measure import protocol_of, taken_apart
 
         probe, text = taken_apart(request.scored, context)
@@ -56,8 +55,7 @@ class TogetherStage(Stage[TogetherRequest, TogetherResult]):
             for name, label in request.chosen.items()
         }
         context.progress(0, 1, "scoring all layers rounded")
-        with Together(probe, chosen) as together:
-            whole = np.array(together.score.kl_divergence)
+        whole = np.array(probe.score_together(chosen).kl_divergence)
         if not np.isfinite(whole).all():
             raise StageError(
                 "layers rounded together give predictions that are not finite: compute in a wider "
