@@ -10,12 +10,23 @@ from benchmarks import (
     sensitivity,
     speed_noise,
     startup,
+    sweep_sharing,
     tracking,
 )
 
 BENCHMARKS = {
     one.__name__.rpartition(".")[2]: one
-    for one in (startup, composition, plan, eval_cost, sensitivity, speed_noise, tracking, overhead)
+    for one in (
+        startup,
+        composition,
+        plan,
+        eval_cost,
+        sensitivity,
+        speed_noise,
+        tracking,
+        overhead,
+        sweep_sharing,
+    )
 }
 
 

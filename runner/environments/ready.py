@@ -50,10 +50,9 @@ def installed_versions(python: str) -> dict[str, str]:
         UsageError: The interpreter cannot be run.
     """
     if python == sys.executable:
-        return {
-            distribution.name.lower().replace("_", "-"): distribution.version
-            for distribution in importlib.metadata.distributions()
-        }
+        # Each distribution's name and version, if asked for one by one, parse its metadata anew.
+        every = (distribution.metadata for distribution in importlib.metadata.distributions())
+        return {one["Name"].lower().replace("_", "-"): one["Version"] for one in every}
     versions: dict[str, str] = asked(python, _LIST)
     return versions
 

@@ -198,6 +198,9 @@ def add_finding(directory: Path, stage: str) -> None:
     """Move what a second stage found in ``<stage>.json`` into the unfinished result's field."""
     path, beside = directory / RESULT_FILE, directory / f"{stage}.json"
     content = json.loads(path.read_text("utf-8"))
-    content["result"][stage] = json.loads(beside.read_text("utf-8"))["result"]
+    found = json.loads(beside.read_text("utf-8"))
+    content["result"][stage] = found["result"]
+    took = found["resources"]["processor_seconds"]
+    content["resources"]["inspection_processor_seconds"] = took
     write_json_atomically(path, content)
     beside.unlink()

@@ -59,6 +59,10 @@ class Resources:
     """What a stage took; ``None`` where nobody knows."""
 
     seconds: float | None = None
+    processor_seconds: float | None = None
+    """Of its process and what that started; of all threads."""
+    inspection_processor_seconds: float | None = None
+    """The same of what looked at the result before it counted."""
     imports_memory_bytes: float | None = None
     peak_memory_bytes: float | None = None
     threads: int | None = None

@@ -40,6 +40,37 @@ def text(prose: Path) -> tuple[str, ...]:
     )
 
 
+def test_a_recipe_after_others_in_a_sweep_is_what_a_call_of_its_own_makes(
+    command: Callable[..., Called], store: Path, text: tuple[str, ...]
+) -> None:
+    """To the byte, whatever its recipes share."""
+    asked = (*QUICK[:2], *text, "stages=[quantize]", "method=gptq", "group_size=g32",
+             "calibration.samples=4", "calibration.sequence_length=64")  # fmt: skip
+
+    def made(sweep: str) -> dict[str, bytes]:
+        keys = [
+            stage["key"]
+            for record in records(store, sweep)
+            for stage in record["stages"]
+            if stage["stage"] == "quantize"
+        ]
+        folders = [store / "objects" / "quantize" / key / "checkpoint" for key in keys]
+        return {
+            f"{folder.parent.name}/{file.name}": file.read_bytes()
+            for folder in folders
+            for file in folder.iterdir()
+        }
+
+    done = command("-m", *asked, "bits=w4a16,w8a16", "sweep=together")
+    assert done.returncode == 0, done.stderr
+    together = made("together")
+    done = command(*asked, "bits=w8a16", "force=[quantize]", "sweep=apart")
+    assert done.returncode == 0, done.stderr
+    apart = made("apart")
+    assert apart.items() < together.items()
+    assert sum(name.endswith(".safetensors") for name in apart) == 1
+
+
 def test_illegal_combinations_are_skipped_with_their_reason(
     command: Callable[..., Called], store: Path, text: tuple[str, ...]
 ) -> None:

@@ -309,10 +309,11 @@ def test_only_the_stores_own_files_are_told_as_the_stores(tmp_path: Path) -> Non
 
 def test_what_a_second_stage_found_becomes_a_field_of_the_result(tmp_path: Path) -> None:
     (tmp_path / RESULT_FILE).write_text('{"result": {"bytes": 7}, "resources": {}}')
-    (tmp_path / "check.json").write_text('{"result": {"layers": ["ü"]}}', "utf-8")
+    found = '{"result": {"layers": ["ü"]}, "resources": {"processor_seconds": 1.5}}'
+    (tmp_path / "check.json").write_text(found, "utf-8")
     add_finding(tmp_path, "check")
     assert json.loads((tmp_path / RESULT_FILE).read_text("utf-8")) == {
         "result": {"bytes": 7, "check": {"layers": ["ü"]}},
-        "resources": {},
+        "resources": {"inspection_processor_seconds": 1.5},
     }
     assert [one.name for one in tmp_path.iterdir()] == [RESULT_FILE]
