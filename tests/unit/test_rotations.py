@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from runner.engines import find_engine
 from runner.engines.base import CheckpointFacts, rotated_at_run_time
 from runner.engines.hf.rotations import online_rotations
-from runner.engines.vllm.rotations import reason_against_rotations
+from runner.engines.vllm.rotations import reason_against_rotations, reason_against_serving
 from runner.errors import Refused, StageError
 from runner.methods.backends import rotatable, rotations
 from runner.methods.quip import Quip
@@ -204,23 +204,32 @@ def test_fused_rotations_are_nothing_to_readers() -> None:
     ]
 
 
-def test_vllm_rotates_on_gpus_and_without_biases(judged: Judge) -> None:
+def test_vllm_rotates_without_biases_and_its_server_on_gpus_alone(
+    judged: Judge, tmp_path: Path
+) -> None:
     def reason(device: str, **config: Any) -> str | None:
         return reason_against_rotations(
             CheckpointFacts("compressed-tensors", None, None, Quip("quip"), device, config)
         )
 
-    assert "on GPUs only" in str(reason("cpu"))
-    assert reason("cuda", model_type="llama") is None
-    assert "adds a bias" in str(reason("cuda", model_type="qwen2"))
+    for device in ("cpu", "cuda"):
+        assert reason(device, model_type="llama") is None
+        assert "adds a bias" in str(reason(device, model_type="qwen2"))
     assert (
         find_engine("vllm").caution(  # type: ignore[attr-defined]
             CheckpointFacts("compressed-tensors", None, None, SpinQuant("spinquant"), "cuda")
         )
         is None
     )
-    (found,) = illegal_ones(judged("method=quip engine=vllm", {}))
-    assert "rotates layers' inputs on GPUs only" in found.reason
+    assert not [found for found in illegal_ones(judged("method=quip engine=vllm", {}))
+                if "rotates" in found.reason]  # fmt: skip
+    assert reason_against_serving(tmp_path, "cpu") is None
+    config = {"transform_config": {"config_groups": {"v": {"apply": [{"location": "input"}]}}}}
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": config}))
+    assert "server rotates layers' inputs on GPUs only" in str(
+        reason_against_serving(tmp_path, "cpu")
+    )
+    assert reason_against_serving(tmp_path, "cuda") is None
 
 
 def test_labels_and_calibration_follow_from_the_options(composed: Compose) -> None:

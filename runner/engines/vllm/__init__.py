@@ -22,6 +22,7 @@ from runner.engines.vllm import cache as vllm_cache
 from runner.engines.vllm import deployed as vllm_deployed
 from runner.engines.vllm import kernels as vllm_kernels
 from runner.engines.vllm import planned as vllm_planned
+from runner.engines.vllm import rotations as vllm_rotations
 from runner.engines.vllm import server as vllm_server
 from runner.engines.vllm import weights as vllm_weights
 from runner.engines.vllm.settings import Vllm, engine_arguments, process_environment
@@ -72,7 +73,13 @@ class VllmEngine:
     measured_with = staticmethod(vllm_deployed.measured_with)
 
     def server(self, spec: LoadSpec, requests: Requests) -> ServerCommand:
-        """Its own server, with the settings that measurements offline have."""
+        """Its own server, with the settings that measurements offline have.
+
+        Raises:
+            StageError: It cannot rotate the checkpoint's inputs, as it runs without our patches.
+        """
+        if reason := vllm_rotations.reason_against_serving(spec.checkpoint, spec.device):
+            raise StageError(reason)
         return vllm_server.command(
             engine_arguments(spec), process_environment(spec), spec.checkpoint, requests.tokenizer
         )

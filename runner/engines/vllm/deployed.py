@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from runner.config.schema.kv_cache import KvCache
 from runner.data.models.older_names import unsaid
+from runner.engines.base import rotated_at_run_time
 from runner.engines.planned import Deployment, Measured
 from runner.engines.vllm.cache import DTYPES
 from runner.engines.vllm.planned import BFLOAT16_SINCE
@@ -38,12 +39,17 @@ def serve_command(deployment: Deployment) -> str | None:
 
 
 def serve_measured(measured: Measured) -> str | None:
-    """``vllm serve …`` with the settings that were measured; ``None`` for a GGUF file."""
+    """``vllm serve …`` with the settings that were measured.
+
+    ``None`` for a GGUF file, and for rotations at run time on a CPU, which need our patch.
+    """
     settings = measured.settings
     assert isinstance(settings, Vllm)
     if not measured.config:
         return None
     on_gpus = measured.device != "cpu"
+    if not on_gpus and rotated_at_run_time(measured.config):
+        return None
     takes_share = on_gpus and settings.kv_cache_bytes is None
     return serve_command(
         Deployment(
