@@ -32,8 +32,8 @@ def mend(module: Any) -> None:
         transform = self.transforms[part_id]
         weight = self.weight.partitions[part_id]
         weight = weight if transform.args.inverse else weight.T
-        blocks = value.unflatten(-1, (-1, weight.size(0))).to(weight.dtype)
-        rotated = torch.nn.functional.linear(blocks, weight)
-        return rotated.flatten(-2, -1).to(value.dtype)
+        blocks = value.reshape(*value.shape[:-1], -1, weight.size(0)).to(weight.dtype)
+        rotated: torch.Tensor = torch.nn.functional.linear(blocks, weight)
+        return rotated.reshape(value.shape).to(value.dtype)
 
     module.HadamardTransform.forward = forward
