@@ -15,14 +15,14 @@ import argparse
 import contextlib
 import functools
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.additivity_draws import drawn, nearly_chosen
 from benchmarks.additivity_report import report
 from benchmarks.allocation import newest
+from benchmarks.kept import Kept
 from runner import run
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.methods.mixed_precision.knapsack import choose
@@ -40,24 +40,6 @@ _TOKENS_HELD_OUT, _HELD_OUT = 128, 16
 
 Choice = dict[str, int]
 """Widths by the units' names."""
-
-
-class Kept:
-    """Window means of KL divergence by what was measured, in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.values: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-
-    def value(self, kind: str, key: str, compute: Callable[[], Any]) -> Any:
-        """What is kept under the key, or is computed now; times are added up by kind."""
-        if key not in self.values:
-            started = time.process_time()
-            self.values[key] = compute()
-            seconds = self.values.setdefault("seconds", {}).setdefault(kind, [])
-            seconds.append(time.process_time() - started)
-            self._path.write_text(json.dumps(self.values), "utf-8")
-        return self.values[key]
 
 
 class Subject:
@@ -79,12 +61,13 @@ class Subject:
         setattr(self._probe, "rounded", self._swapped)  # noqa: B010 (mypy refuses the assignment)
         self.units = self._probe.inner_units
 
-    def alone(self, unit: Unit, width: int) -> float:
-        """KL divergence with one unit rounded, in nats a token."""
+    def alone(self, unit: Unit, width: int) -> list[float]:
+        """KL divergence of each window with one unit rounded, in nats a token."""
         if width == 8:
-            return self.alone(unit, 4) / 4**4
+            return [one / 4**4 for one in self.alone(unit, 4)]
         key = f"{self._text} {unit.name} {width}"
-        return mean(self._kept.value("alone", key, lambda: self._score(unit, width)))
+        found: list[float] = self._kept.value("alone", key, lambda: self._score(unit, width))
+        return found
 
     def whole(self, choice: Choice) -> list[float]:
         """KL divergence of each window with all units rounded."""
@@ -93,8 +76,8 @@ class Subject:
         )
         return found
 
-    def beside(self, choice: Choice, changes: list[tuple[str, int]]) -> list[float]:
-        """Of the whole, and of the whole with each change by itself: means over windows."""
+    def beside(self, choice: Choice, changes: list[tuple[str, int]]) -> list[list[float]]:
+        """Of the whole with each change by itself, each window's."""
         from benchmarks.together import Together
 
         key = self._key(choice)
@@ -105,7 +88,7 @@ class Subject:
                 for one, (name, width) in zip(keys, changes, strict=True):
                     changed = functools.partial(self._beside, together, units[name], width)
                     self._kept.value("beside", one, changed)
-        return [mean(self.whole(choice)), *(mean(self._kept.values[one]) for one in keys)]
+        return [self._kept.values[one] for one in keys]
 
     def _key(self, choice: Choice) -> str:
         return f"{self._text} whole {''.join(str(choice[unit.name]) for unit in self.units)}"
@@ -153,7 +136,9 @@ def measure(
     subject = Subject(directory, texts["chosen on"], kept, "chosen on")
     other = Subject(directory, texts["held out"], kept, "held out")
     harms = {
-        (unit.name, width): subject.alone(unit, width) for unit in subject.units for width in WIDTHS
+        (unit.name, width): mean(subject.alone(unit, width))
+        for unit in subject.units
+        for width in WIDTHS
     }
     found: dict[str, Any] = {"model": model, "units": len(subject.units), "budgets": {}}
     for budget in budgets:
@@ -199,6 +184,7 @@ def _passes(
 ) -> Iterator[dict[str, Any]]:
     """What each pass chose, what it expected of it, and what the whole then cost."""
     expected = sum(harms[name, width] for name, width in chosen.items())
+    units = {unit.name: unit for unit in subject.units}
     for number in range(1, count + 1):
         changes = (
             [
@@ -209,14 +195,34 @@ def _passes(
             if number < count
             else []
         )
-        whole, *changed = subject.beside(chosen, changes)
+        windows, changed = subject.whole(chosen), subject.beside(chosen, changes)
+        whole = mean(windows)
         how = "by harms alone" if number == 1 else f"by harms beside choice {number - 1}"
-        yield {"how": how, "choice": chosen, "expected": expected, "whole": whole}
+        yield {
+            "how": how,
+            "choice": chosen,
+            "expected": expected,
+            "whole": whole,
+            "differences": [
+                (
+                    width > chosen[name],
+                    _minus(
+                        subject.alone(units[name], width), subject.alone(units[name], chosen[name])
+                    ),
+                    _minus(found, windows),
+                )
+                for (name, width), found in zip(changes, changed, strict=True)
+            ],
+        }
         beside = dict.fromkeys(chosen.items(), 0.0)
-        beside |= {change: kl - whole for change, kl in zip(changes, changed, strict=True)}
+        beside |= {change: mean(kl) - whole for change, kl in zip(changes, changed, strict=True)}
         if changes:
             chosen = solve(subject.units, beside, budget)
             expected = whole + sum(beside[name, width] for name, width in chosen.items())
+
+
+def _minus(one: list[float], other: list[float]) -> list[float]:
+    return [a - b for a, b in zip(one, other, strict=True)]
 
 
 def neighbours(width: int) -> list[int]:

@@ -39,11 +39,51 @@ def report(found: dict[str, Any]) -> str:
     for width in (3, 4):
         whole, held_out = found[f"all {width}"]
         lines.append(f"| {width} | all alike | | {whole:.3f} | {np.mean(held_out):.3f} | |")
+    lines += ["", _power_law(found), *_agreement(found)]
     spent = (
         f"{kind}: {found['times'][kind]} in {seconds:.0f} s of processor time"
         for kind, seconds in found["seconds"].items()
     )
     return "\n".join([*lines, "", "; ".join(spent)])
+
+
+def _power_law(found: dict[str, Any]) -> str:
+    """Of all assignments of all budgets."""
+    pairs = np.log(
+        [
+            pair
+            for measured in found["budgets"].values()
+            for one in measured["pairs"].values()
+            for pair in one
+        ]
+    )
+    slope, start = np.polyfit(pairs[:, 0], pairs[:, 1], 1)
+    return f"{len(pairs)} assignments: log whole = {start:.2f} + {slope:.2f} log sum"
+
+
+def _agreement(found: dict[str, Any]) -> list[str]:
+    """Spearman's correlation of changes' differences between the two halves of the windows."""
+    from scipy.stats import spearmanr
+
+    lines = []
+    for budget, measured in found["budgets"].items():
+        for wider, direction in ((True, "wider"), (False, "narrower")):
+            rows = [
+                (alone, beside)
+                for one in measured["passes"]
+                for is_wider, alone, beside in one["differences"]
+                if is_wider is wider
+            ]
+            if rows:
+                halves = np.array(rows).reshape(len(rows), 2, 2, -1).mean(-1)
+                alone, beside = (
+                    float(spearmanr(halves[:, kind, 0], halves[:, kind, 1])[0]) for kind in (0, 1)
+                )
+                lines.append(
+                    f"{budget} bits, next {direction}: halves of the windows rank alike by "
+                    f"{alone:.2f} alone, {beside:.2f} beside the others"
+                )
+    return lines
 
 
 def _fit(pairs: Array) -> list[str]:
