@@ -31,7 +31,7 @@ def check_mixed(config: Config, capabilities: Capabilities, facts: Facts) -> Ite
         yield illegal(
             "layers of different formats are selected by name, and a mixture of experts stores "
             "all experts of a layer in one parameter",
-            "bits=w4a16 without method.keep",
+            "bits=w4a16" if bits.is_auto else "method.keep=[], method.keep_most_sensitive=0",
         )
         return
     if bits.is_auto:

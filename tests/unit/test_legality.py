@@ -30,6 +30,9 @@ pytestmark = pytest.mark.unit
         "bits=auto",
         "bits=auto bits.average=null bits.bytes=90000000 method=rtn",
         "method.keep=[down_proj] method.keep_bits=8 method.keep_most_sensitive=5",
+        "method=rtn bits=auto bits.candidates=[3,4,nvfp4,nvfp4_a4,fp8_e4m3,w8a8,16]",
+        "method=rtn bits=auto bits.average=null bits.bytes=120000000 "
+        "bits.candidates=[w4a16-g32,w4a16-g64,8]",
         "stages=[sensitivity] sensitivity=fused sensitivity.group_sizes=[g32,per_channel]",
         "stages=[eval] hardware=a100_80_sxm",
         "method=rtn model=opt_6_7b group_size=g128 stages=[quantize]",
@@ -179,6 +182,8 @@ ILLEGAL = [
         "candidate nvfp4: fp4 has no zero point",
         "bits.candidates=[3]",
     ),
+    ("bits=auto bits.candidates=[3,w4a16-g128]", "does not divide", "bits.candidates=[3]"),
+    ("model=zoo/mixtral bits=auto", "all experts of a layer in one parameter", "bits=w4a16"),
     ("bits=auto bits.candidates=[16]", "quantizes nothing", "candidates=[2,3,4,8,16]"),
     ("bits=auto engine=vllm", "not of w2a16", "engine=hf"),
     ("method.keep=[q_proj] method.keep_bits=4", "does not exceed the 4 bits", "keep_bits=null"),
