@@ -37,6 +37,19 @@ def pytest_configure() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that may take long begin first: one left for the end would keep one processor alone."""
+    items.sort(key=_allowed_seconds, reverse=True)
+
+
+def _allowed_seconds(item: pytest.Item) -> float:
+    """The timeout that an item's file was given; 0 where none was."""
+    file = item.getparent(pytest.Module)
+    marks = [] if file is None else [one for one in file.own_markers if one.name == "timeout"]
+    return max((float(mark.args[0]) for mark in marks), default=0.0)
+
+
 @dataclass(frozen=True)
 class Called:
     """What a command line did."""
