@@ -29,7 +29,8 @@ hydra:
       learned: {method: autoround, method.backend: auto_round, method.iters: 1, bits: w4a16,
                 group_size: g32}
       activations: {method: rtn, bits: "w8a8,fp8_e4m3", group_size: per_channel}
-      narrow_activations: {method: rtn, bits: w4a8, group_size: g32}
+      narrow_activations: {method: "rtn,gptq", bits: w4a8, group_size: g32}
+      rotated: {method: "spinquant,quip", bits: w4a16, group_size: g32}
       squares: {method: rtn, bits: fp8_e4m3, group_size: b64}
       four_bit_floats: {method: bnb_4bit, bits: nf4}
       outlier_aware: {method: llm_int8}
@@ -43,6 +44,9 @@ KINDS = {
     "rtn-w8a8-per_channel": "compressed-tensors",
     "rtn-fp8_e4m3-per_channel": "compressed-tensors",
     "rtn-w4a8-g32": "compressed-tensors",
+    "gptq-w4a8-g32": "compressed-tensors",
+    "spinquant-w4a16-g32": "compressed-tensors",
+    "quip-w4a16-g32": "compressed-tensors",
     "rtn-fp8_e4m3-b64": "compressed-tensors",
     "bnb_4bit-nf4-g64": "bitsandbytes",
     "llm_int8-w8a8-per_channel": "bitsandbytes",
@@ -59,6 +63,30 @@ length, count = asked["length"], asked["windows"]
 with open(asked["documents"], encoding="utf-8") as stream:
     text = "\\n\\n".join(json.loads(line) for line in stream)
 ids = AutoTokenizer.from_pretrained(asked["tokenizer"])(text, verbose=False)["input_ids"]
+
+
+def rotate(model, directory):
+    # transformers leaves rotations out: the library that wrote them attaches them.
+    from compressed_tensors.transform import TransformConfig, apply_transform_config
+    from safetensors.torch import load_file
+
+    with open(directory + "/config.json") as stream:
+        stated = json.load(stream).get("quantization_config") or {}
+    schemes = (stated.get("transform_config") or {}).get("config_groups") or {}
+    left = {}
+    for name, scheme in schemes.items():
+        online = [one for one in scheme["apply"] if one["location"] in ("input", "output")]
+        if online:
+            left[name] = {**scheme, "apply": online}
+    if left:
+        apply_transform_config(model, TransformConfig(config_groups=left))
+        stored = load_file(directory + "/model.safetensors")
+        unknown = model.load_state_dict(
+            {name: one for name, one in stored.items() if "_input." in name}, strict=False
+        ).unexpected_keys
+        assert not unknown and any("_input." in name for name in stored), unknown
+
+
 found = {}
 for name, directory in asked["checkpoints"].items():
     model = AutoModelForCausalLM.from_pretrained(
@@ -69,13 +97,14 @@ for name, directory in asked["checkpoints"].items():
             module.compute_dtype = getattr(torch, asked["dtype"])
             # On a CPU with instructions for it bfloat16 all the same.
             module.support_avx512bf16_for_cpu &= asked["dtype"] == "bfloat16"
+    config = model.config.to_dict().get("quantization_config") or {}
+    rotate(model, directory)
     losses = []
     with torch.inference_mode():
         for start in range(0, length * count, length):
             window = torch.tensor([ids[start : start + length]])
             logits = model(input_ids=window).logits[0, :-1].float()
             losses.append(torch.nn.functional.cross_entropy(logits, window[0, 1:]).item())
-    config = model.config.to_dict().get("quantization_config") or {}
     method = getattr(config.get("quant_method"), "value", config.get("quant_method"))
     found[name] = {"perplexity": float(numpy.exp(numpy.mean(losses))), "quant_method": method}
 assert not any(name.split(".")[0] == "runner" for name in sys.modules)
