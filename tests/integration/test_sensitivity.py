@@ -288,7 +288,7 @@ def test_formats_of_several_families_are_what_sensitivities_round(
     done = command(
         *TINY, "method=rtn", "bits=auto", "bits.average=7", *text, "stages=[quantize,eval]",
         f"bits.candidates=[{','.join(candidates)}]", "tracker=none", f"sweep=families_{arithmetic}",
-        f"method.rounding_dtype={arithmetic}", "sensitivity.passes=1",
+        f"method.rounding_dtype={arithmetic}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (record,) = records(store, f"families_{arithmetic}")
