@@ -40,7 +40,8 @@ class Autoround(Method):
     """Layout of the checkpoint that the library writes; llm_compressor always writes
     compressed-tensors."""
     iters: int = bounded(200, least=1, most=10**6)
-    """Steps of signed gradient descent for each block of layers."""
+    """Steps of signed gradient descent for each block of layers. With 10, the default ``lr`` is too
+    coarse to gain on rounding to nearest; 20 gained (docs/backends.md)."""
     lr: Optional[float] = bounded(None, above=True, most=1.0)  # noqa: UP045 - OmegaConf reads it
     """Step of a rounding offset, in units of the grid; ``None``: 1 / ``iters`` (for up to 3 bits
     and at least 1000 steps, 2 / ``iters``)."""
