@@ -64,9 +64,9 @@ def test_a_recipe_after_others_in_a_sweep_is_what_a_call_of_its_own_makes(
     done = command("-m", *asked, "bits=w4a16,w8a16", "sweep=together")
     assert done.returncode == 0, done.stderr
     together = made("together")
-    done = command(*asked, "bits=w8a16", "force=[quantize]", "sweep=apart")
+    done = command(*asked, "bits=w8a16", "force=[quantize]", "sweep=made_apart")
     assert done.returncode == 0, done.stderr
-    apart = made("apart")
+    apart = made("made_apart")
     assert apart.items() < together.items()
     assert sum(name.endswith(".safetensors") for name in apart) == 1
 
