@@ -286,7 +286,7 @@ def test_formats_of_several_families_are_what_sensitivities_round(
 
     candidates = ["w4a16-g64", "nvfp4", "fp8_e4m3", "w8a8", "16"]
     done = command(
-        *TINY, "method=rtn", "bits=auto", "bits.average=7", *text, "stages=[quantize,eval]",
+        *TINY, "method=rtn", "bits=auto", "bits.average=10", *text, "stages=[quantize,eval]",
         f"bits.candidates=[{','.join(candidates)}]", "tracker=none", f"sweep=families_{arithmetic}",
         f"method.rounding_dtype={arithmetic}",
     )  # fmt: skip
@@ -294,7 +294,7 @@ def test_formats_of_several_families_are_what_sensitivities_round(
     (record,) = records(store, f"families_{arithmetic}")
     entry = stage(record, "quantize")
     chosen = entry["result"]["recipe"]["layer_formats"]
-    assert len({*chosen.values()}) > 2
+    assert len({*chosen.values()}) > 1
     assert 0.9 < entry["result"]["widths"]["budget_share"] <= 1
     written = load(store / "objects" / "quantize" / entry["key"] / "checkpoint", arithmetic)
     model = load(base_model(store, record), arithmetic)
