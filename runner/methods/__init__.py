@@ -77,3 +77,8 @@ def without_rounding_dtype(recipe: Recipe) -> str | None:
     if recipe.bits.is_auto or method.keep_most_sensitive:
         return None
     return f"is implemented by {method.backend}, which always rounds in {capabilities.rounds_in}"
+
+
+def chooses_types(config: Config) -> bool:
+    """Whether a budget gives tensors types of the backend's own, which it has files of."""
+    return config.bits.is_auto and capabilities_of(config.method).layer_types is not None

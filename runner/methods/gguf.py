@@ -2,9 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Optional
 
 from runner.config.schema.bits import Bits, NumberType
@@ -13,10 +12,16 @@ from runner.config.schema.group_size import GroupSize
 from runner.config.schema.method import Method
 from runner.data.models.gguf_file import MODEL_CONFIG
 from runner.data.models.llama_cpp_families import conversion_refusal
-from runner.data.models.weights import tensor_headers
-from runner.errors import StageError
 from runner.methods.backends import llama_cpp
-from runner.methods.backends.gguf_mixes import FLOATS, NEED_IMPORTANCE, WHOLE, QuantType
+from runner.methods.backends.gguf_candidates import candidates_of, wrong_candidate
+from runner.methods.backends.gguf_kept import kept_tensors
+from runner.methods.backends.gguf_mixes import (
+    FLOATS,
+    NEED_IMPORTANCE,
+    WHOLE,
+    QuantType,
+    chosen_types,
+)
 from runner.methods.backends.gguf_types import (
     NEEDS_IMPORTANCE,
     NOT_FOR_EMBEDDINGS,
@@ -35,6 +40,9 @@ _BY_BITS = {
     2: QuantType.Q2_K,
     1: QuantType.IQ1_M,
 }
+
+
+_CHOICES = ("quant_type", "tensor_types", "output_tensor_type", "token_embedding_type", "pure")
 
 
 @dataclass
@@ -66,16 +74,34 @@ class Gguf(Method):
     def scheme_label(self, bits: Bits, group_size: GroupSize) -> str:
         """The type, which has blocks of its own."""
         chosen = type_for(self, bits)
+        if bits.is_auto:
+            return bits.label
         return chosen.value if chosen else super().scheme_label(bits, group_size)
 
     def misfit(self, bits: Bits, group_size: GroupSize, device: str) -> tuple[str, str] | None:
         """A type that needs an importance matrix, or choices that have no effect."""
+        if bits.is_auto:
+            return self._budget_decides(bits)
         chosen = type_for(self, bits)
         if chosen is None:
             return None
         if (fault := _wrong_pattern(self.tensor_types)) is not None:
             return fault, "+method.tensor_types.ffn_down=Q8_0"
         return self._without_effect(chosen) or self._without_importance(chosen)
+
+    def _budget_decides(self, bits: Bits) -> tuple[str, str] | None:
+        """Choices of types beside a budget, which chooses them all."""
+        default = Gguf(name=self.name)
+        for option in _CHOICES:
+            if getattr(self, option) != getattr(default, option):
+                return (
+                    f"bits={bits.label} chooses the type of every tensor, and method.{option} does "
+                    "too; narrow bits.candidates instead",
+                    "method.tensor_types={}"
+                    if option == "tensor_types"
+                    else f"method.{option}={'false' if option == 'pure' else 'null'}",
+                )
+        return wrong_candidate(bits, self.imatrix)
 
     def _without_effect(self, chosen: QuantType) -> tuple[str, str] | None:
         single = [self.output_tensor_type, self.token_embedding_type]
@@ -141,9 +167,16 @@ def _wrong_pattern(patterns: Iterable[str]) -> str | None:
 
 def type_for(method: Gguf, bits: Bits) -> QuantType | None:
     """The type asked for, or the one that follows from the bits; ``None`` without such a one."""
+    if bits.is_auto:
+        return None
     if method.quant_type is not None or bits.weight.type is not NumberType.int:
         return method.quant_type
     return None if bits.quantizes_activations else _BY_BITS.get(bits.weight.num_bits)
+
+
+def _layer_types(options: Method, bits: Bits, widths: Collection[int]) -> list[str]:
+    assert isinstance(options, Gguf)
+    return [one.value for one in candidates_of(bits, widths, options.imatrix)]
 
 
 class GgufMethod:
@@ -164,6 +197,7 @@ class GgufMethod:
             mixes_by_itself=True,
             rounds_in="float32",
             only_on_cpus=True,
+            layer_types=_layer_types,
         )
     }
 
@@ -177,8 +211,8 @@ class GgufMethod:
         """Find what matters, round."""
         options = job.recipe.method
         assert isinstance(options, Gguf)
-        chosen = type_for(options, job.recipe.bits)
-        assert chosen is not None
+        types = _types(job.recipe)
+        label = options.scheme_label(job.recipe.bits, job.recipe.group_size)
         dense = job.gguf
         assert dense is not None
         matrix = None
@@ -194,17 +228,28 @@ class GgufMethod:
             )
         llama_cpp.quantize_file(
             dense,
-            job.checkpoint_directory / f"model-{chosen.value}.gguf",
-            _choice(options, chosen),
+            job.checkpoint_directory / f"model-{label}.gguf",
+            types,
             threads=job.threads,
             matrix=matrix,
-            keep=_kept(job.model_directory, dense, options.ignore),
+            keep=kept_tensors(job.model_directory, dense, options.ignore),
             progress=job.progress,
         )
         # A GGUF file says less than transformers has to know to read it.
         shutil.copyfile(
             job.model_directory / "config.json", job.checkpoint_directory / MODEL_CONFIG
         )
+
+
+def _types(recipe: Recipe) -> TypeChoice:
+    """What llama.cpp is asked for by a recipe."""
+    options = recipe.method
+    assert isinstance(options, Gguf)
+    if recipe.layer_formats is not None:
+        return chosen_types({name: TensorType(kind) for name, kind in recipe.layer_formats.items()})
+    chosen = type_for(options, recipe.bits)
+    assert chosen is not None
+    return _choice(options, chosen)
 
 
 def _choice(options: Gguf, chosen: QuantType) -> TypeChoice:
@@ -229,31 +274,6 @@ def _choice(options: Gguf, chosen: QuantType) -> TypeChoice:
         input_embedding=options.token_embedding_type,
         output_embedding=options.output_tensor_type,
     )
-
-
-def _kept(model_directory: Path, dense: Path, ignored: list[str]) -> list[str]:
-    """Tensors of the GGUF file that belong to the layers which are not to be quantized."""
-    if not ignored:
-        return []
-    names = llama_cpp.tensor_names(dense, ["lm_head", *_modules(model_directory)])
-    result = []
-    for pattern in ignored:
-        tensors = [
-            tensor
-            for module, tensor in names.items()
-            if module == pattern
-            or (pattern.startswith("re:") and re.match(pattern.removeprefix("re:"), module))
-        ]
-        if not tensors:
-            raise StageError(f"method.ignore: no layer matches {pattern}")
-        result += tensors
-    return result
-
-
-def _modules(model_directory: Path) -> list[str]:
-    """Names of modules with a weight, from the headers of a model's files."""
-    names = tensor_headers(model_directory)
-    return [name.removesuffix(".weight") for name in names if name.endswith(".weight")]
 
 
 METHOD = GgufMethod()

@@ -19,8 +19,9 @@ def check_mixed(config: Config, capabilities: Capabilities, facts: Facts) -> Ite
     """Findings on ``bits=auto`` and ``method.keep``; none on recipes of one width."""
     bits, method = config.bits, config.method
     mixes = bits.is_auto or method.keeps_layers
-    if mixes and not capabilities.mixes:
-        what = bits.label if bits.is_auto else "method.keep"
+    has_types = capabilities.layer_types is not None
+    if mixes and not capabilities.mixes and not (has_types and not method.keeps_layers):
+        what = bits.label if bits.is_auto and not has_types else "method.keep"
         yield illegal(
             f"method={method.name} through {method.backend} gives all layers one width, but {what} "
             "needs several",
@@ -35,7 +36,9 @@ def check_mixed(config: Config, capabilities: Capabilities, facts: Facts) -> Ite
         )
         return
     if bits.is_auto:
-        yield from _check_budget(config)
+        yield from _check_budgets(config)
+    if bits.is_auto and not has_types:
+        yield from _check_candidates(config)
     width = method.keep_bits
     if width is not None and width != 16 and width not in _WIDTHS:
         yield illegal(f"there is no integer format of {width} bits", "method.keep_bits=8")
@@ -90,7 +93,17 @@ def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield from _check_grid(config, facts)
 
 
-def _check_budget(config: Config) -> Iterator[Verdict]:
+def _check_budgets(config: Config) -> Iterator[Verdict]:
+    bits = config.bits
+    if bits.average is not None and bits.bytes is not None:
+        yield illegal(
+            f"bits.average={bits.average:g} and bits.bytes={bits.bytes} are both set; set one "
+            "budget",
+            "bits.average=null or bits.bytes=null",
+        )
+
+
+def _check_candidates(config: Config) -> Iterator[Verdict]:
     bits = config.bits
     usual = "bits.candidates=[2,3,4,8,16]"
     named = [name for name in bits.candidates if not is_unquantized(name)]
@@ -104,13 +117,7 @@ def _check_budget(config: Config) -> Iterator[Verdict]:
     if not named:
         yield illegal(f"bits.candidates=[{','.join(bits.candidates)}] quantizes nothing", usual)
         return
-    if bits.average is not None and bits.bytes is not None:
-        yield illegal(
-            f"bits.average={bits.average:g} and bits.bytes={bits.bytes} are both set; set one "
-            "budget",
-            "bits.average=null or bits.bytes=null",
-        )
-    elif bits.average is not None and bits.average < bits.narrowest_bits:
+    if bits.average is not None and bits.average < bits.narrowest_bits:
         yield illegal(
             f"bits.average={bits.average:g} is below the narrowest of bits.candidates, "
             f"{bits.narrowest_bits}",

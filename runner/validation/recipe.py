@@ -49,7 +49,7 @@ def check_recipe(config: Config, facts: Facts) -> Iterator[Verdict]:
     yield from broken
     if broken:
         return
-    if config.bits.is_auto and not capabilities.mixes:
+    if config.bits.is_auto and not capabilities.mixes and capabilities.layer_types is None:
         yield from check_mixed(config, capabilities, facts)
     elif not config.bits.is_auto and not bits_fit(capabilities, config.bits):
         yield _bits_do_not_fit(config, capabilities)
@@ -65,7 +65,9 @@ def _check_details(config: Config, capabilities: Capabilities, facts: Facts) -> 
     yield from mixed
     if not config.bits.is_auto:
         yield from _check_group_size(config, capabilities, facts)
-    elif not any(verdict.severity is Severity.illegal for verdict in mixed):
+    elif capabilities.layer_types is None and not any(
+        verdict.severity is Severity.illegal for verdict in mixed
+    ):
         yield from _check_candidates(config, capabilities, facts)
     yield from check_calibration(config, facts)
     yield from check_method_options(config, facts.device)

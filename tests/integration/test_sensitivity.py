@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 from safetensors import safe_open
 
@@ -318,6 +319,59 @@ def test_formats_of_several_families_are_what_sensitivities_round(
                 error = (found_output - expected).norm() / expected.norm()
                 # Products of scales are stored, or computed, in bfloat16.
                 assert error < 0.01, (layer, name)
+
+
+@pytest.mark.environments("llama_cpp")
+def test_tensors_of_a_gguf_file_get_types_of_their_own(
+    command: Callable[..., Called], store: Path, prose: Path, text: tuple[str, ...]
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    size = 77_700
+    done = command(
+        "model=tiny", "eval=quick", "method=gguf", "bits=auto", "bits.average=null",
+        f"bits.bytes={size}", "bits.candidates=[Q8_0,Q5_1,IQ4_NL]", *text,
+        "sensitivity=fused", "stages=[quantize,eval]", "engine=llama_cpp", "tracker=none",
+        "sweep=of_types",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, "of_types")
+    assert record["label"] == "gguf-auto0.0777MB"
+    entry, result = stage(record, "quantize"), stage(record, "sensitivity")["result"]
+    assert 0.995 * size < entry["result"]["tensors"]["bytes"] <= size
+    (file,) = (store / "objects" / "quantize" / entry["key"] / "checkpoint").glob("*.gguf")
+    formats = entry["result"]["recipe"]["layer_formats"]
+    written = {one.name: one.tensor_type.name for one in gguf.GGUFReader(file).tensors
+               if len(one.shape) > 1}  # fmt: skip
+    assert written == formats
+    assert len({*written.values()}) > 1
+    # The embedding, which is the head too, is one unit: swapped in as plain libraries read it.
+    model = base_model(store, record)
+    excerpt = Excerpt(text_directory(store, prose), model, TOKENS, WINDOWS, False)
+    windows = protocol_text(PerplexityProtocol.spread, excerpt).windows
+    ids = torch.tensor([window.tokens for window in windows])
+    (uniform,) = (
+        path
+        for path in store.glob("objects/uniform/*/uniform.gguf")
+        if json.loads((path.parent / "result.json").read_text())["determinants"]["type"] == "IQ4_NL"
+    )
+    rounded_model = AutoModelForCausalLM.from_pretrained(
+        uniform.parent, gguf_file=uniform.name, dtype=torch.float32
+    ).eval()
+    rows = {(row["unit"], row["rounding"]): row for row in result["rows"]}
+    for unit in (result["units"][0], result["units"][2]):
+        mixed = load(model)
+        for layer in unit["layers"]:
+            mixed.get_submodule(layer).weight = rounded_model.get_submodule(layer).weight
+        with torch.inference_mode():
+            before, after = (
+                one(input_ids=ids).logits[:, TOKENS // 2 : -1].log_softmax(-1)
+                for one in (load(model), mixed)
+            )
+        divergence = float((before.exp() * (before - after)).sum(-1).mean())
+        row = rows[unit["name"], "IQ4_NL"]
+        assert row["kl_divergence"]["estimate"] == pytest.approx(divergence, rel=1e-3, abs=1e-6)
 
 
 def divergence_of_whole(store: Path, prose: Path, record: dict[str, Any], dtype: str) -> float:

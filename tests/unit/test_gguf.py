@@ -21,6 +21,7 @@ from runner.engines.base import CheckpointFacts
 from runner.engines.llama_cpp import ENGINE
 from runner.engines.llama_cpp.footprint import gguf_footprint
 from runner.errors import StageError, UsageError
+from runner.methods.backends.gguf_kept import kept_tensors
 from runner.methods.backends.gguf_mixes import QuantType
 from runner.methods.backends.gguf_types import TensorType, TypeChoice
 from runner.methods.backends.llama_cpp import (
@@ -29,7 +30,7 @@ from runner.methods.backends.llama_cpp import (
     importance_matrix,
     tensor_names,
 )
-from runner.methods.gguf import METHOD, Gguf, _kept, type_for
+from runner.methods.gguf import METHOD, Gguf, type_for
 from runner.methods.recipe import Recipe
 from runner.pipeline.stages.jobs.gguf import lossless_dtype
 from runner.planning.formats import find_format
@@ -210,13 +211,13 @@ def test_ignored_layers_are_kept_by_their_tensors_names(tmp_path: Path) -> None:
     dense = dense_file(tmp_path / "dense.gguf", [*NAMES.values()])
     headers = {f"{module}.weight": np.zeros((2, 2), np.float32) for module in NAMES}
     save_file(headers | {"a.bias": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
-    assert _kept(tmp_path, dense, []) == []
-    assert _kept(tmp_path, dense, ["lm_head"]) == ["token_embd.weight"]
+    assert kept_tensors(tmp_path, dense, []) == []
+    assert kept_tensors(tmp_path, dense, ["lm_head"]) == ["token_embd.weight"]
     some = ["re:.*(up|down)_proj", "model.layers.0.self_attn.o_proj"]
     kept = ["blk.0.ffn_up.weight", "blk.0.ffn_down.weight", "blk.0.attn_output.weight"]
-    assert sorted(_kept(tmp_path, dense, some)) == sorted(kept)
+    assert sorted(kept_tensors(tmp_path, dense, some)) == sorted(kept)
     with pytest.raises(StageError, match=r"method\.ignore: no layer matches up_proj$"):
-        _kept(tmp_path, dense, ["up_proj"])
+        kept_tensors(tmp_path, dense, ["up_proj"])
 
 
 def test_importance_is_the_mean_square_of_each_input(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import math
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -16,6 +16,7 @@ from runner.errors import StageError
 from runner.evaluation.metrics.statistics import Interval
 from runner.evaluation.sensitivity.probe import Probe
 from runner.evaluation.sensitivity.score import Score, Scorer
+from runner.evaluation.sensitivity.trials import Trial
 from runner.methods.mixed_precision.layer_groups import Unit, matching, units_of, with_fused
 from runner.methods.mixed_precision.rounding import Rounding, rounded
 from runner.pipeline.stages.sensitivity import (
@@ -134,8 +135,6 @@ def test_the_walk_gives_what_whole_forward_passes_give(
 ) -> None:
     import torch
 
-    from runner.evaluation.sensitivity.probe import Probe
-
     torch.set_num_threads(1)
     model = small_model(family)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -154,8 +153,6 @@ def test_the_walk_gives_what_whole_forward_passes_give(
 def test_what_cannot_be_taken_apart_is_refused(windows: list[list[int]]) -> None:
     import torch
     from transformers import AutoModelForCausalLM, Gemma2Config, GPT2Config
-
-    from runner.evaluation.sensitivity.probe import Probe
 
     gpt2 = GPT2Config(vocab_size=90, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0)
     with pytest.raises(StageError, match="no linear layers in the blocks of GPT2LMHeadModel"):
@@ -338,14 +335,11 @@ def test_a_model_that_gives_no_numbers_is_not_taken_apart(
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_losses_that_are_not_finite_are_no_measurement(value: float) -> None:
-    class Broken:
-        def score(self, *_: object) -> Score:
-            return Score([1.0, value], [0.0, 0.0])
-
-    unit = Unit("layers.0", "q_proj", 0)
-    rounding = ROUNDINGS[0]
+    trial = Trial(
+        Unit("layers.0", "q_proj", 0), ROUNDINGS[0].label, lambda: Score([1.0, value], [0.0, 0.0])
+    )
     with pytest.raises(StageError, match=r"layers.0 rounded as .* losses that are not finite"):
-        measure._score(cast(Probe, Broken()), unit, rounding)
+        measure._score(trial)
 
 
 @pytest.mark.parametrize("family", ["Llama", "OPT"])

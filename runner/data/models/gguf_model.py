@@ -63,11 +63,7 @@ def read_gguf_model(header: GgufHeader, dtype: str) -> Any:
     import gguf
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.modeling_gguf_pytorch_utils import (
-        TENSOR_PROCESSORS,
-        TensorProcessor,
-        get_gguf_hf_weights_map,
-    )
+    from transformers.modeling_gguf_pytorch_utils import get_gguf_hf_weights_map
 
     check_readable(header)
     hf_config = settings(header)
@@ -75,7 +71,7 @@ def read_gguf_model(header: GgufHeader, dtype: str) -> Any:
     config.rope_parameters = rope_parameters(header, config.rope_parameters)
     wanted = getattr(torch, dtype)
     model = AutoModelForCausalLM.from_config(config, dtype=wanted)
-    processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(hf_config)
+    processor = tensor_processor(header)
     # It lists all names anew for each module, which takes seconds.
     listed, gguf.get_tensor_name_map = (
         gguf.get_tensor_name_map,
@@ -90,13 +86,25 @@ def read_gguf_model(header: GgufHeader, dtype: str) -> Any:
         raise _not_the_architecture(header, f"no place for its {_few(lost)}")
     tensors = {}
     for name in stored:
-        weights = processor.process(weights=_dequantized(header, name), name=name).weights
+        weights = processor.process(weights=dequantized(header, name), name=name).weights
         tensors[places[name]] = torch.from_numpy(weights).to(wanted, copy=True)
     _fill(model, tensors, header)
     return model
 
 
-def _dequantized(header: GgufHeader, name: str) -> "NDArray[np.float32]":
+def tensor_processor(header: GgufHeader) -> Any:
+    """What brings an architecture's tensors into the order that transformers has them in."""
+    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
+
+    return TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(settings(header))
+
+
+def dequantized(header: GgufHeader, name: str) -> "NDArray[np.float32]":
+    """A tensor's values, in the file's order.
+
+    Raises:
+        StageError: The package ``gguf`` cannot dequantize its type.
+    """
     import numpy as np
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
     from gguf.quants import dequantize

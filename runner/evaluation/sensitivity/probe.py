@@ -6,6 +6,7 @@ always run.
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.sensitivity import LayerGranularity
@@ -13,7 +14,7 @@ from runner.errors import StageError
 from runner.evaluation.sensitivity.blockwise import Decoder
 from runner.evaluation.sensitivity.score import Score, Scorer
 from runner.methods.mixed_precision.layer_groups import Unit, units_of
-from runner.methods.mixed_precision.rounding import Rounding, all_rounded, rounded
+from runner.methods.mixed_precision.rounding import Rounding, all_rounded, replaced, rounded
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +117,39 @@ class Probe:
                             stack.enter_context(self.rounded(unit, choice[unit.name]))
                     states = self.decoder.through_block(number, states)
             return self.scorer.score(self.decoder.ended(states))
+
+    @property
+    def stored_units(self) -> list[Unit]:
+        """Units of what a file stores: a head that is the input embedding is one with it."""
+        ends = [unit for unit in self.units if unit.block is None]
+        shared = self.decoder.head.weight is self.decoder.embedding.weight
+        if not shared or len(ends) < 2:
+            return self.units
+        both = replace(ends[0], layers=[layer for end in ends for layer in end.layers])
+        return [both, *(unit for unit in self.units if unit.block is not None)]
+
+    def original(self, layer: str) -> "torch.Tensor":
+        """A layer's weights as they are."""
+        weight: torch.Tensor = self._modules[layer].weight.data
+        return weight
+
+    def score_weights(self, unit: Unit, weights: "list[torch.Tensor]") -> Score:
+        """Predictions with other weights in the layers of one unit, and all else as it is."""
+        import torch
+
+        modules = [self._modules[layer] for layer in unit.layers]
+        decoder = self.decoder
+        with torch.inference_mode():
+            if modules == [decoder.head]:
+                return self.scorer.score_head(weights[0])
+            with replaced(modules, weights):
+                if decoder.embedding in modules:
+                    states = decoder.embed_and_run()
+                else:
+                    states = decoder.from_block(self.first_block(unit))
+            if decoder.head in modules:
+                return self.scorer.score_head(weights[modules.index(decoder.head)], states)
+            return self.scorer.score(states)
 
     def first_block(self, unit: Unit) -> int:
         """The number, among the decoder's blocks, of the first that holds one of its layers."""

@@ -68,16 +68,18 @@ class Scorer:
             self._means(sums - self._sums - shift),
         )
 
-    def score_head(self, weight: "torch.Tensor") -> Score:
-        """Score the unquantized model's states under another head."""
+    def score_head(self, weight: "torch.Tensor", states: "torch.Tensor | None" = None) -> Score:
+        """Score states, by default the unquantized model's, under another head."""
         import torch
+
+        given = self._states if states is None else _predicting(states).float()
 
         losses, divergences = torch.empty_like(self._sums), torch.empty_like(self._sums)
         weight = weight.float()
-        all_sums = self._log_sum_exp(self._states, weight)
+        all_sums = self._log_sum_exp(given, weight)
         for part, logits in self._logits():
             sums = all_sums[part]
-            changed = torch.nn.functional.linear(self._states[part], weight, self._bias)
+            changed = torch.nn.functional.linear(given[part], weight, self._bias)
             probabilities = torch.exp(logits - self._sums[part, None].to(logits.dtype))
             shift = (probabilities * (changed - logits)).sum(-1, dtype=torch.float64)
             divergences[part] = sums - self._sums[part] - shift

@@ -1,8 +1,9 @@
 """Mixes of number formats that a GGUF file is quantized to."""
 
+import re
 from enum import Enum
 
-from runner.methods.backends.gguf_types import TensorType
+from runner.methods.backends.gguf_types import NOT_FOR_EMBEDDINGS, TensorType, TypeChoice
 
 
 class QuantType(Enum):
@@ -63,3 +64,25 @@ NEED_IMPORTANCE = (
     QuantType.IQ1_S,
 )
 """Mixes with tensors that llama.cpp makes with an importance matrix alone."""
+
+
+def uniform_choice(kind: TensorType) -> TypeChoice:
+    """One type for every tensor whose rows fit its blocks, embeddings too if it can be theirs."""
+    embeddings = TensorType.Q8_0 if kind in NOT_FOR_EMBEDDINGS else None
+    return TypeChoice(
+        QuantType.Q8_0.value,
+        patterns={r"\.weight$": kind},
+        input_embedding=embeddings,
+        output_embedding=embeddings,
+    )
+
+
+def chosen_types(types: dict[str, TensorType]) -> TypeChoice:
+    """Types tensor by tensor, under the mix that the type of most of them is named after."""
+    found = [one.value for one in types.values()]
+    most = max(sorted(set(found)), key=found.count)
+    mixes = [one.value for one in QuantType if one.value in (most, f"{most}_M", f"{most}_S")]
+    return TypeChoice(
+        mixes[0] if mixes else QuantType.Q8_0.value,
+        patterns={f"^{re.escape(name)}$": kind for name, kind in types.items()},
+    )

@@ -132,6 +132,21 @@ def all_rounded(
             module.weight = original
 
 
+@contextlib.contextmanager
+def replaced(modules: list["torch.nn.Module"], weights: "list[torch.Tensor]") -> Iterator[None]:
+    """Within the block, these modules have other weights; weights tied to them have not."""
+    import torch
+
+    originals: list[Any] = [module.weight for module in modules]
+    try:
+        for module, weight in zip(modules, weights, strict=True):
+            module.weight = torch.nn.Parameter(weight, requires_grad=False)
+        yield
+    finally:
+        for module, original in zip(modules, originals, strict=True):
+            module.weight = original
+
+
 def _rounds_inputs(arguments: Any) -> Any:
     """A hook that rounds a layer's inputs as compressed-tensors does when it computes.
 

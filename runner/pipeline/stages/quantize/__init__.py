@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from runner.data.models.coverage import Coverage
 from runner.data.models.tensors import TensorReport
 from runner.data.texts.calibration import Part
-from runner.methods import used_recipe
+from runner.methods import chooses_types, used_recipe
 from runner.methods.mixed_precision.verify import Widths
 from runner.methods.recipe import Recipe
 from runner.pipeline.stages.base import Cost, Stage, StageContext
@@ -97,11 +97,12 @@ class QuantizeStage(Stage[QuantizeRequest, QuantizeResult]):
         from runner.pipeline.stages.quantize.order import make_checkpoint
         from runner.pipeline.stages.sensitivity import STAGE as SENSITIVITY
         from runner.pipeline.stages.sensitivity import needed_sensitivity
+        from runner.pipeline.stages.sensitivity.types import types_of_run
         from runner.store.records import BASELINE
 
         sensitivities = None
         if (needed := needed_sensitivity(run.config)) is not None:
-            sensitivities = SENSITIVITY.of_model(run, *needed)
+            sensitivities = SENSITIVITY.of_model(run, *needed, types_of_run(run))
             run.keep(SENSITIVITY.name, BASELINE, sensitivities)
         make_checkpoint(run, sensitivities)
 
@@ -112,7 +113,8 @@ class QuantizeStage(Stage[QuantizeRequest, QuantizeResult]):
         own = run.own if run.config.makes_checkpoint else []
         # Of its own: what is asked for may be another grain, or other widths.
         needed = run.model if needed_sensitivity(run.config) is not None else []
-        together = own if run.config.bits.is_auto else []
+        whole = run.config.bits.is_auto and not chooses_types(run.config)
+        together = own if whole else []
         return [
             *(("sensitivity", label) for label in needed),
             *(("together", label) for label in together),

@@ -11,10 +11,12 @@ from runner.data.models.weights import weight_file_bytes
 from runner.data.texts.calibration import digest
 from runner.errors import StageError
 from runner.methods import capabilities_of, find_method
-from runner.methods.base import QuantizeJob
+from runner.methods.base import Capabilities, QuantizeJob
 from runner.methods.holders import require_holders
 from runner.methods.mixed_precision.keep_layers import with_kept_layers
-from runner.methods.mixed_precision.verify import check_widths
+from runner.methods.mixed_precision.verify import Widths, check_widths
+from runner.methods.mixed_precision.verify_types import check_types
+from runner.methods.recipe import Recipe
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.jobs.windows import load_windows
 from runner.pipeline.stages.quantize import DIRECTORY, QuantizeRequest, QuantizeResult
@@ -78,7 +80,16 @@ def make(request: QuantizeRequest, context: StageContext) -> QuantizeResult:
         rounded_in=(capabilities.rounds_in or request.compute_dtype)
         if recipe.method.rounds(recipe.bits)
         else None,
-        widths=check_widths(request.model_directory, directory, recipe.layer_formats, recipe)
-        if recipe.layer_formats
-        else None,
+        widths=_widths(request.model_directory, directory, recipe, capabilities),
     )
+
+
+def _widths(
+    model: Path, checkpoint: Path, recipe: Recipe, capabilities: Capabilities
+) -> Widths | None:
+    """What layers that differ have in the files; ``None`` where all have one format."""
+    if recipe.layer_formats is None:
+        return None
+    if capabilities.layer_types is not None:
+        return check_types(checkpoint, recipe.layer_formats, recipe.bits)
+    return check_widths(model, checkpoint, recipe.layer_formats, recipe)

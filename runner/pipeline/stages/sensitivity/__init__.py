@@ -12,11 +12,13 @@ from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.rounding import Rounding, rounding_of
 from runner.pipeline.stages.base import TRANSFORMERS, Cells, Stage, StageContext
+from runner.pipeline.stages.jobs.uniform import FILE as UNIFORM
 from runner.store.records import BASELINE
 
 if TYPE_CHECKING:
     from runner.pipeline.context import Expected, RunContext
     from runner.pipeline.stage_job import StageResult
+    from runner.pipeline.stages.jobs.uniform import UniformResult
 
 PACKAGES = ("torch", "transformers", "compressed-tensors")
 
@@ -37,6 +39,9 @@ class SensitivityRequest:
     scale_dtype: str
     """Torch dtype name that checkpoints store scales in: the model's own."""
     trust_remote_code: bool
+    uniform: dict[str, Path] = field(default_factory=dict)
+    """GGUF files of one type each, by the type: then units get the weights that those hold, and
+    ``roundings`` is empty."""
 
 
 @dataclass
@@ -53,6 +58,8 @@ class SensitivityRow:
     """Of the next-token distribution from the unquantized model's, in nats a token."""
     perplexity: float
     perplexity_delta: Interval
+    stored_bytes: int | None = None
+    """Of the unit's tensors, where its format was read from a file."""
 
 
 @dataclass
@@ -69,6 +76,10 @@ class SensitivityResult:
     units: list[Unit]
     rows: list[SensitivityRow] = field(default_factory=list)
     sample: Sample = field(default_factory=Sample)
+    tensors: dict[str, str] = field(default_factory=dict)
+    """Where formats were read from files: names there, by layer."""
+    other_bytes: int | None = None
+    """Likewise: of the tensors that belong to no unit."""
 
 
 class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
@@ -92,7 +103,11 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
         run.keep(self.name, BASELINE, self.of_model(run, *_of_section(run.config.sensitivity)))
 
     def of_model(
-        self, run: "RunContext", wanted: Sensitivity, roundings: list[Rounding]
+        self,
+        run: "RunContext",
+        wanted: Sensitivity,
+        roundings: list[Rounding],
+        uniform: "dict[str, StageResult[UniformResult]] | None" = None,
     ) -> "StageResult[SensitivityResult]":
         """Sensitivities of the model's layers, from the store where they were measured before.
 
@@ -100,8 +115,12 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
             run: Whose model.
             wanted: How they are measured.
             roundings: Of each unit.
+            uniform: Instead of roundings, GGUF files of one type each, by the type.
         """
         request, determinants = asked(run, wanted, roundings)
+        if uniform:
+            request.uniform = {kind: made.directory / UNIFORM for kind, made in uniform.items()}
+            determinants["uniform"] = {kind: made.address.key for kind, made in uniform.items()}
         environment = run.inputs.environment(TRANSFORMERS)
         determinants["versions"] = environment.versions(PACKAGES)
         title = f"sensitivity by {wanted.granularity.value}"
@@ -185,9 +204,16 @@ def needed_sensitivity(config: Config) -> tuple[Sensitivity, list[Rounding]] | N
     They are those of rounding to nearest, whatever the method: measuring its own for every layer
     would take as many calibrations.
     """
+    from runner.methods import chooses_types
     from runner.methods.recipe import Recipe
 
     recipe = Recipe(config.method, config.bits, config.group_size, None)
+    if chooses_types(config):
+        # Nothing fuses them, and what is not asked to be coarser may differ.
+        grains = (LayerGranularity.fused, LayerGranularity.block)
+        wanted = config.sensitivity.granularity
+        grain = wanted if wanted in grains else LayerGranularity.linear
+        return replace(config.sensitivity, granularity=grain), []
     if config.bits.is_auto:
         formats = recipe.formats
     elif config.method.keep_most_sensitive:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from runner.data.models.tensors import matrix_shapes, report_tensors
 from runner.methods.mixed_precision.allocate import Matrices, allocate, harms_alone
+from runner.methods.mixed_precision.allocate_types import allocate_types
 from runner.methods.mixed_precision.rounding import rounding_named
 from runner.methods.recipe import Recipe
 from runner.pipeline.stages.base import TRANSFORMERS
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
 def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -> dict[str, str]:
     """Formats of the recipe's layers, from sensitivities.
 
-    Within a budget it is measured, told and filed with the run what they cost together.
+    Within a budget it is measured, told and filed with the run what they cost together, but for
+    types of a backend's own.
 
     Raises:
         StageError: The budget is too small, or ``method.keep`` names no layer.
     """
+    if found.tensors:
+        return allocate_types(recipe, found, run.model.dtype)
     directory = run.model.directory
     matrices = Matrices(matrix_shapes(directory), report_tensors(directory).bytes)
     formats = allocate(recipe, found, matrices)

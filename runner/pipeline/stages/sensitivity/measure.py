@@ -13,27 +13,30 @@ from runner.errors import StageError
 from runner.evaluation.metrics.perplexity import perplexity_change
 from runner.evaluation.metrics.statistics import cluster_interval
 from runner.evaluation.sensitivity.score import Score
-from runner.methods.mixed_precision.layer_groups import Unit
-from runner.methods.mixed_precision.rounding import Rounding
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.sensitivity import SensitivityRequest, SensitivityResult, SensitivityRow
 from runner.store.partial_results import PartialResults
 
 if TYPE_CHECKING:
     from runner.evaluation.sensitivity.probe import Probe
+    from runner.evaluation.sensitivity.trials import Trial
 
 
 def measure(request: SensitivityRequest, context: StageContext) -> SensitivityResult:
     """Load, take the model apart, score each unit under each rounding."""
     import numpy as np
 
+    from runner.evaluation.sensitivity.trials import of_roundings, of_types
+    from runner.evaluation.sensitivity.typed_layers import typed_layers
+
     probe, text = taken_apart(request, context)
     partial = PartialResults(context.partial)
-    pairs = [(unit, rounding) for unit in probe.units for rounding in request.roundings]
+    typed = typed_layers(request.uniform, probe.stored_units) if request.uniform else []
+    trials = of_types(probe, typed) if typed else of_roundings(probe, request.roundings)
     scores: list[Score] = []
-    for number, (unit, rounding) in enumerate(pairs):
-        context.progress(number, len(pairs), "rounding one layer at a time")
-        compute = functools.partial(_score, probe, unit, rounding)
+    for number, trial in enumerate(trials):
+        context.progress(number, len(trials), "rounding one layer at a time")
+        compute = functools.partial(_score, trial)
         scores.append(Score(**partial.value(f"{number}", compute)))
     reference = np.array(probe.reference_loss)
     return SensitivityResult(
@@ -41,12 +44,16 @@ def measure(request: SensitivityRequest, context: StageContext) -> SensitivityRe
         grain=request.grain,
         tokens_scored=request.windows * ((request.context_length - 1) // 2),
         perplexity=math.exp(reference.mean()),
-        units=probe.units,
+        units=probe.stored_units if typed else probe.units,
         rows=[
-            _row(*pair, score, probe.reference_loss, text.sample.independent())
-            for pair, score in zip(pairs, scores, strict=True)
+            _row(trial, score, probe.reference_loss, text.sample.independent())
+            for trial, score in zip(trials, scores, strict=True)
         ],
         sample=text.sample,
+        tensors=typed[0].names if typed else {},
+        other_bytes=typed[0].all_bytes - typed[0].stored_bytes(probe.stored_units)
+        if typed
+        else None,
     )
 
 
@@ -102,19 +109,18 @@ def _require_numbers(request: SensitivityRequest, model: Any, window: list[int])
         raise not_finite(request.model_directory, request.compute_dtype, what, setting)
 
 
-def _score(probe: "Probe", unit: Unit, rounding: Rounding) -> dict[str, list[float]]:
-    score = probe.score(unit, rounding)
+def _score(trial: "Trial") -> dict[str, list[float]]:
+    score = trial.score()
     if not all(map(math.isfinite, score.loss + score.kl_divergence)):
         raise StageError(
-            f"{unit.name} rounded as {rounding.label} gives losses that are not finite: compute in "
-            "a wider type (method.rounding_dtype=float32)"
+            f"{trial.unit.name} rounded as {trial.format} gives losses that are not finite: "
+            "compute in a wider type (method.rounding_dtype=float32)"
         )
     return asdict(score)
 
 
 def _row(
-    unit: Unit,
-    rounding: Rounding,
+    trial: "Trial",
     score: Score,
     reference: list[float],
     clusters: list[int] | None,
@@ -126,8 +132,9 @@ def _row(
     change = perplexity_change(losses, np.array(reference, np.float32)[:, None], clusters=clusters)
     divergence = np.array(score.kl_divergence)
     return SensitivityRow(
-        unit=unit.name,
-        rounding=rounding.label,
+        unit=trial.unit.name,
+        rounding=trial.format,
+        stored_bytes=trial.stored_bytes,
         kl_divergence=cluster_interval(divergence, np.ones(len(divergence)), clusters),
         perplexity=float(change.baseline + change.delta.estimate),
         perplexity_delta=change.delta,
