@@ -70,7 +70,8 @@ class Bits:
     candidates: list[str] = bounded(factory=_candidates, filled=True)
     """Formats to choose from: bits schemes (``w4a16``, ``nvfp4``, ``fp8_e4m3``), with their group
     size where it is not the recipe's or the scheme's own (``w4a16-g32``). ``4`` is short for
-    ``w4a16``; ``16`` leaves a layer unquantized."""
+    ``w4a16``; ``16`` leaves a layer unquantized. With ``method=gguf`` they are llama.cpp's types
+    (``Q4_K``, ``IQ4_NL``); left as they are, the usual ones that fit."""
 
     @property
     def is_auto(self) -> bool:
