@@ -19,13 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.additivity_draws import drawn, nearly_chosen
+from benchmarks.additivity_draws import drawn, nearly_chosen, solve, width_factors
 from benchmarks.additivity_report import report
 from benchmarks.allocation import newest
 from benchmarks.kept import Kept
 from runner import run
 from runner.config.schema.group_size import Granularity, GroupSize
-from runner.methods.mixed_precision.knapsack import choose
 from runner.methods.mixed_precision.layer_groups import Unit
 
 if TYPE_CHECKING:
@@ -141,8 +140,9 @@ def measure(
         for width in WIDTHS
     }
     found: dict[str, Any] = {"model": model, "units": len(subject.units), "budgets": {}}
+    every: list[Choice] = []
     for budget in budgets:
-        chosen = solve(subject.units, harms, budget)
+        chosen = solve(subject.units, harms, WIDTHS, budget)
         families = {
             "random": drawn(subject.units, WIDTHS, budget, draws),
             "random, from 3 bits": drawn(subject.units, WIDTHS[1:], budget, draws)
@@ -151,32 +151,29 @@ def measure(
             "near the choice": nearly_chosen(subject.units, harms, WIDTHS, budget, draws),
         }
         pairs = {label: _pairs(subject, harms, choices) for label, choices in families.items()}
+        every += [choice for choices in families.values() for choice in choices]
         passes = list(_passes(subject, harms, chosen, budget, counts))
         held_out = [other.whole(one["choice"]) for one in passes]
         found["budgets"][str(budget)] = {"pairs": pairs, "passes": passes, "held_out": held_out}
+    wholes = [mean(subject.whole(choice)) for choice in every]
+    factors = width_factors(harms, WIDTHS, every, wholes)
+    enlarged = {(name, width): harm * factors[width] for (name, width), harm in harms.items()}
+    for budget in budgets:
+        measured = found["budgets"][str(budget)]
+        chosen = solve(subject.units, enlarged, WIDTHS, budget)
+        if chosen != measured["passes"][0]["choice"]:
+            expected = sum(enlarged[pair] for pair in chosen.items())
+            whole = mean(subject.whole(chosen))
+            row = {"how": "by harms times factors", "expected": expected, "whole": whole}
+            measured["passes"].append({**row, "choice": chosen, "differences": []})
+            measured["held_out"].append(other.whole(chosen))
+    found["factors"] = factors
     for width in (3, 4):
         choice = {unit.name: width for unit in subject.units}
         found[f"all {width}"] = [mean(subject.whole(choice)), other.whole(choice)]
     found["seconds"] = {kind: sum(times) for kind, times in kept.values["seconds"].items()}
     found["times"] = {kind: len(times) for kind, times in kept.values["seconds"].items()}
     return found
-
-
-def solve(units: list[Unit], harms: dict[tuple[str, int], float], budget: float) -> Choice:
-    """The widths of least harm within an average; none has one without a harm."""
-    options = [
-        [(w, harms[unit.name, w]) for w in WIDTHS if (unit.name, w) in harms] for unit in units
-    ]
-    picked = choose(
-        [
-            [(unit.weights * w, harm) for w, harm in one]
-            for unit, one in zip(units, options, strict=True)
-        ],
-        int(budget * sum(unit.weights for unit in units)),
-    )
-    return {
-        unit.name: one[index][0] for unit, one, index in zip(units, options, picked, strict=True)
-    }
 
 
 def _passes(
@@ -217,7 +214,7 @@ def _passes(
         beside = dict.fromkeys(chosen.items(), 0.0)
         beside |= {change: mean(kl) - whole for change, kl in zip(changes, changed, strict=True)}
         if changes:
-            chosen = solve(subject.units, beside, budget)
+            chosen = solve(subject.units, beside, WIDTHS, budget)
             expected = whole + sum(beside[name, width] for name, width in chosen.items())
 
 

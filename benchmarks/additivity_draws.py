@@ -48,18 +48,58 @@ def nearly_chosen(
 ) -> list[dict[str, int]]:
     """What would be chosen if each unit's harms were larger or smaller by a random factor."""
     generator = random.Random(1)
-    budget = int(average * sum(unit.weights for unit in units))
     found = []
     for number in range(count):
         spread = _SPREADS[number % len(_SPREADS)]
         factors = [generator.lognormvariate(0, spread) for _ in units]
-        options = [
-            [(unit.weights * width, factor * harms[unit.name, width]) for width in widths]
+        scaled = {
+            (unit.name, width): factor * harms[unit.name, width]
             for unit, factor in zip(units, factors, strict=True)
-        ]
-        picked = choose(options, budget)
-        found.append({u.name: widths[index] for u, index in zip(units, picked, strict=True)})
+            for width in widths
+        }
+        found.append(solve(units, scaled, widths, average))
     return found
+
+
+def solve(
+    units: "list[Unit]",
+    harms: dict[tuple[str, int], float],
+    widths: Sequence[int],
+    average: float,
+) -> dict[str, int]:
+    """The widths of least harm within an average; no unit gets one without a harm."""
+    options = [[width for width in widths if (unit.name, width) in harms] for unit in units]
+    picked = choose(
+        [
+            [(unit.weights * width, harms[unit.name, width]) for width in one]
+            for unit, one in zip(units, options, strict=True)
+        ],
+        int(average * sum(unit.weights for unit in units)),
+    )
+    return {unit.name: one[index] for unit, one, index in zip(units, options, picked, strict=True)}
+
+
+def width_factors(
+    harms: dict[tuple[str, int], float],
+    widths: Sequence[int],
+    choices: list[dict[str, int]],
+    wholes: list[float],
+) -> dict[int, float]:
+    """By which the harms of each width are best multiplied to predict wholes, in relative error.
+
+    The widest width, of next to no harm, keeps the factor 1.
+    """
+    import numpy as np
+
+    sums = np.array(
+        [
+            [sum(harms[pair] for pair in choice.items() if pair[1] == width) for width in widths]
+            for choice in choices
+        ]
+    )
+    relative = sums / np.array(wholes)[:, None]
+    factors = np.linalg.lstsq(relative[:, :-1], np.ones(len(wholes)), rcond=None)[0]
+    return {**{w: float(f) for w, f in zip(widths[:-1], factors, strict=True)}, widths[-1]: 1.0}
 
 
 def _shares(widths: Sequence[int], average: float) -> list[float]:

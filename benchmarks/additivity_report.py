@@ -39,7 +39,8 @@ def report(found: dict[str, Any]) -> str:
     for width in (3, 4):
         whole, held_out = found[f"all {width}"]
         lines.append(f"| {width} | all alike | | {whole:.3f} | {np.mean(held_out):.3f} | |")
-    lines += ["", _power_law(found), *_agreement(found)]
+    factors = ", ".join(f"{width} bits {factor:.2f}" for width, factor in found["factors"].items())
+    lines += ["", _power_law(found), f"factors: {factors}", *_agreement(found)]
     spent = (
         f"{kind}: {found['times'][kind]} in {seconds:.0f} s of processor time"
         for kind, seconds in found["seconds"].items()
