@@ -43,9 +43,9 @@ METHODS = """
              bits: "w8a16,w4a16"}
       gguf_two_bits: {model: zoo/llama3, engine: "hf,llama_cpp", engine.dtype: float32,
                       method: gguf, bits: w2a16}
-      rounded: {model: zoo/llama3, engine: hf, engine.dtype: float32, method: rtn}
+      rounded: {model: zoo/llama3, engine: hf, engine.dtype: float32, method: "rtn,quip"}
       vllm: {model: zoo/llama3, engine: vllm, engine.enforce_eager: "true",
-             engine.dtype: bfloat16, method: "none,rtn"}
+             engine.dtype: bfloat16, method: "none,rtn,quip"}
       vllm_gptq: {model: zoo/llama3, engine: vllm, engine.enforce_eager: "true",
                   engine.dtype: bfloat16, method: gptq,
                   method.backend: auto_gptq}
@@ -111,7 +111,7 @@ def test_vllm_agrees(methods: Cells) -> None:
     ours = methods["llama3", "none-bf16", "hf"]
     theirs = methods["llama3", "none-bf16", "vllm"]
     assert loss(theirs) == pytest.approx(loss(ours), abs=0.02)
-    for name in ("rtn", "gptq@auto_gptq"):
+    for name in ("rtn", "quip", "gptq@auto_gptq"):
         rounded = methods["llama3", f"{name}-w4a16-g64", "vllm"]
         read = methods["llama3", f"{name}-w4a16-g64", "hf"]
         if rounded["status"] == "ok":  # else this CPU lacks what vLLM's kernel needs

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from compressed_tensors.quantization.utils import fp4_utils
+from compressed_tensors.quantization import QuantizationArgs
+from compressed_tensors.quantization.utils import fp4_utils, helpers
 from safetensors.numpy import save_file
+from transformers import MixtralConfig
+from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
-from runner.environments.patches import compressed_tensors_fp4_on_cpus
+from runner.engines.hf.experts import round_products
+from runner.environments.patches import (
+    compressed_tensors_fp4_on_cpus,
+    compressed_tensors_token_scales,
+)
 from runner.errors import Refused
 from runner.methods import used_recipe
 from runner.methods.backends.compressed_schemes import build_scheme
@@ -115,3 +122,32 @@ def test_rounding_to_four_bit_floats_is_quicker_and_the_same() -> None:
         numbers = values.to(dtype)
         own, theirs = entry[registered](numbers), entry["cast_to_fp4"](numbers.clone())
         assert own.dtype == dtype and torch.equal(own, theirs)
+
+
+def test_each_row_of_a_matrix_has_its_own_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        helpers, "compute_dynamic_scales_and_zp", helpers.compute_dynamic_scales_and_zp
+    )
+    compressed_tensors_token_scales.apply()
+    token = QuantizationArgs(num_bits=8, type="float", strategy="token", dynamic=True)
+    rows = torch.tensor([[1.0, -2.0], [100.0, 3.0], [0.5, 0.25]])
+    scales, zeros = helpers.compute_dynamic_scales_and_zp(rows, token, None)
+    of_batch, _ = helpers.compute_dynamic_scales_and_zp(rows[None], token, None)
+    assert scales.shape == zeros.shape == (3, 1) and torch.equal(scales, of_batch[0])
+    assert torch.allclose(scales[:, 0] * 448, rows.abs().amax(1), rtol=1e-3)
+
+
+def test_fused_experts_round_what_each_product_is_given() -> None:
+    experts = MixtralExperts(MixtralConfig(hidden_size=8, intermediate_size=4, num_local_experts=2))
+    experts.config._experts_implementation = "eager"
+    for matrix in experts.parameters():
+        torch.nn.init.normal_(matrix)
+    states = torch.randn(3, 8)
+    chosen, weights = torch.tensor([[0], [1], [0]]), torch.ones(3, 1)
+    round_products(experts, torch.round)
+    with torch.no_grad():
+        found = experts(states, chosen, weights)
+        for row, (expert,) in enumerate(chosen.tolist()):
+            gate, up = (experts.gate_up_proj[expert] @ states[row].round()).chunk(2)
+            inner = (torch.nn.functional.silu(gate) * up).round()
+            assert torch.allclose(found[row], experts.down_proj[expert] @ inner, atol=1e-5)

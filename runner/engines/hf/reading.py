@@ -8,6 +8,7 @@ from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
 from runner.engines.base import LoadSpec
 from runner.engines.hf import unpacked
+from runner.engines.hf.experts import round_inputs_of_experts
 from runner.engines.hf.rotations import online_rotations
 from runner.engines.hf.spread import dispatched, placement, require_on_gpus
 
@@ -92,6 +93,7 @@ def read_checkpoint(spec: LoadSpec) -> Any:
         return model
     if spec.checkpoint_format == "compressed-tensors":
         _unwrap(model)
+        round_inputs_of_experts(model, spec.checkpoint)
     if rotations:
         rotations.attach(model)
     return dispatched(model if dtype == "auto" else model.to(dtype), spec.device)
