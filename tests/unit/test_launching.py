@@ -245,7 +245,8 @@ def test_a_configuration_tells_its_stages_before_they_are_done() -> None:
     assert told(*serving, "bench.baseline=false")[1:] == [("serving", recipe)]
     mixed = told("method=rtn", "bits=auto", "stages=[sensitivity,quantize]")
     # Asked for, and needed by the recipe.
-    assert [stage for stage, _ in mixed] == ["sensitivity", "sensitivity", "quantize"]
+    names = ["sensitivity", "sensitivity", "together", "quantize"]
+    assert [stage for stage, _ in mixed] == names
 
 
 def test_a_dry_run_says_what_it_can_of_a_model_that_is_not_here(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from runner.evaluation.metrics.soundness import (
     weight_width,
 )
 from runner.pipeline.stages.base import Stage, StageContext
-from runner.pipeline.stages.jobs.dense_looks import DenseLooks, Look
+from runner.pipeline.stages.dense_looks import DenseLooks, Look
 
 if TYPE_CHECKING:
     import numpy as np
