@@ -227,7 +227,8 @@ class Inputs:
             environment: Where it runs.
             title: What it is called in the terminal and the log.
             determinants: JSON values that decide its result: whatever of the request changes it,
-                keys of the results it draws on, versions of the packages it computes with.
+                keys of the results it draws on, versions of the packages it computes with. The
+                environment's patches are added.
             reuse: Whether one that another sweep measured will do.
             shared: See ``task``.
             inspection: See ``StageJob.inspection``.
@@ -236,6 +237,8 @@ class Inputs:
         if stage.name in names(Kind.stage) and (own := versions_of(Kind.stage, stage.name)):
             versions = {**determinants.get("versions", {}), **own}
             determinants = {**determinants, "versions": versions}
+        if environment.patches:
+            determinants = {**determinants, "patches": list(environment.patches)}
         if not reuse:
             determinants = {**determinants, "measured_in": self.sweep}
         task = self.task(stage, request, environment, shared, device)

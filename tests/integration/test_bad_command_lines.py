@@ -45,7 +45,7 @@ BAD = {
     "sweep without -m": ("bits=w4a16,w8a16", "add -m"),
     "unknown primary": (
         "tracker=none -cn nope",
-        "there is no -cn nope (ready configurations: backends, calibration, config,",
+        "there is no -cn nope (ready configurations: backends, budgets, calibration,",
     ),
     "unknown option in a sweep": ("-m method=gtpq,rtn", "did you mean gptq?"),
     "unknown option, shown": ("--cfg job method=gtpq", "did you mean gptq?"),

@@ -377,5 +377,5 @@ def test_units_rounded_together_score_as_whole_forward_passes_do(
         divergences = [
             (p.exp() * (p - q)).sum(-1).mean() for p, q in zip(plain, found, strict=True)
         ]
-        assert score.kl_divergence == pytest.approx([float(one) for one in divergences], abs=2e-6)
+        assert score.kl_divergence == pytest.approx([one.item() for one in divergences], abs=2e-6)
         assert max(score.kl_divergence) > 1e-3

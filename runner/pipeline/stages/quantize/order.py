@@ -77,7 +77,6 @@ def make_checkpoint(
     determinants = {
         **model.identity,
         "versions": request.versions,
-        "shims": list(environment.patches),
         "recipe": decisive(to_json(recipe)),
         "calibration_windows": windows.result.sha256 if windows else None,
         "device": request.device,
