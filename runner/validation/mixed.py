@@ -28,15 +28,13 @@ def check_mixed(config: Config, capabilities: Capabilities, facts: Facts) -> Ite
             "method=rtn or method=gptq",
         )
         return
-    if mixes and facts.architecture.experts and Holder.experts in (capabilities.holders or ()):
-        yield illegal(
-            "layers of different formats are selected by name, and a mixture of experts stores "
-            "all experts of a layer in one parameter",
-            "bits=w4a16" if bits.is_auto else "method.keep=[], method.keep_most_sensitive=0",
-        )
-        return
+    if mixes and facts.architecture.experts:
+        refusals = list(_check_experts(config, capabilities))
+        yield from refusals
+        if refusals:
+            return
     if bits.is_auto:
-        yield from _check_budgets(config)
+        yield from _check_budgets(config, facts)
     if bits.is_auto and not has_types:
         yield from _check_candidates(config)
     width = method.keep_bits
@@ -93,8 +91,60 @@ def check_sensitivity(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield from _check_grid(config, facts)
 
 
-def _check_budgets(config: Config) -> Iterator[Verdict]:
+def _check_experts(config: Config, capabilities: Capabilities) -> Iterator[Verdict]:
+    """Findings on a mixture of experts, whose experts transformers keeps in one parameter."""
+    bits, method = config.bits, config.method
+    if capabilities.layer_types is not None:
+        yield illegal(
+            "experts of a mixture are one tensor of a GGUF file, whose sensitivity is not measured",
+            f"bits=auto with method=rtn, or method={method.name} bits=w4a16",
+        )
+        return
+    if Holder.experts not in (capabilities.holders or ()) or capabilities.mixes_by_itself:
+        yield illegal(
+            f"method={method.name} through {method.backend} does not give experts formats of their "
+            "own",
+            "method=rtn or method=gptq",
+        )
+        return
+    if method.has_zero_points:
+        yield illegal(
+            "transformers does not read experts back that have zero points", "method.sym=true"
+        )
+    names = [*bits.candidates] if bits.is_auto else []
+    for name in names:
+        found = LayerFormat.named(name, config.group_size)
+        if found is not None and not _is_read_of_experts(found):
+            rest = ",".join(one for one in names if one != name)
+            yield illegal(
+                f"candidate {name}: transformers does not read experts in {found.label} back; it "
+                "reads integers with activations of 16 bits, and fp8_e4m3 per channel",
+                f"bits.candidates=[{rest}]",
+            )
+
+
+def _is_read_of_experts(found: LayerFormat) -> bool:
+    number = found.bits.weight
+    if number.type is NumberType.int:
+        return not found.bits.quantizes_activations
+    whole = found.group_size.granularity in (Granularity.channel, Granularity.tensor)
+    return number.type is NumberType.float and number.num_bits == 8 and whole
+
+
+def _check_budgets(config: Config, facts: Facts) -> Iterator[Verdict]:
     bits = config.bits
+    if bits.active_bytes is not None and not facts.architecture.experts:
+        yield illegal(
+            "bits.active_bytes is a budget of mixtures of experts; a token reads all of a dense "
+            "model",
+            f"bits.active_bytes=null bits.bytes={bits.active_bytes}",
+        )
+    if bits.average is not None and bits.active_bytes is not None:
+        yield illegal(
+            f"bits.average={bits.average:g} and bits.active_bytes={bits.active_bytes} are both "
+            "set; beside bits.active_bytes set bits.bytes or nothing",
+            "bits.average=null or bits.active_bytes=null",
+        )
     if bits.average is not None and bits.bytes is not None:
         yield illegal(
             f"bits.average={bits.average:g} and bits.bytes={bits.bytes} are both set; set one "

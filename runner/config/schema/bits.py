@@ -57,8 +57,8 @@ def _float16() -> NumberFormat:
 class Bits:
     """The number formats of a recipe's weights and of the activations they meet.
 
-    With a budget (``average`` or ``bytes``) every layer gets a format of its own out of
-    ``candidates``, the narrower the less rounding is measured to harm it.
+    With a budget (``average``, ``bytes``, ``active_bytes``) every layer gets a format of its own
+    out of ``candidates``, the narrower the less rounding is measured to harm it.
     """
 
     weight: NumberFormat = field(default_factory=NumberFormat)
@@ -67,6 +67,10 @@ class Bits:
     """Budget: average bits per weight of the quantized layers, without scales."""
     bytes: Optional[int] = bounded(None, least=1, most=BYTES)
     """Budget: total size of the checkpoint's tensors, in bytes."""
+    active_bytes: Optional[int] = bounded(None, least=1, most=BYTES)
+    """Budget of a mixture of experts, alone or beside ``bytes``: bytes that one generated token
+    reads. Those are all tensors, of routed experts the share that a token meets; an input embedding
+    that is not the head too is left out, as one row of it is read."""
     candidates: list[str] = bounded(factory=_candidates, filled=True)
     """Formats to choose from: bits schemes (``w4a16``, ``nvfp4``, ``fp8_e4m3``), with their group
     size where it is not the recipe's or the scheme's own (``w4a16-g32``). ``4`` is short for
@@ -76,7 +80,7 @@ class Bits:
     @property
     def is_auto(self) -> bool:
         """True when layers get widths of their own."""
-        return self.average is not None or self.bytes is not None
+        return any(one is not None for one in (self.average, self.bytes, self.active_bytes))
 
     @classmethod
     def named(cls, name: str) -> "Bits | None":
@@ -142,7 +146,8 @@ class Bits:
         """Short name derived from the values (``w4a16``, ``nf4``, ``fp8_e4m3``, ``bf16``).
 
         It is derived, never stored, so that ``bits=w4a16 bits.weight.num_bits=3`` is
-        called ``w3a16``. With a budget it is that: ``auto3.5``, ``auto90MB``.
+        called ``w3a16``. With a budget it is that: ``auto3.5``, ``auto90MB``, and
+        ``auto90MB+60MBactive`` with two.
         """
         return self._budget_label if self.is_auto else self._formats_label
 
@@ -150,7 +155,8 @@ class Bits:
     def _budget_label(self) -> str:
         average = "" if self.average is None else f"{self.average:g}"
         size = "" if self.bytes is None else f"{self.bytes / 1e6:g}MB"
-        return f"auto{average}{size}"
+        active = "" if self.active_bytes is None else f"{self.active_bytes / 1e6:g}MBactive"
+        return f"auto{'+'.join(filter(None, (average, size, active)))}"
 
     @property
     def _formats_label(self) -> str:

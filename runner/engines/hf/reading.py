@@ -1,5 +1,6 @@
 """Loads checkpoints of every format into a transformers model."""
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from runner.data.models.config_json import read_config
@@ -8,7 +9,7 @@ from runner.data.models.load import load_model
 from runner.data.models.weights import stored_dtype
 from runner.engines.base import LoadSpec
 from runner.engines.hf import unpacked
-from runner.engines.hf.experts import round_inputs_of_experts
+from runner.engines.hf.experts import each_block_in_its_own_format, round_inputs_of_experts
 from runner.engines.hf.rotations import online_rotations
 from runner.engines.hf.spread import dispatched, placement, require_on_gpus
 
@@ -77,14 +78,15 @@ def read_checkpoint(spec: LoadSpec) -> Any:
         # What is passed replaces what the file says of layers that stay dense.
         options["quantization_config"] = FineGrainedFP8Config(**{**own, "dequantize": True})
     rotations = online_rotations(spec.checkpoint)
-    model = load_model(
-        spec.checkpoint,
-        dtype=dtype,
-        **placement(spec),
-        trust_remote_code=spec.trust_remote_code,
-        read_elsewhere=rotations.tensors if rotations else (),
-        **options,
-    ).eval()
+    with _mended(spec.checkpoint_format):
+        model = load_model(
+            spec.checkpoint,
+            dtype=dtype,
+            **placement(spec),
+            trust_remote_code=spec.trust_remote_code,
+            read_elsewhere=rotations.tensors if rotations else (),
+            **options,
+        ).eval()
     if not options:  # what is to be dequantized may have been read into the machine's memory
         require_on_gpus(model, spec.device)
     if spec.checkpoint_format == "bitsandbytes" and dtype != "auto":
@@ -97,6 +99,13 @@ def read_checkpoint(spec: LoadSpec) -> Any:
     if rotations:
         rotations.attach(model)
     return dispatched(model if dtype == "auto" else model.to(dtype), spec.device)
+
+
+def _mended(checkpoint_format: str) -> contextlib.AbstractContextManager[None]:
+    """What transformers lacks to read a format."""
+    if checkpoint_format == "compressed-tensors":
+        return each_block_in_its_own_format()
+    return contextlib.nullcontext()
 
 
 def _cast_dense(model: Any, dtype: "torch.dtype") -> None:

@@ -36,12 +36,6 @@ def expert_names(job: QuantizeJob, modifiers: list[Any]) -> dict[str, str]:
     if not fused:
         return {}
     kind = type(fused[0]).__name__
-    if job.recipe.layer_formats is not None:
-        raise Refused(
-            f"layers of different widths are selected by name, and {kind} stores all experts of a "
-            "layer in one parameter; try one width for all layers, without "
-            "method.keep"
-        )
     names = stored_names(model)
     if not names:
         raise Refused(

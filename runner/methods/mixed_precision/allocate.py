@@ -4,14 +4,16 @@ The harms of layers are taken to add up: the KL divergence of a model with many 
 estimated as the sum of those with one. It is a ranking, not a prediction.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from runner.config.schema.bits import width_of
 from runner.config.schema.layer_format import UNQUANTIZED
+from runner.data.models.expert_names import expert_name
 from runner.errors import StageError
-from runner.methods.mixed_precision.knapsack import cheapest, choose
+from runner.methods.mixed_precision.knapsack import cheapest, choose, choose_within_both
 from runner.methods.mixed_precision.layer_groups import Unit, matching, with_fused
 from runner.methods.mixed_precision.rounding import rounding_named
 from runner.methods.mixed_precision.stored import stored_bytes
@@ -68,11 +70,19 @@ class Matrices:
     """(outputs, inputs) of each layer."""
     bytes: int
     """Of all tensors, unquantized."""
+    active_bytes: int = 0
+    """Of those, what one token reads, as ``bits.active_bytes`` counts; only mixtures need it."""
+    routed_share: float = 1.0
+    """Part of a layer's routed experts that a token meets."""
 
     def weights(self, layer: str) -> int:
         """How many a layer has."""
         outputs, inputs = self.shapes[layer]
         return outputs * inputs
+
+    def share(self, layer: str) -> float:
+        """The part of a layer that a token reads: of an expert, how often it is met."""
+        return self.routed_share if expert_name(layer) else 1.0
 
 
 class Sizes(Protocol):
@@ -177,36 +187,24 @@ def _within_budget(
     matrices: Matrices,
     sizes: Sizes,
 ) -> dict[str, str]:
-    bits = recipe.bits
-    counts_bytes = bits.bytes is not None
-
-    def cost(layer: str, candidate: str) -> int:
-        if counts_bytes:
-            return sizes.stored_bytes(layer, candidate)
-        return round(sizes.stored_bits(layer, candidate))
-
-    layers = [*fixed, *(layer for unit in free for layer in unit.layers)]
-    weights = sum(map(matrices.weights, layers))
-    outside = matrices.bytes - _DENSE_BITS // 8 * weights
-    if bits.bytes is not None:
-        budget = bits.bytes - outside
-    else:
-        budget = int((bits.average or 0.0) * weights)
-    budget -= sum(cost(layer, candidate) for layer, candidate in fixed.items())
-    candidates = list(dict.fromkeys(bits.candidates))
+    candidates = list(dict.fromkeys(recipe.bits.candidates))
     labels = {name: rounding_named(recipe, name) for name in candidates}
-
-    def harm(unit: Unit, candidate: str) -> float:
-        return harms[unit.name, labels[candidate]]
-
-    options = [
-        [(sum(cost(layer, one) for layer in unit.layers), harm(unit, one)) for one in candidates]
-        for unit in free
-    ]
-    if cheapest(options) > budget:
-        least = sum(cost(layer, one) for layer, one in fixed.items()) + cheapest(options)
-        raise StageError(_too_small(recipe, least, outside, weights))
-    chosen = choose(options, budget)
+    harm = [[harms[unit.name, labels[one]] for one in candidates] for unit in free]
+    layers = [*fixed, *(layer for unit in free for layer in unit.layers)]
+    budgets = []
+    for budget in _budgets(recipe, layers, matrices, sizes):
+        taken = sum(budget.cost([layer], one) for layer, one in fixed.items())
+        costs = [[budget.cost(unit.layers, one) for one in candidates] for unit in free]
+        options = [list(zip(*pair, strict=True)) for pair in zip(costs, harm, strict=True)]
+        if taken + cheapest(options) > budget.most:
+            raise StageError(budget.too_small(taken + cheapest(options)))
+        budgets.append((options, budget.most - taken))
+    if len(budgets) == 1:
+        chosen = choose(*budgets[0])
+    else:
+        (options, most), (others, most_of_others) = budgets
+        second = [[cost for cost, _ in item] for item in others]
+        chosen = choose_within_both(options, most, second, most_of_others)
     return {
         layer: candidates[index]
         for unit, index in zip(free, chosen, strict=True)
@@ -214,14 +212,60 @@ def _within_budget(
     }
 
 
-def _too_small(recipe: Recipe, least: int, outside: int, weights: int) -> str:
-    if recipe.bits.bytes is not None:
-        return (
-            f"bits.bytes={recipe.bits.bytes} is too small: with the fewest bits everywhere the "
-            f"checkpoint has {least + outside} bytes, {outside} of them outside the quantized "
-            "layers"
+@dataclass(frozen=True)
+class _Budget:
+    """The most that all layers' costs may sum to."""
+
+    most: int
+    cost: Callable[[list[str], str], int]
+    """Of layers that have one candidate."""
+    too_small: Callable[[int], str]
+    """What to say where the least is more."""
+
+
+def _budgets(
+    recipe: Recipe, layers: list[str], matrices: Matrices, sizes: Sizes
+) -> Iterator[_Budget]:
+    bits = recipe.bits
+    weights = sum(map(matrices.weights, layers))
+
+    def stored(layers: list[str], candidate: str) -> int:
+        return sum(sizes.stored_bytes(layer, candidate) for layer in layers)
+
+    if bits.average is not None:
+        yield _Budget(
+            int(bits.average * weights),
+            lambda layers, name: sum(round(sizes.stored_bits(layer, name)) for layer in layers),
+            lambda least: (
+                f"bits.average={bits.average:g} is too small: kept layers and the fewest "
+                f"bits everywhere else make {least / weights:.3f}"
+            ),
         )
-    return (
-        f"bits.average={recipe.bits.average:g} is too small: kept layers and the fewest bits "
-        f"everywhere else make {least / weights:.3f}"
-    )
+    if bits.bytes is not None:
+        outside = matrices.bytes - _DENSE_BITS // 8 * weights
+        yield _Budget(
+            bits.bytes - outside,
+            stored,
+            lambda least: (
+                f"bits.bytes={bits.bytes} is too small: with the fewest bits everywhere the "
+                f"checkpoint has {least + outside} bytes, {outside} of them outside the "
+                "quantized layers"
+            ),
+        )
+    if bits.active_bytes is not None:
+        dense = sum(
+            _DENSE_BITS // 8 * matrices.weights(one) * matrices.share(one) for one in layers
+        )
+        unmoved = matrices.active_bytes - math.floor(dense)
+        yield _Budget(
+            bits.active_bytes - unmoved,
+            # Rounded up, so that the sum is never less than what is read.
+            lambda layers, name: math.ceil(
+                sum(sizes.stored_bytes(one, name) * matrices.share(one) for one in layers)
+            ),
+            lambda least: (
+                f"bits.active_bytes={bits.active_bytes} is too small: with the fewest "
+                f"bits everywhere a token reads {least + unmoved} bytes, {unmoved} of them outside "
+                "the quantized layers"
+            ),
+        )

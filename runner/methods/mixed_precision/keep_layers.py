@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from runner.config.schema.layer_format import UNQUANTIZED
+from runner.data.models.expert_names import expert_layers
+from runner.data.models.tensors import matrix_shapes
 from runner.methods.holders import skeleton
 from runner.methods.mixed_precision.allocate import kept_layers
 from runner.methods.mixed_precision.layer_groups import matching
@@ -27,6 +29,7 @@ def with_kept_layers(recipe: Recipe, model_directory: Path, trust_remote_code: b
         for name, one in model.named_modules()
         if isinstance(one, torch.nn.Linear) and one is not head
     ]
+    layers += expert_layers(matrix_shapes(model_directory))
     formats = dict.fromkeys(layers, recipe.own_format.label)
     kept = kept_layers(recipe, layers)
     formats |= dict.fromkeys(kept, str(recipe.method.keep_bits or UNQUANTIZED))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+_HALVINGS = 24
 _MOST_STEPS = 50_000
 """Budgets are counted in steps of the costs' common divisor, or in so many at most."""
 
@@ -63,3 +64,94 @@ def choose(options: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[
         found.append(index)
         place -= -(-extra[number][index][0] // step)
     return found[::-1]
+
+
+def choose_within_both(
+    options: Sequence[Sequence[tuple[int, float]]],
+    budget: int,
+    others: Sequence[Sequence[int]],
+    most: int,
+) -> list[int]:
+    """As ``choose``, with a second cost for every option and a budget of its own for it.
+
+    The second budget is a price on its costs (a Lagrange multiplier), halved in on; what is left of
+    both is then spent option by option. Never over either budget, and not always the best.
+
+    Args:
+        options: For each item its options as (cost, harm).
+        budget: Most that the costs may sum to.
+        others: The options' second costs.
+        most: Most that those may sum to.
+
+    Raises:
+        ValueError: Not even the cheapest options fit.
+    """
+
+    def spent(chosen: Sequence[int]) -> int:
+        return sum(item[index] for item, index in zip(others, chosen, strict=True))
+
+    def priced(price: float) -> list[int]:
+        items = [
+            [(cost, harm + price * other) for (cost, harm), other in zip(*pair, strict=True)]
+            for pair in zip(options, others, strict=True)
+        ]
+        return choose(items, budget)
+
+    chosen = priced(0.0)
+    if spent(chosen) <= most:
+        return chosen
+    # Options that are equal in one cost may not be in the other: the cheapest of both.
+    least = [
+        min(zip(other, item, range(len(item)), strict=True))[2]
+        for item, other in zip(options, others, strict=True)
+    ]
+    if spent(least) > most or _cost(options, least) > budget:
+        raise ValueError(f"the least costs are {_cost(options, least)} and {spent(least)}")
+    low, high = 0.0, 1.0 / max(1, *map(max, others))
+    best = least
+    while spent(found := priced(high)) > most and high < 1e30:
+        low, high = high, 4 * high
+    if spent(found) <= most:
+        best = found
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if spent(found := priced(middle)) <= most:
+            high, best = middle, min(best, found, key=lambda one: _harm(options, one))
+        else:
+            low = middle
+    return _improved(options, budget, others, most, best)
+
+
+def _improved(
+    options: Sequence[Sequence[tuple[int, float]]],
+    budget: int,
+    others: Sequence[Sequence[int]],
+    most: int,
+    chosen: list[int],
+) -> list[int]:
+    """The choice with single options replaced by less harmful ones while any fits."""
+    chosen = list(chosen)
+    left = budget - _cost(options, chosen)
+    left_of_others = most - sum(item[i] for item, i in zip(others, chosen, strict=True))
+    while True:
+        fitting = [
+            (options[place][index][1] - options[place][now][1], place, index)
+            for place, now in enumerate(chosen)
+            for index in range(len(options[place]))
+            if options[place][index][0] - options[place][now][0] <= left
+            and others[place][index] - others[place][now] <= left_of_others
+        ]
+        gain, place, index = min(fitting)
+        if gain >= 0:
+            return chosen
+        left -= options[place][index][0] - options[place][chosen[place]][0]
+        left_of_others -= others[place][index] - others[place][chosen[place]]
+        chosen[place] = index
+
+
+def _cost(options: Sequence[Sequence[tuple[int, float]]], chosen: Sequence[int]) -> int:
+    return sum(item[index][0] for item, index in zip(options, chosen, strict=True))
+
+
+def _harm(options: Sequence[Sequence[tuple[int, float]]], chosen: Sequence[int]) -> float:
+    return sum(item[index][1] for item, index in zip(options, chosen, strict=True))

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from runner.config.schema.sensitivity import LayerGranularity
+from runner.data.models.expert_names import expert_name
 
 FUSED = {
     "q/k/v_proj": ("q_proj", "k_proj", "v_proj"),
@@ -20,7 +21,8 @@ class Unit:
 
     name: str
     kind: str
-    """Last part of the layers' names, such as ``q_proj`` or ``q/k/v_proj``; or ``block``."""
+    """Last part of the layers' names, such as ``q_proj`` or ``q/k/v_proj``; or ``experts``, which
+    are all of a block's, or ``block``."""
     block: int | None
     """Number of the decoder block; ``None`` for embedding and head, and for whole kinds."""
     layers: list[str] = field(default_factory=list)
@@ -70,11 +72,15 @@ def _means(pattern: str, layer: str) -> bool:
 def _unit_for(name: str, grain: LayerGranularity) -> Unit:
     match = _BLOCK.search(name)
     block = int(match.group(1)) if match else None
-    last = _last(name)
+    # vLLM asks for one scheme of all matrices of a block's experts (get_moe_method).
+    expert = expert_name(name)
+    last = "experts" if expert else _last(name)
     if grain is LayerGranularity.kind:
         return Unit(last, last, None)
     if grain is LayerGranularity.block and match:
         return Unit(name[: match.end() - 1], "block", block)
+    if expert:
+        return Unit(expert.experts, last, block)
     if grain is LayerGranularity.fused:
         stem = name.removesuffix(last)
         for kind, members in FUSED.items():

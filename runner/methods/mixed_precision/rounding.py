@@ -1,15 +1,17 @@
 """Rounds single layers to nearest, on the same grids as method ``rtn``."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.layer_format import UNQUANTIZED, LayerFormat, is_unquantized
+from runner.engines.hf.experts import round_products
 from runner.errors import StageError
 from runner.methods.backends.compressed_schemes import activation_arguments, weight_arguments
+from runner.methods.mixed_precision.experts import ExpertMatrix
 from runner.methods.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -105,7 +107,9 @@ def _ranges(weight: "torch.Tensor", group_size: GroupSize) -> "tuple[torch.Tenso
 
 @contextlib.contextmanager
 def all_rounded(
-    modules: list["torch.nn.Module"], rounding: Rounding, scale_dtype: "torch.dtype"
+    modules: "list[torch.nn.Module | ExpertMatrix]",
+    rounding: Rounding,
+    scale_dtype: "torch.dtype",
 ) -> Iterator[None]:
     """Within the block, these modules have rounded weights; weights tied to them have not.
 
@@ -117,7 +121,10 @@ def all_rounded(
     originals: list[Any] = [module.weight for module in modules]
     largest = torch.stack([original.data.abs().max() for original in originals]).max()
     inputs = activation_arguments(LayerFormat(rounding.bits, rounding.group_size), dynamic=True)
-    hooks = []
+    hooks: list[Any] = []
+    if inputs is not None:
+        experts = {id(m.experts): m.experts for m in modules if isinstance(m, ExpertMatrix)}
+        hooks += [round_products(one, _rounds(inputs)) for one in experts.values()]
     try:
         for module, original in zip(modules, originals, strict=True):
             weight = rounded(original.data, rounding, scale_dtype, largest).to(original.dtype)
@@ -153,20 +160,32 @@ def _rounds_inputs(arguments: Any) -> Any:
     NVFP4's scale of all inputs, which a checkpoint has from its calibration text, is that of the
     text at hand.
     """
+    rounds = _rounds(arguments)
+
+    def hook(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (rounds(given[0]), *given[1:])
+
+    return hook
+
+
+def _rounds(arguments: Any) -> "Callable[[torch.Tensor], torch.Tensor]":
+    """Rounds inputs to the grid of some arguments."""
     from compressed_tensors.quantization import QuantizationStrategy, fake_quantize
     from compressed_tensors.quantization.utils import compute_dynamic_scales_and_zp, generate_gparam
 
-    def hook(module: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        first = given[0]
+    def rounds(first: "torch.Tensor") -> "torch.Tensor":
+        if not first.numel():
+            return first
         # Of tokens without windows the library would make one scale for all.
         value = first if first.dim() > 2 else first[None]
         overall = None
         if arguments.strategy == QuantizationStrategy.TENSOR_GROUP:
             overall = generate_gparam(value.min().reshape(1), value.max().reshape(1))
         scale, zero_point = compute_dynamic_scales_and_zp(
-            value=value, args=arguments, module=module, global_scale=overall
+            value=value, args=arguments, module=None, global_scale=overall
         )
         found = fake_quantize(value, scale, zero_point, arguments, global_scale=overall)
-        return (found.reshape(first.shape), *given[1:])
+        shaped: torch.Tensor = found.reshape(first.shape)
+        return shaped
 
-    return hook
+    return rounds

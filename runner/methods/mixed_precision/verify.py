@@ -8,6 +8,7 @@ from runner.config.schema.bits import Bits, width_of
 from runner.data.models.tensors import matrix_shapes, report_tensors, written_widths
 from runner.data.models.weights import tensor_headers
 from runner.errors import StageError
+from runner.methods.mixed_precision.active import active_bytes, routed_share
 from runner.methods.mixed_precision.stored import stored_bytes
 from runner.methods.recipe import Recipe
 
@@ -27,6 +28,10 @@ class Widths:
     budget_share: float | None = None
     """Part of the budget that is used; ``None`` without one, and in older records. Less than 0.995:
     no choice comes nearer, or more bytes were not measured to help."""
+    active_bytes: int | None = None
+    """Of a mixture of experts: what one token reads, as ``bits.active_bytes`` counts."""
+    active_budget_share: float | None = None
+    """Part of ``bits.active_bytes`` that is used; ``None`` without it."""
 
 
 def check_widths(model: Path, checkpoint: Path, planned: dict[str, str], recipe: Recipe) -> Widths:
@@ -57,9 +62,12 @@ def check_widths(model: Path, checkpoint: Path, planned: dict[str, str], recipe:
         weights += size
     average = total / weights
     used = _within_budget(average, report_tensors(checkpoint).bytes, recipe.bits)
+    share = routed_share(model)
+    active = active_bytes(checkpoint, share) if share < 1 else None
     counts = Counter(planned.values())
     names = sorted(counts, key=lambda name: width_of(name) or _DENSE_BITS)
-    return Widths(average, {name: counts[name] for name in names}, used)
+    layers = {name: counts[name] for name in names}
+    return Widths(average, layers, used, active, _within_active(active, recipe.bits))
 
 
 def _within_budget(average: float, size_bytes: int, bits: Bits) -> float | None:
@@ -77,6 +85,18 @@ def _within_budget(average: float, size_bytes: int, bits: Bits) -> float | None:
     if bits.bytes is not None:
         return size_bytes / bits.bytes
     return None if bits.average is None else average / bits.average
+
+
+def _within_active(active: int | None, bits: Bits) -> float | None:
+    """The part of the budget of bytes for a token that is used."""
+    if bits.active_bytes is None or active is None:
+        return None
+    if active > bits.active_bytes:
+        raise StageError(
+            f"a token reads {active} bytes of the checkpoint, the limit is "
+            f"bits.active_bytes={bits.active_bytes}"
+        )
+    return active / bits.active_bytes
 
 
 def _layer_bytes(checkpoint: Path) -> Counter[str]:

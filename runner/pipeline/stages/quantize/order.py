@@ -134,10 +134,15 @@ def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
             f"  {widths.average_bits:.3f} bits per weight on average{asked}, "
             f"{result.bits_per_weight:.3f} with scales; layers: {counts}"
         )
-        if widths.budget_share is not None and widths.budget_share < _NEAR:
+        if widths.active_bytes is not None:
+            inputs.session.display.line(f"  a token reads {widths.active_bytes / 1e6:.3g} MB of it")
+        shares = (widths.budget_share, widths.active_budget_share)
+        used = [one for one in shares if one is not None]
+        if used and max(used) < _NEAR:
+            of = " and ".join(f"{one:.1%}" for one in used)
             inputs.session.display.line(
-                f"  {widths.budget_share:.1%} of the budget are used: no other choice of "
-                "bits.candidates is measured to harm less within it"
+                f"  {of} of the budget are used: no other choice of bits.candidates is measured "
+                "to harm less within it"
             )
     if (shortfall := describe_shortfall(result.coverage)) is not None:
         inputs.warn(f"{recipe.label}: {shortfall}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from runner.config.schema.group_size import GroupSize
 from runner.config.schema.root import Config
 from runner.config.schema.sensitivity import LayerGranularity, Sensitivity
+from runner.data.models.expert_names import expert_layers
+from runner.data.models.tensors import matrix_shapes
 from runner.data.texts.sample import Sample
 from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.layer_groups import Unit
@@ -174,7 +176,10 @@ def asked(
         scale_dtype=model.dtype,
         trust_remote_code=inputs.config.model.trust_remote_code,
     )
+    # Results of dense models are as before experts were units.
+    experts = {"experts": "units"} if expert_layers(matrix_shapes(model.directory)) else {}
     return request, {
+        **experts,
         **model.identity,
         "text": text.address.key,
         "grain": wanted.granularity.value,

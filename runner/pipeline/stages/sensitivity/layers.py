@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from runner.data.models.tensors import matrix_shapes, report_tensors
+from runner.methods.mixed_precision.active import active_bytes, routed_share
 from runner.methods.mixed_precision.allocate import Matrices, allocate, harms_alone
 from runner.methods.mixed_precision.allocate_types import allocate_types
 from runner.methods.mixed_precision.rounding import rounding_named
@@ -35,7 +36,13 @@ def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -
     if found.tensors:
         return allocate_types(recipe, found, run.model.dtype)
     directory = run.model.directory
-    matrices = Matrices(matrix_shapes(directory), report_tensors(directory).bytes)
+    share = routed_share(directory)
+    matrices = Matrices(
+        matrix_shapes(directory),
+        report_tensors(directory).bytes,
+        active_bytes(directory, share) if share < 1 else 0,
+        share,
+    )
     formats = allocate(recipe, found, matrices)
     if recipe.bits.is_auto:
         together = _measured_together(run, recipe, found, formats)

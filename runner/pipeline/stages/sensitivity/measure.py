@@ -75,7 +75,10 @@ def taken_apart(request: SensitivityRequest, context: StageContext) -> tuple["Pr
     context.progress(0, 1, "loading the model")
     model = _load(request)
     _require_numbers(request, model, windows[0])
-    return Probe(model, windows, request.grain, getattr(torch, request.scale_dtype)), text
+    # In a GGUF file experts are one tensor of a layer.
+    experts_of = None if request.uniform else request.model_directory
+    scale_dtype = getattr(torch, request.scale_dtype)
+    return Probe(model, windows, request.grain, scale_dtype, experts_of), text
 
 
 def protocol_of(request: SensitivityRequest, text: ProtocolText) -> str:
