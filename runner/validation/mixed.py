@@ -97,10 +97,10 @@ def _check_experts(config: Config, capabilities: Capabilities) -> Iterator[Verdi
     if capabilities.layer_types is not None:
         yield illegal(
             "experts of a mixture are one tensor of a GGUF file, whose sensitivity is not measured",
-            f"bits=auto with method=rtn, or method={method.name} bits=w4a16",
+            "method=rtn",
         )
         return
-    if Holder.experts not in (capabilities.holders or ()) or capabilities.mixes_by_itself:
+    if Holder.experts not in (capabilities.holders or ()):
         yield illegal(
             f"method={method.name} through {method.backend} does not give experts formats of their "
             "own",

@@ -13,11 +13,14 @@ from safetensors import safe_open
 
 from benchmarks.sensitivity import log_probabilities, naive_scores
 from runner.config.compose import quoted
+from runner.config.schema.engine import Engine
 from runner.config.schema.eval import PerplexityProtocol
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.layer_format import LayerFormat
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.data.texts.protocols import Excerpt, protocol_text
+from runner.engines.base import LoadSpec
+from runner.engines.hf.reading import read_checkpoint
 from runner.evaluation.sensitivity.probe import Probe
 from runner.evaluation.sensitivity.score import Score
 from runner.methods.mixed_precision.layer_groups import Unit
@@ -321,6 +324,45 @@ def test_formats_of_several_families_are_what_sensitivities_round(
                 assert error < 0.01, (layer, name)
 
 
+@pytest.mark.parametrize("arithmetic", [FLOAT32], scope="module")
+def test_experts_share_two_budgets_with_the_rest(
+    command: Callable[..., Called], store: Path, prose: Path, text: tuple[str, ...], arithmetic: str
+) -> None:
+    """Blocks' experts differ, their files say so, and engine hf reads each as it was measured."""
+    budgets = {"active_bytes": 2_600_000, "bytes": 3_900_000}
+    done = command(
+        "model=zoo/mixtral", "method=rtn", "group_size=g32", "bits=auto", "bits.average=null",
+        *(f"bits.{name}={budget}" for name, budget in budgets.items()), *text,
+        "bits.candidates=[3,4,fp8_e4m3,16]", "stages=[quantize]", "tracker=none",
+        f"sweep=experts_{arithmetic}", f"method.rounding_dtype={arithmetic}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, f"experts_{arithmetic}")
+    entry = stage(record, "quantize")
+    chosen = entry["result"]["recipe"]["layer_formats"]
+    experts = [
+        {one for name, one in chosen.items() if f".{block}.block_sparse_moe.experts." in name}
+        for block in (0, 1)
+    ]
+    assert [len(one) for one in experts] == [1, 1], "vLLM takes one scheme of a block's experts"
+    assert experts[0] != experts[1]
+    checkpoint = store / "objects" / "quantize" / entry["key"] / "checkpoint"
+    size, read = 0, 0.0
+    with safe_open(checkpoint / "model.safetensors", framework="pt") as tensors:
+        for name in tensors.keys():  # noqa: SIM118
+            size += tensors.get_tensor(name).nbytes
+            share = 0.5 if ".experts." in name else "embed_tokens" not in name
+            read += share * tensors.get_tensor(name).nbytes
+    widths = entry["result"]["widths"]
+    assert widths["active_bytes"] == math.ceil(read) <= budgets["active_bytes"]
+    assert widths["active_budget_share"] == pytest.approx(read / budgets["active_bytes"])
+    assert widths["budget_share"] == pytest.approx(size / budgets["bytes"])
+    assert max(widths["budget_share"], widths["active_budget_share"]) > 0.9
+    found = stage(record, "together")["result"]["kl_divergence"]["estimate"]
+    # transformers dequantizes experts to bfloat16, whatever is asked for.
+    assert found == pytest.approx(divergence_of_whole(store, prose, record, arithmetic), rel=0.02)
+
+
 @pytest.mark.environments("llama_cpp")
 def test_tensors_of_a_gguf_file_get_types_of_their_own(
     command: Callable[..., Called], store: Path, prose: Path, text: tuple[str, ...]
@@ -380,7 +422,10 @@ def divergence_of_whole(store: Path, prose: Path, record: dict[str, Any], dtype:
     excerpt = Excerpt(text_directory(store, prose), directory, TOKENS, WINDOWS, False)
     windows = [one.tokens for one in protocol_text(PerplexityProtocol.spread, excerpt).windows]
     key = stage(record, "quantize")["key"]
-    made = load(store / "objects" / "quantize" / key / "checkpoint", dtype)
+    checkpoint = store / "objects" / "quantize" / key / "checkpoint"
+    made = read_checkpoint(
+        LoadSpec(checkpoint, "compressed-tensors", "cpu", dtype, False, 1, Engine(name="hf"))
+    )
     model = load(directory, dtype)
     pairs = [[log_probabilities(one, window) for one in (model, made)] for window in windows]
     return float(sum((p.exp() * (p - q)).sum(-1).mean() for p, q in pairs)) / WINDOWS

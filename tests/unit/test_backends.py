@@ -114,15 +114,12 @@ def test_layers_of_broken_blocks_are_refused_on_cpus_unless_left_alone(tmp_path:
     bitsandbytes.require_whole_blocks(job_of(place, recipe_of(left)), 64)
 
 
-def test_experts_have_no_widths_of_their_own(tmp_path: Path) -> None:
-    job = job_of(directory(MIXTRAL, tmp_path), recipe_of(Rtn("rtn"), layer_formats={"a": "4"}))
-    with pytest.raises(Refused, match=r"MixtralExperts stores all experts .* without method\.keep"):
-        expert_layers.expert_names(job, [])
-    plain = replace(job, recipe=recipe_of(Rtn("rtn")))
+def test_experts_get_the_names_that_the_files_have(tmp_path: Path) -> None:
+    plain = job_of(directory(MIXTRAL, tmp_path), recipe_of(Rtn("rtn")))
     names = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
     assert expert_layers.expert_names(plain, []) == names
     assert (
-        expert_layers.expert_names(replace(job, model_directory=directory(LLAMA, tmp_path)), [])
+        expert_layers.expert_names(replace(plain, model_directory=directory(LLAMA, tmp_path)), [])
         == {}
     )
 

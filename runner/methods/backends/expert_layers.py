@@ -47,7 +47,7 @@ def expert_names(job: QuantizeJob, modifiers: list[Any]) -> dict[str, str]:
 
 
 def rename_experts(checkpoint: Path, names: dict[str, str]) -> dict[str, str]:
-    """New names of a checkpoint's tensors, by the old ones; its index is rewritten.
+    """New names of a checkpoint's tensors, by the old ones; index and ``ignore`` are rewritten.
 
     Args:
         checkpoint: Directory of safetensors files.
@@ -63,6 +63,13 @@ def rename_experts(checkpoint: Path, names: dict[str, str]) -> dict[str, str]:
         with safe_open(path, framework="np") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - not a mapping
                 renamed[name] = expert_name.sub(lambda m: f"{m[1]}{names[m[2]]}.", name)
+    config = json.loads((checkpoint / "config.json").read_text("utf-8"))
+    scheme = config["quantization_config"]
+    scheme["ignore"] = [
+        expert_name.sub(lambda m: f"{m[1]}{names[m[2]]}.", f"{one}.").removesuffix(".")
+        for one in scheme["ignore"]
+    ]
+    (checkpoint / "config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     index = checkpoint / "model.safetensors.index.json"
     if index.exists():
         content = json.loads(index.read_text("utf-8"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.config.schema.layer_format import LayerFormat
 from runner.data.models.directory import save_weights
-from runner.data.models.expert_names import expert_layers, expert_name, pattern_of
+from runner.data.models.expert_names import expert_name, pattern_of
 from runner.data.models.kept_dtypes import KeptDtypes
 from runner.data.models.load import load_model
 from runner.data.models.weights import weight_files
@@ -88,14 +88,11 @@ def build_groups(job: QuantizeJob, **options: Any) -> dict[str, Any]:
         scheme = build_scheme(job, **options)
         return {"config_groups": {"linear": scheme}, "ignore": job.recipe.method.ignore}
     layers: dict[str, list[str]] = {}
-    dense: list[str] = []
     formats: dict[str, LayerFormat] = {}
     for layer, name in recipe.layer_formats.items():
         if (found := recipe.format_named(name)) is not None:
             layers.setdefault(found.label, []).append(layer)
             formats[found.label] = found
-        else:
-            dense.append(layer)
     groups = {
         label: build_scheme(
             job, layer_format=formats[label], targets=_targets(layers[label]), **options
@@ -103,8 +100,7 @@ def build_groups(job: QuantizeJob, **options: Any) -> dict[str, Any]:
         for label in sorted(formats)
     }
     # Layers left as they are are simply no group's: whatever else is ignored stays so.
-    experts = _targets(expert_layers(dense))
-    return {"config_groups": groups, "ignore": [*job.recipe.method.ignore, *experts]}
+    return {"config_groups": groups, "ignore": job.recipe.method.ignore}
 
 
 def _targets(layers: list[str]) -> tuple[str, ...]:

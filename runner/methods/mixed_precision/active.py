@@ -5,24 +5,18 @@ from pathlib import Path
 
 from runner.data.models.architecture.reading import architecture_of
 from runner.data.models.config_json import read_config
-from runner.data.models.expert_names import expert_name
+from runner.data.models.expert_names import expert_layers, expert_name
 from runner.data.models.layers import part_of
+from runner.data.models.tensors import matrix_shapes
 from runner.data.models.weights import tensor_headers
-from runner.errors import StageError
 
 
 def routed_share(model: Path) -> float:
-    """Part of a layer's routed experts that a token meets; 1 in a dense model.
-
-    Raises:
-        StageError: The model's config.json does not say how many experts a token meets.
-    """
-    found = architecture_of(read_config(model / "config.json"))
-    if not found.experts:
+    """Part of a layer's routed experts that a token meets; 1 in a dense model."""
+    if not expert_layers(matrix_shapes(model)):
         return 1.0
-    if not found.experts_per_token:
-        raise StageError(f"{model / 'config.json'} does not say how many experts a token meets")
-    return found.experts_per_token / found.experts
+    found = architecture_of(read_config(model / "config.json"))
+    return (found.experts_per_token or 0) / (found.experts or 1) or 1.0
 
 
 def active_bytes(checkpoint: Path, share: float) -> int:

@@ -97,11 +97,13 @@ class QuantizeStage(Stage[QuantizeRequest, QuantizeResult]):
         from runner.pipeline.stages.quantize.order import make_checkpoint
         from runner.pipeline.stages.sensitivity import STAGE as SENSITIVITY
         from runner.pipeline.stages.sensitivity import needed_sensitivity
+        from runner.pipeline.stages.sensitivity.layers import require_experts_apart
         from runner.pipeline.stages.sensitivity.types import types_of_run
         from runner.store.records import BASELINE
 
         sensitivities = None
         if (needed := needed_sensitivity(run.config)) is not None:
+            require_experts_apart(run)
             sensitivities = SENSITIVITY.of_model(run, *needed, types_of_run(run))
             run.keep(SENSITIVITY.name, BASELINE, sensitivities)
         make_checkpoint(run, sensitivities)

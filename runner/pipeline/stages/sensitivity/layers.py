@@ -2,7 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from runner.data.models.expert_names import expert_layers
+from runner.data.models.layers import part_of
 from runner.data.models.tensors import matrix_shapes, report_tensors
+from runner.data.models.weights import tensor_headers
+from runner.errors import Refused
 from runner.methods.mixed_precision.active import active_bytes, routed_share
 from runner.methods.mixed_precision.allocate import Matrices, allocate, harms_alone
 from runner.methods.mixed_precision.allocate_types import allocate_types
@@ -43,6 +47,12 @@ def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -
         active_bytes(directory, share) if share < 1 else 0,
         share,
     )
+    measured = {layer for unit in found.units for layer in unit.layers}
+    if lost := [layer for layer in expert_layers(matrices.shapes) if layer not in measured]:
+        raise Refused(
+            f"the sensitivity of experts such as {lost[0]} cannot be measured: transformers keeps "
+            "them in parameters of another form; try one format for all layers (bits=w4a16)"
+        )
     formats = allocate(recipe, found, matrices)
     if recipe.bits.is_auto:
         together = _measured_together(run, recipe, found, formats)
@@ -50,6 +60,25 @@ def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -
         if together.known is not None:  # no dry run
             _tell(run, together.known)
     return formats
+
+
+def require_experts_apart(run: "RunContext") -> None:
+    """See that a mixture's experts can be measured, before the others are.
+
+    Raises:
+        Refused: The model's files have all experts of a layer in one tensor, a form that
+            llm-compressor does not pack.
+    """
+    directory = run.model.directory
+    if not directory.exists():  # a dry run
+        return
+    experts = [name for name in tensor_headers(directory) if part_of(name) == "experts"]
+    if experts and not expert_layers(matrix_shapes(directory)):
+        raise Refused(
+            "formats of their own are for experts that the model's files have one by one; here "
+            "all experts of a layer are one tensor, which llm-compressor does not pack; try "
+            "method=gguf with one type"
+        )
 
 
 def _measured_together(
