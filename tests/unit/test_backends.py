@@ -139,7 +139,7 @@ def test_experts_in_other_than_a_tensor_for_each_layer_have_no_names(
     assert expert_layers.stored_names(object()) == {"up_proj": "up_proj", "down_proj": "down_proj"}
 
 
-def test_experts_are_renamed_in_the_index_too(tmp_path: Path) -> None:
+def test_experts_are_renamed_in_index_and_ignored_layers_too(tmp_path: Path) -> None:
     old = ["a.experts.0.up_proj.weight", "a.experts.11.down_proj.scale", "a.up_proj.weight"]
     new = ["a.experts.0.w3.weight", "a.experts.11.w2.scale", "a.up_proj.weight"]
     for number, name in enumerate(old):
@@ -147,9 +147,14 @@ def test_experts_are_renamed_in_the_index_too(tmp_path: Path) -> None:
     index = tmp_path / "model.safetensors.index.json"
     files = [f"model-{number}.safetensors" for number in range(3)]
     index.write_text(json.dumps({"weight_map": dict(zip(old, files, strict=True))}))
+    config = tmp_path / "config.json"
+    ignored = ["lm_head", "a.experts.3.up_proj", "a.up_proj"]
+    config.write_text(json.dumps({"quantization_config": {"ignore": ignored}}))
     names = {"up_proj": "w3", "down_proj": "w2"}
     assert expert_layers.rename_experts(tmp_path, names) == dict(zip(old, new, strict=True))
     assert json.loads(index.read_text()) == {"weight_map": dict(zip(new, files, strict=True))}
+    renamed = json.loads(config.read_text())["quantization_config"]["ignore"]
+    assert renamed == ["lm_head", "a.experts.3.w3", "a.up_proj"]
     assert expert_layers.rename_experts(tmp_path, {"up_proj": "up_proj"}) == {}
 
 
