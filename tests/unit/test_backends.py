@@ -18,8 +18,16 @@ from runner.config.schema.calibration import Calibration
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.errors import Refused, StageError
 from runner.methods import find_method, without_rounding_dtype
+from runner.methods.autoround import Autoround
 from runner.methods.awq import Awq
-from runner.methods.backends import bitsandbytes, expert_layers, gptqmodel, packed, smoothing
+from runner.methods.backends import (
+    auto_round,
+    bitsandbytes,
+    expert_layers,
+    gptqmodel,
+    packed,
+    smoothing,
+)
 from runner.methods.base import QuantizeJob, bits_fit
 from runner.methods.fp8 import METHOD as FP8
 from runner.methods.fp8 import Fp8
@@ -246,3 +254,24 @@ def test_formats_with_a_name_of_their_own_are_planned_by_it() -> None:
 def test_gptqmodel_does_not_begin_what_it_cannot_save() -> None:
     said = "GPTQModel 7.4 cannot save a quantized gemma3_text"
     assert gptqmodel.model_refusal({"model_type": "gemma3_text"}) == said
+
+
+def test_autoround_rounds_each_layer_of_a_block_as_its_own_scheme_says(tmp_path: Path) -> None:
+    place = directory(LLAMA, tmp_path)
+    job = job_of(place, recipe_of(Autoround("autoround"), layer_formats={
+        "model.layers.0.q_proj": "8", "model.layers.0.k_proj": "4", "model.layers.0.v_proj": "16",
+    }))  # fmt: skip
+    modifier = auto_round.modifier(replace(job, windows=[[1, 2]]), iters=1, lr=None, batch_size=1)
+    block = torch.nn.ModuleDict({f"{name}_proj": torch.nn.Linear(32, 32) for name in "qkv"})
+    schemes = {}
+    for scheme in modifier.resolve_quantization_config().config_groups.values():
+        for target in scheme.targets:
+            schemes[target.rpartition(".")[2]] = scheme
+    for name, scheme in schemes.items():
+        block[name].quantization_scheme = scheme
+    wrapped = torch.nn.Module()
+    wrapped.model = torch.nn.Module()
+    wrapped.model.layers = torch.nn.ModuleList([block])
+    (own,) = modifier._build_layer_config_for_autoround(wrapped).items()
+    assert (own[0], own[1]["bits"]) == ("model.layers.0.q_proj", 8), "others have the first's"
+    assert modifier.get_unquantized_layer_names(block) == ["v_proj"]

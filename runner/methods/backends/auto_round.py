@@ -119,6 +119,7 @@ def modifier(job: QuantizeJob, *, iters: int, lr: float | None, batch_size: int)
     It has no setting for the arithmetic: the library would compute in bfloat16 on a CPU. Scales
     are learnt in the type that they are stored in.
     """
+    import torch
     from llmcompressor.modifiers.autoround import AutoRoundModifier, base
 
     scales = str(KeptDtypes(job.model_directory).usual).removeprefix("torch.")
@@ -127,6 +128,19 @@ def modifier(job: QuantizeJob, *, iters: int, lr: float | None, batch_size: int)
         def apply_autoround(self, state: Any, modules: Any) -> None:
             with _library_called(base, amp=job.compute_dtype != "float32", scale_dtype=scales):
                 super().apply_autoround(state, modules)
+
+        # The base class looks for targets by their names in the model among those in a block, where
+        # no layer is called so: it would round all layers, those left alone too, in the first
+        # group's bits.
+        def _match_autoround_targets(self, model: Any) -> Any:
+            return {one for one in model.modules() if _scheme_of(one) is not None}
+
+        def get_unquantized_layer_names(self, wrapped_model: Any) -> list[str]:
+            return [
+                name
+                for name, one in wrapped_model.named_modules()
+                if isinstance(one, torch.nn.Linear) and _scheme_of(one) is None
+            ]
 
     # Recipes of llm-compressor know modifiers by their class's name.
     Modifier.__name__, Modifier.__qualname__ = (AutoRoundModifier.__name__,) * 2
@@ -137,6 +151,10 @@ def modifier(job: QuantizeJob, *, iters: int, lr: float | None, batch_size: int)
         batch_size=min(batch_size, len(job.windows)),
         enable_torch_compile=False,
     )
+
+
+def _scheme_of(module: Any) -> Any:
+    return getattr(module, "quantization_scheme", None)
 
 
 _LEARNING = "learning to round blocks"
