@@ -346,6 +346,7 @@ def test_experts_share_two_budgets_with_the_rest(
     ]
     assert [len(one) for one in experts] == [1, 1], "vLLM takes one scheme of a block's experts"
     assert experts[0] != experts[1]
+    assert any("transformers by itself does not" in one for one in record["warnings"])
     checkpoint = store / "objects" / "quantize" / entry["key"] / "checkpoint"
     size, read = 0, 0.0
     with safe_open(checkpoint / "model.safetensors", framework="pt") as tensors:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.data.models.coverage import describe_shortfall
+from runner.data.models.expert_names import expert_layers
 from runner.engines import reader_of
 from runner.methods import capabilities_of, used_recipe
 from runner.methods.recipe import Recipe
@@ -146,6 +147,13 @@ def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
             )
     if (shortfall := describe_shortfall(result.coverage)) is not None:
         inputs.warn(f"{recipe.label}: {shortfall}")
+    formats = recipe.layer_formats or {}
+    of_experts = sorted({formats[layer] for layer in expert_layers(formats)})
+    if len(of_experts) > 1:
+        inputs.warn(
+            f"{recipe.label}: experts are stored in {' and '.join(of_experts)}, one format a "
+            "block; engine hf reads that, transformers by itself does not"
+        )
 
 
 def _inspector(
