@@ -83,12 +83,21 @@ def _powers_of_ten(low: float, high: float) -> list[float]:
 
 def _columns(found: SensitivityResult) -> list[str]:
     blocks = sorted({unit.block for unit in found.units if unit.block is not None})
-    return ["in", *(map(str, blocks) if blocks else ["all"]), "out"]
+    inside = [*map(str, blocks)] if blocks else ["all"]
+    ends = [*_ends(found).values()]
+    return [*(end for end in ends if end == "in"), *inside, *(end for end in ends if end == "out")]
+
+
+def _ends(found: SensitivityResult) -> dict[str, str]:
+    """Columns of the embedding and the head; a head that is the embedding has none of its own."""
+    # A unit of a whole kind has no block either, but more layers than itself.
+    ends = [u.name for u in found.units if u.block is None and u.layers == [u.name]]
+    return dict(zip(ends, ("in", "out"), strict=False))
 
 
 def _cells(found: SensitivityResult) -> list[dict[str, Any]]:
     units = {unit.name: unit for unit in found.units}
-    ends = {found.units[0].name: "in", found.units[-1].name: "out"}
+    ends = _ends(found)
     cells = []
     for row in found.rows:
         unit = units[row.unit]

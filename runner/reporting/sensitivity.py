@@ -93,11 +93,12 @@ def notes(found: SensitivityResult) -> list[str]:
     for rounding in dict.fromkeys(row.rounding for row in found.rows):
         rows = [row for row in ranked(found) if row.rounding == rounding]
         ranks = {row.unit: rank for rank, row in enumerate(rows, 1)}
-        ends = [unit for unit in found.units if unit.block is None]
-        said = [f"{unit.name} {ranks[unit.name]}" for unit in ends]
+        # A unit has no row where its layers do not fit the format.
+        units = [unit for unit in found.units if unit.name in ranks]
+        said = [f"{unit.name} {ranks[unit.name]}" for unit in units if unit.block is None]
         for what, block in (("first", min(blocks)), ("last", max(blocks))):
-            inside = sorted(ranks[unit.name] for unit in found.units if unit.block == block)
-            said.append(f"{what} block {', '.join(map(str, inside))}")
+            if inside := sorted(ranks[unit.name] for unit in units if unit.block == block):
+                said.append(f"{what} block {', '.join(map(str, inside))}")
         lines.append(f"{rounding}: ranks of {len(rows)}: {'; '.join(said)}")
     return lines
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from runner.pipeline.stages.sensitivity import (
     SensitivityRow,
     measure,
 )
-from runner.reporting.heat_map import draw_heat_map
+from runner.reporting.heat_map import _spec, draw_heat_map
 from runner.reporting.sensitivity import notes, ranked, show_sensitivities
 from runner.store.records import StageRecord
 from runner.util.serialise import to_json
@@ -276,6 +277,31 @@ def test_the_answer_says_where_the_ends_rank(result: SensitivityResult) -> None:
     assert about == "unquantized: perplexity 19.500 (second_half_256, 1000 tokens)"
     assert "model.embed_tokens 1; lm_head 16" in note
     assert "first block 2, 3, 4, 5, 6, 7, 8; last block 9, 10, 11" in note
+
+
+def test_units_that_do_not_fit_a_format_have_no_rank_in_it(result: SensitivityResult) -> None:
+    wide = [replace(row, rounding="Q4_K") for row in result.rows if "down_proj" in row.unit]
+    result.rows += wide
+    _, narrow, note = notes(result)
+    assert "model.embed_tokens 1" in narrow
+    assert note == f"Q4_K: ranks of {len(wide)}: first block 1; last block {len(wide)}"
+
+
+@pytest.mark.parametrize("grain", [*LayerGranularity])
+@pytest.mark.parametrize("tied", [True, False])
+def test_ends_of_the_heat_map_are_the_embedding_and_the_head(
+    grain: LayerGranularity, tied: bool, result: SensitivityResult
+) -> None:
+    ends = {"model.embed_tokens": 10} if tied else ENDS
+    result.units = units_of(dict.fromkeys(LAYERS, 10), ends, grain)
+    row = result.rows[0]
+    result.rows = [replace(row, unit=unit.name) for unit in result.units]
+    spec = _spec(result)
+    at = {cell["block"]: cell["kind"] for cell in spec["data"]["values"]}
+    columns = spec["spec"]["encoding"]["x"]["scale"]["domain"]
+    assert {*columns} == {*at}
+    assert at["in"] == "embed_tokens"
+    assert at.get("out") == (None if tied else "lm_head")
 
 
 @pytest.mark.parametrize("grain", [LayerGranularity.linear, LayerGranularity.kind])
