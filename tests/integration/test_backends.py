@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Called, here, records
+from tests.integration.results import divergence, perplexity, result
 
 pytestmark = [
     pytest.mark.integration,
@@ -61,23 +62,6 @@ def found(called: Called, store: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """Records by recipe and engine."""
     assert called.returncode == 0, called.stderr[-4000:]
     return {(r["label"], r["engine"]): r for r in records(store, "backends")}
-
-
-def result(record: dict[str, Any], stage: str, subject: str = "recipe") -> dict[str, Any]:
-    (entry,) = [s for s in record["stages"] if (s["stage"], s["subject"]) == (stage, subject)]
-    content: dict[str, Any] = entry["result"]
-    return content
-
-
-def perplexity(record: dict[str, Any], subject: str = "recipe") -> float:
-    value: float = result(record, "eval", subject)["perplexity"]["value"]
-    return value
-
-
-def divergence(record: dict[str, Any]) -> float:
-    found = result(record, "eval")["divergence"]
-    value: float = found["kl_divergence"]["mean"]["estimate"]
-    return value
 
 
 def test_everything_legal_is_ok_and_the_rest_is_skipped(

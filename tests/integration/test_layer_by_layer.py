@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from runner.config.compose import quoted
 from tests.integration.conftest import Called, base_model, here, records
+from tests.integration.results import divergence, perplexity, result
 
 pytestmark = [
     pytest.mark.integration,
@@ -75,23 +76,6 @@ def shallow(
                 cwd=work, variables=environment)  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     return {(r["label"], r["engine"]): r for r in records(store, "shallow")}
-
-
-def result(record: dict[str, Any], stage: str, subject: str = "recipe") -> dict[str, Any]:
-    (entry,) = [s for s in record["stages"] if (s["stage"], s["subject"]) == (stage, subject)]
-    content: dict[str, Any] = entry["result"]
-    return content
-
-
-def perplexity(record: dict[str, Any], subject: str = "recipe") -> float:
-    value: float = result(record, "eval", subject)["perplexity"]["value"]
-    return value
-
-
-def divergence(record: dict[str, Any]) -> float:
-    found = result(record, "eval")["divergence"]
-    value: float = found["kl_divergence"]["mean"]["estimate"]
-    return value
 
 
 def test_everything_is_ok_and_reloaded_before_it_counts(

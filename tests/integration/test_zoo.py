@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.zoo import MODELS, Cells, broken, divergence, loss, result, run
+from tests.integration.results import divergence, loss, result
+from tests.integration.zoo import MODELS, Cells, broken, run
 
 pytestmark = [
     pytest.mark.integration,

@@ -22,7 +22,8 @@ from runner.methods.backends import auto_gptq, autoawq
 from runner.reporting.rows import rows_of
 from runner.store.records import read_records
 from tests.integration.conftest import here, records
-from tests.integration.zoo import Cells, broken, divergence, loss, run
+from tests.integration.results import divergence, loss
+from tests.integration.zoo import Cells, broken, run
 
 pytestmark = [
     pytest.mark.integration,

@@ -40,27 +40,6 @@ def run(name: str, grids: str, store: Path, variables: dict[str, str], work: Pat
     }
 
 
-def result(record: dict[str, Any], stage: str, subject: str) -> dict[str, Any]:
-    """Of a run's stage."""
-    return next(
-        entry["result"]
-        for entry in record["stages"]
-        if (entry["stage"], entry["subject"]) == (stage, subject)
-    )
-
-
-def divergence(record: dict[str, Any]) -> float:
-    """Mean KL divergence from the unquantized model, in nats a token."""
-    found = result(record, "eval", "recipe")["divergence"]["kl_divergence"]["mean"]["estimate"]
-    return float(found)
-
-
-def loss(record: dict[str, Any], subject: str = "baseline") -> float:
-    """Mean loss in nats a token."""
-    losses = result(record, "eval", subject)["perplexity"]["window_losses"]
-    return float(sum(losses) / len(losses))
-
-
 def broken(cells: Cells) -> list[str]:
     """Cells that neither worked nor were refused with a reason before any work."""
     found = []

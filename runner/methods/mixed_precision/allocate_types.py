@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from runner.errors import StageError
-from runner.methods.mixed_precision.allocate import Estimate
+from runner.methods.mixed_precision.allocate import Harm
 from runner.methods.mixed_precision.knapsack import cheapest, choose
 from runner.methods.mixed_precision.layer_groups import Unit, matching
 from runner.methods.recipe import Recipe
@@ -16,20 +16,8 @@ _DENSE_TYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
-class StoredHarm(Protocol):
+class StoredHarm(Harm, Protocol):
     """What one type of a unit costs."""
-
-    @property
-    def unit(self) -> str:
-        """Its name."""
-
-    @property
-    def rounding(self) -> str:
-        """The type."""
-
-    @property
-    def kl_divergence(self) -> Estimate:
-        """Of the unit alone in that type, from the unquantized model, in nats per token."""
 
     @property
     def stored_bytes(self) -> int | None:
