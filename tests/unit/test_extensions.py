@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -395,6 +396,22 @@ def test_the_code_of_a_stage_of_ones_own_decides_its_results(
     assert address() == before
     write(place, HISTOGRAM + "# changed\n")
     assert address() != before
+
+
+def test_patches_of_an_environment_decide_what_is_computed_in_it(
+    tmp_path: Path, inputs: MakeInputs
+) -> None:
+    write(tmp_path / "plugins" / "stages" / "histogram.py", HISTOGRAM)
+
+    def address(*patches: str) -> Address:
+        one = inputs()
+        environment = replace(one.environment("transformers"), patches=patches)
+        return one.obtain(
+            find_stage("histogram"), dict[str, int](), environment, title="t", determinants={}
+        ).address
+
+    assert address("first") == address("first")
+    assert len({address(), address("first"), address("first", "second")}) == 3
 
 
 def test_a_method_that_writes_nothing_makes_no_checkpoint(
