@@ -139,6 +139,8 @@ class Gguf(Method):
 
     def plan_label(self, bits: Bits, group_size: GroupSize) -> str | None:
         """The type, and that some tensors have others than its mix, which plans do not know."""
+        if bits.is_auto:
+            return f"gguf_{bits.label}"
         chosen = type_for(self, bits)
         if chosen is None:
             return super().plan_label(bits, group_size)

@@ -14,7 +14,9 @@ from runner.config.schema.plan import Plan
 from runner.config.words import quoted, shell_word
 from runner.engines import find_engine
 from runner.engines.planned import DeployedEngine, Deployment
+from runner.planning.budgets import Budget
 from runner.planning.formats import Format, find_format
+from runner.planning.model_shape import Shape
 from runner.planning.option import Feasibility, Option
 from runner.planning.phrases import where
 from runner.planning.ranking import best
@@ -49,6 +51,7 @@ def commands(
     devices: Mapping[str, Hardware],
     *,
     kv_cache: KvCache | None = None,
+    shape: Shape | None = None,
 ) -> list[Command]:
     """What measures and what serves the first choice, or the nearest miss where nothing serves.
 
@@ -59,6 +62,7 @@ def commands(
         published_as: Recipe in which the model is published, if not in 16 bits.
         devices: By name.
         kv_cache: How keys and values are held; ``None``: as the engine does by itself.
+        shape: Of the model, for recipes with a budget of bytes.
     """
     chosen = best(options)
     what = "it"
@@ -71,7 +75,7 @@ def commands(
     engine = find_engine(chosen.engine)
     if not isinstance(engine, DeployedEngine):
         return []
-    source = _Source(find_format(chosen.recipe), model, published_as, engine.dense_format)
+    source = _Source(find_format(chosen.recipe, shape), model, published_as, engine.dense_format)
     deployment = Deployment(
         model=source.served,
         devices=chosen.tensor_parallel,
@@ -140,14 +144,24 @@ class _Source:
 
 def made_with(fmt: Format) -> list[str] | None:
     """Overrides of the runner's configuration that make a recipe; ``None``: no method does."""
+    weights = weights_of(fmt, mixture=False)
+    if fmt.budget is not None:
+        chosen = _words_of_budget(fmt.budget, weights.group)
+        return [*chosen, "method.sym=false"] if weights.zero_points else chosen
     if fmt.covers is not None:
         return None
-    weights = weights_of(fmt, mixture=False)
     line = _table().get(fmt.label) or _table().get(weights.scheme)
     if line is None:
         return None
     words = line.format(bits=weights.scheme, group=weights.group, type=fmt.label.upper()).split()
     return [*words, "method.sym=false"] if weights.zero_points else words
+
+
+def _words_of_budget(budget: Budget, group: str) -> list[str]:
+    """Overrides that have each layer's format chosen."""
+    if budget.is_gguf:
+        return ["method=gguf", *budget.words]
+    return ["method=gptq", *budget.words, f"group_size={group}"]
 
 
 @functools.cache

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, replace
 
 from runner.errors import UsageError
+from runner.planning.budgets import CANDIDATES, SCALE_BITS, Budget
 from runner.planning.gguf_mixes import MIXES, Mix
 from runner.planning.linears import Linear
 from runner.planning.model_shape import Shape
@@ -15,7 +16,6 @@ _ONLY_EXPERTS = "-experts"
 _COVERS = {_ONLY_EXPERTS: (EXPERTS,), "-mlp": (EXPERTS, "shared_experts", "mlp")}
 """Parts of a model that labels with such an end are about: the others are in 16 bits, or in what
 follows a plus sign."""
-_SCALE_BITS = 16
 _BLOCK_SCALE_BITS = 8
 _K_BLOCK = 256
 PLANNED_WIDTHS = range(2, 9)
@@ -54,6 +54,10 @@ class Format:
     """Parts of the model whose linear layers are stored so; ``None``: all."""
     rest: "Format | None" = None
     """How the others are stored; ``None``: in 16 bits."""
+    schemes: tuple[str, ...] = ()
+    """Bits schemes that layers have one each of, where a budget decides which."""
+    budget: Budget | None = None
+    """The budget; ``weight_bits`` is what it leaves, and is of no layer in particular."""
 
     @property
     def prior_bits(self) -> int:
@@ -152,18 +156,18 @@ _NAMED = {
         _PLAIN,
         replace(_PLAIN, label="fp16", arithmetic="fp16"),
         Format("fp32", 32, "fp32", embedding_bits=32, head_bits=32),
-        Format("w8a8", 8, "int8", scale_bits=_SCALE_BITS),
+        Format("w8a8", 8, "int8", scale_bits=SCALE_BITS),
         Format(
             "llm_int8",
             8,
             "int8",
-            scale_bits=_SCALE_BITS,
+            scale_bits=SCALE_BITS,
             outliers_apart=True,
             bandwidth_share=0.07,
             bandwidth_source="prior: 154.6 against 32.9 ms, RTX 3090",
         ),
-        Format("fp8_e4m3", 8, "fp8", scale_bits=_SCALE_BITS),
-        Format("fp8_e4m3_a16", 8, "bf16", scale_bits=_SCALE_BITS),
+        Format("fp8_e4m3", 8, "fp8", scale_bits=SCALE_BITS),
+        Format("fp8_e4m3_a16", 8, "bf16", scale_bits=SCALE_BITS),
         # DeepSeek-V3 (arXiv 2412.19437, 3.3.2): a scale in fp32 for 128 x 128 weights.
         Format("fp8_block", 8, "fp8", scale_bits=32, block=128, stored_as="fp8_e4m3"),
         # QLoRA (arXiv 2305.14314): fp32 scales for blocks of 64, or 8 bits and 32 for 256 of them.
@@ -187,12 +191,18 @@ _NARROW = re.compile(r"(?P<base>w4a(?P<by>8|_fp8_e4m3))(-(g(?P<group>\d+)|per_ch
 """4-bit integers that meet activations of 8 bits."""
 
 
-def find_format(label: str) -> Format:
+def find_format(label: str, shape: Shape | None = None) -> Format:
     """The format of a label: ``bf16``, ``w4a16-g128``, ``mxfp4-experts``, ``nvfp4-mlp+mxfp8``.
 
+    Args:
+        label: What it is called; or that of a budget, ``auto4.5-g64``.
+        shape: Of the model, without which a budget of bytes says nothing.
+
     Raises:
-        UsageError: There is no such format.
+        UsageError: There is no such format, or the model has none of such a size.
     """
+    if (budget := Budget.named(label)) is not None:
+        return _of_budget(budget, shape)
     first, plus, rest = label.partition("+")
     for suffix, parts in _COVERS.items():
         if first.endswith(suffix):
@@ -207,7 +217,7 @@ def find_format(label: str) -> Format:
         raise UsageError(_unknown(label))
     group = int(match["group"]) if match["group"] else None
     plain = integer_format(int(match["bits"]), group, bool(match["asym"]))
-    zero_bits = float(_SCALE_BITS) if match["asym"] == _WIDE_ZEROS else plain.zero_bits
+    zero_bits = float(SCALE_BITS) if match["asym"] == _WIDE_ZEROS else plain.zero_bits
     return replace(plain, label=label, zero_bits=zero_bits)
 
 
@@ -222,14 +232,39 @@ def integer_format(bits: int, group: int | None, zero_points: bool) -> Format:
     scheme = f"w{bits}a16"
     label = f"{scheme}-{f'g{group}' if group else 'per_channel'}{'-asym' if zero_points else ''}"
     zero = float(bits) if zero_points else 0.0
-    return Format(label, bits, "bf16", group, scale_bits=_SCALE_BITS, zero_bits=zero, scheme=scheme)
+    return Format(label, bits, "bf16", group, scale_bits=SCALE_BITS, zero_bits=zero, scheme=scheme)
 
 
 def _narrow(label: str, match: re.Match[str]) -> Format:
     """4-bit integers, with the arithmetic of the activations that they meet."""
     group = int(match["group"]) if match["group"] else None
     arithmetic = "int8" if match["by"] == "8" else "fp8"
-    return Format(label, 4, arithmetic, group, scale_bits=_SCALE_BITS, scheme=match["base"])
+    return Format(label, 4, arithmetic, group, scale_bits=SCALE_BITS, scheme=match["base"])
+
+
+def _of_budget(budget: Budget, shape: Shape | None) -> Format:
+    """What layers that get formats of their own have in the mean."""
+    widths = budget.widths(shape)
+    if budget.is_gguf:
+        every = [widths.experts] * 4
+        return replace(_of_mix(Mix(budget.label, *every)), budget=budget)
+
+    def of(width: float) -> Format:
+        return Format(
+            budget.label,
+            width,
+            "bf16",
+            budget.group,
+            scale_bits=SCALE_BITS,
+            zero_bits=width if budget.has_zero_points else 0.0,
+            schemes=CANDIDATES,
+            budget=budget,
+        )
+
+    if widths.experts == widths.others:
+        return of(widths.experts)
+    rest = None if widths.others is None else of(widths.others)
+    return replace(of(widths.experts), covers=(EXPERTS,), rest=rest)
 
 
 def _of_parts(fmt: Format, label: str, parts: tuple[str, ...], rest: Format | None) -> Format:
@@ -259,5 +294,6 @@ def _unknown(label: str) -> str:
         )
     return (
         f"plan.recipes: there is no {label}; it is one of {known}, or like w4a16-g128, "
-        "w4a16-g64-asym, w8a16-per_channel, mxfp4-experts"
+        "w4a16-g64-asym, w8a16-per_channel, mxfp4-experts, or a budget: auto4.5-g64, auto90GB-g64, "
+        "auto90GB+20GBactive-g64, gguf_auto5, gguf_auto90GB"
     )

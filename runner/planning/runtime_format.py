@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from runner.config.schema.architecture import Architecture
 from runner.config.schema.bits import Bits
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.kv_cache import KvCache
-from runner.config.schema.method import UNQUANTIZED_BITS
+from runner.config.schema.method import UNQUANTIZED_BITS, Method
 from runner.engines import traits_of
 from runner.errors import UsageError
 from runner.methods import find_method
+from runner.planning.budgets import Budget
 from runner.planning.formats import PLANNED_WIDTHS, Format, find_format, integer_format
+from runner.planning.model_shape import Shape
 from runner.util.serialise import from_json
 
 _DENSE = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "auto": "bf16"}
@@ -27,10 +30,28 @@ def recipe_format(config: dict[str, Any]) -> Format | None:
         bits, group = from_json(Bits, config["bits"]), from_json(GroupSize, config["group_size"])
         label = method.plan_label(bits, group)
         if label is not None:
-            return find_format(label)
+            return find_format(label, _shape(config) if bits.is_auto else None)
         return _integers(bits, group, zero_points=method.rounds_with_zero_points(bits))
     except (UsageError, ValueError):
         return None
+
+
+def planned_label(method: Method, bits: Bits, group: GroupSize) -> str | None:
+    """What plans call a recipe; ``None`` where they know none of its kind."""
+    label = method.plan_label(bits, group)
+    if label is None:
+        found = _integers(bits, group, zero_points=method.rounds_with_zero_points(bits))
+        return None if found is None else found.label
+    if bits.is_auto:
+        return label if Budget.named(label) is not None else None
+    try:
+        return find_format(label).label
+    except UsageError:
+        return None
+
+
+def _shape(config: dict[str, Any]) -> Shape:
+    return Shape(from_json(Architecture, config["model"]["architecture"]))
 
 
 def _integers(bits: Bits, group: GroupSize, *, zero_points: bool) -> Format | None:

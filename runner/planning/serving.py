@@ -44,8 +44,13 @@ def serving(fmt: Format, device: Hardware, shape: Shape) -> Serving:
     Of those that read it, one that computes the requests of several users at once comes first.
     """
     formats = [fmt, *([fmt.rest] if fmt.rest else [])]
-    weights = tuple(weights_of(one, bool(shape.experts)) for one in formats)
-    return _serving(weights, _place(device))
+    weights = (weights_of(one, bool(shape.experts)) for one in formats)
+    each = (
+        replace(found, scheme=scheme)
+        for one, found in zip(formats, weights, strict=True)
+        for scheme in one.schemes or (found.scheme,)
+    )
+    return _serving(tuple(dict.fromkeys(each)), _place(device))
 
 
 def weights_of(fmt: Format, mixture: bool) -> Weights:

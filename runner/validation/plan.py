@@ -25,7 +25,7 @@ def check_plan(config: Config, facts: Facts) -> Iterator[Verdict]:
         yield illegal(f"model {config.model.name}: {shape}")
     try:
         for label in recipes_of(plan, facts.published_as):
-            found = find_format(label)
+            found = find_format(label, shape if isinstance(shape, Shape) else None)
             problem = found.problem_with(shape) if isinstance(shape, Shape) else None
             if problem is not None:
                 yield illegal(f"plan.recipes: {problem}")

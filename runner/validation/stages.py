@@ -14,6 +14,7 @@ from runner.errors import UsageError
 from runner.methods import capabilities_of
 from runner.planning.arithmetic import evaluated_checkpoints
 from runner.planning.hardware.detect import recognises
+from runner.planning.runtime_format import planned_label
 from runner.util.gpus import VISIBLE
 from runner.validation.context import Facts
 from runner.validation.environments import check_environments
@@ -33,9 +34,10 @@ def check_stages(config: Config, facts: Facts) -> Iterator[Verdict]:
         return
     named = sorted(facts.chosen.intersection(_RECIPE_GROUPS))
     if StageName.quantize not in config.stages and named and not config.method.is_identity:
+        label = planned_label(config.method, config.bits, config.group_size) or "w4a16-g128"
         yield illegal(
             f"stages has no quantize, so {', '.join(named)} would be ignored",
-            "plan.recipes=[w4a16-g128]: a plan compares formats by name"
+            f"plan.recipes=[{label}]: a plan compares formats by name"
             if config.stages == [StageName.plan]
             else "adding quantize to stages (a finished checkpoint is reused), or method=none",
         )

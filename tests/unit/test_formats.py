@@ -137,7 +137,7 @@ def test_integers_are_labelled(group: int | None, zero_points: bool, label: str)
         (
             "w9a16",
             "plan.recipes: there is no w9a16; it is one of bf16, fp16, fp32, w8a8, llm_int8,",
-            "q2_k, or like w4a16-g128, w4a16-g64-asym, w8a16-per_channel, mxfp4-experts",
+            "auto90GB+20GBactive-g64, gguf_auto5, gguf_auto90GB",
         ),
         (
             "int4",
@@ -145,7 +145,7 @@ def test_integers_are_labelled(group: int | None, zero_points: bool, label: str)
             "try w4a8-g128 or w4a16-g128 (4-bit weights, products in 16 bits)",
         ),
         ("w4a4-g128", "plan.recipes: w4a4-g128 needs 4-bit integer products", "bits)"),
-        ("w4a16-g0", "plan.recipes: there is no w4a16-g0", "mxfp4-experts"),
+        ("w4a16-g0", "plan.recipes: there is no w4a16-g0", "gguf_auto90GB"),
     ],
 )
 def test_an_unknown_label_is_told(label: str, start: str, end: str) -> None:

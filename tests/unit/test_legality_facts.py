@@ -274,7 +274,7 @@ def test_what_a_recipe_is_ignored_for(judged: Judge) -> None:
         assert len(found) <= 1
         return found[0].nearest if found else None
 
-    assert nearest(StageName.plan) == "plan.recipes=[w4a16-g128]: a plan compares formats by name"
+    assert nearest(StageName.plan) == "plan.recipes=[w4a16-g64]: a plan compares formats by name"
     added = "adding quantize to stages (a finished checkpoint is reused), or method=none"
     assert nearest(StageName.plan, StageName.eval) == added
     assert nearest(StageName.eval) == added

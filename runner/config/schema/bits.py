@@ -119,6 +119,15 @@ class Bits:
         return whole and self.activation.num_bits == 16
 
     @property
+    def has_plain_candidates(self) -> bool:
+        """True when a budget chooses among integer weights alone, all in the recipe's groups."""
+        found = [Bits.named(name) for name in self.candidates]
+        return self.is_auto and all(
+            one is not None and (one.is_integer_weights_alone or one.weight.num_bits == 16)
+            for one in found
+        )
+
+    @property
     def narrowest_bits(self) -> int:
         """Bits of the narrowest weights."""
         if not self.is_auto:

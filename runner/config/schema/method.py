@@ -97,6 +97,12 @@ class Method:
         if bits.is_integer_weights_alone:
             return None
         grouped = f"-{group_size.label}" if group_size.is_sized else ""
+        if bits.is_auto:
+            # Plans count budgets with the usual candidates, whose groups are the recipe's.
+            zero_points = "-asym" if self.rounds_with_zero_points(bits) else ""
+            return (
+                f"{bits.label}{grouped}{zero_points}{'' if bits.has_plain_candidates else '+own'}"
+            )
         return standard_name(bits, group_size) or f"{bits.label}{grouped}"
 
     def misfit(self, bits: Bits, group_size: GroupSize, device: str) -> tuple[str, str] | None:

@@ -20,8 +20,9 @@ class Plan:
     """Recipes x devices x tensor-parallel degrees, with the load and SLO to meet."""
 
     recipes: list[str] = field(default_factory=list)
-    """Number formats: bf16, w8a8, fp8_e4m3, w4a16-g128, w4a16-g64-asym, mxfp4-experts, q4_k_m … If
-    empty, what the model is published in and the usual ones."""
+    """Number formats: bf16, w8a8, fp8_e4m3, w4a16-g128, w4a16-g64-asym, mxfp4-experts, q4_k_m …;
+    budgets of ``bits=auto``: auto4.5-g64, auto90GB-g64, auto90GB+20GBactive-g64, gguf_auto5,
+    gguf_auto90GB. If empty, what the model is published in and the usual ones."""
     devices: list[str] = field(default_factory=list)
     """Options of ``hardware``; ``all`` selects every one. If empty, the configured ``hardware``, or
     all NVIDIA GPUs with a price if that is ``local``."""

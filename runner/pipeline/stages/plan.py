@@ -135,7 +135,7 @@ def make_result(
         UsageError: Something that the plan names is unknown, or ``local`` was never measured.
     """
     plan, shape = config.plan, Shape(architecture)
-    formats = tuple(find_format(label) for label in recipes_of(plan, published_as))
+    formats = tuple(find_format(label, shape) for label in recipes_of(plan, published_as))
     devices = devices_of(plan.devices, config.hardware)
     compute = compute_for(config, session.machine)
     machine = session.machine.using(compute.gpus)
@@ -187,12 +187,19 @@ def make_result(
                 ),
             ),
             *_of_the_published(formats, published_as),
+            *_of_budgets(formats),
         ],
         options=options,
         ttft_seconds=plan.ttft_seconds,
         named_devices=_named(plan, config.hardware, devices),
         commands=commands(
-            options, config.model, plan, published_as, by_name, kv_cache=config.kv_cache
+            options,
+            config.model,
+            plan,
+            published_as,
+            by_name,
+            kv_cache=config.kv_cache,
+            shape=shape,
         ),
         errors=stated_errors(options),
     )
@@ -226,6 +233,23 @@ def _of_the_published(formats: Sequence[Format], published_as: str | None) -> It
         yield (
             f"the model is published as {published_as}: {', '.join(others)} would have to be made "
             "from that, dequantized"
+        )
+
+
+def _of_budgets(formats: Sequence[Format]) -> Iterator[str]:
+    """What a plan does not know of recipes whose layers get formats of their own."""
+    labels = [fmt.label for fmt in formats if fmt.budget is not None]
+    if labels:
+        each = "of them" if len(labels) > 1 else "of it"
+        yield (
+            f"{', '.join(labels)}: the budget says how much is stored, not which layers are "
+            f"narrower; sizes {each} are those of the whole budget, and times take all layers for "
+            "alike, with weights alone rounded"
+        )
+    if any(fmt.budget is not None and fmt.budget.is_of_active_bytes_alone for fmt in formats):
+        yield (
+            "a budget of active bytes alone does not say how much the experts take that a token "
+            "does not meet: all layers are counted alike; set bytes too (auto90GB+20GBactive-g64)"
         )
 
 
