@@ -55,6 +55,9 @@ def log_softmax(logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
     import numpy as np
 
     shifted: NDArray[np.float32] = logits - logits.max(axis=1, keepdims=True)
-    total = np.exp(shifted).sum(axis=1, dtype=np.float64, keepdims=True)
-    shifted -= np.log(total).astype(np.float32)
+    # Row by row in the same room: fresh memory of a chunk's size costs more than the arithmetic.
+    probability = np.empty(logits.shape[1], np.float32)
+    for row in shifted:
+        total = np.exp(row, out=probability).sum(dtype=np.float64)
+        row -= np.log(total).astype(np.float32)
     return shifted
