@@ -82,10 +82,10 @@ class Capabilities:
     """Why the backend cannot quantize a model with this config; ``None`` if it can, or may."""
     starts_from_gguf: bool = False
     """Whether it rounds a GGUF file of the model, which its recipes share."""
-    layer_types: Callable[[Method, Bits, Collection[int]], list[str]] | None = None
+    layer_types: Callable[[Method, Bits, Collection[int], bool], list[str]] | None = None
     """Names of types that tensors get under a budget, where the backend's files have types of their
-    own and no bits schemes; given the method, the budget, and the inputs of the model's matrices
-    (none where they are not known)."""
+    own and no bits schemes; given the method, the budget, the inputs of the model's matrices (none
+    where they are not known), and whether it is a mixture of experts."""
     mixes_by_itself: bool = False
     """Whether it gives the most sensitive layers more bits by itself."""
     plain_rounding: bool = False

@@ -176,9 +176,9 @@ def type_for(method: Gguf, bits: Bits) -> QuantType | None:
     return None if bits.quantizes_activations else _BY_BITS.get(bits.weight.num_bits)
 
 
-def _layer_types(options: Method, bits: Bits, widths: Collection[int]) -> list[str]:
+def _layer_types(options: Method, bits: Bits, widths: Collection[int], mixture: bool) -> list[str]:
     assert isinstance(options, Gguf)
-    return [one.value for one in candidates_of(bits, widths, options.imatrix)]
+    return [one.value for one in candidates_of(bits, widths, options.imatrix, mixture)]
 
 
 class GgufMethod:

@@ -6,6 +6,7 @@ from runner.config.schema.bits import NumberType
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.layer_format import LayerFormat, is_unquantized
 from runner.config.schema.root import Config, StageName
+from runner.config.schema.sensitivity import LayerGranularity
 from runner.methods.base import Capabilities, Holder
 from runner.validation.context import Facts
 from runner.validation.layers import linear_inputs
@@ -95,10 +96,7 @@ def _check_experts(config: Config, capabilities: Capabilities) -> Iterator[Verdi
     """Findings on a mixture of experts, whose experts transformers keeps in one parameter."""
     bits, method = config.bits, config.method
     if capabilities.layer_types is not None:
-        yield illegal(
-            "experts of a mixture are one tensor of a GGUF file, whose sensitivity is not measured",
-            "method=rtn",
-        )
+        yield from _check_typed_experts(config)
         return
     if Holder.experts not in (capabilities.holders or ()):
         yield illegal(
@@ -121,6 +119,17 @@ def _check_experts(config: Config, capabilities: Capabilities) -> Iterator[Verdi
                 "reads integers with activations of 16 bits, and fp8_e4m3 per channel",
                 f"bits.candidates=[{rest}]",
             )
+
+
+def _check_typed_experts(config: Config) -> Iterator[Verdict]:
+    """Findings on experts that a file has in one tensor a layer."""
+    whole_blocks = config.sensitivity.granularity is LayerGranularity.block
+    if config.bits.active_bytes is not None and whole_blocks:
+        yield illegal(
+            "bits.active_bytes needs the sensitivities of experts apart from the rest of a block, "
+            "which sensitivity=block rounds together",
+            "sensitivity=fused",
+        )
 
 
 def _is_read_of_experts(found: LayerFormat) -> bool:

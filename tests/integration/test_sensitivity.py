@@ -394,11 +394,7 @@ def test_tensors_of_a_gguf_file_get_types_of_their_own(
     excerpt = Excerpt(text_directory(store, prose), model, TOKENS, WINDOWS, False)
     windows = protocol_text(PerplexityProtocol.spread, excerpt).windows
     ids = torch.tensor([window.tokens for window in windows])
-    (uniform,) = (
-        path
-        for path in store.glob("objects/uniform/*/uniform.gguf")
-        if any(one.tensor_type.name == "IQ4_NL" for one in gguf.GGUFReader(path).tensors)
-    )
+    uniform = uniform_file(store, "IQ4_NL", "token_embd.weight", file)
     rounded_model = AutoModelForCausalLM.from_pretrained(
         uniform.parent, gguf_file=uniform.name, dtype=torch.float32
     ).eval()
@@ -415,6 +411,70 @@ def test_tensors_of_a_gguf_file_get_types_of_their_own(
         divergence = float((before.exp() * (before - after)).sum(-1).mean())
         row = rows[unit["name"], "IQ4_NL"]
         assert row["kl_divergence"]["estimate"] == pytest.approx(divergence, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.environments("llama_cpp")
+@pytest.mark.parametrize("arithmetic", [FLOAT32], scope="module")
+def test_experts_of_a_gguf_file_get_types_of_their_own(
+    command: Callable[..., Called], store: Path, prose: Path, text: tuple[str, ...], arithmetic: str
+) -> None:
+    """Swapped in by hand, a block's experts cost what was measured; a token's bytes are bounded."""
+    import torch
+
+    active = 1_500_000
+    done = command(
+        "model=zoo/mixtral", "method=gguf", "bits=auto", "bits.average=null", *text,
+        f"bits.active_bytes={active}", "bits.candidates=[Q8_0,IQ4_NL]", "sensitivity=fused",
+        "stages=[quantize]", "engine=llama_cpp", "tracker=none", "sweep=experts_of_types",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (record,) = records(store, "experts_of_types")
+    entry, result = stage(record, "quantize"), stage(record, "sensitivity")["result"]
+    (file,) = (store / "objects" / "quantize" / entry["key"] / "checkpoint").glob("*.gguf")
+    written = gguf.GGUFReader(file).tensors
+    read = sum(
+        int(one.n_bytes) // (2 if "_exps." in one.name else 1)
+        for one in written
+        if one.name != "token_embd.weight"
+    )
+    widths = entry["result"]["widths"]
+    assert 0.98 * active < widths["active_bytes"] == read <= active
+    formats = entry["result"]["recipe"]["layer_formats"]
+    assert formats == {one.name: one.tensor_type.name for one in written if one.name in formats}
+    assert len({*formats.values()}) == 2
+    uniform = uniform_file(store, "IQ4_NL", "blk.0.ffn_gate_exps.weight", file)
+    stored = {one.name: one for one in gguf.GGUFReader(uniform).tensors}
+    model = base_model(store, record)
+    excerpt = Excerpt(text_directory(store, prose), model, TOKENS, WINDOWS, False)
+    windows = [one.tokens for one in protocol_text(PerplexityProtocol.spread, excerpt).windows]
+    mixed = load(model)
+    gate, up = (
+        torch.from_numpy(gguf.dequantize(found.data, found.tensor_type))
+        for found in (stored[f"blk.0.ffn_{part}_exps.weight"] for part in ("gate", "up"))
+    )
+    experts = mixed.get_submodule("model.layers.0.mlp.experts")
+    experts.gate_up_proj.data = torch.cat([gate, up], dim=1)
+    pairs = [[log_probabilities(one, window) for one in (load(model), mixed)] for window in windows]
+    divergence = sum(float((p.exp() * (p - q)).sum(-1).mean().detach()) for p, q in pairs) / WINDOWS
+    rows = {(row["unit"], row["rounding"]): row for row in result["rows"]}
+    row = rows["model.layers.0.mlp.experts.gate/up_proj", "IQ4_NL"]
+    assert row["kl_divergence"]["estimate"] == pytest.approx(divergence, rel=1e-3)
+
+
+def uniform_file(store: Path, kind: str, tensor: str, made: Path) -> Path:
+    """The file of one type, of the model that a file was made of."""
+
+    def shape(path: Path) -> dict[str, list[int]]:
+        return {one.name: [*one.shape] for one in gguf.GGUFReader(path).tensors}
+
+    (found,) = (
+        path
+        for path in store.glob("objects/uniform/*/uniform.gguf")
+        if shape(path) == shape(made)
+        for one in gguf.GGUFReader(path).tensors
+        if (one.name, one.tensor_type.name) == (tensor, kind)
+    )
+    return found
 
 
 def divergence_of_whole(store: Path, prose: Path, record: dict[str, Any], dtype: str) -> float:

@@ -23,10 +23,11 @@ from runner.evaluation.sensitivity.probe import Probe
 from runner.methods.backends.llm_compressor import _targets
 from runner.methods.mixed_precision.active import active_bytes, routed_share
 from runner.methods.mixed_precision.allocate import Matrices, PackedSizes, allocate
+from runner.methods.mixed_precision.experts import expert_matrices
 from runner.methods.mixed_precision.knapsack import choose, choose_within_both
 from runner.methods.mixed_precision.layer_groups import units_of, with_fused
 from runner.methods.mixed_precision.rounding import Rounding
-from runner.methods.mixed_precision.verify import _within_active
+from runner.methods.mixed_precision.verify import within_active
 from runner.methods.recipe import Recipe
 from runner.methods.rtn import Rtn
 from runner.pipeline.stages.sensitivity import SensitivityResult, SensitivityRow
@@ -172,7 +173,7 @@ def test_a_budget_of_bytes_of_a_token_is_kept(directory: Path) -> None:
     with pytest.raises(StageError, match=r"bits.active_bytes=900 is too small: .* a token reads"):
         chosen(active_bytes=900)
     with pytest.raises(StageError, match="a token reads 901 bytes of the checkpoint"):
-        _within_active(901, Bits(INT4, BF16, active_bytes=900))
+        within_active(901, Bits(INT4, BF16, active_bytes=900))
 
 
 def test_labels_tell_both_budgets() -> None:
@@ -190,7 +191,8 @@ def test_experts_are_rounded_where_transformers_fuses_them(directory: Path) -> N
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
     windows = torch.randint(3, 90, (2, 24), generator=torch.Generator().manual_seed(0)).tolist()
     plain = [log_probabilities(model, window) for window in windows]
-    probe = Probe(model, windows, LayerGranularity.fused, torch.bfloat16, directory)
+    held = expert_matrices(model, directory)
+    probe = Probe(model, windows, LayerGranularity.fused, torch.bfloat16, held)
     experts = [unit for unit in probe.inner_units if unit.kind == "experts"]
     assert [len(unit.layers) for unit in experts] == [12, 12]
     float8 = LayerFormat.named("fp8_e4m3", G16)

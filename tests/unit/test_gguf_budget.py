@@ -104,7 +104,7 @@ def test_named_types_are_the_ones_that_are_tried() -> None:
     assert candidates_of(bits, {576}, False) == [TensorType.Q8_0, TensorType.MXFP4]
     (able,) = METHOD.backends.values()
     assert able.layer_types is not None
-    assert able.layer_types(Gguf(name="gguf"), bits, ()) == ["Q8_0", "MXFP4"]
+    assert able.layer_types(Gguf(name="gguf"), bits, (), False) == ["Q8_0", "MXFP4"]
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,12 @@ ILLEGAL = [
         "bits.candidates=[3]",
     ),
     ("bits=auto bits.candidates=[3,w4a16-g128]", "does not divide", "bits.candidates=[3]"),
-    ("model=zoo/qwen3_moe bits=auto method=gguf", "experts of a mixture are one tensor", "rtn"),
+    (
+        "model=zoo/qwen3_moe bits=auto bits.average=null bits.active_bytes=9000000 method=gguf "
+        "sensitivity=block",
+        "experts apart from the rest of a block",
+        "sensitivity=fused",
+    ),
     (
         "model=zoo/mixtral method=rtn bits=auto bits.average=5 bits.candidates=[4,nvfp4]",
         "candidate nvfp4: transformers does not read experts in fp4-g16",

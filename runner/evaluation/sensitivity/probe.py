@@ -7,14 +7,13 @@ always run.
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
 from runner.evaluation.sensitivity.blockwise import Decoder
 from runner.evaluation.sensitivity.score import Score, Scorer
-from runner.methods.mixed_precision.experts import expert_matrices
+from runner.methods.mixed_precision.experts import ExpertMatrix, HeldMatrix
 from runner.methods.mixed_precision.layer_groups import Unit, units_of
 from runner.methods.mixed_precision.rounding import Rounding, all_rounded, replaced, rounded
 
@@ -31,7 +30,7 @@ class Probe:
         windows: list[list[int]],
         grain: LayerGranularity,
         scale_dtype: "torch.dtype",
-        experts_of: Path | None = None,
+        held: Mapping[str, HeldMatrix] | None = None,
     ) -> None:
         """Take the model apart and score it as it is.
 
@@ -40,7 +39,7 @@ class Probe:
             windows: Token windows of one length.
             grain: What is rounded together.
             scale_dtype: The 16-bit type that checkpoints store scales in.
-            experts_of: The model's directory, if fused experts are units too.
+            held: Matrices of no linear layer that are units too, by the names of layers.
 
         Raises:
             StageError: The model cannot be taken apart; see ``Decoder``.
@@ -48,8 +47,8 @@ class Probe:
         import torch
 
         ids = torch.tensor(windows, device=model.device)
-        experts = {} if experts_of is None else expert_matrices(model, experts_of)
-        if experts:
+        held = held or {}
+        if any(isinstance(one, ExpertMatrix) for one in held.values()):
             # The others multiply all experts at once, by functions of their own.
             model.set_experts_implementation("eager")
         self._model, self._scale_dtype = model, scale_dtype
@@ -66,8 +65,8 @@ class Probe:
             for name, module in block.named_modules()
             if isinstance(module, torch.nn.Linear)
         }
-        layers |= {name: matrix.view.numel() for name, matrix in experts.items()}
-        self._modules |= experts
+        layers |= {name: matrix.view.numel() for name, matrix in held.items()}
+        self._modules |= held
         if not layers:
             raise StageError(
                 f"sensitivity found no linear layers in the blocks of {type(model).__name__}"

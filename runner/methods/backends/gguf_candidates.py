@@ -14,19 +14,22 @@ _ALWAYS = (TensorType.Q8_0,)
 _BLOCK = 256
 
 
-def candidates_of(bits: Bits, widths: Collection[int], imatrix: bool) -> list[TensorType]:
+def candidates_of(
+    bits: Bits, widths: Collection[int], imatrix: bool, mixture: bool = False
+) -> list[TensorType]:
     """Types to choose from: those that are named, or else the usual ones that fit some layer.
 
     Args:
         bits: With a budget. Candidates that are the default stand for the usual types.
         widths: Inputs of the model's matrices; empty if they are not known.
         imatrix: Whether there is an importance matrix.
+        mixture: Whether there are experts, which none is measured for.
     """
     if names_types(bits):
         return [TensorType(name) for name in dict.fromkeys(bits.candidates)]
     usual = [*_ALWAYS]
     if not widths or any(width % _BLOCK == 0 for width in widths):
-        usual += [*_BLOCKS, *(_WITH_IMPORTANCE if imatrix else ())]
+        usual += [*_BLOCKS, *(_WITH_IMPORTANCE if imatrix and not mixture else ())]
     if not widths or any(width % _BLOCK for width in widths):
         usual += _SMALL_BLOCKS
     return [kind for kind in TensorType if kind in usual]

@@ -13,7 +13,7 @@ from runner.config.schema.bits import width_of
 from runner.config.schema.layer_format import UNQUANTIZED
 from runner.data.models.expert_names import expert_name
 from runner.errors import StageError
-from runner.methods.mixed_precision.knapsack import cheapest, choose, choose_within_both
+from runner.methods.mixed_precision.knapsack import cheapest, choose_within
 from runner.methods.mixed_precision.layer_groups import Unit, matching, with_fused
 from runner.methods.mixed_precision.rounding import rounding_named
 from runner.methods.mixed_precision.stored import stored_bytes
@@ -199,12 +199,7 @@ def _within_budget(
         if taken + cheapest(options) > budget.most:
             raise StageError(budget.too_small(taken + cheapest(options)))
         budgets.append((options, budget.most - taken))
-    if len(budgets) == 1:
-        chosen = choose(*budgets[0])
-    else:
-        (options, most), (others, most_of_others) = budgets
-        second = [[cost for cost, _ in item] for item in others]
-        chosen = choose_within_both(options, most, second, most_of_others)
+    chosen = choose_within(budgets)
     return {
         layer: candidates[index]
         for unit, index in zip(free, chosen, strict=True)

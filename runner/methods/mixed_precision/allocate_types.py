@@ -3,16 +3,21 @@
 As in ``allocate``, the harms of matrices are taken to add up.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from runner.config.schema.bits import Bits
 from runner.errors import StageError
 from runner.methods.mixed_precision.allocate import Harm
-from runner.methods.mixed_precision.knapsack import cheapest, choose
+from runner.methods.mixed_precision.knapsack import cheapest, choose_within
 from runner.methods.mixed_precision.layer_groups import Unit, matching
 from runner.methods.recipe import Recipe
 
 _DENSE_TYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+EMBEDDING, HEAD, EXPERTS = "token_embd.weight", "output.weight", "_exps."
+"""llama.cpp's names of tensors, and a part of those of experts."""
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
@@ -44,14 +49,18 @@ class TypedSensitivities(Protocol):
         """Of the file's tensors that belong to no unit."""
 
 
-def allocate_types(recipe: Recipe, found: TypedSensitivities, dtype: str) -> dict[str, str]:
+def allocate_types(
+    recipe: Recipe, found: TypedSensitivities, dtype: str, share: float = 1.0
+) -> dict[str, str]:
     """Type of every matrix, by its name in the file.
 
     Args:
         recipe: What is asked for. ``bits.average`` counts all that a block stores, scales too, over
-            all matrices; ``bits.bytes`` counts all tensors.
+            all matrices; ``bits.bytes`` counts all tensors, ``bits.active_bytes`` those that a
+            token reads.
         found: What each type costs each unit.
         dtype: Torch dtype name of the unquantized model, in which ignored layers stay.
+        share: Of ``routed_share``.
 
     Raises:
         StageError: The budget is too small, or no type fits a unit.
@@ -70,24 +79,71 @@ def allocate_types(recipe: Recipe, found: TypedSensitivities, dtype: str) -> dic
                 f"none of bits.candidates fits {unit.name}: add one with blocks of 32 weights, "
                 "such as IQ4_NL or Q8_0"
             )
-    dense = _BYTES[dtype] * sum(unit.weights for unit in left)
-    weights = sum(unit.weights for unit in found.units)
-    if bits.bytes is not None:
-        budget = bits.bytes - dense - (found.other_bytes or 0)
-    else:
-        budget = int((bits.average or 0.0) * weights / 8) - dense
-    options = [[(size, harm) for _, size, harm in types[unit.name]] for unit in free]
-    if (least := cheapest(options)) > budget:
-        raise StageError(
-            f"bits.bytes={bits.bytes} is too small: with the narrowest types everywhere the file's "
-            f"tensors have {least + dense + (found.other_bytes or 0)} bytes"
-            if bits.bytes is not None
-            else f"bits.average={bits.average:g} is too small: the narrowest types that fit "
-            f"everywhere make {8 * (least + dense) / weights:.3f}"
-        )
-    chosen = choose(options, budget)
+    measured = [[(size, harm) for _, size, harm in types[unit.name]] for unit in free]
+    budgets = []
+    for budget in _budgets(bits, found, share):
+        taken = sum(budget.cost(unit, _BYTES[dtype] * unit.weights) for unit in left)
+        options = [
+            [(budget.cost(unit, size), harm) for size, harm in sizes]
+            for unit, sizes in zip(free, measured, strict=True)
+        ]
+        if (least := taken + cheapest(options)) > budget.most:
+            raise StageError(budget.too_small(least))
+        budgets.append((options, budget.most - taken))
+    chosen = choose_within(budgets)
     names = {
         unit.name: types[unit.name][index][0] for unit, index in zip(free, chosen, strict=True)
     }
     names |= {unit.name: _DENSE_TYPES[dtype] for unit in left}
     return {found.tensors[layer]: names[unit.name] for unit in found.units for layer in unit.layers}
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """The most that all units' costs may sum to."""
+
+    most: int
+    cost: Callable[[Unit, int], int]
+    """Of a unit that takes some bytes."""
+    too_small: Callable[[int], str]
+    """What to say where the least is more."""
+
+
+def _budgets(bits: Bits, found: TypedSensitivities, share: float) -> Iterator[_Budget]:
+    weights = sum(unit.weights for unit in found.units)
+    others = found.other_bytes or 0
+    if bits.average is not None:
+        yield _Budget(
+            int(bits.average * weights / 8),
+            lambda _, size: size,
+            lambda least: (
+                f"bits.average={bits.average:g} is too small: the narrowest types that fit "
+                f"everywhere make {8 * least / weights:.3f}"
+            ),
+        )
+    if bits.bytes is not None:
+        yield _Budget(
+            bits.bytes - others,
+            lambda _, size: size,
+            lambda least: (
+                f"bits.bytes={bits.bytes} is too small: with the narrowest types everywhere the "
+                f"file's tensors have {least + others} bytes"
+            ),
+        )
+    if bits.active_bytes is not None:
+        has_head = HEAD in found.tensors.values()
+
+        def read(unit: Unit, size: int) -> int:
+            names = {found.tensors[layer] for layer in unit.layers}
+            if names == {EMBEDDING} and has_head:
+                return 0
+            return math.ceil(share * size) if all(EXPERTS in name for name in names) else size
+
+        yield _Budget(
+            bits.active_bytes - others,
+            read,
+            lambda least: (
+                f"bits.active_bytes={bits.active_bytes} is too small: with the narrowest types "
+                f"everywhere a token reads {least + others} bytes"
+            ),
+        )

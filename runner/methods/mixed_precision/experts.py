@@ -1,4 +1,7 @@
-"""Matrices of experts that transformers keeps in one parameter, each under its name in files."""
+"""Matrices that transformers has in no linear layer of their own, by the names of layers.
+
+Experts, which are one parameter of a block, and GPT-2's Conv1D, which has inputs for rows.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +14,40 @@ if TYPE_CHECKING:
     import torch
 
 
-class ExpertMatrix:
-    """One matrix of one expert. Its weights are copied out of the parameter, and into it."""
+class HeldMatrix:
+    """Weights of outputs and inputs, copied out of a parameter that has more, and into it."""
+
+    @property
+    def view(self) -> "torch.Tensor":
+        """The weights themselves."""
+        raise NotImplementedError
+
+    @property
+    def weight(self) -> "torch.Tensor":
+        """A copy: what is put in its place does not change it."""
+        return self.view.clone()
+
+    @weight.setter
+    def weight(self, value: "torch.Tensor") -> None:
+        self.view.copy_(value.data)
+
+
+class TransposedMatrix(HeldMatrix):
+    """That of a Conv1D."""
+
+    def __init__(self, module: Any) -> None:
+        """Point to a module's parameter."""
+        self._module = module
+
+    @property
+    def view(self) -> "torch.Tensor":
+        """The weights themselves."""
+        found: torch.Tensor = self._module.weight.data.T
+        return found
+
+
+class ExpertMatrix(HeldMatrix):
+    """One matrix of one expert, or of all experts of a block."""
 
     def __init__(self, experts: Any, parameter: str, index: tuple[Any, ...]) -> None:
         """Point to a part of a parameter.
@@ -27,19 +62,31 @@ class ExpertMatrix:
         self._parameter, self._index = parameter, index
 
     @property
-    def weight(self) -> "torch.Tensor":
-        """A copy: what is put in its place does not change it."""
-        return self.view.clone()
-
-    @weight.setter
-    def weight(self, value: "torch.Tensor") -> None:
-        self.view.copy_(value.data)
-
-    @property
     def view(self) -> "torch.Tensor":
         """The weights themselves."""
         found: torch.Tensor = getattr(self.experts, self._parameter).data[self._index]
         return found
+
+
+def matrices_of_files(model: Any) -> dict[str, HeldMatrix]:
+    """Matrices as GGUF files have them: those of all experts of a block are one.
+
+    Args:
+        model: A causal language model of transformers.
+
+    Returns:
+        By names such as ``model.layers.0.mlp.experts.gate_proj``.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    found: dict[str, HeldMatrix] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, Conv1D):
+            found[path] = TransposedMatrix(module)
+        elif _block_of(path) is not None and _is_plain(module):
+            for own in ("gate_proj", "up_proj", "down_proj"):
+                found[f"{path}.{own}"] = _matrix(module, own, slice(None))
+    return found
 
 
 def expert_matrices(model: Any, model_directory: Path) -> dict[str, ExpertMatrix]:
@@ -90,7 +137,7 @@ def _is_plain(module: Any) -> bool:
     )
 
 
-def _matrix(module: Any, own: str, number: int) -> ExpertMatrix:
+def _matrix(module: Any, own: str, number: int | slice) -> ExpertMatrix:
     if own == "down_proj":
         return ExpertMatrix(module, own, (number,))
     half = module.gate_up_proj.shape[1] // 2

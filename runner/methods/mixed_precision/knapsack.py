@@ -66,6 +66,21 @@ def choose(options: Sequence[Sequence[tuple[int, float]]], budget: int) -> list[
     return found[::-1]
 
 
+def choose_within(
+    budgets: Sequence[tuple[Sequence[Sequence[tuple[int, float]]], int]],
+) -> list[int]:
+    """Choose within one budget, or within two.
+
+    Args:
+        budgets: For each its options as of ``choose``, with the same harms, and the most.
+    """
+    if len(budgets) == 1:
+        return choose(*budgets[0])
+    (options, most), (others, most_of_others) = budgets
+    second = [[cost for cost, _ in item] for item in others]
+    return choose_within_both(options, most, second, most_of_others)
+
+
 def choose_within_both(
     options: Sequence[Sequence[tuple[int, float]]],
     budget: int,

@@ -67,7 +67,7 @@ def check_widths(model: Path, checkpoint: Path, planned: dict[str, str], recipe:
     counts = Counter(planned.values())
     names = sorted(counts, key=lambda name: width_of(name) or _DENSE_BITS)
     layers = {name: counts[name] for name in names}
-    return Widths(average, layers, used, active, _within_active(active, recipe.bits))
+    return Widths(average, layers, used, active, within_active(active, recipe.bits))
 
 
 def _within_budget(average: float, size_bytes: int, bits: Bits) -> float | None:
@@ -87,7 +87,7 @@ def _within_budget(average: float, size_bytes: int, bits: Bits) -> float | None:
     return None if bits.average is None else average / bits.average
 
 
-def _within_active(active: int | None, bits: Bits) -> float | None:
+def within_active(active: int | None, bits: Bits) -> float | None:
     """The part of the budget of bytes for a token that is used."""
     if bits.active_bytes is None or active is None:
         return None

@@ -131,9 +131,11 @@ def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
     if (widths := result.widths) is not None:
         counts = ", ".join(f"{count} of {name}" for name, count in widths.layers.items())
         asked = "" if recipe.bits.average is None else f" ({recipe.bits.average:g} requested)"
+        typed = capabilities_of(recipe.method).layer_types is not None
+        rest = "without embeddings" if typed else "with scales"
         inputs.session.display.line(
             f"  {widths.average_bits:.3f} bits per weight on average{asked}, "
-            f"{result.bits_per_weight:.3f} with scales; layers: {counts}"
+            f"{result.bits_per_weight:.3f} {rest}; layers: {counts}"
         )
         if widths.active_bytes is not None:
             inputs.session.display.line(f"  a token reads {widths.active_bytes / 1e6:.3g} MB of it")

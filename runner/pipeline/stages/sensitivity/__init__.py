@@ -14,6 +14,7 @@ from runner.evaluation.metrics.statistics import Interval
 from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.rounding import Rounding, rounding_of
 from runner.pipeline.stages.base import TRANSFORMERS, Cells, Stage, StageContext
+from runner.pipeline.stages.jobs.gguf import STAGE as GGUF
 from runner.pipeline.stages.jobs.uniform import FILE as UNIFORM
 from runner.store.records import BASELINE
 
@@ -44,6 +45,8 @@ class SensitivityRequest:
     uniform: dict[str, Path] = field(default_factory=dict)
     """GGUF files of one type each, by the type: then units get the weights that those hold, and
     ``roundings`` is empty."""
+    lossless: Path | None = None
+    """What those are made of; ``None`` without them."""
 
 
 @dataclass
@@ -122,6 +125,7 @@ class SensitivityStage(Stage[SensitivityRequest, SensitivityResult]):
         request, determinants = asked(run, wanted, roundings)
         if uniform:
             request.uniform = {kind: made.directory / UNIFORM for kind, made in uniform.items()}
+            request.lossless = GGUF.lossless(run.inputs, run.model)
             determinants["uniform"] = {kind: made.address.key for kind, made in uniform.items()}
         environment = run.inputs.environment(TRANSFORMERS)
         determinants["versions"] = environment.versions(PACKAGES)

@@ -37,10 +37,10 @@ def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -
     Raises:
         StageError: The budget is too small, or ``method.keep`` names no layer.
     """
-    if found.tensors:
-        return allocate_types(recipe, found, run.model.dtype)
     directory = run.model.directory
     share = routed_share(directory)
+    if found.tensors:
+        return allocate_types(recipe, found, run.model.dtype, share)
     matrices = Matrices(
         matrix_shapes(directory),
         report_tensors(directory).bytes,
@@ -66,8 +66,8 @@ def require_experts_apart(run: "RunContext") -> None:
     """See that a mixture's experts can be measured, before the others are.
 
     Raises:
-        Refused: The model's files have all experts of a layer in one tensor, a form that
-            llm-compressor does not pack.
+        Refused: The model's files have all experts of a layer in one tensor: llm-compressor does
+            not pack that form, and transformers may keep it in another order than GGUF files do.
     """
     directory = run.model.directory
     if not directory.exists():  # a dry run
@@ -76,8 +76,8 @@ def require_experts_apart(run: "RunContext") -> None:
     if experts and not expert_layers(matrix_shapes(directory)):
         raise Refused(
             "formats of their own are for experts that the model's files have one by one; here "
-            "all experts of a layer are one tensor, which llm-compressor does not pack; try "
-            "method=gguf with one type"
+            "all experts of a layer are one tensor; try one type for all layers "
+            "(method=gguf bits=w4a16)"
         )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from runner.store.partial_results import PartialResults
 if TYPE_CHECKING:
     from runner.evaluation.sensitivity.probe import Probe
     from runner.evaluation.sensitivity.trials import Trial
+    from runner.methods.mixed_precision.experts import HeldMatrix
 
 
 def measure(request: SensitivityRequest, context: StageContext) -> SensitivityResult:
@@ -31,7 +33,9 @@ def measure(request: SensitivityRequest, context: StageContext) -> SensitivityRe
 
     probe, text = taken_apart(request, context)
     partial = PartialResults(context.partial)
-    typed = typed_layers(request.uniform, probe.stored_units) if request.uniform else []
+    typed = []
+    if request.lossless is not None:
+        typed = typed_layers(request.uniform, request.lossless, probe.stored_units)
     trials = of_types(probe, typed) if typed else of_roundings(probe, request.roundings)
     scores: list[Score] = []
     for number, trial in enumerate(trials):
@@ -62,6 +66,7 @@ def taken_apart(request: SensitivityRequest, context: StageContext) -> tuple["Pr
     import torch
 
     from runner.evaluation.sensitivity.probe import Probe
+    from runner.methods.mixed_precision.experts import expert_matrices, matrices_of_files
 
     excerpt = Excerpt(
         request.text_directory,
@@ -75,10 +80,13 @@ def taken_apart(request: SensitivityRequest, context: StageContext) -> tuple["Pr
     context.progress(0, 1, "loading the model")
     model = _load(request)
     _require_numbers(request, model, windows[0])
-    # In a GGUF file experts are one tensor of a layer.
-    experts_of = None if request.uniform else request.model_directory
+    held: Mapping[str, HeldMatrix] = (
+        matrices_of_files(model)
+        if request.lossless is not None
+        else expert_matrices(model, request.model_directory)
+    )
     scale_dtype = getattr(torch, request.scale_dtype)
-    return Probe(model, windows, request.grain, scale_dtype, experts_of), text
+    return Probe(model, windows, request.grain, scale_dtype, held), text
 
 
 def protocol_of(request: SensitivityRequest, text: ProtocolText) -> str:

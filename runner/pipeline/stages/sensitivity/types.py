@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from runner.config.schema.bits import Bits
+from runner.data.models.expert_names import expert_layers
 from runner.data.models.tensors import matrix_shapes
 from runner.errors import StageError
 from runner.methods import capabilities_of, used_recipe
@@ -21,8 +22,10 @@ def types_of_run(run: "RunContext") -> "dict[str, StageResult[UniformResult]] | 
     layer_types = capabilities_of(recipe.method).layer_types
     if not recipe.bits.is_auto or layer_types is None:
         return None
-    widths = {inputs for _, inputs in matrix_shapes(run.model.directory).values()}
-    names = layer_types(recipe.method, recipe.bits, widths)
+    shapes = matrix_shapes(run.model.directory)
+    widths = {inputs for _, inputs in shapes.values()}
+    mixture = bool(expert_layers(shapes))
+    names = layer_types(recipe.method, recipe.bits, widths, mixture)
     files = UNIFORM.of_types(run, recipe, [TensorType(name) for name in names])
     if all(made.known is not None for made in files.values()):
         _require_room(recipe.bits, [made.result for made in files.values()])
