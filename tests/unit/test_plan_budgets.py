@@ -147,12 +147,10 @@ def test_what_makes_it(label: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "label"),
     [
-        ("method=rtn bits=auto", "auto3.5-g64"),
         ("method=gptq bits=auto method.sym=false", "auto3.5-g64-asym"),
         ("method=rtn bits=auto bits.average=null bits.bytes=113098656", "auto113.099MB-g64"),
         ("method=gguf bits=auto bits.average=5", "gguf_auto5"),
         ("method=rtn bits=auto bits.candidates=[3,nvfp4]", None),
-        ("method=rtn bits=auto bits.candidates=[w4a16-g32,8]", None),
     ],
 )
 def test_a_runs_budget_is_a_format_of_plans(overrides: str, label: str | None) -> None:

@@ -16,6 +16,9 @@ _TOLERANCE = 1e-3
 _ROUNDINGS = 4
 """As many steps of the number format may lie between two ways to the same states."""
 
+WITHOUT = "recipes of one format (bits=w4a16) do without"
+"""What to do where a model is not taken apart."""
+
 
 class Decoder:
     """The parts of a model, for one batch of token windows."""
@@ -118,12 +121,13 @@ class Decoder:
         if not linear or not is_linear_in_states(self.model, self.ids[:1, :8]):
             raise StageError(
                 f"sensitivity cannot take {type(self.model).__name__} apart: its logits are not "
-                "the output embedding's product with the decoder's last states"
+                f"the output embedding's product with the decoder's last states; {WITHOUT}"
             )
 
     def _refusal(self, why: str) -> StageError:
         return StageError(
-            f"sensitivity cannot take {type(self.model).__name__} apart: its blocks {why}"
+            f"sensitivity cannot take {type(self.model).__name__} apart: its blocks {why}; "
+            f"{WITHOUT}"
         )
 
 
@@ -152,7 +156,7 @@ def _blocks(model: Any, decoder: Any) -> tuple[list[str], list[Any]]:
     if not lists:
         raise StageError(
             f"sensitivity cannot take {type(model).__name__} apart: its decoder "
-            f"({type(decoder).__name__}) has no list of blocks"
+            f"({type(decoder).__name__}) has no list of blocks; {WITHOUT}"
         )
     longest = max(lists, key=len)
     blocks = list(longest)

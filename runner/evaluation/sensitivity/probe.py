@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.sensitivity import LayerGranularity
 from runner.errors import StageError
-from runner.evaluation.sensitivity.blockwise import Decoder
+from runner.evaluation.sensitivity.blockwise import WITHOUT, Decoder
 from runner.evaluation.sensitivity.score import Score, Scorer
 from runner.methods.mixed_precision.experts import ExpertMatrix, HeldMatrix
 from runner.methods.mixed_precision.layer_groups import Unit, units_of
@@ -69,7 +69,8 @@ class Probe:
         self._modules |= held
         if not layers:
             raise StageError(
-                f"sensitivity found no linear layers in the blocks of {type(model).__name__}"
+                f"sensitivity found no linear layers in the blocks of {type(model).__name__}; "
+                f"{WITHOUT}, and method=gguf rounds what others do not"
             )
         ends = (self.decoder.embedding, self.decoder.head)
         outside = {names[id(module)]: module.weight.numel() for module in ends}

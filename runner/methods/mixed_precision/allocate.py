@@ -15,11 +15,13 @@ from runner.data.models.expert_names import expert_name
 from runner.errors import StageError
 from runner.methods.mixed_precision.knapsack import cheapest, choose_within
 from runner.methods.mixed_precision.layer_groups import Unit, matching, with_fused
+from runner.methods.mixed_precision.left_over import tell_left_over, tells_nobody
 from runner.methods.mixed_precision.rounding import rounding_named
 from runner.methods.mixed_precision.stored import stored_bytes
 from runner.methods.recipe import Recipe
 
 _DENSE_BITS = 16
+_FINER = "bits.candidates in between, such as 5 and 6, or w4a16-g32 beside 4,"
 
 
 Harms = Mapping[tuple[str, str], float]
@@ -114,7 +116,11 @@ class PackedSizes:
 
 
 def allocate(
-    recipe: Recipe, found: Sensitivities, matrices: Matrices, sizes: Sizes | None = None
+    recipe: Recipe,
+    found: Sensitivities,
+    matrices: Matrices,
+    sizes: Sizes | None = None,
+    tell: Callable[[str], None] = tells_nobody,
 ) -> dict[str, str]:
     """Format of every linear layer in the decoder's blocks, named as ``bits.candidates`` are.
 
@@ -123,6 +129,7 @@ def allocate(
         found: What rounding each unit costs, under the labels of ``rounding_named``.
         matrices: Of the unquantized model.
         sizes: Of layers in each format; by default those of compressed-tensors.
+        tell: Told why a budget is not used up, if so.
 
     Raises:
         StageError: The budget is too small, or ``method.keep`` names no layer.
@@ -147,7 +154,7 @@ def allocate(
         fixed = {layer: formats[layer] for layer in layers if layer in kept | ignored}
         sizes = sizes or PackedSizes(recipe, matrices)
         formats |= _within_budget(
-            recipe, free, fixed=fixed, harms=harms, matrices=matrices, sizes=sizes
+            recipe, free, fixed=fixed, harms=harms, matrices=matrices, sizes=sizes, tell=tell
         )
     return formats
 
@@ -186,12 +193,13 @@ def _within_budget(
     harms: Harms,
     matrices: Matrices,
     sizes: Sizes,
+    tell: Callable[[str], None],
 ) -> dict[str, str]:
     candidates = list(dict.fromkeys(recipe.bits.candidates))
     labels = {name: rounding_named(recipe, name) for name in candidates}
     harm = [[harms[unit.name, labels[one]] for one in candidates] for unit in free]
     layers = [*fixed, *(layer for unit in free for layer in unit.layers)]
-    budgets = []
+    budgets, named = [], []
     for budget in _budgets(recipe, layers, matrices, sizes):
         taken = sum(budget.cost([layer], one) for layer, one in fixed.items())
         costs = [[budget.cost(unit.layers, one) for one in candidates] for unit in free]
@@ -199,7 +207,9 @@ def _within_budget(
         if taken + cheapest(options) > budget.most:
             raise StageError(budget.too_small(taken + cheapest(options)))
         budgets.append((options, budget.most - taken))
+        named.append((budget.name, budget.whole, *budgets[-1]))
     chosen = choose_within(budgets)
+    tell_left_over(named, chosen, _FINER, tell)
     return {
         layer: candidates[index]
         for unit, index in zip(free, chosen, strict=True)
@@ -211,6 +221,9 @@ def _within_budget(
 class _Budget:
     """The most that all layers' costs may sum to."""
 
+    name: str
+    whole: int
+    """With what is outside of the layers."""
     most: int
     cost: Callable[[list[str], str], int]
     """Of layers that have one candidate."""
@@ -229,6 +242,8 @@ def _budgets(
 
     if bits.average is not None:
         yield _Budget(
+            f"bits.average={bits.average:g}",
+            int(bits.average * weights),
             int(bits.average * weights),
             lambda layers, name: sum(round(sizes.stored_bits(layer, name)) for layer in layers),
             lambda least: (
@@ -239,6 +254,8 @@ def _budgets(
     if bits.bytes is not None:
         outside = matrices.bytes - _DENSE_BITS // 8 * weights
         yield _Budget(
+            f"bits.bytes={bits.bytes}",
+            bits.bytes,
             bits.bytes - outside,
             stored,
             lambda least: (
@@ -253,6 +270,8 @@ def _budgets(
         )
         unmoved = matrices.active_bytes - math.floor(dense)
         yield _Budget(
+            f"bits.active_bytes={bits.active_bytes}",
+            bits.active_bytes,
             bits.active_bytes - unmoved,
             # Rounded up, so that the sum is never less than what is read.
             lambda layers, name: math.ceil(

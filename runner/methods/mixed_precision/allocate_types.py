@@ -13,8 +13,10 @@ from runner.errors import StageError
 from runner.methods.mixed_precision.allocate import Harm
 from runner.methods.mixed_precision.knapsack import cheapest, choose_within
 from runner.methods.mixed_precision.layer_groups import Unit, matching
+from runner.methods.mixed_precision.left_over import tell_left_over, tells_nobody
 from runner.methods.recipe import Recipe
 
+_FINER = "sensitivity=linear, or bits.candidates in between, such as Q5_1 and Q6_K,"
 _DENSE_TYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 EMBEDDING, HEAD, EXPERTS = "token_embd.weight", "output.weight", "_exps."
 """llama.cpp's names of tensors, and a part of those of experts."""
@@ -50,7 +52,11 @@ class TypedSensitivities(Protocol):
 
 
 def allocate_types(
-    recipe: Recipe, found: TypedSensitivities, dtype: str, share: float = 1.0
+    recipe: Recipe,
+    found: TypedSensitivities,
+    dtype: str,
+    share: float = 1.0,
+    tell: Callable[[str], None] = tells_nobody,
 ) -> dict[str, str]:
     """Type of every matrix, by its name in the file.
 
@@ -61,6 +67,7 @@ def allocate_types(
         found: What each type costs each unit.
         dtype: Torch dtype name of the unquantized model, in which ignored layers stay.
         share: Of ``routed_share``.
+        tell: Told why a budget is not used up, if so.
 
     Raises:
         StageError: The budget is too small, or no type fits a unit.
@@ -80,7 +87,7 @@ def allocate_types(
                 "such as IQ4_NL or Q8_0"
             )
     measured = [[(size, harm) for _, size, harm in types[unit.name]] for unit in free]
-    budgets = []
+    budgets, named = [], []
     for budget in _budgets(bits, found, share):
         taken = sum(budget.cost(unit, _BYTES[dtype] * unit.weights) for unit in left)
         options = [
@@ -90,7 +97,9 @@ def allocate_types(
         if (least := taken + cheapest(options)) > budget.most:
             raise StageError(budget.too_small(least))
         budgets.append((options, budget.most - taken))
+        named.append((budget.name, budget.whole, *budgets[-1]))
     chosen = choose_within(budgets)
+    tell_left_over(named, chosen, _FINER, tell)
     names = {
         unit.name: types[unit.name][index][0] for unit, index in zip(free, chosen, strict=True)
     }
@@ -102,6 +111,9 @@ def allocate_types(
 class _Budget:
     """The most that all units' costs may sum to."""
 
+    name: str
+    whole: int
+    """With what belongs to no unit."""
     most: int
     cost: Callable[[Unit, int], int]
     """Of a unit that takes some bytes."""
@@ -114,6 +126,8 @@ def _budgets(bits: Bits, found: TypedSensitivities, share: float) -> Iterator[_B
     others = found.other_bytes or 0
     if bits.average is not None:
         yield _Budget(
+            f"bits.average={bits.average:g}",
+            int(bits.average * weights / 8),
             int(bits.average * weights / 8),
             lambda _, size: size,
             lambda least: (
@@ -123,6 +137,8 @@ def _budgets(bits: Bits, found: TypedSensitivities, share: float) -> Iterator[_B
         )
     if bits.bytes is not None:
         yield _Budget(
+            f"bits.bytes={bits.bytes}",
+            bits.bytes,
             bits.bytes - others,
             lambda _, size: size,
             lambda least: (
@@ -140,6 +156,8 @@ def _budgets(bits: Bits, found: TypedSensitivities, share: float) -> Iterator[_B
             return math.ceil(share * size) if all(EXPERTS in name for name in names) else size
 
         yield _Budget(
+            f"bits.active_bytes={bits.active_bytes}",
+            bits.active_bytes,
             bits.active_bytes - others,
             read,
             lambda least: (

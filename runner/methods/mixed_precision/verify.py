@@ -26,8 +26,8 @@ class Widths:
     layers: dict[str, int]
     """Number of layers of each format."""
     budget_share: float | None = None
-    """Part of the budget that is used; ``None`` without one, and in older records. Less than 0.995:
-    no choice comes nearer, or more bytes were not measured to help."""
+    """Part of the budget that is used; ``None`` without one, and in older records. Where it is less
+    than 0.995, a warning of the run says why."""
     active_bytes: int | None = None
     """Of a mixture of experts: what one token reads, as ``bits.active_bytes`` counts."""
     active_budget_share: float | None = None

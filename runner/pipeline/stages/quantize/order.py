@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult, WorkerTask
 
-_NEAR = 0.995
-"""Part of a budget that counts as all of it."""
 _FLOAT_LABELS = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
@@ -139,14 +137,6 @@ def _report(inputs: "Inputs", recipe: Recipe, result: QuantizeResult) -> None:
         )
         if widths.active_bytes is not None:
             inputs.session.display.line(f"  a token reads {widths.active_bytes / 1e6:.3g} MB of it")
-        shares = (widths.budget_share, widths.active_budget_share)
-        used = [one for one in shares if one is not None]
-        if used and max(used) < _NEAR:
-            of = " and ".join(f"{one:.1%}" for one in used)
-            inputs.session.display.line(
-                f"  {of} of the budget are used: no other choice of bits.candidates is measured "
-                "to harm less within it"
-            )
     if (shortfall := describe_shortfall(result.coverage)) is not None:
         inputs.warn(f"{recipe.label}: {shortfall}")
     formats = recipe.layer_formats or {}

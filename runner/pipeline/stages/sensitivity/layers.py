@@ -39,8 +39,12 @@ def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -
     """
     directory = run.model.directory
     share = routed_share(directory)
+
+    def tell(reason: str) -> None:
+        run.inputs.warn(f"{recipe.label}: {reason}")
+
     if found.tensors:
-        return allocate_types(recipe, found, run.model.dtype, share)
+        return allocate_types(recipe, found, run.model.dtype, share, tell)
     matrices = Matrices(
         matrix_shapes(directory),
         report_tensors(directory).bytes,
@@ -53,7 +57,7 @@ def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -
             f"the sensitivity of experts such as {lost[0]} cannot be measured: transformers keeps "
             "them in parameters of another form; try one format for all layers (bits=w4a16)"
         )
-    formats = allocate(recipe, found, matrices)
+    formats = allocate(recipe, found, matrices, tell=tell)
     if recipe.bits.is_auto:
         together = _measured_together(run, recipe, found, formats)
         run.keep(TOGETHER.name, RECIPE, together)
