@@ -59,5 +59,5 @@ def log_softmax(logits: "NDArray[np.float32]") -> "NDArray[np.float32]":
     probability = np.empty(logits.shape[1], np.float32)
     for row in shifted:
         total = np.exp(row, out=probability).sum(dtype=np.float64)
-        row -= np.log(total).astype(np.float32)
+        np.subtract(row, np.log(total).astype(np.float32), out=row)
     return shifted
