@@ -1,12 +1,17 @@
 """Entry point of ``runner``: help at once, everything else through Hydra."""
 
+import gc
 import os
 import shutil
 import sys
 
+_OBJECTS = 50_000
+"""New ones after which Python looks for cycles: at its own 700 that takes a tenth of a command."""
+
 
 def main() -> None:
     """Entry point of ``runner`` and ``python -m runner``."""
+    gc.set_threshold(_OBJECTS)
     from runner.errors import UsageError, complain
 
     # What is asked for: on the way Hydra is told to raise everything.

@@ -23,6 +23,7 @@ The rest has no public counterpart:
 - ``FileConfigSource`` and ``SourcesRegistry``: a mistake in a user's file is reported with the file
   and the line, which takes reading it ourselves. The registry keeps the first class of a scheme.
 - ``get_args_parser``: Hydra's flags, to tell them from overrides before Hydra sees either.
+- ``get_mode``: Hydra composes every request once to learn whether it is a sweep, and once more.
 - ``save_config``: what Hydra files of a request in ``.hydra`` is masked before it is written.
 - ``_validate_and_convert_impl`` of OmegaConf's numbers: whatever sets a field, be it a word, a file
   or an axis of a sweep, comes through it, so that ``30ms`` is read in one place.
@@ -39,11 +40,13 @@ from hydra._internal.config_repository import (
     IConfigRepository,
 )
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core import utils
 from hydra.core.default_element import InputDefault, ResultDefault
 from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.types import RunMode
 from omegaconf import DictConfig, FloatNode, IntegerNode
 
 if TYPE_CHECKING:
@@ -53,9 +56,12 @@ if TYPE_CHECKING:
 __all__ = [
     "BasicLauncher", "BasicSweeper", "CachingConfigRepository", "ConfigLoaderImpl",
     "ConfigRepository", "FileConfigSource", "IConfigRepository", "collect_choices_where_needed",
-    "get_args_parser", "header_of", "read_numbers_by", "replace_file_source", "replace_merging",
-    "replace_saving",
+    "compose_runs_once", "get_args_parser", "header_of", "read_numbers_by", "replace_file_source",
+    "replace_merging", "replace_saving",
 ]  # fmt: skip
+
+_ONE_RUN = "hydra.mode=RUN"
+"""What Hydra adds to the words of a request that is no sweep."""
 
 Merge = Callable[[list[ResultDefault], IConfigRepository], DictConfig]
 Load = Callable[[ResultDefault, IConfigRepository], ConfigResult]
@@ -140,6 +146,37 @@ def collect_choices_where_needed() -> None:
         return None
 
     patched._create_interpolation_map = collect
+
+
+def compose_runs_once() -> None:
+    """Have Hydra use what it composes to learn that a request is one run as that run."""
+    patched: Any = Hydra
+    own = patched.get_mode
+
+    def get_mode(self: Any, config_name: str | None, overrides: list[str]) -> Any:
+        loader, given = self.config_loader, [*overrides]
+        try:
+            composed = loader.load_configuration(config_name, given, RunMode.RUN)
+        except Exception:  # a sweep, or a mistake that Hydra will tell
+            return own(self, config_name, overrides)
+        if composed.hydra.mode is RunMode.MULTIRUN:
+            return RunMode.MULTIRUN
+
+        def load(*, config_name: str | None, overrides: list[str], **asked: Any) -> Any:
+            del loader.load_configuration
+            added = overrides[len(given) :]
+            same = config_name == known and overrides[: len(given)] == given
+            if not same or added not in ([], [_ONE_RUN]) or asked["run_mode"] is not RunMode.RUN:
+                return loader.load_configuration(config_name, overrides, **asked)
+            if added:
+                composed.hydra.mode = RunMode.RUN
+                composed.hydra.overrides.hydra.append(_ONE_RUN)
+            return composed
+
+        known, loader.load_configuration = config_name, load
+        return composed.hydra.mode
+
+    patched.get_mode = get_mode
 
 
 def header_of(text: str) -> dict[str, str | None]:

@@ -4,6 +4,7 @@ import functools
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ _LIST = (
     "import importlib.metadata as m, json; "
     "print(json.dumps({d.name.lower().replace('_', '-'): d.version for d in m.distributions()}))"
 )
+_FIELD = re.compile(r"^(Name|Version): *(\S+)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,20 @@ def installed_versions(python: str) -> dict[str, str]:
         UsageError: The interpreter cannot be run.
     """
     if python == sys.executable:
-        # Each distribution's name and version, if asked for one by one, parse its metadata anew.
-        every = (distribution.metadata for distribution in importlib.metadata.distributions())
-        return {one["Name"].lower().replace("_", "-"): one["Version"] for one in every}
+        every = (_name_and_version(one) for one in importlib.metadata.distributions())
+        return {name.lower().replace("_", "-"): version for name, version in every}
     versions: dict[str, str] = asked(python, _LIST)
     return versions
+
+
+def _name_and_version(distribution: importlib.metadata.Distribution) -> tuple[str, str]:
+    """By the two lines of its metadata, which the standard library parses with all its prose."""
+    text = distribution.read_text("METADATA") or ""
+    head = dict(_FIELD.findall(text.partition("\n\n")[0]))
+    if len(head) == 2:
+        return head["Name"], head["Version"]
+    metadata = distribution.metadata  # of another layout
+    return metadata["Name"], metadata["Version"]
 
 
 def asked(python: str, program: str) -> Any:

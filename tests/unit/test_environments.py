@@ -141,6 +141,12 @@ def test_the_runners_own_interpreter_is_taken_if_it_has_the_versions(tmp_path: P
         assert manager.state(mine) is state
 
 
+def test_versions_are_those_that_the_standard_library_tells() -> None:
+    told = {one.name: one.version for one in importlib.metadata.distributions()}
+    known = {name.lower().replace("_", "-"): version for name, version in told.items()}
+    assert installed_versions(sys.executable) == known
+
+
 def test_a_module_that_is_imported_already_is_mended_at_once() -> None:
     mended: list[ModuleType] = []
     after_import("shutil", mended.append)

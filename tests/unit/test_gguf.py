@@ -157,6 +157,9 @@ class ModelBase:
             "BPE pre-tok",
         ),
         ("raise SystemExit(3)", "its converter ended with 3"),
+        ("raise SystemExit('no such shard')", "no such shard"),
+        ("import os; os.kill(os.getpid(), 9)", "its converter ended with -9"),
+        ("import gguf", "No module named 'gguf.of_the_converter'"),
     ],
 )
 def test_a_model_that_is_not_converted_is_told_with_llama_cpps_reason(
@@ -165,6 +168,9 @@ def test_a_model_that_is_not_converted_is_told_with_llama_cpps_reason(
     (tmp_path / "conversion").mkdir()
     (tmp_path / "conversion" / "base.py").write_text(CONVERTER)
     (tmp_path / "convert.py").write_text(script)
+    # What this process has imported of that name is not the converter's.
+    (tmp_path / "gguf-py" / "gguf").mkdir(parents=True)
+    (tmp_path / "gguf-py" / "gguf" / "__init__.py").write_text("import gguf.of_the_converter")
     (tmp_path / "config.json").write_text('{"architectures": ["OursForCausalLM"]}')
     with pytest.raises(StageError, match=rf"^llama\.cpp cannot convert OursForCausalLM: {why}"):
         convert(tmp_path, tmp_path / "made.gguf", "f16", tmp_path / "convert.py")

@@ -23,6 +23,17 @@ driver.cuInit(0)
 print([*found, uses_cuda()])
 """
 
+_LEAVES = """
+import atexit, gc, os, sys
+kept = []
+class Slow:
+    def __del__(self):
+        print("taken apart", file=sys.stderr)
+kept.append(Slow())
+print(gc.isenabled(), file=sys.stderr)
+atexit.register(lambda: print(gc.isenabled(), gc.collect(), file=sys.stderr))
+"""
+
 
 def _variables(folder: Path) -> dict[str, str]:
     path = os.pathsep.join([str(folder), str(Path(runner.__file__).parents[1])])
@@ -35,6 +46,17 @@ def test_cuda_is_in_use_once_somebody_began_to_use_it(tmp_path: Path) -> None:
     command = [sys.executable, "-c", program]
     asked = subprocess.run(command, env=_variables(tmp_path), capture_output=True, check=True)
     assert asked.stdout.strip() == b"[False, False, True]"
+
+
+def test_a_parent_ends_at_once_having_done_what_its_libraries_asked_for(tmp_path: Path) -> None:
+    """A job finds the search for garbage as Python has it."""
+    (tmp_path / "preloaded.py").write_text(_LEAVES)
+    module = ["-m", "runner.pipeline.worker.server", "--patches=", "--reused=", "preloaded"]
+    done = subprocess.run(
+        [sys.executable, *module], env=_variables(tmp_path), input=b"", capture_output=True,
+        check=True,
+    )  # fmt: skip
+    assert done.stderr.split() == [b"False", b"True", b"0"]
 
 
 def test_a_parent_whose_imports_begin_to_use_cuda_starts_anew_without_them(tmp_path: Path) -> None:

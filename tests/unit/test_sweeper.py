@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import setup_globals
@@ -197,6 +198,34 @@ def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:
                 composed.model.name = "changed"
                 composed.hydra.sweeper = None
         assert texts[0] == texts[1]
+
+
+def test_a_run_is_composed_once_and_as_hydra_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    register()
+    loader = kept_loader(Path.cwd())
+    own, composed = loader._load_configuration_impl, []
+
+    def compose(**asked: Any) -> Any:
+        composed.append(asked["run_mode"])
+        return own(**asked)
+
+    monkeypatch.setattr(loader, "_load_configuration_impl", compose)
+    words = ["method=rtn", "model=tiny"]
+    hydra = Hydra("runner", loader)
+    assert hydra.get_mode("config", words) is None
+    asked = [*words, "hydra.mode=RUN"]
+    run = hydra.compose_config("config", asked, RunMode.RUN)
+    assert composed == [RunMode.RUN]
+    again = loader.load_configuration("config", asked, RunMode.RUN)
+    assert OmegaConf.to_yaml(run) == OmegaConf.to_yaml(again) and run is not again
+    # What turns out to be a sweep is none.
+    assert hydra.get_mode("config", words) is None
+    sweep = hydra.compose_config("config", [*words, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
+    assert sweep.hydra.mode is RunMode.MULTIRUN
+    assert hydra.get_mode("config", ["hydra.mode=MULTIRUN"]) is RunMode.MULTIRUN
+    assert hydra.get_mode("config", ["bits=w4a16,w8a16"]) is None
+    with pytest.raises(HydraException, match="multirun"):
+        hydra.compose_config("config", ["bits=w4a16,w8a16", "hydra.mode=RUN"], RunMode.RUN)
 
 
 def test_what_is_merged_once_refuses_the_same() -> None:

@@ -1,7 +1,5 @@
 """Runs llama.cpp's converter, which identifies a byte-level tokenizer by a digest.
 
-    python -m runner.methods.backends.gguf_converter SCRIPT ARGUMENTS…
-
 The digest is of one text's token ids, so that it tells published vocabularies, not how a tokenizer
 cuts text: a vocabulary of one's own is unknown whatever its rules. Where the digest is unknown, the
 rules decide, as ``tokenizer.json`` states them, if they are exactly those of a pre-tokenizer that
@@ -15,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from runner.data.models.older_names import unsaid
-from runner.util.processes import die_with_parent
 
 _CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORDS = r"|[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -27,6 +24,9 @@ _BY_PATTERN = {
 """llama.cpp's names of pre-tokenizers that are one pattern, and then bytes."""
 _NORMALIZERS = {"qwen2": ("NFC", None)}
 """What may be done to a text first: llama.cpp leaves it as it is."""
+
+_OF_ITS_OWN = ("gguf",)
+"""Packages that lie beside it in its own version."""
 
 
 def pre_tokenizer_name(rules: dict[str, Any]) -> str | None:
@@ -67,10 +67,14 @@ def add_older_names(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(script: str, *arguments: str) -> None:
-    """Run the converter with this command line; it imports from its own folder first."""
-    die_with_parent()
+    """Run the converter with this command line, in a process of its own.
+
+    It imports from its own folder first: its ``gguf`` is newer than the environment's.
+    """
     folder = Path(script).parent
     sys.path[:0] = [str(folder), str(folder / "gguf-py")]
+    for name in [name for name in sys.modules if name.split(".")[0] in _OF_ITS_OWN]:
+        del sys.modules[name]
     from conversion.base import ModelBase, TextModel  # type: ignore[import-not-found]
 
     by_digest = TextModel.get_vocab_base_pre
@@ -95,7 +99,3 @@ def main(script: str, *arguments: str) -> None:
     ModelBase.load_hparams = staticmethod(with_older_names)
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,10 +1,9 @@
 """GGUF files through llama.cpp: conversion, importance matrices and quantization."""
 
 import ctypes
+import functools
 import json
 import re
-import subprocess
-import sys
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +13,10 @@ from runner.data.models.gguf_file import read_gguf
 from runner.data.models.load import load_model
 from runner.data.packages import fetch_tree
 from runner.errors import StageError
+from runner.methods.backends import gguf_converter
 from runner.methods.backends.gguf_types import TensorType, TypeChoice
 from runner.methods.base import Progress
+from runner.util.forked import Forked
 from runner.util.llama_cpp_log import ERROR, WARNING, listen, print_warnings
 
 if TYPE_CHECKING:
@@ -55,32 +56,17 @@ def convert(model_directory: Path, destination: Path, outtype: str, converter: P
     Raises:
         StageError: llama.cpp does not know the architecture or the tokenizer.
     """
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "runner.methods.backends.gguf_converter",
-            str(converter),
-            str(model_directory),
-            f"--outfile={destination}",
-            f"--outtype={outtype}",
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    )
-    assert process.stdout is not None
+    # Forked: it needs what this process has imported, which takes longer than its work.
+    arguments = (str(model_directory), f"--outfile={destination}", f"--outtype={outtype}")
+    process = Forked(functools.partial(gguf_converter.main, str(converter), *arguments))
     lines: deque[str] = deque(maxlen=_LAST_LINES)
     try:
-        while line := process.stdout.readline(_LONGEST_LINE):
+        while line := process.output.readline(_LONGEST_LINE):
             print(line, end="", flush=True)
             lines.append(line.strip())
         code = process.wait()
     finally:
-        process.kill()
-        process.wait()
+        process.end()
     if code != 0:
         config = json.loads((model_directory / "config.json").read_text("utf-8"))
         kind = (config.get("architectures") or [config.get("model_type")])[0]
