@@ -25,7 +25,7 @@ from runner.config.errors import explain
 from runner.config.files import register_sources
 from runner.config.hydra_internals import (
     collect_choices_where_needed,
-    compose_runs_once,
+    compose_once,
     read_numbers_by,
     replace_saving,
 )
@@ -78,7 +78,7 @@ def register() -> None:
     register_resolvers()
     replace_saving(_save_masked)
     collect_choices_where_needed()
-    compose_runs_once()
+    compose_once()
     read_numbers_by(in_unit)
     store = ConfigStore.instance()
     for name in names(Kind.method, builtin=True):

@@ -45,6 +45,7 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core import utils
 from hydra.core.default_element import InputDefault, ResultDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, FloatNode, IntegerNode
@@ -56,12 +57,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BasicLauncher", "BasicSweeper", "CachingConfigRepository", "ConfigLoaderImpl",
     "ConfigRepository", "FileConfigSource", "IConfigRepository", "collect_choices_where_needed",
-    "compose_runs_once", "get_args_parser", "header_of", "read_numbers_by", "replace_file_source",
+    "compose_once", "get_args_parser", "header_of", "read_numbers_by", "replace_file_source",
     "replace_merging", "replace_saving",
 ]  # fmt: skip
-
-_ONE_RUN = "hydra.mode=RUN"
-"""What Hydra adds to the words of a request that is no sweep."""
 
 Merge = Callable[[list[ResultDefault], IConfigRepository], DictConfig]
 Load = Callable[[ResultDefault, IConfigRepository], ConfigResult]
@@ -148,32 +146,34 @@ def collect_choices_where_needed() -> None:
     patched._create_interpolation_map = collect
 
 
-def compose_runs_once() -> None:
-    """Have Hydra use what it composes to learn that a request is one run as that run."""
+def compose_once() -> None:
+    """Have Hydra carry out what it composes to learn whether a request is one run or a sweep."""
     patched: Any = Hydra
-    own = patched.get_mode
 
     def get_mode(self: Any, config_name: str | None, overrides: list[str]) -> Any:
         loader, given = self.config_loader, [*overrides]
         try:
-            composed = loader.load_configuration(config_name, given, RunMode.RUN)
-        except Exception:  # a sweep, or a mistake that Hydra will tell
-            return own(self, config_name, overrides)
-        if composed.hydra.mode is RunMode.MULTIRUN:
-            return RunMode.MULTIRUN
+            words = OverridesParser.create().parse_overrides(given)
+            is_sweep = any(one.is_sweep_override() for one in words)
+            kind = RunMode.MULTIRUN if is_sweep else RunMode.RUN
+            composed = loader.load_configuration(config_name, given, kind)
+        except Exception:  # Hydra tells of mistakes when it composes what is to be carried out
+            return None
+        first, word = (config_name, given, kind), f"hydra.mode={kind.name}"
 
-        def load(*, config_name: str | None, overrides: list[str], **asked: Any) -> Any:
+        def load(
+            config_name: str | None, overrides: list[str], run_mode: RunMode, **how: Any
+        ) -> Any:
             del loader.load_configuration
-            added = overrides[len(given) :]
-            same = config_name == known and overrides[: len(given)] == given
-            if not same or added not in ([], [_ONE_RUN]) or asked["run_mode"] is not RunMode.RUN:
-                return loader.load_configuration(config_name, overrides, **asked)
+            own, added = overrides[: len(given)], overrides[len(given) :]
+            if (config_name, own, run_mode) != first or added not in ([], [word]):
+                return loader.load_configuration(config_name, overrides, run_mode, **how)
             if added:
-                composed.hydra.mode = RunMode.RUN
-                composed.hydra.overrides.hydra.append(_ONE_RUN)
+                composed.hydra.mode = kind
+                composed.hydra.overrides.hydra.append(word)
             return composed
 
-        known, loader.load_configuration = config_name, load
+        loader.load_configuration = load
         return composed.hydra.mode
 
     patched.get_mode = get_mode

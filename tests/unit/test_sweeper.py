@@ -200,7 +200,10 @@ def test_what_is_read_once_composes_the_same(tmp_path: Path) -> None:
         assert texts[0] == texts[1]
 
 
-def test_a_run_is_composed_once_and_as_hydra_does(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", [RunMode.RUN, RunMode.MULTIRUN])
+def test_a_request_is_composed_once_and_as_hydra_does(
+    mode: RunMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     register()
     loader = kept_loader(Path.cwd())
     own, composed = loader._load_configuration_impl, []
@@ -210,22 +213,30 @@ def test_a_run_is_composed_once_and_as_hydra_does(monkeypatch: pytest.MonkeyPatc
         return own(**asked)
 
     monkeypatch.setattr(loader, "_load_configuration_impl", compose)
-    words = ["method=rtn", "model=tiny"]
+    words = ["method=rtn", "model=tiny" if mode is RunMode.RUN else "model=tiny,smollm2_135m"]
     hydra = Hydra("runner", loader)
     assert hydra.get_mode("config", words) is None
-    asked = [*words, "hydra.mode=RUN"]
-    run = hydra.compose_config("config", asked, RunMode.RUN)
-    assert composed == [RunMode.RUN]
-    again = loader.load_configuration("config", asked, RunMode.RUN)
-    assert OmegaConf.to_yaml(run) == OmegaConf.to_yaml(again) and run is not again
-    # What turns out to be a sweep is none.
-    assert hydra.get_mode("config", words) is None
-    sweep = hydra.compose_config("config", [*words, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN)
-    assert sweep.hydra.mode is RunMode.MULTIRUN
-    assert hydra.get_mode("config", ["hydra.mode=MULTIRUN"]) is RunMode.MULTIRUN
+    asked = [*words, f"hydra.mode={mode.name}"]
+    once = hydra.compose_config("config", asked, mode)
+    assert composed == [mode]
+    again = loader.load_configuration("config", asked, mode)
+    assert OmegaConf.to_yaml(once) == OmegaConf.to_yaml(again) and once is not again
+
+
+def test_what_a_request_is_taken_for_is_composed_anew_where_it_is_none() -> None:
+    register()
+    loader = kept_loader(Path.cwd())
+    hydra = Hydra("runner", loader)
+    assert hydra.get_mode("config", ["model=tiny"]) is None
+    asked = ["model=tiny", "hydra.mode=MULTIRUN"]
+    assert hydra.compose_config("config", asked, RunMode.MULTIRUN).hydra.mode is RunMode.MULTIRUN
+    assert hydra.get_mode("config", asked) is RunMode.MULTIRUN
     assert hydra.get_mode("config", ["bits=w4a16,w8a16"]) is None
     with pytest.raises(HydraException, match="multirun"):
         hydra.compose_config("config", ["bits=w4a16,w8a16", "hydra.mode=RUN"], RunMode.RUN)
+    assert hydra.get_mode("config", ["bits=no_such"]) is None
+    with pytest.raises(HydraException, match="no_such"):
+        hydra.compose_config("config", ["bits=no_such", "hydra.mode=RUN"], RunMode.RUN)
 
 
 def test_what_is_merged_once_refuses_the_same() -> None:
