@@ -69,7 +69,7 @@ def add_older_names(config: dict[str, Any]) -> dict[str, Any]:
 def main(script: str, *arguments: str) -> None:
     """Run the converter with this command line, in a process of its own.
 
-    It imports from its own folder first: its ``gguf`` is newer than the environment's.
+    It imports from its own folder first, whatever this process has imported of the same names.
     """
     folder = Path(script).parent
     sys.path[:0] = [str(folder), str(folder / "gguf-py")]
