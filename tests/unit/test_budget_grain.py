@@ -111,7 +111,7 @@ def test_of_few_layers_the_run_says_what_is_left(model: str) -> None:
             assert bool(told) is (used < 0.995)
             for one in told:
                 assert one.startswith(f"{used:.1%} of bits.average={average:g} used: the smallest")
-                assert "w4a16-g32 beside 4, come nearer" in one
+                assert "w4a16-g32 beside 4) come nearer" in one
     assert max(shares) > 0.995
 
 

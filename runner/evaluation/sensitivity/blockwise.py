@@ -7,7 +7,7 @@ nothing of an architecture is known here. Whether the parts make the whole is ch
 from typing import TYPE_CHECKING, Any
 
 from runner.engines.hf.head import is_linear_in_states
-from runner.errors import StageError
+from runner.errors import Refused
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class Decoder:
             ids: Token windows, shape (windows, tokens).
 
         Raises:
-            StageError: Its decoder is no list of blocks called one after the other, or its
+            Refused: Its decoder is no list of blocks called one after the other, or its
                 logits are not the head's product with the decoder's last states.
         """
         import torch
@@ -119,13 +119,13 @@ class Decoder:
 
         linear = isinstance(self.head, torch.nn.Linear)
         if not linear or not is_linear_in_states(self.model, self.ids[:1, :8]):
-            raise StageError(
+            raise Refused(
                 f"sensitivity cannot take {type(self.model).__name__} apart: its logits are not "
                 f"the output embedding's product with the decoder's last states; {WITHOUT}"
             )
 
-    def _refusal(self, why: str) -> StageError:
-        return StageError(
+    def _refusal(self, why: str) -> Refused:
+        return Refused(
             f"sensitivity cannot take {type(self.model).__name__} apart: its blocks {why}; "
             f"{WITHOUT}"
         )
@@ -154,7 +154,7 @@ def _blocks(model: Any, decoder: Any) -> tuple[list[str], list[Any]]:
     """The decoder's longest list of modules, with the blocks' names in the model."""
     lists: list[Any] = [child for child in decoder.children() if _is_list(child) and len(child)]
     if not lists:
-        raise StageError(
+        raise Refused(
             f"sensitivity cannot take {type(model).__name__} apart: its decoder "
             f"({type(decoder).__name__}) has no list of blocks; {WITHOUT}"
         )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.sensitivity import LayerGranularity
-from runner.errors import StageError
+from runner.errors import Refused
 from runner.evaluation.sensitivity.blockwise import WITHOUT, Decoder
 from runner.evaluation.sensitivity.score import Score, Scorer
 from runner.methods.mixed_precision.experts import ExpertMatrix, HeldMatrix
@@ -42,7 +42,7 @@ class Probe:
             held: Matrices of no linear layer that are units too, by the names of layers.
 
         Raises:
-            StageError: The model cannot be taken apart; see ``Decoder``.
+            Refused: The model cannot be taken apart; see ``Decoder``.
         """
         import torch
 
@@ -68,7 +68,7 @@ class Probe:
         layers |= {name: matrix.view.numel() for name, matrix in held.items()}
         self._modules |= held
         if not layers:
-            raise StageError(
+            raise Refused(
                 f"sensitivity found no linear layers in the blocks of {type(model).__name__}; "
                 f"{WITHOUT}, and method=gguf rounds what others do not"
             )

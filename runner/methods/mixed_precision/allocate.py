@@ -21,7 +21,7 @@ from runner.methods.mixed_precision.stored import stored_bytes
 from runner.methods.recipe import Recipe
 
 _DENSE_BITS = 16
-_FINER = "bits.candidates in between, such as 5 and 6, or w4a16-g32 beside 4,"
+_FINER = "more of bits.candidates (other widths, or other groups: w4a16-g32 beside 4)"
 
 
 Harms = Mapping[tuple[str, str], float]

@@ -16,7 +16,7 @@ from runner.methods.mixed_precision.layer_groups import Unit, matching
 from runner.methods.mixed_precision.left_over import tell_left_over, tells_nobody
 from runner.methods.recipe import Recipe
 
-_FINER = "sensitivity=linear, or bits.candidates in between, such as Q5_1 and Q6_K,"
+_FINER = "more of bits.candidates, or smaller units (sensitivity=linear)"
 _DENSE_TYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 EMBEDDING, HEAD, EXPERTS = "token_embd.weight", "output.weight", "_exps."
 """llama.cpp's names of tensors, and a part of those of experts."""

@@ -95,7 +95,7 @@ def make_checkpoint(
     )  # fmt: skip
     if not inputs.only_looks:
         lineage.note()
-    if made.known is not None:
+    if made.known is not None and not inputs.only_looks:
         _report(inputs, recipe, made.known)
     identity = {"checkpoint": made.address.key}
     directory = made.directory / DIRECTORY

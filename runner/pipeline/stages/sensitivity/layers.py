@@ -61,7 +61,7 @@ def layer_formats(run: "RunContext", recipe: Recipe, found: SensitivityResult) -
     if recipe.bits.is_auto:
         together = _measured_together(run, recipe, found, formats)
         run.keep(TOGETHER.name, RECIPE, together)
-        if together.known is not None:  # no dry run
+        if together.known is not None and not run.inputs.only_looks:
             _tell(run, together.known)
     return formats
 
