@@ -7,6 +7,7 @@ from typing import Any
 _OF_MODELOPT = {
     "FP8": "fp8_e4m3",
     "FP8_PB_WO": "fp8_block",
+    "FP8_PER_CHANNEL_PER_TOKEN": "fp8_e4m3",
     "MXFP8": "mxfp8",
     "NVFP4": "nvfp4_a4",
     "NVFP4_AWQ": "nvfp4_a4",

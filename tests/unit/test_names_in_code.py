@@ -18,7 +18,7 @@ RUNNER = Path(__file__).parents[2] / "runner"
 FAMILIES = {"llama", "gpt2", "opt", "falcon", "mixtral", "qwen2", "qwen3", "deepseek_v3", "phi3"}
 OWN = {
     "engines/hf": {"gptq", "awq", "gguf", "bitsandbytes", "modelopt"},
-    "engines/vllm": {"gptq", "awq", "vllm"},
+    "engines/vllm": {"gptq", "awq", "modelopt", "vllm"},
     "engines/llama_cpp": {"gguf"},
     "methods/gptq.py": {"llm_compressor", "auto_gptq"},
     "methods/awq.py": {"autoawq"},

@@ -97,6 +97,12 @@ MIXED = {
             "nf4-dq",
         ),
         (DENSE, {"quant_method": "modelopt", "quant_algo": "FP8"}, "fp8_e4m3"),
+        (
+            DENSE, {"quant_method": "modelopt", "quant_algo": "FP8_PER_CHANNEL_PER_TOKEN"},
+            "fp8_e4m3",
+        ),
+        # vLLM reads none of these in ModelOpt's layout, though integers in others.
+        (DENSE, {"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "group_size": 128}, None),
         (MIXTURE, MIXED, "nvfp4_a4-experts+mxfp8"),
         (DENSE, {"quant_method": "aqlm"}, None),
     ],

@@ -1,7 +1,9 @@
 """What is asked of vLLM, and which checkpoints it is not given. Without vLLM."""
 
+import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +15,14 @@ from runner.config.schema.group_size import Granularity, GroupSize
 from runner.config.schema.kv_cache import KvCache, KvFormat
 from runner.engines.base import CheckpointFacts, LoadSpec
 from runner.engines.server import Requests
-from runner.engines.vllm import ENGINE, VllmModel
+from runner.engines.vllm import ENGINE, VllmModel, on_cpu
 from runner.engines.vllm import kernels as vllm_kernels
 from runner.engines.vllm.settings import Vllm, engine_arguments, process_environment
 from runner.errors import StageError
+from runner.methods.autoround import Autoround
 from runner.methods.awq import Awq, Version
 from runner.methods.gptq import Gptq
+from runner.methods.modelopt import Algorithm, ModelOpt
 from runner.methods.rtn import Rtn
 
 pytestmark = pytest.mark.unit
@@ -51,9 +55,24 @@ def _facts(form: str, device: str, bits: int = 4, activation: int = 16, **more: 
     )
 
 
+def _floats(form: str, device: str, size: str, **more: Any) -> CheckpointFacts:
+    """8-bit floats on both sides."""
+    number = NumberFormat(NumberType.float, 8, 4)
+    return CheckpointFacts(form, Bits(number, number), GroupSize.named(size), None, device, **more)
+
+
+def _of_experts(facts: CheckpointFacts, config: dict[str, Any] | None = None) -> CheckpointFacts:
+    return replace(facts, config=MIXTURE if config is None else config)
+
+
+MIXTURE = {"num_local_experts": 4}
+LEFT = {**MIXTURE, "quantization_config": {"ignore": ["lm_head", "re:.*mlp.experts.*"]}}
+SHARED = {**MIXTURE, "quantization_config": {"ignore": ["model.layers.0.mlp.shared_experts.up"]}}
+
+
 def _cpu(monkeypatch: pytest.MonkeyPatch, *instruction_sets: str) -> None:
-    monkeypatch.setattr(vllm_kernels.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(vllm_kernels, "_instruction_sets", lambda: frozenset(instruction_sets))
+    monkeypatch.setattr(on_cpu.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(on_cpu, "_instruction_sets", lambda: frozenset(instruction_sets))
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +137,15 @@ def test_one_device_needs_no_further_process() -> None:
         _facts("compressed-tensors", "cuda", 8),
         _facts("gptq", "cuda", 8),
         _facts("awq", "cpu", method=Awq(name="awq", backend="autoawq")),
+        _facts("auto-round", "cpu"),
+        _facts("auto-round", "cpu", method=Autoround(sym=False)),
+        _facts("auto-round", "cuda", 8),
+        _floats("modelopt", "cpu", "per_channel"),
+        _floats("modelopt", "cuda", "per_tensor", compute_capability="9.0"),
+        CheckpointFacts("modelopt", None, None, None, "cpu"),
+        _of_experts(_facts("compressed-tensors", "cpu"), LEFT),
+        _of_experts(_facts("compressed-tensors", "cuda")),
+        _of_experts(_floats("compressed-tensors", "cuda", "per_channel")),
     ],
 )
 def test_reads(facts: CheckpointFacts) -> None:
@@ -142,6 +170,23 @@ def test_reads(facts: CheckpointFacts) -> None:
             "method.sym=true",
         ),
         (_facts("awq", "cuda", method=Awq(version=Version.GEMV)), "method.version=GEMM"),
+        (_facts("torchao", "cpu", 8), "by the package torchao"),
+        (_facts("auto-round", "cpu", 8), "bits=w4a16 on a CPU, not of w8a16"),
+        (_facts("auto-round", "cpu", size=16), "group_size=per_channel, g32, g64 or g128"),
+        (_facts("auto-round", "cuda", 8, method=Autoround(sym=False)), "method.sym=true"),
+        # vLLM's build for CPUs has no operation that makes one scale of those that it fuses.
+        (_floats("modelopt", "cpu", "per_tensor"), "group_size=per_channel on a CPU"),
+        (_floats("compressed-tensors", "cpu", "per_tensor"), "group_size=per_channel on a CPU"),
+        (_facts("modelopt", "cuda"), "bits=fp8_e4m3, fp4 or fp4_a4 on GPUs, not of w4a16"),
+        (_of_experts(_facts("compressed-tensors", "cpu")), "rounds what experts are given"),
+        (_of_experts(_facts("compressed-tensors", "cpu"), SHARED), "rounds what experts are given"),
+        (_of_experts(_facts("awq", "cpu")), "rounds what experts are given"),
+        (
+            _of_experts(CheckpointFacts("gptq", None, None, None, "cpu")),
+            "rounds what experts are given",
+        ),
+        (_of_experts(_floats("compressed-tensors", "cpu", "per_channel")), "blocks of 128 x 128"),
+        (_of_experts(_facts("compressed-tensors", "cpu", 8, 8, size=None)), "needs AMX"),
     ],
 )
 def test_refuses(facts: CheckpointFacts, says: str) -> None:
@@ -171,6 +216,59 @@ def test_a_checkpoint_of_others_is_looked_into(
     _cpu(monkeypatch, "avx2")
     with pytest.raises(StageError, match="VNNI"):
         ENGINE.load(spec)
+
+
+@pytest.mark.parametrize(
+    ("form", "config", "says"),
+    [
+        ("auto-round", {"num_experts": 8, "quantization_config": {"bits": 4}}, "for AMX alone"),
+        (
+            "compressed-tensors",
+            {"num_experts": 8, "quantization_config": {"format": "float-quantized"}},
+            "blocks of 128 x 128",
+        ),
+        (
+            "compressed-tensors",
+            {"quantization_config": {"format": "float-quantized", "config_groups": {
+                "group_0": {"weights": {"type": "float", "strategy": "tensor"}}}}},
+            "but one a channel",
+        ),
+        ("modelopt", {"quantization_config": {"quant_algo": "FP8"}}, "not FP8"),
+        (
+            "modelopt",
+            {"quantization_config": {"quant_algo": "FP8_PER_CHANNEL_PER_TOKEN"}},
+            None,
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_cpu_cannot_read_of_others_is_said_before_it_loads(
+    form: str, config: dict[str, Any], says: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    spec = _spec("cpu")
+    spec.checkpoint, spec.checkpoint_format = tmp_path, form
+    reason = vllm_kernels.reason_against_loading(spec)
+    assert reason is None if says is None else says in (reason or "")
+    spec.device = "cuda"
+    assert vllm_kernels.reason_against_loading(spec) is None
+
+
+@pytest.mark.parametrize("form", ["auto-round", "modelopt"])
+def test_own_formats_of_libraries_are_computed_with_in_16_bits(form: str) -> None:
+    facts = _facts(form, "cpu") if form == "auto-round" else _floats(form, "cpu", "per_channel")
+    assert "in 16 bits only" in (ENGINE.refusal(facts.in_dtype("float32")) or "")
+    assert ENGINE.refusal(facts.in_dtype("bfloat16")) is None
+
+
+def test_modelopt_s_factors_of_inputs_are_not_read() -> None:
+    """Its search for scales leaves some (``NVFP4_AWQ``), which vLLM has no layout for."""
+    number = NumberFormat(NumberType.float, 4)
+    for algorithm, refused in ((Algorithm.max, False), (Algorithm.awq_lite, True), (None, False)):
+        facts = CheckpointFacts(
+            "modelopt", Bits(number, number), GroupSize.named("g16"),
+            ModelOpt(name="modelopt", algorithm=algorithm), "cuda", compute_capability="10.0",
+        )  # fmt: skip
+        assert ("method.algorithm=max" in (ENGINE.refusal(facts) or "")) == refused
 
 
 def test_packed_weights_are_not_computed_with_in_float32(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from runner.engines.vllm import tables as module
 from runner.engines.vllm.derive import Asked, table, written
 from runner.engines.vllm.layouts import Layout, layouts
 from runner.engines.vllm.tables import PINNED, read_table, table_for
+from runner.methods.autoround import Autoround
 from runner.methods.awq import Awq
 from runner.methods.fp8 import Fp8
 from runner.methods.rtn import Rtn
@@ -79,6 +80,15 @@ def test_packed_integers_of_every_width_are_read(width: int, group: str, capabil
         (_facts(CT, 4, "g64", "9.0", dtype="float32"), "16 bits only on GPUs"),
         (_facts(CT, FP8, "per_channel", "9.0", activation=FP8, dtype="float32"), "16 bits only"),
         (_facts(CT, 4, "g64", "9.0", dtype="bfloat16"), None),
+        (_facts("auto-round", 2, "g64", "9.0"), None),
+        (_facts("auto-round", 2, "per_channel", "9.0"), "g16, g32, g64, g128, g256 or g512"),
+        (_facts("auto-round", 4, "g16", "9.0", method=Autoround(sym=False)), None),
+        (_facts("auto-round", 4, "g16", "9.0"), "per_channel, g32, g64 or g128"),
+        (_facts("auto-round", 3, "g64", "9.0", method=Autoround(sym=False)), "method.sym=true"),
+        (_facts("modelopt", FP8, "per_tensor", "8.0", activation=FP8), None),
+        (_facts("modelopt", FP8, "per_tensor", "7.5", activation=FP8), "not of fp8_e4m3"),
+        (_facts("modelopt", FP4, "g16", "9.0", activation=FP4), None),
+        (_facts("modelopt", INT8, "per_channel", "9.0"), "not of w8a16"),
     ],
 )
 def test_what_is_read_depends_on_the_gpu(facts: CheckpointFacts, says: str | None) -> None:
@@ -103,6 +113,7 @@ def test_what_is_read_depends_on_the_gpu(facts: CheckpointFacts, says: str | Non
         (4, INT8, "g64", "9.0", False),
         (4, FP8, "g128", "9.0", False),
         (FP8, FP8, "b128", "9.0", False),
+        (FP8, FP8, "b128", "8.9", True),
         (FP8, FP8, "b128", "8.0", True),
     ],
 )

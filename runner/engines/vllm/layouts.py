@@ -9,6 +9,18 @@ GROUPS = (16, 32, 64, 128, 256, 512)
 BLOCKS = (64, 128)
 """Sides of the squares of weights that share a scale."""
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+ALGORITHMS = {
+    ("fp8_e4m3", "per_tensor"): "FP8",
+    ("fp8_e4m3", "per_channel"): "FP8_PER_CHANNEL_PER_TOKEN",
+    ("fp8_e4m3", "b128"): "FP8_PB_WO",
+    ("fp8_e4m3", "g32"): "MXFP8",
+    ("fp4", "g16"): "W4A16_NVFP4",
+    ("fp4_a4", "g16"): "NVFP4",
+    ("w8a16", "per_channel"): "W8A16",
+    ("w8a8", "per_channel"): "W8A8_SQ_PER_CHANNEL",
+    **{("w4a16", f"g{size}"): "W4A16_AWQ" for size in GROUPS},
+}
+"""ModelOpt's names (``quant_algo``) by label of the bits and of the group size."""
 _NVFP4 = 16
 _FORMATS_OF_FLOATS = {16: "nvfp4-pack-quantized", 32: "mxfp4-pack-quantized"}
 
@@ -52,6 +64,11 @@ class Layout:
                 "version": "gemm",
                 "modules_to_not_convert": None,
             }
+        if self.format == "auto-round":
+            return self._auto_round()
+        if self.format == "modelopt":
+            algorithm = ALGORITHMS[self.bits, self.group_size]
+            return {"quant_method": "modelopt", "quant_algo": algorithm, "ignore": ["lm_head"]}
         return self._compressed_tensors()
 
     @property
@@ -61,6 +78,20 @@ class Layout:
     @property
     def _block(self) -> int | None:
         return int(self.group_size[1:]) if self.group_size.startswith("b") else None
+
+    def _auto_round(self) -> dict[str, Any]:
+        """As the library packs them: like GPTQ, 4 bits with zero points like AWQ, else its own."""
+        width = int(self.bits[1])
+        packing = ":auto_gptq" if not self.zero_points else ":auto_awq" if width == 4 else ""
+        return {
+            "quant_method": "auto-round",
+            "bits": width,
+            "group_size": self._size or -1,
+            "sym": not self.zero_points,
+            "data_type": "int",
+            "packing_format": f"auto_round{packing}",
+            "block_name_to_quantize": "model.layers",
+        }
 
     def _compressed_tensors(self) -> dict[str, Any]:
         floats = self.bits.startswith("fp")
@@ -142,12 +173,15 @@ def layouts() -> Iterator[Layout]:
         yield Layout("compressed-tensors", "w8a8", size)
     yield Layout("compressed-tensors", "w8a8", "per_channel", zero_points=True)
     yield from _narrower()
-    for width in (2, 3, 4, 8):
-        for size in groups:
-            for zero_points in (False, True):
-                yield Layout("gptq", f"w{width}a16", size, zero_points)
+    for form in ("gptq", "auto-round"):
+        for width in (2, 3, 4, 8):
+            for size in groups:
+                for zero_points in (False, True):
+                    yield Layout(form, f"w{width}a16", size, zero_points)
     for size in groups:
         yield Layout("awq", "w4a16", size, zero_points=True)
+    for bits, size in ALGORITHMS:
+        yield Layout("modelopt", bits, size)
 
 
 def _narrower() -> Iterator[Layout]:

@@ -10,7 +10,7 @@ from runner.engines.vllm.layouts import GROUPS, row_of
 from runner.engines.vllm.tables import PINNED, SHIPPED, Table, is_of_weights_alone, table_for
 
 _BY_HAND = SHIPPED / "by_hand.csv"
-_FORMATS = ("compressed-tensors", "gptq", "awq")
+_FORMATS = ("compressed-tensors", "gptq", "awq", "auto-round", "modelopt")
 _NAMED = f"vLLM {PINNED}"
 _NO_READER = {
     "gguf": "reads no GGUF files",
