@@ -185,7 +185,7 @@ def table(version: str, found: Mapping[str, Any]) -> str:
 def _cell(read: list[tuple[str, str]]) -> str:
     kernels: dict[str, list[str]] = {}
     for group, said in read:
-        kernel = re.sub(r"(ScaledMM)?Linear(Kernel|Method)", "", said)
+        kernel = re.sub(r"(ScaledMM)?(Linear)?(Kernel|Method)", "", said)
         kernels.setdefault(kernel, []).append(group.replace("_", " "))
     return "; ".join(f"{kernel}: {', '.join(groups)}" for kernel, groups in kernels.items())
 

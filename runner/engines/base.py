@@ -35,8 +35,8 @@ class CheckpointFacts:
     """Facts about a checkpoint before it is loaded, or even written."""
 
     format: str
-    """``float``, ``gguf``, or ``quantization_config.quant_method``: ``compressed-tensors``, ``gptq``,
-    ``awq``, ``auto-round``, ``modelopt``, ``bitsandbytes`` …"""
+    """``float``, ``gguf``, or the ``quant_method`` of its config.json: ``compressed-tensors``,
+    ``gptq``, ``awq``, ``auto-round``, ``modelopt``, ``bitsandbytes`` …"""
     bits: Bits | None
     """``None`` for a checkpoint that the runner did not write."""
     group_size: GroupSize | None

@@ -160,3 +160,18 @@ def test_modelopt_in_its_environment(store: Path, command: Callable[..., Called]
     assert made["coverage"]["quantized_share"] == 1
     assert 8 < made["bits_per_weight"] < 8.1
     assert 0.001 < divergence(record) < 0.3
+
+
+@pytest.mark.environments("modelopt")
+def test_vllm_reads_what_modelopt_exports(store: Path, command: Callable[..., Called]) -> None:
+    """A scale a channel, and a token: tensors taken for others would be 1 nat and more away."""
+    done = command(
+        "method=modelopt", "bits=fp8_e4m3", "group_size=per_channel", "model=zoo/llama3",
+        "engine=vllm", "engine.enforce_eager=true", "stages=[quantize,eval]", "eval=quick",
+        "text@eval.text=python_code", "eval.floor=false", "tracker=none", "sweep=modelopt_vllm",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    (record,) = records(store, "modelopt_vllm")
+    assert result(record, "quantize")["checkpoint_format"] == "modelopt"
+    assert 0.002 < divergence(record) < 0.1
+    assert perplexity(record, "recipe") == pytest.approx(perplexity(record, "baseline"), rel=0.05)

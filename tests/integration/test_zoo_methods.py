@@ -50,6 +50,11 @@ METHODS = """
       vllm_gptq: {model: zoo/llama3, engine: vllm, engine.enforce_eager: "true",
                   engine.dtype: bfloat16, method: gptq,
                   method.backend: auto_gptq}
+      learned: {model: zoo/llama3, engine: hf, engine.dtype: float32, method: autoround,
+                method.backend: auto_round, method.iters: 1, method.sym: "false"}
+      vllm_learned: {model: zoo/llama3, engine: vllm, engine.enforce_eager: "true",
+                     engine.dtype: bfloat16, method: autoround, method.backend: auto_round,
+                     method.iters: 1, method.sym: "false"}
       smoothed: {model: zoo/gemma2, engine: hf, engine.dtype: float32, method: smoothquant}
 """.replace("SOME", ",".join(f"zoo/{name}" for name in REPRESENTATIVES))
 
@@ -112,9 +117,9 @@ def test_vllm_agrees(methods: Cells) -> None:
     ours = methods["llama3", "none-bf16", "hf"]
     theirs = methods["llama3", "none-bf16", "vllm"]
     assert loss(theirs) == pytest.approx(loss(ours), abs=0.02)
-    for name in ("rtn", "quip", "gptq@auto_gptq"):
-        rounded = methods["llama3", f"{name}-w4a16-g64", "vllm"]
-        read = methods["llama3", f"{name}-w4a16-g64", "hf"]
+    learned = "autoround@auto_round-w4a16-g64,sym=false,iters=1"
+    for name in ("rtn-w4a16-g64", "quip-w4a16-g64", "gptq@auto_gptq-w4a16-g64", learned):
+        rounded, read = (methods["llama3", name, engine] for engine in ("vllm", "hf"))
         if rounded["status"] == "ok":  # else this CPU lacks what vLLM's kernel needs
             assert loss(rounded, "recipe") == pytest.approx(loss(read, "recipe"), abs=0.05)
         else:
