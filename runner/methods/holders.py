@@ -4,6 +4,7 @@ Libraries look for layers by their class. What they do not find stays as it is w
 it is counted on a model without weights before the work begins.
 """
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Collection
@@ -16,7 +17,14 @@ from runner.methods.recipe import Recipe
 
 
 def skeleton(model_directory: Path, trust_remote_code: bool) -> Any:
-    """The model without weights, on torch's meta device."""
+    """The model without weights, on torch's meta device; not to be changed."""
+    written = (model_directory / "config.json").stat().st_mtime_ns
+    return _skeleton(model_directory, trust_remote_code, written)
+
+
+@functools.lru_cache(maxsize=1)
+def _skeleton(model_directory: Path, trust_remote_code: bool, written: int) -> Any:
+    """Several of a job's checks look at the same one."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -169,6 +169,9 @@ def compress(job: QuantizeJob, modifiers: list[Any]) -> None:
             "max_seq_length": max(map(len, job.windows)),
             "shuffle_calibration_samples": False,
         }
+    else:
+        # Anything but a name: it would read the tokenizer, which nobody asks without text.
+        arguments["processor"] = object()
     job.progress(0, 1, "rounding weights")
     with bars_told(_progress_of(job.progress)):
         oneshot(**arguments)
