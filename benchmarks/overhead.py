@@ -1,8 +1,10 @@
 """What the runner costs over its libraries called by hand: same model, windows, types, machine.
 
+``python -m benchmarks overhead``, or some methods by ``python -m benchmarks.overhead METHOD ...``.
 Seconds are of processors, which other programs on the machine hardly change.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -15,13 +17,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import by_hand
 from runner.api import compose_config
 from runner.environments.choose import choose
 from runner.environments.manager import EnvironmentManager
 from runner.pipeline.stages.jobs.windows import WINDOWS_FILE
-from runner.store.objects import RESULT_FILE
-from runner.store.records import read_records
+from runner.store.records import StageRecord, read_records
 
+_MODEL = "smollm2_135m"
 _CALIBRATION = ("calibration.samples=8", "calibration.sequence_length=256")
 _PREPARE = {
     "windows": ("method=rtn", "bits=w8a8", "method.activation_scales=static"),
@@ -36,66 +39,12 @@ _METHODS = {
     "gguf": (),
 }
 """And what is said of each beside its name."""
+_RECIPES = {"gguf": ("bits=w4a16", "bits=w5a16")}
+_TWO = ("group_size=g64", "group_size=g32")
+"""The recipe that is also made by hand, and a further one that takes as long, say."""
 _GOAL = 1.05
-_ONESHOT = """
-import functools, json, sys, time
-begun = time.process_time()
-import torch
-from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
-from datasets import Dataset
-from llmcompressor import oneshot
-from llmcompressor.modifiers.quantization import GPTQModifier, QuantizationModifier
-from llmcompressor.modifiers.transform.awq import AWQModifier
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model_directory, windows, dtype, method, output = sys.argv[1:]
-if method == "autoround":
-    from llmcompressor.modifiers.autoround import AutoRoundModifier, base
-    # In the same arithmetic: the modifier has no setting for it.
-    base.AutoRound = functools.partial(
-        base.AutoRound, amp=dtype != "float32", scale_dtype="bfloat16")
-imported = time.process_time()
-windows = json.load(open(windows))["windows"] if method != "rtn" else []
-weights = QuantizationArgs(
-    num_bits=4, type="int", strategy="group", group_size=64, symmetric=method != "awq",
-    observer="memoryless_minmax", actorder="static" if method == "gptq" else None,
-    scale_dtype=torch.bfloat16)
-groups = {"config_groups": {"linear": QuantizationScheme(targets=["Linear"], weights=weights)},
-          "ignore": ["lm_head"]}
-modifiers = {
-    "rtn": lambda: [QuantizationModifier(**groups)],
-    "gptq": lambda: [GPTQModifier(**groups, dampening_frac=0.01, block_size=128,
-                                  actorder="static")],
-    "awq": lambda: [AWQModifier(duo_scaling=True, offload_device=torch.device("cpu")),
-                    QuantizationModifier(**groups)],
-    "autoround": lambda: [AutoRoundModifier(**groups, iters=10, batch_size=len(windows),
-                                            enable_torch_compile=False)],
-}[method]()
-model = AutoModelForCausalLM.from_pretrained(model_directory, dtype=getattr(torch, dtype))
-text = {} if not windows else {
-    "dataset": Dataset.from_dict({"input_ids": windows,
-                                  "attention_mask": [[1] * len(one) for one in windows]}),
-    "num_calibration_samples": len(windows), "max_seq_length": max(map(len, windows)),
-    "shuffle_calibration_samples": False}
-oneshot(model=model, recipe=modifiers, log_dir=None, **text)
-model.save_pretrained(output, save_compressed=True)
-AutoTokenizer.from_pretrained(model_directory).save_pretrained(output)
-print(json.dumps([imported - begun, time.process_time() - imported]))
-"""
-_GGUF = """
-import ctypes, json, os, subprocess, sys
-import llama_cpp
-imported = sum(os.times()[:4])
-converter, model_directory, output = sys.argv[1:]
-dense = f"{output}/dense.gguf"
-subprocess.run([sys.executable, converter, model_directory, f"--outfile={dense}",
-                "--outtype=bf16"], check=True, stdout=2)
-wanted = llama_cpp.llama_model_quantize_default_params()
-wanted.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
-done = llama_cpp.llama_model_quantize(
-    dense.encode(), f"{output}/model.gguf".encode(), ctypes.byref(wanted))
-assert done == 0
-print(json.dumps([imported, sum(os.times()[:4]) - imported]))
-"""
+_SHARED = ("objects/gguf", "cache/dense_looks")
+"""What the first recipe of a model makes for all, in the store."""
 
 
 @dataclass(frozen=True)
@@ -110,85 +59,125 @@ class Taken:
 
 @dataclass(frozen=True)
 class Compared:
-    """A recipe made by the runner and by hand, in seconds of processors."""
+    """Recipes made by the runner and by hand, in seconds of processors."""
 
     method: str
-    runner: float
-    """Of the whole command."""
-    quantize: float
-    """Of the stage's process: load, quantize, save, account for what was written."""
-    shared: float
-    """Of what was made for all recipes of the model: its GGUF file."""
+    script: float
+    """The whole script, from the start of its interpreter to its end."""
+    again: float
+    """What of it another recipe in the same script would take."""
+    command: float
+    """The runner's whole command."""
     check: float
-    """Of the reload, which scores the checkpoint beside the model: a script has none."""
-    imports: float
-    by_hand: float
-    """Without the imports."""
+    """Of it, the reload that scores the checkpoint beside the model: a script has none."""
+    further: float
+    """What another recipe adds to a sweep, whose workers are warm."""
+    further_check: float
+    """Of it, the reload."""
 
-    def __str__(self) -> str:
-        by_hand = self.imports + self.by_hand
-        without = self.runner - self.check
-        fixed = without - self.quantize - self.shared
-        return (
-            f"{self.method}: by hand {by_hand:.1f} s ({self.imports:.1f} of imports); the command "
-            f"without its check {without:.1f} s ({fixed:.1f} of start, imports and record, "
-            f"{self.quantize:.1f} of stage quantize, {self.shared:.1f} for all recipes of the "
-            f"model): {without / by_hand:.2f}x (goal {_GOAL}); with the check, which reloads the "
-            f"checkpoint, {self.runner:.1f} s: {self.runner / by_hand:.2f}x"
-        )
+    @property
+    def row(self) -> str:
+        """Of a Markdown table, under ``_HEAD``."""
+        without, further = self.command - self.check, self.further - self.further_check
+        cells = [
+            *(f"{self.script:.1f}", f"{without:.1f}", f"{without / self.script:.2f}"),
+            *(f"{self.command:.1f}", f"{self.command / self.script:.2f}"),
+            *(f"{self.again:.1f}", f"{further:.1f}", f"{further / self.again:.2f}"),
+            *(f"{self.further:.1f}", f"{self.further / self.again:.2f}"),
+            f"{self.further / self.script:.2f}",
+        ]
+        return f"| {self.method} | {' | '.join(cells)} |"
 
 
-def measure(methods: Collection[str] = tuple(_METHODS)) -> str:
+_HEAD = """\
+Seconds of processors, the check being the reload that a script has not; goal without it {goal}:
+
+| recipe | script | command without check | ratio | with check | ratio \
+| again in the script | further in a sweep, without check | ratio | with check | ratio \
+| to a script of its own |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"""
+
+
+def measure(methods: Collection[str] = tuple(_METHODS), model: str = _MODEL) -> str:
     """Processor time of each recipe, by the runner and by hand, one after the other.
 
     Args:
         methods: Some of rtn, gptq, awq, autoround, gguf.
+        model: Of group ``model``.
     """
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
+        benchmark = _Benchmark(Path(folder), model)
+        benchmark.prepare("gguf" in methods)
+        compared = [benchmark.compare(one) for one in methods]
+    return "\n".join([_HEAD.format(goal=_GOAL), *(one.row for one in compared)])
+
+
+class _Benchmark:
+    def __init__(self, root: Path, model: str) -> None:
+        self._root, self._model = root, model
+
+    def prepare(self, converts: bool) -> None:
         for sweep, words in _PREPARE.items():
-            _runner(root, sweep, *words)
-            # As if no recipe of the model had been made.
-            for place in ("objects/gguf", "cache/dense_looks"):
-                shutil.rmtree(root / "store" / place, ignore_errors=True)
-        (cut,) = root.glob(f"store/objects/windows/*/{WINDOWS_FILE}")
-        (model,) = root.glob("store/objects/model/*/model")
-        compared = []
-        for one in methods:
-            compared.append(str(_compared(root, model, cut, one)))
-            shutil.rmtree(root / "store" / "cache" / "dense_looks", ignore_errors=True)
-        return "\n".join(compared)
+            if sweep != "converter" or converts:
+                self._run(sweep, *words)
+
+    def compare(self, method: str) -> Compared:
+        words = (f"method={method}", *_METHODS[method])
+        first, second = _RECIPES.get(method, _TWO)
+        other = second.partition("=")[2]
+        self._forget()
+        command = self._run(method, *words, first)
+        (stage,) = self._stages(method)
+        script = self._by_hand(method, stage.result["compute_dtype"])
+        # What a sweep takes beside its recipes: here all are done.
+        sweep = self._run(f"{method}-done", *words, first, "-m").processors
+        run = self._run(f"{method}-again", *words, first).processors
+        self._forget()
+        both = (f"{first},{other}", "force=[quantize]", "-m")
+        two = self._run(f"{method}-two", *words, *both).processors
+        _, further = self._stages(f"{method}-two")
+        _, again = json.loads(script.printed.splitlines()[-1])
+        return Compared(
+            method, script.processors, again, command.processors, _check(stage),
+            two - command.processors - (sweep - run), _check(further),
+        )  # fmt: skip
+
+    def _forget(self) -> None:
+        """As if no recipe of the model had been made."""
+        for place in _SHARED:
+            shutil.rmtree(self._root / "store" / place, ignore_errors=True)
+
+    def _stages(self, sweep: str) -> list[StageRecord]:
+        records = read_records(self._root / "store" / "runs", sweep)
+        return [one for record in records for one in record.stages if one.stage == "quantize"]
+
+    def _run(self, sweep: str, *words: str) -> Taken:
+        kind = "sweep" if "-m" in words else "run"
+        return taken(
+            [
+                sys.executable, "-m", "runner", f"model={self._model}", *words, *_CALIBRATION,
+                "stages=[quantize]", f"sweep={sweep}", "tracker=none",
+                f"store.root={self._root / 'store'}", f"hydra.{kind}.dir={self._root / 'out'}",
+            ],
+            self._root,
+        )  # fmt: skip
+
+    def _by_hand(self, method: str, dtype: str) -> Taken:
+        (model,) = self._root.glob("store/objects/model/*/model")
+        output = self._root / f"{method}-by-hand"
+        output.mkdir()
+        if method == "gguf":
+            script = "store/cache/packages/*/*/tree/vendor/llama.cpp/convert_hf_to_gguf.py"
+            converter = next(self._root.glob(script))
+            command = [_llama_cpp(), "-c", by_hand.GGUF, converter, model, output]
+        else:
+            (cut,) = self._root.glob(f"store/objects/windows/*/{WINDOWS_FILE}")
+            command = [sys.executable, "-c", by_hand.ONESHOT, model, cut, dtype, method, output]
+        return taken([*map(str, command)], self._root)
 
 
-def _compared(root: Path, model: Path, cut: Path, method: str) -> Compared:
-    command = _runner(root, method, f"method={method}", *_METHODS[method])
-    (record,) = read_records(root / "store" / "runs", method)
-    (stage,) = [one for one in record.stages if one.stage == "quantize"]
-    output = root / f"{method}-by-hand"
-    output.mkdir()
-    if method == "gguf":
-        found = root.glob("store/cache/packages/*/*/tree/vendor/llama.cpp/convert_hf_to_gguf.py")
-        arguments = [_llama_cpp(), "-c", _GGUF, str(next(found)), str(model), str(output)]
-    else:
-        dtype = stage.result["compute_dtype"]
-        words = (str(model), str(cut), dtype, method, str(output))
-        arguments = [sys.executable, "-c", _ONESHOT, *words]
-    by_hand = taken(arguments, root)
-    imports, work = json.loads(by_hand.printed.splitlines()[-1])
-    shared = [
-        json.loads(one.read_text("utf-8"))["resources"]["processor_seconds"]
-        for one in root.glob(f"store/objects/gguf/*/{RESULT_FILE}")
-        if method == "gguf"
-    ]
-    return Compared(
-        method,
-        command.processors,
-        stage.resources.processor_seconds or 0.0,
-        sum(shared),
-        stage.resources.inspection_processor_seconds or 0.0,
-        imports,
-        work,
-    )
+def _check(stage: StageRecord) -> float:
+    return stage.resources.inspection_processor_seconds or 0.0
 
 
 def _llama_cpp() -> str:
@@ -200,21 +189,16 @@ def _llama_cpp() -> str:
     return ready.python
 
 
-def _runner(root: Path, sweep: str, *words: str) -> Taken:
-    return taken(
-        [
-            sys.executable, "-m", "runner", *words, *_CALIBRATION, "stages=[quantize]",
-            f"sweep={sweep}", "tracker=none", f"store.root={root / 'store'}",
-            f"hydra.run.dir={root / 'out'}",
-        ],
-        root,
-    )  # fmt: skip
-
-
 def taken(command: list[str], root: Path) -> Taken:
+    """Carry out a command.
+
+    Raises:
+        RuntimeError: It fails.
+    """
     before, start = _children(), time.perf_counter()
-    # Threads that wait for others must not count as work.
+    # Threads that wait for others must not count as work, nor must compiling the same code anew.
     variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_WAIT_POLICY": "PASSIVE"}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         command, cwd=root, env=variables, capture_output=True, text=True, check=False
     )
@@ -226,3 +210,16 @@ def taken(command: list[str], root: Path) -> Taken:
 def _children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Compare what the command line names."""
+    parser = argparse.ArgumentParser("python -m benchmarks.overhead")
+    parser.add_argument("methods", nargs="*", help=f"{', '.join(_METHODS)}; all by default")
+    parser.add_argument("--model", default=_MODEL, help="of group model")
+    asked = parser.parse_args()
+    print(measure(asked.methods or tuple(_METHODS), asked.model))
+
+
+if __name__ == "__main__":
+    main()
