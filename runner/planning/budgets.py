@@ -63,7 +63,7 @@ class Budget:
     def named(cls, label: str) -> "Budget | None":
         """The budget of a label; ``None`` where it is another format's."""
         match = _LABEL.fullmatch(label)
-        if match is None or (match["gguf"] and ("-" in label or "active" in label)):
+        if match is None or (match["gguf"] and "-" in label):
             return None
 
         def size(name: str) -> int | None:
@@ -152,13 +152,21 @@ class _Layers:
 
     def bits(self, width: float) -> float:
         """Of weights of a width, with their scales and zero points."""
-        each = SCALE_BITS + (width if self.zero_points else 0.0)
-        return width * self.weights + each * self.scales
+        return width * self.numbers + self.scale_bits
+
+    @property
+    def numbers(self) -> float:
+        """As wide as weights: those, and zero points."""
+        return self.weights + (self.scales if self.zero_points else 0.0)
+
+    @property
+    def scale_bits(self) -> float:
+        """Bits of scales."""
+        return SCALE_BITS * self.scales
 
     def width(self, bits: float) -> float:
         """The inverse of ``bits``."""
-        numbers = self.weights + (self.scales if self.zero_points else 0.0)
-        return (bits - SCALE_BITS * self.scales) / numbers
+        return (bits - self.scale_bits) / self.numbers
 
     def part(self, share: float) -> "_Layers":
         """What one token reads of them."""
@@ -179,12 +187,14 @@ class _Room:
         tables = shape.embedding_weights * (1 if shape.tied else 2)
         fixed = 16.0 * shape.other_weights
         self._fixed = fixed if budget.is_gguf else fixed + 16.0 * tables
-        self._fixed_active = fixed + 16.0 * shape.embedding_weights
+        self._fixed_active = fixed if budget.is_gguf else fixed + 16.0 * shape.embedding_weights
         self._share = shape.experts_per_token / shape.experts if shape.experts else 1.0
         self._experts = self._layers(shape, routed=True)
-        self._others = self._layers(shape, routed=False)
-        if budget.is_gguf:
-            self._others = replace(self._others, weights=self._others.weights + tables)
+        others = self._layers(shape, routed=False)
+        head = shape.embedding_weights if budget.is_gguf else 0
+        self._read = replace(others, weights=others.weights + head)
+        """Of all but experts what each token reads: of an embedding by itself it is a row."""
+        self._others = replace(others, weights=others.weights + (tables if budget.is_gguf else 0))
 
     def _layers(self, shape: Shape, *, routed: bool) -> _Layers:
         budget = self._budget
@@ -201,7 +211,7 @@ class _Room:
         """
         budget = self._budget
         whole = self._experts.with_others(self._others)
-        read = self._experts.part(self._share).with_others(self._others)
+        read = self._experts.part(self._share).with_others(self._read)
         total = active = math.inf
         if budget.bytes is not None:
             total = self._left(budget.bytes, self._fixed, whole, "")
@@ -232,14 +242,30 @@ class _Room:
 
     def _of_both(self, total: float, active: float) -> Widths:
         """Both budgets used up, as far as formats go: two equations, of which one may not bind."""
-        experts, others, share = self._experts, self._others, self._share
+        experts, others, read, share = self._experts, self._others, self._read, self._share
+        met = experts.part(share)
         least, most = self._budget.least_bits, self._budget.most_bits
 
-        def within(layers: _Layers, bits: float) -> float:
-            return min(max(bits, layers.bits(least)), most * layers.weights)
+        def within(layers: _Layers, width: float) -> float:
+            return min(max(width, least), layers.width(most * layers.weights))
 
-        of_experts = within(experts, (total - active) / (1.0 - share))
-        of_others = within(others, min(total - of_experts, active - share * of_experts))
-        of_experts = within(experts, min(total - of_others, (active - of_others) / share))
-        plain = of_others >= most * others.weights
-        return Widths(experts.width(of_experts), None if plain else others.width(of_others))
+        left = total - experts.scale_bits - others.scale_bits
+        left_read = active - met.scale_bits - read.scale_bits
+        meeting = experts.numbers * read.numbers - met.numbers * others.numbers
+        wide = within(experts, (left * read.numbers - left_read * others.numbers) / meeting)
+        of_others = within(
+            others,
+            min(
+                (left - experts.numbers * wide) / others.numbers,
+                (left_read - met.numbers * wide) / read.numbers,
+            ),
+        )
+        of_experts = within(
+            experts,
+            min(
+                (left - others.numbers * of_others) / experts.numbers,
+                (left_read - read.numbers * of_others) / met.numbers,
+            ),
+        )
+        plain = of_others >= others.width(most * others.weights) and not self._budget.is_gguf
+        return Widths(of_experts, None if plain else of_others)

@@ -245,11 +245,12 @@ def _narrow(label: str, match: re.Match[str]) -> Format:
 def _of_budget(budget: Budget, shape: Shape | None) -> Format:
     """What layers that get formats of their own have in the mean."""
     widths = budget.widths(shape)
-    if budget.is_gguf:
-        every = [widths.experts] * 4
-        return replace(_of_mix(Mix(budget.label, *every)), budget=budget)
 
     def of(width: float) -> Format:
+        if budget.is_gguf:
+            tables = widths.others or width
+            mix = Mix(budget.label, width, tables, tables, width)
+            return replace(_of_mix(mix), budget=budget)
         return Format(
             budget.label,
             width,

@@ -88,6 +88,26 @@ def test_two_budgets_tell_experts_from_the_rest() -> None:
     assert wide.rest is not None and wide.rest.weight_bits < 6
 
 
+def test_two_budgets_of_a_gguf_file() -> None:
+    """Embeddings have types too: both are stored, and the head is read."""
+    model = mixture()
+    fixed = 2 * model.other_weights
+    of_experts, of_rest, table = 3072 * 3 / 8, 384 * 6 / 8, 80 * 6 / 8
+    total = round(of_experts + of_rest + 2 * table) + fixed
+    active = round(of_experts / 2 + of_rest + table) + fixed
+    fmt = find_format(f"gguf_auto{total / 1e6}MB+{active / 1e6}MBactive", model)
+    assert fmt.rest is not None
+    assert (fmt.weight_bits, fmt.rest.weight_bits) == (pytest.approx(3), pytest.approx(6))
+    assert (fmt.head_bits, fmt.embedding_bits) == (pytest.approx(6), pytest.approx(6))
+    assert fmt.stored_bytes(model) == pytest.approx(total)
+    assert fmt.streamed_bytes(model) == pytest.approx(active - fixed)
+    alone = find_format(f"gguf_auto{active / 1e6}MBactive", model)
+    assert alone.streamed_bytes(model) == pytest.approx(active - fixed)
+    assert made_with(alone) == [
+        "method=gguf", "bits=auto", "bits.average=null", f"bits.active_bytes={active}"
+    ]  # fmt: skip
+
+
 def test_a_budget_that_does_not_bind_is_left_over() -> None:
     model = mixture()
     both = find_format("auto0.005MB+0.9MBactive-g8", model)
@@ -107,7 +127,8 @@ def test_a_budget_that_does_not_bind_is_left_over() -> None:
         ("auto0.0009MB-g8", r"with the narrowest formats everywhere 0\.000976 MB are left"),
         ("auto1MB-g8", "is no less than all has in 16 bits: use bf16"),
         ("auto0.001MBactive-g8", "a budget of active bytes is of experts, and the model has none"),
-        ("gguf_auto0.001MBactive", "there is no gguf_auto0.001MBactive"),
+        ("gguf_auto0.001MBactive", "a budget of active bytes is of experts"),
+        ("gguf_auto4.5-g64", "there is no gguf_auto4.5-g64"),
         ("auto4.5-g0", "there is no auto4.5-g0; .* or a budget: auto4.5-g64"),
     ],
 )
