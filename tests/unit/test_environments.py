@@ -194,7 +194,7 @@ def test_a_check_of_vllm_imports_what_a_quantized_checkpoint_makes_it_import(nam
     """``import vllm`` works where none of these does."""
     environment = read_option("environment", name, Environment)
     readers = {one.rpartition(".")[2] for one in environment.self_test}
-    assert {"compressed_tensors", "auto_gptq", "auto_awq", "fp8"} <= readers
+    assert {"compressed_tensors", "auto_gptq", "auto_awq", "fp8", "inc", "modelopt"} <= readers
     # It initializes CUDA when it is imported, after which no fork can use it.
     assert not [one for one in environment.preload if "flashinfer" in one]
 
