@@ -17,23 +17,12 @@ from runner.methods.mixed_precision.rounding import rounding_named
 from runner.methods.recipe import Recipe
 from runner.methods.rtn import Rtn
 from runner.planning.model_facts import model_facts
+from tests.unit.measured import Mean, Row
 
 pytestmark = pytest.mark.unit
 
 G64 = GroupSize.named("g64")
 assert G64 is not None
-
-
-@dataclass
-class Mean:
-    estimate: float
-
-
-@dataclass
-class Row:
-    unit: str
-    rounding: str
-    kl_divergence: Mean
 
 
 @dataclass

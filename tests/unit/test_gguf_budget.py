@@ -19,6 +19,7 @@ from runner.methods.mixed_precision.allocate_types import allocate_types
 from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.verify_types import check_types
 from runner.methods.recipe import Recipe
+from tests.unit.measured import Mean, Row
 
 pytestmark = pytest.mark.unit
 
@@ -29,19 +30,6 @@ INT4 = NumberFormat(NumberType.int, 4)
 def budget(*candidates: str, average: float | None = None, bytes: int | None = None) -> Bits:
     bits = Bits(weight=INT4, average=average, bytes=bytes)
     return replace(bits, candidates=list(candidates)) if candidates else bits
-
-
-@dataclass
-class Mean:
-    estimate: float
-
-
-@dataclass
-class Row:
-    unit: str
-    rounding: str
-    kl_divergence: Mean
-    stored_bytes: int | None
 
 
 @dataclass

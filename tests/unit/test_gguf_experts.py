@@ -22,6 +22,7 @@ from runner.methods.mixed_precision.experts import matrices_of_files
 from runner.methods.mixed_precision.layer_groups import Unit
 from runner.methods.mixed_precision.verify_types import check_types
 from runner.methods.recipe import Recipe
+from tests.unit.measured import Mean, Row
 
 pytestmark = pytest.mark.unit
 
@@ -34,19 +35,6 @@ TENSORS = {
     "experts": "blk.0.ffn_up_exps.weight",
 }
 HARMS = {"embed": 0.3, "head": 0.2, "attention": 0.1, "experts": 0.4}
-
-
-@dataclass
-class Mean:
-    estimate: float
-
-
-@dataclass
-class Row:
-    unit: str
-    rounding: str
-    kl_divergence: Mean
-    stored_bytes: int | None
 
 
 @dataclass
