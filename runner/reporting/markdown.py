@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision
 from runner.reporting.claims.show import comparison_line
+from runner.reporting.confidence import Line as ConfidenceLine
+from runner.reporting.confidence import confidence_lines
 from runner.reporting.floor import at_floor
 from runner.reporting.notes import dense_mark, quality_notes
 from runner.reporting.rows import Row, evaluated_on
@@ -34,7 +36,7 @@ def markdown(
 
     Rows without a result are listed with their reasons.
     """
-    lines = score_lines(records, rows)
+    lines, by_confidence = score_lines(records, rows), confidence_lines(records, rows)
     parts = []
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
@@ -46,6 +48,7 @@ def markdown(
         if evaluated := evaluated_on(of_model):
             parts += [_plain(evaluated), ""]
         parts += [f"- {_plain(note)}" for note in quality_notes(of_model)]
+        parts += _confidence([one for one in by_confidence if rows[one.row].model == model])
         parts += _scores([line for line in lines if rows[line.row].model == model])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
         parts += _served(of_model)
@@ -82,6 +85,23 @@ def _scores(lines: list[Line]) -> list[str]:
         cells = (line.cells.get(name) for name in names)
         table.append([_plain(line.recipe), line.engine, *map(_score, cells)])
     return [*(f"| {' | '.join(cells)} |" for cells in table), ""]
+
+
+def _confidence(lines: list[ConfidenceLine]) -> list[str]:
+    """Mean KL divergence and share of flips, by the unquantized model's top probability."""
+    if not lines:
+        return []
+    names = [bucket.label for bucket in lines[0].buckets]
+    title = "KL divergence, nats (flips) by the unquantized model's top probability:"
+    table = [["recipe", "engine", *names], [":--", ":--", *["--:"] * len(names)]]
+    for line in lines:
+        cells = [
+            "" if b.kl_divergence is None or b.flipped_share is None
+            else f"{b.kl_divergence.estimate:.4f} ({b.flipped_share:.2%})"
+            for b in line.buckets
+        ]  # fmt: skip
+        table.append([_plain(line.recipe), line.engine, *cells])
+    return ["", title, "", *(f"| {' | '.join(cells)} |" for cells in table), ""]
 
 
 def _servers(records: list[RunRecord]) -> list[str]:

@@ -55,7 +55,7 @@ def distributions(logits: np.ndarray) -> FullDistributions:
 def test_against_the_definition() -> None:
     base, own, _ = pair()
     p, q = probabilities(base), probabilities(own)
-    kl, reverse, same = token_divergence(log_softmax(base), log_softmax(own))
+    kl, reverse, same, _ = token_divergence(log_softmax(base), log_softmax(own))
     assert kl == pytest.approx((p * np.log(p / q)).sum(axis=1), rel=1e-4, abs=1e-6)
     assert reverse == pytest.approx((q * np.log(q / p)).sum(axis=1), rel=1e-4, abs=1e-6)
     assert same.tolist() == (p.argmax(axis=1) == q.argmax(axis=1)).tolist()
@@ -64,7 +64,7 @@ def test_against_the_definition() -> None:
 
 def test_a_model_does_not_diverge_from_itself() -> None:
     base, _, _ = pair()
-    kl, reverse, same = token_divergence(log_softmax(base), log_softmax(base))
+    kl, reverse, same, _ = token_divergence(log_softmax(base), log_softmax(base))
     assert not kl.any()
     assert not reverse.any()
     assert same.all()
@@ -211,7 +211,7 @@ def top(logits: np.ndarray, right: np.ndarray, k: int) -> np.ndarray:
 
 def test_top_k_is_a_lower_bound_that_nears_the_truth(tmp_path: Path) -> None:
     base, own, right = pair()
-    kl, reverse, same = token_divergence(log_softmax(base), log_softmax(own))
+    kl, reverse, same, _ = token_divergence(log_softmax(base), log_softmax(own))
     bounds = [top_divergence(top(base, right, k), top(own, right, k)) for k in (2, 20, 400)]
     for found in bounds:
         assert (found[0] <= kl + 1e-4).all()

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from runner.evaluation.metrics.confidence import ConfidenceBucket, by_confidence
 from runner.evaluation.metrics.statistics import Interval, cluster_interval
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-FIELDS = ("kl_divergence", "reverse_kl_divergence", "same_top_1")
+FIELDS = ("kl_divergence", "reverse_kl_divergence", "same_top_1", "reference_top_probability")
 """Rows of ``token_divergence``."""
 _QUANTILES = (0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
 
@@ -73,6 +74,8 @@ class Divergence:
     """Mean KL(unquantized || recipe) of each window's tokens; empty in older records."""
     window_top_1_agreement: list[float] = field(default_factory=list)
     """The same of ``top_1_agreement``."""
+    confidence: list[ConfidenceBucket] = field(default_factory=list)
+    """By the unquantized model's probability of its most likely token; empty in older records."""
 
     def metric(self, name: str) -> str:
         """A quantity's name, such as ``kl_divergence/gptq_512`` or ``…_top_20/gptq_512``."""
@@ -92,7 +95,9 @@ def token_divergence(
         np.subtract(p, q, out=difference)
         forward = np.einsum("i,i", np.exp(p, out=probability), difference)
         reverse = -np.einsum("i,i", np.exp(q, out=probability), difference)
-        statistics[:, i] = forward, reverse, p.argmax() == q.argmax()
+        likeliest = p.argmax()
+        same = likeliest == q.argmax()
+        statistics[:, i] = forward, reverse, same, math.exp(p[likeliest])
     return statistics
 
 
@@ -121,6 +126,7 @@ def top_divergence(base: "NDArray[Any]", own: "NDArray[Any]") -> "NDArray[np.flo
             sum(math.exp(a) * (a - b) for a, b in pairs),
             sum(math.exp(b) * (b - a) for a, b in pairs),
             ours["token"][0] == theirs["token"][0],
+            math.exp(ours["log_probability"][0]),
         )
     return statistics
 
@@ -144,7 +150,9 @@ def summarise_divergence(
     """
     import numpy as np
 
-    kl, reverse, same = ([window[row] for window in windows] for row in range(len(FIELDS)))
+    kl, reverse, same, confidence = (
+        [window[row] for window in windows] for row in range(len(FIELDS))
+    )
     change = [
         probability_change(own, base) for own, base in zip(losses, baseline_losses, strict=True)
     ]
@@ -171,6 +179,7 @@ def summarise_divergence(
         log_probability_correlation=float(both[0, 1]),
         window_kl_divergence=[float(np.mean(window, dtype=np.float64)) for window in kl],
         window_top_1_agreement=[float(np.mean(window, dtype=np.float64)) for window in same],
+        confidence=by_confidence(confidence, kl, same, clusters),
     )
 
 

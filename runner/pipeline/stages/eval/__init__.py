@@ -50,8 +50,8 @@ class EvalResult:
 
     Samples lie beside it, one value a token, window after window: ``token_losses_<protocol>.npy``
     in nats, and where distributions were compared ``token_kl_divergence.npy``,
-    ``token_reverse_kl_divergence.npy``, ``token_same_top_1.npy`` and
-    ``token_probability_change.npy``.
+    ``token_reverse_kl_divergence.npy``, ``token_same_top_1.npy``,
+    ``token_reference_top_probability.npy`` and ``token_probability_change.npy``.
     """
 
     perplexity: Perplexity

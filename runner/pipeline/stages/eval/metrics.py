@@ -43,7 +43,7 @@ def metrics_of(result: "EvalResult", section: str) -> dict[str, float | None]:
 
 
 def tables_of(result: "EvalResult", section: str) -> dict[str, Cells]:
-    """Quantiles over tokens of the divergences, one line each."""
+    """Quantiles over tokens of the divergences, and these by confidence; one line each."""
     found = result.divergence
     if found is None:
         return {}
@@ -52,7 +52,18 @@ def tables_of(result: "EvalResult", section: str) -> dict[str, Cells]:
         for name, field in _DISTRIBUTIONS.items()
         for quantile, value in getattr(found, field).quantiles.items()
     ]
-    return {f"{section}/quantiles": (["of", "metric", "quantile", "value"], lines)}
+    tables: dict[str, Cells] = {
+        f"{section}/quantiles": (["of", "metric", "quantile", "value"], lines)
+    }
+    buckets = [
+        [found.protocol, b.low, b.high, b.tokens, b.kl_divergence.estimate, b.flipped_share]
+        for b in found.confidence
+        if b.kl_divergence is not None
+    ]
+    if buckets:
+        names = ["of", "low", "high", "tokens", found.metric("kl_mean"), "flipped_share"]
+        tables[f"{section}/confidence"] = (names, buckets)
+    return tables
 
 
 def _of_divergence(found: Divergence) -> dict[str, float | None]:

@@ -97,7 +97,9 @@ class _Scorer:
 
         found = []
         for number, window in enumerate(text.windows):
-            found.append(self._window(f"window-{text.name}-{number:05d}", number, window, compare))
+            # Attempts of a version that kept other rows are not continued.
+            name = f"window-{text.name}-{len(FIELDS)}-{number:05d}"
+            found.append(self._window(name, number, window, compare))
             if not np.isfinite(found[-1][0]).all():
                 what = "the model gives losses"
                 raise not_finite(self._load.checkpoint, self._load.dtype, what, "eval.dtype")

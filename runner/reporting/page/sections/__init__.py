@@ -12,8 +12,8 @@ from typing import Any
 from runner.reporting.page.subject import Subject
 
 NAMES = (
-    "answer", "claims", "tradeoffs", "serving", "table", "written", "tasks", "sensitivity",
-    "prediction", "problems",
+    "answer", "claims", "tradeoffs", "serving", "table", "confidence", "written", "tasks",
+    "sensitivity", "prediction", "problems",
 )  # fmt: skip
 
 
