@@ -57,6 +57,19 @@ def _check_numbers(config: Config) -> Iterator[Verdict]:
             "them",
             f"tasks.limit={int(tasks.limit)}",
         )
+    levels = tasks.levels
+    if levels.least > levels.most:
+        yield illegal(
+            f"tasks.levels.least={levels.least:g} exceeds tasks.levels.most={levels.most:g}",
+            f"tasks.levels.least={levels.most:g}",
+        )
+    for name in tasks.names:
+        task = tasks.own.get(name)
+        if task is not None and task.items.maker.has_levels and not task.items.levels:
+            yield illegal(
+                f"tasks.own.{name}.items.levels is empty, so there is nothing to ask",
+                f"tasks.own.{name}.items.levels=[1,2,3]",
+            )
 
 
 def _fault_of_folder(folder: str) -> str | None:

@@ -283,6 +283,13 @@ def _tasks(config: Config) -> Iterator[_Unread]:
             near = functools.partial("tasks.names=[{}]".format, name)
             yield _Unread(key, f"{name} is not among tasks.names", near)
         yield from _of(f"{key}.items", task.items.unread())
+    levels = tasks.levels
+    if not any(name in tasks.names and task.items.levels for name, task in tasks.own.items()):
+        yield _Unread("tasks.levels", "no task that is asked has levels", lambda: None)
+    elif not levels.adaptive:
+        for field in ("least", "most"):
+            why = "tasks.levels.adaptive is false: every level is asked"
+            yield _Unread(f"tasks.levels.{field}", why, lambda: "tasks.levels.adaptive=true")
 
 
 def unread_by_tracker(config: Tracker) -> dict[str, str]:

@@ -147,7 +147,9 @@ def test_sums_are_right_and_the_misses_wrong() -> None:
 
 def test_the_same_settings_give_the_same_items_and_another_seed_others(tmp_path: Path) -> None:
     def made(**changed: Any) -> tuple[list[Any], list[Any]]:
-        return make_items(Items(maker=ItemsMaker.addition, count=50, **changed), tmp_path)
+        found = make_items(Items(maker=ItemsMaker.addition, count=50, **changed), tmp_path)
+        assert not found.pilot, "it has no levels"
+        return found.scored, found.examples
 
     assert made() == made()
     assert made() != made(seed=1)
@@ -179,9 +181,9 @@ def test_items_of_ones_own_keep_their_order(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     lines = [{"text": str(n), "choices": ["x", "y"], "answer": n % 2} for n in range(9)]
     path.write_text("\n".join(map(json.dumps, lines)))
-    items, apart = make_items(Items(maker=ItemsMaker.jsonl, path=str(path), examples=2), tmp_path)
-    assert [item["text"] for item in items] == list("0123456")
-    assert [item["id"] for item in apart] == [7, 8]
+    made = make_items(Items(maker=ItemsMaker.jsonl, path=str(path), examples=2), tmp_path)
+    assert [item["text"] for item in made.scored] == list("0123456")
+    assert [item["id"] for item in made.examples] == [7, 8]
 
 
 def test_a_noun_of_no_kind_is_asked_nothing_of(wordnet: list[Path]) -> None:

@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any, Optional
 
 from omegaconf import MISSING
 
 from runner.config.bounds import BYTES, SEED, bounded
+
+
+def _scorers() -> tuple[str, ...]:
+    """Files that read and check generated answers, by name."""
+    folder = Path(__file__).parents[2] / "evaluation" / "lm_eval" / "scorers"
+    return tuple(sorted(file.stem for file in folder.glob("[a-z]*.py")))
 
 
 class ItemsMaker(Enum):
@@ -28,13 +35,23 @@ class ItemsMaker(Enum):
     """Items as they stand, one JSON object a line."""
 
     @property
+    def has_levels(self) -> bool:
+        """Whether items come in levels of difficulty."""
+        return self in _WITH_LEVELS
+
+    @property
     def fields(self) -> frozenset[str]:
         """Fields that this maker reads besides ``count`` and ``examples``."""
         if self is ItemsMaker.jsonl:
             return frozenset({"path"})
-        files = {"package", "version", "members", "sha256", "path"}
-        made = {"choices", "seed"}
-        return frozenset(made if self is ItemsMaker.addition else files | made)
+        files = frozenset({"package", "version", "members", "sha256", "path"})
+        made = frozenset({"seed", "levels", "pilot"} if self.has_levels else {"seed", "choices"})
+        return made if self in _GENERATED else files | made
+
+
+_WITH_LEVELS: frozenset[ItemsMaker] = frozenset()
+_GENERATED = frozenset({ItemsMaker.addition})
+"""Makers that need no package."""
 
 
 @dataclass
@@ -51,11 +68,15 @@ class Items:
     path: Optional[str] = None
     """Your own file, instead of a package."""
     count: int = bounded(1000, least=1)
-    """Maximum number of items, in a seeded order."""
+    """Maximum number of items, in a seeded order; of each level where there are levels."""
     examples: int = 16
     """Additional items reserved as few-shot examples (``num_fewshot``)."""
     choices: int = bounded(4, least=2, most=26)
     """Number of choices, including the right one."""
+    levels: list[int] = bounded(factory=list, least=1, most=2**20)
+    """Levels of difficulty, from trivial to hard; few-shot examples are of the first."""
+    pilot: int = bounded(16, least=4, most=1000)
+    """Additional items of each level, by which ``tasks.levels`` chooses among them."""
     seed: int = bounded(0, most=SEED)
     licence: Optional[str] = bounded(None, prose=True)
 
@@ -81,6 +102,26 @@ class Task:
     items: Items = field(default_factory=Items)
     harness: dict[str, Any] = bounded(factory=dict, least=-BYTES, most=BYTES, prose=True)
     """Keys of an lm-evaluation-harness task file, except the name and the data set."""
+    scorer: Optional[str] = bounded(None, choices=_scorers)
+    """What reads and checks generated answers: a file of ``runner/evaluation/lm_eval/scorers``.
+    By default the harness's own metrics."""
+
+
+@dataclass
+class Levels:
+    """Levels that are asked of tasks that have any.
+
+    The unquantized model answers the pilot items of each level in turn, until it scores below
+    ``least``. A level at which it is nearly always right or wrong cannot show a loss.
+    """
+
+    adaptive: bool = True
+    """Ask the levels at which the unquantized model scores from ``least`` to ``most`` (none: the
+    nearest one). False: ask every level."""
+    least: float = bounded(0.3, least=0.0, most=1.0)
+    """Share of right answers."""
+    most: float = bounded(0.9, least=0.0, most=1.0)
+    """Share of right answers."""
 
 
 @dataclass
@@ -96,7 +137,9 @@ class Tasks:
     fewshot: dict[str, int] = field(default_factory=dict)
     """Few-shot examples of single tasks, by name."""
     limit: Optional[float] = bounded(None, above=True)
-    """Items of each task: this many from its start, or this share of them if below 1."""
+    """Items of each task: this many from its start, or this share of them if below 1. Levels take
+    turns, so that each has as many."""
+    levels: Levels = field(default_factory=Levels)
     apply_chat_template: bool = False
     """Wrap prompts in the tokenizer's chat template."""
     batch_size: int = bounded(8, least=1, most=10**6)
@@ -104,6 +147,9 @@ class Tasks:
     seed: Optional[int] = bounded(None, most=SEED)
     """Value of ``lm_eval --seed``, which mainly chooses the few-shot examples. By default the
     harness's own."""
+    run_code: bool = False
+    """Run programs that the model writes, to score them: ``functions``, the harness's ``humaneval``
+    and ``mbpp``. They run on this machine."""
     include: list[str] = field(default_factory=list)
     """Folders with your own task files, as ``lm_eval --include_path``."""
     own: dict[str, Task] = field(default_factory=dict)

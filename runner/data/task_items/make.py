@@ -1,14 +1,17 @@
 """Creates the items of a task."""
 
+import itertools
 import json
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from runner.config.schema.tasks import Items, ItemsMaker
 from runner.data.packages import fetch_member, fetch_tree
+from runner.data.task_items import EXAMPLE_LEVEL
 from runner.data.task_items.addition import additions
 from runner.data.task_items.facts import facts
 from runner.data.task_items.wikipedia import last_words, next_sentences
@@ -29,13 +32,30 @@ _MAKERS: dict[ItemsMaker, Callable[[list[Path], int, random.Random], list[Item]]
 }
 
 
-def make_items(items: Items, cache: Path) -> tuple[list[Item], list[Item]]:
-    """Items to be scored, and others for prompts with examples; in a seeded order.
+_WITH_LEVELS: dict[ItemsMaker, Callable[[list[Path], int, int, random.Random], list[Item]]] = {}
+"""Given files, a level and how many."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Items of a task, no two of them the same."""
+
+    scored: list[Item]
+    examples: list[Item]
+    """For prompts with examples."""
+    pilot: list[Item]
+    """By which levels are chosen; none where a task has no levels."""
+
+
+def make_items(items: Items, cache: Path) -> Made:
+    """The items of a task, in a seeded order.
 
     Raises:
         StageError: A package cannot be had, or there are no items.
         UsageError: A file of the user's is not what it should be.
     """
+    if items.maker.has_levels:
+        return _with_levels(items, _files(items, cache))
     chosen = random.Random(items.seed)
     if items.maker is ItemsMaker.jsonl:
         made = [item for path in _files(items, cache) for item in _read(path)]
@@ -45,19 +65,49 @@ def make_items(items: Items, cache: Path) -> tuple[list[Item], list[Item]]:
                 "be kept apart; lower examples, or add items"
             )
     else:
-        made = _made(items, _files(items, cache), chosen)
+        maker = _MAKERS[items.maker]
+        made = _read_by(items, maker, _files(items, cache), items.choices, chosen)
         chosen.shuffle(made)
-    numbered = [{"id": number, **item} for number, item in enumerate(made)]
+    numbered = _numbered(made)
     if len(numbered) <= items.examples:
         raise StageError(f"maker {items.maker.value} made {len(numbered)} items only")
     # The last ones, so that fewer examples or more items leave the first as they are.
     apart = numbered[len(numbered) - items.examples :]
-    return numbered[: min(items.count, len(numbered) - items.examples)], apart
+    return Made(numbered[: min(items.count, len(numbered) - items.examples)], apart, [])
 
 
-def _made(items: Items, files: list[Path], chosen: random.Random) -> list[Item]:
+def _with_levels(items: Items, files: list[Path]) -> Made:
+    """Items of every level, which are the same whatever other levels there are."""
+    if not items.levels:
+        raise UsageError(f"items of maker {items.maker.value} need levels, such as levels=[1,2]")
+    scored: list[list[Item]] = []
+    pilot: list[Item] = []
+    examples: list[Item] = []
+    for place, level in enumerate(sorted(set(items.levels))):
+        apart = items.pilot + (items.examples if place == 0 else 0)
+        chosen = random.Random(f"{items.maker.value} {items.seed} {level}")
+        made = _read_by(items, _WITH_LEVELS[items.maker], files, level, items.count + apart, chosen)
+        if len(made) <= apart:
+            raise StageError(
+                f"maker {items.maker.value} made {len(made)} items of level {level} only, of which "
+                f"{apart} are kept apart (pilot and examples)"
+            )
+        own = len(made) - apart
+        scored.append(made[:own])
+        pilot += made[own : own + items.pilot]
+        examples += [{**item, "level": EXAMPLE_LEVEL} for item in made[own + items.pilot :]]
+    # In turn, so that the first ones are of all levels.
+    in_turn = [item for of_each in itertools.zip_longest(*scored) for item in of_each if item]
+    return Made(*(_numbered(part) for part in (in_turn, examples, pilot)))
+
+
+def _numbered(items: list[Item]) -> list[Item]:
+    return [{"id": number, **item} for number, item in enumerate(items)]
+
+
+def _read_by(items: Items, maker: Callable[..., list[Item]], *arguments: Any) -> list[Item]:
     try:
-        return _MAKERS[items.maker](files, items.choices, chosen)
+        return maker(*arguments)
     except (LookupError, TypeError, ValueError, OSError, EOFError, ElementTree.ParseError) as error:
         if items.path is None or isinstance(error, UsageError):
             raise

@@ -9,34 +9,6 @@ from typing import Any
 from runner.errors import StageError, UsageError
 from runner.evaluation.lm_eval.names import unknown_task
 
-DATA_FILE = "items.jsonl"
-EXAMPLES_FILE = "examples.jsonl"
-
-
-def write_task(directory: Path, name: str, harness: dict[str, Any], data: Path) -> None:
-    """Write a task file of our own, as ``lm_eval --include_path`` reads it.
-
-    Args:
-        directory: Where to.
-        name: Name of the task.
-        harness: Its keys but for the name and the data set.
-        data: Folder with its items and examples.
-    """
-    import yaml
-
-    directory.mkdir(parents=True, exist_ok=True)
-    content = {
-        "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {
-            "data_files": {"test": str(data / DATA_FILE), "train": str(data / EXAMPLES_FILE)}
-        },
-        "test_split": "test",
-        "fewshot_split": "train",
-        **harness,
-    }
-    (directory / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False), "utf-8")
-
 
 def task_manager(include: Sequence[Path], with_its_own: bool) -> Any:
     """The harness's index of tasks.
@@ -90,6 +62,7 @@ def evaluate(
     limit: float | None,
     apply_chat_template: bool,
     seed: int | None,
+    run_code: bool = False,
 ) -> dict[str, Any]:
     """What ``lm_eval run`` finds for one task or group.
 
@@ -104,6 +77,7 @@ def evaluate(
         limit: Items of each task, or a share of them when below 1.
         apply_chat_template: Wrap prompts in the tokenizer's chat template.
         seed: As ``lm_eval --seed``.
+        run_code: As ``lm_eval --confirm_run_unsafe_code``.
     """
     import random
 
@@ -129,6 +103,7 @@ def evaluate(
         limit=limit,
         apply_chat_template=apply_chat_template,
         fewshot_as_multiturn=apply_chat_template,
+        confirm_run_unsafe_code=run_code,
     )
     assert results is not None
     return results

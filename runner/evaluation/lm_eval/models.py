@@ -18,7 +18,8 @@ from runner.errors import StageError
 from runner.evaluation.lm_eval.answers import Answers
 
 _ROLLING = "loglikelihood_rolling"
-_ASKED = ("loglikelihood", _ROLLING, "generate_until")
+_GENERATE = "generate_until"
+_ASKED = ("loglikelihood", _ROLLING, _GENERATE)
 
 
 class Loader(Protocol):
@@ -139,12 +140,14 @@ def remembering(kind: type[Any]) -> type[Any]:
                     found: list[Any] = getattr(kind, name)(self, left, *rest, **options)
                 finally:
                     self.begins_itself = False
-                if name != _ASKED[-1] and any(map(_is_no_number, found)):
+                if name != _GENERATE and any(map(_is_no_number, found)):
                     request: LoadRequest = self.load_request
                     what = "the model gives likelihoods"
                     raise not_finite(request.checkpoint, request.dtype, what, "eval.dtype")
                 return found
 
+            if name == _GENERATE:
+                self.prompts_cut += _cut(self, requests)
             return answers_of(self).complete(name, requests, compute)
 
         return ask
@@ -187,7 +190,7 @@ def remembering(kind: type[Any]) -> type[Any]:
         return written
 
     own: dict[str, Any] = {name: asked(name) for name in _ASKED}
-    own |= {"begins_itself": False, "leading_bos": None}
+    own |= {"begins_itself": False, "leading_bos": None, "prompts_cut": 0}
     own |= {"tok_encode": tokenize, "apply_chat_template": write}
     if hasattr(kind, "tok_batch_encode"):
         own |= {"tok_batch_encode": tokenize_batch, "_model_call": see, "_model_generate": go_on}
@@ -202,6 +205,18 @@ def _begun(ids: Any, bos: int | None, padding: int = -1) -> Any:
         ids = ids.clone()
         ids[ids[:, 0] != padding, 0] = bos
     return ids
+
+
+def _cut(model: Any, requests: list[Any]) -> int:
+    """How many prompts leave no room for their answers, so that the harness cuts their beginnings.
+
+    It does so without failing, and the answer is then to another question.
+    """
+    count = 0
+    for prompt, options in (request.args for request in requests):
+        answer = options.get("max_gen_toks", model.max_gen_toks)
+        count += len(model.tok_encode(prompt)) + answer > model.max_length
+    return count
 
 
 def _is_no_number(answer: Any) -> bool:

@@ -1,10 +1,11 @@
 """Task scores from the results of lm-evaluation-harness, compared item by item."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from runner.errors import StageError
+from runner.evaluation.lm_eval.levels import LevelScore
 from runner.evaluation.metrics.paired import (
     Change,
     is_right_or_wrong,
@@ -18,6 +19,8 @@ Sample = dict[str, Any]
 
 MAIN = ("acc_norm", "exact_match", "acc")
 """The metric that stands for a task in a mean over tasks: the first of these that it has."""
+ACCURACY = "acc"
+"""The metric by which levels are scored."""
 _ASKED = ("task", "item", "item_sha256", "prompt_sha256")
 """What must be the same of an item for two answers to it to be paired."""
 
@@ -58,6 +61,10 @@ class TaskScores:
     scores: list[Score]
     asked_for: bool
     """Whether it was named, or is part of a group that was."""
+    levels: list[LevelScore] = field(default_factory=list)
+    """By level, where the task has levels: of those that were asked."""
+    prompts_cut: int = 0
+    """Prompts of which the model saw the end only, as they are longer than its context."""
 
     @property
     def main(self) -> Score | None:
@@ -113,6 +120,7 @@ def samples_of(task: str, output_type: str, logged: Sequence[dict[str, Any]]) ->
             "scores": {metric: sample[metric] for metric in sample["metrics"]},
             "item_sha256": sample["doc_hash"],
             "prompt_sha256": sample["prompt_hash"],
+            "level": sample["doc"].get("level"),
         }
 
 
@@ -163,7 +171,24 @@ def scores_of(
         version=str(found["versions"].get(task)),
         scores=scores,
         asked_for=asked_for,
+        levels=level_scores(samples, ACCURACY),
     )
+
+
+def level_scores(samples: Sequence[Sample], metric: str) -> list[LevelScore]:
+    """Right answers by level; nothing where items have none.
+
+    Args:
+        samples: A task's.
+        metric: 1 for a right answer, 0 for a wrong one.
+    """
+    found: dict[int, LevelScore] = {}
+    for sample in samples:
+        if (level := sample.get("level")) is not None and metric in sample["scores"]:
+            score = found.setdefault(level, LevelScore(level, 0, 0))
+            score.items += 1
+            score.right += int(sample["scores"][metric])
+    return [found[level] for level in sorted(found)]
 
 
 def overall(tasks: Sequence[TaskScores]) -> Overall | None:

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.config.schema.tasks import Items
 from runner.data.task_items.make import make_items
-from runner.evaluation.lm_eval.evaluate import DATA_FILE, EXAMPLES_FILE
+from runner.evaluation.lm_eval.task_files import DATA_FILE, EXAMPLES_FILE, PILOT_FILE
 from runner.pipeline.stages.base import Cost, Stage, StageContext
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ class ItemsResult:
     items: int
     examples: int
     sha256: str
-    """Of both files, one after the other."""
+    """Of the files, one after the other."""
+    levels: list[int] = field(default_factory=list)
+    """Of difficulty; ``pilot.jsonl`` has further items of each. None where a task has no levels."""
 
 
 class ItemsStage(Stage[ItemsRequest, ItemsResult]):
@@ -53,14 +55,21 @@ class ItemsStage(Stage[ItemsRequest, ItemsResult]):
     def run(self, request: ItemsRequest, context: StageContext) -> ItemsResult:
         """Fetch or generate, store one item a line."""
         context.progress(0, 1, f"making items of {request.task}")
-        made, apart = make_items(request.items, context.cache)
-        _write(context.output / DATA_FILE, made)
-        _write(context.output / EXAMPLES_FILE, apart)
+        made = make_items(request.items, context.cache)
+        files = {DATA_FILE: made.scored, EXAMPLES_FILE: made.examples, PILOT_FILE: made.pilot}
+        files = {name: items for name, items in files.items() if items or name != PILOT_FILE}
+        for name, items in files.items():
+            _write(context.output / name, items)
         context.progress(1, 1, f"making items of {request.task}")
         digest = hashlib.sha256()
-        for name in (DATA_FILE, EXAMPLES_FILE):
+        for name in files:
             digest.update((context.output / name).read_bytes())
-        return ItemsResult(len(made), len(apart), digest.hexdigest())
+        return ItemsResult(
+            len(made.scored),
+            len(made.examples),
+            digest.hexdigest(),
+            sorted({item["level"] for item in made.pilot}),
+        )
 
 
 def _write(path: Path, items: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.engines.loading import LoadRequest
 from runner.evaluation.lm_eval.scores import Overall, TaskScores
+from runner.evaluation.lm_eval.task_files import OwnTask
 from runner.pipeline.stages.base import Cells, Cost, Stage, StageContext
 from runner.store.records import BASELINE, RECIPE
 
@@ -22,31 +23,37 @@ TASKS_DIRECTORY = "tasks"
 
 
 @dataclass
-class OwnTask:
-    """A task of our own whose items have been made."""
-
-    harness: dict[str, Any]
-    items_directory: Path
-
-
-@dataclass
-class TasksRequest:
-    """A checkpoint, what it is to be asked, and the baseline to compare with."""
+class Asking:
+    """A checkpoint, and how it is asked whatever it is asked."""
 
     load: LoadRequest
     tokenizer_directory: Path
     """The unquantized model's: every recipe is asked the same tokens."""
+    apply_chat_template: bool
+    batch_size: int
+    seed: int | None
+    run_code: bool = False
+    """Whether programs that the model writes may run."""
+
+
+@dataclass
+class TasksRequest:
+    """What a checkpoint is to be asked, and the baseline to compare with."""
+
+    asking: Asking
     names: list[str]
     own: dict[str, OwnTask]
     include: list[Path]
     num_fewshot: dict[str, int | None]
     """By name; ``None`` for what the task itself says."""
     limit: float | None
-    apply_chat_template: bool
-    batch_size: int
-    seed: int | None
     baseline_directory: Path | None
     """Result of the unquantized model's tasks; ``None`` for that one itself."""
+
+    @property
+    def load(self) -> LoadRequest:
+        """Of the checkpoint."""
+        return self.asking.load
 
 
 @dataclass
@@ -90,11 +97,12 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
 
     def carry_out(self, run: "RunContext") -> None:
         """The unquantized model's answers, then the recipe's."""
-        from runner.pipeline.stages.tasks.order import answers_of, prepare
+        from runner.pipeline.stages.tasks.order import answers_of, at_levels, prepare
 
         if not run.config.tasks.names:
             return
-        inputs, model, questions = run.inputs, run.model, prepare(run.inputs)
+        inputs, model = run.inputs, run.model
+        questions = at_levels(inputs, prepare(inputs), model)
         baseline = None
         if run.has_baseline:
             baseline = answers_of(inputs, questions, model, model, None)

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,25 @@ from runner.evaluation.lm_eval.evaluate import (
     load_tasks,
     task_manager,
     telling,
-    write_task,
 )
+from runner.evaluation.lm_eval.levels import LevelScore
 from runner.evaluation.lm_eval.models import keep_answers, open_model
-from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
+from runner.evaluation.lm_eval.scores import (
+    ACCURACY,
+    Sample,
+    TaskScores,
+    level_scores,
+    overall,
+    samples_of,
+    scores_of,
+)
+from runner.evaluation.lm_eval.task_files import write_task
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.tasks import (
     SAMPLES_FILE,
     STAGE,
     TASKS_DIRECTORY,
+    Asking,
     TasksRequest,
     TasksResult,
 )
@@ -29,43 +41,100 @@ from runner.store.objects import RESULT_FILE
 from runner.util.names import path_part
 
 
+class Questioner:
+    """A model of lm-evaluation-harness, and the tasks it can be asked."""
+
+    def __init__(
+        self,
+        asking: Asking,
+        include: Sequence[Path],
+        *,
+        with_harness_tasks: bool,
+        context: StageContext,
+    ) -> None:
+        """Load the checkpoint.
+
+        Args:
+            asking: Which, and how.
+            include: Folders with task files.
+            with_harness_tasks: Whether the harness's own files are needed too.
+            context: The stage's.
+        """
+        if asking.apply_chat_template:
+            tokenizer = tokenizer_of(asking.tokenizer_directory, asking.load.trust_remote_code)
+            require_template(tokenizer, "tasks.apply_chat_template")
+        self._asking, self._context = asking, context
+        self._manager = task_manager(include, with_harness_tasks)
+        context.progress(0, 1, "loading the checkpoint")
+        self.model = open_model(asking.load, asking.tokenizer_directory, asking.batch_size, context)
+
+    def ask(
+        self, name: str, num_fewshot: int | None, *, needs_hub: bool, limit: float | None = None
+    ) -> "Asked":
+        """Ask one task or group; answers that an attempt before found are not asked again."""
+        path = self._context.partial / f"{path_part(name)}.jsonl"
+        answers = Answers(path, telling(self._context.progress, name))
+        keep_answers(self.model, answers)
+        self.model.prompts_cut = 0
+        loaded = load_tasks(self._manager, [name], needs_hub=needs_hub)
+        results = evaluate(
+            self.model,
+            loaded[name],
+            num_fewshot=num_fewshot,
+            limit=limit,
+            apply_chat_template=self._asking.apply_chat_template,
+            seed=self._asking.seed,
+            run_code=self._asking.run_code,
+        )
+        answers.close()
+        return Asked(results, _samples(results), self.model.prompts_cut, answers.found)
+
+
+@dataclass
+class Asked:
+    """What came of asking one task or group."""
+
+    results: dict[str, Any]
+    """The harness's."""
+    samples: dict[str, list[Sample]]
+    """By task."""
+    prompts_cut: int
+    resumed: int
+    """Answers that were there before."""
+
+    def level_scores(self, task: str) -> list[LevelScore]:
+        """Right answers by level."""
+        return level_scores(self.samples[task], ACCURACY)
+
+
 def ask(request: TasksRequest, context: StageContext) -> TasksResult:
     """Load, ask task by task, compare."""
-    if request.apply_chat_template:
-        tokenizer = tokenizer_of(request.tokenizer_directory, request.load.trust_remote_code)
-        require_template(tokenizer, "tasks.apply_chat_template")
     folder = context.output / TASKS_DIRECTORY
     for name, own in request.own.items():
-        write_task(folder, name, own.harness, own.items_directory)
-    include = [folder, *request.include] if request.own else request.include
-    manager = task_manager(include, any(name not in request.own for name in request.names))
+        write_task(folder, name, own, own.levels)
+    questioner = Questioner(
+        request.asking,
+        [folder, *request.include] if request.own else request.include,
+        with_harness_tasks=any(name not in request.own for name in request.names),
+        context=context,
+    )
     before = _Baseline(request.baseline_directory)
-    context.progress(0, 1, "loading the checkpoint")
-    model = open_model(request.load, request.tokenizer_directory, request.batch_size, context)
     start = time.perf_counter()
     scores: list[TaskScores] = []
     resumed = 0
     with (context.output / SAMPLES_FILE).open("w", encoding="utf-8") as stream:
         for name in request.names:
-            answers = Answers(
-                context.partial / f"{path_part(name)}.jsonl", telling(context.progress, name)
-            )
-            resumed += answers.found
-            keep_answers(model, answers)
-            loaded = load_tasks(manager, [name], needs_hub=name not in request.own)
-            results = evaluate(
-                model,
-                loaded[name],
-                num_fewshot=request.num_fewshot[name],
+            asked = questioner.ask(
+                name,
+                request.num_fewshot[name],
+                needs_hub=name not in request.own,
                 limit=request.limit,
-                apply_chat_template=request.apply_chat_template,
-                seed=request.seed,
             )
-            answers.close()
-            samples = _samples(results)
+            resumed += asked.resumed
+            results, samples = asked.results, asked.samples
             for sample in (sample for of_task in samples.values() for sample in of_task):
                 stream.write(json.dumps(sample, default=_plain) + "\n")
-            scores += [
+            of_name = [
                 scores_of(
                     task,
                     results,
@@ -75,13 +144,16 @@ def ask(request: TasksRequest, context: StageContext) -> TasksResult:
                 )
                 for task in results["results"]
             ]
+            for one in of_name:
+                one.prompts_cut = asked.prompts_cut if one.asked_for else 0
+            scores += of_name
     return TasksResult(
         tasks=scores,
         overall=overall(scores),
         requests_resumed=resumed,
         seconds=time.perf_counter() - start,
-        leading_bos=model.leading_bos is not None,
-        arithmetic=model.arithmetic,
+        leading_bos=questioner.model.leading_bos is not None,
+        arithmetic=questioner.model.arithmetic,
     )
 
 

@@ -1,23 +1,30 @@
 """The tasks for a checkpoint, and what its scores depend on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.engines import find_engine
 from runner.engines.traits import HarnessModel
+from runner.errors import StageError
 from runner.evaluation.lm_eval.environment import harness_need
+from runner.evaluation.lm_eval.levels import choose_levels
+from runner.evaluation.lm_eval.task_files import OwnTask, scorer_file
 from runner.pipeline.inputs import engine_determinants, engine_versions, file_state
 from runner.pipeline.retry import at_half_without_memory
 from runner.pipeline.stages.base import TRANSFORMERS
 from runner.pipeline.stages.jobs.items import STAGE as ITEMS
-from runner.pipeline.stages.jobs.items import ItemsRequest
+from runner.pipeline.stages.jobs.items import ItemsRequest, ItemsResult
+from runner.pipeline.stages.jobs.levels import STAGE as LEVELS
+from runner.pipeline.stages.jobs.levels import LevelsRequest, LevelsResult
 from runner.pipeline.stages.jobs.task_data import STAGE as TASK_DATA
 from runner.pipeline.stages.jobs.task_data import TaskDataRequest
-from runner.pipeline.stages.tasks import STAGE, OwnTask, TasksRequest, TasksResult
+from runner.pipeline.stages.tasks import STAGE, Asking, TasksRequest, TasksResult
+from runner.store.files import sha256_of_file
 from runner.util.serialise import to_json
 
 if TYPE_CHECKING:
+    from runner.environments.ready import ReadyEnvironment
     from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
@@ -30,7 +37,7 @@ class Questions:
     """Tasks whose names and data have been seen to."""
 
     own: dict[str, OwnTask]
-    items_sha256: dict[str, str]
+    items: dict[str, ItemsResult]
     """Of our own tasks."""
 
 
@@ -50,11 +57,12 @@ def prepare(inputs: "Inputs") -> Questions:
             "versions": environment.versions(_PACKAGES),
         }
         inputs.obtain(TASK_DATA, request, environment, title="task data", determinants=determinants)
-    own, digests = {}, {}
+    own, made = {}, {}
     for name in tasks.names:
         if name not in tasks.own:
             continue
-        items = tasks.own[name].items
+        task = tasks.own[name]
+        items = task.items
         determinants = {
             "items": to_json(items),
             "file": None if items.path is None else file_state(Path(items.path).expanduser()),
@@ -63,9 +71,67 @@ def prepare(inputs: "Inputs") -> Questions:
             ITEMS, ItemsRequest(name, items), inputs.environment(TRANSFORMERS),
             title=f"items of {name}", determinants=determinants,
         )  # fmt: skip
-        own[name] = OwnTask(tasks.own[name].harness, items_result.directory)
-        digests[name] = items_result.result.sha256
-    return Questions(own, digests)
+        made[name] = items_result.result
+        own[name] = OwnTask(
+            task.harness, items_result.directory, task.scorer, items_result.result.levels
+        )
+    return Questions(own, made)
+
+
+def at_levels(inputs: "Inputs", questions: Questions, model: "Checkpoint") -> Questions:
+    """The same tasks, each at the levels at which the unquantized model can lose something.
+
+    Raises:
+        StageError: A task has no level that fits the model's context.
+    """
+    levels = inputs.config.tasks.levels
+    of_levels = {name: one for name, one in questions.own.items() if one.levels}
+    if not levels.adaptive or not of_levels:
+        return questions
+    subject = inputs.for_engine(model, for_quality=True)
+    own = dict(questions.own)
+    for name in of_levels:
+        # Each by itself, so that a task's levels do not hang on which others are asked.
+
+        def ask(size: int, name: str = name) -> "StageResult[LevelsResult]":
+            return _pilot(inputs, questions, name, subject, model, batch_size=size)
+
+        size = inputs.config.tasks.batch_size
+        pilot = at_half_without_memory(f"levels of {name}", size, ask, inputs.warn).result.levels
+        if not pilot:  # a dry run
+            continue
+        chosen = choose_levels(pilot, levels.least, levels.most)
+        if not chosen.levels:
+            raise StageError(f"task {name}: {chosen.why_not}; lower tasks.own.{name}.items.levels")
+        if chosen.why_not:
+            inputs.warn(f"task {name}: {chosen.why_not}")
+        own[name] = replace(own[name], levels=chosen.levels)
+    return replace(questions, own=own)
+
+
+def _pilot(
+    inputs: "Inputs",
+    questions: Questions,
+    name: str,
+    subject: "Checkpoint",
+    model: "Checkpoint",
+    *,
+    batch_size: int,
+) -> "StageResult[LevelsResult]":
+    asking = _asking(inputs, subject, model, batch_size)
+    task, num_fewshot = questions.own[name], _num_fewshot(inputs, name)
+    least = inputs.config.tasks.levels.least
+    determinants = {
+        "task": name,
+        "own": _own_determinants(questions, [name]),
+        "num_fewshot": num_fewshot,
+        "least": least,
+        **_determinants(inputs, asking, subject, model),
+    }
+    return inputs.obtain(
+        LEVELS, LevelsRequest(asking, name, task, num_fewshot, least), _environment(inputs),
+        title=f"levels of {name}", determinants=determinants, shared=_shared(inputs, subject),
+    )  # fmt: skip
 
 
 def answers_of(
@@ -97,45 +163,87 @@ def _ask(
     *,
     batch_size: int,
 ) -> "StageResult[TasksResult]":
-    tasks, engine = inputs.config.tasks, inputs.config.engine
-    environment = inputs.environment(harness_need(engine.name))
-    load = inputs.load(subject, engine, inputs.arithmetic.dtype)
+    tasks = inputs.config.tasks
     request = TasksRequest(
-        load=load,
-        tokenizer_directory=model.directory,
+        asking=_asking(inputs, subject, model, batch_size),
         names=tasks.names,
         own=questions.own,
         include=_folders(inputs),
-        num_fewshot={name: tasks.fewshot.get(name, tasks.num_fewshot) for name in tasks.names},
+        num_fewshot={name: _num_fewshot(inputs, name) for name in tasks.names},
         limit=tasks.limit,
-        apply_chat_template=tasks.apply_chat_template,
-        batch_size=batch_size,
-        seed=tasks.seed,
         baseline_directory=baseline.directory if baseline else None,
     )
     determinants = {
-        "subject": subject.identity,
-        "tokenizer": model.identity,
         "names": request.names,
-        "harness": {name: own.harness for name, own in questions.own.items()},
-        "items": questions.items_sha256,
+        **_own_determinants(questions, list(questions.own)),
         "include": [file_state(folder) for folder in request.include],
         "num_fewshot": request.num_fewshot,
         "limit": request.limit,
-        "apply_chat_template": request.apply_chat_template,
-        "batch_size": request.batch_size,
-        "seed": request.seed,
-        **engine_determinants(load),
         "baseline": baseline.address.key if baseline else None,
-        "versions": engine_versions(environment, engine.name, *_PACKAGES),
+        **_determinants(inputs, request.asking, subject, model),
     }
-    # For other engines the harness loads a model of its own.
-    asked_by = find_engine(engine.name).traits.harness_model
     return inputs.obtain(
-        STAGE, request, environment,
-        title=f"tasks {subject.label}", determinants=determinants,
-        shared=subject if asked_by is HarnessModel.hf else None,
+        STAGE, request, _environment(inputs),
+        title=f"tasks {subject.label}", determinants=determinants, shared=_shared(inputs, subject),
     )  # fmt: skip
+
+
+def _asking(
+    inputs: "Inputs", subject: "Checkpoint", model: "Checkpoint", batch_size: int
+) -> Asking:
+    tasks = inputs.config.tasks
+    return Asking(
+        load=inputs.load(subject, inputs.config.engine, inputs.arithmetic.dtype),
+        tokenizer_directory=model.directory,
+        apply_chat_template=tasks.apply_chat_template,
+        batch_size=batch_size,
+        seed=tasks.seed,
+        run_code=tasks.run_code,
+    )
+
+
+def _determinants(
+    inputs: "Inputs", asking: Asking, subject: "Checkpoint", model: "Checkpoint"
+) -> dict[str, Any]:
+    """What decides every answer of a checkpoint, whatever it is asked."""
+    name = inputs.config.engine.name
+    return {
+        "subject": subject.identity,
+        "tokenizer": model.identity,
+        "apply_chat_template": asking.apply_chat_template,
+        "batch_size": asking.batch_size,
+        "seed": asking.seed,
+        **engine_determinants(asking.load),
+        "versions": engine_versions(_environment(inputs), name, *_PACKAGES),
+    }
+
+
+def _own_determinants(questions: Questions, names: list[str]) -> dict[str, Any]:
+    """What decides the scores of tasks of our own; results of those without levels still count."""
+    own = {name: questions.own[name] for name in names}
+    scorers = {one.scorer for one in own.values() if one.scorer is not None}
+    levels = {name: one.levels for name, one in own.items() if one.levels}
+    found = {
+        "harness": {name: one.harness for name, one in own.items()},
+        "items": {name: questions.items[name].sha256 for name in own},
+    }
+    if scorers:
+        found["scorers"] = {name: sha256_of_file(scorer_file(name)) for name in sorted(scorers)}
+    return found | ({"levels": levels} if levels else {})
+
+
+def _environment(inputs: "Inputs") -> "ReadyEnvironment":
+    return inputs.environment(harness_need(inputs.config.engine.name))
+
+
+def _shared(inputs: "Inputs", subject: "Checkpoint") -> "Checkpoint | None":
+    """The subject where the engine itself loads it: for others the harness loads its own."""
+    model = find_engine(inputs.config.engine.name).traits.harness_model
+    return subject if model is HarnessModel.hf else None
+
+
+def _num_fewshot(inputs: "Inputs", name: str) -> int | None:
+    return inputs.config.tasks.fewshot.get(name, inputs.config.tasks.num_fewshot)
 
 
 def _folders(inputs: "Inputs") -> list[Path]:

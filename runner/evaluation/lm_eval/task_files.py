@@ -1,0 +1,82 @@
+"""Writes task files of the runner's own tasks, as ``lm_eval --include_path`` reads them."""
+
+import re
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.data.task_items import EXAMPLE_LEVEL
+
+DATA_FILE = "items.jsonl"
+EXAMPLES_FILE = "examples.jsonl"
+PILOT_FILE = "pilot.jsonl"
+_LEVELS = '''"""Keeps the items of some levels, and examples."""
+
+LEVELS = {levels}
+
+
+def process_docs(docs):
+    return docs.select([place for place, level in enumerate(docs["level"]) if level in LEVELS])
+'''
+
+
+@dataclass
+class OwnTask:
+    """A task of our own whose items have been made."""
+
+    harness: dict[str, Any]
+    """Keys of its task file, but for the name and the data set."""
+    items_directory: Path
+    """Its items and examples."""
+    scorer: str | None = None
+    """A file of ``runner/evaluation/lm_eval/scorers``."""
+    levels: list[int] = field(default_factory=list)
+    """Those that are asked; empty where the task has none."""
+
+
+def write_task(
+    directory: Path,
+    name: str,
+    task: OwnTask,
+    levels: Collection[int],
+    file: str = DATA_FILE,
+) -> None:
+    """Write a task file, and beside it the code that keeps its levels and scores its answers.
+
+    Args:
+        directory: Where to.
+        name: Name of the task.
+        task: Its keys and items.
+        levels: Those to ask; empty for all items.
+        file: Which of its items to ask.
+    """
+    import yaml
+
+    directory.mkdir(parents=True, exist_ok=True)
+    items, examples = task.items_directory / file, task.items_directory / EXAMPLES_FILE
+    content = {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(items), "train": str(examples)}},
+        "test_split": "test",
+        "fewshot_split": "train",
+        **task.harness,
+    }
+    text = yaml.safe_dump(content, sort_keys=False)
+    if task.scorer is not None:
+        shutil.copyfile(scorer_file(task.scorer), directory / f"{task.scorer}.py")
+        text += f"process_results: !function {task.scorer}.process_results\n"
+    if levels:
+        # The harness keeps what it has imported, by name.
+        module = re.sub(r"\W", "_", name) + "_levels"
+        code = _LEVELS.format(levels=sorted({EXAMPLE_LEVEL, *levels}))
+        (directory / f"{module}.py").write_text(code, "utf-8")
+        text += f"process_docs: !function {module}.process_docs\n"
+    (directory / f"{name}.yaml").write_text(text, "utf-8")
+
+
+def scorer_file(name: str) -> Path:
+    """Where a scorer's code lies."""
+    return Path(__file__).parent / "scorers" / f"{name}.py"
