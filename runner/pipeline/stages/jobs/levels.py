@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.engines.loading import LoadRequest
 from runner.evaluation.lm_eval.levels import LevelScore
 from runner.evaluation.lm_eval.task_files import PILOT_FILE, OwnTask, write_task
 from runner.pipeline.stages.base import Cost, Stage, StageContext
@@ -27,6 +28,11 @@ class LevelsRequest:
     num_fewshot: int | None
     least: float
     """Share of right answers below which no higher level is tried."""
+
+    @property
+    def load(self) -> LoadRequest:
+        """Of the unquantized model."""
+        return self.asking.load
 
 
 @dataclass
