@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from runner.reporting.capabilities.show import capabilities_markdown
 from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision
 from runner.reporting.claims.show import comparison_line
@@ -52,6 +53,7 @@ def markdown(
         parts += _scores([line for line in lines if rows[line.row].model == model])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
         parts += _served(of_model)
+        parts += capabilities_markdown([record for record in records if record.model == model])
         parts += _servers([record for record in records if record.model == model])
         parts += [
             f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"

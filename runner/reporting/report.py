@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 from runner.config.schema.decide import Decide
 from runner.pipeline.experience.data_points import all_records
 from runner.reporting.audited import audit_lines, audit_markdown, audited
+from runner.reporting.capabilities.foretold import foretold
+from runner.reporting.capabilities.levels import levels
+from runner.reporting.capabilities.losses import losses
+from runner.reporting.capabilities.show import show_capabilities
 from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision, decide_claims
 from runner.reporting.claims.show import claim_lines
@@ -141,6 +145,11 @@ def _write(
         "serving": to_json(served(subject.records)),
         "audits": subject.audits,
         "additions": to_json(additions(subject.records)),
+        "capabilities": {
+            "levels": to_json(levels(subject.records)),
+            "losses": to_json(lost := losses(subject.records)),
+            "foretold": to_json(foretold(lost)),
+        },
     }
     content = {
         "answer.json": json.dumps(answer, indent=2) + "\n",
@@ -196,6 +205,7 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
             console.print(line, soft_wrap=True)
         print_serving([r for r in records if r.model == model], console, whole)
         show_additions(additions([r for r in records if r.model == model]), console)
+        show_capabilities([r for r in records if r.model == model], console)
     for line in audit_lines(subject.audits, None if whole else console.width):
         console.print(line, soft_wrap=True)
     for line in claim_lines(decisions):

@@ -17,6 +17,9 @@ class Metric(StrEnum):
     """With a 95% interval, paired on the losses of the same tokens."""
     bits_per_weight = "bits_per_weight"
     """Read from what was written: exact."""
+    accuracy = "accuracy"
+    """Share of right answers, of ``task`` or as the mean over tasks; with a 95% interval, paired
+    item by item."""
     quantize_seconds = "quantize_seconds"
     """One timing: taken as right within a factor of 1.5."""
 
@@ -46,7 +49,10 @@ class Claim:
     id: str = MISSING
     sentence: str = bounded(MISSING, prose=True)
     metric: str = bounded(Metric.perplexity.value, choices=_metrics)
-    """``perplexity``, ``bits_per_weight``, ``quantize_seconds``, or a plug-in stage's figure."""
+    """``perplexity``, ``accuracy``, ``bits_per_weight``, ``quantize_seconds``, or a plug-in stage's
+    figure."""
+    task: Optional[str] = None
+    """Whose ``accuracy``; by default the mean over all tasks."""
     left: str = bounded(MISSING, prose=True)
     """Runs, by what they were told or had by default: ``method=rtn group_size=g32``."""
     right: str = bounded(MISSING, prose=True)

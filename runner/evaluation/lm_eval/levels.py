@@ -45,7 +45,14 @@ def choose_levels(pilot: Sequence[LevelScore], least: float, most: float) -> Cho
     between = [one.level for one in usable if least <= one.share <= most]
     if between:
         return Chosen(between, None)
-    nearest = min(usable, key=lambda one: max(least - one.share, one.share - most))
+    # Of several at the ceiling the hardest, of several at the floor the easiest.
+    nearest = min(
+        usable,
+        key=lambda one: (
+            max(least - one.share, one.share - most),
+            one.level if one.share < least else -one.level,
+        ),
+    )
     where = "the floor" if nearest.share < least else "the ceiling"
     return Chosen(
         [nearest.level],

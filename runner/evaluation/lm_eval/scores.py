@@ -63,6 +63,8 @@ class TaskScores:
     """Whether it was named, or is part of a group that was."""
     levels: list[LevelScore] = field(default_factory=list)
     """By level, where the task has levels: of those that were asked."""
+    pilot: list[LevelScore] = field(default_factory=list)
+    """What the unquantized model answered to other items, by which those levels were chosen."""
     prompts_cut: int = 0
     """Prompts of which the model saw the end only, as they are longer than its context."""
 

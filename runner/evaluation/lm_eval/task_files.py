@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.data.task_items import EXAMPLE_LEVEL
+from runner.evaluation.lm_eval.levels import LevelScore
 
 DATA_FILE = "items.jsonl"
 EXAMPLES_FILE = "examples.jsonl"
@@ -34,6 +35,8 @@ class OwnTask:
     """A file of ``runner/evaluation/lm_eval/scorers``."""
     levels: list[int] = field(default_factory=list)
     """Those that are asked; empty where the task has none."""
+    pilot: list[LevelScore] = field(default_factory=list)
+    """By which they were chosen."""
 
 
 def write_task(

@@ -1,7 +1,7 @@
 """Whether a claim holds for a sweep's runs."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runner.config.schema.claims import Claim, Effect, Metric
@@ -10,6 +10,7 @@ from runner.pipeline.stages.eval import STAGE as EVAL
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.reporting.claims.select import UNQUANTIZED, pairs
 from runner.reporting.further import further_metrics
+from runner.reporting.quality.answered import Answered, accuracy_shortfall, answered
 from runner.reporting.quality.evaluated import Evaluated, first_evaluation
 from runner.reporting.quality.paired import delta, ratio, why_not
 from runner.store.records import RunRecord
@@ -89,8 +90,12 @@ def _compare(claim: Claim, one: RunRecord, other: RunRecord, where: str) -> Evid
     right = UNQUANTIZED if baseline else other.label
     subject = "baseline" if baseline else "recipe"
     try:
+        if claim.task is not None and claim.metric != Metric.accuracy:
+            raise LookupError(f"metric={claim.metric} is of no task; use metric=accuracy")
         if claim.metric == Metric.perplexity:
             values, effect = _perplexities(claim, one, other, subject)
+        elif claim.metric == Metric.accuracy:
+            values, effect = _accuracies(claim, one, other, subject)
         else:
             values = (_value(claim.metric, one, "recipe"), _value(claim.metric, other, subject))
             effect = _exact(claim, *values)
@@ -125,6 +130,32 @@ def _perplexities(
         raise LookupError(reason)
     effect = delta(left, right) if claim.effect is Effect.difference else ratio(left, right)
     return (left.value, right.value), effect
+
+
+def _accuracies(
+    claim: Claim, one: RunRecord, other: RunRecord, subject: str
+) -> tuple[tuple[float, float], Interval]:
+    """Shares of right answers to the same items, of one task or as the mean over all."""
+    if claim.effect is not Effect.difference:
+        raise LookupError("shares of right answers are compared by difference")
+    left = _answers(one, "recipe", claim.task)
+    right = _answers(other, subject, claim.task)
+    short = accuracy_shortfall(left, right, 1.0)
+    if short is None:
+        raise LookupError("they were not asked the same items of the same model")
+    return (left.value, right.value), Interval(-short.estimate, -short.high, -short.low)
+
+
+def _answers(record: RunRecord, subject: str, task: str | None) -> Answered:
+    found = answered(record, subject)
+    if found is None:
+        raise LookupError(f"{record.run} was asked no tasks with right answers")
+    if task is None:
+        return found
+    own = {name: one for name, one in found.tasks.items() if name.partition("/")[2] == task}
+    if not own:
+        raise LookupError(f"{record.run} was not asked {task}")
+    return replace(found, tasks=own)
 
 
 def _evaluation(record: RunRecord, subject: str) -> Evaluated:

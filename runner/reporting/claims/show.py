@@ -10,7 +10,7 @@ def claim_lines(decisions: list[Decision]) -> list[str]:
         return []
     lines = [
         "",
-        "claims (on this model, text and machine; 95% intervals, paired on the same tokens)",
+        "claims (on this model, text and machine; 95% intervals, paired)",
     ]
     for decision in decisions:
         claim = decision.claim
@@ -30,7 +30,7 @@ def comparison_line(claim: Claim, found: Evidence) -> str:
     effect = form.format(found.effect.estimate)
     if claim.metric != Metric.bits_per_weight:
         effect += f" [{form.format(found.effect.low)}, {form.format(found.effect.high)}]"
-    unit = claim.metric.replace("_", " ")
+    unit = claim.metric.replace("_", " ") + (f" on {claim.task}" if claim.task else "")
     return (
         f"{sides}: {unit} {found.left_value:.3f} {sign} {found.right_value:.3f} = {effect}; "
         f"claimed {_range(claim)}: {found.verdict}"

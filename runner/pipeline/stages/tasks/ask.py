@@ -145,7 +145,9 @@ def ask(request: TasksRequest, context: StageContext) -> TasksResult:
                 for task in results["results"]
             ]
             for one in of_name:
-                one.prompts_cut = asked.prompts_cut if one.asked_for else 0
+                if one.asked_for:
+                    one.prompts_cut = asked.prompts_cut
+                    one.pilot = request.own[name].pilot if name in request.own else []
             scores += of_name
     return TasksResult(
         tasks=scores,

@@ -105,7 +105,7 @@ def at_levels(inputs: "Inputs", questions: Questions, model: "Checkpoint") -> Qu
             raise StageError(f"task {name}: {chosen.why_not}; lower tasks.own.{name}.items.levels")
         if chosen.why_not:
             inputs.warn(f"task {name}: {chosen.why_not}")
-        own[name] = replace(own[name], levels=chosen.levels)
+        own[name] = replace(own[name], levels=chosen.levels, pilot=pilot)
     return replace(questions, own=own)
 
 

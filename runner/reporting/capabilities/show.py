@@ -1,0 +1,126 @@
+"""Prints what recipes lose on tasks, and writes it as Markdown."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from runner.evaluation.lm_eval.levels import LevelScore
+from runner.evaluation.metrics.statistics import Interval
+from runner.reporting.capabilities.foretold import foretold
+from runner.reporting.capabilities.levels import Levels, levels
+from runner.reporting.capabilities.losses import Loss, losses
+from runner.store.records import RunRecord
+from runner.util.shown import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Cells = tuple[str, ...]
+_LOSSES = "change of right answers, in points, against the unquantized model on the same items"
+_LEVELS = "unquantized model by level of difficulty (right answers of pilot items)"
+_FORETOLD = "does KL divergence rank recipes as their losses do? (Spearman's correlation)"
+_NOTE = (
+    "± is half of a 95% interval that holds for all of these differences together; * marks a "
+    "difference that the interval and McNemar's exact test (Holm's correction) show."
+)
+
+
+def show_capabilities(records: Sequence[RunRecord], console: "Console") -> None:
+    """Print what the records of a model have; nothing where no recipe was asked tasks."""
+    from rich.table import Table
+
+    for title, head, lines, note in _parts(records):
+        console.print(f"\n{title}", style="bold")
+        table = Table(box=None)
+        for place, name in enumerate(head):
+            table.add_column(name, justify="left" if not place else "right")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+        if note:
+            console.print(note, soft_wrap=not console.is_terminal)
+
+
+def capabilities_markdown(records: Sequence[RunRecord]) -> list[str]:
+    """The same, as lines of Markdown."""
+    parts: list[str] = []
+    for title, head, lines, note in _parts(records):
+        table = [head, (":--", *["--:"] * (len(head) - 1)), *lines]
+        parts += ["", f"{title[:1].upper()}{title[1:]}:", ""]
+        parts += [f"| {' | '.join(map(_plain, cells))} |" for cells in table]
+        parts += ["", note, ""] if note else [""]
+    return parts
+
+
+def _parts(records: Sequence[RunRecord]) -> list[tuple[str, Cells, list[Cells], str]]:
+    """Tables, each with its title and what is to be known to read it."""
+    parts: list[tuple[str, Cells, list[Cells], str]] = []
+    of_levels, found = levels(records), losses(records)
+    places = {(one.model, one.engine) for one in of_levels}
+    engines = len(places | {(one.model, one.engine) for one in found}) > 1
+    if of_levels:
+        parts.append((_LEVELS, ("task", "level: right/items"), _level_lines(of_levels, engines),
+                      "Levels in [brackets] are asked of every recipe."))  # fmt: skip
+    if found:
+        head, lines = _loss_lines(found, engines)
+        parts.append((_LOSSES, head, lines, _NOTE))
+    correlations = [one for one in foretold(found) if one.correlation is not None]
+    if correlations:
+        lines = [
+            (_named(one.task, one.engine, engines), str(one.recipes), _interval(one.correlation),
+             one.verdict)
+            for one in correlations
+        ]  # fmt: skip
+        parts.append((_FORETOLD, ("task", "recipes", "correlation [95%]", ""), lines, ""))
+    return parts
+
+
+def _level_lines(found: Sequence[Levels], engines: bool) -> list[Cells]:
+    return [
+        (
+            _named(one.task, one.engine, engines),
+            "  ".join(_level(score, score.level in one.asked) for score in one.pilot),
+        )
+        for one in found
+    ]
+
+
+def _level(score: LevelScore, asked: bool) -> str:
+    label = f"{score.level}: " + (f"{score.right}/{score.items}" if score.fits else "too long")
+    return f"[{label}]" if asked else label
+
+
+def _loss_lines(found: Sequence[Loss], engines: bool) -> tuple[Cells, list[Cells]]:
+    """One line a recipe, one column a task, the unquantized model's shares first."""
+    tasks = list(dict.fromkeys(one.task for one in found))
+    lines: list[Cells] = []
+    for engine in dict.fromkeys(one.engine for one in found):
+        own = [one for one in found if one.engine == engine]
+        base = {one.task: f"{one.unquantized:.3f} of {one.items}" for one in own}
+        name = _named("unquantized", engine, engines)
+        lines.append((name, *(base.get(task, "") for task in tasks)))
+        for recipe in dict.fromkeys(one.recipe for one in own):
+            cells = {one.task: _change(one) for one in own if one.recipe == recipe}
+            name = _named(recipe, engine, engines)
+            lines.append((name, *(cells.get(task, "") for task in tasks)))
+    return ("recipe", *tasks), lines
+
+
+def _change(loss: Loss) -> str:
+    half = (loss.difference.high - loss.difference.low) / 2
+    mark = "*" if loss.shown else ""
+    return f"{100 * loss.difference.estimate:+.0f} ± {100 * half:.0f}{mark}"
+
+
+def _interval(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+
+
+def _named(name: str, engine: str, engines: bool) -> str:
+    return f"{name} on {engine}" if engines else name
+
+
+def _plain(text: str) -> str:
+    """Without what Markdown would take as its own."""
+    return printable(text).replace("|", "\\|").replace("*", "\\*")
