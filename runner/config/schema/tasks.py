@@ -31,6 +31,10 @@ class ItemsMaker(Enum):
     """What WordNet says a noun is a kind of, among what other nouns are a kind of."""
     addition = "addition"
     """Sums of two numbers of two digits, among near misses; generated."""
+    tool_calls = "tool_calls"
+    """Requests to call one of several tools by a JSON object; generated."""
+    instructions = "instructions"
+    """Instructions whose being followed can be checked, of IFEval's kinds; generated."""
     jsonl = "jsonl"
     """Items as they stand, one JSON object a line."""
 
@@ -49,8 +53,8 @@ class ItemsMaker(Enum):
         return made if self in _GENERATED else files | made
 
 
-_WITH_LEVELS: frozenset[ItemsMaker] = frozenset()
-_GENERATED = frozenset({ItemsMaker.addition})
+_WITH_LEVELS = frozenset({ItemsMaker.tool_calls, ItemsMaker.instructions})
+_GENERATED = frozenset({ItemsMaker.addition, ItemsMaker.tool_calls, ItemsMaker.instructions})
 """Makers that need no package."""
 
 

@@ -14,6 +14,8 @@ from runner.data.packages import fetch_member, fetch_tree
 from runner.data.task_items import EXAMPLE_LEVEL
 from runner.data.task_items.addition import additions
 from runner.data.task_items.facts import facts
+from runner.data.task_items.instructions import instructions
+from runner.data.task_items.tool_calls import tool_calls
 from runner.data.task_items.wikipedia import last_words, next_sentences
 from runner.data.task_items.wordnet import definitions, kinds
 from runner.data.texts.decoding import read_lines, require_encodable
@@ -32,7 +34,10 @@ _MAKERS: dict[ItemsMaker, Callable[[list[Path], int, random.Random], list[Item]]
 }
 
 
-_WITH_LEVELS: dict[ItemsMaker, Callable[[list[Path], int, int, random.Random], list[Item]]] = {}
+_WITH_LEVELS: dict[ItemsMaker, Callable[[list[Path], int, int, random.Random], list[Item]]] = {
+    ItemsMaker.tool_calls: tool_calls,
+    ItemsMaker.instructions: instructions,
+}
 """Given files, a level and how many."""
 
 

@@ -1,0 +1,110 @@
+"""Requests to call one of several tools, whose answer is one JSON object."""
+
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.data.task_items.tool_calls.requests import Wording, ask
+from runner.data.task_items.tool_calls.tools import ACTIONS, OBJECTS, Tool, draw_parameters
+from runner.data.task_items.tool_calls.values import Kind
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What makes a level hard."""
+
+    tools: int
+    arguments: int
+    """That the request gives values of."""
+    optional: int = 0
+    """Further parameters, which the request does not mention and the call is to leave out."""
+    kinds: frozenset[Kind] = frozenset(Kind)
+    near: bool = True
+    """Whether the other tools have the right one's parameters, and its object or its action."""
+    wording: Wording = Wording.other
+    """How the request names the tool and its arguments."""
+    schemas: bool = False
+    """Whether half of the items show tools as JSON schemas, not as signatures."""
+    written: int = 0
+    """How values are said: 0 as the call needs them, 1 in words, 2 to be worked out."""
+
+
+_TEXTS = frozenset({Kind.label, Kind.person, Kind.city})
+_PLAIN = _TEXTS | {Kind.count, Kind.date, Kind.time}
+_LEVELS = (
+    _Level(2, 1, kinds=_TEXTS, near=False, wording=Wording.literal),
+    _Level(2, 2, kinds=_TEXTS, near=False, wording=Wording.literal),
+    _Level(2, 2, kinds=_PLAIN, near=False, wording=Wording.names),
+    _Level(3, 2, near=False, wording=Wording.same),
+    _Level(4, 3, optional=1),
+    _Level(6, 4, optional=2, schemas=True, written=1),
+    _Level(9, 6, optional=2, schemas=True, written=1),
+    _Level(12, 7, optional=2, schemas=True, written=2),
+)
+
+
+def tool_calls(_: list[Path], level: int, count: int, chosen: random.Random) -> list[Any]:
+    """Items of one level: tools, a request, and the call as ``{"name": …, "arguments": {…}}``.
+
+    From level to level there are more tools and arguments, of more types. From the fourth on the
+    request uses other words than the tool's name, from the fifth other tools differ by the
+    object or the action only and there are optional parameters that are to be left out. At the
+    sixth and seventh, numbers, dates and times are in words, and half of the items show JSON
+    schemas. At the eighth every value is to be worked out.
+
+    Args:
+        level: From 1 to 8.
+        count: Items.
+        chosen: Draws them.
+    """
+    hardness = _LEVELS[level - 1]
+    items: dict[str, dict[str, Any]] = {}
+    while len(items) < count:
+        tools = _tools(hardness, chosen)
+        right = tools[0]
+        request, arguments = ask(right, hardness.wording, hardness.written, chosen)
+        chosen.shuffle(tools)
+        schemas = hardness.schemas and chosen.random() < 0.5
+        shown = "\n".join(
+            json.dumps(tool.schema(), ensure_ascii=False) if schemas else tool.signature()
+            for tool in tools
+        )
+        text = f"Tools:\n{shown}\nRequest: {request}\nCall:"
+        call = {"name": right.name, "arguments": arguments}
+        items[text] = {
+            "text": text,
+            "target": json.dumps(call, ensure_ascii=False),
+            "level": level,
+            "tools": hardness.tools,
+            "arguments": len(arguments),
+        }
+    return list(items.values())
+
+
+def _tools(level: _Level, chosen: random.Random) -> list[Tool]:
+    """The right tool, then others."""
+    thing, action = chosen.choice(sorted(OBJECTS)), chosen.choice(sorted(ACTIONS))
+    parameters = draw_parameters(thing, level.arguments, level.optional, level.kinds, chosen)
+    others = [
+        (a, t)
+        for t in sorted(OBJECTS)
+        for a in sorted(ACTIONS)
+        if (a == action) != (t == thing) or (not level.near and t != thing)
+    ]
+    tools = [Tool(action, thing, parameters)]
+    for other_action, other_thing in chosen.sample(others, level.tools - 1):
+        same = level.near or other_thing == thing
+        tools.append(
+            Tool(
+                other_action,
+                other_thing,
+                parameters
+                if same
+                else draw_parameters(
+                    other_thing, level.arguments, level.optional, level.kinds, chosen
+                ),
+            )
+        )
+    return tools
