@@ -35,6 +35,10 @@ class ItemsMaker(Enum):
     """Requests to call one of several tools by a JSON object; generated."""
     instructions = "instructions"
     """Instructions whose being followed can be checked, of IFEval's kinds; generated."""
+    continuations = "continuations"
+    """Beginnings of paragraphs of a Wikipedia dump, to be gone on with."""
+    replies = "replies"
+    """Instructions to write about common nouns of WordNet, to be followed."""
     jsonl = "jsonl"
     """Items as they stand, one JSON object a line."""
 
@@ -50,12 +54,16 @@ class ItemsMaker(Enum):
             return frozenset({"path"})
         files = frozenset({"package", "version", "members", "sha256", "path"})
         made = frozenset({"seed", "levels", "pilot"} if self.has_levels else {"seed", "choices"})
+        if self in _OPEN:
+            made -= {"choices"}
         return made if self in _GENERATED else files | made
 
 
 _WITH_LEVELS = frozenset({ItemsMaker.tool_calls, ItemsMaker.instructions})
 _GENERATED = frozenset({ItemsMaker.addition, ItemsMaker.tool_calls, ItemsMaker.instructions})
 """Makers that need no package."""
+_OPEN = frozenset({ItemsMaker.continuations, ItemsMaker.replies})
+"""Makers of prompts to which no answer is the right one."""
 
 
 @dataclass

@@ -15,8 +15,9 @@ from runner.data.task_items import EXAMPLE_LEVEL
 from runner.data.task_items.addition import additions
 from runner.data.task_items.facts import facts
 from runner.data.task_items.instructions import instructions
+from runner.data.task_items.replies import replies
 from runner.data.task_items.tool_calls import tool_calls
-from runner.data.task_items.wikipedia import last_words, next_sentences
+from runner.data.task_items.wikipedia import continuations, last_words, next_sentences
 from runner.data.task_items.wordnet import definitions, kinds
 from runner.data.texts.decoding import read_lines, require_encodable
 from runner.errors import StageError, UsageError
@@ -31,6 +32,8 @@ _MAKERS: dict[ItemsMaker, Callable[[list[Path], int, random.Random], list[Item]]
     ItemsMaker.definition: definitions,
     ItemsMaker.kind_of: kinds,
     ItemsMaker.addition: additions,
+    ItemsMaker.continuations: continuations,
+    ItemsMaker.replies: replies,
 }
 
 

@@ -14,6 +14,9 @@ _LONGEST_SENTENCE_CHARACTERS = 300
 _CONTEXT_SENTENCES = 3
 _PASSAGE_WORDS = (40, 120)
 _LEAST_LETTERS = 4
+_BEGINNING_WORDS = 32
+_CONTINUATION_WORDS = 16
+"""A paragraph must go on for so long: nobody ends one in the middle of a thought."""
 _WORD = re.compile(r"[A-Za-z]+")
 
 
@@ -68,6 +71,19 @@ def last_words(files: list[Path], _: int, chosen: random.Random) -> list[dict[st
             ]
             if endings:
                 items.append(chosen.choice(endings))
+    return items
+
+
+def continuations(files: list[Path], _: int, chosen: random.Random) -> list[dict[str, Any]]:
+    """One item a paragraph: its first 32 words, to be gone on with; ``target`` is the rest."""
+    (path,) = files
+    items = []
+    for text in read_wikipedia(path):
+        for paragraph in text.split("\n\n"):
+            words = paragraph.split()
+            if len(words) >= _BEGINNING_WORDS + _CONTINUATION_WORDS:
+                beginning, rest = words[:_BEGINNING_WORDS], words[_BEGINNING_WORDS:]
+                items.append({"text": " ".join(beginning), "target": " ".join(rest)})
     return items
 
 

@@ -24,6 +24,12 @@ class _Noun:
     """Synsets it is a kind of."""
 
 
+def common_nouns(files: list[Path]) -> list[str]:
+    """Common nouns of a single word, in alphabetical order."""
+    nouns, _ = _read(*files[:2])
+    return sorted({noun.word for noun in nouns})
+
+
 def definitions(files: list[Path], choices: int, chosen: random.Random) -> list[dict[str, Any]]:
     """One item a common noun: its gloss, then it or others of its field."""
     nouns, _ = _read(*files[:2])

@@ -6,12 +6,16 @@ lines of JSON, in which floats keep all their digits, and tells how far the work
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from runner.store.files import write_text_atomically
 from runner.store.journal import checked_line, content_of
+
+_GENERATE = "generate_until"
+"""The harness's name for answers that are generated."""
 
 
 class Answers:
@@ -24,10 +28,14 @@ class Answers:
         """Go on with ``path`` if it exists.
 
         Args:
-            path: Lines of JSON, each behind its digest: what was asked (hashed) and the answer.
+            path: Lines of JSON, each behind its digest: what was asked (hashed) and the answer, and
+                of a generated one its tokens.
             say: Told how many of how many requests have an answer.
         """
         self._known: dict[str, Any] = {}
+        self._tokens: dict[str, list[int]] = {}
+        self._pending: deque[list[int]] = deque()
+        self._generated: dict[tuple[str, str], list[int]] = {}
         self._say = say
         self._done = 0
         self._total = 0
@@ -35,7 +43,10 @@ class Answers:
             content = path.read_bytes().decode("utf-8", "replace")
             lines = content.split("\n")
             whole = [line for line in map(content_of, lines) if line is not None]
-            self._known = dict(json.loads(line) for line in whole)
+            for key, answer, *tokens in map(json.loads, whole):
+                self._known[key] = answer
+                if tokens:
+                    self._tokens[key] = tokens[0]
             if len(whole) != len(lines) - 1 or lines[-1]:
                 write_text_atomically(path, "".join(map(checked_line, whole)))
         self.found = len(self._known)
@@ -67,9 +78,26 @@ class Answers:
         self._say(self._total, self._total)
         return [tuple(answer) if isinstance(answer, list) else answer for answer in answers]
 
+    def generated(self, rows: Iterable[Sequence[int]]) -> None:
+        """Take tokens as a model generated them, before the answers made of them are added in turn.
+
+        Args:
+            rows: One of each text of a batch; what follows its end may be in it.
+        """
+        self._pending = deque(list(row) for row in rows)
+
+    def tokens_of(self, arguments: Sequence[Any], answer: str) -> list[int] | None:
+        """Tokens that an answer was made of; ``None`` where the engine does not tell them."""
+        drawn = self._generated.get((arguments[0], answer))
+        return self._tokens.get(_key(_GENERATE, arguments), drawn)
+
     def add_partial(self, kind: str, arguments: Sequence[Any], answer: Any) -> None:
         """Keep an answer; called by the harness's models under this name."""
         self._done += 1
+        if kind == _GENERATE and self._pending:
+            # Harness's models give answers in the order of their batch, some under arguments of
+            # their own: prompt and text are what is the same of those and of the request's.
+            self._generated[arguments[0], answer] = self._pending.popleft()
         self._say(min(self._done, self._total), self._total)
         self._keep(kind, arguments, answer)
 
@@ -78,7 +106,11 @@ class Answers:
         if key in self._known or _drawn(kind, arguments):
             return
         self._known[key] = answer
-        self._stream.write(checked_line(json.dumps([key, answer])))
+        content = [key, answer]
+        if kind == _GENERATE and (tokens := self._generated.get((arguments[0], answer))):
+            self._tokens[key] = tokens
+            content.append(tokens)
+        self._stream.write(checked_line(json.dumps(content)))
         # Into the kernel's hands: what is there survives this process.
         self._stream.flush()
 
@@ -94,4 +126,4 @@ def _key(kind: str, arguments: Sequence[Any]) -> str:
 
 def _drawn(kind: str, arguments: Sequence[Any]) -> bool:
     """Whether the answer is a draw, of which no two need be equal."""
-    return kind == "generate_until" and bool(arguments[1].get("do_sample", False))
+    return kind == _GENERATE and bool(arguments[1].get("do_sample", False))

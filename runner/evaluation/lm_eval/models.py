@@ -170,12 +170,17 @@ def remembering(kind: type[Any]) -> type[Any]:
 
     def go_on(self: Any, context: Any, *arguments: Any, **options: Any) -> Any:
         begun = _begun(context, self.leading_bos, self.tokenizer.pad_token_id)
-        return kind._model_generate(self, begun, *arguments, **options)
+        found = kind._model_generate(self, begun, *arguments, **options)
+        answers_of(self).generated(found[:, context.shape[1] :].tolist())
+        return found
 
     def see_lists(self: Any, requests: list[list[int]], *rest: Any, **options: Any) -> Any:
         if (bos := self.leading_bos) is not None:
             requests = [with_bos(window, bos) for window in requests]
-        return kind._model_generate(self, requests, *rest, **options)
+        found = kind._model_generate(self, requests, *rest, **options)
+        if options.get("generate"):
+            answers_of(self).generated(answer.outputs[0].token_ids for answer in found)
+        return found
 
     def write(self: Any, *arguments: Any, **options: Any) -> str:
         try:

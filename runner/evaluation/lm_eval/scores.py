@@ -6,6 +6,7 @@ from typing import Any
 
 from runner.errors import StageError
 from runner.evaluation.lm_eval.levels import LevelScore
+from runner.evaluation.metrics.generation import Generation
 from runner.evaluation.metrics.paired import (
     Change,
     is_right_or_wrong,
@@ -21,6 +22,8 @@ MAIN = ("acc_norm", "exact_match", "acc")
 """The metric that stands for a task in a mean over tasks: the first of these that it has."""
 ACCURACY = "acc"
 """The metric by which levels are scored."""
+NO_METRIC = "bypass"
+"""What the harness calls a task's metric where it scores nothing; its value is made up."""
 _ASKED = ("task", "item", "item_sha256", "prompt_sha256")
 """What must be the same of an item for two answers to it to be paired."""
 
@@ -67,6 +70,8 @@ class TaskScores:
     """What the unquantized model answered to other items, by which those levels were chosen."""
     prompts_cut: int = 0
     """Prompts of which the model saw the end only, as they are longer than its context."""
+    generation: Generation | None = None
+    """Of answers that are generated; ``None`` for other tasks, and in older results."""
 
     @property
     def main(self) -> Score | None:
@@ -119,7 +124,7 @@ def samples_of(task: str, output_type: str, logged: Sequence[dict[str, Any]]) ->
             "log_likelihoods": likelihoods,
             "answer": answer,
             "target": sample["target"],
-            "scores": {metric: sample[metric] for metric in sample["metrics"]},
+            "scores": {name: sample[name] for name in sample["metrics"] if name != NO_METRIC},
             "item_sha256": sample["doc_hash"],
             "prompt_sha256": sample["prompt_hash"],
             "level": sample["doc"].get("level"),
@@ -150,6 +155,8 @@ def scores_of(
     for key, value in metrics.items():
         metric, comma, filter_ = key.partition(",")
         if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        if metric == NO_METRIC:
             continue
         error = metrics.get(f"{metric}_stderr,{filter_}")
         better = found["higher_is_better"].get(task, {}).get(metric)

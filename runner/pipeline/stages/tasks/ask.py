@@ -16,6 +16,7 @@ from runner.evaluation.lm_eval.evaluate import (
     task_manager,
     telling,
 )
+from runner.evaluation.lm_eval.generated import GENERATE, add_generated, generation
 from runner.evaluation.lm_eval.levels import LevelScore
 from runner.evaluation.lm_eval.models import keep_answers, open_model
 from runner.evaluation.lm_eval.scores import (
@@ -87,7 +88,8 @@ class Questioner:
             run_code=self._asking.run_code,
         )
         answers.close()
-        return Asked(results, _samples(results), self.model.prompts_cut, answers.found)
+        samples = _samples(results, self.model, answers)
+        return Asked(results, samples, self.model.prompts_cut, answers.found)
 
 
 @dataclass
@@ -134,21 +136,14 @@ def ask(request: TasksRequest, context: StageContext) -> TasksResult:
             results, samples = asked.results, asked.samples
             for sample in (sample for of_task in samples.values() for sample in of_task):
                 stream.write(json.dumps(sample, default=_plain) + "\n")
-            of_name = [
-                scores_of(
-                    task,
-                    results,
-                    asked_for=task == name,
-                    samples=_below(task, results, samples),
-                    before=before.of(task, results),
-                )
-                for task in results["results"]
-            ]
-            for one in of_name:
+            for task in results["results"]:
+                answered, old = _below(task, results, samples), before.of(task, results)
+                one = scores_of(task, results, task == name, answered, old)
                 if one.asked_for:
                     one.prompts_cut = asked.prompts_cut
                     one.pilot = request.own[name].pilot if name in request.own else []
-            scores += of_name
+                one.generation = generation(answered, None if old is None else old[1])
+                scores.append(one)
     return TasksResult(
         tasks=scores,
         overall=overall(scores),
@@ -182,12 +177,14 @@ class _Baseline:
         return self._scores[task], _below(task, found, self._samples)
 
 
-def _samples(found: dict[str, Any]) -> dict[str, list[Sample]]:
+def _samples(found: dict[str, Any], model: Any, answers: Answers) -> dict[str, list[Sample]]:
     """What is kept of each item, by task, as it reads back from JSON."""
-    samples = {
-        task: list(samples_of(task, str(found["configs"][task].get("output_type")), logged))
-        for task, logged in found["samples"].items()
-    }
+    samples = {}
+    for task, logged in found["samples"].items():
+        kind = str(found["configs"][task].get("output_type"))
+        samples[task] = list(samples_of(task, kind, logged))
+        if kind == GENERATE:
+            add_generated(samples[task], logged, model, answers)
     again: dict[str, list[Sample]] = json.loads(json.dumps(samples, default=_plain))
     return again
 
