@@ -123,7 +123,7 @@ class Generator:
         return [
             SimpleNamespace(
                 prompt_logprobs=[None, *({token: told} for token in row[1:])],
-                outputs=[SimpleNamespace(text="x")],
+                outputs=[SimpleNamespace(text="x", token_ids=[7])],
             )
             for row in self.rows[-len(prompts) :]
         ]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 LEAST_REPEATS = 3
 """Times that the end of an answer must say the same to be a loop."""
-LEAST_TOKENS = 24
+LEAST_TOKENS = 16
 """Tokens that those must fill together: a short row of equal numbers is none."""
 
 
