@@ -23,10 +23,11 @@ pytestmark = pytest.mark.unit
 
 DEGENERATE = {
     # SmolLM2-135M-Instruct, greedy, 96 tokens, unquantized or at 4 bits; cut off as they were.
-    " which is a naturally occurring isotope of francium.\n\nThe only naturally occurring isotope "
-    "of francium is francium.\n\nThe only naturally occurring isotope of francium is francium.\n\nThe only naturally occurring isotope of francium is francium.\n\nThe only "
-    "naturally occurring isotope of f": 4,
-    " when it is in the sun. It is very curious. It is very curious. It is very curious. It is very "
+    " The only naturally occurring isotope of francium is francium.\n\nThe only naturally "
+    "occurring isotope of francium is francium.\n\nThe only naturally occurring isotope of "
+    "francium is francium.\n\nThe only naturally occurring isotope of francium is francium.\n\n"
+    "The only naturally occurring isotope of f": 4,
+    " when it is hungry. It is very curious. It is very curious. It is very curious. It is very "
     "curious. It is very curious. It is very curious. It is very curi": 5,
     " the International System of the National Radiocarbon Radiocarbon Radiocarbon Radiocarbon "
     "Radiocarbon Radiocarbon Radiocarbon Radiocarbon Radiocarbon Radiocar": 8,
@@ -78,7 +79,8 @@ def test_loops_are_those_of_the_definition() -> None:
         unit = [chosen.randrange(3) for _ in range(chosen.randint(1, 6))]
         start = [chosen.randrange(3) for _ in range(chosen.randint(0, 9))]
         tokens = start + (unit * 6)[: chosen.randint(0, 24)]
-        assert find_loop(tokens, 3, 9) == (expected := slow_loop(tokens, 3, 9))
+        expected = slow_loop(tokens, 3, 9)
+        assert find_loop(tokens, 3, 9) == expected
         found += expected is not None
     assert 30 < found < 120
 
