@@ -10,6 +10,9 @@ from runner.reporting.claims.show import comparison_line
 from runner.reporting.confidence import Line as ConfidenceLine
 from runner.reporting.confidence import confidence_lines
 from runner.reporting.floor import at_floor
+from runner.reporting.generation import COLUMNS, NOTE, WORDS, generation_lines
+from runner.reporting.generation import Line as GenerationLine
+from runner.reporting.generation import cells as generation_cells
 from runner.reporting.notes import dense_mark, quality_notes
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.scores import Cell, Line, names_of, score_lines
@@ -38,6 +41,7 @@ def markdown(
     Rows without a result are listed with their reasons.
     """
     lines, by_confidence = score_lines(records, rows), confidence_lines(records, rows)
+    generated = generation_lines(records, rows)
     parts = []
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
@@ -51,6 +55,7 @@ def markdown(
         parts += [f"- {_plain(note)}" for note in quality_notes(of_model)]
         parts += _confidence([one for one in by_confidence if rows[one.row].model == model])
         parts += _scores([line for line in lines if rows[line.row].model == model])
+        parts += _generation([one for one in generated if rows[one.row].model == model])
         parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
         parts += _served(of_model)
         parts += capabilities_markdown([record for record in records if record.model == model])
@@ -87,6 +92,16 @@ def _scores(lines: list[Line]) -> list[str]:
         cells = (line.cells.get(name) for name in names)
         table.append([_plain(line.recipe), line.engine, *map(_score, cells)])
     return [*(f"| {' | '.join(cells)} |" for cells in table), ""]
+
+
+def _generation(lines: list[GenerationLine]) -> list[str]:
+    """How far each recipe's text is the unquantized model's."""
+    if not lines:
+        return []
+    aligned = [*[":--"] * WORDS, *["--:"] * (len(COLUMNS) - WORDS)]
+    found = ([*map(_plain, generation_cells(line))] for line in lines)
+    table = [[*map(_plain, COLUMNS)], aligned, *found]
+    return ["", "Generated text:", "", *(f"| {' | '.join(line)} |" for line in table), "", NOTE, ""]
 
 
 def _confidence(lines: list[ConfidenceLine]) -> list[str]:

@@ -8,6 +8,7 @@ from runner.engines.loading import LoadRequest
 from runner.evaluation.lm_eval.scores import Overall, TaskScores
 from runner.evaluation.lm_eval.task_files import OwnTask
 from runner.pipeline.stages.base import Cells, Cost, Stage, StageContext
+from runner.pipeline.stages.tasks.generated import generation_metrics, generation_table
 from runner.store.records import BASELINE, RECIPE
 
 if TYPE_CHECKING:
@@ -130,13 +131,17 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
                         values["_mcnemar_p"] = change.mcnemar.p_value
                 stem = f"tasks/{name}"
                 metrics |= {f"{stem}{end}/{task.task}": value for end, value in values.items()}
+            metrics |= generation_metrics(task)
         if result.overall is not None:
             metrics["tasks/mean_accuracy"] = result.overall.mean
             metrics["tasks/recovery_percent"] = result.overall.recovery_percent
         return metrics
 
     def tables(self, result: TasksResult) -> dict[str, Cells]:
-        """One line for each task and metric; the changes are against the unquantized model."""
+        """One line for each task and metric; the changes are against the unquantized model.
+
+        Another table says of generated answers how their text differs.
+        """
         lines: list[list[Any]] = []
         for task in result.tasks:
             for score in task.scores:
@@ -148,7 +153,7 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
                 lines.append([*own, *changes])
         names = ["task", "metric", "filter", "value", "standard_error"]
         columns = [*names, "delta", "recovery_percent", "answers_changed"]
-        return {"tasks/scores": (columns, lines)}
+        return {"tasks/scores": (columns, lines), **generation_table(result.tasks)}
 
     def words(self, result: TasksResult) -> dict[str, str]:
         """The arithmetic, which figures of other runs have to share."""

@@ -13,7 +13,7 @@ from runner.reporting.page.subject import Subject
 
 NAMES = (
     "answer", "claims", "tradeoffs", "serving", "table", "confidence", "written", "tasks",
-    "sensitivity", "prediction", "problems",
+    "generation", "sensitivity", "prediction", "problems",
 )  # fmt: skip
 
 

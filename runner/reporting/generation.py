@@ -1,0 +1,135 @@
+"""Generated text by recipe and task, of every run that has any."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runner.evaluation.lm_eval.scores import TaskScores
+from runner.evaluation.metrics.generation import Generation
+from runner.evaluation.metrics.paired import McNemar
+from runner.evaluation.metrics.statistics import Interval
+from runner.pipeline.stages.tasks import STAGE as TASKS
+from runner.pipeline.stages.tasks import TasksResult
+from runner.planning.result import PlanResult
+from runner.reporting.quality.evaluated import seed_of
+from runner.reporting.right_answers import (
+    RightAnswerPrice,
+    plan_of,
+    recipe_in_plan,
+    right_answer_price,
+)
+from runner.reporting.rows import Row
+from runner.store.records import BASELINE, RECIPE, RunRecord
+
+
+@dataclass
+class Line:
+    """One recipe's answers to one task; ``row`` is its place among the answer's rows."""
+
+    row: int
+    recipe: str
+    engine: str
+    task: str
+    generation: Generation
+    price: RightAnswerPrice | None
+
+
+COLUMNS = (
+    "recipe", "engine", "task", "items", "tokens", "same text", "tokens in common",
+    "per-token agreement", "length ratio", "loops", "unfinished thoughts", "empty", "at limit",
+    "$ a right answer",
+)  # fmt: skip
+WORDS = 3
+"""Of these columns the first ones hold words."""
+NOTE = (
+    "Against the unquantized model's greedy answers to the same items: tokens before the first "
+    "that differs, and how likely a token is the same where all before it are. In brackets 95% "
+    "intervals over items, and McNemar's p where answers that loop, end within a thought or are "
+    "empty are others than before. The price is predicted, by the plan."
+)
+
+
+def generation_lines(records: Sequence[RunRecord], rows: Sequence[Row]) -> list[Line]:
+    """A line for each task with generated answers of each row; one a draw where it has several."""
+    by_run = {(record.sweep, record.run): record for record in records}
+    lines = []
+    for number, row in enumerate(rows):
+        if row.is_floor:
+            continue
+        if row.is_baseline:
+            same = [r for r in records if (r.model, r.engine) == (row.model, row.engine)]
+            found = [(r, f) for r in same if (f := r.result(TASKS, BASELINE)) is not None]
+            for record, result in found[:1]:
+                plan = plan_of(records, record)
+                lines += _lines(number, row, row.recipe, record=record, result=result, plan=plan)
+            continue
+        several = (row.seeds or 1) > 1
+        for run in (row.runs or "").split() if several else [row.run or ""]:
+            own = by_run.get((row.sweep or "", run))
+            if own is not None and (asked := own.result(TASKS, RECIPE)) is not None:
+                name = f"{row.recipe}, seed {seed_of(own)}" if several else row.recipe
+                plan = plan_of(records, own)
+                lines += _lines(number, row, name, record=own, result=asked, plan=plan)
+    return lines
+
+
+def cells(line: Line) -> list[str]:
+    """A line's cells, one for each of ``COLUMNS``; empty where it is not known."""
+    found, change = line.generation, line.generation.change
+    return [
+        line.recipe,
+        line.engine,
+        line.task,
+        str(found.answers),
+        f"{found.tokens:.1f}",
+        f"{change.identical:.1%}" if change is not None else "",
+        _interval(change.common_tokens if change is not None else None, 1),
+        f"{change.token_agreement:.4f}"
+        if change is not None and change.token_agreement is not None
+        else "",
+        _interval(change.length_ratio if change is not None else None, 3),
+        _share(found.loops, change.loops if change else None),
+        _share(found.unfinished_thinking, change.unfinished_thinking if change else None),
+        _share(found.empty, change.empty if change else None),
+        "" if found.at_limit is None else f"{found.at_limit:.1%}",
+        "" if line.price is None else f"{line.price.dollars:.2g} ({line.price.device})",
+    ]
+
+
+def _lines(
+    number: int,
+    row: Row,
+    name: str,
+    *,
+    record: RunRecord,
+    result: TasksResult,
+    plan: PlanResult | None,
+) -> list[Line]:
+    label = recipe_in_plan(record, is_baseline=row.is_baseline)
+    return [
+        Line(
+            number,
+            name,
+            row.engine,
+            task.task,
+            task.generation,
+            right_answer_price(plan, label, task.generation, _accuracy(task)),
+        )
+        for task in result.tasks
+        if task.generation is not None
+    ]
+
+
+def _accuracy(task: TaskScores) -> float | None:
+    return None if task.main is None else task.main.value
+
+
+def _interval(found: Interval | None, digits: int) -> str:
+    if found is None:
+        return ""
+    low, high = f"{found.low:.{digits}f}", f"{found.high:.{digits}f}"
+    return f"{found.estimate:.{digits}f} [{low}, {high}]"
+
+
+def _share(share: float, test: McNemar | None) -> str:
+    changed = test is not None and test.lost + test.gained > 0
+    return f"{share:.1%}" + (f" (p = {test.p_value:.2g})" if test is not None and changed else "")

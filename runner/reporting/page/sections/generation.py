@@ -1,0 +1,24 @@
+"""Generated text: how far it is the unquantized model's, and whether it comes to an end."""
+
+from typing import Any
+
+from runner.reporting.generation import COLUMNS, NOTE, WORDS, cells, generation_lines
+from runner.reporting.page.subject import Subject
+
+TITLE = "Generated text"
+_MOST = 200
+"""Lines shown; the records have all."""
+
+
+def gather(subject: Subject) -> dict[str, Any] | None:
+    """One line a recipe and task."""
+    lines = generation_lines(subject.records, subject.rows)
+    if not lines:
+        return None
+    return {
+        "columns": COLUMNS,
+        "words": WORDS,
+        "lines": [cells(line) for line in lines[:_MOST]],
+        "note": NOTE,
+        "left_out": len(lines) - _MOST,
+    }
