@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from runner.config.schema.engine import Dtype, Engine
 from runner.config.schema.eval import EvalDtype
 from runner.config.schema.root import Config
-from runner.config.schema.text import Text
+from runner.config.schema.text import Text, TextKind
 from runner.data.texts.files import states
 from runner.engines import find_engine
 from runner.engines.loading import LoadRequest
@@ -18,6 +18,7 @@ from runner.errors import Refused
 from runner.methods import capabilities_of
 from runner.pipeline.checkpoint import Checkpoint
 from runner.pipeline.stage_job import StageJob, StageResult, WorkerTask
+from runner.pipeline.stages.jobs.continued import STAGE as CONTINUED
 from runner.pipeline.stages.jobs.gguf import STAGE as GGUF
 from runner.pipeline.stages.jobs.text import STAGE as TEXT
 from runner.pipeline.stages.jobs.text import TextResult
@@ -70,7 +71,8 @@ class Inputs:
 
     def text(self, text: Text) -> StageResult[TextResult]:
         """A text's documents."""
-        return TEXT.obtain_text(self, text)
+        written = text.kind is TextKind.continuations
+        return (CONTINUED if written else TEXT).obtain_text(self, text)
 
     def warn(self, warning: str) -> None:
         """Tell the user and the run's record."""
@@ -152,16 +154,14 @@ class Inputs:
             dtype = engine.traits.dense_without_bfloat16 if emulated else subject.dtype
         own = engine.traits.own_arithmetic
         if for_quality and own and self.config.eval.dtype is EvalDtype.auto:
-            on_cpu = self.compute.device == "cpu"
-            dtype = own.dense_on_cpus if on_cpu and self._holds_float32() else subject.dtype
+            parameters = model_facts(self.config.model).parameters
+            wide = self.compute.device == "cpu" and self.compute.holds_float32(parameters)
+            dtype = own.dense_on_cpus if wide else subject.dtype
         converted = replace(GGUF.convert(self, subject, dtype), kv_cache=subject.kv_cache)
         # What speed is measured of is what would be served.
         if not for_quality or subject.directory not in self.converted:
             self.converted[subject.directory] = converted.directory
         return converted
-
-    def _holds_float32(self) -> bool:
-        return self.compute.holds_float32(model_facts(self.config.model).parameters)
 
     def load(
         self,

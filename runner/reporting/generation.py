@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from runner.evaluation.lm_eval.scores import TaskScores
 from runner.evaluation.metrics.generation import Generation
@@ -19,6 +20,9 @@ from runner.reporting.right_answers import (
 )
 from runner.reporting.rows import Row
 from runner.store.records import BASELINE, RECIPE, RunRecord
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass
@@ -38,8 +42,10 @@ COLUMNS = (
     "per-token agreement", "length ratio", "loops", "unfinished thoughts", "empty", "at limit",
     "$ a right answer",
 )  # fmt: skip
-WORDS = 3
-"""Of these columns the first ones hold words."""
+WORDS = ("recipe", "engine", "task")
+"""Those that hold words."""
+_DISPENSABLE = {"unfinished thoughts": "0.0%", "empty": "0.0%", "$ a right answer": ""}
+"""Those that a table goes without where every line says this."""
 NOTE = (
     "Against the unquantized model's greedy answers to the same items: tokens before the first "
     "that differs, and how likely a token is the same where all before it are. In brackets 95% "
@@ -70,6 +76,37 @@ def generation_lines(records: Sequence[RunRecord], rows: Sequence[Row]) -> list[
                 plan = plan_of(records, own)
                 lines += _lines(number, row, name, record=own, result=asked, plan=plan)
     return lines
+
+
+def table_of(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """Names of the columns that have something to say, and each line's cells."""
+    told = [dict(zip(COLUMNS, cells(line), strict=True)) for line in lines]
+    names = [
+        name
+        for name in COLUMNS
+        if any(line[name] != _DISPENSABLE.get(name) for line in told)
+        and (name != "engine" or len({line[name] for line in told}) > 1)
+    ]
+    return names, [[line[name] for name in names] for line in told]
+
+
+def show_generation(lines: Sequence[Line], console: "Console") -> None:
+    """Print the lines of a model; nothing where there is none."""
+    from rich.table import Table
+
+    if not lines:
+        return
+    names, found = table_of(lines)
+    console.print("\ngenerated text, against the unquantized model's", style="bold")
+    table = Table(box=None)
+    for name in names:
+        # A word a line, so that a terminal has room for the figures.
+        title = name if name in WORDS else name.replace(" ", "\n", 1)
+        table.add_column(title, justify="left" if name in WORDS else "right", no_wrap=True)
+    for line in found:
+        table.add_row(*line)
+    console.print(table)
+    console.print(NOTE, soft_wrap=not console.is_terminal)
 
 
 def cells(line: Line) -> list[str]:

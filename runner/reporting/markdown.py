@@ -10,9 +10,8 @@ from runner.reporting.claims.show import comparison_line
 from runner.reporting.confidence import Line as ConfidenceLine
 from runner.reporting.confidence import confidence_lines
 from runner.reporting.floor import at_floor
-from runner.reporting.generation import COLUMNS, NOTE, WORDS, generation_lines
+from runner.reporting.generation import NOTE, WORDS, generation_lines, table_of
 from runner.reporting.generation import Line as GenerationLine
-from runner.reporting.generation import cells as generation_cells
 from runner.reporting.notes import dense_mark, quality_notes
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.scores import Cell, Line, names_of, score_lines
@@ -98,9 +97,9 @@ def _generation(lines: list[GenerationLine]) -> list[str]:
     """How far each recipe's text is the unquantized model's."""
     if not lines:
         return []
-    aligned = [*[":--"] * WORDS, *["--:"] * (len(COLUMNS) - WORDS)]
-    found = ([*map(_plain, generation_cells(line))] for line in lines)
-    table = [[*map(_plain, COLUMNS)], aligned, *found]
+    names, found = table_of(lines)
+    aligned = [":--" if name in WORDS else "--:" for name in names]
+    table = [[*map(_plain, names)], aligned, *([*map(_plain, line)] for line in found)]
     return ["", "Generated text:", "", *(f"| {' | '.join(line)} |" for line in table), "", NOTE, ""]
 
 

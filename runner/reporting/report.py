@@ -19,6 +19,7 @@ from runner.reporting.capabilities.show import show_capabilities
 from runner.reporting.capacity import served
 from runner.reporting.claims.decide import Decision, decide_claims
 from runner.reporting.claims.show import claim_lines
+from runner.reporting.generation import generation_lines, show_generation
 from runner.reporting.kv_cache import additions, show_additions
 from runner.reporting.markdown import markdown
 from runner.reporting.page.build import build_page
@@ -145,6 +146,7 @@ def _write(
         "serving": to_json(served(subject.records)),
         "audits": subject.audits,
         "additions": to_json(additions(subject.records)),
+        "generation": to_json(generation_lines(subject.records, rows)),
         "capabilities": {
             "levels": to_json(levels(subject.records)),
             "losses": to_json(lost := losses(subject.records)),
@@ -206,6 +208,7 @@ def _print(subject: Subject, decisions: list[Decision], console: "Console") -> N
         print_serving([r for r in records if r.model == model], console, whole)
         show_additions(additions([r for r in records if r.model == model]), console)
         show_capabilities([r for r in records if r.model == model], console)
+        show_generation(generation_lines(records, told), console)
     for line in audit_lines(subject.audits, None if whole else console.width):
         console.print(line, soft_wrap=True)
     for line in claim_lines(decisions):

@@ -49,7 +49,8 @@ def score_lines(records: list[RunRecord], rows: list[Row]) -> list[Line]:
             if record is not None and (own := record.result(TASKS)):
                 name = f"{row.recipe}, seed {seed_of(record)}" if several else row.recipe
                 lines.append(Line(number, name, row.engine, _cells(own)))
-    return lines
+    # Of tasks without a score there is nothing to show.
+    return lines if names_of(lines) else []
 
 
 def names_of(lines: list[Line]) -> list[str]:

@@ -1,6 +1,7 @@
 """Tasks through the real lm-evaluation-harness: its numbers, pairs, kills, and no hub."""
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -224,3 +225,46 @@ def test_task_files_of_ones_own_are_asked_by_group(
     assert [len(right[task]) for task in ("endings", "counting", "both")] == [3, 2, 0]
     (of_both,) = (s["value"] for s in found["both"]["scores"] if s["metric"] == "acc")
     assert of_both == pytest.approx(sum(right["endings"] + right["counting"]) / 5)
+
+
+def test_generated_text_is_compared_and_the_models_own_text_is_evaluated(
+    command: Callable[..., Called], store: Path
+) -> None:
+    called = command(
+        "model=tiny", "group_size=g32", "method=rtn", "bits=w4a16", "tracker=none",
+        "stages=[quantize,eval,tasks]", "tasks=continuations", "tasks.limit=6", "eval.windows=4",
+        "eval.context_length=64", "text@eval.text=continuations", "eval.text.documents=20",
+        "sweep=generated",
+    )  # fmt: skip
+    assert called.returncode == 0, called.stderr
+    (record,) = records(store, "generated")
+    before, after = (samples(store, record, who) for who in ("baseline", "recipe"))
+    (task,) = stage(record, "recipe")["tasks"]
+    found, change = task["generation"], task["generation"]["change"]
+    assert task["scores"] == []
+    assert (found["answers"], found["at_limit"]) == (6, 1.0)
+    shared = []
+    for old, new in zip(before, after, strict=True):
+        pair = old["generated"]["tokens"], new["generated"]["tokens"]
+        assert len(pair[0]) == len(pair[1]) == 96
+        shared.append(next((n for n, (a, b) in enumerate(zip(*pair, strict=True)) if a != b), 96))
+    assert change["common_tokens"]["estimate"] == pytest.approx(sum(shared) / 6)
+    assert change["length_ratio"]["estimate"] == 1.0
+    (baseline,) = stage(record, "baseline")["tasks"]
+    assert baseline["generation"]["change"] is None
+
+    # The text is this model's: beginnings of articles, and something else than the articles after.
+    texts = {
+        path.parent.parent.name: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in store.glob("objects/*/*/documents.jsonl")
+        if hashlib.sha256(path.read_bytes()).hexdigest() == record["text_sha256"]
+    }
+    articles = [
+        json.loads(line)
+        for path in store.glob("objects/text/*/documents.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert 10 < len(texts["continued"]) <= 20
+    for written in texts["continued"]:
+        assert any(article.startswith(written[:20]) for article in articles)
+        assert written not in articles

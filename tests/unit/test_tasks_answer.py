@@ -8,7 +8,7 @@ from rich.console import Console
 
 from runner.pipeline.stages.plan import STAGE as PLAN_STAGE
 from runner.pipeline.stages.tasks import STAGE as TASKS
-from runner.reporting.generation import COLUMNS, cells, generation_lines
+from runner.reporting.generation import COLUMNS, cells, generation_lines, show_generation
 from runner.reporting.markdown import markdown
 from runner.reporting.page.sections.generation import gather as section_of
 from runner.reporting.page.subject import Subject
@@ -144,10 +144,15 @@ def test_generated_text_is_told_beside_the_scores(generated: RunRecord) -> None:
     assert told["loops"] == "75.0% (p = 0.031)"
     assert (told["empty"], told["at limit"], told["$ a right answer"]) == ("0.0%", "", "")
     text = markdown(rows, [generated], [])
-    assert "| rtn | hf | facts | 8 | 30.0 | 12.5% | 7.5 \\[5.0, 10.0] |" in text
+    assert "| rtn | facts | 8 | 30.0 | 12.5% | 7.5 \\[5.0, 10.0] |" in text
     section = section_of(Subject("s", [generated], rows))
     assert section is not None
-    assert section["lines"][1] == cells(recipe)
+    assert "engine" not in section["columns"]
+    assert section["lines"][1] == [told[name] for name in section["columns"]]
+    console = Console(width=140)
+    with console.capture() as shown:
+        show_generation([base, recipe], console)
+    assert "75.0% (p = 0.031)" in shown.get()
     for entry in generated.stages:
         unread(entry).result["tasks"][0]["generation"] = None
     assert section_of(Subject("s", [generated], rows)) is None

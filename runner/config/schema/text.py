@@ -18,6 +18,9 @@ class TextKind(Enum):
     standard_library = "standard_library"
     file = "file"
     hub = "hub"
+    continuations = "continuations"
+    """Of a package's text the beginnings of documents, 32 tokens each, and what the unquantized
+    model writes after them, greedily: up to 96 tokens."""
 
     @property
     def fields(self) -> frozenset[str]:
@@ -75,6 +78,7 @@ _PLACE = {
     TextKind.standard_library: frozenset(),
     TextKind.file: frozenset({"path"}),
     TextKind.hub: frozenset({"hub_id", "revision", "member"}),
+    TextKind.continuations: frozenset({"package", "version", "member", "sha256"}),
 }
 _READING = frozenset({"errors", "field", "group_by", "conversation"})
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runner.reporting.generation import COLUMNS, NOTE, WORDS, cells, generation_lines
+from runner.reporting.generation import NOTE, WORDS, generation_lines, table_of
 from runner.reporting.page.subject import Subject
 
 TITLE = "Generated text"
@@ -15,10 +15,11 @@ def gather(subject: Subject) -> dict[str, Any] | None:
     lines = generation_lines(subject.records, subject.rows)
     if not lines:
         return None
+    names, found = table_of(lines[:_MOST])
     return {
-        "columns": COLUMNS,
+        "columns": names,
         "words": WORDS,
-        "lines": [cells(line) for line in lines[:_MOST]],
+        "lines": found,
         "note": NOTE,
         "left_out": len(lines) - _MOST,
     }
