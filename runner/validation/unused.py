@@ -7,8 +7,8 @@ Settings of stages that are left out are fine: one command line goes through its
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 from runner.config.options import content, option_files
@@ -27,27 +27,14 @@ from runner.planning.hardware.detect import Machine
 from runner.util.extensions import Kind, find, names
 from runner.util.given import shown
 from runner.validation.kv_cache import KV_STAGES
+from runner.validation.unread import Unread, unread_fields
+from runner.validation.unread_tasks import unread_of_tasks
 from runner.validation.verdict import Severity, Verdict, illegal, warning
 
 _MOST_NAMED = 3
 _MEASURING = frozenset(
     {StageName.quantize, StageName.eval, StageName.tasks, StageName.bench, StageName.serving}
 )
-
-
-@dataclass(frozen=True)
-class _Unread:
-    """A field, or a section, that has no effect."""
-
-    key: str
-    why: str
-    nearest: Callable[[], str | None] = lambda: None
-    """Looks for it among the options' files, once it is to be told."""
-    harmless: bool = False
-    """Nobody can take the result for what was asked: that it has no effect is only told."""
-
-    def covers(self, key: str) -> bool:
-        return key == self.key or key.startswith(f"{self.key}.")
 
 
 def settings_of(overrides: Sequence[str]) -> dict[str, str]:
@@ -140,40 +127,40 @@ class Effects:
             raise UsageError("; ".join(wrong))
 
 
-def _unread(config: Config, device: str) -> Iterator[_Unread]:
+def _unread(config: Config, device: str) -> Iterator[Unread]:
     if StageName.compare not in config.stages:
-        yield _Unread("compare", "stages has no compare", lambda: "runner compare")
-    yield _Unread("release", "only runner export and runner publish read it")
+        yield Unread("compare", "stages has no compare", lambda: "runner compare")
+    yield Unread("release", "only runner export and runner publish read it")
     if StageName.gate not in config.stages:
-        yield _Unread("gate", "stages has no gate", lambda: "runner gate")
+        yield Unread("gate", "stages has no gate", lambda: "runner gate")
     yield from _decide(config)
     if StageName.audit not in config.stages:
-        yield _Unread("audit", "stages has no audit", lambda: "runner audit BASE QUANTIZED")
-    yield from _of("model", config.model.unread(), _models)
+        yield Unread("audit", "stages has no audit", lambda: "runner audit BASE QUANTIZED")
+    yield from unread_fields("model", config.model.unread(), _models)
     yield from _calibration(config)
     yield from _text("eval.text", config.eval.text)
     yield from _text("sensitivity.text", config.sensitivity.text)
-    yield from _of("eval", config.eval.unread(), _protocols)
-    yield from _of("serving", config.serving.unread())
-    yield from _of("bits", config.bits.unread())
-    yield from _of("method", config.method.unread())
+    yield from unread_fields("eval", config.eval.unread(), _protocols)
+    yield from unread_fields("serving", config.serving.unread())
+    yield from unread_fields("bits", config.bits.unread())
+    yield from unread_fields("method", config.method.unread())
     yield from _types(config)
     if not config.bits.quantizes_activations:
-        yield _Unread("method.activation_scales", "bits rounds no activations", lambda: "bits=w8a8")
-    yield from _of("engine", config.engine.unread(device))
-    yield from _of("kv_cache", config.kv_cache.unread(), lambda _: "kv_cache=int8")
+        yield Unread("method.activation_scales", "bits rounds no activations", lambda: "bits=w8a8")
+    yield from unread_fields("engine", config.engine.unread(device))
+    yield from unread_fields("kv_cache", config.kv_cache.unread(), lambda _: "kv_cache=int8")
     if not {*KV_STAGES}.intersection(config.stages):
         asked = f"stages=[{','.join([*config.stages, StageName.eval])}]"
-        yield _Unread("kv_cache", "no stage computes with a KV cache", lambda: asked)
-    yield from _of("tracker", unread_by_tracker(config.tracker))
-    yield from _tasks(config)
+        yield Unread("kv_cache", "no stage computes with a KV cache", lambda: asked)
+    yield from unread_fields("tracker", unread_by_tracker(config.tracker))
+    yield from unread_of_tasks(config)
 
 
-def _decide(config: Config) -> Iterator[_Unread]:
+def _decide(config: Config) -> Iterator[Unread]:
     """Limits and goals of the answer that none of the stages measures anything for."""
     if not _MEASURING.intersection(config.stages):
         if config.stages == [StageName.plan]:
-            yield _Unread("decide", "a plan measures nothing", lambda: "plan.min_recovery_percent")
+            yield Unread("decide", "a plan measures nothing", lambda: "plan.min_recovery_percent")
         return  # reports read what was measured before
     needed: dict[str, tuple[str, ...]] = dict(MEASURED_BY)
     if config.decide.goal is not None:
@@ -182,36 +169,26 @@ def _decide(config: Config) -> Iterator[_Unread]:
         asked = f"stages=[{','.join([*config.stages, stages[0]])}]"
         if not set(stages).intersection(config.stages):
             why = f"stages has no {' or '.join(stages)}"
-            yield _Unread(f"decide.{name}", why, functools.partial(str, asked))
+            yield Unread(f"decide.{name}", why, functools.partial(str, asked))
         elif stages == (StageName.tasks,) and not config.tasks.names:
-            yield _Unread(f"decide.{name}", "tasks.names is empty", lambda: "tasks=packaged")
+            yield Unread(f"decide.{name}", "tasks.names is empty", lambda: "tasks=packaged")
 
 
-def _types(config: Config) -> Iterator[_Unread]:
+def _types(config: Config) -> Iterator[Unread]:
     """Types of arithmetic where something else decides it."""
     if StageName.quantize in config.stages and StageName.sensitivity not in config.stages:
         with contextlib.suppress(UsageError):  # another rule speaks about an unknown method
             if why := without_rounding_dtype(used_recipe(config)):
-                yield _Unread("method.rounding_dtype", f"method={config.method.name} {why}")
+                yield Unread("method.rounding_dtype", f"method={config.method.name} {why}")
     traits = find_engine(config.engine.name).traits
     own, asked = traits.own_arithmetic, config.eval.dtype
     if own is not None and asked not in (EvalDtype.auto, EvalDtype.engine):
-        yield _Unread("eval.dtype", own.how, lambda: "eval.dtype=auto")
+        yield Unread("eval.dtype", own.how, lambda: "eval.dtype=auto")
     if own is not None:
-        yield _Unread("eval.floor", own.how)
+        yield Unread("eval.floor", own.how)
 
 
-def _of(section: str, unread: dict[str, str], nearest: Any = None) -> Iterator[_Unread]:
-    for field, why in unread.items():
-        near = functools.partial(nearest or _nothing, field)
-        yield _Unread(f"{section}.{field}", f"{section} {why}", near)
-
-
-def _nothing(_: str) -> str | None:
-    return None
-
-
-def _calibration(config: Config) -> Iterator[_Unread]:
+def _calibration(config: Config) -> Iterator[Unread]:
     if StageName.quantize in config.stages and used_recipe(config).calibration is None:
         why = f"method={config.method.name} with these settings needs no calibration text"
 
@@ -222,9 +199,9 @@ def _calibration(config: Config) -> Iterator[_Unread]:
             return " or ".join(f"method={name}" for name in able) or None
 
         # Methods are compared with one command line.
-        yield _Unread("calibration", why, readers, harmless=True)
+        yield Unread("calibration", why, readers, harmless=True)
         return
-    yield from _of("calibration", config.calibration.unread())
+    yield from unread_fields("calibration", config.calibration.unread())
     if config.calibration.text is not None:
         yield from _text("calibration.text", config.calibration.text)
 
@@ -234,7 +211,7 @@ def _looks_at_text(name: str, method: QuantizationMethod, config: Config) -> boo
     return method.calibration_for(recipe) is not None
 
 
-def _text(place: str, text: Text) -> Iterator[_Unread]:
+def _text(place: str, text: Text) -> Iterator[Unread]:
     def nearest(field: str) -> str | None:
         if any(field in kind.fields for kind in TextKind):
             option = _options("text", lambda content: field in TextKind(content["kind"]).fields)
@@ -246,7 +223,7 @@ def _text(place: str, text: Text) -> Iterator[_Unread]:
         ]
         return " or ".join(f"{place}.reader={name}" for name in readers)
 
-    yield from _of(place, text.unread(), nearest)
+    yield from unread_fields(place, text.unread(), nearest)
 
 
 def _protocols(field: str) -> str | None:
@@ -268,28 +245,6 @@ def _options(group: str, reads: Any) -> list[str]:
             options.append(("???" not in stated.values(), name))
     meant = [name for is_fixed, name in sorted(options) if not is_fixed]
     return (meant or [name for _, name in sorted(options)])[:_MOST_NAMED]
-
-
-def _tasks(config: Config) -> Iterator[_Unread]:
-    tasks = config.tasks
-    if StageName.tasks not in config.stages:
-        return
-    if not tasks.names:
-        yield _Unread("tasks", "tasks.names is empty", lambda: "tasks=packaged, or tasks.names=[…]")
-        return
-    for name, task in tasks.own.items():
-        key = f"tasks.own.{name}"
-        if name not in tasks.names:
-            near = functools.partial("tasks.names=[{}]".format, name)
-            yield _Unread(key, f"{name} is not among tasks.names", near)
-        yield from _of(f"{key}.items", task.items.unread())
-    levels = tasks.levels
-    if not any(name in tasks.names and task.items.levels for name, task in tasks.own.items()):
-        yield _Unread("tasks.levels", "no task that is asked has levels", lambda: None)
-    elif not levels.adaptive:
-        for field in ("least", "most"):
-            why = "tasks.levels.adaptive is false: every level is asked"
-            yield _Unread(f"tasks.levels.{field}", why, lambda: "tasks.levels.adaptive=true")
 
 
 def unread_by_tracker(config: Tracker) -> dict[str, str]:
