@@ -9,6 +9,7 @@ from runner.engines import find_engine, names_with
 from runner.errors import UsageError
 from runner.evaluation.lm_eval.environment import harness_need
 from runner.evaluation.lm_eval.names import unknown_task
+from runner.evaluation.lm_eval.task_files import runs_code
 from runner.util.given import require_regular, shown, user_path
 from runner.validation.context import Facts
 from runner.validation.environments import Need, judge
@@ -105,7 +106,13 @@ def _check_names(config: Config, facts: Facts) -> Iterator[Verdict]:
             yield illegal(wrong)
     for name in tasks.names:
         if name in tasks.own:
-            path = tasks.own[name].items.path
+            own = tasks.own[name]
+            if runs_code(own.harness, own.scorer) and not tasks.run_code:
+                yield illegal(
+                    f"task {name} runs programs that the model writes, on this machine",
+                    f"tasks.run_code=true, or tasks.names without {name}",
+                )
+            path = own.items.path
             if path is not None and (wrong := _fault(path, f"tasks.own.{name}.items.path")):
                 yield illegal(wrong)
         elif facts.known_tasks is not None and name not in facts.known_tasks:

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.unit
 Compose = Callable[..., Config]
 
 
+FUNCTIONS = ("tasks=packaged", "+task@tasks.own.functions=functions", "tasks.names=[functions]")
+
+
 @pytest.fixture
 def complaints(composed: Compose, cpu: Machine) -> Callable[..., list[str]]:
     """Illegal verdicts on a command line, on a machine where the harness knows two tasks."""
@@ -44,6 +47,8 @@ def complaints(composed: Compose, cpu: Machine) -> Callable[..., list[str]]:
         ("tasks=packaged", "engine=vllm", "method=none"),
         ("tasks=packaged", "tasks.limit=0.5", "tasks.num_fewshot=3"),
         ("stages=[eval]",),
+        (*FUNCTIONS, "tasks.run_code=true"),
+        ("tasks.names=[mmlu]", "tasks.run_code=true"),
     ],
 )
 def test_what_can_be_asked(
@@ -60,6 +65,7 @@ def test_what_can_be_asked(
         (["tasks=packaged", "stages=[eval]"], "which stages leaves out; try adding tasks"),
         (["stages=[eval,tasks]"], "tasks.names is empty; try tasks=packaged"),
         (["tasks=packaged", "engine=llama_cpp", "method=gguf"], "engine=hf or engine=vllm"),
+        (FUNCTIONS, "on this machine; try tasks.run_code=true, or tasks.names without functions"),
         (["tasks=packaged", "tasks.limit=2.5"], "neither a number of items nor a share"),
         (["tasks=packaged", "+tasks.fewshot.mmlu=5"], "mmlu is not among tasks.names"),
         (["tasks=packaged", "tasks.include=[/none]"], "there is no folder /none"),

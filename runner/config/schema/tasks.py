@@ -35,6 +35,12 @@ class ItemsMaker(Enum):
     """Requests to call one of several tools by a JSON object; generated."""
     instructions = "instructions"
     """Instructions whose being followed can be checked, of IFEval's kinds; generated."""
+    arithmetic = "arithmetic"
+    """Word problems of several steps, with their working; generated."""
+    lists = "lists"
+    """Lists to be changed by one operation after the other; generated."""
+    functions = "functions"
+    """Small functions to be written from a docstring and examples; generated."""
     continuations = "continuations"
     """Beginnings of paragraphs of a Wikipedia dump, to be gone on with."""
     replies = "replies"
@@ -59,8 +65,16 @@ class ItemsMaker(Enum):
         return made if self in _GENERATED else files | made
 
 
-_WITH_LEVELS = frozenset({ItemsMaker.tool_calls, ItemsMaker.instructions})
-_GENERATED = frozenset({ItemsMaker.addition, ItemsMaker.tool_calls, ItemsMaker.instructions})
+_WITH_LEVELS = frozenset(
+    {
+        ItemsMaker.tool_calls,
+        ItemsMaker.instructions,
+        ItemsMaker.arithmetic,
+        ItemsMaker.lists,
+        ItemsMaker.functions,
+    }
+)
+_GENERATED = _WITH_LEVELS | {ItemsMaker.addition}
 """Makers that need no package."""
 _OPEN = frozenset({ItemsMaker.continuations, ItemsMaker.replies})
 """Makers of prompts to which no answer is the right one."""

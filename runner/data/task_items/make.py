@@ -13,8 +13,11 @@ from runner.config.schema.tasks import Items, ItemsMaker
 from runner.data.packages import fetch_member, fetch_tree
 from runner.data.task_items import EXAMPLE_LEVEL
 from runner.data.task_items.addition import additions
+from runner.data.task_items.arithmetic import arithmetic
 from runner.data.task_items.facts import facts
+from runner.data.task_items.functions import functions
 from runner.data.task_items.instructions import instructions
+from runner.data.task_items.lists import lists
 from runner.data.task_items.replies import replies
 from runner.data.task_items.tool_calls import tool_calls
 from runner.data.task_items.wikipedia import continuations, last_words, next_sentences
@@ -40,6 +43,9 @@ _MAKERS: dict[ItemsMaker, Callable[[list[Path], int, random.Random], list[Item]]
 _WITH_LEVELS: dict[ItemsMaker, Callable[[list[Path], int, int, random.Random], list[Item]]] = {
     ItemsMaker.tool_calls: tool_calls,
     ItemsMaker.instructions: instructions,
+    ItemsMaker.arithmetic: arithmetic,
+    ItemsMaker.lists: lists,
+    ItemsMaker.functions: functions,
 }
 """Given files, a level and how many."""
 

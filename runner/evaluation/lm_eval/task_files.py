@@ -13,6 +13,8 @@ from runner.evaluation.lm_eval.levels import LevelScore
 DATA_FILE = "items.jsonl"
 EXAMPLES_FILE = "examples.jsonl"
 PILOT_FILE = "pilot.jsonl"
+_RUN_CODE = frozenset({"functions"})
+"""Scorers that run what the model wrote."""
 _LEVELS = '''"""Keeps the items of some levels, and examples."""
 
 LEVELS = {levels}
@@ -67,6 +69,9 @@ def write_task(
         "fewshot_split": "train",
         **task.harness,
     }
+    # Whatever a user's keys say: the harness then asks for --confirm_run_unsafe_code.
+    if runs_code(task.harness, task.scorer):
+        content["unsafe_code"] = True
     text = yaml.safe_dump(content, sort_keys=False)
     if task.scorer is not None:
         shutil.copyfile(scorer_file(task.scorer), directory / f"{task.scorer}.py")
@@ -78,6 +83,16 @@ def write_task(
         (directory / f"{module}.py").write_text(code, "utf-8")
         text += f"process_docs: !function {module}.process_docs\n"
     (directory / f"{name}.yaml").write_text(text, "utf-8")
+
+
+def runs_code(harness: dict[str, Any], scorer: str | None) -> bool:
+    """Whether scoring a task of our own runs programs that the model wrote.
+
+    Args:
+        harness: Keys of its task file.
+        scorer: What scores its answers.
+    """
+    return scorer in _RUN_CODE or bool(harness.get("unsafe_code"))
 
 
 def scorer_file(name: str) -> Path:

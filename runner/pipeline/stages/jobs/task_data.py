@@ -18,6 +18,8 @@ class TaskDataRequest:
     names: list[str]
     include: list[Path]
     """Folders with task files of the user's."""
+    run_code: bool = False
+    """Whether programs that the model writes may run."""
 
 
 @dataclass
@@ -45,11 +47,13 @@ class TaskDataStage(Stage[TaskDataRequest, TaskDataResult]):
         """Read the harness's files, load every task once; data goes into the hub's own cache.
 
         Raises:
-            UsageError: There is no such task.
+            UsageError: There is no such task, or it runs programs and may not.
             StageError: Data cannot be had.
         """
         context.progress(0, 1, "looking up tasks and their data")
-        loaded = load_tasks(task_manager(request.include, True), request.names, True)
+        loaded = load_tasks(
+            task_manager(request.include, True), request.names, True, run_code=request.run_code
+        )
         return TaskDataResult(
             {
                 name: len(task.eval_docs)

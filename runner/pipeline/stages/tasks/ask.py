@@ -77,7 +77,7 @@ class Questioner:
         answers = Answers(path, telling(self._context.progress, name))
         keep_answers(self.model, answers)
         self.model.prompts_cut = 0
-        loaded = load_tasks(self._manager, [name], needs_hub=needs_hub)
+        loaded = load_tasks(self._manager, [name], needs_hub, run_code=self._asking.run_code)
         results = evaluate(
             self.model,
             loaded[name],

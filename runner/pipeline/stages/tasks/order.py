@@ -50,11 +50,13 @@ def prepare(inputs: "Inputs") -> Questions:
     foreign = [name for name in tasks.names if name not in tasks.own]
     if foreign:
         environment = inputs.environment(harness_need(engine.name))
-        request = TaskDataRequest(foreign, _folders(inputs))
+        request = TaskDataRequest(foreign, _folders(inputs), tasks.run_code)
         determinants = {
             "names": foreign,
             "include": [file_state(folder) for folder in _folders(inputs)],
             "versions": environment.versions(_PACKAGES),
+            # Results from before it existed still count.
+            **({"run_code": True} if tasks.run_code else {}),
         }
         inputs.obtain(TASK_DATA, request, environment, title="task data", determinants=determinants)
     own, made = {}, {}
