@@ -40,17 +40,17 @@ class Line:
 COLUMNS = (
     "recipe", "engine", "task", "items", "tokens", "same text", "tokens in common",
     "per-token agreement", "length ratio", "loops", "unfinished thoughts", "empty", "at limit",
-    "$ a right answer",
+    "$ per 1000 right",
 )  # fmt: skip
 WORDS = ("recipe", "engine", "task")
 """Those that hold words."""
-_DISPENSABLE = {"unfinished thoughts": "0.0%", "empty": "0.0%", "$ a right answer": ""}
+_DISPENSABLE = {"unfinished thoughts": "0.0%", "empty": "0.0%", "$ per 1000 right": ""}
 """Those that a table goes without where every line says this."""
 NOTE = (
     "Against the unquantized model's greedy answers to the same items: tokens before the first "
     "that differs, and how likely a token is the same where all before it are. In brackets 95% "
     "intervals over items, and McNemar's p where answers that loop, end within a thought or are "
-    "empty are others than before. The price is predicted, by the plan."
+    "empty are others than before. The price of 1000 right answers is predicted, by the plan."
 )
 
 
@@ -128,7 +128,7 @@ def cells(line: Line) -> list[str]:
         _share(found.unfinished_thinking, change.unfinished_thinking if change else None),
         _share(found.empty, change.empty if change else None),
         "" if found.at_limit is None else f"{found.at_limit:.1%}",
-        "" if line.price is None else f"{line.price.dollars:.2g} ({line.price.device})",
+        "" if line.price is None else f"{1000 * line.price.dollars:.2g} ({line.price.device})",
     ]
 
 

@@ -142,7 +142,7 @@ def test_generated_text_is_told_beside_the_scores(generated: RunRecord) -> None:
     assert told["tokens in common"] == "7.5 [5.0, 10.0]"
     assert told["length ratio"] == "1.500 [1.250, 1.750]"
     assert told["loops"] == "75.0% (p = 0.031)"
-    assert (told["empty"], told["at limit"], told["$ a right answer"]) == ("0.0%", "", "")
+    assert (told["empty"], told["at limit"], told["$ per 1000 right"]) == ("0.0%", "", "")
     text = markdown(rows, [generated], [])
     assert "| rtn | facts | 8 | 30.0 | 12.5% | 7.5 \\[5.0, 10.0] |" in text
     section = section_of(Subject("s", [generated], rows))
@@ -178,6 +178,7 @@ def test_a_right_answer_costs_all_answers_over_the_right_ones(generated: RunReco
     # 100 prompt tokens, and 20 of the 200 generated ones: 0.008 + 0.0008, of which 80% are right.
     assert base.price.dollars == pytest.approx(0.0088 / 0.8)
     assert (base.price.device, base.price.tensor_parallel) == ("gpu", 2)
+    assert cells(base)[-1] == "11 (gpu)"
     assert recipe.price is None  # Plans know nothing of a run without a configuration.
     result = generated.result(TASKS)
     known = generated.result(PLAN_STAGE)
