@@ -91,10 +91,14 @@ def test_an_answer_is_right_though_the_model_goes_on(suite: str) -> None:
         assert score(suite, item, following_turn)["acc"] == 1.0
 
 
-def test_examples_of_instructions_show_copying_and_writing() -> None:
-    """Only copying in the examples makes small models copy whatever they are asked."""
-    kinds = [item["text"].split()[1] for item in made("instructions", 1)]
-    assert set(kinds[-2:]) == {"Repeat", "Write"}
+def test_examples_show_every_kind() -> None:
+    """One kind only in the examples makes small models answer whatever they are asked like it."""
+    asked = [item["text"].split(maxsplit=4)[1:4] for item in made("instructions", 1)]
+    assert len({tuple(words) for words in asked[-4:]}) == 3  # two of them write a sentence
+    assert {(item["tools"], item["arguments"]) for item in made("tool_calls", 1)[-2:]} == {
+        (1, 2),
+        (2, 1),
+    }
 
 
 def test_levels_of_tool_calls_have_more_tools_and_arguments() -> None:
@@ -103,7 +107,7 @@ def test_levels_of_tool_calls_have_more_tools_and_arguments() -> None:
         for level in LEVELS
         for item in made("tool_calls", level)[:1]
     ]
-    assert sizes == [(2, 1), (2, 2), (2, 2), (3, 2), (4, 3), (6, 4), (9, 6), (12, 7)]
+    assert sizes == [(1, 2), (2, 1), (2, 2), (3, 2), (4, 3), (6, 4), (9, 6), (12, 7)]
 
 
 def test_a_request_decides_between_tools() -> None:
@@ -118,7 +122,7 @@ def test_a_request_decides_between_tools() -> None:
             ]
             assert len(set(names)) == item["tools"]
             places.add(names.index(json.loads(item["target"])["name"]))
-        assert len(places) > 1
+        assert level == 1 or len(places) > 1
 
 
 def test_optional_arguments_are_left_out() -> None:
@@ -181,7 +185,7 @@ def test_a_call_is_compared_by_json_types(answer: str, right: str) -> None:
         ("only", ["a", "b"], '"A b."', "a b c"),
         ("include", ["cup"], "One CUP, please.", "Some cups."),
         ("exclude", ["cup"], "Some cups.", "One cup."),
-        ("start", "now", "Now it is.", "It is now."),
+        ("start", "now it", "Now it is.", "It is now."),
         ("end", "now", "It is now!", "Now it is."),
         ("times", ["cup", 2], "cup and Cup", "cup"),
         ("no_letter", "e", "A cup", "A TREE"),
@@ -217,7 +221,7 @@ def test_every_kind_of_constraint_is_asked_for() -> None:
 
 
 def test_the_instruction_said_again_is_no_answer() -> None:
-    item = next(item for item in made("instructions", 1) if "Write" in item["instruction"])
+    item = next(item for item in made("instructions", 1) if "sentence" in item["instruction"])
     assert following.process_results(item, [item["instruction"]])["constraints"] == 0.0
     repeated = made("instructions", 6)[0]
     request = json.loads(repeated["constraints"])[0][1]

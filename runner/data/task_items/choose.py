@@ -1,4 +1,4 @@
-"""Puts the right answer among wrong ones."""
+"""Puts the right answer among wrong ones, and lists them in words."""
 
 import random
 from collections.abc import Sequence
@@ -23,3 +23,8 @@ def multiple_choice(
     choices = [right, *chosen.sample(others, count - 1)]
     chosen.shuffle(choices)
     return {"text": text, "choices": choices, "answer": choices.index(right)}
+
+
+def enumerated(texts: list[str]) -> str:
+    """Such as ``A, B and C``."""
+    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else texts[0]

@@ -8,20 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.data.task_items.choose import enumerated
 from runner.data.task_items.instructions.words import SHORT, WORDS, sentence
 
 _SEPARATORS = ("|", "***", "---", "//")
 _RARE, _COMMON = "jkqxzv", "ueaios"
 """Letters to do without: hardly a sentence has the first ones, hardly any lacks the others."""
 _ONE_SENTENCE = (("sentences", 1), ("between", (4, 20)))
-_OPENERS = ("today", "yesterday", "maybe", "sometimes", "now", "once", "tomorrow", "here")
+_SENTENCE = "Write a sentence of 4 to 20 words"
+_OPENERS = ("Today", "Yesterday", "Maybe", "Sometimes", "Now", "Once", "Tomorrow", "Here")
 
 
 def instructions(_: list[Path], level: int, count: int, chosen: random.Random) -> list[Any]:
     """Items of one level; each is right only where words of its own are used.
 
-    From level to level constraints get more and harder: to copy a sentence or write one with a
-    word (1), words at their places (2), casing and quotes (3), lists, separators and JSON (4),
+    From level to level constraints get more and harder: to copy words, to put them in capital
+    letters, to write a sentence with given words or a given beginning (1, with more words 2 and 3),
+    lists, casing, separators and JSON (4),
     counts and forbidden words (5), a repeated request and letters to do without (6), acrostics of
     lines of given length (7), words of given lengths (8).
 
@@ -55,75 +58,74 @@ class _Order:
 
 
 def _easy(number: int, chosen: random.Random) -> _Order:
-    """To copy a sentence, or to write one with a given word; in turn, so that examples show both.
+    """One constraint; kinds take turns, so that examples show them all.
 
-    Had the examples copying only, a small model would go on copying.
+    Had the examples one kind only, a small model would answer every instruction like it.
     """
-    word, other = chosen.sample(WORDS, 2)
-    target = sentence(word, other, chosen)
-    if number % 2 == 0:
-        copied = target.rstrip(".").lower().split()
-        return _Order(f"Repeat this sentence: {target}", target, [("only", copied)])
-    return _Order(
-        f'Write a sentence of 4 to 20 words with the word "{word}".',
-        target,
-        [("include", [word]), *_ONE_SENTENCE],
-    )
+    return _KINDS[number % len(_KINDS)](1, chosen)
 
 
-def _placed(_: int, chosen: random.Random) -> _Order:
-    """A sentence with two words, or with one at its beginning or end."""
-    first, second = chosen.sample(WORDS, 2)
-    request = "Write a sentence of 4 to 20 words"
-    target = sentence(first, second, chosen)
-    where = chosen.choice(("both", "start", "end"))
-    if where == "both":
-        return _Order(
-            f'{request} with the words "{first}" and "{second}".',
-            target,
-            [("include", [first, second]), *_ONE_SENTENCE],
-        )
-    if where == "end":
-        return _Order(
-            f'{request} that ends with the word "{second}".',
-            target,
-            [("end", second), *_ONE_SENTENCE],
-        )
-    opener = chosen.choice(_OPENERS)
-    return _Order(
-        f'{request} that begins with "{opener.capitalize()}" and has the word "{first}".',
-        f"{opener.capitalize()} {target[0].lower()}{target[1:]}",
-        [("start", opener), ("include", [first]), *_ONE_SENTENCE],
-    )
+def _more(number: int, chosen: random.Random) -> _Order:
+    """The same kinds, with more words."""
+    return _KINDS[number % len(_KINDS)](2, chosen)
 
 
-def _cased(_: int, chosen: random.Random) -> _Order:
-    """A required word and capital letters, small letters or quotes."""
-    word, other = chosen.sample(WORDS, 2)
-    plain = sentence(word, other, chosen)
-    how, target, kind = chosen.choice(
-        (
-            ("in capital letters", plain.upper(), "upper"),
-            ("in small letters only", plain.lower(), "lower"),
-            ("in double quotes", f'"{plain}"', "quoted"),
-        )
-    )
-    return _Order(
-        f'Write a sentence of 4 to 20 words {how} with the word "{word}".',
-        target,
-        [(kind, ""), ("include", [word]), *_ONE_SENTENCE],
-    )
+def _many(number: int, chosen: random.Random) -> _Order:
+    """The same kinds, with still more words or a further constraint."""
+    return _KINDS[number % len(_KINDS)](3, chosen)
+
+
+def _copied(hardness: int, chosen: random.Random) -> _Order:
+    words = chosen.sample(WORDS, 3 * hardness)
+    request = f"Repeat these words: {' '.join(words)}"
+    return _Order(request, " ".join(words), [("only", words)])
+
+
+def _capitals(hardness: int, chosen: random.Random) -> _Order:
+    words = chosen.sample(WORDS, 2 * hardness + 1)
+    request = f"Write these words in capital letters: {' '.join(words)}"
+    return _Order(request, " ".join(words).upper(), [("only", words), ("upper", "")])
+
+
+def _containing(hardness: int, chosen: random.Random) -> _Order:
+    words, other = chosen.sample(WORDS, hardness), chosen.choice(WORDS)
+    quoted = enumerated([f'"{word}"' for word in words])
+    request = f"{_SENTENCE} with the word{'s' if hardness > 1 else ''} {quoted}."
+    target = " ".join([sentence(words[0], other, chosen)[:-1], *words[1:]]) + "."
+    return _Order(request, target, [("include", words), *_ONE_SENTENCE])
+
+
+def _begun(hardness: int, chosen: random.Random) -> _Order:
+    first, second, last = chosen.sample(WORDS, 3)
+    start = f"{chosen.choice(_OPENERS)} the {first}"
+    request = f'{_SENTENCE} that begins with "{start}"'
+    constraints: list[tuple[str, Any]] = [("start", start.lower())]
+    if hardness > 1:
+        request += f' and has the word "{second}"'
+        constraints.append(("include", [second]))
+    if hardness > 2:
+        request += f' and ends with "{last}"'
+        constraints.append(("end", last))
+    target = f"{start} was near the {second} and not far from the {last}."
+    return _Order(f"{request}.", target, [*constraints, *_ONE_SENTENCE])
+
+
+_KINDS = (_copied, _containing, _capitals, _begun)
 
 
 def _formatted(_: int, chosen: random.Random) -> _Order:
-    """A required word in a list, in parts or in JSON."""
+    """A required word and a format."""
     word, *others = chosen.sample(WORDS, 5)
     number = chosen.randint(2, 5)
     parts = [word, *others][:number]
     separator = chosen.choice(_SEPARATORS)
     keys = others[:2]
+    plain = sentence(word, others[0], chosen)
     order = chosen.choice(
         (
+            _Order(f"{_SENTENCE} in capital letters.", plain.upper(), [("upper", "")]),
+            _Order(f"{_SENTENCE} in small letters only.", plain.lower(), [("lower", "")]),
+            _Order(f"{_SENTENCE} in double quotes.", f'"{plain}"', [("quoted", "")]),
             _Order(
                 f"Write a list of exactly {number} lines. Begin each line with a star (*).",
                 "\n".join(f"* {part}" for part in parts),
@@ -263,8 +265,8 @@ def _measured(_: int, chosen: random.Random) -> _Order:
 
 _LEVELS: tuple[Callable[[int, random.Random], _Order], ...] = (
     _easy,
-    _placed,
-    _cased,
+    _more,
+    _many,
     _formatted,
     _counted,
     _repeated,

@@ -34,34 +34,40 @@ class _Level:
 _TEXTS = frozenset({Kind.label, Kind.person, Kind.city})
 _PLAIN = _TEXTS | {Kind.count, Kind.date, Kind.time}
 _LEVELS = (
-    _Level(2, 1, kinds=_TEXTS, near=False, wording=Wording.literal),
-    _Level(2, 2, kinds=_TEXTS, near=False, wording=Wording.literal),
-    _Level(2, 2, kinds=_PLAIN, near=False, wording=Wording.names),
-    _Level(3, 2, near=False, wording=Wording.same),
-    _Level(4, 3, optional=1),
-    _Level(6, 4, optional=2, schemas=True, written=1),
-    _Level(9, 6, optional=2, schemas=True, written=1),
-    _Level(12, 7, optional=2, schemas=True, written=2),
+    # In turn, so that examples show a choice among tools and a call with several arguments.
+    (
+        _Level(1, 2, kinds=_TEXTS, wording=Wording.literal),
+        _Level(2, 1, kinds=_TEXTS, near=False, wording=Wording.literal),
+    ),
+    (_Level(2, 1, kinds=_PLAIN, near=False, wording=Wording.names),),
+    (_Level(2, 2, kinds=_PLAIN, near=False, wording=Wording.names),),
+    (_Level(3, 2, near=False, wording=Wording.same),),
+    (_Level(4, 3, optional=1),),
+    (_Level(6, 4, optional=2, schemas=True, written=1),),
+    (_Level(9, 6, optional=2, schemas=True, written=1),),
+    (_Level(12, 7, optional=2, schemas=True, written=2),),
 )
+"""Of each level the kinds of items that take turns."""
 
 
 def tool_calls(_: list[Path], level: int, count: int, chosen: random.Random) -> list[Any]:
     """Items of one level: tools, a request, and the call as ``{"name": …, "arguments": {…}}``.
 
-    From level to level there are more tools and arguments, of more types. From the fourth on the
-    request uses other words than the tool's name, from the fifth other tools differ by the
-    object or the action only and there are optional parameters that are to be left out. At the
-    sixth and seventh, numbers, dates and times are in words, and half of the items show JSON
-    schemas. At the eighth every value is to be worked out.
+    From level to level there are more tools and arguments, of more types. At the first the request
+    names them as the call is to. From the fifth it uses other words, the other tools differ from
+    the right one by their object or their action only, and there are optional parameters that are
+    to be left out. At the sixth and seventh, numbers, dates and times are in words, and half of
+    the items show JSON schemas. At the eighth every value is to be worked out.
 
     Args:
         level: From 1 to 8.
         count: Items.
         chosen: Draws them.
     """
-    hardness = _LEVELS[level - 1]
+    turns = _LEVELS[level - 1]
     items: dict[str, dict[str, Any]] = {}
     while len(items) < count:
+        hardness = turns[len(items) % len(turns)]
         tools = _tools(hardness, chosen)
         right = tools[0]
         request, arguments = ask(right, hardness.wording, hardness.written, chosen)

@@ -4,8 +4,9 @@ import random
 from enum import Enum
 from typing import Any
 
+from runner.data.task_items.choose import enumerated
 from runner.data.task_items.tool_calls.tools import ACTIONS, Tool
-from runner.data.task_items.tool_calls.values import Kind, Said, enumerated, say
+from runner.data.task_items.tool_calls.values import Kind, Said, say
 
 _FRAMES = ("{} {} {}.", "Please {} {} {}.", "I want you to {} {} {}.", "Can you {} {} {}?")
 

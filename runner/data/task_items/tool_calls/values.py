@@ -6,6 +6,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+from runner.data.task_items.choose import enumerated
+
 
 class Kind(Enum):
     """What a parameter takes."""
@@ -75,11 +77,6 @@ def in_words(number: int) -> str:
         return _NUMBERS[number - 1]
     tens = _TENS[number // 10 - 2]
     return tens if number % 10 == 0 else f"{tens}-{_NUMBERS[number % 10 - 1]}"
-
-
-def enumerated(texts: list[str]) -> str:
-    """Such as ``A, B and C``."""
-    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else texts[0]
 
 
 def _text(pool: tuple[str, ...]) -> Callable[[int, random.Random], Said]:

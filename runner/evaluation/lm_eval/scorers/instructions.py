@@ -78,7 +78,8 @@ def _exclude(answer: str, value: list[str]) -> bool:
 
 
 def _start(answer: str, value: str) -> bool:
-    return _lower(answer)[0] == value
+    given = value.split()
+    return _lower(answer)[: len(given)] == given
 
 
 def _end(answer: str, value: str) -> bool:
