@@ -22,9 +22,9 @@ _OPENERS = ("Today", "Yesterday", "Maybe", "Sometimes", "Now", "Once", "Tomorrow
 def instructions(_: list[Path], level: int, count: int, chosen: random.Random) -> list[Any]:
     """Items of one level; each is right only where words of its own are used.
 
-    From level to level constraints get more and harder: to copy words, to put them in capital
-    letters, to write a sentence with given words or a given beginning (1, with more words 2 and 3),
-    lists, casing, separators and JSON (4),
+    From level to level constraints get more and harder: to copy words, to write a sentence
+    with given words or a given beginning (1, with more words 2 and 3), casing, lists, separators
+    and JSON (4),
     counts and forbidden words (5), a repeated request and letters to do without (6), acrostics of
     lines of given length (7), words of given lengths (8).
 
@@ -66,25 +66,19 @@ def _easy(number: int, chosen: random.Random) -> _Order:
 
 
 def _more(number: int, chosen: random.Random) -> _Order:
-    """The same kinds, with more words."""
+    """The same, with more words."""
     return _KINDS[number % len(_KINDS)](2, chosen)
 
 
 def _many(number: int, chosen: random.Random) -> _Order:
-    """The same kinds, with still more words or a further constraint."""
+    """The same, with still more words or a further constraint."""
     return _KINDS[number % len(_KINDS)](3, chosen)
 
 
 def _copied(hardness: int, chosen: random.Random) -> _Order:
     words = chosen.sample(WORDS, 3 * hardness)
-    request = f"Repeat these words: {' '.join(words)}"
-    return _Order(request, " ".join(words), [("only", words)])
-
-
-def _capitals(hardness: int, chosen: random.Random) -> _Order:
-    words = chosen.sample(WORDS, 2 * hardness + 1)
-    request = f"Write these words in capital letters: {' '.join(words)}"
-    return _Order(request, " ".join(words).upper(), [("only", words), ("upper", "")])
+    request = f"Repeat these words: {', '.join(words)}"
+    return _Order(request, ", ".join(words), [("only", words)])
 
 
 def _containing(hardness: int, chosen: random.Random) -> _Order:
@@ -110,7 +104,7 @@ def _begun(hardness: int, chosen: random.Random) -> _Order:
     return _Order(f"{request}.", target, [*constraints, *_ONE_SENTENCE])
 
 
-_KINDS = (_copied, _containing, _capitals, _begun)
+_KINDS = (_copied, _containing, _begun)
 
 
 def _formatted(_: int, chosen: random.Random) -> _Order:
@@ -123,9 +117,17 @@ def _formatted(_: int, chosen: random.Random) -> _Order:
     plain = sentence(word, others[0], chosen)
     order = chosen.choice(
         (
-            _Order(f"{_SENTENCE} in capital letters.", plain.upper(), [("upper", "")]),
-            _Order(f"{_SENTENCE} in small letters only.", plain.lower(), [("lower", "")]),
-            _Order(f"{_SENTENCE} in double quotes.", f'"{plain}"', [("quoted", "")]),
+            _Order(
+                f"{_SENTENCE} in capital letters.", plain.upper(), [("upper", ""), *_ONE_SENTENCE]
+            ),
+            _Order(
+                f"{_SENTENCE} in small letters only.",
+                plain.lower(),
+                [("lower", ""), *_ONE_SENTENCE],
+            ),
+            _Order(
+                f"{_SENTENCE} in double quotes.", f'"{plain}"', [("quoted", ""), *_ONE_SENTENCE]
+            ),
             _Order(
                 f"Write a list of exactly {number} lines. Begin each line with a star (*).",
                 "\n".join(f"* {part}" for part in parts),

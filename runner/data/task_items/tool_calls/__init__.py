@@ -22,7 +22,8 @@ class _Level:
     """Further parameters, which the request does not mention and the call is to leave out."""
     kinds: frozenset[Kind] = frozenset(Kind)
     near: bool = True
-    """Whether the other tools have the right one's parameters, and its object or its action."""
+    """Whether the other tools have the right one's parameters, and its object or its action; else
+    neither is the same."""
     wording: Wording = Wording.other
     """How the request names the tool and its arguments."""
     schemas: bool = False
@@ -34,13 +35,16 @@ class _Level:
 _TEXTS = frozenset({Kind.label, Kind.person, Kind.city})
 _PLAIN = _TEXTS | {Kind.count, Kind.date, Kind.time}
 _LEVELS = (
-    # In turn, so that examples show a choice among tools and a call with several arguments.
+    # In turn, so that the examples show calls with one argument and with several.
     (
-        _Level(1, 2, kinds=_TEXTS, wording=Wording.literal),
-        _Level(2, 1, kinds=_TEXTS, near=False, wording=Wording.literal),
+        _Level(1, 1, kinds=_TEXTS, wording=Wording.names),
+        _Level(1, 2, kinds=_TEXTS, wording=Wording.names),
     ),
-    (_Level(2, 1, kinds=_PLAIN, near=False, wording=Wording.names),),
-    (_Level(2, 2, kinds=_PLAIN, near=False, wording=Wording.names),),
+    (
+        _Level(2, 1, kinds=_TEXTS, near=False, wording=Wording.names),
+        _Level(2, 2, kinds=_TEXTS, near=False, wording=Wording.names),
+    ),
+    (_Level(2, 2, kinds=_PLAIN, near=False, wording=Wording.same),),
     (_Level(3, 2, near=False, wording=Wording.same),),
     (_Level(4, 3, optional=1),),
     (_Level(6, 4, optional=2, schemas=True, written=1),),
@@ -53,11 +57,12 @@ _LEVELS = (
 def tool_calls(_: list[Path], level: int, count: int, chosen: random.Random) -> list[Any]:
     """Items of one level: tools, a request, and the call as ``{"name": …, "arguments": {…}}``.
 
-    From level to level there are more tools and arguments, of more types. At the first the request
-    names them as the call is to. From the fifth it uses other words, the other tools differ from
-    the right one by their object or their action only, and there are optional parameters that are
-    to be left out. At the sixth and seventh, numbers, dates and times are in words, and half of
-    the items show JSON schemas. At the eighth every value is to be worked out.
+    From level to level there are more tools and arguments, of more types. At the first two the
+    request names arguments as the call is to. From the fifth it calls the tool by other words, the
+    other tools differ from the right one by their object or their action only, and there are
+    optional parameters that are to be left out. At the sixth and seventh, numbers, dates and times
+    are in words, and half of the items show JSON schemas. At the eighth every value is to be
+    worked out.
 
     Args:
         level: From 1 to 8.
@@ -97,17 +102,16 @@ def _tools(level: _Level, chosen: random.Random) -> list[Tool]:
         (a, t)
         for t in sorted(OBJECTS)
         for a in sorted(ACTIONS)
-        if (a == action) != (t == thing) or (not level.near and t != thing)
+        if ((a == action) != (t == thing) if level.near else a != action and t != thing)
     ]
     tools = [Tool(action, thing, parameters)]
     for other_action, other_thing in chosen.sample(others, level.tools - 1):
-        same = level.near or other_thing == thing
         tools.append(
             Tool(
                 other_action,
                 other_thing,
                 parameters
-                if same
+                if level.near
                 else draw_parameters(
                     other_thing, level.arguments, level.optional, level.kinds, chosen
                 ),

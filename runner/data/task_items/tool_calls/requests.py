@@ -14,12 +14,10 @@ _FRAMES = ("{} {} {}.", "Please {} {} {}.", "I want you to {} {} {}.", "Can you 
 class Wording(Enum):
     """How a request names a tool and its arguments."""
 
-    literal = "literal"
-    """All as the call has them: ``Call find_order with person Sven``."""
     names = "names"
-    """The tool in words: ``Find an order with person Sven``."""
+    """In the tool's words, arguments too: ``Find an order with person Sven``."""
     same = "same"
-    """Arguments too, in the tool's words: ``Find an order for Sven``."""
+    """The tool in its words, arguments by what they are: ``Find an order for Sven``."""
     other = "other"
     """In others: ``Can you look up an order for Sven?``"""
 
@@ -47,14 +45,13 @@ def ask(
             value, said = _chosen(parameter.choices, chosen)
         else:
             value, said = say(parameter.kind, written, chosen)
-        if wording in (Wording.literal, Wording.names):
+        if wording is Wording.names:
             phrase = f"{parameter.name} {{}}"
         phrases.append(phrase.format(said))
         arguments[parameter.name] = value
-    if wording is Wording.literal:
-        return f"Call {tool.name} with {enumerated(phrases)}.", arguments
     thing = f"{'an' if tool.thing[0] in 'aeio' else 'a'} {tool.thing}"
-    chosen.shuffle(phrases)
+    if wording is not Wording.names:
+        chosen.shuffle(phrases)
     if wording is not Wording.other:
         preposition = "with " if wording is Wording.names else ""
         return f"{tool.action.capitalize()} {thing} {preposition}{enumerated(phrases)}.", arguments
