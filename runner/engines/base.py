@@ -197,6 +197,16 @@ class LoadedModel(Protocol):
 
 
 @runtime_checkable
+class BatchingModel(Protocol):
+    """A loaded model that can compute a window beside others, for ``traits.scores_in_batches``."""
+
+    def distributions_in_batch(
+        self, window: list[int], scored: int, top_k: int, batch_size: int
+    ) -> Distributions:
+        """As ``LoadedModel.distributions``, of one of ``batch_size`` copies computed together."""
+
+
+@runtime_checkable
 class CautiousEngine(Protocol):
     """An engine with something to say beforehand of checkpoints that it does not refuse."""
 

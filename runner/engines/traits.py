@@ -63,6 +63,8 @@ class Traits:
     reads_best: tuple[str, ...] = ()
     """Checkpoint formats that it, of all engines, is to check a fresh checkpoint of."""
     tells: Tells = Tells.everything
+    scores_in_batches: bool = False
+    """Whether its models are ``BatchingModel``: what a batch does to arithmetic can be measured."""
     generates_last: bool = False
     """It scores a window's last token by generating it, which takes room in the context."""
     computes_together: bool = False

@@ -166,7 +166,7 @@ def longest_sequence(config: Config) -> int | None:
     return max(lengths, default=None)
 
 
-def can_measure_floor(config: Config, compute: Compute, parameters: int | None) -> bool:
+def can_vary_type(config: Config, compute: Compute, parameters: int | None) -> bool:
     """Whether the unquantized model can be had in float32 beside what it is evaluated in."""
     own = find_engine(config.engine.name).traits.own_arithmetic
-    return config.eval.floor and own is None and compute.holds_float32(parameters)
+    return own is None and compute.holds_float32(parameters)

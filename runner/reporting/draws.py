@@ -28,7 +28,8 @@ _SEED = "calibration.seed"
 _DECIDE = "decide"
 _MEANS = (
     "bits_per_weight", "bits_per_parameter", "quantized_share", "kl_divergence",
-    "top_1_agreement", "task_accuracy", "task_recovery_percent", "decode_tokens_per_second",
+    "top_1_agreement", "task_accuracy", "task_recovery_percent", "task_answers",
+    "task_answers_changed", "task_answers_lost", "task_answers_gained", "decode_tokens_per_second",
     "time_to_first_token_seconds", "memory_bandwidth_utilization",
 )  # fmt: skip
 _WHOLE_MEANS = ("checkpoint_bytes", "peak_memory_bytes", "held_memory_bytes")

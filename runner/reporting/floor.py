@@ -1,13 +1,15 @@
 """The noise floor: the effect of the arithmetic on quality, below which nothing is resolved.
 
-Where an engine does not compute in float32, the unquantized model in its type is held against
-itself in float32 (stage ``floor`` of a record). Two recipes measured in that type whose quality
-differs by no more than this differ by no more than arithmetic does.
+The unquantized model is held against itself with its arithmetic varied (``eval.floor`` and
+``tasks.floor``; stages ``floor`` and ``tasks_floor`` of a record). Two recipes whose quality
+differs by no more than the largest of these effects differ by no more than arithmetic does.
 """
 
 import math
 
 from runner.reporting.rows import Row
+
+_LAST_DIGIT = 1e-12
 
 
 def kl_within_floor(a: Row, b: Row) -> bool:
@@ -34,6 +36,15 @@ def ratio_within_floor(a: Row, b: Row) -> bool:
     return abs(math.log(ours / theirs)) <= floor
 
 
+def accuracy_within_floor(a: Row, b: Row) -> bool:
+    """The same of the mean share of right answers: their difference against the floor's."""
+    floor = _floor(a, b, "floor_task_accuracy")
+    if floor is None or a.task_accuracy is None or b.task_accuracy is None:
+        return False
+    # Shares of the same items are a last digit apart where they are equal.
+    return abs(a.task_accuracy - b.task_accuracy) <= floor + _LAST_DIGIT
+
+
 def within_floor(a: Row, b: Row) -> bool:
     """Whether arithmetic alone may be what tells two rows' quality apart.
 
@@ -48,6 +59,14 @@ def at_floor(row: Row) -> bool:
     if row.is_baseline or row.is_floor or row.kl_divergence is None:
         return False
     return row.floor_kl_divergence is not None and row.kl_divergence <= row.floor_kl_divergence
+
+
+def answers_at_floor(row: Row) -> bool:
+    """Whether a recipe's accuracy differs by no more than arithmetic's: marked ``~``."""
+    if row.is_baseline or row.is_floor or row.task_accuracy_delta is None:
+        return False
+    floor = row.floor_task_accuracy
+    return floor is not None and abs(row.task_accuracy_delta) <= floor + _LAST_DIGIT
 
 
 def _floor(a: Row, b: Row, name: str) -> float | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from runner.data.texts.sample import describe
-from runner.reporting.floor import at_floor
+from runner.reporting.floor import answers_at_floor, at_floor
 from runner.reporting.rows import Row
 from runner.reporting.scale import small_model_note
 from runner.store.records import Status
@@ -103,12 +103,29 @@ def _dense(rows: list[Row]) -> list[str]:
 
 
 def _floor(rows: list[Row]) -> list[str]:
-    floors = [row for row in rows if row.is_floor and row.kl_divergence is not None]
     notes = [
-        f"{row.recipe}: the arithmetic alone, without any recipe: KL divergence "
-        f"{row.kl_divergence:.4f}; smaller differences cannot be resolved."
-        for row in floors
+        f"{row.recipe}: the arithmetic alone, without any recipe: {effects}; smaller differences "
+        "cannot be resolved."
+        for row in rows
+        if row.is_floor and (effects := _effects(row))
     ]
     if any(at_floor(row) for row in rows):
         notes.append("≤ the KL divergence may come from the arithmetic alone.")
+    if same := [row for row in rows if answers_at_floor(row)]:
+        notes.append(f"~ {alike(same)}: the difference in accuracy may come from the arithmetic.")
     return notes
+
+
+def _effects(row: Row) -> str:
+    """What varying the arithmetic did."""
+    said = []
+    if row.kl_divergence is not None:
+        said.append(f"KL divergence {row.kl_divergence:.4f}")
+    if row.top_1_agreement is not None:
+        said.append(f"{1 - row.top_1_agreement:.1%} flips")
+    if row.task_answers is not None:
+        said.append(
+            f"{row.task_answers_changed:.0f} of {row.task_answers:.0f} answers changed "
+            f"({row.task_answers_lost:.0f} lost, {row.task_answers_gained:.0f} gained)"
+        )
+    return ", ".join(said)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from runner.config.schema.floor import Variation
 from runner.data.texts.sample import Sample
 from runner.reporting.quality.answered import Answered
 from runner.reporting.quality.evaluated import Evaluated
@@ -24,7 +25,7 @@ class Row:
     sweep: str | None = None
     is_baseline: bool = False
     is_floor: bool = False
-    """No recipe: the unquantized model in ``arithmetic`` against itself in float32."""
+    """No recipe: the unquantized model with its arithmetic varied, against itself."""
     text: str | None = None
     """What quality was measured on."""
     calibration_overlap: float | None = None
@@ -52,9 +53,14 @@ class Row:
     effective_windows: float | None = None
     """Independent windows that would say as much as those that were read."""
     floor_kl_divergence: float | None = None
-    """What the arithmetic alone does; see ``runner.reporting.floor``. ``None`` in float32."""
+    """What the arithmetic alone does; see ``runner.reporting.floor``. ``None`` where it was not
+    varied."""
     floor_log_ratio: float | None = None
     """The same of perplexity: the far end of the 95% interval of ``|ln ratio|``."""
+    floor_flips: float | None = None
+    """The same of top-1 agreement: the share of tokens with another most likely one."""
+    floor_task_accuracy: float | None = None
+    """The same of ``task_accuracy``: the far end of the 95% interval of its change."""
     perplexity_protocol: str | None = None
     perplexity: float | None = None
     perplexity_delta: float | None = None
@@ -82,6 +88,13 @@ class Row:
     task_accuracy_delta_high: float | None = None
     task_recovery_percent: float | None = None
     """Of the unquantized model's mean."""
+    task_answers: float | None = None
+    """Items of those tasks that can be held against the unquantized model's; over draws a mean."""
+    task_answers_changed: float | None = None
+    """Those with another answer, right or not."""
+    task_answers_lost: float | None = None
+    """Those that the unquantized model got right and this one wrong."""
+    task_answers_gained: float | None = None
     machine: str | None = None
     """What speeds were measured on: the GPUs in use, or the CPU with the cores in use."""
     batch_size: int | None = None
@@ -119,6 +132,8 @@ class Row:
         self.evaluated: Evaluated | None = None
         self.answered: Answered | None = None
         self.sample: Sample | None = None
+        self.variation: Variation | None = None
+        """Of a floor's row: what was varied."""
         self.further: dict[str, float] = {}
         """Headline figures of plug-ins' stages, by name: columns where a row has them."""
 

@@ -3,14 +3,13 @@
 import math
 from typing import Any
 
+from runner.config.schema.floor import Variation
 from runner.data.models.coverage import describe_shortfall
 from runner.evaluation.metrics.expert_tokens import describe_starved
 from runner.pipeline.stages.audit import STAGE as AUDIT
 from runner.pipeline.stages.bench import STAGE as BENCH
 from runner.pipeline.stages.bench import BenchResult
 from runner.pipeline.stages.eval import STAGE as EVAL
-from runner.pipeline.stages.eval import EvalResult
-from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
 from runner.pipeline.stages.jobs.overlap import STAGE as OVERLAP
 from runner.pipeline.stages.quantize import STAGE as QUANTIZE
 from runner.pipeline.stages.quantize import QuantizeResult
@@ -18,10 +17,14 @@ from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.planning.local import machine_key
 from runner.planning.runtime_format import is_made_dense, makes_dense
 from runner.reporting.draws import by_recipe, together
+from runner.reporting.floor_rows import add_floor, floor_rows
 from runner.reporting.further import further_metrics
-from runner.reporting.quality.answered import accuracy_difference, answered
+from runner.reporting.quality.answered import answered
 from runner.reporting.quality.evaluated import first_evaluation
+from runner.reporting.quality.floors import STAGES as FLOOR_STAGES
+from runner.reporting.quality.floors import floor_of
 from runner.reporting.row import Row
+from runner.reporting.row_quality import add_answers, add_evaluation
 from runner.reporting.served import add_checkpoint
 from runner.reporting.timing import against_unquantized
 from runner.store.records import BASELINE, BASELINE_AGAIN, RECIPE, RunRecord, Status
@@ -36,6 +39,7 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
     """
     rows: list[Row] = []
     seen: dict[tuple[str, str, str], list[Row]] = {}
+    varied: dict[tuple[str, str, str], set[Variation | None]] = {}
     for draws in by_recipe(records):
         for record in draws.records:
             baseline = _baseline_row(record)
@@ -50,8 +54,12 @@ def rows_of(records: list[RunRecord]) -> list[Row]:
             if known is not None:
                 _fill(known, baseline)
             else:
-                rows += [baseline, *([] if same else _floor_rows(record))]
+                rows.append(baseline)
                 same.append(baseline)
+            shown = varied.setdefault(identity, set())
+            floors = [row for row in floor_rows(record) if row.variation not in shown]
+            shown |= {row.variation for row in floors}
+            rows += floors
         own = [_recipe_row(record) for record in draws.records if not _stands_for_itself(record)]
         rows += [together(own, draws)] if len(own) > 1 else own
     return rows
@@ -77,7 +85,7 @@ def _stands_for_itself(record: RunRecord) -> bool:
 
 
 def _is_baseline_run(record: RunRecord) -> bool:
-    return all(entry.subject == BASELINE for entry in record.stages)
+    return all(e.subject == BASELINE or e.stage in FLOOR_STAGES for e in record.stages)
 
 
 def _baseline_row(record: RunRecord) -> Row | None:
@@ -90,18 +98,6 @@ def _baseline_row(record: RunRecord) -> Row | None:
         row.run = record.run
     _add_numbers(row, record, BASELINE)
     return row
-
-
-def _floor_rows(record: RunRecord) -> list[Row]:
-    floor = record.result(FLOOR, BASELINE)
-    if floor is None:
-        return []
-    name = f"{floor.arithmetic} against float32"
-    row = Row(name, record.model, record.engine, Status.ok.value, None, None, record.sweep)
-    row.is_floor = True
-    row.text = record.config.get("eval", {}).get("text", {}).get("name")
-    _add_quality(row, floor)
-    return [row]
 
 
 def _recipe_row(record: RunRecord) -> Row:
@@ -136,14 +132,10 @@ def _add_numbers(row: Row, record: RunRecord, subject: str) -> None:
     if (evaluation := record.result(EVAL, subject)) is not None:
         row.text = record.config.get("eval", {}).get("text", {}).get("name")
         row.evaluated = first_evaluation(record, subject)
-        _add_quality(row, evaluation)
-        _add_floor(row, record.result(FLOOR, BASELINE))
-    tasks = record.result(TASKS, subject)
-    if tasks is not None and tasks.overall is not None:
-        _add_answers(row, record, subject)
-        row.tasks = tasks.overall.tasks
-        row.task_accuracy = tasks.overall.mean
-        row.task_recovery_percent = tasks.overall.recovery_percent
+        add_evaluation(row, evaluation)
+    if (tasks := record.result(TASKS, subject)) is not None and tasks.overall is not None:
+        add_answers(row, tasks, answered(record, subject), answered(record, BASELINE))
+    add_floor(row, floor_of(record, row.arithmetic))
     if (found := record.result(OVERLAP, subject)) is not None:
         row.calibration_overlap = found.overlaps[0].share
     if (bench := record.result(BENCH, subject)) is not None:
@@ -167,18 +159,6 @@ def _is_made_dense(record: RunRecord, subject: str) -> bool:
     return quantized and is_made_dense(record.engine, record.config)
 
 
-def _add_answers(row: Row, record: RunRecord, subject: str) -> None:
-    row.answered, base = answered(record, subject), answered(record, BASELINE)
-    if row.answered is None or base is None:
-        return
-    row.task_accuracy_baseline = base.value
-    found = None if row.is_baseline else accuracy_difference(row.answered, base)
-    if found is not None:
-        row.task_accuracy_delta = found.interval.estimate
-        row.task_accuracy_delta_low = found.interval.low
-        row.task_accuracy_delta_high = found.interval.high
-
-
 def _caveat(made: QuantizeResult, calibration: dict[str, Any]) -> str | None:
     """What of the checkpoint is less than the recipe promises."""
     caveats = [describe_shortfall(made.coverage)]
@@ -186,36 +166,6 @@ def _caveat(made: QuantizeResult, calibration: dict[str, Any]) -> str | None:
         least = calibration.get("min_tokens_per_expert", 0)
         caveats.append(describe_starved(made.expert_tokens, least))
     return "; ".join(caveat for caveat in caveats if caveat) or None
-
-
-def _add_floor(row: Row, floor: EvalResult | None) -> None:
-    if floor is None or floor.arithmetic != row.arithmetic:
-        return
-    if floor.divergence is not None:
-        row.floor_kl_divergence = floor.divergence.kl_divergence.mean.estimate
-    if floor.change is not None:
-        ratio = floor.change.ratio
-        row.floor_log_ratio = max(abs(math.log(end)) for end in (ratio.low, ratio.high))
-
-
-def _add_quality(row: Row, found: EvalResult) -> None:
-    row.arithmetic = found.arithmetic or None
-    row.perplexity_protocol = found.perplexity.protocol
-    row.perplexity = found.perplexity.value
-    row.icc = found.perplexity.icc
-    row.effective_windows = found.perplexity.effective_windows
-    row.sample = found.perplexity.sample
-    if (divergence := found.divergence) is not None:
-        kl = divergence.kl_divergence.mean
-        row.kl_divergence = kl.estimate
-        row.kl_divergence_low, row.kl_divergence_high = kl.low, kl.high
-        row.kl_divergence_metric = divergence.metric("kl_divergence")
-        row.top_1_agreement = divergence.top_1_agreement.mean.estimate
-    if (change := found.change) is not None:
-        row.perplexity_delta = change.delta.estimate
-        row.perplexity_delta_low, row.perplexity_delta_high = change.delta.low, change.delta.high
-        row.perplexity_ratio = change.ratio.estimate
-        row.perplexity_ratio_low, row.perplexity_ratio_high = change.ratio.low, change.ratio.high
 
 
 def _add_speed(

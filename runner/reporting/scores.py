@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.pipeline.stages.tasks import TasksResult
 from runner.reporting.quality.evaluated import seed_of
+from runner.reporting.quality.floors import answered_floors
 from runner.reporting.rows import Row
 from runner.store.records import BASELINE, RunRecord
 
@@ -20,6 +21,10 @@ class Cell:
     recovery_percent: float | None = None
     p_value: float | None = None
     """McNemar's, that both are equally often right; ``None`` where answers are no yes or no."""
+    changed: int | None = None
+    """Items with another answer than the unquantized model's."""
+    lost: int | None = None
+    gained: int | None = None
 
 
 @dataclass
@@ -43,6 +48,11 @@ def score_lines(records: list[RunRecord], rows: list[Row]) -> list[Line]:
             found = [f for r in sources if (f := r.result(TASKS, BASELINE)) is not None]
             lines += [Line(number, row.recipe, row.engine, _cells(one)) for one in found[:1]]
             continue
+        if row.is_floor:
+            of_sweep = [r for r in records if (r.sweep, r.model, r.engine) == _where(row)]
+            found = [f for r in of_sweep if (f := _varied(r, row)) is not None]
+            lines += [Line(number, row.recipe, row.engine, _cells(one)) for one in found[:1]]
+            continue
         several = (row.seeds or 1) > 1
         for run in (row.runs or "").split() if several else [row.run or ""]:
             record = by_run.get(run)
@@ -51,6 +61,17 @@ def score_lines(records: list[RunRecord], rows: list[Row]) -> list[Line]:
                 lines.append(Line(number, name, row.engine, _cells(own)))
     # Of tasks without a score there is nothing to show.
     return lines if names_of(lines) else []
+
+
+def _where(row: Row) -> tuple[str | None, str, str]:
+    return row.sweep, row.model, row.engine
+
+
+def _varied(record: RunRecord, row: Row) -> TasksResult | None:
+    """A floor's answers, where the row has them."""
+    if row.task_accuracy is None or row.variation is None:
+        return None
+    return answered_floors(record).get(row.variation)
 
 
 def names_of(lines: list[Line]) -> list[str]:
@@ -70,5 +91,8 @@ def _cells(tasks: TasksResult) -> dict[str, Cell]:
                 delta=None if change is None else change.delta,
                 recovery_percent=None if change is None else change.recovery_percent,
                 p_value=None if tested is None else tested.p_value,
+                changed=None if change is None else change.answers_changed,
+                lost=None if tested is None else tested.lost,
+                gained=None if tested is None else tested.gained,
             )
     return cells

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.evaluation.metrics.overlap import LARGE_SHARE
-from runner.reporting.floor import at_floor
+from runner.reporting.floor import answers_at_floor, at_floor
 from runner.reporting.notes import SAME_SPEED, STAR, dense_mark, quality_notes
 from runner.reporting.rows import Row, evaluated_on
 from runner.reporting.timing import Protocol
@@ -251,7 +251,8 @@ def _accuracy(row: Row) -> str:
     if row.task_accuracy is None:
         return _ABSENT
     recovery = row.task_recovery_percent
-    return f"{row.task_accuracy:.3f}" + ("" if recovery is None else f" ({recovery:.1f}%)")
+    same = "~" if answers_at_floor(row) else ""
+    return f"{row.task_accuracy:.3f}" + ("" if recovery is None else f" ({same}{recovery:.1f}%)")
 
 
 def _speed(row: Row) -> str:

@@ -17,7 +17,12 @@ from typing import Any
 from runner.evaluation.metrics.simultaneous import clusters_needed
 from runner.evaluation.metrics.statistics import Interval
 from runner.reporting.families import Family, asked_alike, families, item_residuals, residuals
-from runner.reporting.floor import at_floor, kl_within_floor, ratio_within_floor
+from runner.reporting.floor import (
+    accuracy_within_floor,
+    at_floor,
+    kl_within_floor,
+    ratio_within_floor,
+)
 from runner.reporting.quality.answered import Answered, accuracy_difference
 from runner.reporting.quality.evaluated import Evaluated
 from runner.reporting.quality.paired import (
@@ -138,13 +143,9 @@ class Contrasts:
         if difference.p_value is not None:
             shown = shown and difference.p_value < _level(factor, items)
         needed = None if shown else clusters_needed(interval, items)
-        return Contrast(
-            interval,
-            shown,
-            items,
-            needed if needed is not None and needed > items else None,
-            "items",
-        )
+        more = needed if needed is not None and needed > items else None
+        contrast = Contrast(interval, shown, items, more, "items")
+        return _above(contrast, accuracy_within_floor(row, other))
 
     def _perplexity_widening(self, own: Evaluated, opposite: Evaluated) -> float:
         return self._widening(self._perplexities, own, opposite)

@@ -93,7 +93,8 @@ class StageRecord:
 
     stage: str
     subject: str
-    """``recipe``, ``baseline`` or ``baseline_again``: which checkpoint the stage looked at."""
+    """``recipe``, ``baseline`` or ``baseline_again``: which checkpoint the stage looked at; of a
+    noise floor what was varied, ``baseline`` for the type of the arithmetic."""
     key: str
     reused: bool
     seconds: float

@@ -4,6 +4,7 @@ from runner.config.schema.root import Config
 from runner.validation.common_mistakes import check_common_mistakes
 from runner.validation.context import Facts
 from runner.validation.evaluation import check_evaluation
+from runner.validation.floor import check_floor
 from runner.validation.kv_cache import check_kv_cache
 from runner.validation.mixed import check_sensitivity
 from runner.validation.plan import check_plan
@@ -18,6 +19,7 @@ def check(config: Config, facts: Facts) -> list[Verdict]:
     verdicts = [
         *check_stages(config, facts),
         *check_evaluation(config, facts),
+        *check_floor(config, facts),
         *check_kv_cache(config, facts),
         *check_tasks(config, facts),
         *check_recipe(config, facts),

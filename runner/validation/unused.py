@@ -184,7 +184,7 @@ def _types(config: Config) -> Iterator[Unread]:
     own, asked = traits.own_arithmetic, config.eval.dtype
     if own is not None and asked not in (EvalDtype.auto, EvalDtype.engine):
         yield Unread("eval.dtype", own.how, lambda: "eval.dtype=auto")
-    if own is not None:
+    if own is not None and not any(one.is_of_any_engine for one in config.eval.floor):
         yield Unread("eval.floor", own.how)
 
 

@@ -67,13 +67,23 @@ def test_a_narrow_type_has_its_floor_beside_it_and_is_not_compared_with_float32(
     fresh: dict[str, str], tmp_path: Path
 ) -> None:
     recipe = ("method=rtn", "bits=w8a16")
-    run(fresh, tmp_path, *recipe, "sweep=wide")
+    varied = run(
+        fresh, tmp_path, *recipe, "sweep=wide", "eval.floor=[float32,bfloat16,threads,batch_size]"
+    ).stdout
+    assert "bfloat16 against float32: the arithmetic alone" in varied
     said = run(fresh, tmp_path, *recipe, "sweep=narrow", "eval.dtype=bfloat16").stdout
     assert "bfloat16 against float32" in said
     store = Path(fresh["QUANT_RUNNER_STORE"])
     (wide,), (narrow,) = records(store, "wide"), records(store, "narrow")
     assert stage(wide, "quantize")["key"] == stage(narrow, "quantize")["key"]
-    assert not [entry for entry in wide["stages"] if entry["stage"] == "floor"]
+    subjects = {e["subject"]: e["result"] for e in wide["stages"] if e["stage"] == "floor"}
+    assert list(subjects) == ["bfloat16", "threads", "batch_size"], "float32 is its own"
+    for subject, found in subjects.items():
+        kl = found["divergence"]["kl_divergence"]["mean"]["estimate"]
+        # Whether products hang on threads and batches is the CPU's.
+        assert kl > 0 if subject == "bfloat16" else 0 <= kl < 1e-6
+    threads = {e["subject"]: e["result"]["resources"]["threads"] for e in wide["stages"]}
+    assert threads["threads"] != threads["recipe"]
     floor = stage(narrow, "floor", "baseline")["result"]
     assert floor["arithmetic"] == stage(narrow, "eval")["result"]["arithmetic"] == "bfloat16"
     assert floor["divergence"]["kl_divergence"]["mean"]["estimate"] > 0

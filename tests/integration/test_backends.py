@@ -168,7 +168,7 @@ def test_vllm_reads_what_modelopt_exports(store: Path, command: Callable[..., Ca
     done = command(
         "method=modelopt", "bits=fp8_e4m3", "group_size=per_channel", "model=zoo/llama3",
         "engine=vllm", "engine.enforce_eager=true", "stages=[quantize,eval]", "eval=quick",
-        "text@eval.text=python_code", "eval.floor=false", "tracker=none", "sweep=modelopt_vllm",
+        "text@eval.text=python_code", "eval.floor=[]", "tracker=none", "sweep=modelopt_vllm",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     (record,) = records(store, "modelopt_vllm")

@@ -139,7 +139,7 @@ def sweep(
         "-cn", "kinds", "model=tiny", "tracker=none", "stages=[quantize,eval]", "sweep=kinds",
         "text@eval.text=local", f"eval.text.path={quoted(prose)}", f"eval.context_length={LENGTH}",
         f"eval.windows={WINDOWS}", "calibration.samples=8", "calibration.sequence_length=64",
-        f"eval.dtype={arithmetic}", "eval.floor=false", "eval.protocols=[gptq]", cwd=work,
+        f"eval.dtype={arithmetic}", "eval.floor=[]", "eval.protocols=[gptq]", cwd=work,
         variables=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -72,7 +72,7 @@ def environment(store: Path, plain_variables: dict[str, str], arithmetic: str) -
 
 @pytest.fixture(scope="module")
 def arguments(prose: Path, arithmetic: str) -> tuple[str, ...]:
-    types = f"eval.dtype={arithmetic}", "eval.floor=false"
+    types = f"eval.dtype={arithmetic}", "eval.floor=[]"
     return (*ARGUMENTS, f"eval.text.path={quoted(prose)}", *types)
 
 

@@ -108,7 +108,7 @@ def sweep(
         "-cn", "libraries", "model=tiny", "tracker=none", "stages=[quantize,eval]",
         "sweep=libraries", "text@eval.text=local", f"eval.text.path={quoted(prose)}",
         f"eval.context_length={LENGTH}", f"eval.windows={WINDOWS}", f"eval.dtype={FLOAT32}",
-        "eval.floor=false", "eval.protocols=[gptq]", cwd=work, variables=environment,
+        "eval.floor=[]", "eval.protocols=[gptq]", cwd=work, variables=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return {record["label"]: record for record in records(store, "libraries")}

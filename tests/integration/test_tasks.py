@@ -154,10 +154,15 @@ def test_a_killed_attempt_is_gone_on_with_and_every_item_is_paired(
     assert score["change"]["delta"] == pytest.approx((gained - lost) / 400)
     assert recipe["overall"]["baseline_mean"] == baseline["tasks"][0]["scores"][0]["value"]
 
-    called = command(*arguments, "sweep=reused")
+    called = command(*arguments, "sweep=reused", "tasks.floor=[batch_size]")
     assert called.returncode == 0, called.stderr
     (record,) = records(store, "reused")
     assert all(reused for _, _, reused in keys(record, "tasks"))
+    (floor,) = (entry for entry in record["stages"] if entry["stage"] == "tasks_floor")
+    assert (floor["subject"], floor["reused"]) == ("batch_size", False)
+    (score,) = floor["result"]["tasks"][0]["scores"]
+    assert score["change"]["baseline"] == baseline["tasks"][0]["scores"][0]["value"]
+    assert "another batch size: the arithmetic alone" in called.stdout
 
 
 def test_a_task_that_needs_a_hub_says_so_without_one(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ CONFIG = {
 
 def whole(name: str, partial: dict[str, Any]) -> dict[str, Any]:
     """JSON form of a stage's result: what a test says of it, and nothing of note for the rest."""
-    if name not in (*stage_names(), "floor", "overlap"):
+    if name not in (*stage_names(), "floor", "tasks_floor", "overlap"):
         return partial
     content: dict[str, Any] = completed(find_stage(name).result, partial)
     return content

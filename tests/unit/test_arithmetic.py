@@ -17,7 +17,7 @@ from runner.methods import used_recipe
 from runner.pipeline.facts import gather_facts
 from runner.planning.arithmetic import (
     Arithmetic,
-    can_measure_floor,
+    can_vary_type,
     evaluated_checkpoints,
     longest_sequence,
     quality_arithmetic,
@@ -89,10 +89,9 @@ def test_an_engine_that_cannot_take_a_checkpoint_in_float32_says_so() -> None:
 
 
 def test_the_floor_is_measured_where_float32_can_be_had() -> None:
-    assert can_measure_floor(config(), GPU, 8_000_000_000)
-    assert not can_measure_floor(config(), GPU, 70_000_000_000)
-    assert not can_measure_floor(config("eval.floor=false"), GPU, 8_000_000_000)
-    assert not can_measure_floor(config("engine=llama_cpp"), CPU, 10_000_000)
+    assert can_vary_type(config(), GPU, 8_000_000_000)
+    assert not can_vary_type(config(), GPU, 70_000_000_000)
+    assert not can_vary_type(config("engine=llama_cpp"), CPU, 10_000_000)
 
 
 @pytest.mark.parametrize(

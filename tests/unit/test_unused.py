@@ -214,14 +214,14 @@ def test_types_of_arithmetic_that_something_else_decides(composed: Compose) -> N
     def idle(*settings: str) -> list[str]:
         return list(unused(config, settings))
 
-    asked = ["eval.dtype=float32", "eval.floor=false", "method.rounding_dtype=float32"]
+    asked = ["eval.dtype=float32", "eval.floor=[]", "method.rounding_dtype=float32"]
     config.eval.dtype = EvalDtype.float32
     assert idle(*asked) == ["eval.dtype", "eval.floor", "method.rounding_dtype"]
     nearest = unused(config, asked)["eval.dtype"].nearest
     assert nearest == "eval.dtype=auto"
     for dtype in (EvalDtype.auto, EvalDtype.engine):
         config.eval.dtype = dtype
-        assert idle("eval.dtype=x", "eval.floor=false") == ["eval.floor"]
+        assert idle("eval.dtype=x", "eval.floor=[]") == ["eval.floor"]
     # A measurement of sensitivity rounds by itself.
     config.stages = [StageName.quantize, StageName.sensitivity]
     assert idle("method.rounding_dtype=float32") == []

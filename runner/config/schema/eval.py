@@ -2,9 +2,16 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Optional
 
 from runner.config.bounds import BYTES, bounded
+from runner.config.schema.floor import Variation
 from runner.config.schema.text import Text
+from runner.util.extensions import Kind, names
+
+
+def _engines() -> tuple[str, ...]:
+    return tuple(names(Kind.engine))
 
 
 class PerplexityProtocol(Enum):
@@ -83,9 +90,12 @@ class Eval:
     dtype: EvalDtype = EvalDtype.auto
     """Arithmetic of ``eval`` and ``tasks``; figures of different arithmetic are not comparable.
     ``engine`` is the type of bench and serving."""
-    floor: bool = True
-    """If the arithmetic is not float32: measure the effect of the type alone on the unquantized
-    model; smaller differences between recipes do not count."""
+    floor: list[Variation] = field(default_factory=lambda: [Variation.float32])
+    """The noise floor: what changes when nothing is quantized, but the arithmetic is varied. The
+    unquantized model is evaluated once more for each entry; recipes whose difference is no larger
+    than the largest of these count as equal. By default it costs nothing in float32."""
+    floor_engine: Optional[str] = bounded(None, choices=_engines)
+    """Engine that entry ``engine`` of ``floor`` compares with, with its default settings."""
     top_k: int = bounded(20, least=1)
     """Number of most likely tokens to compare if an engine returns no more (vllm)."""
 
@@ -98,4 +108,6 @@ class Eval:
         if not self.divergence:
             fields = ("reference_max_bytes", "top_k")
             unread |= dict.fromkeys(fields, "compares no distributions (divergence=false)")
+        if Variation.engine not in self.floor:
+            unread["floor_engine"] = "varies no engine (eval.floor has no engine)"
         return unread

@@ -8,6 +8,7 @@ from typing import Any, Optional
 from omegaconf import MISSING
 
 from runner.config.bounds import BYTES, SEED, bounded
+from runner.config.schema.floor import Variation
 
 
 def _scorers() -> tuple[str, ...]:
@@ -170,6 +171,10 @@ class Tasks:
     """Wrap prompts in the tokenizer's chat template."""
     batch_size: int = bounded(8, least=1, most=10**6)
     """Requests computed together; changes results in their last digits."""
+    floor: list[Variation] = field(default_factory=list)
+    """The noise floor of answers: the unquantized model is asked everything once more for each
+    entry (all but ``engine``), with nothing changed but that. Differences in accuracy no larger
+    than the largest of these count as equal."""
     seed: Optional[int] = bounded(None, most=SEED)
     """Value of ``lm_eval --seed``, which mainly chooses the few-shot examples. By default the
     harness's own."""

@@ -31,6 +31,7 @@ class HfEngine:
         harness_model=HarnessModel.hf,
         reads_best=tuple(one for one in _FORMATS if one != "gguf"),
         tells=Tells.states,
+        scores_in_batches=True,
         # It widens all but LLM.int8() when it loads, and bitsandbytes computes with what it stored.
         narrow_formats=("bitsandbytes",),
         unpacks_in_memory={

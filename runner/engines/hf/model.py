@@ -72,10 +72,16 @@ class HfModel:
 
     def distributions(self, window: list[int], scored: int, top_k: int) -> FullDistributions:
         """All probabilities, with the final states where the head is a stored matrix."""
+        return self.distributions_in_batch(window, scored, top_k, 1)
+
+    def distributions_in_batch(
+        self, window: list[int], scored: int, top_k: int, batch_size: int
+    ) -> FullDistributions:
+        """As ``distributions``, of one of several copies that are computed together."""
         import torch
 
         with torch.inference_mode():
-            states, head = self._states(window)
+            states, head = self._states(window, batch_size)
             states = states[-scored:]
         # What is not taken apart are logits; such a model may show no head.
         vocabulary = head.weight.shape[0] if self._chunked else states.shape[-1]
@@ -168,11 +174,11 @@ class HfModel:
         bits = self._kv_format.bits(head_dim, wide=8.0 * self.model.dtype.itemsize)
         return int(2 * config.num_hidden_layers * kv_heads * head_dim * bits / 8)
 
-    def _states(self, window: list[int]) -> tuple["torch.Tensor", Any]:
+    def _states(self, window: list[int], batch_size: int = 1) -> tuple["torch.Tensor", Any]:
         """What predicts each token after the first, and the head that makes it logits."""
         import torch
 
-        ids = torch.tensor([window[:-1]], device=self._device)
+        ids = torch.tensor([window[:-1]] * batch_size, device=self._device)
         if self._chunked is None:
             self._chunked = is_linear_in_states(self.model, ids[:, :8])
             if self._chunked and self._wide_logits and self._checkpoint is not None:

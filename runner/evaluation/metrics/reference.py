@@ -200,6 +200,16 @@ class Reference:
             return logarithms
 
 
+def losses_of(found: Distributions, targets: list[int]) -> "NDArray[np.float32]":
+    """Token losses of a window in nats."""
+    import numpy as np
+
+    if isinstance(found, TopDistributions):
+        losses: NDArray[np.float32] = -found.top["log_probability"][:, -1]
+        return losses
+    return np.concatenate([right_losses(*pair) for pair in _with_targets(found, targets)])
+
+
 def right_losses(
     logarithms: "NDArray[np.float32]", right: "NDArray[np.int64]"
 ) -> "NDArray[np.float32]":

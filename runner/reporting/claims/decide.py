@@ -12,6 +12,7 @@ from runner.reporting.claims.select import UNQUANTIZED, pairs
 from runner.reporting.further import further_metrics
 from runner.reporting.quality.answered import Answered, accuracy_shortfall, answered
 from runner.reporting.quality.evaluated import Evaluated, first_evaluation
+from runner.reporting.quality.floors import floor_of
 from runner.reporting.quality.paired import delta, ratio, why_not
 from runner.store.records import RunRecord
 from runner.util.serialise import from_json
@@ -103,7 +104,42 @@ def _compare(claim: Claim, one: RunRecord, other: RunRecord, where: str) -> Evid
         return Evidence(
             one.label, right, where, None, None, None, f"{CANNOT_TELL}: {error.args[0]}"
         )
-    return Evidence(one.label, right, where, *values, effect, _judge(claim, effect))
+    verdict = _judge(claim, effect)
+    reach = _with_arithmetic(claim, effect, _floor(claim, one, other), values[1])
+    if _judge(claim, reach) != verdict:
+        verdict = f"{CANNOT_TELL}: arithmetic alone may make the difference"
+    return Evidence(one.label, right, where, *values, effect, verdict)
+
+
+def _floor(claim: Claim, *records: RunRecord) -> float:
+    """What arithmetic alone was seen to do: to ``ln`` of perplexity, or to a share of answers."""
+    largest = 0.0
+    for record in records:
+        if claim.metric == Metric.perplexity:
+            largest = max(largest, floor_of(record).log_ratio or 0.0)
+        elif claim.metric == Metric.accuracy:
+            asked = _answers(record, "recipe", claim.task).tasks
+            largest = max(largest, floor_of(record, tasks=asked).task_accuracy or 0.0)
+    return largest
+
+
+def _with_arithmetic(claim: Claim, effect: Interval, floor: float, right: float) -> Interval:
+    """The effect with all that arithmetic alone may have added to or taken from it.
+
+    Args:
+        claim: Whose effect it is.
+        effect: As it was measured.
+        floor: Of ``_floor``.
+        right: The right side's value.
+    """
+    middle = effect.estimate
+    if claim.metric == Metric.accuracy:
+        ends = middle - floor, middle + floor
+    elif claim.effect is Effect.difference:
+        ends = middle - right * math.expm1(floor), middle + right * math.expm1(floor)
+    else:
+        ends = middle * math.exp(-floor), middle * math.exp(floor)
+    return Interval(middle, min(effect.low, ends[0]), max(effect.high, ends[1]))
 
 
 def _judge(claim: Claim, effect: Interval) -> str:

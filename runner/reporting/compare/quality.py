@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from runner.pipeline.stages.eval import STAGE as EVAL
-from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
 from runner.reporting.compare.figure import NOT_PAIRED, Figure, judged
-from runner.reporting.quality.answered import Answered, accuracy_difference, answered
+from runner.reporting.quality.answered import Answered, accuracy_difference, answered, only
 from runner.reporting.quality.evaluated import Evaluated, evaluations
+from runner.reporting.quality.floors import Floor, floor_of
 from runner.reporting.quality.paired import (
     agreement_difference,
     divergence,
@@ -17,7 +17,7 @@ from runner.reporting.quality.paired import (
     same_reference,
     why_not,
 )
-from runner.store.records import BASELINE, RunRecord
+from runner.store.records import RunRecord
 
 
 def quality(
@@ -32,10 +32,13 @@ def quality(
     one, other = _own(a), _own(b)
     opposite = {found.metric: found for found in other}
     shared = [(found, opposite[found.metric]) for found in one if found.metric in opposite]
+    floor = floor_of(a).or_more(floor_of(b))
     for x, y in shared:
-        yield _within_floor(_perplexity(x, y, allow_different_dtypes), a, b)
+        yield _above(_perplexity(x, y, allow_different_dtypes), floor.log_ratio)
     if shared and shared[0][0] is one[0] and shared[0][1] is other[0]:
-        yield from _divergence(a, b, *shared[0], allow_different_dtypes)
+        yield from _divergence(
+            a, b, *shared[0], floor=floor, allow_different_dtypes=allow_different_dtypes
+        )
 
 
 def answers(
@@ -46,11 +49,13 @@ def answers(
     if one is None or other is None:
         return
     shared = [name for name in one.tasks if name in other.tasks]
-    for name in shared:
-        yield _accuracy(name, _only(one, [name]), _only(other, [name]), allow_different_dtypes)
+    asked = [(name, [name]) for name in shared]
     if len(shared) > 1:
-        name = f"accuracy/mean of {len(shared)} tasks"
-        yield _accuracy(name, _only(one, shared), _only(other, shared), allow_different_dtypes)
+        asked.append((f"accuracy/mean of {len(shared)} tasks", shared))
+    for name, names in asked:
+        floor = floor_of(a, tasks=names).or_more(floor_of(b, tasks=names))
+        figure = _accuracy(name, only(one, names), only(other, names), allow_different_dtypes)
+        yield _above(figure, floor.task_accuracy)
 
 
 def nothing_in_common(a: RunRecord, b: RunRecord) -> str | None:
@@ -67,10 +72,6 @@ def _why_not(one: Evaluated, other: Evaluated, allow_different_dtypes: bool) -> 
     if reason is None or why_not(one, other, allow_different_dtypes=True):
         return reason
     return f"{reason}; compare.allow_different_dtypes=true compares them anyway"
-
-
-def _only(whole: Answered, names: list[str]) -> Answered:
-    return replace(whole, tasks={name: whole.tasks[name] for name in names})
 
 
 def _accuracy(name: str, a: Answered, b: Answered, allow_different_dtypes: bool) -> Figure:
@@ -107,7 +108,13 @@ def _perplexity(a: Evaluated, b: Evaluated, allow_different_dtypes: bool) -> Fig
 
 
 def _divergence(
-    a: RunRecord, b: RunRecord, x: Evaluated, y: Evaluated, allow_different_dtypes: bool
+    a: RunRecord,
+    b: RunRecord,
+    x: Evaluated,
+    y: Evaluated,
+    *,
+    floor: Floor,
+    allow_different_dtypes: bool,
 ) -> Iterator[Figure]:
     if x.divergences and y.divergences and x.divergence_metric == y.divergence_metric:
         values = divergence(x).estimate, divergence(y).estimate
@@ -115,7 +122,7 @@ def _divergence(
             found = divergence_difference(y, x)
             if math.isfinite(found.high):
                 figure = judged(x.divergence_metric, *values, True, found)
-                yield _within_floor(figure, a, b)
+                yield _above(figure, floor.kl_divergence)
         else:
             reason = (
                 _why_not(y, x, allow_different_dtypes)
@@ -130,24 +137,16 @@ def _divergence(
     if paired and x.agreements and y.agreements:
         found = agreement_difference(y, x)
         if math.isfinite(found.high):
-            yield judged(name, told[0], told[1], False, found)
+            yield _above(judged(name, told[0], told[1], False, found), floor.flips)
             return
     verdict = "equal" if told[0] == told[1] else "unknown"
     yield Figure(name, told[0], told[1], False, None, verdict)
 
 
-def _within_floor(figure: Figure, a: RunRecord, b: RunRecord) -> Figure:
+def _above(figure: Figure, least: float | None) -> Figure:
     """What differs by no more than arithmetic makes by itself is noise."""
-    if figure.verdict not in ("better", "worse"):
+    if figure.verdict not in ("better", "worse") or least is None:
         return figure
-    floors = [floor for r in (a, b) if (floor := r.result(FLOOR, BASELINE)) is not None]
-    least = 0.0
-    for floor in floors:
-        if figure.ratio is not None and (change := floor.change) is not None:
-            ends = (change.ratio.low, change.ratio.high)
-            least = max(least, *(abs(math.log(end)) for end in ends))
-        elif figure.difference is not None and (found := floor.divergence) is not None:
-            least = max(least, found.kl_divergence.mean.estimate)
     difference = abs(figure.difference.estimate) if figure.difference is not None else 0.0
     if figure.ratio is not None:
         difference = abs(math.log(figure.ratio.estimate))

@@ -89,9 +89,7 @@ def judge(asked: Gate, pairs: Sequence[Opposed], candidate: str) -> GateVerdict:
     for place, (pair, name, limit) in enumerate(asked_of):
         one = found[place]
         if isinstance(one, Measure):
-            criteria.append(
-                _told(pair, name, limit, one=one, test=tests[place], outcome=said[place])
-            )
+            criteria.append(_told(pair, name, limit, one=one, test=tests[place], said=said[place]))
         else:
             criteria.append(
                 Criterion(
@@ -133,10 +131,14 @@ def _told(
     *,
     one: Measure,
     test: LimitTest,
-    outcome: Outcome,
+    said: Outcome,
 ) -> Criterion:
     reason = needed = None
-    if outcome is Outcome.unknown:
+    outcome = said
+    if said is Outcome.failed and one.loss.estimate - one.floor <= one.limit:
+        outcome = Outcome.unknown
+        reason = "arithmetic alone may make what is beyond the limit (eval.floor, tasks.floor)"
+    elif outcome is Outcome.unknown:
         needed = test.needed if test.needed and test.needed > one.units else None
         reason = f"{one.units} {one.unit} do not tell"
         if needed is not None:

@@ -43,6 +43,8 @@ class Measure:
     """What there would have to be more of."""
     in_own_terms: Callable[[float], float]
     """Of a value on that scale: the criterion's."""
+    floor: float = 0.0
+    """Loss, on that scale, that arithmetic alone may make; 0 where it was not measured."""
 
 
 Found = Measure | str
@@ -66,6 +68,7 @@ def recovery(candidate: Sided, other: Sided, least: float) -> Found:
         items,
         "items",
         lambda loss: least - loss / base if base else math.nan,
+        _floor(candidate, other, "floor_task_accuracy"),
     )
 
 
@@ -84,6 +87,7 @@ def perplexity_ratio(candidate: Sided, other: Sided, most: float) -> Found:
         clusters,
         _unit(windows, clusters),
         exponential,
+        _floor(candidate, other, "floor_log_ratio"),
     )
 
 
@@ -102,7 +106,15 @@ def kl(candidate: Sided, other: Sided, most: float) -> Found:
         loss = divergence_difference(own, opposite)
     windows = len(own.divergences[0])
     clusters = len(set(own.clusters[:windows]))
-    return Measure(loss, most, clusters - 1, clusters, _unit(windows, clusters), lambda same: same)
+    return Measure(
+        loss,
+        most,
+        clusters - 1,
+        clusters,
+        _unit(windows, clusters),
+        lambda same: same,
+        _floor(candidate, other, "floor_kl_divergence"),
+    )
 
 
 def slowdown(candidate: Sided, other: Sided, most: float) -> Found:
@@ -131,6 +143,11 @@ def slowdown(candidate: Sided, other: Sided, most: float) -> Found:
         "repetitions",
         lambda loss: 1 - exponential(-loss),
     )
+
+
+def _floor(candidate: Sided, other: Sided, name: str) -> float:
+    """The larger one of both sides' noise floors, by its field of ``Row``."""
+    return max(getattr(side.row, name) or 0.0 for side in (candidate, other))
 
 
 def _ratio(side: Sided) -> tuple[float, float, int] | str:

@@ -1,14 +1,15 @@
 """A recipe's right answers as recorded, and how two recipes differ, item by item."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.evaluation.metrics.crossed import crossed_interval
 from runner.evaluation.metrics.paired import mcnemar
 from runner.evaluation.metrics.statistics import Interval
 from runner.pipeline.stages.tasks import STAGE as TASKS
+from runner.pipeline.stages.tasks import TasksResult
 from runner.reporting.quality.evaluated import seed_of
 from runner.store.records import BASELINE, RunRecord
 
@@ -66,8 +67,19 @@ def answered(record: RunRecord, subject: str = "recipe") -> Answered | None:
     result = record.result(TASKS, subject)
     # Against itself the unquantized model has lost nothing, and that is sure.
     itself = subject == BASELINE
+    return None if result is None else answered_in(result, record, itself=itself)
+
+
+def answered_in(result: TasksResult, record: RunRecord, *, itself: bool = False) -> Answered | None:
+    """The same of one result of a run.
+
+    Args:
+        result: What was answered.
+        record: The run's.
+        itself: Whether it is the unquantized model's own.
+    """
     tasks = {}
-    for task in result.tasks if result is not None else ():
+    for task in result.tasks:
         if (score := task.main) is not None and task.asked_for:
             change = score.change
             interval = None if change is None else change.delta_interval
@@ -79,9 +91,14 @@ def answered(record: RunRecord, subject: str = "recipe") -> Answered | None:
                 baseline=score.value if itself else change.baseline if change else None,
                 half=0.0 if itself else half,
             )
-    if result is None or not tasks:
+    if not tasks:
         return None
     return Answered(record.model_fingerprint, (seed_of(record),), tasks, result.arithmetic)
+
+
+def only(whole: Answered, names: Collection[str]) -> Answered:
+    """Some of the tasks."""
+    return replace(whole, tasks={name: whole.tasks[name] for name in names if name in whole.tasks})
 
 
 def joined_answers(several: Sequence[Answered]) -> Answered | None:

@@ -15,7 +15,7 @@ from runner.pipeline.stages import find_stage
 from runner.pipeline.stages.base import Cells
 from runner.pipeline.stages.jobs.floor import STAGE as FLOOR
 from runner.reporting.rows import Row, rows_of
-from runner.store.records import RECIPE, RunRecord, StageRecord, read_records
+from runner.store.records import BASELINE, RECIPE, RunRecord, StageRecord, read_records
 
 
 class Log(Protocol):
@@ -148,6 +148,6 @@ def named(stage: StageRecord, name: str) -> str:
     ``baseline_again_``.
     """
     own, _, which = name.removeprefix(f"{stage.stage}/").partition("/")
-    is_recipes = stage.subject == RECIPE or stage.stage == FLOOR.name
+    is_recipes = stage.subject == RECIPE or (stage.stage, stage.subject) == (FLOOR.name, BASELINE)
     own = own if is_recipes else f"{stage.subject}_{own}"
     return "/".join(_NO_WORD.sub("_", part) for part in (stage.stage, own, which) if part)

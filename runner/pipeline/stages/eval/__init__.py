@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.context import RunContext
     from runner.pipeline.stage_job import StageResult
+    from runner.pipeline.varied import Varied
 
 
 @dataclass
@@ -34,6 +35,8 @@ class EvalRequest:
     top_k: int
     baseline_directory: Path | None
     """Result of the unquantized model's evaluation; ``None`` for that one itself."""
+    batch_size: int = 1
+    """Windows computed together: copies of each, as only a floor varies it."""
 
 
 @dataclass
@@ -107,8 +110,8 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
         if run.has_baseline:
             baseline = self.evaluate(run, run.model, None)
             run.keep(self.name, BASELINE, baseline)
-            if (floor := FLOOR.find(run)) is not None:
-                run.keep(FLOOR.name, BASELINE, floor)
+            for whose, floor in FLOOR.found(run, baseline):
+                run.keep(FLOOR.name, whose, floor)
         if baseline is None or run.has_recipe:
             run.keep(self.name, RECIPE, self.evaluate(run, run.checkpoint, baseline))
 
@@ -117,7 +120,7 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
         run: "RunContext",
         checkpoint: "Checkpoint",
         baseline: "StageResult[EvalResult] | None",
-        dtype: str | None = None,
+        varied: "Varied | None" = None,
     ) -> "StageResult[EvalResult]":
         """Quality of a checkpoint, against the baseline's evaluation where there is one.
 
@@ -125,16 +128,17 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
             run: Whose text and engine.
             checkpoint: What to evaluate.
             baseline: The evaluation of the unquantized model, whose tokens are scored.
-            dtype: Another arithmetic than the run's.
+            varied: Another arithmetic than the run's.
         """
         from runner.pipeline.inputs import engine_determinants, engine_versions
         from runner.pipeline.stages.jobs.tokens import cut_determinants, excerpt_of
 
-        inputs, eval_, engine = run.inputs, run.config.eval, run.config.engine
+        inputs = run.inputs if varied is None else varied.inputs(run.inputs)
+        eval_, engine = run.config.eval, inputs.config.engine
         checkpoint = inputs.for_engine(checkpoint, for_quality=True)
         text = inputs.text(eval_.text)
         environment = inputs.environment(engine.name, engine.environment)
-        load = inputs.load(checkpoint, engine, dtype or inputs.arithmetic.dtype)
+        load = inputs.load(checkpoint, engine, inputs.arithmetic.dtype)
         request = EvalRequest(
             load=load,
             excerpt=excerpt_of(inputs, run.model, text),
@@ -143,6 +147,7 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
             reference_max_bytes=eval_.reference_max_bytes,
             top_k=eval_.top_k,
             baseline_directory=baseline.directory if baseline else None,
+            batch_size=(varied and varied.batch_size) or 1,
         )
         determinants = {
             "subject": checkpoint.identity,
@@ -153,8 +158,10 @@ class EvalStage(Stage[EvalRequest, EvalResult]):
             **engine_determinants(load),
             "baseline": baseline.address.key if baseline else None,
             "versions": engine_versions(environment, engine.name),
+            **(varied.determinants if varied else {}),
+            **({"batch_size": request.batch_size} if request.batch_size > 1 else {}),
         }
-        title = f"eval {checkpoint.label}" + (f" in {dtype}" if dtype else "")
+        title = f"eval {checkpoint.label}" + (f" {varied.title}" if varied else "")
         return inputs.obtain(
             STAGE, request, environment, title=title, determinants=determinants, shared=checkpoint
         )

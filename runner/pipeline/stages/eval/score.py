@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.data.texts.protocols import ProtocolText, Window, protocol_text
+from runner.engines.base import BatchingModel
+from runner.engines.distributions import Distributions
 from runner.engines.loading import load
 from runner.engines.overflow import not_finite
+from runner.errors import StageError
 from runner.evaluation.metrics.divergence import (
     FIELDS,
     Divergence,
@@ -16,7 +19,7 @@ from runner.evaluation.metrics.divergence import (
 )
 from runner.evaluation.metrics.perplexity import perplexity, perplexity_change
 from runner.evaluation.metrics.reference import DIRECTORY as REFERENCE_DIRECTORY
-from runner.evaluation.metrics.reference import Reference, ReferenceWriter
+from runner.evaluation.metrics.reference import Reference, ReferenceWriter, losses_of
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.eval import EvalRequest, EvalResult, FurtherPerplexity
 from runner.store.partial_results import PartialResults
@@ -79,6 +82,7 @@ class _Scorer:
             )
         self._load = request.load
         self._top_k = request.top_k
+        self._batch_size = request.batch_size
         self._units = PartialResults(context.partial)
         self._progress = context.progress
         self._total = total
@@ -130,12 +134,20 @@ class _Scorer:
         writer = self.writer if compare else None
         reference = self.reference if compare else None
         if writer is not None and not writer.full:
-            distributions = self.model.distributions(window.tokens, window.scored, self._top_k)
-            return writer.keep(number, distributions, targets)[None]
+            return writer.keep(number, self._distributions(window), targets)[None]
         if reference is not None and number < reference.windows:
-            distributions = self.model.distributions(window.tokens, window.scored, self._top_k)
-            return reference.compare(number, distributions, targets)
+            return reference.compare(number, self._distributions(window), targets)
+        if self._batch_size > 1:
+            return losses_of(self._distributions(window), targets)[None]
         return self.model.token_losses(window.tokens)[None, -window.scored :]
+
+    def _distributions(self, window: Window) -> Distributions:
+        asked = window.tokens, window.scored, self._top_k
+        if self._batch_size == 1:
+            return self.model.distributions(*asked)
+        if not isinstance(self.model, BatchingModel):
+            raise StageError("this engine computes one window at a time")
+        return self.model.distributions_in_batch(*asked, self._batch_size)
 
 
 def _perplexities(

@@ -97,7 +97,8 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
             prepare(run.inputs)
 
     def carry_out(self, run: "RunContext") -> None:
-        """The unquantized model's answers, then the recipe's."""
+        """The unquantized model's answers, what arithmetic alone changes, then the recipe's."""
+        from runner.pipeline.stages.jobs.tasks_floor import STAGE as FLOOR
         from runner.pipeline.stages.tasks.order import answers_of, at_levels, prepare
 
         if not run.config.tasks.names:
@@ -108,6 +109,8 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
         if run.has_baseline:
             baseline = answers_of(inputs, questions, model, model, None)
             run.keep(self.name, BASELINE, baseline)
+            for whose, floor in FLOOR.found(run, questions, baseline):
+                run.keep(FLOOR.name, whose, floor)
         if baseline is None or run.has_recipe:
             own = answers_of(inputs, questions, run.checkpoint, model, baseline)
             run.keep(self.name, RECIPE, own)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
+    from runner.pipeline.varied import Varied
 
 _PACKAGES = ("lm-eval", "datasets", "jinja2", "tokenizers")
 
@@ -142,16 +143,21 @@ def answers_of(
     subject: "Checkpoint",
     model: "Checkpoint",
     baseline: "StageResult[TasksResult] | None",
+    *,
+    varied: "Varied | None" = None,
 ) -> "StageResult[TasksResult]":
     """Scores of a subject, against the baseline's where there is one.
 
     If memory runs out they are asked once more at half the batch size.
     """
+    inputs = inputs if varied is None else varied.inputs(inputs)
     presented = inputs.for_engine(subject, for_quality=True)
     return at_half_without_memory(
         f"tasks {subject.label}",
         inputs.config.tasks.batch_size,
-        lambda size: _ask(inputs, questions, presented, model, baseline, batch_size=size),
+        lambda size: _ask(
+            inputs, questions, presented, model, baseline, varied=varied, batch_size=size
+        ),
         inputs.warn,
     )
 
@@ -163,6 +169,7 @@ def _ask(
     model: "Checkpoint",
     baseline: "StageResult[TasksResult] | None",
     *,
+    varied: "Varied | None",
     batch_size: int,
 ) -> "StageResult[TasksResult]":
     tasks = inputs.config.tasks
@@ -183,10 +190,12 @@ def _ask(
         "limit": request.limit,
         "baseline": baseline.address.key if baseline else None,
         **_determinants(inputs, request.asking, subject, model),
+        **(varied.determinants if varied else {}),
     }
+    title = f"tasks {subject.label}" + (f" {varied.title}" if varied else "")
     return inputs.obtain(
         STAGE, request, _environment(inputs),
-        title=f"tasks {subject.label}", determinants=determinants, shared=_shared(inputs, subject),
+        title=title, determinants=determinants, shared=_shared(inputs, subject),
     )  # fmt: skip
 
 
