@@ -42,6 +42,12 @@ class ItemsMaker(Enum):
     """Lists to be changed by one operation after the other; generated."""
     functions = "functions"
     """Small functions to be written from a docstring and examples; generated."""
+    needle = "needle"
+    """Codes to be found in a long text out of a Wikipedia dump; a level is a number of tokens."""
+    variables = "variables"
+    """Numbers to be followed through assignments in such a text; a level is a number of tokens."""
+    copying = "copying"
+    """Names and numbers in several scripts, to be copied and translated; a Wikipedia dump's too."""
     continuations = "continuations"
     """Beginnings of paragraphs of a Wikipedia dump, to be gone on with."""
     replies = "replies"
@@ -73,9 +79,13 @@ _WITH_LEVELS = frozenset(
         ItemsMaker.arithmetic,
         ItemsMaker.lists,
         ItemsMaker.functions,
+        ItemsMaker.needle,
+        ItemsMaker.variables,
+        ItemsMaker.copying,
     }
 )
-_GENERATED = _WITH_LEVELS | {ItemsMaker.addition}
+_FROM_A_DUMP = frozenset({ItemsMaker.needle, ItemsMaker.variables, ItemsMaker.copying})
+_GENERATED = (_WITH_LEVELS | {ItemsMaker.addition}) - _FROM_A_DUMP
 """Makers that need no package."""
 _OPEN = frozenset({ItemsMaker.continuations, ItemsMaker.replies})
 """Makers of prompts to which no answer is the right one."""

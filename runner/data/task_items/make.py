@@ -14,12 +14,15 @@ from runner.data.packages import fetch_member, fetch_tree
 from runner.data.task_items import EXAMPLE_LEVEL
 from runner.data.task_items.addition import additions
 from runner.data.task_items.arithmetic import arithmetic
+from runner.data.task_items.copying import copying
 from runner.data.task_items.facts import facts
 from runner.data.task_items.functions import functions
 from runner.data.task_items.instructions import instructions
 from runner.data.task_items.lists import lists
+from runner.data.task_items.needle import needle
 from runner.data.task_items.replies import replies
 from runner.data.task_items.tool_calls import tool_calls
+from runner.data.task_items.variables import variables
 from runner.data.task_items.wikipedia import continuations, last_words, next_sentences
 from runner.data.task_items.wordnet import definitions, kinds
 from runner.data.texts.decoding import read_lines, require_encodable
@@ -46,6 +49,9 @@ _WITH_LEVELS: dict[ItemsMaker, Callable[[list[Path], int, int, random.Random], l
     ItemsMaker.arithmetic: arithmetic,
     ItemsMaker.lists: lists,
     ItemsMaker.functions: functions,
+    ItemsMaker.needle: needle,
+    ItemsMaker.variables: variables,
+    ItemsMaker.copying: copying,
 }
 """Given files, a level and how many."""
 
