@@ -30,6 +30,8 @@ from runner.pipeline.stages.base import Cost, Stage, StageContext
 from runner.pipeline.stages.jobs.model import locate_model
 from runner.pipeline.stages.jobs.text import STAGE as TEXT
 from runner.pipeline.stages.jobs.text import TextResult
+from runner.planning.arithmetic import FLOAT32
+from runner.planning.model_facts import model_facts
 from runner.store.inventory import Retention
 from runner.store.partial_results import PartialResults
 
@@ -86,7 +88,10 @@ class ContinuedStage(Stage[ContinuedRequest, TextResult]):
         read = TEXT.obtain_text(inputs, replace(text, kind=TextKind.package))
         engine = reader_of(_FORMAT)
         environment = inputs.environment(engine.name)
-        loaded = inputs.load(model, engine, inputs.arithmetic.dtype)
+        # Whatever the run's engine and arithmetic, so that all of a sweep's runs read one text.
+        parameters = model_facts(inputs.config.model).parameters
+        wide = inputs.compute.device == "cpu" and inputs.compute.holds_float32(parameters)
+        loaded = inputs.load(model, engine, FLOAT32 if wide else model.dtype)
         request = ContinuedRequest(
             load=loaded,
             tokenizer_directory=model.directory,
