@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from runner.config.schema.floor import Variation
 from runner.evaluation.lm_eval.scores import TaskScores
 from runner.evaluation.metrics.generation import Generation
 from runner.evaluation.metrics.paired import McNemar
@@ -12,6 +13,7 @@ from runner.pipeline.stages.tasks import STAGE as TASKS
 from runner.pipeline.stages.tasks import TasksResult
 from runner.planning.result import PlanResult
 from runner.reporting.quality.evaluated import seed_of
+from runner.reporting.quality.floors import answered_floors
 from runner.reporting.right_answers import (
     RightAnswerPrice,
     plan_of,
@@ -55,11 +57,20 @@ NOTE = (
 
 
 def generation_lines(records: Sequence[RunRecord], rows: Sequence[Row]) -> list[Line]:
-    """A line for each task with generated answers of each row; one a draw where it has several."""
+    """A line for each task with generated answers of each row; one a draw where it has several.
+
+    The noise floor's rows tell how much text changes where nothing is quantized.
+    """
     by_run = {(record.sweep, record.run): record for record in records}
     lines = []
     for number, row in enumerate(rows):
         if row.is_floor:
+            if any(_place(other) == _place(row) for other in rows[number + 1 :]):
+                continue  # Of an evaluation's row and one of answers, the latter.
+            of_sweep = [r for r in records if (r.sweep, r.model, r.engine) == _place(row)[:3]]
+            varied = [(r, f) for r in of_sweep if (f := _varied(r, row)) is not None]
+            for record, result in varied[:1]:
+                lines += _lines(number, row, row.recipe, record=record, result=result, plan=None)
             continue
         if row.is_baseline:
             same = [r for r in records if (r.model, r.engine) == (row.model, row.engine)]
@@ -76,6 +87,16 @@ def generation_lines(records: Sequence[RunRecord], rows: Sequence[Row]) -> list[
                 plan = plan_of(records, own)
                 lines += _lines(number, row, name, record=own, result=asked, plan=plan)
     return lines
+
+
+def _place(row: Row) -> tuple[str | None, str, str, Variation | None]:
+    """What a floor's rows of one variation have in common, and no other row has."""
+    return row.sweep, row.model, row.engine, row.variation
+
+
+def _varied(record: RunRecord, row: Row) -> TasksResult | None:
+    """The unquantized model's answers with its arithmetic varied as the row says."""
+    return None if row.variation is None else answered_floors(record).get(row.variation)
 
 
 def table_of(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:

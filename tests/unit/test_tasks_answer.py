@@ -158,6 +158,16 @@ def test_generated_text_is_told_beside_the_scores(generated: RunRecord) -> None:
     assert section_of(Subject("s", [generated], rows)) is None
 
 
+def test_the_noise_floor_has_a_line_of_generated_text(generated: RunRecord) -> None:
+    again = tasks(0.8, CHANGE, 100.0)
+    again["tasks"][0]["generation"] = generation(20.0, 0.0, {**GENERATED, "identical": 0.875})
+    floor = StageRecord("tasks_floor", "batch_size", "k", False, 1.0, "e", {}, again)
+    generated.stages.insert(1, floor)
+    lines = generation_lines([generated], rows_of([generated]))
+    assert [line.recipe for line in lines] == ["unquantized", "another batch size", "rtn"]
+    assert "87.5%" in cells(lines[1])
+
+
 def test_generated_text_has_metrics_and_a_table_of_its_own(generated: RunRecord) -> None:
     metrics = stage_metrics(generated.stages[1])
     assert metrics["tasks/generated_loops/facts"] == 0.75
