@@ -65,8 +65,8 @@ def answers_at_floor(row: Row) -> bool:
     """Whether a recipe's accuracy differs by no more than arithmetic's: marked ``~``."""
     if row.is_baseline or row.is_floor or row.task_accuracy_delta is None:
         return False
-    floor = row.floor_task_accuracy
-    return floor is not None and abs(row.task_accuracy_delta) <= floor + _LAST_DIGIT
+    floor, change = row.floor_task_accuracy, abs(row.task_accuracy_delta)
+    return floor is not None and _LAST_DIGIT < change <= floor + _LAST_DIGIT
 
 
 def _floor(a: Row, b: Row, name: str) -> float | None:

@@ -103,17 +103,26 @@ def _dense(rows: list[Row]) -> list[str]:
 
 
 def _floor(rows: list[Row]) -> list[str]:
+    floors = [row for row in rows if row.is_floor]
     notes = [
         f"{row.recipe}: the arithmetic alone, without any recipe: {effects}; smaller differences "
         "cannot be resolved."
-        for row in rows
-        if row.is_floor and (effects := _effects(row))
+        for row in floors
+        if not _is_nothing(row) and (effects := _effects(row))
     ]
+    if nothing := [row for row in floors if _is_nothing(row)]:
+        notes.append(f"{alike(nothing)}: the arithmetic alone, without any recipe: no change.")
     if any(at_floor(row) for row in rows):
         notes.append("≤ the KL divergence may come from the arithmetic alone.")
     if same := [row for row in rows if answers_at_floor(row)]:
         notes.append(f"~ {alike(same)}: the difference in accuracy may come from the arithmetic.")
     return notes
+
+
+def _is_nothing(row: Row) -> bool:
+    """Whether varying the arithmetic changed no digit."""
+    said = (row.kl_divergence, row.perplexity_delta, row.task_answers_changed)
+    return not any(said) and any(one is not None for one in said)
 
 
 def _effects(row: Row) -> str:

@@ -20,7 +20,13 @@ from runner.evaluation.metrics.divergence import (
     token_divergence,
     top_divergence,
 )
-from runner.evaluation.metrics.reference import Reference, ReferenceWriter, decode, encode
+from runner.evaluation.metrics.reference import (
+    Reference,
+    ReferenceWriter,
+    decode,
+    encode,
+    losses_of,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -147,6 +153,16 @@ def test_what_is_kept_is_compared_with(tmp_path: Path) -> None:
     assert rows[1] == pytest.approx(expected[0], abs=1e-3)
     assert rows[3].tolist() == expected[2].tolist()
     assert rows[0] == pytest.approx(-np.log(probabilities(own)[np.arange(TOKENS), right]), rel=1e-4)
+
+
+def test_other_vocabularies_are_not_compared(tmp_path: Path) -> None:
+    base, own, right = pair()
+    writer, (losses,) = write(tmp_path / "partial", tmp_path / "result", 10**6, [base], right)
+    writer.finish(tmp_path / "result")
+    assert losses_of(distributions(base), right.tolist()).tolist() == losses.tolist()
+    reference = Reference(tmp_path / "result", tmp_path, "cpu")
+    with pytest.raises(StageError, match="over 499 tokens cannot be compared with those over 500"):
+        reference.compare(0, distributions(own[:, :-1]), [0] * TOKENS)
 
 
 def test_the_bound_limits_the_windows(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from runner.config.schema.claims import Claim, Effect
 from runner.config.schema.gate import Gate
+from runner.reporting.capabilities.losses import losses
 from runner.reporting.claims.decide import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, decide
 from runner.reporting.comparable import comparable_rows
 from runner.reporting.compare.find import Side
@@ -221,6 +222,9 @@ def test_an_accuracy_that_differs_by_less_than_the_floors_is_not_told_apart() ->
     assert figure.verdict == "worse"
     (figure,) = answers(asked(BASE), asked("0" * 4 + BASE[4:]))
     assert figure.verdict == "within noise"
+    assert [loss.shown for loss in losses([near, far])] == [False, True]
+    broken(near)
+    assert not any(loss.shown for loss in losses([near, far])), "one model, one floor"
     assert floor_of(near, tasks=["acc/other"]).task_accuracy is None
 
 

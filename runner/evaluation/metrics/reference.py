@@ -183,6 +183,11 @@ class Reference:
         done = 0
         for chunk, right in _with_targets(found, targets):
             base = self._logarithms(stored[done : done + len(chunk)])
+            if base.shape != chunk.shape:
+                raise StageError(
+                    f"distributions over {chunk.shape[1]} tokens cannot be compared with those "
+                    f"over {base.shape[1]}: the engines pad the vocabulary differently"
+                )
             losses = right_losses(chunk, right)[None]
             parts.append(np.concatenate([losses, token_divergence(base, chunk)]))
             done += len(chunk)

@@ -10,7 +10,7 @@ Statistics 6, 1979) over the same differences.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runner.evaluation.metrics.paired import mcnemar
@@ -18,6 +18,7 @@ from runner.evaluation.metrics.simultaneous import simultaneous
 from runner.evaluation.metrics.statistics import Interval, mean_interval
 from runner.reporting.quality.answered import Answered, TaskScore, answered
 from runner.reporting.quality.evaluated import first_evaluation, seed_of
+from runner.reporting.quality.floors import answered_floors, floor_of
 from runner.reporting.quality.paired import divergence
 from runner.store.records import BASELINE, RECIPE, RunRecord, Status
 
@@ -34,6 +35,8 @@ class Subject:
     answers: Answered
     kl_divergence: float | None
     """From the unquantized model on the evaluation text, in nats; ``None`` where not measured."""
+    floors: Mapping[str, float]
+    """By metric and task, what arithmetic alone may do to the share of right answers."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,14 @@ class Loss:
     p_value: float
     """McNemar's exact test, corrected for the number of differences by Holm's procedure."""
     kl_divergence: float | None
+    floor: float = 0.0
+    """The largest difference that arithmetic alone may make; 0 where it was not measured."""
 
     @property
     def shown(self) -> bool:
-        """Whether there is a difference: by the interval, and by the test."""
-        return not self.difference.low <= 0 <= self.difference.high and self.p_value < 1 - _LEVEL
+        """Whether there is a difference: by the interval, by the test, and above the floor."""
+        is_sure = not self.difference.low <= 0 <= self.difference.high and self.p_value < 1 - _LEVEL
+        return is_sure and abs(self.difference.estimate) > self.floor
 
 
 def losses(records: Sequence[RunRecord]) -> list[Loss]:
@@ -85,7 +91,11 @@ def _pair(record: RunRecord, *, several: bool) -> tuple[Subject, Answered] | Non
     has_divergence = evaluated is not None and evaluated.divergences
     kl = divergence(evaluated).estimate if evaluated is not None and has_divergence else None
     name = f"{record.label}, seed {seed_of(record)}" if several else record.label
-    return Subject(record.model, record.engine, name, own, kl), base
+    floors = {
+        task: floor_of(record, tasks=[task]).task_accuracy or 0.0
+        for task in (own.tasks if answered_floors(record) else ())
+    }
+    return Subject(record.model, record.engine, name, own, kl, floors), base
 
 
 def _of_group(group: Sequence[tuple[Subject, Answered]]) -> list[Loss]:
@@ -106,6 +116,7 @@ def _of_task(name: str, group: Sequence[tuple[Subject, Answered]], tasks: int) -
         if own.items_sha256 is not None and own.items_sha256 == before.items_sha256:
             families.setdefault(own.items_sha256, []).append((subject, own, before))
     task = name.partition("/")[2]
+    floor = max(subject.floors.get(name, 0.0) for subject, _ in group)
     for family in families.values():
         rows = np.array(
             [[*_changes(own, before), 1.0, -1.0] for _, own, before in family], np.float64
@@ -129,6 +140,7 @@ def _of_task(name: str, group: Sequence[tuple[Subject, Answered]], tasks: int) -
                 gained=test.gained,
                 p_value=test.p_value,
                 kl_divergence=subject.kl_divergence,
+                floor=floor,
             )
 
 

@@ -20,7 +20,8 @@ _LEVELS = "unquantized model by level of difficulty (right answers of pilot item
 _FORETOLD = "does KL divergence rank recipes as their losses do? (Spearman's correlation)"
 _NOTE = (
     "± is half of a 95% interval that holds for all of these differences together; * marks a "
-    "difference that the interval and McNemar's exact test (Holm's correction) show."
+    "difference that the interval and McNemar's exact test (Holm's correction) show, and that is "
+    "above the noise floor (tasks.floor) where it was measured."
 )
 
 

@@ -35,6 +35,12 @@ COLUMNS = (
     Column("kl_divergence", "KL divergence", "nats", 4, better="low"),
     Column("floor_kl_divergence", "Arithmetic's KL", "nats", 4),
     Column("top_1_agreement", "Same top-1", "%", 1, 100, better="high"),
+    Column("task_accuracy", "Accuracy", "%", 1, 100, better="high"),
+    Column("task_recovery_percent", "Recovery", "%", 1, better="high"),
+    Column("task_answers", "Answers", "", 0),
+    Column("task_answers_changed", "Answers changed", "", 0, better="low"),
+    Column("task_answers_lost", "Lost", "", 0, better="low"),
+    Column("task_answers_gained", "Gained", "", 0),
     Column("decode_tokens_per_second", "Decode", "tok/s", 1, better="high"),
     Column("decode_ratio", "Speed-up", "x", 2, better="high"),
     Column("time_to_first_token_seconds", "First token", "ms", 1, 1e3, better="low"),
@@ -46,7 +52,7 @@ COLUMNS = (
 _NOT_FIGURES = {
     "perplexity_delta_low", "perplexity_delta_high", "perplexity_ratio_low",
     "perplexity_ratio_high", "decode_tokens_per_second_sd", "batch_size",
-    "floor_log_ratio", "icc", "effective_windows",
+    "floor_log_ratio", "floor_flips", "floor_task_accuracy", "icc", "effective_windows",
 }  # fmt: skip
 
 
