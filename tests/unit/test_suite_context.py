@@ -16,6 +16,7 @@ from runner.data.task_items.copying.scripts import scripts
 from runner.data.task_items.filler import hide, sentences, tokens_at_most
 from runner.data.task_items.needle import needle
 from runner.data.task_items.variables import most_hops, variables
+from runner.errors import UsageError
 from runner.evaluation.lm_eval.scorers import copying as copied
 from runner.evaluation.lm_eval.scorers import needle as found
 from runner.evaluation.lm_eval.scorers import variables as followed
@@ -96,10 +97,10 @@ def test_targets_are_right_and_shuffled_ones_wrong(suite: str, level: int, dump:
     score = SCORERS[suite]
     right = [score(item, [f" {item['target']}\nQuestion: 12345?"]) for item in items]
     assert all(set(one.values()) == {1.0} for one in right)
-    for item, other in zip(items, [*items[1:], items[0]], strict=True):
+    for item, other, scores in zip(items, [*items[1:], items[0]], right, strict=True):
         wrong = score(item, [other["target"]])
         assert wrong["acc"] == 0.0
-        assert wrong.keys() == right[0].keys()
+        assert wrong.keys() == scores.keys()
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_a_chain_leads_to_the_number_and_grows_with_the_level(dump: Path) -> Non
 def test_other_ways_to_write_an_answer(
     suite: str, target: str, answer: str, scores: dict[str, float]
 ) -> None:
-    found = SCORERS[suite]({"target": target}, [answer])
+    found = SCORERS[suite]({"target": target, "rare": 0}, [answer])
     assert {key: found[key] for key in scores} == scores
 
 
@@ -196,7 +197,13 @@ def test_scripts_take_turns_and_their_names_and_digits_are_theirs(dump: Path) ->
             ]
     items = made("copying", 1, dump, 32)
     assert all(sum(item["script"] == one.name for item in items) == 2 for one in every)
-    assert {item["rare"] for item in items} == {0, 1}
+    groups = {
+        (item["rare"], name)
+        for item in items
+        for name in copied.process_results(item, [""])
+        if name.endswith("_scripts")
+    }
+    assert groups == {(0, "acc_other_scripts"), (1, "acc_rare_scripts")}
 
 
 def test_what_is_translated_is_so_by_the_list(dump: Path) -> None:
@@ -235,6 +242,12 @@ def test_filler_has_no_digit_and_what_is_hidden_keeps_its_order(dump: Path) -> N
     text, depths = hide(["One.", "Two.", "Three."], among, 500, random.Random(0))
     assert text.index("One.") < text.index("Two.") < text.index("Three.")
     assert depths == sorted(depths)
+
+
+@pytest.mark.parametrize("suite", ["needle", "variables"])
+def test_a_level_that_has_no_room_is_told(suite: str, dump: Path) -> None:
+    with pytest.raises(UsageError, match="a level is too short for what is hidden"):
+        made(suite, 32, dump)
 
 
 def test_a_dump_without_sentences_is_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from runner.data.texts.wikipedia import read_wikipedia
+from runner.errors import UsageError
 
 _SENTENCE_END = re.compile(r"(?<=[a-z)\"”][.!?])\s+(?=[A-Z])")
 _SENTENCE_CHARACTERS = (30, 200)
@@ -17,16 +18,17 @@ _LETTERS_OF_A_TOKEN = {False: 7, True: 4}
 def tokens_at_most(text: str) -> int:
     """An upper estimate of a text's tokens, whatever the tokenizer.
 
-    Words count one for every seven letters begun, or four with a capital, all else one a
-    character. Texts of ``sentences`` have 14 to 16% fewer with the tokenizers of both packaged
-    models, and none of 32 sentences or more has as many.
+    Words count one for every seven letters begun, or four with a capital, all else and words
+    in capitals one a character. Texts of ``sentences`` have 14 to 16% fewer with the tokenizers of
+    both packaged models, and none of 32 sentences or more has as many.
     """
-    return sum(
-        -(-len(part) // _LETTERS_OF_A_TOKEN[part[0].isupper()])
-        if part[0].isalpha()
-        else len(part.strip())
-        for part in _PARTS.findall(text)
-    )
+    return sum(map(_tokens_of_a_part, _PARTS.findall(text)))
+
+
+def _tokens_of_a_part(part: str) -> int:
+    if not part[0].isalpha() or (part.isupper() and len(part) > 1):
+        return len(part.strip())
+    return -(-len(part) // _LETTERS_OF_A_TOKEN[part[0].isupper()])
 
 
 @functools.cache
@@ -65,8 +67,16 @@ def hide(
 
     Returns:
         The text, and where each hidden sentence begins, in percent of its characters.
+
+    Raises:
+        UsageError: There is no room for them.
     """
     left = tokens - sum(map(tokens_at_most, hidden))
+    if left < 0:
+        raise UsageError(
+            f"a level is too short for what is hidden in its texts, by {-left} tokens; leave it "
+            "out of levels"
+        )
     start = chosen.randrange(len(among))
     around: list[str] = []
     while True:

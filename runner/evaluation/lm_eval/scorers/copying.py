@@ -18,15 +18,18 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]
         results: The answer.
 
     Returns:
-        ``acc``, and ``before_first_error``: the share of the right answer's characters that
-        stand before the first one that is wrong.
+        ``acc``, the same under the name of the script's group, so that the harness tells the mean
+        of each, and ``before_first_error``: the share of the right answer's characters that stand
+        before the first one that is wrong.
     """
     answer = _plain(str(results[0])[:_READ_CHARACTERS] if results else "")
     right = _plain(doc["target"])
     same = 0
     while same < min(len(answer), len(right)) and answer[same] == right[same]:
         same += 1
-    return {"acc": float(answer == right), "before_first_error": same / len(right)}
+    group = "acc_rare_scripts" if doc["rare"] else "acc_other_scripts"
+    is_right = float(answer == right)
+    return {"acc": is_right, group: is_right, "before_first_error": same / len(right)}
 
 
 def _plain(answer: str) -> str:
