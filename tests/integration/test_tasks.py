@@ -13,8 +13,20 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from scipy import stats
 
+from runner.config.schema.tasks import Items, ItemsMaker
+from runner.data.task_items.make import make_items
+from runner.errors import UsageError
+from runner.evaluation.lm_eval.evaluate import evaluate, load_tasks, task_manager
+from runner.evaluation.lm_eval.task_files import (
+    DATA_FILE,
+    EXAMPLES_FILE,
+    OwnTask,
+    write_task,
+)
+from runner.util.paths import conf_dir
 from tests.integration.conftest import Called, base_model, here, keys, records
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -187,6 +199,58 @@ def test_a_task_that_needs_a_hub_says_so_without_one(tmp_path: Path) -> None:
         done.stdout
     )
     assert "tasks=packaged needs no hub" in done.stdout
+
+
+@pytest.mark.parametrize("suite", ["arithmetic", "lists", "functions"])
+def test_the_harness_scores_what_an_ideal_model_would_write(suite: str, tmp_path: Path) -> None:
+    """Right answers come through its examples, stop words and scorers; others' do not."""
+    from lm_eval.api.model import LM
+
+    content = yaml.safe_load((conf_dir() / "task" / f"{suite}.yaml").read_text())
+    settings = {**content["items"], "maker": ItemsMaker(suite), "count": 2, "pilot": 4}
+    made = make_items(Items(**settings), tmp_path)
+    for file, items in ((DATA_FILE, made.scored), (EXAMPLES_FILE, made.examples)):
+        (tmp_path / file).write_text("".join(json.dumps(item) + "\n" for item in items))
+    levels = settings["levels"]
+    task = OwnTask(content["harness"], tmp_path, content["scorer"], levels)
+    write_task(tmp_path / "tasks", suite, task, levels)
+    manager = task_manager([tmp_path / "tasks"], False)
+    runs = suite == "functions"
+    if runs:
+        with pytest.raises(UsageError, match=r"runs programs .* tasks\.run_code=true"):
+            load_tasks(manager, [suite], needs_hub=False)
+
+    class Ideal(LM):
+        """Writes the target of an item, and goes on as models do."""
+
+        def __init__(self, further: int) -> None:
+            super().__init__()
+            self.further = further
+
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            written = []
+            for place, request in enumerate(requests):
+                other = requests[(place + self.further) % len(requests)]
+                answer = content["harness"]["target_delimiter"] + other.doc["target"]
+                answer += "\n\n" + request.args[0]
+                for stop in request.args[1]["until"]:
+                    answer = answer.partition(stop)[0]
+                written.append(answer)
+            return written
+
+        def loglikelihood(self, requests: list[Any]) -> list[Any]:
+            raise NotImplementedError
+
+        loglikelihood_rolling = loglikelihood
+
+    for further, share in ((0, 1.0), (1, 0.0)):
+        loaded = load_tasks(manager, [suite], needs_hub=False, run_code=runs)
+        found = evaluate(
+            Ideal(further), loaded[suite], num_fewshot=None, limit=None,
+            apply_chat_template=False, seed=None, run_code=runs,
+        )  # fmt: skip
+        assert found["results"][suite]["acc,none"] == share
+        assert found["n-samples"][suite]["effective"] == 2 * len(levels)
 
 
 def test_a_name_that_does_not_exist_is_refused_at_once(command: Callable[..., Called]) -> None:
