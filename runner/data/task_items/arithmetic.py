@@ -48,8 +48,8 @@ class _Shape:
 
 _SHAPES = (
     _Shape(1, (2, 9), (2, 9), only_sums=True),
-    _Shape(1, (10, 99), (1, 3), only_sums=True),
-    _Shape(1, (10, 99), (1, 9), only_sums=True),
+    _Shape(1, (10, 29), (2, 9), only_sums=True),
+    _Shape(1, (10, 49), (2, 19), only_sums=True),
     _Shape(1, (10, 99), (10, 99), only_sums=True),
     _Shape(2, (10, 50), (1, 20)),
     _Shape(3, (10, 99), (2, 99), factors=5),

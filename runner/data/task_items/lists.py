@@ -39,6 +39,11 @@ def _item_at(now: list[str], chosen: random.Random) -> tuple[str, list[str]]:
     return f"Write item number {place} only.", [now[place - 1]]
 
 
+def _item_after(now: list[str], chosen: random.Random) -> tuple[str, list[str]]:
+    place = chosen.randrange(len(now) - 1)
+    return f"Write the item after {now[place]} only.", [now[place + 1]]
+
+
 def _append(now: list[str], chosen: random.Random) -> tuple[str, list[str]]:
     new = _new(now, chosen)
     return f"Add {new} at the end.", [*now, new]
@@ -163,6 +168,7 @@ def _drawn(length: int, repeated: bool, numbers: bool, chosen: random.Random) ->
     return drawn
 
 
+_COPIES: tuple[Change, ...] = (_again, _first, _last)
 _ENDS: tuple[Change, ...] = (_append, _prepend, _drop_first)
 _PLACES: tuple[Change, ...] = (_without, _replaced, _swap, _rotate, _keep_last, _reverse)
 _RULES: tuple[Change, ...] = (_sort, _filter, _every_second, _difference, _intersection, _union)
@@ -184,8 +190,10 @@ class _Shape:
 
 
 _SHAPES = (
-    _Shape(1, (3, 4), (_again, _first, _last)),
-    _Shape(1, (3, 5), _ENDS),
+    _Shape(1, (2, 3), _COPIES),
+    _Shape(1, (3, 5), _COPIES),
+    _Shape(1, (6, 8), _COPIES),
+    _Shape(1, (3, 5), (*_ENDS, _item_after)),
     _Shape(1, (4, 6), (*_ENDS, *_PLACES, _item_at)),
     _Shape(1, (5, 7), (*_PLACES, *_RULES), numbers=True),
     _Shape(1, (7, 10), (*_RULES, _distinct, _counts), numbers=True, repeated=True, least=2),
@@ -200,8 +208,8 @@ def lists(_: list[Path], level: int, count: int, chosen: random.Random) -> list[
     """Lists of a level.
 
     Args:
-        level: From 1 (a list to write again, or its first or last item) to 8 (ten operations, one
-            after the other in the head); each further one adds one.
+        level: From 1 (a short list to write again, or its first or last item) to 10 (ten
+            operations, one after the other in the head); each further one adds one.
         count: How many.
         chosen: Draws them.
     """
@@ -227,7 +235,7 @@ def _item(
             change = first if last is None else chosen.choice(others)
             sentence, after = change(now, chosen)
             # One that does nothing is none, except for writing a list again.
-            if len(after) < shape.least or (after == now and level > 1):
+            if len(after) < shape.least or (after == now and change is not _again):
                 break
             said.append(sentence if not said else sentence[0].lower() + sentence[1:])
             now, last = after, change

@@ -9,20 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from runner.data.task_items.functions.algorithms import algorithm, loop
-from runner.data.task_items.functions.expressions import arithmetic, built_in, condition
+from runner.data.task_items.functions.expressions import (
+    arithmetic,
+    built_in,
+    condition,
+    formula,
+)
 from runner.data.task_items.functions.pipelines import shown, told
 from runner.data.task_items.functions.sketch import Sketch
 from runner.data.task_items.levels import distinct
 
 _LEVELS: tuple[Callable[[random.Random], Sketch], ...] = (
     arithmetic,
+    functools.partial(formula, 1),
+    functools.partial(formula, 2),
     built_in,
     condition,
     loop,
     functools.partial(told, 3),
     algorithm,
-    functools.partial(shown, 2),
-    functools.partial(shown, 4),
+    functools.partial(shown, 3),
 )
 _TESTS = 8
 """Calls that the docstring does not show."""
@@ -32,12 +38,12 @@ def functions(_: list[Path], level: int, count: int, chosen: random.Random) -> l
     """Functions of a level.
 
     Args:
-        level: From 1 (one operation on a number) over conditions, loops and algorithms to 8 (four
-            operations that only examples tell; more with each further level).
+        level: From 1 (one operation on a number) over formulas, conditions, loops and algorithms
+            to 9 (three operations that only examples tell; one more with each further level).
         count: How many.
         chosen: Draws them.
     """
-    draw = _LEVELS[level - 1] if level <= len(_LEVELS) else functools.partial(shown, level - 4)
+    draw = _LEVELS[level - 1] if level <= len(_LEVELS) else functools.partial(shown, level - 6)
     # Each answer once: the body of one item is wrong for any other.
     return distinct(lambda: _item(level, draw(chosen), chosen), count, key="target")
 

@@ -4,6 +4,8 @@ import random
 
 from runner.data.task_items.functions.sketch import WORDS, Sketch, number, numbers, text, words
 
+_SIGNS = {"": "", "+": " plus ", "-": " minus "}
+
 
 def arithmetic(chosen: random.Random) -> Sketch:
     """One operation on a number."""
@@ -14,6 +16,23 @@ def arithmetic(chosen: random.Random) -> Sketch:
             Sketch(f"subtract_{k}(n)", f"Return n minus {k}.", f"return n - {k}", number),
             Sketch(f"multiply_by_{k}(n)", f"Return n times {k}.", f"return n * {k}", number),
         )
+    )
+
+
+def formula(terms: int, chosen: random.Random) -> Sketch:
+    """Several numbers, each times a number, and one more added or taken away."""
+    names = "abcdef"[:terms]
+    said, body = "", ""
+    for place, name in enumerate(names):
+        sign, k = chosen.choice("+-") if place else "", chosen.randint(2, 30)
+        said += f"{_SIGNS[sign]}{name} times {k}"
+        body += f" {sign} {name} * {k}" if sign else f"{name} * {k}"
+    sign, k = chosen.choice("+-"), chosen.randint(2, 99)
+    return Sketch(
+        f"compute({', '.join(names)})",
+        f"Return {said}{_SIGNS[sign]}{k}.",
+        f"return {body} {sign} {k}",
+        lambda drawn: tuple(drawn.randint(0, 40) for _ in names),
     )
 
 
