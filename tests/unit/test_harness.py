@@ -18,7 +18,7 @@ from runner.evaluation.lm_eval.evaluate import _answers, load_tasks
 from runner.evaluation.lm_eval.names import harness_tasks, task_names, unknown_task
 from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
 from runner.pipeline.stages.base import StageContext
-from runner.pipeline.stages.tasks import TasksRequest
+from runner.pipeline.stages.tasks import Asking, TasksRequest
 from runner.pipeline.stages.tasks.ask import ask as ask_tasks
 from tests.unit.test_inputs import load_request
 
@@ -151,7 +151,7 @@ def logged(doc: int, likelihoods: list[float], target: int) -> dict[str, Any]:
     return {
         "doc_id": doc, "filter": "none", "target": target, "metrics": ["acc"], "acc": float(right),
         "filtered_resps": [(value, False) for value in likelihoods],
-        "doc_hash": f"d{doc}", "prompt_hash": f"p{doc}",
+        "doc": {}, "doc_hash": f"d{doc}", "prompt_hash": f"p{doc}",
     }  # fmt: skip
 
 
@@ -263,9 +263,8 @@ def test_answers_are_kept_as_each_kind_of_task_gives_them(
 def test_a_model_without_a_chat_template_is_not_asked_in_one(tmp_path: Path) -> None:
     tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(tmp_path)
-    request = TasksRequest(
-        load_request(tmp_path), tmp_path, [], {}, [], {}, None, True, 1, None, None
-    )
+    asking = Asking(load_request(tmp_path), tmp_path, True, 1, None)
+    request = TasksRequest(asking, [], {}, [], {}, None, None)
     context = StageContext(tmp_path, tmp_path, tmp_path, 1, lambda *_: None, lambda load: load())
     said = "the model has no chat template: set tasks.apply_chat_template=false"
     with pytest.raises(StageError, match=said):
