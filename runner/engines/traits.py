@@ -8,12 +8,20 @@ from runner.config.schema.kv_cache import KvFormat
 
 
 class HarnessModel(Enum):
-    """Which model of lm-evaluation-harness asks an engine's checkpoints; the harness's names."""
+    """Which model of lm-evaluation-harness asks an engine's checkpoints."""
 
     hf = "hf"
     """The transformers model that the engine itself has loaded: its ``LoadedModel.model``."""
     vllm = "vllm"
     """One that the harness makes with the engine's arguments."""
+    tokens = "tokens"
+    """The harness's transformers model without a model of its own: it asks a process of the
+    engine's environment, whose model is a ``TokenModel``."""
+
+    @property
+    def installed_as(self) -> str:
+        """The harness's model that an environment must provide."""
+        return HarnessModel.hf.value if self is HarnessModel.tokens else self.value
 
 
 class Tells(Enum):

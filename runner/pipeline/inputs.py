@@ -296,5 +296,5 @@ def engine_determinants(load: LoadRequest) -> dict[str, Any]:
 
 
 def file_state(path: Path) -> list[Any]:
-    """Names, sizes and times of a file or of all files in a folder, for a key."""
-    return [[*state] for state in states(path)]
+    """Names, sizes and times of a file or of a folder's files but byte code, for a key."""
+    return [[*state] for state in states(path) if Path(state[0]).suffix != ".pyc"]

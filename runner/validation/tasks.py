@@ -6,6 +6,7 @@ from pathlib import Path
 from runner.config.schema.root import Config, StageName
 from runner.data.texts.files import local_files
 from runner.engines import find_engine, names_with
+from runner.engines.traits import HarnessModel
 from runner.errors import UsageError
 from runner.evaluation.lm_eval.environment import harness_need
 from runner.evaluation.lm_eval.names import unknown_task
@@ -48,6 +49,15 @@ def _check_engine(config: Config, facts: Facts) -> Iterator[Verdict]:
         )
         return
     yield from judge(config, facts, Need(harness_need(name), facts.device))
+    if find_engine(name).traits.harness_model is HarnessModel.tokens:
+        for task in filter(config.tasks.own.__contains__, config.tasks.names):
+            options = config.tasks.own[task].harness.get("generation_kwargs") or {}
+            if options.get("do_sample"):
+                yield illegal(
+                    f"task {task} draws its answers (do_sample), and engine {name} gives the most "
+                    "likely ones alone",
+                    f"tasks.own.{task}.harness.generation_kwargs.do_sample=false",
+                )
 
 
 def _check_numbers(config: Config) -> Iterator[Verdict]:

@@ -28,6 +28,9 @@ def unread_of_tasks(config: Config) -> Iterator[Unread]:
     if tasks.run_code and known and not any(runs_code(task.harness, task.scorer) for task in asked):
         why = "no task that is asked runs programs"
         yield Unread("tasks.run_code", why, lambda: "tasks.run_code=false")
+    if tasks.metadata and all(name in tasks.own for name in tasks.names):
+        why = "the tasks that are asked are the runner's own, which read none"
+        yield Unread("tasks.metadata", why, lambda: "tasks=long")
     levels = tasks.levels
     if not any(name in tasks.names and task.items.levels for name, task in tasks.own.items()):
         yield Unread("tasks.levels", "no task that is asked has levels", lambda: None)

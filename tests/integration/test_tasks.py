@@ -98,25 +98,49 @@ def test_scores_are_those_of_the_lm_eval_command(
         assert sample["prompt_sha256"] == other["prompt_hash"]
 
 
-@pytest.mark.environments("lm_eval_vllm_cpu")
-def test_vllm_finds_the_likelihoods_that_transformers_finds(
-    command: Callable[..., Called], store: Path
-) -> None:
+CONTINUING = (
+    "tasks=packaged", "+task@tasks.own.local=local", "tasks.names=[facts,local]",
+    "tasks.own.local.harness.output_type=generate_until",
+    "tasks.own.local.harness.doc_to_target='{{target}}'", "~tasks.own.local.harness.doc_to_choice",
+    "+tasks.own.local.harness.generation_kwargs={until:['\n\n'],do_sample:false,max_gen_toks:8}",
+    "tasks.own.local.harness.metric_list=[{metric:exact_match}]",
+)  # fmt: skip
+"""A task whose answers are written by the model, beside one whose answers are chosen."""
+
+
+@pytest.mark.environments("lm_eval_vllm_cpu", "llama_cpp")
+@pytest.mark.parametrize("engine", ["llama_cpp", "vllm"])
+def test_engines_find_the_likelihoods_and_write_the_answers_that_transformers_does(
+    engine: str, command: Callable[..., Called], store: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    """On a model that is lost without a BOS, which each of them has to put before prompts."""
+    texts = ("the capital of France is", "one two three four", "a", "a dark and stormy night", "I")
+    items = tmp_path_factory.getbasetemp() / "continuing.jsonl"
+    if not items.exists():  # its time is part of a result's key
+        items.write_text("\n".join(json.dumps({"text": t, "target": "x"}) for t in texts))
     found = {}
-    for engine in ("hf", "vllm"):
-        eager = ("engine.enforce_eager=true",) if engine == "vllm" else ()
+    for asked in ("hf", engine):
+        eager = ("engine.enforce_eager=true",) if asked == "vllm" else ()
         called = command(
-            "model=zoo/llama3", "method=none", "stages=[tasks]", "tasks=packaged",
-            "tasks.names=[facts]", "tasks.limit=4", f"engine={engine}", *eager,
-            "engine.dtype=float32", "tracker=none", f"sweep=tasks_{engine}",
+            "model=zoo/gemma3", "method=none", "stages=[tasks]", *CONTINUING,
+            f"tasks.own.local.items.path={items}", "tasks.own.local.items.examples=1",
+            "tasks.limit=4", "tasks.batch_size=3", f"engine={asked}", *eager,
+            "engine.dtype=float32", "eval.dtype=float32",
+            "tasks.apply_chat_template=null", "tracker=none", f"sweep=tasks_{asked}_{engine}",
         )  # fmt: skip
         assert called.returncode == 0, called.stderr
-        (record,) = records(store, f"tasks_{engine}")
-        found[engine] = samples(store, record, "baseline")
-    assert len(found["hf"]) == len(found["vllm"]) == 4
-    for ours, theirs in zip(found["hf"], found["vllm"], strict=True):
+        (record,) = records(store, f"tasks_{asked}_{engine}")
+        told = stage(record, "baseline")
+        assert (told["leading_bos"], told["chat_template"]) == (True, False), "it has no template"
+        found[asked] = samples(store, record, "baseline")
+    assert len(found["hf"]) == len(found[engine]) == 8
+    for ours, theirs in zip(found["hf"], found[engine], strict=True):
         assert theirs["prompt_sha256"] == ours["prompt_sha256"]
-        assert theirs["log_likelihoods"] == pytest.approx(ours["log_likelihoods"], abs=0.01)
+        assert theirs["answer"] == ours["answer"]
+        if ours["log_likelihoods"] is not None:
+            assert theirs["log_likelihoods"] == pytest.approx(ours["log_likelihoods"], abs=0.01)
+    assert any(sample["answer"] for sample in found["hf"] if sample["task"] == "local")
 
 
 def test_a_killed_attempt_is_gone_on_with_and_every_item_is_paired(
@@ -281,14 +305,27 @@ def test_task_files_of_ones_own_are_asked_by_group(
         "group: both\ntask: [endings, counting]\n"
         "aggregate_metric_list: [{metric: acc, aggregation: mean, weight_by_size: true}]\n"
     )
+    (folder / "made.py").write_text(
+        "from pathlib import Path\nimport datasets\n"
+        "def items(length, tokenizer, **_):\n"
+        "    assert (Path(tokenizer) / 'config.json').is_file()\n"
+        "    row = {'text': 'a', 'choices': ['b', 'c'], 'answer': 0}\n"
+        "    return {'test': datasets.Dataset.from_list([row] * length)}\n"
+    )
+    (folder / "made.yaml").write_text(
+        "task: made\ncustom_dataset: !function made.items\n"
+        "output_type: multiple_choice\ntest_split: test\ndoc_to_text: text\n"
+        "doc_to_choice: choices\ndoc_to_target: answer\n"
+    )
     called = command(
-        "model=tiny", "method=none", "stages=[tasks]", "tracker=none", "tasks.names=[both]",
-        f"tasks.include=[{folder}]", "sweep=own_files",
+        "model=tiny", "method=none", "stages=[tasks]", "tracker=none", "tasks.names=[both,made]",
+        f"tasks.include=[{folder}]", "+tasks.metadata.length=4", "sweep=own_files",
     )  # fmt: skip
     assert called.returncode == 0, called.stderr
     (record,) = records(store, "own_files")
     found = {task["task"]: task for task in stage(record, "baseline")["tasks"]}
-    assert set(found) == {"both", "endings", "counting"}
+    assert set(found) == {"both", "endings", "counting", "made"}
+    assert found["made"]["items"] == 4, "made to the measure of tasks.metadata"
     answered = samples(store, record, "baseline")
     right = {task: [s["scores"]["acc"] for s in answered if s["task"] == task] for task in found}
     assert [len(right[task]) for task in ("endings", "counting", "both")] == [3, 2, 0]

@@ -6,6 +6,7 @@ that notes what it is shown.
 
 import importlib.metadata
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,11 @@ from tokenizers import processors
 
 from runner.config.schema.model import ByteTokenizer
 from runner.data.models.byte_tokenizers import byte_tokenizer
+from runner.engines.tokens import Asked, Told
 from runner.errors import StageError
 from runner.evaluation.lm_eval import models
 from runner.evaluation.lm_eval.answers import Answers
+from runner.evaluation.lm_eval.tokens import token_model
 
 pytestmark = pytest.mark.unit
 
@@ -87,6 +90,31 @@ def of_hf(place: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> tuple[An
         pretrained=shown, tokenizer=tokenizer(place, family), batch_size=2, max_length=CONTEXT
     )
     return models.with_tokenizer(made, made.tokenizer, place), shown
+
+
+class Teller:
+    """What stands for an engine's process: notes tokens, each as likely as the next."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+
+    def tell(self, asked: list[Asked], places: int, tokens: int) -> list[Told]:
+        self.rows += [one.tokens for one in asked if not one.more]
+        assert all(one.place < places and len(one.tokens) <= tokens for one in asked)
+        return [
+            Told(-one.scored * math.log(ROWS), False) if one.scored else Told(next_token=9)
+            for one in asked
+        ]
+
+
+def of_tokens(place: Path, family: str) -> tuple[Any, Teller]:
+    made = tokenizer(place, family)
+    kind, stand_in = token_model(place, False, CONTEXT)
+    model = models.remembering(kind)(
+        pretrained=stand_in, backend="causal", tokenizer=made, batch_size=2
+    )
+    model.tokens = Teller()
+    return models.with_tokenizer(model, made, place), model.tokens
 
 
 @pytest.fixture
@@ -164,7 +192,7 @@ def is_prefixed(kind: str, row: list[int], model: Any) -> bool:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("engine", ["hf", "vllm"])
+@pytest.mark.parametrize("engine", ["hf", "vllm", "tokens"])
 def test_what_is_scored_begins_with_one_bos_where_the_model_has_one(
     engine: str, family: str, tmp_path: Path, request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -173,6 +201,8 @@ def test_what_is_scored_begins_with_one_bos_where_the_model_has_one(
     shown: Any
     if engine == "hf":
         model, shown = of_hf(tmp_path, family, monkeypatch)
+    elif engine == "tokens":
+        model, shown = of_tokens(tmp_path, family)
     else:
         model, shown = of_vllm(tmp_path, family, request.getfixturevalue("vllm"))
     models.keep_answers(model, Answers(tmp_path / "answers.jsonl", lambda *_: None))
@@ -240,3 +270,46 @@ def test_a_model_that_is_lost_without_a_bos_is_refused_where_none_can_be_put(
         StageError, match=r"adds none: add_bos_token=true in tokenizer_config\.json"
     ):
         models.with_tokenizer(SimpleNamespace(), made, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"do_sample": True}, "draws answers"),
+        ({"temperature": 0.7, "do_sample": True}, "draws answers"),
+        ({"num_beams": 4}, "generation_kwargs have num_beams"),
+    ],
+)
+def test_an_engine_asked_by_tokens_gives_none_but_the_likeliest_answer(
+    options: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    model, _ = of_tokens(tmp_path, "smollm2")
+    models.keep_answers(model, Answers(tmp_path / "answers.jsonl", lambda *_: None))
+    asked = ("why", {"until": ["."], "max_gen_toks": 4, **options})
+    with pytest.raises(StageError, match=said):
+        model.generate_until(requests("generate_until", asked))
+
+
+def test_answers_end_at_a_stop_sequence_or_where_the_model_ends_them(tmp_path: Path) -> None:
+    model, shown = of_tokens(tmp_path, "smollm2")
+    models.keep_answers(model, Answers(tmp_path / "answers.jsonl", lambda *_: None))
+    written = {"first": "so.. it is", "second": "no"}
+    left = {
+        tuple(model.tok_encode(prompt)): [*model.tok_encode(answer), model.eot_token_id]
+        for prompt, answer in written.items()
+    }
+    at: dict[int, list[int]] = {}
+
+    def tell(asked: list[Asked], places: int, tokens: int) -> list[Told]:
+        for one in asked:
+            if not one.more:
+                at[one.place] = list(left[tuple(one.tokens)])
+        return [Told(next_token=at[one.place].pop(0)) for one in asked]
+
+    shown.tell = tell  # type: ignore[method-assign]
+    model.tokens = shown
+    options = {"until": [".. "], "max_gen_toks": 12}
+    (tmp_path / "generation_config.json").write_text("{}")
+    asked = [(prompt, options) for prompt in written]
+    assert model.generate_until(requests("generate_until", *asked)) == ["so", "no"]
+    assert {len(rest) for rest in at.values()} == {0, len(model.tok_encode("it is")) + 1}

@@ -10,6 +10,7 @@ import pytest
 
 from runner.config.compose import quoted
 from runner.config.schema.root import Config, StageName
+from runner.engines import find_engine
 from runner.pipeline.facts import gather_facts
 from runner.planning.hardware.detect import Machine
 from runner.validation.check import check
@@ -45,6 +46,7 @@ def complaints(composed: Compose, cpu: Machine) -> Callable[..., list[str]]:
         ("tasks.names=[hellaswag,mmlu]",),
         ("tasks=packaged", "tasks.names=[facts,mmlu]"),
         ("tasks=packaged", "engine=vllm", "method=none"),
+        ("tasks=packaged", "engine=llama_cpp", "method=gguf"),
         ("tasks=packaged", "tasks.limit=0.5", "tasks.num_fewshot=3"),
         ("stages=[eval]",),
         (*FUNCTIONS, "tasks.run_code=true"),
@@ -64,8 +66,16 @@ def test_what_can_be_asked(
         (["tasks=packaged", "tasks.names=[fact]"], "did you mean facts?"),
         (["tasks=packaged", "stages=[eval]"], "which stages leaves out; try adding tasks"),
         (["stages=[eval,tasks]"], "tasks.names is empty; try tasks=packaged"),
-        (["tasks=packaged", "engine=llama_cpp", "method=gguf"], "engine=hf or engine=vllm"),
         (FUNCTIONS, "on this machine; try tasks.run_code=true, or tasks.names without functions"),
+        (
+            [
+                "tasks=continuations",
+                "engine=llama_cpp",
+                "method=gguf",
+                "tasks.own.continuations.harness.generation_kwargs.do_sample=true",
+            ],
+            "continuations draws its answers (do_sample)",
+        ),
         (["tasks=packaged", "tasks.limit=2.5"], "neither a number of items nor a share"),
         (["tasks=packaged", "+tasks.fewshot.mmlu=5"], "mmlu is not among tasks.names"),
         (["tasks=packaged", "tasks.include=[/none]"], "there is no folder /none"),
@@ -113,7 +123,7 @@ def test_names_are_looked_up_where_they_are_known(composed: Compose, cpu: Machin
 
 
 def test_tasks_without_their_stage_and_the_stage_without_tasks(
-    composed: Compose, cpu: Machine
+    composed: Compose, cpu: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(base: str, names: list[str], stages: list[StageName], chosen: set[str]) -> list[str]:
         changes = {"tasks.names": names, "stages": stages}
@@ -127,9 +137,12 @@ def test_tasks_without_their_stage_and_the_stage_without_tasks(
     (empty,) = said("tasks=packaged", [], both, {"stages"})
     assert empty.startswith("stages has tasks, but tasks.names is empty; try tasks=packaged")
     assert said("tasks=packaged", [], both, set()) == [], "by default"
-    unable = "tasks=packaged engine=llama_cpp method=gguf"
+    unable, engine = "tasks=packaged engine=llama_cpp method=gguf", find_engine("llama_cpp")
+    deaf = replace(engine.traits, harness_model=None)
+    monkeypatch.setattr(type(engine), "traits", deaf)
     assert said(unable, [], both, set()) == [], "nothing is asked of an engine that cannot"
-    assert len(said(unable, ["facts"], both, set())) == 1
+    (refused,) = said(unable, ["facts"], both, set())
+    assert refused.endswith("does not support engine llama_cpp; try engine=hf or engine=vllm")
     assert said("tasks=packaged", [], [StageName.eval], {"stages"}) == []
 
 

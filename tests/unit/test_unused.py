@@ -59,6 +59,7 @@ IDLE = [
     ("tasks=local tasks.own.local.items.path=x tasks.own.local.items.seed=1",
      "made by jsonl, which does not read seed", ""),
     ("tasks=packaged tasks.own.addition.items.path=x", "made by addition, which does not read", ""),
+    ("tasks=packaged +tasks.metadata.length=4", "the runner's own, which read none", "tasks=long"),
     ("model=tiny model.path=/x", "model is tiny, of kind generated", "model=local"),
     ("model=tiny model.hub_id=a/b", "which does not read hub_id", "model=hub"),
     ("model=local model.path=/x model.seed=1", "model is x, of kind local, which does not read",
@@ -87,6 +88,7 @@ def test_a_setting_without_effect_is_named_with_what_would_read_it(
     found = unused(config, overrides)
     idle = next(o for o in reversed(overrides) if "." in o.partition("=")[0] and "@" not in o)
     (verdict,) = found.values()
+    idle = idle.removeprefix("+")
     assert str(verdict).startswith(f"{idle} has no effect: ") and why in verdict.reason
     assert nearest in (verdict.nearest or "")
     if nearest == "model=hub":

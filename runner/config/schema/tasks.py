@@ -177,8 +177,9 @@ class Tasks:
     """Items of each task: this many from its start, or this share of them if below 1. Levels take
     turns, so that each has as many."""
     levels: Levels = field(default_factory=Levels)
-    apply_chat_template: bool = False
-    """Wrap prompts in the tokenizer's chat template."""
+    apply_chat_template: Optional[bool] = False
+    """Wrap prompts in the tokenizer's chat template, examples as earlier turns; null: where the
+    tokenizer has one."""
     batch_size: int = bounded(8, least=1, most=10**6)
     """Requests computed together; changes results in their last digits."""
     floor: list[Variation] = field(default_factory=list)
@@ -191,6 +192,9 @@ class Tasks:
     run_code: bool = False
     """Run programs that the model writes, to score them: ``functions``, the harness's ``humaneval``
     and ``mbpp``. They run on this machine."""
+    metadata: dict[str, Any] = bounded(factory=dict, least=-BYTES, most=BYTES, prose=True)
+    """Value of ``lm_eval --metadata``, for tasks that are made to measure, such as RULER's
+    ``max_seq_lengths``. The model's tokenizer is added."""
     include: list[str] = field(default_factory=list)
     """Folders with your own task files, as ``lm_eval --include_path``."""
     own: dict[str, Task] = field(default_factory=dict)

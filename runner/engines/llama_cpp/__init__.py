@@ -21,21 +21,21 @@ from runner.engines.llama_cpp import cache as kv
 from runner.engines.llama_cpp import deployed
 from runner.engines.llama_cpp import server as llama_cpp_server
 from runner.engines.llama_cpp.buffers import Buffers
+from runner.engines.llama_cpp.context import Context
 from runner.engines.llama_cpp.footprint import gguf_footprint
+from runner.engines.llama_cpp.places import Places
 from runner.engines.llama_cpp.planned import reads
 from runner.engines.llama_cpp.settings import NO_GPU, LlamaCpp, layers_on_gpu
 from runner.engines.planned import Place, Reads, Weights
 from runner.engines.server import Requests, ServerCommand
-from runner.engines.traits import OwnArithmetic, Products, Traits
+from runner.engines.tokens import Asked, Told
+from runner.engines.traits import HarnessModel, OwnArithmetic, Products, Traits
 from runner.errors import StageError
 from runner.util.llama_cpp_log import listen
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-_CONTEXT_STEP = 256
-"""llama.cpp rounds the tokens of a sequence up to this."""
 
 
 class LlamaCppEngine:
@@ -45,7 +45,7 @@ class LlamaCppEngine:
     packages = ("llama-cpp-python", "gguf")
     dense_format = "gguf"
     traits = Traits(
-        # No ``harness_model``: the harness would ask a server, which tells too few probabilities.
+        harness_model=HarnessModel.tokens,
         has_server=True,
         reads_best=("gguf",),
         own_arithmetic=OwnArithmetic(
@@ -133,8 +133,8 @@ class LlamaCppModel:
         self._buffers = buffers
         self._kv_cache = kv_cache or KvCache()
         self._vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
-        self._context: Any = None
-        self._shape = (0, 0)
+        self._context: Context | None = None
+        self._places = Places(self._clear)
         self._tokens = 0
         """Of each sequence in the cache after the last generation."""
 
@@ -162,8 +162,8 @@ class LlamaCppModel:
     ) -> Iterator["NDArray[np.float32]"]:
         import numpy as np
 
-        self._clear(sequences=1, tokens=len(entries))
-        for batch in self._chunks(entries):
+        context = self._clear(sequences=1, tokens=len(entries))
+        for batch in context.chunks(entries):
             for logits in np.split(batch, range(ROWS_AT_ONCE, len(batch), ROWS_AT_ONCE)):
                 yield log_softmax(logits)
 
@@ -171,7 +171,7 @@ class LlamaCppModel:
         """Greedy decoding of all sequences together; no tokenizer, no sampler."""
         import numpy as np
 
-        self._clear(sequences=batch_size, tokens=prompt_tokens + new_tokens)
+        context = self._clear(sequences=batch_size, tokens=prompt_tokens + new_tokens)
         generator = np.random.default_rng(0)
         prompts = generator.integers(0, self._vocabulary, (batch_size, prompt_tokens)).tolist()
         last = prompt_tokens - 1
@@ -182,7 +182,7 @@ class LlamaCppModel:
         ]
         marks = [time.perf_counter()]
         for step in range(new_tokens):
-            chosen = np.concatenate([logits.argmax(axis=1) for logits in self._chunks(entries)])
+            chosen = np.concatenate([logits.argmax(axis=1) for logits in context.chunks(entries)])
             marks.append(time.perf_counter())
             entries = [
                 (token, prompt_tokens + step, sequence, True)
@@ -191,6 +191,10 @@ class LlamaCppModel:
         steps = [after - before for before, after in itertools.pairwise(marks)]
         self._tokens = prompt_tokens + new_tokens - 1
         return GenerationTiming(steps[0], steps[1:])
+
+    def tell(self, asked: list[Asked], places: int, tokens: int) -> list[Told]:
+        """See ``TokenModel.tell``."""
+        return self._places.tell(asked, places, tokens)
 
     def footprint(self) -> Footprint:
         """Sizes of the tensors in the file, which llama.cpp computes with as they are."""
@@ -208,82 +212,46 @@ class LlamaCppModel:
 
     def measured_kv_cache_bytes_per_token(self) -> float | None:
         """Size of a sequence's saved state, over its tokens: a few bytes of positions included."""
-        return float(self._api.llama_state_seq_get_size(self._context, 0)) / self._tokens
+        assert self._context is not None
+        return self._context.saved_bytes() / self._tokens
 
     def begin_device_peak(self) -> None:
         """Nothing: what it computes in is of a size."""
 
     def device_memory(self) -> DeviceMemory | None:
         """What it logged of its buffers, with the cache of the last generation."""
-        used = self._api.llama_state_seq_get_size(self._context, 0) * self._shape[0]
-        return self._buffers.on_gpus(used)
+        assert self._context is not None
+        return self._buffers.on_gpus(self._context.saved_bytes() * self._context.sequences)
 
     def close(self) -> None:
         """Free the context and the model."""
-        if self._context:
-            self._api.llama_free(self._context)
+        if self._context is not None:
+            self._context.close()
         if self._model:
             self._api.llama_model_free(self._model)
         self._context = self._model = None
 
-    def _clear(self, sequences: int, tokens: int) -> None:
-        """Have an empty context for so many sequences of so many tokens."""
+    def _clear(self, sequences: int, tokens: int) -> Context:
+        """An empty context for so many sequences of so many tokens."""
+        self._places.forget()
         limit = self._settings.context_length
-        if limit is not None and tokens > limit:
-            raise StageError(f"{tokens} tokens do not fit engine.context_length={limit}")
-        room = -(-max(tokens, limit or 0) // _CONTEXT_STEP) * _CONTEXT_STEP
-        if self._context and self._shape[0] == sequences and self._shape[1] >= room:
-            memory = self._api.llama_get_memory(self._context)
-            self._api.llama_memory_clear(memory, True)
-            return
-        if self._context:
-            self._api.llama_free(self._context)
-        parameters = self._api.llama_context_default_params()
-        # Sequences have caches of their own, each an equal part of the context.
-        parameters.n_ctx = sequences * room
-        parameters.n_seq_max = sequences
-        parameters.n_batch = parameters.n_ubatch = max(self._settings.batch_size, sequences)
-        parameters.n_threads = parameters.n_threads_batch = self._threads
-        parameters.type_k, parameters.type_v = map(kv.type_number, self._kv_cache.formats)
-        if kv.is_quantized(self._kv_cache.value):
-            parameters.flash_attn_type = self._api.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        if self._context is not None:
+            fits = limit is None or tokens <= limit
+            if fits and self._context.holds(sequences, max(tokens, limit or 0)):
+                self._context.clear()
+                return self._context
+            self._context.close()
+        self._context = None
         self._buffers.new_context()
-        self._context = self._api.llama_init_from_model(self._model, parameters)
-        self._shape = (sequences, room)
-        if not self._context:
-            kept = "" if self._kv_cache.is_auto else f" in {self._kv_cache.label}"
-            raise StageError(
-                f"llama.cpp's KV cache has no room for {sequences} x {room} tokens{kept}"
-            )
-
-    def _chunks(self, entries: list[tuple[int, int, int, bool]]) -> Iterator["NDArray[np.float32]"]:
-        """Compute (token, position, sequence, wanted) and give the wanted ones' logits.
-
-        Each array is a view that the next computation overwrites.
-        """
-        import numpy as np
-
-        size = max(self._settings.batch_size, self._shape[0])
-        batch = self._api.llama_batch_init(size, 0, 1)
-        try:
-            for start in range(0, len(entries), size):
-                chunk = entries[start : start + size]
-                batch.n_tokens = len(chunk)
-                for i, (token, position, sequence, wanted) in enumerate(chunk):
-                    batch.token[i] = token
-                    batch.pos[i] = position
-                    batch.n_seq_id[i] = 1
-                    batch.seq_id[i][0] = sequence
-                    batch.logits[i] = wanted
-                if code := self._api.llama_decode(self._context, batch):
-                    raise StageError(f"llama.cpp could not compute {len(chunk)} tokens ({code})")
-                rows = sum(wanted for *_, wanted in chunk)
-                # It waits for the computation to end.
-                pointer = self._api.llama_get_logits(self._context)
-                if rows:
-                    yield np.ctypeslib.as_array(pointer, (rows, self._vocabulary))
-        finally:
-            self._api.llama_batch_free(batch)
+        self._context = Context(
+            self._model,
+            self._settings,
+            self._threads,
+            self._kv_cache,
+            sequences=sequences,
+            tokens=tokens,
+        )
+        return self._context
 
 
 ENGINE = LlamaCppEngine()

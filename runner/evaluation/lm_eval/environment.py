@@ -10,7 +10,7 @@ from runner.environments.ready import ReadyEnvironment
 def harness_need(engine: str) -> str:
     """What an environment must provide for the harness to ask a model of this engine."""
     model = find_engine(engine).traits.harness_model
-    return f"lm_eval_{model.value if model else None}"
+    return f"lm_eval_{model.installed_as if model else None}"
 
 
 def package_folders(environment: ReadyEnvironment) -> Iterator[Path]:

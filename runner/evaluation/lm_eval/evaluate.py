@@ -8,21 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError, UsageError
+from runner.evaluation.lm_eval.loading import explain, require_parser
 from runner.evaluation.lm_eval.names import unknown_task
 
 _CODE_ALLOWED = "HF_ALLOW_CODE_EVAL"
 
 
-def task_manager(include: Sequence[Path], with_its_own: bool) -> Any:
+def task_manager(
+    include: Sequence[Path], with_its_own: bool, metadata: dict[str, Any] | None = None
+) -> Any:
     """The harness's index of tasks.
 
     Args:
         include: Folders with further task files.
         with_its_own: Whether to read the harness's own 14,000 files too; 16 s.
+        metadata: What tasks that are made to measure are told, as ``lm_eval --metadata``.
     """
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(include_path=[str(p) for p in include], include_defaults=with_its_own)
+    return TaskManager(
+        include_path=[str(p) for p in include],
+        include_defaults=with_its_own,
+        metadata=metadata or None,
+    )
 
 
 def load_tasks(
@@ -38,7 +46,7 @@ def load_tasks(
 
     Raises:
         UsageError: There is no such task, or it runs programs.
-        StageError: Its data cannot be had, or its file is not right.
+        StageError: Its data or a package cannot be had, or its file is not right.
     """
     if unknown := [name for name in names if name not in manager.task_index]:
         raise UsageError("; ".join(unknown_task(name, manager.all_tasks) for name in unknown))
@@ -54,6 +62,8 @@ def load_tasks(
             except Exception as error:
                 if _CODE_ALLOWED in str(error) and not run_code:
                     raise code_refused(name) from None
+                if (missing := explain(name, error)) is not None:
+                    raise StageError(missing) from None
                 why = " ".join(str(error).split())[:300]
                 raise StageError(
                     f"task {name} cannot be loaded ({type(error).__name__}: {why})"
@@ -65,6 +75,7 @@ def load_tasks(
             found = loaded[name]["tasks"].values()
             if not run_code and any(getattr(task, "UNSAFE_CODE", False) for task in found):
                 raise code_refused(name)
+            require_parser(name)
     return loaded
 
 

@@ -13,10 +13,13 @@ from runner.data.texts.windows import needs_bos, with_bos
 from runner.engines import find_engine
 from runner.engines.loading import LoadRequest, load, specification
 from runner.engines.overflow import not_finite
+from runner.engines.server.client import EngineProcess, TokenClient
 from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.evaluation.lm_eval.answers import Answers
+from runner.evaluation.lm_eval.tokens import token_model
 
+_LOG = "engine.log"
 _ROLLING = "loglikelihood_rolling"
 _GENERATE = "generate_until"
 _ASKED = ("loglikelihood", _ROLLING, _GENERATE)
@@ -26,6 +29,10 @@ class Loader(Protocol):
     """A stage's process, which may have loaded the model already."""
 
     @property
+    def output(self) -> Path:
+        """Directory for logs."""
+
+    @property
     def threads(self) -> int:
         """CPU threads."""
 
@@ -33,20 +40,33 @@ class Loader(Protocol):
         """The model as it was loaded before, else what ``load`` returns."""
 
 
-def open_model(request: LoadRequest, tokenizer: Path, batch_size: int, context: Loader) -> Any:
+def open_model(
+    request: LoadRequest,
+    tokenizer: Path,
+    batch_size: int,
+    context: Loader,
+    process: EngineProcess | None = None,
+) -> Any:
     """A checkpoint as an ``lm_eval.api.model.LM`` that keeps ``Answers`` once it is given some.
 
     Engine ``hf`` hands over the model that it loads itself, so that every format it
-    dequantizes can be asked; for vLLM the harness makes one with this engine's arguments.
+    dequantizes can be asked; for vLLM the harness makes one with this engine's arguments; for
+    others it asks ``process``.
 
     Args:
         request: The checkpoint and the engine.
         tokenizer: Directory of the unquantized model's tokenizer.
         batch_size: Requests computed together.
         context: The stage's: CPU threads, and whether the model has been loaded.
+        process: How a process of the engine's environment is started; for an engine whose
+            ``traits.harness_model`` is ``tokens``.
     """
-    if find_engine(request.engine.name).traits.harness_model is HarnessModel.vllm:
+    asked_by = find_engine(request.engine.name).traits.harness_model
+    if asked_by is HarnessModel.vllm:
         return _vllm(request, tokenizer, batch_size, context.threads)
+    if asked_by is HarnessModel.tokens:
+        assert process is not None
+        return _elsewhere(request, tokenizer, batch_size, context, process)
     from lm_eval.models.huggingface import HFLM
 
     loaded: Any = context.loaded(lambda: load(request, context.threads))
@@ -58,6 +78,23 @@ def open_model(request: LoadRequest, tokenizer: Path, batch_size: int, context: 
     )
     made.load_request = request
     made.arithmetic = loaded.arithmetic
+    return with_tokenizer(made, made.tokenizer, tokenizer)
+
+
+def _elsewhere(
+    request: LoadRequest, tokenizer: Path, batch_size: int, context: Loader, process: EngineProcess
+) -> Any:
+    log = context.output / _LOG
+    client: Any = context.loaded(lambda: TokenClient(process, request, context.threads, log))
+    limit = request.engine.longest_sequence()
+    kind, stand_in = token_model(tokenizer, request.trust_remote_code, limit[1] if limit else None)
+    made = remembering(kind)(
+        pretrained=stand_in,
+        backend="causal",
+        tokenizer=read_tokenizer(tokenizer, request.trust_remote_code),
+        batch_size=batch_size,
+    )
+    made.load_request, made.tokens, made.arithmetic = request, client, client.arithmetic
     return with_tokenizer(made, made.tokenizer, tokenizer)
 
 

@@ -1,5 +1,6 @@
 """Task scores from the results of lm-evaluation-harness, compared item by item."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +19,11 @@ from runner.store.files import sha256_of_json
 
 Sample = dict[str, Any]
 
-MAIN = ("acc_norm", "exact_match", "acc")
-"""The metric that stands for a task in a mean over tasks: the first of these that it has."""
+MAIN = ("acc_norm", "exact_match", "acc", "prompt_level_strict_acc")
+"""The metric that stands for a task in a mean over tasks: the first of these that it has. For tasks
+that score each context length apart (RULER) it is the longest length."""
+_OF_ANOTHER_LENGTH = -1.0
+"""What RULER's tasks say of an item under all lengths but its own."""
 ACCURACY = "acc"
 """The metric by which levels are scored."""
 NO_METRIC = "bypass"
@@ -80,7 +84,8 @@ class TaskScores:
             for score in self.scores:
                 if score.metric == metric:
                     return score
-        return None
+        lengths = [score for score in self.scores if score.metric.isdecimal()]
+        return max(lengths, key=lambda score: int(score.metric), default=None)
 
 
 @dataclass
@@ -156,7 +161,7 @@ def scores_of(
         metric, comma, filter_ = key.partition(",")
         if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
             continue
-        if metric == NO_METRIC:
+        if metric == NO_METRIC or (metric.isdecimal() and value == _OF_ANOTHER_LENGTH):
             continue
         error = metrics.get(f"{metric}_stderr,{filter_}")
         better = found["higher_is_better"].get(task, {}).get(metric)
@@ -233,11 +238,20 @@ def _change(
     pairs = _pairs(score, baseline_samples, samples)
     before = [old["scores"][score.metric] for old, _ in pairs]
     after = [new["scores"][score.metric] for _, new in pairs]
+    means = _is_mean(before, old.value) and _is_mean(after, score.value)
+    if len(pairs) > 1 and (means or is_right_or_wrong([*before, *after])):
+        change.delta_interval = paired_difference(before, after)
     if len(pairs) > 1 and is_right_or_wrong([*before, *after]):
         change.mcnemar = mcnemar(before, after)
-        change.delta_interval = paired_difference(before, after)
         change.answers_changed = sum(old["answer"] != new["answer"] for old, new in pairs)
     return change
+
+
+def _is_mean(values: list[Any], value: float) -> bool:
+    """Whether a score is the mean of what its items got."""
+    if not all(isinstance(one, int | float) for one in values):
+        return False
+    return math.isclose(sum(values) / len(values), value, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _keep_outcomes(score: Score, samples: list[Sample]) -> None:
@@ -250,7 +264,10 @@ def _keep_outcomes(score: Score, samples: list[Sample]) -> None:
 
 def _chosen(score: Score, samples: list[Sample]) -> list[Sample]:
     """The items that a metric is about, read as its filter reads them."""
-    return [s for s in samples if s["filter"] == score.filter and score.metric in s["scores"]]
+    found = [s for s in samples if s["filter"] == score.filter and score.metric in s["scores"]]
+    if score.metric.isdecimal():
+        return [s for s in found if s["scores"][score.metric] != _OF_ANOTHER_LENGTH]
+    return found
 
 
 def _pairs(score: Score, before: list[Sample], after: list[Sample]) -> list[tuple[Sample, Sample]]:

@@ -1,8 +1,8 @@
 """Stage ``task_data``: check that tasks exist and download their data, before heavy work."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.evaluation.lm_eval.evaluate import load_tasks, task_manager
 from runner.pipeline.stages.base import Cost, Stage, StageContext
@@ -20,6 +20,8 @@ class TaskDataRequest:
     """Folders with task files of the user's."""
     run_code: bool = False
     """Whether programs that the model writes may run."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What tasks that are made to measure are told."""
 
 
 @dataclass
@@ -52,7 +54,10 @@ class TaskDataStage(Stage[TaskDataRequest, TaskDataResult]):
         """
         context.progress(0, 1, "looking up tasks and their data")
         loaded = load_tasks(
-            task_manager(request.include, True), request.names, True, run_code=request.run_code
+            task_manager(request.include, True, request.metadata),
+            request.names,
+            True,
+            run_code=request.run_code,
         )
         return TaskDataResult(
             {

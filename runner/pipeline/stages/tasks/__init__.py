@@ -1,10 +1,11 @@
 """Stage ``tasks``: lm-evaluation-harness on a checkpoint, item by item with the baseline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.engines.loading import LoadRequest
+from runner.engines.server.client import EngineProcess
 from runner.evaluation.lm_eval.scores import Overall, TaskScores
 from runner.evaluation.lm_eval.task_files import OwnTask
 from runner.pipeline.stages.base import Cells, Cost, Stage, StageContext
@@ -30,11 +31,16 @@ class Asking:
     load: LoadRequest
     tokenizer_directory: Path
     """The unquantized model's: every recipe is asked the same tokens."""
-    apply_chat_template: bool
+    apply_chat_template: bool | None
+    """``None``: where the tokenizer has one."""
     batch_size: int
     seed: int | None
     run_code: bool = False
     """Whether programs that the model writes may run."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """What tasks that are made to measure are told."""
+    process: EngineProcess | None = None
+    """Of the engine's environment, for engines that compute there."""
 
 
 @dataclass
@@ -72,6 +78,8 @@ class TasksResult:
     """Whether every prompt began with the tokenizer's BOS; ``None`` in results that do not say."""
     arithmetic: str = ""
     """As ``EvalResult.arithmetic``."""
+    chat_template: bool | None = None
+    """Whether prompts were wrapped in one; ``None`` in results that do not say."""
 
 
 class TasksStage(Stage[TasksRequest, TasksResult]):
@@ -94,7 +102,7 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
         from runner.pipeline.stages.tasks.order import prepare
 
         if run.config.tasks.names:
-            prepare(run.inputs)
+            prepare(run.inputs, run.model)
 
     def carry_out(self, run: "RunContext") -> None:
         """The unquantized model's answers, what arithmetic alone changes, then the recipe's."""
@@ -104,7 +112,7 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
         if not run.config.tasks.names:
             return
         inputs, model = run.inputs, run.model
-        questions = at_levels(inputs, prepare(inputs), model)
+        questions = at_levels(inputs, prepare(inputs, model), model)
         baseline = None
         if run.has_baseline:
             baseline = answers_of(inputs, questions, model, model, None)

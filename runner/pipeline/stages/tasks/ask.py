@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runner.data.texts.conversations import require_template
 from runner.data.texts.windows import tokenizer_of
+from runner.engines.server.client import EngineProcess
 from runner.evaluation.lm_eval.answers import Answers
 from runner.evaluation.lm_eval.evaluate import (
     evaluate,
@@ -38,6 +39,7 @@ from runner.pipeline.stages.tasks import (
     TasksRequest,
     TasksResult,
 )
+from runner.pipeline.worker.importable import importable
 from runner.store.objects import RESULT_FILE
 from runner.util.names import path_part
 
@@ -61,13 +63,22 @@ class Questioner:
             with_harness_tasks: Whether the harness's own files are needed too.
             context: The stage's.
         """
-        if asking.apply_chat_template:
+        self.chat_template = bool(asking.apply_chat_template)
+        if asking.apply_chat_template is not False:
             tokenizer = tokenizer_of(asking.tokenizer_directory, asking.load.trust_remote_code)
-            require_template(tokenizer, "tasks.apply_chat_template")
+            self.chat_template = self.chat_template or bool(tokenizer.chat_template)
+            if self.chat_template:
+                require_template(tokenizer, "tasks.apply_chat_template")
         self._asking, self._context = asking, context
-        self._manager = task_manager(include, with_harness_tasks)
+        self._manager = task_manager(include, with_harness_tasks, asking.metadata)
         context.progress(0, 1, "loading the checkpoint")
-        self.model = open_model(asking.load, asking.tokenizer_directory, asking.batch_size, context)
+        self.model = open_model(
+            asking.load,
+            asking.tokenizer_directory,
+            asking.batch_size,
+            context,
+            asking.process and _importing(asking.process, context.cache),
+        )
 
     def ask(
         self, name: str, num_fewshot: int | None, *, needs_hub: bool, limit: float | None = None
@@ -83,7 +94,7 @@ class Questioner:
             loaded[name],
             num_fewshot=num_fewshot,
             limit=limit,
-            apply_chat_template=self._asking.apply_chat_template,
+            apply_chat_template=self.chat_template,
             seed=self._asking.seed,
             run_code=self._asking.run_code,
         )
@@ -151,7 +162,14 @@ def ask(request: TasksRequest, context: StageContext) -> TasksResult:
         seconds=time.perf_counter() - start,
         leading_bos=questioner.model.leading_bos is not None,
         arithmetic=questioner.model.arithmetic,
+        chat_template=questioner.chat_template,
     )
+
+
+def _importing(process: EngineProcess, cache: Path) -> EngineProcess:
+    """The same, and it finds the runner and installed plug-ins."""
+    path = {"PYTHONPATH": str(importable(cache))}
+    return replace(process, variables={**process.variables, **path})
 
 
 class _Baseline:

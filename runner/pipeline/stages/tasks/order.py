@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.engines import find_engine
+from runner.engines.server.client import EngineProcess
 from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.evaluation.lm_eval.environment import harness_need
@@ -42,7 +43,7 @@ class Questions:
     """Of our own tasks."""
 
 
-def prepare(inputs: "Inputs") -> Questions:
+def prepare(inputs: "Inputs", model: "Checkpoint") -> Questions:
     """Make the items of our own tasks, and see that the others exist and their data can be had.
 
     Before anything heavy: a mistyped name or a missing hub ends the run here.
@@ -51,13 +52,15 @@ def prepare(inputs: "Inputs") -> Questions:
     foreign = [name for name in tasks.names if name not in tasks.own]
     if foreign:
         environment = inputs.environment(harness_need(engine.name))
-        request = TaskDataRequest(foreign, _folders(inputs), tasks.run_code)
+        metadata = _metadata(inputs, model)
+        request = TaskDataRequest(foreign, _folders(inputs), tasks.run_code, metadata)
         determinants = {
             "names": foreign,
             "include": [file_state(folder) for folder in _folders(inputs)],
             "versions": environment.versions(_PACKAGES),
             # Results from before it existed still count.
             **({"run_code": True} if tasks.run_code else {}),
+            **_made_to_measure(inputs, model),
         }
         inputs.obtain(TASK_DATA, request, environment, title="task data", determinants=determinants)
     own, made = {}, {}
@@ -210,22 +213,57 @@ def _asking(
         batch_size=batch_size,
         seed=tasks.seed,
         run_code=tasks.run_code,
+        metadata=_metadata(inputs, model),
+        process=_process(inputs),
     )
+
+
+def _metadata(inputs: "Inputs", model: "Checkpoint") -> dict[str, Any]:
+    """What tasks are told, where some are not our own: a tokenizer to measure lengths with."""
+    tasks = inputs.config.tasks
+    if all(name in tasks.own for name in tasks.names):
+        return {}
+    return {"tokenizer": str(model.directory), **tasks.metadata}
+
+
+def _made_to_measure(inputs: "Inputs", model: "Checkpoint") -> dict[str, Any]:
+    """What of that decides which items there are; results without still count."""
+    metadata = inputs.config.tasks.metadata
+    return {"metadata": metadata, "tokenizer": model.identity} if metadata else {}
+
+
+def _process(inputs: "Inputs") -> EngineProcess | None:
+    """Of the engine's own environment, where the harness asks a model there."""
+    if (own := _engine_environment(inputs)) is None:
+        return None
+    return EngineProcess(own.python, own.variables, list(own.patches))
+
+
+def _engine_environment(inputs: "Inputs") -> "ReadyEnvironment | None":
+    """The engine's own environment, where that is not the harness's."""
+    engine = inputs.config.engine
+    if find_engine(engine.name).traits.harness_model is not HarnessModel.tokens:
+        return None
+    return inputs.environment(engine.name, engine.environment)
 
 
 def _determinants(
     inputs: "Inputs", asking: Asking, subject: "Checkpoint", model: "Checkpoint"
 ) -> dict[str, Any]:
     """What decides every answer of a checkpoint, whatever it is asked."""
-    name = inputs.config.engine.name
+    name, harness = inputs.config.engine.name, _environment(inputs)
+    own = _engine_environment(inputs) or harness
+    patches = {"engine_patches": list(own.patches)} if own is not harness and own.patches else {}
     return {
         "subject": subject.identity,
         "tokenizer": model.identity,
         "apply_chat_template": asking.apply_chat_template,
         "batch_size": asking.batch_size,
         "seed": asking.seed,
+        **_made_to_measure(inputs, model),
         **engine_determinants(asking.load),
-        "versions": engine_versions(_environment(inputs), name, *_PACKAGES),
+        "versions": harness.versions(_PACKAGES) | engine_versions(own, name),
+        **patches,
     }
 
 
