@@ -22,7 +22,7 @@ SUITES: dict[str, tuple[Maker, Any]] = {
     "tool_calls": (tool_calls, calling),
     "instructions": (instructions, following),
 }
-LEVELS = range(1, 9)
+LEVELS = {"tool_calls": range(1, 10), "instructions": range(1, 9)}
 HOSTILE = (
     "",
     " \n\n ",
@@ -55,7 +55,7 @@ def score(suite: str, item: Item, answer: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_the_same_seed_gives_the_same_distinct_items(suite: str) -> None:
-    for level in LEVELS:
+    for level in LEVELS[suite]:
         items = made(suite, level)
         assert items == SUITES[suite][0]([], level, 24, random.Random(f"{suite} {level}"))
         assert len({item["text"] for item in items}) == 24
@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_distinct_items(suite: str) -> None:
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_targets_are_right_and_those_of_other_items_wrong(suite: str) -> None:
-    for level in LEVELS:
+    for level in LEVELS[suite]:
         items = made(suite, level)
         for item in items:
             right = score(suite, item, f" {item['target']}\n")
@@ -78,14 +78,14 @@ def test_targets_are_right_and_those_of_other_items_wrong(suite: str) -> None:
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_no_hostile_answer_is_right_or_raises(suite: str) -> None:
-    for level in LEVELS:
+    for level in LEVELS[suite]:
         for item in made(suite, level, 3):
             assert [score(suite, item, answer)["acc"] for answer in HOSTILE] == [0.0] * len(HOSTILE)
 
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_an_answer_is_right_though_the_model_goes_on(suite: str) -> None:
-    for level in LEVELS:
+    for level in LEVELS[suite]:
         item = made(suite, level)[0]
         following_turn = f"{item['target']}\n\n{item['text']} no"
         assert score(suite, item, following_turn)["acc"] == 1.0
@@ -104,15 +104,15 @@ def test_examples_show_every_kind() -> None:
 def test_levels_of_tool_calls_have_more_tools_and_arguments() -> None:
     sizes = [
         (item["tools"], item["arguments"])
-        for level in LEVELS
+        for level in LEVELS["tool_calls"]
         for item in made("tool_calls", level)[:1]
     ]
-    assert sizes == [(1, 1), (2, 1), (2, 2), (3, 2), (4, 3), (6, 4), (9, 6), (12, 7)]
+    assert sizes == [(1, 1), (1, 1), (2, 1), (2, 2), (3, 2), (4, 3), (6, 4), (9, 6), (12, 7)]
 
 
 def test_a_request_decides_between_tools() -> None:
     """No tool is offered twice, and the right one is not always in the same place."""
-    for level in LEVELS:
+    for level in LEVELS["tool_calls"]:
         places = set()
         for item in made("tool_calls", level):
             offered = item["text"].split("\nRequest:")[0].splitlines()[1:]
@@ -122,11 +122,11 @@ def test_a_request_decides_between_tools() -> None:
             ]
             assert len(set(names)) == item["tools"]
             places.add(names.index(json.loads(item["target"])["name"]))
-        assert level == 1 or len(places) > 1
+        assert level < 3 or len(places) > 1
 
 
 def test_optional_arguments_are_left_out() -> None:
-    for item in made("tool_calls", 5):
+    for item in made("tool_calls", 6):
         offered = item["text"].split("\nRequest:")[0]
         optional = {part.split("?")[0].split()[-1].split("(")[-1] for part in _optional(offered)}
         assert optional
@@ -213,7 +213,7 @@ def test_each_constraint_is_checked(kind: str, value: Any, kept: str, broken: st
 def test_every_kind_of_constraint_is_asked_for() -> None:
     asked = {
         kind
-        for level in LEVELS
+        for level in LEVELS["instructions"]
         for item in made("instructions", level)
         for kind, _ in json.loads(item["constraints"])
     }

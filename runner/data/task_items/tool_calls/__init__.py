@@ -37,8 +37,12 @@ _PLAIN = _TEXTS | {Kind.count, Kind.date, Kind.time}
 _LEVELS = (
     # In turn, so that the examples show calls with one argument and with several.
     (
-        _Level(1, 1, kinds=_TEXTS, wording=Wording.names),
+        _Level(1, 1, kinds=frozenset({Kind.person}), wording=Wording.names),
         _Level(1, 2, kinds=_TEXTS, wording=Wording.names),
+    ),
+    (
+        _Level(1, 1, kinds=_TEXTS, wording=Wording.names),
+        _Level(1, 2, kinds=_PLAIN, wording=Wording.names),
     ),
     (
         _Level(2, 1, kinds=_TEXTS, near=False, wording=Wording.names),
@@ -57,15 +61,15 @@ _LEVELS = (
 def tool_calls(_: list[Path], level: int, count: int, chosen: random.Random) -> list[Any]:
     """Items of one level: tools, a request, and the call as ``{"name": …, "arguments": {…}}``.
 
-    From level to level there are more tools and arguments, of more types. At the first two the
-    request names arguments as the call is to. From the fifth it calls the tool by other words, the
+    From level to level there are more tools and arguments, of more types. At the first three the
+    request names arguments as the call is to. From the sixth it calls the tool by other words, the
     other tools differ from the right one by their object or their action only, and there are
-    optional parameters that are to be left out. At the sixth and seventh, numbers, dates and times
-    are in words, and half of the items show JSON schemas. At the eighth every value is to be
+    optional parameters that are to be left out. At the seventh and eighth, numbers, dates and
+    times are in words, and half of the items show JSON schemas. At the ninth every value is to be
     worked out.
 
     Args:
-        level: From 1 to 8.
+        level: From 1 to 9.
         count: Items.
         chosen: Draws them.
     """

@@ -121,7 +121,7 @@ OBJECTS: dict[str, tuple[Parameter, ...]] = {
         _choice("cabin", "in the {} cabin", "economy", "business", "first"),
     ),
     "meeting": (
-        _LABEL, _DATE, _TIME, _CITY, _GUESTS, _URGENT, _PRICE,
+        _LABEL, _PERSON, _DATE, _TIME, _CITY, _GUESTS, _URGENT, _PRICE,
         Parameter("minutes", Kind.count, "lasting {} minutes"),
         _choice("room", "in the {} room", "small", "large", "quiet"),
     ),
