@@ -225,7 +225,9 @@ def test_a_task_that_needs_a_hub_says_so_without_one(tmp_path: Path) -> None:
     assert "tasks=packaged needs no hub" in done.stdout
 
 
-@pytest.mark.parametrize("suite", ["arithmetic", "lists", "functions"])
+@pytest.mark.parametrize(
+    "suite", ["arithmetic", "lists", "functions", "tool_calls", "instructions"]
+)
 def test_the_harness_scores_what_an_ideal_model_would_write(suite: str, tmp_path: Path) -> None:
     """Right answers come through its examples, stop words and scorers; others' do not."""
     from lm_eval.api.model import LM
