@@ -23,10 +23,11 @@ def copying(
 ) -> list[dict[str, Any]]:
     """Items of a level, of every script in turn.
 
-    From level 1 on: one word copied; three words and numbers; six of them; two names translated
-    by a list of pairs; a number of five digits written in the digits of another script, which
-    are told; numbers written out in words; six words and numbers in reverse order; four numbers
-    in digits of another script, sorted. From level 9 on more of the last, a number a level.
+    From level 1 on: one word copied; a word and a number; two words and a number; three words and
+    two numbers; two names translated by a list of pairs; a number of five digits written in the
+    digits of another script, which are told; two numbers written out in words; the words and
+    numbers of level 4 in reverse order; four numbers in digits of another script, sorted. From
+    level 10 on more of the last, one number a level.
 
     Args:
         files: A Wikipedia dump, whose words in other scripts are copied besides names.
@@ -41,16 +42,17 @@ def copying(
     with_digits = [one for one in every if one.zero is not None]
     makers: tuple[Callable[[], dict[str, Any]], ...] = (
         lambda: _copy(next(turn), words, 1, chosen),
+        lambda: _copy(next(turn), words, 2, chosen),
         lambda: _copy(next(turn), words, 3, chosen),
-        lambda: _copy(next(turn), words, 6, chosen),
+        lambda: _copy(next(turn), words, 5, chosen),
         lambda: _by_a_list(next(turn), every[0], chosen),
         lambda: _digits(next(turn), chosen),
         lambda: _from_words(chosen),
-        lambda: _copy(next(turn), words, 6, chosen, backwards=True),
-        lambda: _sorted(next(turn), level - 4, chosen),
+        lambda: _copy(next(turn), words, 5, chosen, backwards=True),
+        lambda: _sorted(next(turn), level - 5, chosen),
     )
     make = makers[min(level, len(makers)) - 1]
-    of = {4: every[1:], 5: with_digits}.get(level, with_digits if level >= len(makers) else every)
+    of = {5: every[1:], 6: with_digits}.get(level, with_digits if level >= len(makers) else every)
     turn = _in_turn(of, chosen)
     items = distinct(make, count, key="target")
     return [{**item, "level": level} for item in items]
@@ -80,7 +82,7 @@ def _copy(
     chosen: random.Random,
     backwards: bool = False,
 ) -> dict[str, Any]:
-    """Words of a script, every third one a number where there is more than one."""
+    """Words of a script; the second of them and every third one after it is a number."""
     parts = chosen.sample(words[script.name], min(number, len(words[script.name])))
     parts[1::3] = [_written(chosen.randrange(100, 10000), script.zero) for _ in parts[1::3]]
     target = ", ".join(reversed(parts) if backwards else parts)

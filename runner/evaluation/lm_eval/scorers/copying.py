@@ -5,7 +5,7 @@ import unicodedata
 from typing import Any
 
 _READ_CHARACTERS = 2000
-_MARK = re.compile(r"[\s*]*(?:answer|text)[\s*]*:[\s*]*", re.IGNORECASE)
+_MARK = re.compile(r"^[\s*]*(?:answer|text)[\s*]*:[\s*]*", re.IGNORECASE)
 _BETWEEN = re.compile(r"\s*[,;،、\uff0c]\s*")
 _AROUND = " \t\"'`*.“”«»。"
 
@@ -18,16 +18,16 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]
         results: The answer.
 
     Returns:
-        ``acc``, the same under the name of the script's group, so that the harness tells the mean
-        of each, and ``before_first_error``: the share of the right answer's characters that stand
-        before the first one that is wrong.
+        ``acc``, the same as ``acc_rare`` or ``acc_common``, so that the harness tells the mean of
+        rare scripts and languages and that of the others, and ``before_first_error``: the share of
+        the right answer's characters that stand before the first one that is wrong.
     """
     answer = _plain(str(results[0])[:_READ_CHARACTERS] if results else "")
     right = _plain(doc["target"])
     same = 0
     while same < min(len(answer), len(right)) and answer[same] == right[same]:
         same += 1
-    group = "acc_rare_scripts" if doc["rare"] else "acc_other_scripts"
+    group = "acc_rare" if doc["rare"] else "acc_common"
     is_right = float(answer == right)
     return {"acc": is_right, group: is_right, "before_first_error": same / len(right)}
 
