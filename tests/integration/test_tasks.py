@@ -226,14 +226,26 @@ def test_a_task_that_needs_a_hub_says_so_without_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "suite", ["arithmetic", "lists", "functions", "tool_calls", "instructions"]
-)
+    "suite",
+    [
+        "arithmetic", "lists", "functions", "tool_calls", "instructions",
+        "needle", "variables", "copying",
+    ],
+)  # fmt: skip
 def test_the_harness_scores_what_an_ideal_model_would_write(suite: str, tmp_path: Path) -> None:
     """Right answers come through its examples, stop words and scorers; others' do not."""
     from lm_eval.api.model import LM
 
     content = yaml.safe_load((conf_dir() / "task" / f"{suite}.yaml").read_text())
     settings = {**content["items"], "maker": ItemsMaker(suite), "count": 2, "pilot": 4}
+    if "package" in settings:
+        settings["path"] = str(tmp_path / "dump.xml")
+        prose = "".join(
+            f"The {word} has been known to many people since the old days, as the writers say. "
+            for word in ("river", "garden", "castle", "engine", "harbour", "theatre", "bridge")
+        )
+        page = f"<page><ns>0</ns><revision><text>{prose.strip()}</text></revision></page>"
+        (tmp_path / "dump.xml").write_text(f"<mediawiki>{page}</mediawiki>")
     made = make_items(Items(**settings), tmp_path)
     for file, items in ((DATA_FILE, made.scored), (EXAMPLES_FILE, made.examples)):
         (tmp_path / file).write_text("".join(json.dumps(item) + "\n" for item in items))
