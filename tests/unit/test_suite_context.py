@@ -37,7 +37,7 @@ SCORERS: dict[str, Callable[..., dict[str, float]]] = {
 LEVELS = {
     "needle": (128, 256, 1024, 8192),
     "variables": (64, 128, 512, 8192),
-    "copying": (*range(1, 10), 12),
+    "copying": (*range(1, 10), 11),
 }
 EVERY = [(suite, level) for suite, levels in LEVELS.items() for level in levels]
 HOSTILE = (

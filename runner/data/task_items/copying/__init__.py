@@ -26,8 +26,8 @@ def copying(
     From level 1 on: one word copied; a word and a number; two words and a number; three words and
     two numbers; two names translated by a list of pairs; a number of five digits written in the
     digits of another script, which are told; two numbers written out in words; the words and
-    numbers of level 4 in reverse order; four numbers in digits of another script, sorted. From
-    level 10 on more of the last, one number a level.
+    numbers of level 4 in reverse order; and from level 9 on four, eight, twelve … numbers in digits
+    of another script, sorted.
 
     Args:
         files: A Wikipedia dump, whose words in other scripts are copied besides names.
@@ -49,7 +49,7 @@ def copying(
         lambda: _digits(next(turn), chosen),
         lambda: _from_words(chosen),
         lambda: _copy(next(turn), words, 5, chosen, backwards=True),
-        lambda: _sorted(next(turn), level - 5, chosen),
+        lambda: _sorted(next(turn), 4 * (level - 8), chosen),
     )
     make = makers[min(level, len(makers)) - 1]
     of = {5: every[1:], 6: with_digits}.get(level, with_digits if level >= len(makers) else every)
@@ -131,7 +131,7 @@ def _from_words(chosen: random.Random) -> dict[str, Any]:
 
 def _sorted(script: Script, number: int, chosen: random.Random) -> dict[str, Any]:
     """Numbers of another script in 0 to 9, the smallest first."""
-    numbers = chosen.sample(range(100000, 1000000), number)
+    numbers = chosen.sample(range(10000, 100000), number)
     given = ", ".join(_written(n, script.zero) for n in numbers)
     target = ", ".join(map(str, sorted(numbers)))
     text = (
