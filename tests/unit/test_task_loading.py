@@ -1,7 +1,7 @@
 """Tasks of the harness say which package they lack, and scores by length are kept apart."""
 
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,16 +47,36 @@ def test_data_of_a_package_are_named() -> None:
     assert told.endswith("-m nltk.downloader punkt_tab")
 
 
+def test_data_that_answers_are_scored_with_are_there_before_any_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def find(name: str) -> None:
+        if name not in there:
+            raise LookupError(name)
+
+    # NLTK takes a second to import; a task that needs it has.
+    there: set[str] = set()
+    nltk, task = ModuleType("nltk"), ModuleType("a_task")
+    monkeypatch.setattr(nltk, "data", SimpleNamespace(find=find), raising=False)
+    monkeypatch.setitem(sys.modules, "nltk", nltk)
+    monkeypatch.setattr(task, "download_nltk_resources", print, raising=False)
+    monkeypatch.setitem(sys.modules, "a_task", task)
+    with pytest.raises(StageError, match=r"ifeval needs NLTK's data punkt_tab, .*downloader punkt"):
+        loading.require_helpers("ifeval")
+    there.add("tokenizers/punkt_tab")
+    loading.require_helpers("ifeval")
+
+
 def test_formulas_are_not_compared_by_a_parser_that_cannot_read_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delitem(sys.modules, "sympy.parsing.latex", raising=False)
-    loading.require_parser("any")
+    loading.require_helpers("any")
     monkeypatch.setitem(sys.modules, "sympy.parsing.latex", ModuleType("latex"))
     with pytest.raises(StageError, match=r"antlr4-python3-runtime must be 4\.11, not 4\.9"):
-        loading.require_parser("math")
+        loading.require_helpers("math")
     monkeypatch.setattr(loading, "_version", lambda _: "4.11.0")
-    loading.require_parser("math")
+    loading.require_helpers("math")
 
 
 def found(values: dict[str, float]) -> dict[str, Any]:

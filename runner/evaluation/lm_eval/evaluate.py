@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.errors import StageError, UsageError
-from runner.evaluation.lm_eval.loading import explain, require_parser
+from runner.evaluation.lm_eval.loading import explain, require_helpers
 from runner.evaluation.lm_eval.names import unknown_task
 
 _CODE_ALLOWED = "HF_ALLOW_CODE_EVAL"
@@ -75,7 +75,7 @@ def load_tasks(
             found = loaded[name]["tasks"].values()
             if not run_code and any(getattr(task, "UNSAFE_CODE", False) for task in found):
                 raise code_refused(name)
-            require_parser(name)
+            require_helpers(name)
     return loaded
 
 

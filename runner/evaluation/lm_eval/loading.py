@@ -14,6 +14,9 @@ _NAME = re.compile(r"^[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"extra == [\"']([^\"']+)[\"']")
 _NLTK = re.compile(r"Resource .*?(\w+).*? not found")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+_FETCHES, _SENTENCES = "download_nltk_resources", "punkt_tab"
+"""What the harness calls the function of a task (IFEval, RULER) that fetches these data, and goes
+on without them where it cannot."""
 _PARSER, _PARSER_VERSION = "antlr4-python3-runtime", "4.11"
 """What sympy's ``parse_latex`` needs. With another version it raises ImportError, which tasks take
 for a wrong answer."""
@@ -30,20 +33,34 @@ def explain(task: str, error: Exception) -> str | None:
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             return _missing(task, cause.name.partition(".")[0])
         if isinstance(cause, LookupError) and (found := _NLTK.search(_plain(cause))):
-            fetch = f"{sys.executable} -m nltk.downloader {found[1]}"
-            return (
-                f"task {task} needs NLTK's data {found[1]}, which is not on this machine: {fetch}"
-            )
+            return _missing_data(task, found[1])
     return None
 
 
-def require_parser(task: str) -> None:
-    """See that formulas are read as the task means it.
+def require_helpers(task: str) -> None:
+    """See that what a task that has been loaded scores answers with is there and right.
 
     Raises:
-        StageError: A task that has been loaded compares formulas, which this interpreter cannot
-            read: every answer that is not literally the right one would count as wrong.
+        StageError: It cuts answers into sentences, for which data are missing: it would fail once
+            the model has answered. Or it compares formulas, which this interpreter cannot read:
+            every answer that is not literally the right one would count as wrong.
     """
+    _require_sentences(task)
+    _require_parser(task)
+
+
+def _require_sentences(task: str) -> None:
+    nltk = sys.modules.get("nltk")
+    needed = any(_FETCHES in getattr(one, "__dict__", ()) for one in [*sys.modules.values()])
+    if nltk is None or not needed:
+        return
+    try:
+        nltk.data.find(f"tokenizers/{_SENTENCES}")
+    except LookupError:
+        raise StageError(_missing_data(task, _SENTENCES)) from None
+
+
+def _require_parser(task: str) -> None:
     if "sympy.parsing.latex" not in sys.modules:
         return
     installed = _version(_PARSER)
@@ -52,6 +69,11 @@ def require_parser(task: str) -> None:
             f"task {task} compares formulas, for which {_PARSER} must be {_PARSER_VERSION}, not "
             f"{installed or 'absent'}: {_remedy(_extra_of(_PARSER))}"
         )
+
+
+def _missing_data(task: str, name: str) -> str:
+    fetch = f"{sys.executable} -m nltk.downloader {name}"
+    return f"task {task} needs NLTK's data {name}, which is not on this machine: {fetch}"
 
 
 def _missing(task: str, module: str) -> str:
