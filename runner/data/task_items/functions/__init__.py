@@ -14,6 +14,7 @@ from runner.data.task_items.functions.expressions import (
     built_in,
     condition,
     formula,
+    total,
 )
 from runner.data.task_items.functions.pipelines import shown, told
 from runner.data.task_items.functions.sketch import Sketch
@@ -21,6 +22,7 @@ from runner.data.task_items.levels import distinct
 
 _LEVELS: tuple[Callable[[random.Random], Sketch], ...] = (
     arithmetic,
+    total,
     functools.partial(formula, 1),
     functools.partial(formula, 2),
     built_in,
@@ -39,11 +41,11 @@ def functions(_: list[Path], level: int, count: int, chosen: random.Random) -> l
 
     Args:
         level: From 1 (one operation on a number) over formulas, conditions, loops and algorithms
-            to 9 (three operations that only examples tell; one more with each further level).
+            to 10 (three operations that only examples tell; one more with each further level).
         count: How many.
         chosen: Draws them.
     """
-    draw = _LEVELS[level - 1] if level <= len(_LEVELS) else functools.partial(shown, level - 6)
+    draw = _LEVELS[level - 1] if level <= len(_LEVELS) else functools.partial(shown, level - 7)
     # Each answer once: the body of one item is wrong for any other.
     return distinct(lambda: _item(level, draw(chosen), chosen), count, key="target")
 

@@ -19,6 +19,17 @@ def arithmetic(chosen: random.Random) -> Sketch:
     )
 
 
+def total(chosen: random.Random) -> Sketch:
+    """Two numbers and one more, added or taken away."""
+    (first, second), k = (chosen.choice("+-"), chosen.choice("+-")), chosen.randint(2, 99)
+    return Sketch(
+        f"combine_{k}(a, b)",
+        f"Return a{_SIGNS[first]}b{_SIGNS[second]}{k}.",
+        f"return a {first} b {second} {k}",
+        lambda drawn: (drawn.randint(0, 40), drawn.randint(0, 40)),
+    )
+
+
 def formula(terms: int, chosen: random.Random) -> Sketch:
     """Several numbers, each times a number, and one more added or taken away."""
     names = "abcdef"[:terms]
