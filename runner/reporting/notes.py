@@ -129,7 +129,7 @@ def _effects(row: Row) -> str:
     """What varying the arithmetic did."""
     said = []
     if row.kl_divergence is not None:
-        said.append(f"KL divergence {row.kl_divergence:.4f}")
+        said.append(f"KL divergence {max(0.0, row.kl_divergence):.4f}")
     if row.top_1_agreement is not None:
         said.append(f"{1 - row.top_1_agreement:.1%} flips")
     if row.task_answers is not None:

@@ -82,7 +82,8 @@ def floor_of_evaluation(result: EvalResult) -> Floor:
     if (change := result.change) is not None:
         log_ratio = max(abs(math.log(end)) for end in (change.ratio.low, change.ratio.high))
     if (divergence := result.divergence) is not None:
-        kl = divergence.kl_divergence.mean.estimate
+        # That of equal distributions which were stored in 16 bits may come out below zero.
+        kl = max(0.0, divergence.kl_divergence.mean.estimate)
         flips = 1 - divergence.top_1_agreement.mean.estimate
     return Floor(kl, log_ratio, flips)
 
