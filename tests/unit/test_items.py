@@ -13,7 +13,8 @@ from runner.config.schema.tasks import Items, ItemsMaker
 from runner.data.task_items.addition import additions
 from runner.data.task_items.facts import facts
 from runner.data.task_items.make import make_items
-from runner.data.task_items.wikipedia import last_words, next_sentences
+from runner.data.task_items.replies import replies
+from runner.data.task_items.wikipedia import continuations, last_words, next_sentences
 from runner.data.task_items.wordnet import definitions, kinds
 from runner.data.texts import decoding
 from runner.errors import StageError, UsageError
@@ -135,6 +136,25 @@ def test_the_last_word_occurred_before_and_is_taken_away(dump: list[Path]) -> No
     for item in items:
         assert item["target"] in item["text"].split()
         assert not item["text"].endswith((".", item["target"]))
+
+
+def test_a_continuation_is_what_followed_the_first_words_of_a_paragraph(dump: list[Path]) -> None:
+    items = continuations(dump, 4, random.Random(0))
+    assert len(items) == 12
+    for item in items:
+        assert len(item["text"].split()) == 32
+        assert item["text"].startswith("The ")
+        assert item["target"].endswith(".")
+    assert len({item["text"] for item in items}) == 12
+
+
+def test_instructions_are_of_common_nouns_and_all_kinds(wordnet: list[Path]) -> None:
+    texts = [item["text"] for item in replies(wordnet, 4, random.Random(0))]
+    assert texts == [item["text"] for item in replies(wordnet, 4, random.Random(0))]
+    assert len(set(texts)) == len(texts) > 100
+    nouns = ("dog", "cat", "horse", "cow", "hammer", "canine")
+    assert all(any(f"“{noun}”" in text for noun in nouns) for text in texts)
+    assert not any("{" in text for text in texts)
 
 
 def test_sums_are_right_and_the_misses_wrong() -> None:
