@@ -112,7 +112,7 @@ class Items:
     """Number of choices, including the right one."""
     levels: list[int] = bounded(factory=list, least=1, most=2**20)
     """Levels of difficulty, from trivial to hard; few-shot examples are of the first."""
-    pilot: int = bounded(16, least=4, most=1000)
+    pilot: int = bounded(12, least=4, most=1000)
     """Additional items of each level, by which ``tasks.levels`` chooses among them."""
     seed: int = bounded(0, most=SEED)
     licence: Optional[str] = bounded(None, prose=True)

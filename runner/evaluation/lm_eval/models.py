@@ -17,6 +17,7 @@ from runner.engines.server.client import EngineProcess, TokenClient
 from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.evaluation.lm_eval.answers import Answers
+from runner.evaluation.lm_eval.stopping import generate
 from runner.evaluation.lm_eval.tokens import token_model
 
 _LOG = "engine.log"
@@ -207,7 +208,7 @@ def remembering(kind: type[Any]) -> type[Any]:
 
     def go_on(self: Any, context: Any, *arguments: Any, **options: Any) -> Any:
         begun = _begun(context, self.leading_bos, self.tokenizer.pad_token_id)
-        found = kind._model_generate(self, begun, *arguments, **options)
+        found = generate(self.model, self.tokenizer, begun, *arguments, **options)
         answers_of(self).generated(found[:, context.shape[1] :].tolist())
         return found
 
