@@ -17,6 +17,7 @@ from runner.evaluation.lm_eval.answers import Answers
 from runner.evaluation.lm_eval.evaluate import _answers, load_tasks
 from runner.evaluation.lm_eval.names import harness_tasks, task_names, unknown_task
 from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
+from runner.evaluation.lm_eval.stopping import StopsEach
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.tasks import Asking, TasksRequest
 from runner.pipeline.stages.tasks.ask import ask as ask_tasks
@@ -269,3 +270,22 @@ def test_a_model_without_a_chat_template_is_not_asked_in_one(tmp_path: Path) -> 
     said = "the model has no chat template: set tasks.apply_chat_template=false"
     with pytest.raises(StageError, match=said):
         ask_tasks(request, context)
+
+
+def test_a_batch_ends_when_each_answer_has_ended_its_own_way() -> None:
+    """The harness waits for the same stop text in all, that is for the longest length allowed."""
+    import torch
+
+    words = {word: place for place, word in enumerate(["<pad>", "one", "two", "end", "stop", "\n"])}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="<pad>")), pad_token="<pad>"
+    )
+    stops = StopsEach(tokenizer, ["stop", "end"], 2)
+
+    def done(*rows: str) -> list[bool]:
+        ids = torch.tensor([[words[word] for word in row.split()] for row in rows])
+        found: list[bool] = stops(ids, None).tolist()
+        return found
+
+    assert done("one end one", "stop two two") == [False, False], "prompts do not count"
+    assert done("one one stop", "one one end", "one one two") == [True, True, False]

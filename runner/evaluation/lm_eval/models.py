@@ -17,7 +17,7 @@ from runner.engines.server.client import EngineProcess, TokenClient
 from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.evaluation.lm_eval.answers import Answers
-from runner.evaluation.lm_eval.stopping import generate
+from runner.evaluation.lm_eval.stopping import stopping_each
 from runner.evaluation.lm_eval.tokens import token_model
 
 _LOG = "engine.log"
@@ -71,7 +71,7 @@ def open_model(
     from lm_eval.models.huggingface import HFLM
 
     loaded: Any = context.loaded(lambda: load(request, context.threads))
-    made = remembering(HFLM)(
+    made = remembering(stopping_each(HFLM))(
         pretrained=loaded.model,
         tokenizer=read_tokenizer(tokenizer, request.trust_remote_code),
         batch_size=batch_size,
@@ -208,7 +208,7 @@ def remembering(kind: type[Any]) -> type[Any]:
 
     def go_on(self: Any, context: Any, *arguments: Any, **options: Any) -> Any:
         begun = _begun(context, self.leading_bos, self.tokenizer.pad_token_id)
-        found = generate(self.model, self.tokenizer, begun, *arguments, **options)
+        found = kind._model_generate(self, begun, *arguments, **options)
         answers_of(self).generated(found[:, context.shape[1] :].tolist())
         return found
 

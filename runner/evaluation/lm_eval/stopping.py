@@ -42,36 +42,26 @@ class StopsEach:
         return torch.tensor(done, dtype=torch.bool, device=ids.device)
 
 
-def generate(
-    model: Any,
-    tokenizer: Any,
-    ids: "torch.Tensor",
-    max_length: int,
-    stop: list[str],
-    **options: Any,
-) -> "torch.Tensor":
-    """Prompts and what a model of transformers goes on with, greedily but for a temperature.
+def stopping_each(kind: type[Any]) -> type[Any]:
+    """The harness's model of transformers, but that answers of a batch end each by itself."""
 
-    Args:
-        model: Of transformers.
-        tokenizer: Its own.
-        ids: Shape (prompts, tokens), padded on the left.
-        max_length: Tokens of the prompt and the answer together.
-        stop: Texts that end an answer.
-        options: Of ``generate``.
-    """
-    temperature = options.pop("temperature", None)
-    if temperature:
-        options["temperature"] = temperature
-    elif temperature is not None or options.get("do_sample") is None:
-        # transformers warns of a temperature of zero.
-        options["do_sample"] = False
-    found: torch.Tensor = model.generate(
-        input_ids=ids,
-        max_length=max_length,
-        stopping_criteria=[StopsEach(tokenizer, stop, ids.shape[1])],
-        pad_token_id=tokenizer.pad_token_id,
-        use_cache=True,
-        **options,
-    )
-    return found
+    def generate(
+        self: Any, context: "torch.Tensor", max_length: int, stop: list[str], **options: Any
+    ) -> "torch.Tensor":
+        temperature = options.pop("temperature", None)
+        if temperature:
+            options["temperature"] = temperature
+        elif temperature is not None or options.get("do_sample") is None:
+            # transformers warns of a temperature of zero.
+            options["do_sample"] = False
+        found: torch.Tensor = self.model.generate(
+            input_ids=context,
+            max_length=max_length,
+            stopping_criteria=[StopsEach(self.tokenizer, stop, context.shape[1])],
+            pad_token_id=self.tokenizer.pad_token_id,
+            use_cache=True,
+            **options,
+        )
+        return found
+
+    return type(f"{kind.__name__}StoppingEach", (kind,), {"_model_generate": generate})
