@@ -39,6 +39,8 @@ def _check(section: str, floor: list[Variation], config: Config, facts: Facts) -
         why = None
         if one.value in (FLOAT32, "bfloat16"):
             why = own.how if own else f"quality is measured in {measured}" * (measured == one.value)
+        if facts.quantized_as is not None:
+            why = "the model is quantized already, and a floor is the unquantized model's"
         elif one is Variation.threads and facts.device != "cpu":
             why = "a GPU computes, whatever the number of CPU threads"
         if why:

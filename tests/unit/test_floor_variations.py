@@ -48,6 +48,13 @@ def test_a_variation_that_changes_nothing_is_refused(
     assert any(said in reason for reason in reasons), reasons
 
 
+def test_a_model_that_came_quantized_has_no_floor(judged: Judge) -> None:
+    found = judged("method=none", {"eval.floor": [Variation.threads]}, quantized_as="gptq")
+    assert any("the model is quantized already" in str(one) for one in illegal_ones(found))
+    found = judged("method=none", {}, quantized_as="gptq")
+    assert not any("quantized already, and" in str(one) for one in found), "the default costs none"
+
+
 def test_what_changes_something_is_legal(judged: Judge) -> None:
     floor = [one for one in Variation if one is not Variation.engine]
     assert not illegal_ones(judged("", {"eval.floor": floor}))
