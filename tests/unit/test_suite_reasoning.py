@@ -186,19 +186,18 @@ def test_right_code_runs_and_other_code_returns_other_results() -> None:
     assert code.process_results(ADD, [""]) == {"acc": 0.0, "tests": 0.0, "runs": 0.0}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "class Right(int):\n        def __repr__(self): return '4'\n    return Right(n)",
-        "import json\n    json.dumps = lambda found: '\"4\"'\n    return n",
-        "import os\n    os._exit(0)",
-        "return " + "(" * 90_000,
-        "return [0] * 10**10",
-        "return '\ud800\x00'",
-    ],
-)
-def test_no_code_gets_a_result_that_it_does_not_compute(body: str) -> None:
-    assert code.process_results(ADD, [f"\n    {body}"])["acc"] == 0.0
+def test_no_code_gets_a_result_that_it_does_not_compute() -> None:
+    body = (
+        "\n    class Right(int):\n        def __repr__(self): return '4'"
+        "\n    if n == 0: return Right(n)"
+        "\n    if n == 1: return [0] * 10**10"
+        "\n    import json, os"
+        "\n    json.dumps = lambda found: '\"4\"'"
+        "\n    os._exit(0)"
+    )
+    found = code._run([f"def f(n):{body}"], "f", ["0", "1", "2"])
+    assert found[:2] == [None, None] and "4" not in found
+    assert code.process_results(ADD, ["\n    return " + "(" * 90_000])["acc"] == 0.0
 
 
 def test_code_is_kept_from_files_processes_and_the_network(tmp_path: Path) -> None:
@@ -237,7 +236,7 @@ def test_code_has_limits_and_nothing_of_the_environment(monkeypatch: pytest.Monk
 
 
 def test_code_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(code, "_WALL_SECONDS", 0.2)
+    monkeypatch.setattr(code, "_WALL_SECONDS", 0.1)
     assert code.process_results(ADD, ["\n    while True: pass"])["runs"] == 0.0
 
 
