@@ -48,12 +48,15 @@ WORDS = ("recipe", "engine", "task")
 """Those that hold words."""
 _DISPENSABLE = {"unfinished thoughts": "0.0%", "empty": "0.0%", "$ per 1000 right": ""}
 """Those that a table goes without where every line says this."""
-NOTE = (
+_LAST_TOLD = ("at limit", "tokens", "items", "length ratio", "same text", "task")
+"""Columns that a narrow terminal goes without, in this order; the files have them all."""
+_NOTE = (
     "Against the unquantized model's greedy answers to the same items: tokens before the first "
     "that differs, and how likely a token is the same where all before it are. In brackets 95% "
     "intervals over items, and McNemar's p where answers that loop, end within a thought or are "
-    "empty are others than before. The price of 1000 right answers is predicted, by the plan."
+    "empty are others than before."
 )
+_PRICE = " The price of 1000 right answers is predicted, by the plan."
 
 
 def generation_lines(records: Sequence[RunRecord], rows: Sequence[Row]) -> list[Line]:
@@ -111,6 +114,11 @@ def table_of(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
     return names, [[line[name] for name in names] for line in told]
 
 
+def note_of(lines: Sequence[Line]) -> str:
+    """What is to be known to read the table."""
+    return _NOTE + _PRICE * any(line.price is not None for line in lines)
+
+
 def show_generation(lines: Sequence[Line], console: "Console") -> None:
     """Print the lines of a model; nothing where there is none."""
     from rich.table import Table
@@ -118,16 +126,23 @@ def show_generation(lines: Sequence[Line], console: "Console") -> None:
     if not lines:
         return
     names, found = table_of(lines)
+    # Two lines a title, so that a terminal has room for the figures.
+    titles = {name: name if name in WORDS else name.replace(" ", "\n", 1) for name in names}
+    wide = {
+        name: max(map(len, (*titles[name].split("\n"), *column)))
+        for name, column in zip(names, zip(*found, strict=True), strict=True)
+    }
+    for name in _LAST_TOLD:
+        if sum(wide.values()) + 2 * len(wide) > console.width:
+            wide.pop(name, None)
     console.print("\ngenerated text, against the unquantized model's", style="bold")
     table = Table(box=None)
-    for name in names:
-        # A word a line, so that a terminal has room for the figures.
-        title = name if name in WORDS else name.replace(" ", "\n", 1)
-        table.add_column(title, justify="left" if name in WORDS else "right", no_wrap=True)
+    for name in wide:
+        table.add_column(titles[name], justify="left" if name in WORDS else "right", no_wrap=True)
     for line in found:
-        table.add_row(*line)
+        table.add_row(*(line[names.index(name)] for name in wide))
     console.print(table)
-    console.print(NOTE, soft_wrap=not console.is_terminal)
+    console.print(note_of(lines), soft_wrap=not console.is_terminal)
 
 
 def cells(line: Line) -> list[str]:

@@ -10,7 +10,7 @@ from runner.reporting.claims.show import comparison_line
 from runner.reporting.confidence import Line as ConfidenceLine
 from runner.reporting.confidence import confidence_lines
 from runner.reporting.floor import at_floor
-from runner.reporting.generation import NOTE, WORDS, generation_lines, table_of
+from runner.reporting.generation import WORDS, generation_lines, note_of, table_of
 from runner.reporting.generation import Line as GenerationLine
 from runner.reporting.notes import dense_mark, quality_notes
 from runner.reporting.rows import Row, evaluated_on
@@ -100,7 +100,15 @@ def _generation(lines: list[GenerationLine]) -> list[str]:
     names, found = table_of(lines)
     aligned = [":--" if name in WORDS else "--:" for name in names]
     table = [[*map(_plain, names)], aligned, *([*map(_plain, line)] for line in found)]
-    return ["", "Generated text:", "", *(f"| {' | '.join(line)} |" for line in table), "", NOTE, ""]
+    return [
+        "",
+        "Generated text:",
+        "",
+        *(f"| {' | '.join(line)} |" for line in table),
+        "",
+        note_of(lines),
+        "",
+    ]
 
 
 def _confidence(lines: list[ConfidenceLine]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runner.reporting.generation import NOTE, WORDS, generation_lines, table_of
+from runner.reporting.generation import WORDS, generation_lines, note_of, table_of
 from runner.reporting.page.subject import Subject
 
 TITLE = "Generated text"
@@ -20,6 +20,6 @@ def gather(subject: Subject) -> dict[str, Any] | None:
         "columns": names,
         "words": WORDS,
         "lines": found,
-        "note": NOTE,
+        "note": note_of(lines),
         "left_out": len(lines) - _MOST,
     }
