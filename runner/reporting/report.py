@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from runner.config.schema.decide import Decide
 from runner.pipeline.experience.data_points import all_records
 from runner.reporting.audited import audit_lines, audit_markdown, audited
+from runner.reporting.capabilities.floors import answer_floors
 from runner.reporting.capabilities.foretold import foretold
 from runner.reporting.capabilities.levels import levels
 from runner.reporting.capabilities.losses import losses
@@ -150,6 +151,7 @@ def _write(
         "capabilities": {
             "levels": to_json(levels(subject.records)),
             "losses": to_json(lost := losses(subject.records)),
+            "floors": to_json(answer_floors(subject.records)),
             "foretold": to_json(foretold(lost)),
         },
     }

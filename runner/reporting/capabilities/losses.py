@@ -66,7 +66,12 @@ class Loss:
     def shown(self) -> bool:
         """Whether there is a difference: by the interval, by the test, and above the floor."""
         is_sure = not self.difference.low <= 0 <= self.difference.high and self.p_value < 1 - _LEVEL
-        return is_sure and abs(self.difference.estimate) > self.floor
+        return is_sure and not self.within_floor
+
+    @property
+    def within_floor(self) -> bool:
+        """Whether arithmetic alone may be what differs."""
+        return 0 < abs(self.difference.estimate) <= self.floor
 
 
 def losses(records: Sequence[RunRecord]) -> list[Loss]:

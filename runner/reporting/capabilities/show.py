@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from runner.evaluation.lm_eval.levels import LevelScore
 from runner.evaluation.metrics.statistics import Interval
+from runner.reporting.capabilities.floors import AnswerFloor, answer_floors
 from runner.reporting.capabilities.foretold import foretold
 from runner.reporting.capabilities.levels import Levels, levels
 from runner.reporting.capabilities.losses import Loss, losses
@@ -20,8 +21,8 @@ _LEVELS = "unquantized model by level of difficulty (right answers of pilot item
 _FORETOLD = "does KL divergence rank recipes as their losses do? (Spearman's correlation)"
 _NOTE = (
     "± is half of a 95% interval that holds for all of these differences together; * marks a "
-    "difference that the interval and McNemar's exact test (Holm's correction) show, and that is "
-    "above the noise floor (tasks.floor) where it was measured."
+    "difference that the interval and McNemar's exact test (Holm's correction) show and that is "
+    "above the noise floor, ~ one that arithmetic alone may make (tasks.floor)."
 )
 
 
@@ -62,7 +63,7 @@ def _parts(records: Sequence[RunRecord]) -> list[tuple[str, Cells, list[Cells], 
         parts.append((_LEVELS, ("task", "level: right/items"), _level_lines(of_levels, engines),
                       "Levels in [brackets] are asked of every recipe."))  # fmt: skip
     if found:
-        head, lines = _loss_lines(found, engines)
+        head, lines = _loss_lines(found, answer_floors(records), engines)
         parts.append((_LOSSES, head, lines, _NOTE))
     correlations = [one for one in foretold(found) if one.correlation is not None]
     if correlations:
@@ -90,8 +91,10 @@ def _level(score: LevelScore, asked: bool) -> str:
     return f"[{label}]" if asked else label
 
 
-def _loss_lines(found: Sequence[Loss], engines: bool) -> tuple[Cells, list[Cells]]:
-    """One line a recipe, one column a task, the unquantized model's shares first."""
+def _loss_lines(
+    found: Sequence[Loss], floors: Sequence[AnswerFloor], engines: bool
+) -> tuple[Cells, list[Cells]]:
+    """One line a recipe, one column a task; the unquantized model's shares and its floor first."""
     tasks = list(dict.fromkeys(one.task for one in found))
     lines: list[Cells] = []
     for engine in dict.fromkeys(one.engine for one in found):
@@ -99,6 +102,11 @@ def _loss_lines(found: Sequence[Loss], engines: bool) -> tuple[Cells, list[Cells
         base = {one.task: f"{one.unquantized:.3f} of {one.items}" for one in own}
         name = _named("unquantized", engine, engines)
         lines.append((name, *(base.get(task, "") for task in tasks)))
+        varied = [one for one in floors if one.engine == engine]
+        for variation in dict.fromkeys(one.variation for one in varied):
+            cells = {one.task: _noise(one) for one in varied if one.variation == variation}
+            name = _named(f"floor: {variation}", engine, engines)
+            lines.append((name, *(cells.get(task, "") for task in tasks)))
         for recipe in dict.fromkeys(one.recipe for one in own):
             cells = {one.task: _change(one) for one in own if one.recipe == recipe}
             name = _named(recipe, engine, engines)
@@ -108,8 +116,13 @@ def _loss_lines(found: Sequence[Loss], engines: bool) -> tuple[Cells, list[Cells
 
 def _change(loss: Loss) -> str:
     half = (loss.difference.high - loss.difference.low) / 2
-    mark = "*" if loss.shown else ""
+    mark = "*" if loss.shown else "~" if loss.within_floor else ""
     return f"{100 * loss.difference.estimate:+.0f} ± {100 * half:.0f}{mark}"
+
+
+def _noise(floor: AnswerFloor) -> str:
+    changed = "" if floor.answers_changed is None else f" ({floor.answers_changed} changed)"
+    return f"{100 * floor.difference:+.0f}{changed}"
 
 
 def _interval(interval: Interval | None) -> str:
