@@ -1,6 +1,7 @@
 """Prints what recipes lose on tasks, and writes it as Markdown."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from runner.evaluation.lm_eval.levels import LevelScore
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Cells = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Lines below a head, with a title and what is to be known to read them."""
+
+    title: str
+    head: Cells
+    lines: list[Cells]
+    note: str = ""
+
+
 _LOSSES = "change of right answers, in points, against the unquantized model on the same items"
 _LEVELS = "unquantized model by level of difficulty (right answers of pilot items)"
 _FORETOLD = "does KL divergence rank recipes as their losses do? (Spearman's correlation)"
@@ -28,43 +41,51 @@ _NOTE = (
 
 def show_capabilities(records: Sequence[RunRecord], console: "Console") -> None:
     """Print what the records of a model have; nothing where no recipe was asked tasks."""
-    from rich.table import Table
+    from rich.markup import escape
+    from rich.table import Table as Printed
 
-    for title, head, lines, note in _parts(records):
-        console.print(f"\n{title}", style="bold")
-        table = Table(box=None)
-        for place, name in enumerate(head):
-            table.add_column(name, justify="left" if not place else "right")
-        for line in lines:
-            table.add_row(*line)
-        console.print(table)
-        if note:
-            console.print(note, soft_wrap=not console.is_terminal)
+    for table in tables(records):
+        console.print(f"\n{table.title}", style="bold")
+        printed = Printed(box=None)
+        for place, name in enumerate(table.head):
+            printed.add_column(name, justify="left" if not place else "right")
+        for line in table.lines:
+            # Brackets are no markup.
+            printed.add_row(*map(escape, line))
+        console.print(printed)
+        if table.note:
+            console.print(escape(table.note), soft_wrap=not console.is_terminal)
 
 
 def capabilities_markdown(records: Sequence[RunRecord]) -> list[str]:
     """The same, as lines of Markdown."""
     parts: list[str] = []
-    for title, head, lines, note in _parts(records):
-        table = [head, (":--", *["--:"] * (len(head) - 1)), *lines]
-        parts += ["", f"{title[:1].upper()}{title[1:]}:", ""]
-        parts += [f"| {' | '.join(map(_plain, cells))} |" for cells in table]
-        parts += ["", note, ""] if note else [""]
+    for table in tables(records):
+        rows = [table.head, (":--", *["--:"] * (len(table.head) - 1)), *table.lines]
+        parts += ["", f"{table.title[:1].upper()}{table.title[1:]}:", ""]
+        parts += [f"| {' | '.join(map(_plain, cells))} |" for cells in rows]
+        parts += ["", _plain(table.note), ""] if table.note else [""]
     return parts
 
 
-def _parts(records: Sequence[RunRecord]) -> list[tuple[str, Cells, list[Cells], str]]:
-    """Tables, each with its title and what is to be known to read it."""
-    parts: list[tuple[str, Cells, list[Cells], str]] = []
+def tables(records: Sequence[RunRecord]) -> list[Table]:
+    """Levels, losses, and whether KL divergence foretells them, as far as the records have any."""
+    parts: list[Table] = []
     of_levels, found = levels(records), losses(records)
     places = {(one.model, one.engine) for one in of_levels}
     engines = len(places | {(one.model, one.engine) for one in found}) > 1
     if of_levels:
-        parts.append((_LEVELS, ("task", "level: right/items"), _level_lines(of_levels, engines),
-                      "Levels in [brackets] are asked of every recipe."))  # fmt: skip
+        parts.append(
+            Table(
+                _LEVELS,
+                ("task", "level: right/items"),
+                _level_lines(of_levels, engines),
+                "Levels in [brackets] are asked of every recipe.",
+            )
+        )
     if found:
         head, lines = _loss_lines(found, answer_floors(records), engines)
-        parts.append((_LOSSES, head, lines, _NOTE))
+        parts.append(Table(_LOSSES, head, lines, _NOTE))
     correlations = [one for one in foretold(found) if one.correlation is not None]
     if correlations:
         lines = [
@@ -72,7 +93,7 @@ def _parts(records: Sequence[RunRecord]) -> list[tuple[str, Cells, list[Cells], 
              one.verdict)
             for one in correlations
         ]  # fmt: skip
-        parts.append((_FORETOLD, ("task", "recipes", "correlation [95%]", ""), lines, ""))
+        parts.append(Table(_FORETOLD, ("task", "recipes", "correlation [95%]", ""), lines))
     return parts
 
 

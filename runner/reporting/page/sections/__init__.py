@@ -13,7 +13,7 @@ from runner.reporting.page.subject import Subject
 
 NAMES = (
     "answer", "claims", "tradeoffs", "serving", "table", "confidence", "written", "tasks",
-    "generation", "sensitivity", "prediction", "problems",
+    "capabilities", "generation", "sensitivity", "prediction", "problems",
 )  # fmt: skip
 
 
