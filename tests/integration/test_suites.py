@@ -47,10 +47,10 @@ def test_a_broken_model_falls_to_the_floor_of_every_suite(
         *(f"tasks.own.{suite}.items.levels=[{level}]" for suite, level in EASY.items()),
         # A broken model comes to no end.
         *(f"tasks.own.{suite}.harness.generation_kwargs.max_gen_toks=32" for suite in EASY),
-        f"tasks.limit={ITEMS}", f"tasks.batch_size={ITEMS}", "tracker=none", "sweep=broken",
+        f"tasks.limit={ITEMS}", f"tasks.batch_size={ITEMS}", "tracker=none", "sweep=two_bits",
     )  # fmt: skip
     assert called.returncode == 0, called.stderr
-    (record,) = records(store, "broken")
+    (record,) = records(store, "two_bits")
     before, after = scores(record, "baseline"), scores(record, "recipe")
     assert set(before) == set(after) == set(EASY)
     right = {suite: main(before[suite]) for suite in EASY}
