@@ -51,8 +51,6 @@ class Claim:
     metric: str = bounded(Metric.perplexity.value, choices=_metrics)
     """``perplexity``, ``accuracy``, ``bits_per_weight``, ``quantize_seconds``, or a plug-in stage's
     figure."""
-    task: Optional[str] = None
-    """Whose ``accuracy``; by default the mean over all tasks."""
     left: str = bounded(MISSING, prose=True)
     """Runs, by what they were told or had by default: ``method=rtn group_size=g32``."""
     right: str = bounded(MISSING, prose=True)
@@ -60,3 +58,5 @@ class Claim:
     effect: Effect = Effect.difference
     at_least: Optional[float] = bounded(None, least=-BYTES, most=BYTES)
     at_most: Optional[float] = bounded(None, least=-BYTES, most=BYTES)
+    task: Optional[str] = None
+    """Whose ``accuracy``; by default the mean over all tasks."""
