@@ -25,7 +25,7 @@ _PLAIN = {
     "±": "+/-", "×": "x", "→": "->", "←": "<-", "★": "*", "…": "...", "·": "-", "•": "*",  # noqa: RUF001
     "−": "-", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "≈": "~", "Δ": "d", "√": "sqrt",  # noqa: RUF001
     "“": '"', "”": '"', "‘": "'", "’": "'", "✓": "ok", "✗": "no", "†": "+", "°": " deg ", "μ": "u",  # noqa: RUF001
-    "┃": "|", "│": "|", "━": "-", "─": "-", "█": "#",
+    "┃": "|", "│": "|", "━": "-", "─": "-", "█": "#", "«": '"', "»": '"',
 }  # fmt: skip
 _BOXES = range(0x2500, 0x2580)
 _BRAILLE = range(0x2800, 0x2900)
@@ -154,13 +154,13 @@ def expanded(path: str) -> str:
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
-    encoding = error.encoding
-    text = "".join(_plain(one, encoding) for one in error.object[error.start : error.end])
+    # Not by the error's encoding: that of an alphabet of 256 characters is called charmap.
+    text = "".join(map(_plain, error.object[error.start : error.end]))
     return text, error.end
 
 
-def _plain(character: str, encoding: str) -> str:
-    """What stands for a character in an alphabet that lacks it; its number if nothing does."""
+def _plain(character: str) -> str:
+    """ASCII that stands for a character in an alphabet that lacks it; its number if none does."""
     if character in _PLAIN:
         return _PLAIN[character]
     if ord(character) in _BOXES:
@@ -169,11 +169,7 @@ def _plain(character: str, encoding: str) -> str:
         return "."
     without_accents = unicodedata.normalize("NFKD", character)
     plain = "".join(one for one in without_accents if not unicodedata.combining(one))
-    try:
-        plain.encode(encoding)
-    except UnicodeEncodeError:
-        return character.encode("ascii", "backslashreplace").decode("ascii")
-    return plain
+    return plain if plain.isascii() else character.encode("ascii", "backslashreplace").decode()
 
 
 codecs.register_error(_REPLACED, _replaced)

@@ -272,7 +272,7 @@ def test_a_claim_is_not_decided_by_what_arithmetic_may_have_made(effect: Effect)
 
 def test_nor_is_a_claim_about_answers() -> None:
     made = asked("0" * 9 + BASE[9:])
-    claim = Claim("C", "a claim", "accuracy", "t", "label=r1", "unquantized", at_most=0.0)
+    claim = Claim("C", "a claim", "accuracy", "label=r1", "unquantized", at_most=0.0, task="t")
     assert decide(claim, [made]).verdict == HOLDS
     broken(made)
     assert decide(claim, [made]).verdict.startswith(CANNOT_TELL)

@@ -224,8 +224,8 @@ def test_items_of_tasks_are_read_alike(tmp_path: Path) -> None:
     item = {"text": "a\u2028b", "target": "c"}
     lines = "\r\n".join([json.dumps(item, ensure_ascii=False)] * 2)
     path = file(tmp_path, "items.jsonl", codecs.BOM_UTF8 + lines.encode())
-    made, _ = make_items(Items(maker=ItemsMaker.jsonl, path=str(path), examples=0), tmp_path)
-    assert [one["text"] for one in made] == ["a\u2028b"] * 2
+    made = make_items(Items(maker=ItemsMaker.jsonl, path=str(path), examples=0), tmp_path)
+    assert [one["text"] for one in made.scored] == ["a\u2028b"] * 2
     path = file(tmp_path, "bad.jsonl", b'\n{"text": "\\udfff", "target": "c"}\n')
     with pytest.raises(UsageError, match=r"bad\.jsonl, line 2, has a lone surrogate"):
         make_items(Items(maker=ItemsMaker.jsonl, path=str(path), examples=0), tmp_path)
