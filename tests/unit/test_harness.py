@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from runner.errors import StageError, UsageError
 from runner.evaluation.lm_eval.answers import Answers
+from runner.evaluation.lm_eval.cut import prompts_cut
 from runner.evaluation.lm_eval.evaluate import _answers, load_tasks
 from runner.evaluation.lm_eval.names import harness_tasks, task_names, unknown_task
 from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
@@ -289,3 +290,17 @@ def test_a_batch_ends_when_each_answer_has_ended_its_own_way() -> None:
 
     assert done("one end one", "stop two two") == [False, False], "prompts do not count"
     assert done("one one stop", "one one end", "one one two") == [True, True, False]
+
+
+def test_prompts_that_do_not_fit_are_counted() -> None:
+    """With what the harness calls a model: here one whose tokens are words."""
+    model = SimpleNamespace(max_length=20, max_gen_toks=9, tok_encode=str.split)
+
+    def cut(kind: str, *arguments: tuple[Any, ...]) -> int:
+        return prompts_cut(model, kind, [Request(one) for one in arguments])
+
+    long = "many letters " * 5  # more letters than tokens fit, but few words
+    assert cut("generate_until", (long, {"max_gen_toks": 10}), (long, {})) == 0
+    assert cut("generate_until", (long, {"max_gen_toks": 11}), (long, {})) == 1
+    assert cut("loglikelihood", ("w " * 19, " x"), ("w " * 20, " x"), ("w " * 21, " x")) == 1
+    assert cut("loglikelihood_rolling", ("w " * 99, None)) == 0

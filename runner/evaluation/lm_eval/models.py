@@ -17,6 +17,7 @@ from runner.engines.server.client import EngineProcess, TokenClient
 from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.evaluation.lm_eval.answers import Answers
+from runner.evaluation.lm_eval.cut import prompts_cut
 from runner.evaluation.lm_eval.stopping import stopping_each
 from runner.evaluation.lm_eval.tokens import token_model
 
@@ -184,8 +185,7 @@ def remembering(kind: type[Any]) -> type[Any]:
                     raise not_finite(request.checkpoint, request.dtype, what, "eval.dtype")
                 return found
 
-            if name == _GENERATE:
-                self.prompts_cut += _cut(self, requests)
+            self.prompts_cut += prompts_cut(self, name, requests)
             return answers_of(self).complete(name, requests, compute)
 
         return ask
@@ -248,18 +248,6 @@ def _begun(ids: Any, bos: int | None, padding: int = -1) -> Any:
         ids = ids.clone()
         ids[ids[:, 0] != padding, 0] = bos
     return ids
-
-
-def _cut(model: Any, requests: list[Any]) -> int:
-    """How many prompts leave no room for their answers, so that the harness cuts their beginnings.
-
-    It does so without failing, and the answer is then to another question.
-    """
-    count = 0
-    for prompt, options in (request.args for request in requests):
-        answer = options.get("max_gen_toks", model.max_gen_toks)
-        count += len(model.tok_encode(prompt)) + answer > model.max_length
-    return count
 
 
 def _is_no_number(answer: Any) -> bool:

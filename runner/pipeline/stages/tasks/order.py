@@ -4,14 +4,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.engines import find_engine
-from runner.engines.server.client import EngineProcess
-from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.evaluation.lm_eval.environment import harness_need
 from runner.evaluation.lm_eval.levels import choose_levels
 from runner.evaluation.lm_eval.task_files import OwnTask, scorer_file
-from runner.pipeline.inputs import engine_determinants, engine_versions, file_state
+from runner.pipeline.inputs import file_state
 from runner.pipeline.retry import at_half_without_memory
 from runner.pipeline.stages.base import TRANSFORMERS
 from runner.pipeline.stages.jobs.items import STAGE as ITEMS
@@ -20,18 +17,26 @@ from runner.pipeline.stages.jobs.levels import STAGE as LEVELS
 from runner.pipeline.stages.jobs.levels import LevelsRequest, LevelsResult
 from runner.pipeline.stages.jobs.task_data import STAGE as TASK_DATA
 from runner.pipeline.stages.jobs.task_data import TaskDataRequest
-from runner.pipeline.stages.tasks import STAGE, Asking, TasksRequest, TasksResult
+from runner.pipeline.stages.tasks import STAGE, TasksRequest, TasksResult
+from runner.pipeline.stages.tasks.asking import (
+    PACKAGES,
+    asking_of,
+    determinants_of,
+    folders_of,
+    harness_environment,
+    measured_with,
+    metadata_of,
+    num_fewshot_of,
+    shared_model,
+)
 from runner.store.files import sha256_of_file
 from runner.util.serialise import to_json
 
 if TYPE_CHECKING:
-    from runner.environments.ready import ReadyEnvironment
     from runner.pipeline.checkpoint import Checkpoint
     from runner.pipeline.inputs import Inputs
     from runner.pipeline.stage_job import StageResult
     from runner.pipeline.varied import Varied
-
-_PACKAGES = ("lm-eval", "datasets", "jinja2", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,15 @@ def prepare(inputs: "Inputs", model: "Checkpoint") -> Questions:
     foreign = [name for name in tasks.names if name not in tasks.own]
     if foreign:
         environment = inputs.environment(harness_need(engine.name))
-        metadata = _metadata(inputs, model)
-        request = TaskDataRequest(foreign, _folders(inputs), tasks.run_code, metadata)
+        metadata = metadata_of(inputs, model)
+        request = TaskDataRequest(foreign, folders_of(inputs), tasks.run_code, metadata)
         determinants = {
             "names": foreign,
-            "include": [file_state(folder) for folder in _folders(inputs)],
-            "versions": environment.versions(_PACKAGES),
+            "include": [file_state(folder) for folder in folders_of(inputs)],
+            "versions": environment.versions(PACKAGES),
             # Results from before it existed still count.
             **({"run_code": True} if tasks.run_code else {}),
-            **_made_to_measure(inputs, model),
+            **measured_with(inputs, model),
         }
         inputs.obtain(TASK_DATA, request, environment, title="task data", determinants=determinants)
     own, made = {}, {}
@@ -124,19 +129,19 @@ def _pilot(
     *,
     batch_size: int,
 ) -> "StageResult[LevelsResult]":
-    asking = _asking(inputs, subject, model, batch_size)
-    task, num_fewshot = questions.own[name], _num_fewshot(inputs, name)
+    asking = asking_of(inputs, subject, model, batch_size)
+    task, num_fewshot = questions.own[name], num_fewshot_of(inputs, name)
     least = inputs.config.tasks.levels.least
     determinants = {
         "task": name,
         "own": _own_determinants(questions, [name]),
         "num_fewshot": num_fewshot,
         "least": least,
-        **_determinants(inputs, asking, subject, model),
+        **determinants_of(inputs, asking, subject, model),
     }
     return inputs.obtain(
-        LEVELS, LevelsRequest(asking, name, task, num_fewshot, least), _environment(inputs),
-        title=f"levels of {name}", determinants=determinants, shared=_shared(inputs, subject),
+        LEVELS, LevelsRequest(asking, name, task, num_fewshot, least), harness_environment(inputs),
+        title=f"levels of {name}", determinants=determinants, shared=shared_model(inputs, subject),
     )  # fmt: skip
 
 
@@ -155,7 +160,7 @@ def answers_of(
     """
     inputs = inputs if varied is None else varied.inputs(inputs)
     presented = inputs.for_engine(subject, for_quality=True)
-    return at_half_without_memory(
+    found = at_half_without_memory(
         f"tasks {subject.label}",
         inputs.config.tasks.batch_size,
         lambda size: _ask(
@@ -163,6 +168,13 @@ def answers_of(
         ),
         inputs.warn,
     )
+    for task in found.result.tasks if found.content is not None else ():
+        if task.prompts_cut:
+            inputs.warn(
+                f"task {task.task}: {task.prompts_cut} prompts are longer than the model's "
+                "context, and it saw their ends only; ask with fewer examples (tasks.num_fewshot)"
+            )
+    return found
 
 
 def _ask(
@@ -177,11 +189,11 @@ def _ask(
 ) -> "StageResult[TasksResult]":
     tasks = inputs.config.tasks
     request = TasksRequest(
-        asking=_asking(inputs, subject, model, batch_size),
+        asking=asking_of(inputs, subject, model, batch_size),
         names=tasks.names,
         own=questions.own,
-        include=_folders(inputs),
-        num_fewshot={name: _num_fewshot(inputs, name) for name in tasks.names},
+        include=folders_of(inputs),
+        num_fewshot={name: num_fewshot_of(inputs, name) for name in tasks.names},
         limit=tasks.limit,
         baseline_directory=baseline.directory if baseline else None,
     )
@@ -192,79 +204,14 @@ def _ask(
         "num_fewshot": request.num_fewshot,
         "limit": request.limit,
         "baseline": baseline.address.key if baseline else None,
-        **_determinants(inputs, request.asking, subject, model),
+        **determinants_of(inputs, request.asking, subject, model),
         **(varied.determinants if varied else {}),
     }
     title = f"tasks {subject.label}" + (f" {varied.title}" if varied else "")
     return inputs.obtain(
-        STAGE, request, _environment(inputs),
-        title=title, determinants=determinants, shared=_shared(inputs, subject),
+        STAGE, request, harness_environment(inputs),
+        title=title, determinants=determinants, shared=shared_model(inputs, subject),
     )  # fmt: skip
-
-
-def _asking(
-    inputs: "Inputs", subject: "Checkpoint", model: "Checkpoint", batch_size: int
-) -> Asking:
-    tasks = inputs.config.tasks
-    return Asking(
-        load=inputs.load(subject, inputs.config.engine, inputs.arithmetic.dtype),
-        tokenizer_directory=model.directory,
-        apply_chat_template=tasks.apply_chat_template,
-        batch_size=batch_size,
-        seed=tasks.seed,
-        run_code=tasks.run_code,
-        metadata=_metadata(inputs, model),
-        process=_process(inputs),
-    )
-
-
-def _metadata(inputs: "Inputs", model: "Checkpoint") -> dict[str, Any]:
-    """What tasks are told, where some are not our own: a tokenizer to measure lengths with."""
-    tasks = inputs.config.tasks
-    if all(name in tasks.own for name in tasks.names):
-        return {}
-    return {"tokenizer": str(model.directory), **tasks.metadata}
-
-
-def _made_to_measure(inputs: "Inputs", model: "Checkpoint") -> dict[str, Any]:
-    """What of that decides which items there are; results without still count."""
-    metadata = inputs.config.tasks.metadata
-    return {"metadata": metadata, "tokenizer": model.identity} if metadata else {}
-
-
-def _process(inputs: "Inputs") -> EngineProcess | None:
-    """Of the engine's own environment, where the harness asks a model there."""
-    if (own := _engine_environment(inputs)) is None:
-        return None
-    return EngineProcess(own.python, own.variables, list(own.patches))
-
-
-def _engine_environment(inputs: "Inputs") -> "ReadyEnvironment | None":
-    """The engine's own environment, where that is not the harness's."""
-    engine = inputs.config.engine
-    if find_engine(engine.name).traits.harness_model is not HarnessModel.tokens:
-        return None
-    return inputs.environment(engine.name, engine.environment)
-
-
-def _determinants(
-    inputs: "Inputs", asking: Asking, subject: "Checkpoint", model: "Checkpoint"
-) -> dict[str, Any]:
-    """What decides every answer of a checkpoint, whatever it is asked."""
-    name, harness = inputs.config.engine.name, _environment(inputs)
-    own = _engine_environment(inputs) or harness
-    patches = {"engine_patches": list(own.patches)} if own is not harness and own.patches else {}
-    return {
-        "subject": subject.identity,
-        "tokenizer": model.identity,
-        "apply_chat_template": asking.apply_chat_template,
-        "batch_size": asking.batch_size,
-        "seed": asking.seed,
-        **_made_to_measure(inputs, model),
-        **engine_determinants(asking.load),
-        "versions": harness.versions(_PACKAGES) | engine_versions(own, name),
-        **patches,
-    }
 
 
 def _own_determinants(questions: Questions, names: list[str]) -> dict[str, Any]:
@@ -279,21 +226,3 @@ def _own_determinants(questions: Questions, names: list[str]) -> dict[str, Any]:
     if scorers:
         found["scorers"] = {name: sha256_of_file(scorer_file(name)) for name in sorted(scorers)}
     return found | ({"levels": levels} if levels else {})
-
-
-def _environment(inputs: "Inputs") -> "ReadyEnvironment":
-    return inputs.environment(harness_need(inputs.config.engine.name))
-
-
-def _shared(inputs: "Inputs", subject: "Checkpoint") -> "Checkpoint | None":
-    """The subject where the engine itself loads it: for others the harness loads its own."""
-    model = find_engine(inputs.config.engine.name).traits.harness_model
-    return subject if model is HarnessModel.hf else None
-
-
-def _num_fewshot(inputs: "Inputs", name: str) -> int | None:
-    return inputs.config.tasks.fewshot.get(name, inputs.config.tasks.num_fewshot)
-
-
-def _folders(inputs: "Inputs") -> list[Path]:
-    return [Path(folder).expanduser().resolve() for folder in inputs.config.tasks.include]
