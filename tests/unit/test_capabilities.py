@@ -1,5 +1,6 @@
 """What recipes lose on tasks: levels, simultaneous intervals, and whether KL foretells losses."""
 
+import copy
 import math
 import random
 from dataclasses import replace
@@ -13,12 +14,13 @@ from runner.config.schema.claims import Claim, Effect
 from runner.evaluation.lm_eval.levels import LevelScore, choose_levels
 from runner.evaluation.metrics.paired import mcnemar
 from runner.evaluation.metrics.rank import rank_correlation
+from runner.reporting.capabilities.floors import answer_floors
 from runner.reporting.capabilities.foretold import ALL_TASKS, foretold
 from runner.reporting.capabilities.losses import losses
 from runner.reporting.capabilities.show import capabilities_markdown
 from runner.reporting.claims.decide import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, decide
 from runner.store.records import RunRecord, StageRecord, Status
-from tests.unit.records import whole
+from tests.unit.records import unread, whole
 
 pytestmark = pytest.mark.unit
 
@@ -189,3 +191,25 @@ def test_claims_are_about_right_answers_too() -> None:
                   right="unquantized", effect=Effect.ratio, at_most=0.5)  # fmt: skip
     (found,) = decide(claim, rows).comparisons
     assert "compared by difference" in found.verdict
+
+
+def test_what_arithmetic_does_stands_beside_what_recipes_do() -> None:
+    sides = {"calls": answers(100, 70, 12, 0)}
+    row = record("rtn", sides, 0)
+    varied = record("unread", {"calls": answers(100, 70, 9, 4)}, 1).stages[1]
+    found = copy.deepcopy(unread(varied).result)
+    found["tasks"][0]["scores"][0]["change"] = {
+        "baseline": 0.7, "delta": -0.05, "delta_interval": None, "recovery_percent": None,
+        "answers_changed": 20, "mcnemar": {"lost": 9, "gained": 4, "p_value": 0.27},
+    }  # fmt: skip
+    row.stages.append(
+        StageRecord("tasks_floor", "bfloat16", "f", False, 1.0, "e", {}, whole("tasks", found))
+    )
+    (floor,) = answer_floors([row])
+    assert (floor.task, floor.difference, floor.answers_changed) == ("calls", -0.05, 20)
+    (loss,) = losses([row])
+    assert 0.05 < loss.floor < 0.2, "the far end of what was seen"
+    assert loss.within_floor and not loss.shown, "p is small, but arithmetic does as much"
+    text = "\n".join(capabilities_markdown([row]))
+    assert "floor: bfloat16 against its type | -5 (20 changed)" in text
+    assert "| rtn | -12 ± " in text and "\\~" in text

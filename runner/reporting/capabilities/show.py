@@ -158,4 +158,6 @@ def _named(name: str, engine: str, engines: bool) -> str:
 
 def _plain(text: str) -> str:
     """Without what Markdown would take as its own."""
-    return printable(text).replace("|", "\\|").replace("*", "\\*")
+    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
+        text = text.replace(character, f"\\{character}")
+    return printable(text)
