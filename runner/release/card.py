@@ -13,6 +13,7 @@ from runner.reporting.floor import at_floor
 from runner.reporting.row import Row
 from runner.reporting.served import config_of, serve_command
 from runner.util.serialise import to_json
+from runner.util.shown import escaped
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
@@ -44,7 +45,7 @@ def card(
     """
     parts = [
         f"---\n{data.to_yaml().strip()}\n---\n",
-        f"# {_cell(names.checkpoint.rpartition('/')[2])}\n",
+        f"# {escaped(names.checkpoint.rpartition('/')[2])}\n",
         *_summary(subject, names),
         *_use(subject, names),
         *_quality(subject),
@@ -68,7 +69,7 @@ def _summary(subject: Subject, names: Names) -> Iterator[str]:
         f"measured by Quant Runner {record.versions.get('quant-runner', '')}.\n"
     )
     if subject.row.caveat:
-        yield f"{_cell(subject.row.caveat)}\n"
+        yield f"{escaped(subject.row.caveat)}\n"
 
 
 def _use(subject: Subject, names: Names) -> Iterator[str]:
@@ -135,7 +136,7 @@ def _speed(subject: Subject) -> Iterator[str]:
     if not rows:
         return
     yield "## Speed\n"
-    yield f"On {_cell(rows[-1].machine or 'a machine without a name')}, engine {rows[-1].engine}.\n"
+    yield f"On {escaped(rows[-1].machine or 'a machine without a name')}, engine {rows[-1].engine}.\n"
     head = ("", "batch", "decode tok/s", "ratio [95% interval]", "first token", "peak memory")
     yield _table(head, [_timed(row) for row in rows])
 
@@ -164,12 +165,12 @@ def _making(subject: Subject, remade: Remake) -> Iterator[str]:
             f"`{'`, `'.join(remade.places)}` name files of whoever made it, by their last part.\n"
         )
     if remade.unsaid:
-        yield f"The command does not say all: `{'`, `'.join(map(_cell, remade.unsaid))}`.\n"
+        yield f"The command does not say all: `{'`, `'.join(map(escaped, remade.unsaid))}`.\n"
     yield f"The recipe:\n\n{_FENCE}yaml\n{recipe_yaml(subject).strip()}\n{_FENCE}\n"
     facts = [f"base model: `{record.model}`, digest `{record.model_fingerprint}`"]
     for part in made.calibration_parts:
         facts.append(
-            f"calibration: {part.windows} windows, {part.tokens} tokens of {_cell(part.text)}"
+            f"calibration: {part.windows} windows, {part.tokens} tokens of {escaped(part.text)}"
         )
     if made.calibration_sha256:
         facts.append(f"digest of the calibration windows: `{made.calibration_sha256}`")
@@ -208,8 +209,8 @@ def _licence(licence: Licence) -> Iterator[str]:
             "made from it.\n"
         )
     else:
-        name = f" ({_cell(licence.name)})" if licence.name else ""
-        yield f"{_cell(licence.id)}{name}.\n"
+        name = f" ({escaped(licence.name)})" if licence.name else ""
+        yield f"{escaped(licence.id)}{name}.\n"
 
 
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -224,10 +225,3 @@ def _between(estimate: float | None, low: float | None, high: float | None, form
     if low is None or high is None:
         return f"{estimate:{form}}"
     return f"{estimate:{form}} [{low:{form}}, {high:{form}}]"
-
-
-def _cell(text: str) -> str:
-    """Without what would end a cell or start markup."""
-    for character in ("\\", "|", "<", "*", "`", "["):
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())

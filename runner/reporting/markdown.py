@@ -20,7 +20,7 @@ from runner.reporting.serving import HEAD, UNSURE, left_out_lines, searched_part
 from runner.reporting.verdict.show import lines_of
 from runner.reporting.verdict.verdict import Verdict
 from runner.store.records import RunRecord, Status
-from runner.util.shown import printable
+from runner.util.shown import escaped, printable
 
 _HEAD = (
     "", "recipe", "seeds", "engine", "machine", "sweep", "text", "protocol", "arithmetic",
@@ -44,23 +44,25 @@ def markdown(
     parts = []
     for model in dict.fromkeys(row.model for row in rows):
         of_model = [row for row in rows if row.model == model]
-        parts += [f"## {_plain(model)}", ""]
+        parts += [f"## {escaped(model)}", ""]
         for verdict in verdicts:
             if verdict.model == model:
                 parts += _verdict(verdict)
         parts += [*_table(of_model), ""]
         if evaluated := evaluated_on(of_model):
-            parts += [_plain(evaluated), ""]
-        parts += [f"- {_plain(note)}" for note in quality_notes(of_model)]
+            parts += [escaped(evaluated), ""]
+        parts += [f"- {escaped(note)}" for note in quality_notes(of_model)]
         parts += _confidence([one for one in by_confidence if rows[one.row].model == model])
         parts += _scores([line for line in lines if rows[line.row].model == model])
         parts += _generation([one for one in generated if rows[one.row].model == model])
-        parts += [f"- {_plain(row.recipe)}: {_plain(row.caveat)}" for row in of_model if row.caveat]
+        parts += [
+            f"- {escaped(row.recipe)}: {escaped(row.caveat)}" for row in of_model if row.caveat
+        ]
         parts += _served(of_model)
         parts += capabilities_markdown([record for record in records if record.model == model])
         parts += _servers([record for record in records if record.model == model])
         parts += [
-            f"- {_plain(row.recipe)} on {row.engine} {row.status}: {_plain(row.reason or '')}"
+            f"- {escaped(row.recipe)} on {row.engine} {row.status}: {escaped(row.reason or '')}"
             for row in of_model
             if row.status != Status.ok.value
         ]
@@ -70,7 +72,7 @@ def markdown(
 
 def _served(rows: list[Row]) -> list[str]:
     return [
-        f"- {_plain(one.recipe)} on {one.engine}: {_code(one.checkpoint)}"
+        f"- {escaped(one.recipe)} on {one.engine}: {_code(one.checkpoint)}"
         + (f", served by {_code(one.serve)}" if one.serve is not None else "")
         for one in served_rows(rows)
     ]
@@ -89,7 +91,7 @@ def _scores(lines: list[Line]) -> list[str]:
     table = [["recipe", "engine", *names], [":--", ":--", *["--:"] * len(names)]]
     for line in lines:
         cells = (line.cells.get(name) for name in names)
-        table.append([_plain(line.recipe), line.engine, *map(_score, cells)])
+        table.append([escaped(line.recipe), line.engine, *map(_score, cells)])
     return [*(f"| {' | '.join(cells)} |" for cells in table), ""]
 
 
@@ -99,7 +101,7 @@ def _generation(lines: list[GenerationLine]) -> list[str]:
         return []
     names, found = table_of(lines)
     aligned = [":--" if name in WORDS else "--:" for name in names]
-    table = [[*map(_plain, names)], aligned, *([*map(_plain, line)] for line in found)]
+    table = [[*map(escaped, names)], aligned, *([*map(escaped, line)] for line in found)]
     return [
         "",
         "Generated text:",
@@ -124,7 +126,7 @@ def _confidence(lines: list[ConfidenceLine]) -> list[str]:
             else f"{b.kl_divergence.estimate:.4f} ({b.flipped_share:.2%})"
             for b in line.buckets
         ]  # fmt: skip
-        table.append([_plain(line.recipe), line.engine, *cells])
+        table.append([escaped(line.recipe), line.engine, *cells])
     return ["", title, "", *(f"| {' | '.join(cells)} |" for cells in table), ""]
 
 
@@ -136,12 +138,12 @@ def _servers(records: list[RunRecord]) -> list[str]:
     parts = []
     for title, lines in searched_parts(found):
         table = [HEAD, (":--", ":--", *["--:"] * (len(HEAD) - 2)), *lines]
-        parts += ["", f"{_plain(title[:1].upper() + title[1:])}:", ""]
-        parts += [f"| {' | '.join(map(_plain, cells))} |" for cells in table]
+        parts += ["", f"{escaped(title[:1].upper() + title[1:])}:", ""]
+        parts += [f"| {' | '.join(map(escaped, cells))} |" for cells in table]
         if any("~" in cell for line in lines for cell in line):
             parts += ["", UNSURE]
         parts.append("")
-    return [*parts, *(f"- {_plain(line)}" for line in left_out_lines(found))]
+    return [*parts, *(f"- {escaped(line)}" for line in left_out_lines(found))]
 
 
 def _score(cell: Cell | None) -> str:
@@ -158,16 +160,16 @@ def _claims(decisions: list[Decision]) -> list[str]:
     lines = []
     for decision in decisions:
         claim = decision.claim
-        lines.append(f"- **{decision.verdict}**: {_plain(claim.id)}, {_plain(claim.sentence)}")
-        lines += [f"  - {_plain(comparison_line(claim, c))}" for c in decision.comparisons]
+        lines.append(f"- **{decision.verdict}**: {escaped(claim.id)}, {escaped(claim.sentence)}")
+        lines += [f"  - {escaped(comparison_line(claim, c))}" for c in decision.comparisons]
     return ["## Claims", "", *lines, ""]
 
 
 def _verdict(verdict: Verdict) -> list[str]:
-    where = _plain(verdict.scope.removeprefix(verdict.model).removeprefix(" on "))
+    where = escaped(verdict.scope.removeprefix(verdict.model).removeprefix(" on "))
     parts = [f"### {where[0].upper()}{where[1:]}", ""] if where else []
-    parts += [f"**{_plain(verdict.headline)}**", ""]
-    parts += [f"- {_plain(line)}" for line in lines_of(verdict)]
+    parts += [f"**{escaped(verdict.headline)}**", ""]
+    parts += [f"- {escaped(line)}" for line in lines_of(verdict)]
     parts.append("")
     if verdict.take is not None and verdict.take.serve is not None:
         parts += ["```", printable(verdict.take.serve), "```", ""]
@@ -201,12 +203,12 @@ def _cells(row: Row) -> dict[str, str]:
         change = f"{middle} [{low}, {high}]"
     cells = [
         "★" if row.best_tradeoff else "",
-        _plain(row.recipe),
+        escaped(row.recipe),
         _number(row.seeds, 0) if (row.seeds or 1) > 1 else "",
         row.engine,
-        _plain(row.machine or ""),
-        _plain(row.sweep or ""),
-        _plain(row.text or ""),
+        escaped(row.machine or ""),
+        escaped(row.sweep or ""),
+        escaped(row.text or ""),
         row.perplexity_protocol or "",
         (row.arithmetic or "") if row.perplexity is not None else "",
         _number(row.bits_per_weight, 2),
@@ -229,10 +231,3 @@ def _interval(row: Row) -> str:
 
 def _number(value: float | None, digits: int, factor: float = 1.0) -> str:
     return "" if value is None else f"{value * factor:.{digits}f}"
-
-
-def _plain(text: str) -> str:
-    """Without what would end a cell or start markup."""
-    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
-        text = text.replace(character, f"\\{character}")
-    return printable(" ".join(text.split()))

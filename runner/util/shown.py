@@ -108,3 +108,11 @@ def _controls(one: str) -> bool:
 def _spelled(one: str) -> str:
     code = ord(one)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def escaped(text: object) -> str:
+    """One line of Markdown that shows a text; it ends no cell of a table and starts no markup."""
+    shown = "absent" if text is None else str(text)
+    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
+        shown = shown.replace(character, f"\\{character}")
+    return printable(" ".join(shown.split()))

@@ -8,7 +8,7 @@ from runner.reporting.audited.better import TO_TRY, better
 from runner.reporting.audited.contents import contents
 from runner.reporting.rows import Row
 from runner.store.records import RunRecord
-from runner.util.shown import printable
+from runner.util.shown import escaped
 
 
 def audited(
@@ -56,16 +56,9 @@ def audit_markdown(audits: dict[str, list[str]]) -> str:
     parts = []
     for name, said in audits.items():
         parts += [
-            f"### {_plain(name)}: what its files hold",
+            f"### {escaped(name)}: what its files hold",
             "",
-            *(f"- {_plain(x)}" for x in said),
+            *(f"- {escaped(x)}" for x in said),
             "",
         ]
     return "\n".join(["", *parts]) if parts else ""
-
-
-def _plain(text: str) -> str:
-    """Without what would start markup; names and layers come from files."""
-    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
-        text = text.replace(character, f"\\{character}")
-    return printable(" ".join(text.split()))

@@ -11,7 +11,7 @@ from runner.reporting.capabilities.foretold import foretold
 from runner.reporting.capabilities.levels import Levels, levels
 from runner.reporting.capabilities.losses import Loss, losses
 from runner.store.records import RunRecord
-from runner.util.shown import printable
+from runner.util.shown import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,8 +63,8 @@ def capabilities_markdown(records: Sequence[RunRecord]) -> list[str]:
     for table in tables(records):
         rows = [table.head, (":--", *["--:"] * (len(table.head) - 1)), *table.lines]
         parts += ["", f"{table.title[:1].upper()}{table.title[1:]}:", ""]
-        parts += [f"| {' | '.join(map(_plain, cells))} |" for cells in rows]
-        parts += ["", _plain(table.note), ""] if table.note else [""]
+        parts += [f"| {' | '.join(map(escaped, cells))} |" for cells in rows]
+        parts += ["", escaped(table.note), ""] if table.note else [""]
     return parts
 
 
@@ -154,10 +154,3 @@ def _interval(interval: Interval | None) -> str:
 
 def _named(name: str, engine: str, engines: bool) -> str:
     return f"{name} on {engine}" if engines else name
-
-
-def _plain(text: str) -> str:
-    """Without what Markdown would take as its own."""
-    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
-        text = text.replace(character, f"\\{character}")
-    return printable(text)

@@ -5,7 +5,7 @@ from runner.reporting.compare.pairs import Pair
 from runner.reporting.compare.show import cells, notes, sum_of, untouched
 from runner.reporting.gate.judge import GateVerdict
 from runner.reporting.gate.show import markdown as gate_markdown
-from runner.util.shown import printable
+from runner.util.shown import escaped
 
 _HEAD = ("figure", "a", "b", "b/a (or b-a, signed) [95%]", "verdict")
 _MOST_DIFFERENCES = 20
@@ -13,21 +13,21 @@ _MOST_DIFFERENCES = 20
 
 def markdown(names: tuple[str, str], pairs: list[Pair], verdict: GateVerdict | None) -> str:
     """The thresholds' verdict where there are any, then figures pair by pair, then notes."""
-    lines = [f"### {_plain(names[1])} against {_plain(names[0])}: {sum_of(pairs)}", ""]
+    lines = [f"### {escaped(names[1])} against {escaped(names[0])}: {sum_of(pairs)}", ""]
     for pair in pairs:
         if not pair.figures:
             continue
-        lines += [f"**{_plain(pair.label)}**", "", f"| {' | '.join(_HEAD)} |"]
+        lines += [f"**{escaped(pair.label)}**", "", f"| {' | '.join(_HEAD)} |"]
         lines.append("| :-- | --: | --: | --: | :-- |")
         for figure in [*pair.figures, *pair.base]:
             lines.append(_line(figure))
         lines.append("")
-    lines += [f"- {_plain(note)}" for note in untouched(pairs) + notes(pairs)]
+    lines += [f"- {escaped(note)}" for note in untouched(pairs) + notes(pairs)]
     matched = [pair for pair in pairs if pair.differences]
     for pair in matched[:1] if len(pairs) == 1 else []:
         lines += ["", "<details><summary>What differs in settings and software</summary>", ""]
         shown = pair.differences[:_MOST_DIFFERENCES]
-        lines += [f"- {_plain(one.name)}: {_plain(one.a)} → {_plain(one.b)}" for one in shown]
+        lines += [f"- {escaped(one.name)}: {escaped(one.a)} → {escaped(one.b)}" for one in shown]
         if left := len(pair.differences) - len(shown):
             lines.append(f"- and {left} more, in compare.json")
         lines += ["", "</details>"]
@@ -39,12 +39,4 @@ def markdown(names: tuple[str, str], pairs: list[Pair], verdict: GateVerdict | N
 
 
 def _line(figure: Figure) -> str:
-    return f"| {' | '.join(_plain(cell.strip()) for cell in cells(figure))} |"
-
-
-def _plain(text: object) -> str:
-    """Without what would end a cell or start markup."""
-    shown = "absent" if text is None else str(text)
-    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
-        shown = shown.replace(character, f"\\{character}")
-    return printable(" ".join(shown.split()))
+    return f"| {' | '.join(escaped(cell.strip()) for cell in cells(figure))} |"

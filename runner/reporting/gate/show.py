@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from runner.evaluation.metrics.noninferiority import Outcome
 from runner.reporting.gate.judge import Criterion, GateVerdict
-from runner.util.shown import console as plain_console
+from runner.util.shown import console as plain_console, escaped
 from runner.util.shown import printable
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def show(verdict: GateVerdict, what: str = "gate") -> None:
 
 def markdown(verdict: GateVerdict) -> str:
     """A summary for a pull request."""
-    lines = [f"### {_MARKS[Outcome(verdict.outcome)]} Gate: {_plain(_sum(verdict))}", ""]
+    lines = [f"### {_MARKS[Outcome(verdict.outcome)]} Gate: {escaped(_sum(verdict))}", ""]
     for (candidate, against), criteria in _by_candidate(verdict.criteria):
-        lines += [f"**{_plain(candidate)}** against {_plain(against)}", ""]
+        lines += [f"**{escaped(candidate)}** against {escaped(against)}", ""]
         heads = ("", "criterion", "limit", "measured", _bound_head(verdict.alpha), "outcome")
         lines.append(f"| {' | '.join(heads)} |")
         lines.append("| :-: | :-- | --: | --: | --: | :-- |")
@@ -53,7 +53,7 @@ def markdown(verdict: GateVerdict) -> str:
             said = f"{one.outcome}: {one.reason}" if one.reason else one.outcome
             values = (_limit(one), _value(one, one.measured), _value(one, one.bound))
             cells = (_NAMES[one.criterion], *values, said)
-            marked = (_MARKS[Outcome(one.outcome)], *map(_plain, cells))
+            marked = (_MARKS[Outcome(one.outcome)], *map(escaped, cells))
             lines.append(f"| {' | '.join(marked)} |")
         lines.append("")
     lines.append(
@@ -140,13 +140,6 @@ def _table(criteria: list[Criterion], alpha: float) -> "Table":
 
 def _bound_head(alpha: float) -> str:
     return f"{100 * (1 - alpha):g}% bound"
-
-
-def _plain(text: str) -> str:
-    """Without what would end a cell or start markup."""
-    for character in ("\\", "|", "<", "*", "`", "[", "~", "$"):
-        text = text.replace(character, f"\\{character}")
-    return printable(" ".join(text.split()))
 
 
 def _xml(text: str) -> str:
