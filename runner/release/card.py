@@ -136,7 +136,8 @@ def _speed(subject: Subject) -> Iterator[str]:
     if not rows:
         return
     yield "## Speed\n"
-    yield f"On {escaped(rows[-1].machine or 'a machine without a name')}, engine {rows[-1].engine}.\n"
+    machine = escaped(rows[-1].machine or "a machine without a name")
+    yield f"On {machine}, engine {rows[-1].engine}.\n"
     head = ("", "batch", "decode tok/s", "ratio [95% interval]", "first token", "peak memory")
     yield _table(head, [_timed(row) for row in rows])
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 from runner.evaluation.metrics.noninferiority import Outcome
 from runner.reporting.gate.judge import Criterion, GateVerdict
-from runner.util.shown import console as plain_console, escaped
-from runner.util.shown import printable
+from runner.util.shown import console as plain_console
+from runner.util.shown import escaped, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
