@@ -142,6 +142,10 @@ class Task:
     scorer: Optional[str] = bounded(None, choices=_scorers)
     """What reads and checks generated answers: a file of ``runner/evaluation/lm_eval/scorers``.
     By default the harness's own metrics."""
+    answer_room: Optional[float] = bounded(None, above=True, most=100.0)
+    """Ends answers sooner than the harness's ``max_gen_toks`` where those of the levels asked are
+    short: after 24 tokens and this many times the longest right answer (three bytes a token). Not
+    in a chat template, where models say more. By default ``max_gen_toks`` alone ends them."""
 
 
 @dataclass

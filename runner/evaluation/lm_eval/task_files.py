@@ -1,5 +1,7 @@
 """Writes task files of the runner's own tasks, as ``lm_eval --include_path`` reads them."""
 
+import json
+import math
 import re
 import shutil
 from collections.abc import Collection
@@ -15,6 +17,9 @@ EXAMPLES_FILE = "examples.jsonl"
 PILOT_FILE = "pilot.jsonl"
 _RUN_CODE = frozenset({"functions"})
 """Scorers that run what the model wrote."""
+_BYTES_PER_TOKEN = 3
+_LEAST_ROOM = 24
+"""Tokens that any answer may have."""
 _LEVELS = '''"""Keeps the items of some levels, and examples."""
 
 LEVELS = {levels}
@@ -35,6 +40,8 @@ class OwnTask:
     """Its items and examples."""
     scorer: str | None = None
     """A file of ``runner/evaluation/lm_eval/scorers``."""
+    answer_room: float | None = None
+    """As ``Task.answer_room``."""
     levels: list[int] = field(default_factory=list)
     """Those that are asked; empty where the task has none."""
     pilot: list[LevelScore] = field(default_factory=list)
@@ -72,6 +79,10 @@ def write_task(
     # Whatever a user's keys say: the harness then asks for --confirm_run_unsafe_code.
     if runs_code(task.harness, task.scorer):
         content["unsafe_code"] = True
+    if task.answer_room is not None and levels:
+        kwargs = dict(task.harness["generation_kwargs"])
+        room = _room(items, levels, task.answer_room)
+        content["generation_kwargs"] = kwargs | {"max_gen_toks": min(kwargs["max_gen_toks"], room)}
     text = yaml.safe_dump(content, sort_keys=False)
     if task.scorer is not None:
         shutil.copyfile(scorer_file(task.scorer), directory / f"{task.scorer}.py")
@@ -93,6 +104,13 @@ def runs_code(harness: dict[str, Any], scorer: str | None) -> bool:
         scorer: What scores its answers.
     """
     return scorer in _RUN_CODE or bool(harness.get("unsafe_code"))
+
+
+def _room(items: Path, levels: Collection[int], times: float) -> int:
+    """Tokens that an answer may have, by the longest right answer of some levels."""
+    every = map(json.loads, items.read_text("utf-8").splitlines())
+    longest = max(len(one["target"].encode()) for one in every if one["level"] in levels)
+    return _LEAST_ROOM + math.ceil(times * longest / _BYTES_PER_TOKEN)
 
 
 def scorer_file(name: str) -> Path:

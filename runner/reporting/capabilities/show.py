@@ -41,7 +41,6 @@ _NOTE = (
 
 def show_capabilities(records: Sequence[RunRecord], console: "Console") -> None:
     """Print what the records of a model have; nothing where no recipe was asked tasks."""
-    from rich.markup import escape
     from rich.table import Table as Printed
 
     for table in tables(records):
@@ -50,11 +49,10 @@ def show_capabilities(records: Sequence[RunRecord], console: "Console") -> None:
         for place, name in enumerate(table.head):
             printed.add_column(name, justify="left" if not place else "right")
         for line in table.lines:
-            # Brackets are no markup.
-            printed.add_row(*map(escape, line))
+            printed.add_row(*line)
         console.print(printed)
         if table.note:
-            console.print(escape(table.note), soft_wrap=not console.is_terminal)
+            console.print(table.note, soft_wrap=not console.is_terminal)
 
 
 def capabilities_markdown(records: Sequence[RunRecord]) -> list[str]:

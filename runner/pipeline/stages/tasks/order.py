@@ -84,7 +84,11 @@ def prepare(inputs: "Inputs", model: "Checkpoint") -> Questions:
         )  # fmt: skip
         made[name] = items_result.result
         own[name] = OwnTask(
-            task.harness, items_result.directory, task.scorer, items_result.result.levels
+            task.harness,
+            items_result.directory,
+            task.scorer,
+            task.answer_room if tasks.apply_chat_template is False else None,
+            items_result.result.levels,
         )
     return Questions(own, made)
 
@@ -225,4 +229,5 @@ def _own_determinants(questions: Questions, names: list[str]) -> dict[str, Any]:
     }
     if scorers:
         found["scorers"] = {name: sha256_of_file(scorer_file(name)) for name in sorted(scorers)}
-    return found | ({"levels": levels} if levels else {})
+    rooms = {name: one.answer_room for name, one in own.items() if one.answer_room is not None}
+    return found | ({"levels": levels} if levels else {}) | ({"rooms": rooms} if rooms else {})
