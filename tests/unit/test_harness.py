@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -19,6 +20,7 @@ from runner.evaluation.lm_eval.evaluate import _answers, load_tasks
 from runner.evaluation.lm_eval.names import harness_tasks, task_names, unknown_task
 from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
 from runner.evaluation.lm_eval.stopping import StopsEach
+from runner.evaluation.lm_eval.task_files import OwnTask, write_task
 from runner.pipeline.stages.base import StageContext
 from runner.pipeline.stages.tasks import Asking, TasksRequest
 from runner.pipeline.stages.tasks.ask import ask as ask_tasks
@@ -304,3 +306,23 @@ def test_prompts_that_do_not_fit_are_counted() -> None:
     assert cut("generate_until", (long, {"max_gen_toks": 11}), (long, {})) == 1
     assert cut("loglikelihood", ("w " * 19, " x"), ("w " * 20, " x"), ("w " * 21, " x")) == 1
     assert cut("loglikelihood_rolling", ("w " * 99, None)) == 0
+
+
+def test_answers_may_be_as_long_as_those_of_the_levels_asked(tmp_path: Path) -> None:
+    items = [{"text": "t", "target": "x" * 30 * level, "level": level} for level in (1, 2, 9)]
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
+    harness = {"generation_kwargs": {"until": ["\n"], "max_gen_toks": 100}}
+
+    def room(times: float | None, *levels: int) -> int:
+        task = OwnTask(harness, tmp_path, answer_room=times)
+        write_task(tmp_path / "tasks", "suite", task, levels)
+        written = yaml.safe_load(
+            (tmp_path / "tasks" / "suite.yaml").read_text().partition("process_docs")[0]
+        )
+        return int(written["generation_kwargs"]["max_gen_toks"])
+
+    assert room(2.0, 1) == 24 + 20
+    assert room(2.0, 1, 2) == 24 + 40
+    assert room(2.0, 1, 9) == 100, "the harness's own limit holds"
+    assert room(None, 1) == 100
+    assert room(2.0) == 100, "no levels are chosen"
