@@ -35,7 +35,9 @@ COLUMNS = (
     Column("kl_divergence", "KL divergence", "nats", 4, better="low"),
     Column("floor_kl_divergence", "Arithmetic's KL", "nats", 4),
     Column("top_1_agreement", "Same top-1", "%", 1, 100, better="high"),
+    Column("tasks", "Tasks", "", 0),
     Column("task_accuracy", "Accuracy", "%", 1, 100, better="high"),
+    Column("task_accuracy_delta", "Change", "points", 1, 100, better="high", signed=True),
     Column("task_recovery_percent", "Recovery", "%", 1, better="high"),
     Column("task_answers", "Answers", "", 0),
     Column("task_answers_changed", "Answers changed", "", 0, better="low"),
@@ -52,7 +54,8 @@ COLUMNS = (
 _NOT_FIGURES = {
     "perplexity_delta_low", "perplexity_delta_high", "perplexity_ratio_low",
     "perplexity_ratio_high", "decode_tokens_per_second_sd", "batch_size",
-    "floor_log_ratio", "floor_flips", "floor_task_accuracy", "icc", "effective_windows",
+    "task_accuracy_baseline", "floor_log_ratio", "floor_flips", "floor_task_accuracy", "icc",
+    "effective_windows",
 }  # fmt: skip
 
 
