@@ -1,6 +1,6 @@
 """Prints what recipes lose on tasks, and writes it as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -115,22 +115,27 @@ def _loss_lines(
 ) -> tuple[Cells, list[Cells]]:
     """One line a recipe, one column a task; the unquantized model's shares and its floor first."""
     tasks = list(dict.fromkeys(one.task for one in found))
+    divergences = {one.kl_divergence for one in found} != {None}
     lines: list[Cells] = []
+
+    def line(name: str, engine: str, cells: Mapping[str, str], kl: float | None = None) -> None:
+        divergence = ("" if kl is None else f"{kl:.4f}",) if divergences else ()
+        own = (cells.get(task, "") for task in tasks)
+        lines.append((_named(name, engine, engines), *divergence, *own))
+
     for engine in dict.fromkeys(one.engine for one in found):
         own = [one for one in found if one.engine == engine]
         base = {one.task: f"{one.unquantized:.3f} of {one.items}" for one in own}
-        name = _named("unquantized", engine, engines)
-        lines.append((name, *(base.get(task, "") for task in tasks)))
+        line("unquantized", engine, base)
         varied = [one for one in floors if one.engine == engine]
         for variation in dict.fromkeys(one.variation for one in varied):
             cells = {one.task: _noise(one) for one in varied if one.variation == variation}
-            name = _named(f"floor: {variation}", engine, engines)
-            lines.append((name, *(cells.get(task, "") for task in tasks)))
+            line(f"floor: {variation}", engine, cells)
         for recipe in dict.fromkeys(one.recipe for one in own):
-            cells = {one.task: _change(one) for one in own if one.recipe == recipe}
-            name = _named(recipe, engine, engines)
-            lines.append((name, *(cells.get(task, "") for task in tasks)))
-    return ("recipe", *tasks), lines
+            losses_of = [one for one in own if one.recipe == recipe]
+            cells = {one.task: _change(one) for one in losses_of}
+            line(recipe, engine, cells, losses_of[0].kl_divergence)
+    return ("recipe", *(("KL, nats",) if divergences else ()), *tasks), lines
 
 
 def _change(loss: Loss) -> str:
