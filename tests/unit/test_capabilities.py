@@ -211,5 +211,5 @@ def test_what_arithmetic_does_stands_beside_what_recipes_do() -> None:
     assert 0.05 < loss.floor < 0.2, "the far end of what was seen"
     assert loss.within_floor and not loss.shown, "p is small, but arithmetic does as much"
     text = "\n".join(capabilities_markdown([row]))
-    assert "floor: bfloat16 against its type | -5 (20 changed)" in text
+    assert "floor: bfloat16 against its type | -5 (20)" in text
     assert "| rtn | -12 ± " in text and "\\~" in text

@@ -82,8 +82,9 @@ def tables(records: Sequence[RunRecord]) -> list[Table]:
             )
         )
     if found:
-        head, lines = _loss_lines(found, answer_floors(records), engines)
-        parts.append(Table(_LOSSES, head, lines, _NOTE))
+        floors = answer_floors(records)
+        head, lines = _loss_lines(found, floors, engines)
+        parts.append(Table(_LOSSES, head, lines, _note(found, floors)))
     correlations = [one for one in foretold(found) if one.correlation is not None]
     if correlations:
         lines = [
@@ -110,6 +111,13 @@ def _level(score: LevelScore, asked: bool) -> str:
     return f"[{label}]" if asked else label
 
 
+def _note(found: Sequence[Loss], floors: Sequence[AnswerFloor]) -> str:
+    counts = sorted({one.items for one in found})
+    items = f"{counts[0]} items each" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} items"
+    changed = " Of a floor: how many answers are others." if floors else ""
+    return f"Shares of {items}. {_NOTE}{changed}"
+
+
 def _loss_lines(
     found: Sequence[Loss], floors: Sequence[AnswerFloor], engines: bool
 ) -> tuple[Cells, list[Cells]]:
@@ -125,7 +133,7 @@ def _loss_lines(
 
     for engine in dict.fromkeys(one.engine for one in found):
         own = [one for one in found if one.engine == engine]
-        base = {one.task: f"{one.unquantized:.3f} of {one.items}" for one in own}
+        base = {one.task: f"{one.unquantized:.3f}" for one in own}
         line("unquantized", engine, base)
         varied = [one for one in floors if one.engine == engine]
         for variation in dict.fromkeys(one.variation for one in varied):
@@ -145,7 +153,7 @@ def _change(loss: Loss) -> str:
 
 
 def _noise(floor: AnswerFloor) -> str:
-    changed = "" if floor.answers_changed is None else f" ({floor.answers_changed} changed)"
+    changed = "" if floor.answers_changed is None else f" ({floor.answers_changed})"
     return f"{100 * floor.difference:+.0f}{changed}"
 
 
