@@ -40,12 +40,12 @@ class OwnTask:
     """Its items and examples."""
     scorer: str | None = None
     """A file of ``runner/evaluation/lm_eval/scorers``."""
-    answer_room: float | None = None
-    """As ``Task.answer_room``."""
     levels: list[int] = field(default_factory=list)
     """Those that are asked; empty where the task has none."""
     pilot: list[LevelScore] = field(default_factory=list)
     """By which they were chosen."""
+    answer_room: float | None = None
+    """As ``Task.answer_room``."""
 
 
 def write_task(

@@ -87,8 +87,8 @@ def prepare(inputs: "Inputs", model: "Checkpoint") -> Questions:
             task.harness,
             items_result.directory,
             task.scorer,
-            task.answer_room if tasks.apply_chat_template is False else None,
             items_result.result.levels,
+            answer_room=task.answer_room if tasks.apply_chat_template is False else None,
         )
     return Questions(own, made)
 
