@@ -11,6 +11,8 @@ from runner.validation.context import Facts
 from runner.validation.environments import Need, judge
 from runner.validation.verdict import Verdict, illegal
 
+_TYPES = {FLOAT32, "bfloat16"}
+
 
 def check_floor(config: Config, facts: Facts) -> Iterator[Verdict]:
     """Findings on ``eval.floor`` and ``tasks.floor``."""
@@ -37,8 +39,11 @@ def _check(section: str, floor: list[Variation], config: Config, facts: Facts) -
         if one is Variation.float32 and section == "eval":
             continue
         why = None
-        if one.value in (FLOAT32, "bfloat16"):
+        if one.value in _TYPES:
             why = own.how if own else f"quality is measured in {measured}" * (measured == one.value)
+            # Both of them are whichever is another type than the run's.
+            if not own and {other.value for other in floor} >= _TYPES:
+                why = None
         if facts.quantized_as is not None:
             why = "the model is quantized already, and a floor is the unquantized model's"
         elif one is Variation.threads and facts.device != "cpu":

@@ -48,6 +48,15 @@ def test_a_variation_that_changes_nothing_is_refused(
     assert any(said in reason for reason in reasons), reasons
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "engine"])
+def test_both_types_are_whichever_the_run_is_not_in(dtype: str, judged: Judge) -> None:
+    both = [Variation.float32, Variation.bfloat16]
+    for stages, name in (("", "eval"), (TASKS, "tasks")):
+        assert not illegal_ones(
+            judged(f"{stages} eval.dtype={dtype}".strip(), {f"{name}.floor": both})
+        )
+
+
 def test_a_model_that_came_quantized_has_no_floor(judged: Judge) -> None:
     found = judged("method=none", {"eval.floor": [Variation.threads]}, quantized_as="gptq")
     assert any("the model is quantized already" in str(one) for one in illegal_ones(found))
