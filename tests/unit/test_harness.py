@@ -17,6 +17,7 @@ from runner.errors import StageError, UsageError
 from runner.evaluation.lm_eval.answers import Answers
 from runner.evaluation.lm_eval.cut import prompts_cut
 from runner.evaluation.lm_eval.evaluate import _answers, load_tasks
+from runner.evaluation.lm_eval.generating import generating, similar_lengths
 from runner.evaluation.lm_eval.names import harness_tasks, task_names, unknown_task
 from runner.evaluation.lm_eval.scores import Sample, TaskScores, overall, samples_of, scores_of
 from runner.evaluation.lm_eval.stopping import StopsEach
@@ -292,6 +293,43 @@ def test_a_batch_ends_when_each_answer_has_ended_its_own_way() -> None:
 
     assert done("one end one", "stop two two") == [False, False], "prompts do not count"
     assert done("one one stop", "one one end", "one one two") == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("lengths_tokens", "groups"),
+    [
+        ([], []),
+        ([7], [[0]]),
+        ([500, 120, 480, 125], [[0, 2], [1, 3]]),
+        ([40, 60, 99], [[0, 1, 2]]),
+        ([100, 200, 300, 400, 500], [[3, 4], [1, 2], [0]]),
+        ([0, 64, 65], [[1, 2], [0]]),
+    ],
+)
+def test_batches_hold_prompts_of_similar_lengths(
+    lengths_tokens: list[int], groups: list[list[int]]
+) -> None:
+    """Short ones would be mostly padding beside long ones; of few tokens that costs little."""
+    assert similar_lengths(lengths_tokens) == groups
+
+
+def test_answers_come_in_the_order_of_their_prompts() -> None:
+    """However they were grouped: the model here says a prompt's length."""
+    asked = []
+
+    class Model:
+        def tok_encode(self, text: str) -> list[str]:
+            return text.split()
+
+        def generate_until(self, requests: list[Request], disable_tqdm: bool = False) -> list[str]:
+            asked.append([request.args[0] for request in requests])
+            return [str(len(request.args[0].split())) for request in requests]
+
+    short, long = "a b c", "word " * 200
+    requests = [Request((prompt, {})) for prompt in (short, long, "one", long + "more", short)]
+    answers = generating(Model)().generate_until(requests, disable_tqdm=True)
+    assert answers == ["3", "200", "1", "201", "3"]
+    assert asked == [[long, long + "more"], [short, "one", short]]
 
 
 def test_prompts_that_do_not_fit_are_counted() -> None:

@@ -18,7 +18,7 @@ from runner.engines.traits import HarnessModel
 from runner.errors import StageError
 from runner.evaluation.lm_eval.answers import Answers
 from runner.evaluation.lm_eval.cut import prompts_cut
-from runner.evaluation.lm_eval.stopping import stopping_each
+from runner.evaluation.lm_eval.generating import generating
 from runner.evaluation.lm_eval.tokens import token_model
 
 _LOG = "engine.log"
@@ -72,7 +72,7 @@ def open_model(
     from lm_eval.models.huggingface import HFLM
 
     loaded: Any = context.loaded(lambda: load(request, context.threads))
-    made = remembering(stopping_each(HFLM))(
+    made = remembering(generating(HFLM))(
         pretrained=loaded.model,
         tokenizer=read_tokenizer(tokenizer, request.trust_remote_code),
         batch_size=batch_size,

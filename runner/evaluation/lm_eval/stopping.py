@@ -40,28 +40,3 @@ class StopsEach:
         texts = self._tokenizer.batch_decode(last)
         done = [any(stop in text for stop in self._stops) for text in texts]
         return torch.tensor(done, dtype=torch.bool, device=ids.device)
-
-
-def stopping_each(kind: type[Any]) -> type[Any]:
-    """The harness's model of transformers, but that answers of a batch end each by itself."""
-
-    def generate(
-        self: Any, context: "torch.Tensor", max_length: int, stop: list[str], **options: Any
-    ) -> "torch.Tensor":
-        temperature = options.pop("temperature", None)
-        if temperature:
-            options["temperature"] = temperature
-        elif temperature is not None or options.get("do_sample") is None:
-            # transformers warns of a temperature of zero.
-            options["do_sample"] = False
-        found: torch.Tensor = self.model.generate(
-            input_ids=context,
-            max_length=max_length,
-            stopping_criteria=[StopsEach(self.tokenizer, stop, context.shape[1])],
-            pad_token_id=self.tokenizer.pad_token_id,
-            use_cache=True,
-            **options,
-        )
-        return found
-
-    return type(f"{kind.__name__}StoppingEach", (kind,), {"_model_generate": generate})
