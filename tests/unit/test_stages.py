@@ -151,6 +151,35 @@ def test_everything_has_a_rough_cost(composed: Compose) -> None:
             assert cost.tokens >= 0 <= cost.decoded_tokens, name
 
 
+@pytest.mark.parametrize(
+    ("overrides", "tokens"),
+    [
+        (["tasks=capabilities", "tasks.limit=10", "tasks.names=[lists]"], 10 * 150),
+        (["tasks=capabilities", "tasks.limit=10", "tasks.names=[lists,copying]"], 2 * 10 * 150),
+        (
+            [
+                "tasks=capabilities",
+                "tasks.limit=10",
+                "tasks.names=[needle]",
+                "tasks.own.needle.items.levels=[128,4096]",
+            ],
+            10 * 2112,
+        ),
+        (["tasks=capabilities", "tasks.names=[lists]", "tasks.limit=0.5"], 0.5 * 10 * 200 * 150),
+        (["tasks.names=[arc_easy]", "tasks.limit=1"], 400),
+        (["tasks.names=[arc_easy]"], 1000 * 400),
+        (
+            ["tasks=continuations", "tasks.own.continuations.items.count=5"],
+            5 * 400,
+        ),
+    ],
+)
+def test_tasks_cost_what_their_items_do(
+    composed: Compose, overrides: list[str], tokens: float
+) -> None:
+    assert find_stage("tasks").cost(composed(*overrides), False).tokens == tokens
+
+
 def test_a_comparison_files_nothing_with_a_run(composed: Compose) -> None:
     expected = Expected(composed(), ["unquantized"], ["a"])
     assert find_stage("compare").expects(expected) == find_stage("report").expects(expected) == []

@@ -87,6 +87,10 @@ _WITH_LEVELS = frozenset(
 _FROM_A_DUMP = frozenset({ItemsMaker.needle, ItemsMaker.variables, ItemsMaker.copying})
 _GENERATED = (_WITH_LEVELS | {ItemsMaker.addition}) - _FROM_A_DUMP
 """Makers that need no package."""
+_OF_A_LENGTH = frozenset({ItemsMaker.needle, ItemsMaker.variables})
+"""Makers whose levels are numbers of tokens."""
+_USUAL_TOKENS = 150
+"""Of an item whose level says nothing of its length."""
 _OPEN = frozenset({ItemsMaker.continuations, ItemsMaker.replies})
 """Makers of prompts to which no answer is the right one."""
 
@@ -116,6 +120,15 @@ class Items:
     """Additional items of each level, by which ``tasks.levels`` chooses among them."""
     seed: int = bounded(0, most=SEED)
     licence: Optional[str] = bounded(None, prose=True)
+
+    @property
+    def usual_tokens(self) -> float | None:
+        """Of an item's prompt and answer, roughly; ``None`` where items have no levels."""
+        if not self.maker.has_levels:
+            return None
+        if self.maker in _OF_A_LENGTH and self.levels:
+            return sum(self.levels) / len(self.levels)
+        return _USUAL_TOKENS
 
     def unread(self) -> dict[str, str]:
         """Fields that have no effect, each with the reason."""

@@ -12,9 +12,8 @@ from runner.pipeline.stages.tasks import TASKS_DIRECTORY, Asking
 if TYPE_CHECKING:
     from runner.config.schema.root import Config
 
-_TOKENS_OF_AN_ITEM = 250
-_USUAL_ITEMS = 16 * 4
-"""Of four levels, as the fifth is too hard."""
+_USUAL_LEVELS = 4
+"""The last of them is too hard."""
 
 
 @dataclass
@@ -51,9 +50,10 @@ class LevelsStage(Stage[LevelsRequest, LevelsResult]):
     result = LevelsResult
 
     def cost(self, config: "Config", on_gpu: bool) -> Cost:
-        """Pilot items of a few levels are answered."""
-        suites = sum(bool(task.items.levels) for task in config.tasks.own.values())
-        return Cost(tokens=float(suites * _USUAL_ITEMS * _TOKENS_OF_AN_ITEM))
+        """Pilot items of a few levels are answered: of a suite like the others."""
+        suites = [task.items for task in config.tasks.own.values() if task.items.levels]
+        tokens = sum(items.pilot * (items.usual_tokens or 0.0) for items in suites)
+        return Cost(tokens=_USUAL_LEVELS * tokens / max(len(suites), 1))
 
     def stand_in(self) -> LevelsResult:
         """Nothing is known of answers that are yet to be given."""

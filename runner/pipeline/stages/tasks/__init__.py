@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from runner.config.schema.root import Config
     from runner.pipeline.context import Expected, RunContext
 
-_USUAL_ITEMS = 1000
-_TOKENS_OF_AN_ITEM = 400
+_USUAL_ITEMS = 1000.0
+_TOKENS_OF_AN_ITEM = 400.0
 """Four answers of a hundred tokens, question included."""
 SAMPLES_FILE = "samples.jsonl"
 TASKS_DIRECTORY = "tasks"
@@ -172,9 +172,19 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
 
     def cost(self, config: "Config", on_gpu: bool) -> Cost:
         """Every answer of every item is read."""
-        limit = config.tasks.limit
-        items = limit if limit is not None and limit > 1 else _USUAL_ITEMS * (limit or 1.0)
-        return Cost(tokens=items * len(config.tasks.names) * _TOKENS_OF_AN_ITEM)
+        return Cost(tokens=sum(_tokens(config, name) for name in config.tasks.names))
+
+
+def _tokens(config: "Config", name: str) -> float:
+    """Of a task's prompts and answers."""
+    limit, own = config.tasks.limit, config.tasks.own.get(name)
+    items, tokens = _USUAL_ITEMS, _TOKENS_OF_AN_ITEM
+    if own is not None:
+        items = own.items.count * max(len(own.items.levels), 1)
+        tokens = own.items.usual_tokens or tokens
+    if limit is not None:
+        items = items * limit if limit < 1 else min(items, limit)
+    return items * tokens
 
 
 STAGE = TasksStage()
