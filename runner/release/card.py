@@ -106,7 +106,7 @@ def _quality(subject: Subject) -> Iterator[str]:
         error = "" if cell.standard_error is None else f" ± {cell.standard_error:.3f}"
         known = before_of.get(name)
         before = "" if known is None else f"{known.value:.3f}"
-        change = "" if cell.delta is None else f"{cell.delta:+.3f}"
+        change = "" if cell.delta is None else f"{cell.delta:+z.3f}"
         lines.append((f"`{name}`", before, f"{cell.value:.3f}{error}", change))
     if not lines:
         yield "Quality was not measured.\n"

@@ -199,8 +199,8 @@ def _accuracy(task: TaskScores) -> float | None:
 def _interval(found: Interval | None, digits: int) -> str:
     if found is None:
         return ""
-    low, high = f"{found.low:.{digits}f}", f"{found.high:.{digits}f}"
-    return f"{found.estimate:.{digits}f} [{low}, {high}]"
+    form = f"z.{digits}f"
+    return f"{found.estimate:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 
 def _share(share: float, test: McNemar | None) -> str:

@@ -122,6 +122,6 @@ def show_additions(found: Sequence[Addition], console: "Console") -> None:
                     one.of_both.estimate,
                 )
             ),
-            f"{more.estimate:+.4f} [{more.low:+.4f}, {more.high:+.4f}]",
+            f"{more.estimate:+z.4f} [{more.low:+z.4f}, {more.high:+z.4f}]",
         )
     console.print(table)

@@ -162,4 +162,4 @@ def _table(found: Sequence[PredictedCase]) -> "Table":
 def _predicted(seconds: float | None, error: float | None) -> str:
     if seconds is None or error is None:
         return _ABSENT
-    return f"{1e3 * seconds:.3g} ({100 * error:+.0f}%)"
+    return f"{1e3 * seconds:.3g} ({100 * error:+z.0f}%)"

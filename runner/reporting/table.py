@@ -220,7 +220,7 @@ def _change(row: Row) -> str:
     if row.perplexity_delta is None:
         return _ABSENT
     bounds = (row.perplexity_delta, row.perplexity_delta_low, row.perplexity_delta_high)
-    form = "{:+.3g}" if abs(row.perplexity_delta) >= 100 else "{:+.2f}"
+    form = "{:+.3g}" if abs(row.perplexity_delta) >= 100 else "{:+z.2f}"
     middle, low, high = (form.format(bound) for bound in bounds)
     return f"{middle} [{low}, {high}]"
 
@@ -238,7 +238,7 @@ def _percent(ratio: float) -> str:
     change = (ratio - 1) * 100
     if abs(change) >= 1000:
         return f"{change:+.0e}"
-    return f"{change:+.1f}" if abs(change) < 10 else f"{change:+.0f}"
+    return f"{change:+z.1f}" if abs(change) < 10 else f"{change:+z.0f}"
 
 
 def _divergence(row: Row) -> str:

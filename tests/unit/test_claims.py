@@ -12,9 +12,17 @@ from runner.config.schema.bits import Bits, NumberFormat, NumberType
 from runner.config.schema.claims import Claim, Effect, Metric
 from runner.config.schema.group_size import Granularity, GroupSize
 from runner.evaluation.metrics.perplexity import perplexity, perplexity_change
-from runner.reporting.claims.decide import CANNOT_TELL, DOES_NOT_HOLD, HOLDS, Decision, decide
+from runner.evaluation.metrics.statistics import Interval
+from runner.reporting.claims.decide import (
+    CANNOT_TELL,
+    DOES_NOT_HOLD,
+    HOLDS,
+    Decision,
+    Evidence,
+    decide,
+)
 from runner.reporting.claims.select import matching, pairs, value_of
-from runner.reporting.claims.show import claim_lines
+from runner.reporting.claims.show import claim_lines, comparison_line
 from runner.reporting.report import report
 from runner.store.records import RunRecord, StageRecord, Status, write_record
 from runner.util.serialise import to_json
@@ -263,6 +271,14 @@ def test_the_answer_prints_each_claim_with_its_verdict(
     assert "rtn-w4a16-g32 against rtn-w4a16-g64 (bits=w4a16): perplexity " in printed
     assert "claimed at most 0: holds here" in printed
     assert (sweep.root / "runs" / "s" / "answer.json").read_text().count('"C19"') == 1
+
+
+def test_no_difference_has_no_sign() -> None:
+    """Two equal figures may differ in their last binary digit."""
+    claim = Claim("C1", "equal", left="group_size=g32", right=RIGHT, at_most=0.0)
+    effect = Interval(-1e-17, -0.0004, 0.0004)
+    line = comparison_line(claim, Evidence("a", "b", "", 0.5, 0.5, effect, CANNOT_TELL))
+    assert "0.500 - 0.500 = +0.000 [+0.000, +0.000]; " in line
 
 
 def test_no_claims_no_lines() -> None:

@@ -98,3 +98,10 @@ def test_no_two_files_of_integration_tests_name_a_sweep_alike() -> None:
             found.setdefault(name, set()).add(path.name)
     assert len(found) > 100
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
+def test_no_signed_figure_reads_minus_nothing() -> None:
+    """``z`` keeps a small loss from being printed as ``-0.000``."""
+    signed = re.compile(r":\+\.\d+f")
+    files = sorted((ROOT / "runner").rglob("*.py"))
+    assert [str(path) for path in files if signed.search(path.read_text("utf-8"))] == []

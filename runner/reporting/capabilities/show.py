@@ -149,18 +149,18 @@ def _loss_lines(
 def _change(loss: Loss) -> str:
     half = (loss.difference.high - loss.difference.low) / 2
     mark = "*" if loss.shown else "~" if loss.within_floor else ""
-    return f"{100 * loss.difference.estimate:+.0f} ± {100 * half:.0f}{mark}"
+    return f"{100 * loss.difference.estimate:+z.0f} ± {100 * half:.0f}{mark}"
 
 
 def _noise(floor: AnswerFloor) -> str:
     changed = "" if floor.answers_changed is None else f" ({floor.answers_changed})"
-    return f"{100 * floor.difference:+.0f}{changed}"
+    return f"{100 * floor.difference:+z.0f}{changed}"
 
 
 def _interval(interval: Interval | None) -> str:
     if interval is None:
         return ""
-    return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+    return f"{interval.estimate:+z.2f} [{interval.low:+z.2f}, {interval.high:+z.2f}]"
 
 
 def _named(name: str, engine: str, engines: bool) -> str:

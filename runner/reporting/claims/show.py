@@ -26,7 +26,7 @@ def comparison_line(claim: Claim, found: Evidence) -> str:
     if found.effect is None:
         return f"{sides}: {found.verdict}"
     sign = "-" if claim.effect is Effect.difference else "/"
-    form = "{:+.3f}" if claim.effect is Effect.difference else "{:.3f}"
+    form = "{:+z.3f}" if claim.effect is Effect.difference else "{:.3f}"
     effect = form.format(found.effect.estimate)
     if claim.metric != Metric.bits_per_weight:
         effect += f" [{form.format(found.effect.low)}, {form.format(found.effect.high)}]"

@@ -148,8 +148,8 @@ def cells(figure: Figure) -> tuple[str, ...]:
     name = f"{stem.replace('_', ' ')}{slash}{rest}"
     ratio = f"{figure.b / figure.a:.3f}" if figure.a and figure.verdict != NOT_PAIRED else "-"
     if (difference := figure.difference) is not None:
-        low, high = (f"{bound:+.4f}" for bound in (difference.low, difference.high))
-        ratio = f"{difference.estimate:+.4f} [{low}, {high}]"
+        low, high = (f"{bound:+z.4f}" for bound in (difference.low, difference.high))
+        ratio = f"{difference.estimate:+z.4f} [{low}, {high}]"
     if figure.ratio is not None:
         ratio = f"{figure.ratio.estimate:.3f} [{figure.ratio.low:.3f}, {figure.ratio.high:.3f}]"
     return (

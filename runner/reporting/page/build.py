@@ -66,7 +66,7 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.filters["megabytes"] = lambda value: f"{value / 1e6:,.1f} MB"
-    environment.filters["percent"] = lambda value: f"{value * 100:+.1f}%"
+    environment.filters["percent"] = lambda value: f"{value * 100:+z.1f}%"
     return environment
 
 

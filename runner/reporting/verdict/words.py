@@ -170,4 +170,4 @@ def _ends(low: float | None, high: float | None, form: str) -> str:
 
 
 def _percent(ratio: float) -> str:
-    return f"{(ratio - 1) * 100:+.1f}%"
+    return f"{(ratio - 1) * 100:+z.1f}%"
