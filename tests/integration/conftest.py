@@ -20,6 +20,8 @@ import pytest
 
 from runner import keep_workers
 from runner.cli.main import main
+from runner.planning.hardware.detect import detect
+from runner.util.instructions import VARIABLE, kernel_limits
 from runner.util.paths import conf_dir
 
 TINY = ("model=tiny", "group_size=g32", "eval=quick", "bench=quick")
@@ -35,6 +37,9 @@ SLURM = (
 def pytest_configure() -> None:
     """Command lines run in this process: looking for cycles less often saves 15% of composing."""
     gc.set_threshold(100_000, 20, 100)
+    # Tests that compute by themselves do so on the CPU that the workers are told of.
+    if VARIABLE in os.environ:
+        os.environ.update(kernel_limits(detect().instruction_sets))
 
 
 @pytest.hookimpl(trylast=True)

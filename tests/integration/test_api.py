@@ -68,12 +68,12 @@ def test_kept_workers_serve_one_call_after_the_other(
     (first, one), (second, two) = found
     assert first == second and one != two
     # One that was started to compute otherwise does not serve.
-    monkeypatch.setenv("QUANT_RUNNER_INSTRUCTION_SETS", "avx2")
-    run([*asked, "sweep=three", "force=[eval]"])
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("QUANT_RUNNER_INSTRUCTION_SETS", "avx2")
+        run([*asked, "sweep=three", "force=[eval]"])
     both = servers()
     assert both != first
     # Nor does it end the others, which are as warm as before.
-    monkeypatch.delenv("QUANT_RUNNER_INSTRUCTION_SETS")
     run([*asked, "sweep=four", "force=[eval]"])
     assert servers() == both
 
