@@ -168,6 +168,8 @@ def test_everything_has_a_rough_cost(composed: Compose) -> None:
         (["tasks=capabilities", "tasks.names=[lists]", "tasks.limit=0.5"], 0.5 * 10 * 200 * 150),
         (["tasks.names=[arc_easy]", "tasks.limit=1"], 400),
         (["tasks.names=[arc_easy]"], 1000 * 400),
+        (["tasks.names=[arc_easy]", "tasks.limit=5000"], 5000 * 400),
+        (["tasks=capabilities", "tasks.names=[lists]", "tasks.limit=5000"], 10 * 200 * 150),
         (
             ["tasks=continuations", "tasks.own.continuations.items.count=5"],
             5 * 400,

@@ -1,5 +1,6 @@
 """Stage ``tasks``: lm-evaluation-harness on a checkpoint, item by item with the baseline."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,12 +179,13 @@ class TasksStage(Stage[TasksRequest, TasksResult]):
 def _tokens(config: "Config", name: str) -> float:
     """Of a task's prompts and answers."""
     limit, own = config.tasks.limit, config.tasks.own.get(name)
-    items, tokens = _USUAL_ITEMS, _TOKENS_OF_AN_ITEM
+    items, tokens, most = _USUAL_ITEMS, _TOKENS_OF_AN_ITEM, math.inf
     if own is not None:
-        items = own.items.count * max(len(own.items.levels), 1)
+        items = most = own.items.count * max(len(own.items.levels), 1)
         tokens = own.items.usual_tokens or tokens
     if limit is not None:
-        items = items * limit if limit < 1 else min(items, limit)
+        # How many items the harness's own tasks have is not known here.
+        items = items * limit if limit < 1 else min(most, limit)
     return items * tokens
 
 
